@@ -1,0 +1,152 @@
+"""Times each layer, forward and with all its gradients, in both of its forms.
+
+    python bench/layers.py [--only=NAME] [--repeats=9]
+
+Prints one table of medians in milliseconds: the plain `lax` form and the form made of stride-1
+convolutions and products, interleaved in one process. "error" is the largest difference between
+the two forms in any output or gradient, relative to its largest entry.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from common.layers import Form, conv, conv_transpose, max_pool_2x2, upsample_conv
+
+FORMS: tuple[Form, ...] = ("lax", "products")
+
+
+class Case(NamedTuple):
+    """One layer at one shape: `layer(x, *kernels, form=...)`."""
+
+    name: str
+    layer: Callable[..., Array]
+    image: tuple[int, int, int, int]
+    kernel: tuple[int, int, int, int] | None = None
+    options: dict[str, object] = {}
+
+
+ONE = ((1, 1), (1, 1))
+CASES = (
+    Case("AC-GAN G upsample 128->128, 16", upsample_conv, (32, 16, 16, 128), (3, 3, 128, 128)),
+    Case("AC-GAN G upsample 128->64, 32", upsample_conv, (32, 32, 32, 128), (3, 3, 128, 64)),
+    Case("AC-GAN G conv 64->1, 64", conv, (32, 64, 64, 64), (3, 3, 64, 1)),
+    Case("AC-GAN D conv/2 1->16, 64", conv, (32, 64, 64, 1), (3, 3, 1, 16), {"stride": 2}),
+    Case("AC-GAN D conv/2 16->32, 32", conv, (32, 32, 32, 16), (3, 3, 16, 32), {"stride": 2}),
+    Case("AC-GAN D conv/2 32->64, 17", conv, (32, 17, 17, 32), (3, 3, 32, 64), {"stride": 2}),
+    Case("AC-GAN D conv 64->128, 9", conv, (32, 9, 9, 64), (3, 3, 64, 128)),
+    Case(
+        "DCGAN G transpose 100->512, 1",
+        conv_transpose,
+        (64, 1, 1, 100),
+        (4, 4, 100, 512),
+        {"stride": 1, "padding": "VALID"},
+    ),
+    Case("DCGAN G transpose/2 512->256, 4", conv_transpose, (64, 4, 4, 512), (4, 4, 512, 256)),
+    Case("DCGAN G transpose/2 256->128, 8", conv_transpose, (64, 8, 8, 256), (4, 4, 256, 128)),
+    Case("DCGAN G transpose/2 128->64, 16", conv_transpose, (64, 16, 16, 128), (4, 4, 128, 64)),
+    Case("DCGAN G transpose/2 64->3, 32", conv_transpose, (64, 32, 32, 64), (4, 4, 64, 3)),
+    *(
+        Case(
+            f"DCGAN D conv/2 {channels}->{features}, {size}",
+            conv,
+            (64, size, size, channels),
+            (4, 4, channels, features),
+            {"stride": 2, "padding": ONE},
+        )
+        for channels, features, size in ((3, 64, 64), (64, 128, 32), (128, 256, 16), (256, 512, 8))
+    ),
+    *(
+        Case(
+            f"U-Net conv {channels}->{features}, {size}, batch {batch}",
+            conv,
+            (batch, size, size, channels),
+            (3, 3, channels, features),
+        )
+        for batch in (2, 16)
+        for channels, features, size in (
+            (3, 32, 128),
+            (32, 32, 128),
+            (64, 64, 64),
+            (128, 128, 32),
+            (256, 256, 16),
+            (512, 512, 8),
+        )
+    ),
+    Case("U-Net up 2x2/2 512->256, 8", conv_transpose, (16, 8, 8, 512), (2, 2, 512, 256)),
+    Case("U-Net up 2x2/2 64->32, 64", conv_transpose, (16, 64, 64, 64), (2, 2, 64, 32)),
+    Case("U-Net conv 1x1 32->1, 128", conv, (16, 128, 128, 32), (1, 1, 32, 1)),
+    Case("U-Net max pool 32, 128", max_pool_2x2, (16, 128, 128, 32)),
+)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", default="", help="time the layers whose name contains this")
+    parser.add_argument("--repeats", type=int, default=9)
+    chosen = parser.parse_args()
+    print(f"{'layer':38}" + "".join(f"{form + ' ' + what:>16}" for form in FORMS for what in ("fwd", "all")) + f"{'error':>10}")
+    for case in CASES:
+        if chosen.only in case.name:
+            measure(case, chosen.repeats)
+
+
+def measure(case: Case, repeats: int) -> None:
+    """Prints one line of the table."""
+    numbers = np.random.default_rng(0)
+
+    def draw(shape: tuple[int, ...]) -> Array:
+        return jnp.asarray(numbers.normal(size=shape), jnp.float32)
+
+    inputs = (draw(case.image), *([draw(case.kernel)] if case.kernel else []))
+    forwards = [_forward(case, form) for form in FORMS]
+    cotangent = draw(jax.eval_shape(forwards[0], *inputs).shape)
+    everything = [_with_gradients(forward) for forward in forwards]
+    results = [every(cotangent, *inputs) for every in everything]
+    error = max(
+        float(jnp.abs(a - b).max() / jnp.abs(a).max()) for a, b in zip(*results, strict=True)
+    )
+    calls = [
+        call
+        for forward, every in zip(forwards, everything, strict=True)
+        for call in (lambda f=forward: f(*inputs), lambda f=every: f(cotangent, *inputs))
+    ]
+    times = medians(calls, repeats)
+    print(f"{case.name:38}" + "".join(f"{1e3 * t:16.2f}" for t in times) + f"{error:10.0e}", flush=True)
+
+
+def medians(calls: list[Callable[[], object]], repeats: int) -> list[float]:
+    """Times calls in turn, so that a noisy moment meets all of them; seconds."""
+    seconds: list[list[float]] = [[] for _ in calls]
+    for call in calls:
+        jax.block_until_ready(call())
+    for _ in range(repeats):
+        for call, taken in zip(calls, seconds, strict=True):
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in seconds]
+
+
+def _forward(case: Case, form: Form) -> Callable[..., Array]:
+    return jax.jit(lambda *inputs: case.layer(*inputs, **case.options, form=form))
+
+
+def _with_gradients(forward: Callable[..., Array]) -> Callable[..., tuple[Array, ...]]:
+    def run(cotangent: Array, *inputs: Array) -> tuple[Array, ...]:
+        y, pullback = jax.vjp(forward, *inputs)
+        return y, *pullback(cotangent)
+
+    return jax.jit(run)
+
+
+if __name__ == "__main__":
+    main()

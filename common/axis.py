@@ -1,0 +1,3 @@
+"""The name of the axis over which a batch is spread on devices."""
+
+AXIS = "batch"

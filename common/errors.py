@@ -1,0 +1,12 @@
+"""The two ways in which a run ends early and tells a person why."""
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: `launch.py` prints the sentence and exits with code 2.
+
+    The message is one sentence: what is wrong, with which file or field, and what to do.
+    """
+
+
+class DivergenceError(Exception):
+    """Training produced a value that is not finite: the message names the metric and the steps."""

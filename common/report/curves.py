@@ -1,0 +1,43 @@
+"""Curves of everything that was logged, as one picture."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_COLUMNS = 4
+
+
+def draw_curves(rows: Sequence[Mapping[str, float]], file: Path) -> None:
+    """Draws one panel per metric over steps, training and validation in the same panel.
+
+    Args:
+      rows: the lines of metrics.jsonl: {"step": 100, "train/generator_loss": 0.7, ...}.
+      file: the PNG to write.
+    """
+    from matplotlib.figure import Figure  # a second to import, on the writers' thread
+
+    series: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name != "step":
+                group, _, metric = name.partition("/")
+                steps, values = series.setdefault(metric, {}).setdefault(group, ([], []))
+                steps.append(row["step"])
+                values.append(value)
+    if not series:
+        return
+    columns = min(_COLUMNS, len(series))
+    lines = math.ceil(len(series) / columns)
+    figure = Figure(figsize=(3.4 * columns, 2.3 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axis in axes[len(series) :]:
+        axis.set_axis_off()
+    for axis, metric in zip(axes, sorted(series), strict=False):
+        for group, (steps, values) in sorted(series[metric].items()):
+            axis.plot(steps, values, label=group, linewidth=1.2)
+        axis.set_title(metric.replace("_", " "), fontsize=9)
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.3)
+        if len(series[metric]) > 1:
+            axis.legend(fontsize=7)
+    figure.savefig(file, dpi=90)

@@ -1,0 +1,63 @@
+"""Pictures for people: grids, captions, things side by side; grey and RGB alike."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+Picture = UInt8[np.ndarray, "height width channels"]
+
+_GAP = 2
+_WHITE = 255
+_TEXT_SIZE = 13
+
+
+def grid(images: UInt8[np.ndarray, "rows columns height width channels"], zoom: int = 1) -> Picture:
+    """Lays images out in rows and columns with a thin white gap, each pixel `zoom` times."""
+    rows, columns, height, width, channels = images.shape
+    images = images.repeat(zoom, axis=2).repeat(zoom, axis=3)
+    height, width = height * zoom, width * zoom
+    shape = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, channels)
+    picture = np.full(shape, _WHITE, np.uint8)
+    for row in range(rows):
+        for column in range(columns):
+            top, left = row * (height + _GAP) + _GAP, column * (width + _GAP) + _GAP
+            picture[top : top + height, left : left + width] = images[row, column]
+    return picture
+
+
+def zoom_for(image_size: int, smallest: int = 64) -> int:
+    """Returns how often to repeat pixels so that a small image can be seen."""
+    return max(1, -(-smallest // image_size))
+
+
+def beside(pictures: Sequence[Picture], gap: int = 16) -> Picture:
+    """Puts pictures side by side, aligned at the top; grey becomes RGB where one is RGB."""
+    channels = max(picture.shape[2] for picture in pictures)
+    height = max(picture.shape[0] for picture in pictures)
+    parts = []
+    for number, picture in enumerate(pictures):
+        if number:
+            parts.append(np.full((height, gap, channels), _WHITE, np.uint8))
+        if picture.shape[2] < channels:
+            picture = picture.repeat(channels, axis=2)  # noqa: PLW2901
+        below = height - picture.shape[0]
+        parts.append(np.pad(picture, ((0, below), (0, 0), (0, 0)), constant_values=_WHITE))
+    return np.concatenate(parts, axis=1)
+
+
+def titled(picture: Picture, title: str) -> Picture:
+    """Puts one line of text above a picture, cut off where it is wider."""
+    _, width, channels = picture.shape
+    font = ImageFont.load_default(_TEXT_SIZE)
+    strip = Image.new("L", (width, _TEXT_SIZE + 7), _WHITE)
+    ImageDraw.Draw(strip).text((4, 2), title, fill=0, font=font)
+    text = np.asarray(strip)[..., None].repeat(channels, axis=2)
+    return np.concatenate([text, picture], axis=0)
+
+
+def write_picture(file: Path, picture: Picture) -> None:
+    """Writes a grey or RGB picture as a PNG file."""
+    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(file)

@@ -1,0 +1,203 @@
+"""Upsampling convolution and pooling, each in the form that is fastest on the platform at hand.
+
+See `common/convolutions.py`, which decides the form.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from common.convolutions import (
+    Form,
+    depth_to_space,
+    form_on_this_platform,
+    lax_conv,
+    matmul,
+    matmul_transposed,
+    outer_sum,
+    pad,
+    space_to_depth,
+)
+
+
+def upsample_conv(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "3 3 channels features"],
+    form: Form = "auto",
+) -> Float[Array, "batch 2*height 2*width features"]:
+    """Doubles images by repeating pixels, then convolves them 3x3 with "SAME" padding.
+
+    Along one direction, with taps `w0, w1, w2`, their sum `S` and differences `d[i] = x[i-1] - x[i]`
+    (zero outside the image), the even and odd outputs are
+
+        y[2i] = S x[i] + w0 d[i]        y[2i+1] = S x[i] - w2 d[i+1]
+
+    that is three products per small pixel where the plain form has six and two-tap phase kernels
+    four; in two directions nine, thirty-six and sixteen.
+
+    Args:
+        x: the small images.
+        kernel: the weights of the convolution on the large images.
+        form: "auto" chooses by platform; tests and benchmarks name one.
+    """
+    if form_on_this_platform(form) == "lax":
+        large = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+        return lax_conv(large, kernel, 1, ((1, 1), (1, 1)))
+    return _upsample_correlate(x, kernel)
+
+
+def max_pool_2x2(
+    x: Float[Array, "batch height width channels"],
+    form: Form = "auto",
+) -> Float[Array, "batch height//2 width//2 channels"]:
+    """Takes the maximum of each 2x2 block; an odd last row or column is dropped.
+
+    The gradient goes to the block's maximum; among equal ones to the first in reading order, as
+    `lax.reduce_window` and PyTorch have it, so it is never spread or counted twice.
+
+    Args:
+        x: images.
+        form: "auto" chooses by platform; tests and benchmarks name one.
+    """
+    if form_on_this_platform(form) == "lax":
+        window = (1, 2, 2, 1)
+        return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+    return _max_of_slices(x)
+
+
+# The upsampling convolution, with its gradients.
+
+
+@jax.custom_vjp
+def _upsample_correlate(x: Array, kernel: Array) -> Array:
+    """See `upsample_conv`."""
+    batch, height, width, _ = x.shape
+    features = kernel.shape[-1]
+    whole, across, down, both = (
+        matmul(part, taps) for part, taps in zip(_differences(x), _tap_sums(kernel), strict=True)
+    )
+    # The channels of `across` at column j belong to the large columns 2j-1 and 2j; those of `down`
+    # and `both` are read alike. All four meet in one elementwise kernel.
+    whole = whole.reshape(batch, height, 1, width, 1, features)
+    across = across.reshape(batch, height, 1, 2 * width + 2, features)[:, :, :, 1:-1]
+    across = across.reshape(batch, height, 1, width, 2, features)
+    down = down.reshape(batch, height + 1, width, 2, features).swapaxes(2, 3)
+    down = down.reshape(batch, 2 * height + 2, width, features)[:, 1:-1]
+    down = down.reshape(batch, height, 2, width, 1, features)
+    both = depth_to_space(both, 2)[:, 1:-1, 1:-1].reshape(batch, height, 2, width, 2, features)
+    return (whole + across + down + both).reshape(batch, 2 * height, 2 * width, features)
+
+
+def _upsample_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _upsample_correlate(x, kernel), (x, kernel)
+
+
+def _upsample_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
+    parts = _cotangent_sums(cotangent)
+    taps, toward_taps = jax.vjp(_tap_sums, kernel)
+    (toward_kernel,) = toward_taps(
+        tuple(
+            outer_sum(part, sums).reshape(tap.shape)
+            for part, sums, tap in zip(_differences(x), parts, taps, strict=True)
+        )
+    )
+    whole, across, down, both = (
+        matmul_transposed(sums, tap) for sums, tap in zip(parts, taps, strict=True)
+    )
+    toward_x = whole + _step(across, 2) + _step(down + _step(both, 2), 1)
+    return toward_x, toward_kernel
+
+
+_upsample_correlate.defvjp(_upsample_forward, _upsample_backward)
+
+
+def _differences(x: Array) -> tuple[Array, Array, Array, Array]:
+    """Gives x and its differences `d[i] = x[i-1] - x[i]` across, down, and both."""
+
+    def difference(x: Array, axis: int) -> Array:
+        ahead, behind = ([(0, 0)] * 4 for _ in range(2))
+        ahead[axis], behind[axis] = (1, 0), (0, 1)
+        return jnp.pad(x, ahead) - jnp.pad(x, behind)
+
+    down = difference(x, 1)
+    return x, difference(x, 2), down, difference(down, 2)
+
+
+def _step(d: Array, axis: int) -> Array:
+    """Is the transpose of a difference: `d[i+1] - d[i]`."""
+    return lax.slice_in_dim(d, 1, None, axis=axis) - lax.slice_in_dim(d, 0, -1, axis=axis)
+
+
+def _tap_sums(kernel: Array) -> tuple[Array, Array, Array, Array]:
+    """Gives, for x and its differences, the taps that they are multiplied with, side by side.
+
+    A direction that was not differenced has the sum of its taps, one that was has `-w2`, which
+    reaches the odd outputs, and `w0`, which reaches the even ones.
+    """
+    channels = kernel.shape[2]
+
+    def ends(taps: Array, axis: int) -> Array:
+        first, _, last = jnp.split(taps, 3, axis)
+        return jnp.concatenate([-last, first], axis)
+
+    whole = kernel.sum((0, 1))[None]
+    across = ends(kernel.sum(0), 0)
+    down = ends(kernel.sum(1), 0)
+    both = ends(ends(kernel, 0), 1).reshape(4, *kernel.shape[2:])
+    whole, across, down, both = (
+        taps.swapaxes(0, 1).reshape(channels, -1) for taps in (whole, across, down, both)
+    )
+    return whole, across, down, both
+
+
+def _cotangent_sums(cotangent: Array) -> tuple[Array, Array, Array, Array]:
+    """Gives the cotangents of the four products of `_upsample_correlate`."""
+    batch, large_height, large_width, features = cotangent.shape
+    height, width = large_height // 2, large_width // 2
+    rows = cotangent.reshape(batch, height, 2, large_width, features).sum(2)
+    columns = cotangent.reshape(batch, large_height, width, 2, features).sum(3)
+    whole = rows.reshape(batch, height, width, 2, features).sum(3)
+    across = pad(rows, (0, 0), (1, 1)).reshape(batch, height, width + 1, 2 * features)
+    down = pad(columns, (1, 1), (0, 0)).reshape(batch, height + 1, 2, width, features)
+    down = down.swapaxes(2, 3).reshape(batch, height + 1, width, 2 * features)
+    return whole, across, down, space_to_depth(pad(cotangent, (1, 1), (1, 1)), 2)
+
+
+# The maximum of four slices, with its gradient.
+
+
+@jax.custom_vjp
+def _max_of_slices(x: Array) -> Array:
+    """See `max_pool_2x2`."""
+    first, second, third, fourth = _quarters(x)
+    return jnp.maximum(jnp.maximum(first, second), jnp.maximum(third, fourth))
+
+
+def _max_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    y = _max_of_slices(x)
+    return y, (x, y)
+
+
+def _max_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array]:
+    x, y = residuals
+    batch, height, width, channels = y.shape
+    unclaimed = jnp.ones(y.shape, bool)
+    shares = []
+    for quarter in _quarters(x):
+        here = unclaimed & (quarter == y)
+        shares.append(jnp.where(here, cotangent, 0))
+        unclaimed &= ~here
+    rows = [jnp.stack(pair, 3) for pair in (shares[:2], shares[2:])]
+    blocks = jnp.stack(rows, 2).reshape(batch, 2 * height, 2 * width, channels)
+    return (pad(blocks, (0, x.shape[1] % 2), (0, x.shape[2] % 2)),)
+
+
+_max_of_slices.defvjp(_max_forward, _max_backward)
+
+
+def _quarters(x: Array) -> list[Array]:
+    """Gives the four pixels of each 2x2 block, in reading order, as four images."""
+    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    return [x[:, a:height:2, b:width:2] for a in (0, 1) for b in (0, 1)]

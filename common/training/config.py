@@ -1,0 +1,179 @@
+"""Experiment configurations: the keys all share, durations, comparison, and the default workdir."""
+
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from common.errors import UserError
+
+# A run may go on with other values of these; any other difference makes it another experiment.
+CONTINUABLE = frozenset(
+    {
+        "data.cache_dir",
+        "data.resident_limit_mb",
+        "train.checkpoint_every",
+        "train.checkpoint_minutes",
+        "train.eval_every",
+        "train.keep_last",
+        "train.log_every",
+        "train.num_steps",
+        "train.picture_every",
+    }
+)
+
+
+def default_config(arg: str = "") -> ConfigDict:
+    """Returns the keys that every experiment has, with their defaults; a config file adds its own.
+
+    Durations are strings, "3000" (steps) or "15 epochs"; "0" means never.
+
+    Args:
+      arg: what stands behind the colon of `--config=FILE:ARG`: "" or "tiny", a run of seconds.
+
+    Raises:
+      UserError: another argument.
+    """
+    if arg not in ("", "tiny"):
+        raise UserError(f"A config takes the argument 'tiny' or none, not '{arg}'.")
+    config = ConfigDict()
+    config.task = ""  # a package with a task.py: "gan"
+    config.seed = 0
+    config.data = ConfigDict(
+        {
+            "name": "",  # names the data, and the kind of phantoms when dir is empty
+            "dir": "",  # folder of images, .npz file or folder of IDX files; "" = phantoms
+            "image_size": 64,
+            "channels": 1,
+            "batch_size": 32,  # of all devices and processes together
+            "shuffle": True,
+            "window": "",  # "low,high" in the file's own units, for 16-bit and float images
+            "on_bad_image": "error",  # or "skip": count the unreadable ones and go on
+            "num_phantoms": 1024,  # in train; val and test get a quarter of it each
+            "resident_limit_mb": 1024,  # up to here the data lives on the device
+            "cache_dir": "",  # prepared data; "" = the user's cache folder
+        }
+    )
+    config.train = ConfigDict(
+        {
+            "num_steps": "1500",
+            "log_every": "50",
+            "eval_every": "250",
+            "checkpoint_every": "250",
+            "checkpoint_minutes": 10.0,
+            "picture_every": "100",
+            "keep_last": 2,
+            "best_metric": "",  # e.g. "val/f1": the checkpoint where it was best is kept, too
+            "best_is": "highest",  # or "lowest"
+        }
+    )
+    if arg == "tiny":
+        config.train.update(
+            num_steps="6", log_every="2", eval_every="3", checkpoint_every="3", picture_every="3"
+        )
+    return config
+
+
+def steps(duration: str, steps_per_epoch: float) -> int:
+    """Converts a duration, "3000", "15 epochs" or "0.5 epochs", to steps (rounded up).
+
+    Raises:
+      UserError: the text is neither.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?)?\s*", duration)
+    if not match:
+        raise UserError(
+            f'\'{duration}\' is not a duration: write steps as "3000" or epochs as "15 epochs".'
+        )
+    number, unit = match.groups()
+    if unit and unit.startswith("epoch"):
+        return math.ceil(float(number) * steps_per_epoch)
+    return math.ceil(float(number))
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses values that can't work in any experiment, before anything is read or compiled.
+
+    Raises:
+      UserError: naming the field.
+    """
+    positive = ("data.image_size", "data.batch_size", "data.num_phantoms", "train.keep_last")
+    fields = dict(flatten(config))
+    for name in positive:
+        if fields[name] < 1:
+            raise UserError(f"config.{name} is {fields[name]}; it must be at least 1.")
+    choices = {
+        "data.channels": (1, 3),
+        "data.on_bad_image": ("error", "skip"),
+        "train.best_is": ("highest", "lowest"),
+    }
+    for name, allowed in choices.items():
+        if fields[name] not in allowed:
+            listed = " or ".join(repr(value) for value in allowed)
+            raise UserError(f"config.{name} is {fields[name]!r}; it must be {listed}.")
+    for name, value in fields.items():
+        if name.startswith("train.") and (name.endswith("_every") or name == "train.num_steps"):
+            steps(value, 1.0)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields ("data.batch_size", 32) for every field, sorted by name."""
+    for key in sorted(config):
+        value = config[key]
+        if isinstance(value, Mapping | ConfigDict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Returns " Did you mean 'a' or 'b'?" for the known names nearest to `name`, else ""."""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    last = {}  # a key that stands under another heading: config.batch_size
+    for other in known:
+        last.setdefault(other.rsplit(".", 1)[-1], other)
+    for tail in difflib.get_close_matches(name.rsplit(".", 1)[-1], list(last), n=2, cutoff=0.7):
+        close.append(last[tail])
+    unique = list(dict.fromkeys(close))[:3]
+    return f" Did you mean {' or '.join(repr(item) for item in unique)}?" if unique else ""
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns "data.batch_size (32 there, 64 now)" for each field that makes another experiment."""
+    before, after = dict(flatten(old)), dict(flatten(new))
+    found = []
+    for name in sorted((before.keys() | after.keys()) - CONTINUABLE):
+        if name not in before or name not in after or before[name] != after[name]:
+            found.append(
+                f"{name} ({before.get(name, 'absent')!r} there, {after.get(name, 'absent')!r} now)"
+            )
+    return found
+
+
+def default_workdir(config_file: str, overrides: Mapping[str, Any]) -> Path:
+    """Returns runs/<config name>, so that two different runs never meet in one folder.
+
+    `configs/acgan_covid.py:tiny` gives runs/acgan_covid-tiny; overrides append 8 hex digits.
+    """
+    file, _, argument = config_file.partition(":")
+    name = Path(file).stem + (f"-{argument}" if argument else "")
+    if overrides:
+        text = json.dumps(dict(overrides), sort_keys=True, default=str)
+        name += "-" + hashlib.sha256(text.encode()).hexdigest()[:8]
+    return Path("runs") / name
+
+
+def to_json(config: ConfigDict) -> str:
+    """Returns the config as indented JSON."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """Reads what `to_json` wrote, locked."""
+    return ConfigDict(json.loads(text)).lock()

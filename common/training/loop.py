@@ -1,0 +1,165 @@
+"""The one training loop: dispatch, log, evaluate, draw, save."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from common.data.feed import Feed
+from common.errors import DivergenceError
+from common.training import parallel
+from common.training.checkpoints import Checkpoints
+from common.training.clock import DeviceClock, Schedule
+from common.training.interrupts import StopRequest
+from common.training.parallel import Advance
+from common.training.task import Metrics, Picture
+from common.training.writers import Writers
+
+
+class _Due(NamedTuple):
+    """What is to be done after a step."""
+
+    log: bool
+    evaluate: bool
+    save: bool
+    draw: bool
+    stop: bool
+
+
+class _Interval(NamedTuple):
+    """The metrics of steps (start, end], still on the devices."""
+
+    start: int
+    end: int
+    metrics: Metrics
+
+
+@dataclass
+class Loop:
+    """One run's loop over a state on the devices.
+
+    Attributes:
+      advance: the compiled training dispatch.
+      evaluate: state -> metrics of the validation split, {} where there is none.
+      pictures: state -> pictures by name.
+      feed: where the data comes from.
+      schedule: when to log, evaluate, draw and save.
+      checkpoints: where states are saved.
+      checkpoint_minutes: save at least this often; 0 for never by time.
+      writers: where numbers and pictures go; None in all processes but the main one.
+      clock: how long the devices waited.
+      latest: the last value of every metric.
+    """
+
+    advance: Advance
+    evaluate: Callable[[Any], dict[str, float]]
+    pictures: Callable[[Any], dict[str, Picture]]
+    feed: Feed
+    schedule: Schedule
+    checkpoints: Checkpoints
+    checkpoint_minutes: float
+    writers: Writers | None
+    clock: DeviceClock = field(default_factory=DeviceClock)
+    latest: dict[str, float] = field(default_factory=dict)
+    _unread: _Interval | None = None
+    _saved_at: float = field(default_factory=time.monotonic)
+
+    def run(self, state: Any, step: int, stop: StopRequest) -> int:
+        """Trains from `step` to the end, or until a stop is requested; returns where it stopped.
+
+        An interval's metrics stay on the devices until it ends and are read while the next one
+        already runs. A checkpoint ends the interval too, so that a resumed run logs the same.
+
+        Raises:
+          DivergenceError: a metric became infinite or not a number.
+        """
+        metrics, interval_start = self.advance.empty_metrics(), step
+        while step < self.schedule.num_steps:
+            count = min(self.feed.max_steps, self.schedule.next_boundary(step) - step)
+            block = self.feed.block(step, count)
+            self.clock.before_dispatch()
+            state, metrics, done = self.advance.run(state, metrics, block)
+            self.clock.after_dispatch(done)
+            step += count
+            self._read()
+            if self.writers:
+                self.writers.console.progress(step)
+            due = self._due(step, stop)
+            if due.log:
+                self._unread = _Interval(interval_start, step, metrics)
+                metrics, interval_start = self.advance.empty_metrics(), step
+            if due.evaluate or due.save or due.draw:
+                self._read()
+                self.clock.finish()
+                self._pause(state, step, due)
+            if due.stop:
+                break
+        self._read()
+        self.clock.finish()
+        return step
+
+    def _due(self, step: int, stop: StopRequest) -> _Due:
+        schedule = self.schedule
+        log = schedule.due(schedule.log, step)
+        # Many processes must agree, which costs them a round trip: only when they log anyway.
+        agree = log or parallel.alone()
+        late = self.checkpoint_minutes and (
+            time.monotonic() - self._saved_at > 60 * self.checkpoint_minutes
+        )
+        stops = agree and parallel.any_process(stop.requested)
+        save = (
+            stops
+            or step == schedule.num_steps
+            or schedule.due(schedule.checkpoint, step)
+            or (log and parallel.any_process(bool(late)))
+        )
+        return _Due(
+            log=log or save,
+            evaluate=schedule.due(schedule.evaluate, step),
+            save=save,
+            draw=schedule.due(schedule.picture, step),
+            stop=stops,
+        )
+
+    def _pause(self, state: Any, step: int, due: _Due) -> None:
+        """Does what needs the state, before the next dispatch takes it."""
+        if due.evaluate:
+            self._record(step, self.evaluate(state))
+            self.clock.count_as_busy()
+        if due.save:
+            self.checkpoints.save(step, parallel.to_host(state), self.latest)
+            self._saved_at = time.monotonic()
+        if due.draw and self.writers:
+            self.writers.write_images(step, self.pictures(state))
+
+    def _read(self) -> None:
+        """Brings the last interval's metrics to the host, checks and writes them."""
+        if self._unread is None:
+            return
+        start, end, metrics = self._unread
+        self._unread = None
+        computed = parallel.to_host(metrics).compute()
+        values = {f"train/{name}": float(value) for name, value in sorted(computed.items())}
+        check_finite(values, start, end)
+        self._record(end, values)
+
+    def _record(self, step: int, values: Mapping[str, float]) -> None:
+        if values:
+            self.latest.update(values)
+            if self.writers:
+                self.writers.write_scalars(step, values)
+
+
+def check_finite(values: Mapping[str, float], start: int, end: int) -> None:
+    """Refuses metrics that are not finite.
+
+    Raises:
+      DivergenceError: naming the metrics and the steps.
+    """
+    bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+    if bad:
+        raise DivergenceError(
+            f"Training diverged between steps {start + 1} and {end}: {', '.join(bad)}. Lower the"
+            " learning rate or choose another seed, and start again in another --workdir."
+        )

@@ -1,0 +1,223 @@
+"""Data parallelism: the only file that says `pmap`.
+
+Everything on the devices has a leading axis of all devices of all processes; each process holds its
+own rows. One executable advances the state by up to `max_steps` steps, so it compiles once.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int, Shaped
+
+from common.axis import AXIS
+from common.errors import UserError
+from common.training.randomness import step_key
+from common.training.task import Batch, Metrics, Task
+
+# Many steps per dispatch keep a fast accelerator from waiting for Python. On a CPU it is one step,
+# outside any loop, because XLA's CPU convolutions are up to 60 times slower inside one.
+STEPS_PER_DISPATCH = 100
+
+Tree = TypeVar("Tree")
+
+
+class Block(NamedTuple):
+    """The data of one dispatch, on the devices.
+
+    Attributes:
+      examples: name -> [devices, num, ...]: all examples when resident, else those of this block.
+      indices: [devices, max_steps, batch of a device]: step i takes examples[indices[i]].
+      num_steps: how many steps of the block to run.
+    """
+
+    examples: dict[str, Shaped[Array, "devices num ..."]]
+    indices: Int[Array, "devices max_steps batch"]
+    num_steps: int
+
+
+class Advance(NamedTuple):
+    """A compiled dispatch and what is known of it.
+
+    Attributes:
+      run: (state, metrics, block) -> (state, metrics, done); state and metrics are donated, and
+        `done` becomes ready when the dispatch has ended.
+      empty_metrics: returns metrics with nothing in them yet.
+      metric_names: of the training metrics.
+      memory_bytes: what one device needs at once.
+      flops: floating-point operations of one step on one device, as XLA counts them.
+    """
+
+    run: Callable[[Any, Metrics, Block], tuple[Any, Metrics, Int[Array, " devices"]]]
+    empty_metrics: Callable[[], Metrics]
+    metric_names: tuple[str, ...]
+    memory_bytes: int
+    flops: float
+
+
+def start_distributed(coordinator: str, num_processes: int, process_id: int) -> None:
+    """Joins the other processes; without a coordinator this one is alone.
+
+    With coordinator="auto" all is read from the cluster's environment (Slurm, Open MPI, GKE, TPU).
+    """
+    if coordinator == "auto":
+        jax.distributed.initialize()
+    elif coordinator:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+
+
+def is_main_process() -> bool:
+    """Says whether this process writes logs, pictures and the config."""
+    return jax.process_index() == 0
+
+
+def alone() -> bool:
+    """Says whether this is the only process."""
+    return jax.process_count() == 1
+
+
+def wait_for_all(what: str) -> None:
+    """Waits until every process is here."""
+    if not alone():
+        multihost_utils.sync_global_devices(what)
+
+
+def any_process(flag: bool) -> bool:
+    """Says whether the flag is set in any process; every process must call it at the same time."""
+    if alone():
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def max_steps_per_dispatch() -> int:
+    """Returns how many steps one dispatch may run on this platform."""
+    return 1 if jax.default_backend() == "cpu" else STEPS_PER_DISPATCH
+
+
+def local_batch_size(batch_size: int) -> int:
+    """Returns this process's share of the global batch.
+
+    Raises:
+      UserError: the batch does not divide by the number of devices.
+    """
+    devices = jax.device_count()
+    if batch_size % devices:
+        near = max(devices, round(batch_size / devices) * devices)
+        raise UserError(
+            f"config.data.batch_size is {batch_size} and does not divide by {devices} devices;"
+            f" set --config.data.batch_size={near}."
+        )
+    return batch_size // jax.process_count()
+
+
+@cache
+def _sharding() -> NamedSharding:
+    return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec(AXIS))
+
+
+def shard(tree: Tree) -> Tree:
+    """Places host arrays [local devices, ...] as device arrays [devices, ...]."""
+    place = jax.make_array_from_process_local_data
+    return jax.tree.map(lambda x: place(_sharding(), np.asarray(x)), tree)
+
+
+def replicate(tree: Tree) -> Tree:
+    """Places a copy of each array on every device: [...] -> [devices, ...]."""
+    count = jax.local_device_count()
+    return shard(jax.tree.map(lambda x: np.broadcast_to(x, (count, *np.shape(x))), tree))
+
+
+def unreplicate(tree: Tree) -> Tree:
+    """Returns the copy on this process's first device, still on the device."""
+    return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
+
+
+def to_host(tree: Tree) -> Tree:
+    """Returns the copy on this process's first device as NumPy arrays that nothing overwrites."""
+    return jax.tree.map(lambda x: np.array(x.addressable_data(0))[0], tree)
+
+
+def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Advance:
+    """Compiles the dispatch for the shapes of this state and block."""
+    max_steps, per_device = block.indices.shape[1:]
+
+    def one_step(state: Any, examples: Batch, indices: Int[Array, " batch"]) -> Any:
+        batch = {name: rows[indices] for name, rows in examples.items()}
+        first = jax.lax.axis_index(AXIS) * per_device
+        batch["position"] = first + jnp.arange(per_device, dtype=jnp.int32)
+        return task.train_step(state, batch, step_key(seed, state.step))
+
+    def advance(
+        state: Any, metrics: Metrics, examples: Batch, indices: Array, num_steps: Array
+    ) -> Any:
+        def body(i: Any, carry: Any) -> Any:
+            state, metrics = carry
+            state, new = one_step(state, examples, indices[i])
+            return state, metrics.merge(new)
+
+        if max_steps == 1:
+            state, metrics = body(0, (state, metrics))
+        else:
+            state, metrics = jax.lax.fori_loop(0, num_steps, body, (state, metrics))
+        return state, metrics, state.step
+
+    mapped = jax.pmap(advance, AXIS, in_axes=(0, 0, 0, 0, None), donate_argnums=(0, 1), out_axes=0)
+    metrics_type = _metrics_type(one_step, state, block)
+
+    def empty_metrics() -> Metrics:
+        return replicate(metrics_type.empty())
+
+    compiled = mapped.lower(
+        state, empty_metrics(), block.examples, block.indices, np.int32(0)
+    ).compile()
+
+    def run(state: Any, metrics: Metrics, block: Block) -> Any:
+        steps = np.int32(block.num_steps)
+        return compiled(state, metrics, block.examples, block.indices, steps)
+
+    return Advance(
+        run,
+        empty_metrics,
+        tuple(metrics_type.__dataclass_fields__),
+        _memory_bytes(compiled),
+        _flops(compiled),
+    )
+
+
+class Evaluation(NamedTuple):
+    """A compiled eval_step: run(state, batch [devices, batch, ...]) -> metrics on the host."""
+
+    run: Callable[[Any, Batch], Metrics]
+    metric_names: tuple[str, ...]
+
+
+def compile_evaluation(task: Task[Any], state: Any, batch: Batch) -> Evaluation:
+    """Compiles eval_step for the shapes of this state and batch."""
+    mapped = jax.pmap(task.eval_step, AXIS)
+    compiled = mapped.lower(state, batch).compile()
+    names = tuple(type(jax.eval_shape(mapped, state, batch)).__dataclass_fields__)
+    return Evaluation(lambda state, batch: to_host(compiled(state, batch)), names)
+
+
+def _metrics_type(one_step: Callable[..., Any], state: Any, block: Block) -> type[Metrics]:
+    """Returns the class of the metrics, found by tracing a step without running it."""
+    traced = jax.eval_shape(jax.pmap(one_step, AXIS), state, block.examples, block.indices[:, 0])
+    return type(traced[1])
+
+
+def _memory_bytes(compiled: Any) -> int:
+    """Returns what one device holds while the program runs, donated arguments counted once."""
+    stats = compiled.memory_analysis()
+    total = stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes
+    return int(total - stats.alias_size_in_bytes)
+
+
+def _flops(compiled: Any) -> float:
+    cost = compiled.cost_analysis()
+    cost = cost[0] if isinstance(cost, list) else cost
+    return float((cost or {}).get("flops", 0.0))

@@ -1,0 +1,51 @@
+"""Before the first step: will memory and disk do?"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import psutil
+
+from common.errors import UserError
+
+
+def check_memory(program_bytes: int) -> None:
+    """Compares what the compiled step needs with what the devices have.
+
+    Raises:
+      UserError: it will not fit.
+    """
+    devices = jax.local_devices()
+    stats = devices[0].memory_stats() if devices[0].platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        where, available, needed = "the device", stats["bytes_limit"], program_bytes
+    else:  # CPU devices share the machine's memory; the arguments of the step are there already
+        where, available = "this machine", psutil.virtual_memory().available
+        needed = program_bytes * len(devices)
+    if needed > available:
+        raise UserError(
+            f"One training step needs {_gigabytes(needed)} and {where} has"
+            f" {_gigabytes(available)}; lower config.data.batch_size or config.data.image_size."
+        )
+
+
+def check_disk(workdir: Path, state: Any, keep_last: int) -> None:
+    """Compares the checkpoints to come with the free space.
+
+    Raises:
+      UserError: the disk is too full.
+    """
+    one = sum(np.dtype(x.dtype).itemsize * x.size for x in jax.tree.leaves(state))
+    needed = one * (keep_last + 2)  # the best one, and the one being written
+    free = shutil.disk_usage(workdir).free
+    if needed > free:
+        raise UserError(
+            f"The checkpoints need {_gigabytes(needed)} and the disk of {workdir} has"
+            f" {_gigabytes(free)} free; choose another --workdir or lower config.train.keep_last."
+        )
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.2f} GB"

@@ -1,0 +1,91 @@
+"""What the loop needs to know of an experiment, and where it finds it: config.task = "gan"."""
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from clu.metrics import Collection
+from jaxtyping import Array, Key, Shaped
+from ml_collections import ConfigDict
+
+from common.data.prepared import DataCard
+from common.errors import UserError
+from common.report.images import Picture
+
+Batch = dict[str, Shaped[Array, "batch ..."]]
+Metrics = Collection
+Examples = dict[str, Shaped[np.ndarray, "n ..."]]
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says to the modes other than training.
+
+    Attributes:
+      output: where to write; None where the mode was not told.
+      num_images: how many images to generate.
+      label: of which class; "" for all in turn.
+      seed: of what is drawn.
+      overwrite: whether an earlier result in `output` may be replaced.
+    """
+
+    output: Path | None
+    num_images: int
+    label: str
+    seed: int
+    overwrite: bool
+
+
+class Task(Protocol[State]):
+    """An experiment: pure functions of the state, one device's share of the batch and a key.
+
+    A batch holds `image` (uint8 NHWC), `label` (int32), `position` (int32, the example's place in
+    the global batch, for common/training/randomness.py) and, in evaluation, `mask` (bool; False on
+    padding). The named axis is `parallel.AXIS`. Metrics come reduced over devices.
+    """
+
+    def init(self, rng: Key[Array, ""]) -> State:
+        """Returns the state at step 0."""
+        ...
+
+    def train_step(self, state: State, batch: Batch, rng: Key[Array, ""]) -> tuple[State, Metrics]:
+        """Returns the state after one update, its `step` one higher, and the update's metrics."""
+        ...
+
+    def eval_step(self, state: State, batch: Batch) -> Metrics:
+        """Returns metrics of held-out examples."""
+        ...
+
+    def describe(self, state: State) -> str:
+        """Returns a table of the networks' parameters, for the log."""
+        ...
+
+    def pictures(self, state: State, examples: Examples) -> dict[str, Picture]:
+        """Returns pictures of what the state does, by name; called on the host, one device.
+
+        `examples` are some of the training set as stored, always the same.
+        """
+        ...
+
+
+def find_task(name: str) -> ModuleType:
+    """Returns the module `<name>/task.py`; it offers `make_task(config, card)` and the modes.
+
+    Raises:
+      UserError: there is no such package.
+    """
+    known = [known for known in ("gan", "unet", "classify") if importlib.util.find_spec(known)]
+    if name not in known:
+        raise UserError(f"config.task is {name!r}; it must be one of {', '.join(known)}.")
+    return importlib.import_module(f"{name}.task")
+
+
+def make_task(config: ConfigDict, card: DataCard) -> Task[Any]:
+    """Builds the task that `config.task` names."""
+    return find_task(config.task).make_task(config, card)

@@ -1,0 +1,164 @@
+"""The folder of a run: what lies where, whose it is, and its record (run.json)."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from common.data.prepared import DataCard
+from common.errors import UserError
+from common.training.checkpoints import Checkpoints
+from common.training.config import differences, from_json, to_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """An opened workdir: what the modes other than training work from."""
+
+    workdir: Path
+    config: ConfigDict
+    card: DataCard
+
+    def checkpoints(self) -> Checkpoints:
+        """Opens the run's checkpoints; use it in a `with`."""
+        train = self.config.train
+        return Checkpoints(
+            self.workdir / "checkpoints", train.keep_last, train.best_metric, train.best_is
+        )
+
+
+def open_run(workdir: Path) -> Run:
+    """Opens a run that training has begun.
+
+    Raises:
+      UserError: the folder holds no run, or its files are damaged.
+    """
+    config_file, record_file = workdir / "config.json", workdir / "run.json"
+    if not config_file.exists() or not record_file.exists():
+        raise UserError(
+            f"{workdir} holds no run (no config.json and run.json); name the --workdir of one,"
+            " or train it first with --config=FILE."
+        )
+    try:
+        config = from_json(config_file.read_text())
+        card = DataCard.from_dict(json.loads(record_file.read_text())["data"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{workdir}: config.json or run.json is damaged ({error}).") from error
+    return Run(workdir, config, card)
+
+
+def claim(workdir: Path, config: ConfigDict, card: DataCard, write: bool) -> Run:
+    """Opens a workdir for training: a new one, or the same experiment's again.
+
+    Args:
+      workdir: the folder; made if it is not there.
+      config: this experiment.
+      card: its data.
+      write: whether this process writes (`parallel.is_main_process`).
+
+    Raises:
+      UserError: the folder belongs to another config, or the data has changed since.
+    """
+    check_owner(workdir, config)
+    record_file = workdir / "run.json"
+    if record_file.exists():
+        before = open_run(workdir).card
+        if before.fingerprint != card.fingerprint:
+            raise UserError(
+                f"The data of {card.name} has changed since the run in {workdir} began; choose"
+                " another --workdir, or put the data back."
+            )
+    if write:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_atomically(workdir / "config.json", to_json(config))
+            update_record(workdir, {"data": card.to_dict(), **environment()})
+        except OSError as error:
+            raise UserError(
+                f"The workdir {workdir} cannot be written: {error.strerror}."
+            ) from error
+    return Run(workdir, config, card)
+
+
+def check_owner(workdir: Path, config: ConfigDict) -> None:
+    """Refuses a folder that another experiment has written to; needs no data to be read.
+
+    Raises:
+      UserError: naming the differing fields.
+    """
+    config_file = workdir / "config.json"
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"The workdir {workdir} is a file; choose another --workdir.")
+    if not config_file.exists():
+        return
+    try:
+        theirs = from_json(config_file.read_text())
+    except ValueError as error:
+        raise UserError(f"{config_file} is damaged ({error}); choose another --workdir.") from error
+    if found := differences(theirs, config):
+        raise UserError(
+            f"The workdir {workdir} belongs to another config, which differs in"
+            f" {', '.join(found)}; choose another --workdir."
+        )
+
+
+def read_record(workdir: Path) -> dict[str, Any]:
+    """Returns run.json, {} where there is none."""
+    file = workdir / "run.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def update_record(workdir: Path, fields: Mapping[str, Any]) -> None:
+    """Sets fields of run.json and keeps the others."""
+    record = {**read_record(workdir), **fields}
+    write_atomically(workdir / "run.json", json.dumps(record, indent=2) + "\n")
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Writes a file that is either the old or the new one, also after a power cut."""
+    scratch = file.with_name(f".{file.name}.{os.getpid()}")
+    with scratch.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    scratch.replace(file)
+
+
+def environment() -> dict[str, Any]:
+    """Returns versions, the git commit of this code and the devices, for run.json."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "triptych")
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "versions": versions,
+        "git_commit": _git_commit(),
+        "devices": {
+            "platform": jax.default_backend(),
+            "kind": jax.devices()[0].device_kind,
+            "count": jax.device_count(),
+            "processes": jax.process_count(),
+        },
+    }
+
+
+def _git_commit() -> str:
+    """Returns the commit of the code, with "-modified" where files differ from it, or ""."""
+    root = Path(__file__).parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=-modified"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,186 @@
+"""Where the numbers go: metrics.jsonl, the console, and TensorBoard through CLU.
+
+Only the main process writes. What is slow (TensorFlow's import, PNG files, curves) runs on one
+background thread, so that training does not wait for it.
+"""
+
+import importlib.util
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from absl import logging
+from tqdm import tqdm
+
+from common.report.curves import draw_curves
+from common.report.images import Picture, write_picture
+
+
+class JsonlWriter:
+    """metrics.jsonl: one JSON object a line, on disk as soon as it is written."""
+
+    def __init__(self, file: Path, restored_step: int) -> None:
+        """Opens the file and cuts it back to the restored step, so that no step stands twice."""
+        kept = [row for row in read_jsonl(file) if row["step"] <= restored_step]
+        with file.open("w") as stream:
+            stream.writelines(json.dumps(row) + "\n" for row in kept)
+        self._stream = file.open("a", buffering=1)
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Appends one line."""
+        self._stream.write(json.dumps({"step": step, **scalars}) + "\n")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._stream.close()
+
+
+def read_jsonl(file: Path) -> list[dict[str, float]]:
+    """Reads metrics.jsonl; a last line that a crash cut short is left out."""
+    if not file.exists():
+        return []
+    rows = []
+    for line in file.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+class ConsoleWriter:
+    """A progress bar on a terminal; elsewhere one line per logging interval."""
+
+    def __init__(self, first_step: int, num_steps: int) -> None:
+        self._num_steps = num_steps
+        self._first_step, self._start = first_step, time.perf_counter()
+        self._bar = (
+            tqdm(total=num_steps, initial=first_step, unit="step", dynamic_ncols=True)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def progress(self, step: int) -> None:
+        """Moves the bar."""
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Shows the losses; the other numbers are in metrics.jsonl."""
+        losses = "  ".join(
+            f"{name.split('/', 1)[1]} {value:.3f}"
+            for name, value in scalars.items()
+            if name in ("train/loss", "train/discriminator_loss", "train/generator_loss")
+            or name.startswith("val/")
+        )
+        if self._bar is not None:
+            self._bar.set_postfix_str(losses)
+            return
+        rate = (step - self._first_step) / (time.perf_counter() - self._start)
+        left = (self._num_steps - step) / rate if rate else math.inf
+        print(
+            f"step {step}/{self._num_steps}  {losses}  {rate:.1f} steps/s  {_duration(left)} left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def close(self) -> None:
+        """Ends the bar's line."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Writers:
+    """All writers of a run behind one face, with the methods of CLU's MetricWriter."""
+
+    def __init__(self, workdir: Path, restored_step: int, num_steps: int) -> None:
+        self._workdir = workdir
+        (workdir / "pictures").mkdir(exist_ok=True)
+        self._jsonl = JsonlWriter(workdir / "metrics.jsonl", restored_step)
+        self.console = ConsoleWriter(restored_step, num_steps)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writers")
+        self._last: Future[Any] | None = None
+        self._tensorboard: Any = None
+        self._later(self._open_tensorboard)
+
+    def __enter__(self) -> "Writers":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Writes numbers at a step to every writer."""
+        self._jsonl.write_scalars(step, scalars)
+        self.console.write_scalars(step, scalars)
+        self._later(self._tensorboard_scalars, step, scalars)
+
+    def write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
+        """Writes pictures/<step>_<name>.png, the pictures in TensorBoard, and curves.png."""
+        self._later(self._write_images, step, pictures)
+
+    def flush(self) -> None:
+        """Waits for the background thread; an error there is raised here."""
+        if self._last is not None:
+            self._last.result()
+
+    def close(self) -> None:
+        """Flushes and closes everything."""
+        self._later(self._close_tensorboard)
+        self._thread.shutdown()
+        self._jsonl.close()
+        self.console.close()
+        self.flush()
+
+    def _later(self, work: Callable[..., None], *args: Any) -> None:
+        if self._last is not None and self._last.done():
+            self._last.result()  # an error in the background ends the run
+        self._last = self._thread.submit(work, *args)
+
+    def _write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
+        folder = self._workdir / "pictures"
+        for name, picture in pictures.items():
+            write_picture(folder / f"{step:06d}_{name}.png", picture)
+        draw_curves(read_jsonl(self._workdir / "metrics.jsonl"), folder / "curves.png")
+        if self._tensorboard is not None:
+            batches = {name: picture[None] for name, picture in pictures.items()}
+            self._tensorboard.write_images(step, batches)
+
+    def _open_tensorboard(self) -> None:
+        """TensorFlow takes seconds to import, so it is imported here and nowhere else."""
+        if not importlib.util.find_spec("tensorflow"):
+            logging.warning(
+                "TensorFlow is not installed: no TensorBoard files"
+                " (pip install 'triptych[tensorboard]'); metrics.jsonl has every number."
+            )
+            return
+        from clu import metric_writers
+
+        self._tensorboard = metric_writers.SummaryWriter(str(self._workdir / "metrics"))
+
+    def _tensorboard_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        if self._tensorboard is not None:
+            self._tensorboard.write_scalars(step, dict(scalars))
+
+    def _close_tensorboard(self) -> None:
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "unknown"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"

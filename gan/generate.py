@@ -1,0 +1,127 @@
+"""--mode=generate: images of chosen classes as PNG files, with a table of what they are."""
+
+import csv
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jaxtyping import Int32, UInt8
+
+from common.errors import UserError
+from common.report.images import grid, titled, write_picture, zoom_for
+from common.training.task import Options
+from common.training.workdir import Run
+from gan.sampling import Sampler
+from gan.state import Variables, init_state, make_gan
+
+_BATCH = 64
+_ESTIMATION_BATCHES = 16
+_GRID_COLUMNS = 10
+_GRID_ROWS = 10
+_GRID_IMAGES = 200  # enough for every row of the grid
+
+Numbers = Int32[np.ndarray, " n"]
+
+
+def generate(run: Run, options: Options) -> None:
+    """Writes OUTPUT/LABEL/000000.png ..., grid.png and labels.csv.
+
+    The image LABEL/i.png is a function of (checkpoint, seed, i, label) alone, however many are
+    asked for; i of one class and i of another share their latent. Without a label the classes take
+    turns.
+
+    Raises:
+      UserError: an unknown label, an output folder in use, or a run without a checkpoint.
+    """
+    classes = run.card.classes
+    if options.output is None:
+        raise UserError("--mode=generate needs --output=DIR, the folder to write to.")
+    if options.num_images < 1:
+        raise UserError(f"--num_images is {options.num_images}; it must be at least 1.")
+    if options.label and options.label not in classes:
+        raise UserError(f"--label={options.label} is unknown; it is one of {', '.join(classes)}.")
+    chosen = [classes.index(options.label)] if options.label else list(range(len(classes)))
+    sampler, variables = _load(run)
+    _make_output(options.output, options.overwrite)
+    numbers, turn = np.divmod(np.arange(options.num_images, dtype=np.int32), len(chosen))
+    labels = np.array(chosen, np.int32)[turn]
+    files = [f"{classes[label]}/{i:06d}.png" for i, label in zip(numbers, labels, strict=True)]
+    for label in chosen:
+        (options.output / classes[label]).mkdir(exist_ok=True)
+    shown: list[UInt8[np.ndarray, "height width channels"]] = []
+    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it compresses
+        for start in range(0, options.num_images, _BATCH):
+            part = slice(start, start + _BATCH)
+            images = _draw(sampler, variables, options.seed, numbers[part], labels[part])
+            list(pool.map(write_picture, [options.output / name for name in files[part]], images))
+            shown.extend(images[: _GRID_IMAGES - len(shown)])
+    with (options.output / "labels.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["file", "label"])
+        table.writerows((name, name.split("/")[0]) for name in files)
+    _write_grid(options.output / "grid.png", shown, labels, run)
+    print(f"{options.num_images} images, labels.csv and grid.png are in {options.output}")
+
+
+def _load(run: Run) -> tuple[Sampler, Variables]:
+    """Restores the best checkpoint, or the newest, and estimates its running statistics."""
+    gan = make_gan(run.config, run.card)
+    sampler = Sampler(gan)
+    like = jax.eval_shape(lambda: init_state(gan, run.card, jax.random.key(0)))
+    with run.checkpoints() as checkpoints:
+        step = checkpoints.best_step()
+        if step is None:
+            raise UserError(f"{run.workdir} has no checkpoint yet; train it first.")
+        state = checkpoints.restore(step, like)
+    logging.info("drawing from step %d of %s", step, run.workdir)
+    if run.card.synthetic:
+        logging.warning("This generator was trained on %s.", run.card.caption)
+    statistics = sampler.batch_stats(
+        state.average, state.generator.batch_stats, _ESTIMATION_BATCHES
+    )
+    return sampler, {"params": state.average, "batch_stats": statistics}
+
+
+def _make_output(output: Path, overwrite: bool) -> None:
+    """Makes the output folder; one that has an earlier result is emptied only when told to."""
+    earlier = output / "labels.csv"
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output={output} is a file; name a folder.")
+    if earlier.exists() and overwrite:
+        for row in csv.DictReader(earlier.read_text().splitlines()):
+            (output / row["file"]).unlink(missing_ok=True)
+    elif output.exists() and any(output.iterdir()):
+        raise UserError(f"--output={output} is not empty; name another folder or add --overwrite.")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output={output} cannot be made: {error.strerror}.") from error
+
+
+def _draw(
+    sampler: Sampler, variables: Variables, seed: int, numbers: Numbers, labels: Numbers
+) -> UInt8[np.ndarray, "batch height width channels"]:
+    """Draws a batch; the last one is filled up, so that one program draws them all."""
+    count = len(numbers)
+    latents = sampler.latents(seed, jnp.asarray(np.resize(numbers, _BATCH)))
+    images = sampler.images(variables, latents, jnp.asarray(np.resize(labels, _BATCH)))
+    return np.asarray(images)[:count]
+
+
+def _write_grid(
+    file: Path, images: list[UInt8[np.ndarray, "height width channels"]], labels: Numbers, run: Run
+) -> None:
+    """Writes the first images, a row per class."""
+    blank = np.full_like(images[0], 255)
+    rows, names = [], []
+    for label in sorted(set(labels[: len(images)].tolist()))[:_GRID_ROWS]:
+        row = [image for image, of in zip(images, labels, strict=False) if of == label]
+        row = row[:_GRID_COLUMNS]
+        rows.append(np.stack(row + [blank] * (_GRID_COLUMNS - len(row))))
+        names.append(run.card.classes[label])
+    picture = grid(np.stack(rows), zoom_for(run.card.image_size))
+    title = f"generated: {' / '.join(names)}; trained on {run.card.caption}"
+    write_picture(file, titled(picture, title))

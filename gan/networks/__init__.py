@@ -1,0 +1,60 @@
+"""The networks: one file per GAN, found by its name, config.model.name = "acgan".
+
+A file offers the Linen modules `Generator` and `Discriminator` with the fields and calls that
+`gan/networks/acgan.py` shows. What else stands in config.model are their further fields.
+"""
+
+import importlib
+import pkgutil
+from typing import NamedTuple
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from common.data.prepared import DataCard
+from common.errors import UserError
+
+
+class Judgement(NamedTuple):
+    """What a discriminator says of images.
+
+    Attributes:
+      logits: positive for "real".
+      class_logits: which class; None where the discriminator knows none.
+    """
+
+    logits: Float[Array, " batch"]
+    class_logits: Float[Array, "batch classes"] | None
+
+
+class Networks(NamedTuple):
+    """The two players; `generator.latent_size` says what it draws from."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+
+
+def make_networks(model: ConfigDict, card: DataCard) -> Networks:
+    """Builds the networks that config.model names, for images of this size and these classes.
+
+    Raises:
+      UserError: there is no such file, or a setting that its networks do not have.
+    """
+    known = [module.name for module in pkgutil.iter_modules(__path__)]
+    if model.name not in known:
+        raise UserError(f"config.model.name is {model.name!r}; it must be one of {known}.")
+    module = importlib.import_module(f"{__name__}.{model.name}")
+    shape = {
+        "image_size": card.image_size,
+        "channels": card.channels,
+        "num_classes": len(card.classes),
+    }
+    parts = {}
+    for part in ("generator", "discriminator"):
+        settings = dict(model.get(part, {}))
+        try:
+            parts[part] = getattr(module, part.capitalize())(**shape, **settings)
+        except TypeError as error:
+            raise UserError(f"config.model.{part}: {error}.") from error
+    return Networks(**parts)

@@ -1,0 +1,90 @@
+"""Drawing images from a trained generator.
+
+The moving average of the parameters has no running statistics of its own, so BatchNorm's are
+estimated anew, from latents of a fixed seed: the same state always draws the same images.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt8
+
+from common.data.transforms import from_signed_unit
+from common.training.randomness import example_keys
+from gan.state import GAN, Variables
+from gan.steps import LABELS, LATENTS, draw_labels, draw_latents
+
+ESTIMATION_BATCH = 64
+_ESTIMATION_SEED = 7
+
+
+class Sampler:
+    """Compiled sampling: params and batch_stats in, uint8 images out."""
+
+    def __init__(self, gan: GAN) -> None:
+        self._gan = gan
+        # BatchNorm outside the parallel step; momentum 0 leaves nothing but the batch at hand in
+        # the running statistics.
+        generator: Any = gan.networks.generator
+        self._generator = generator.clone(axis_name="")
+        self._estimator = generator.clone(axis_name="", momentum=0.0)
+        self._moments = jax.jit(self._moments_of_batch)
+        self._images = jax.jit(self._draw_images)
+        self._latents = jax.jit(self._draw_latents)
+
+    def batch_stats(self, params: Variables, batch_stats: Variables, num_batches: int) -> Variables:
+        """Estimates the statistics of every BatchNorm over `num_batches` batches of 64 latents.
+
+        The variance is that of all batches pooled: the mean square less the squared mean.
+        """
+        if not batch_stats:
+            return batch_stats
+        # A Python loop: inside the program it would be slow on CPUs.
+        batches = [
+            self._moments(params, batch_stats, jnp.int32(number)) for number in range(num_batches)
+        ]
+        moments = jax.tree.map(lambda *values: sum(values) / num_batches, *batches)
+        return _of_each_norm(moments, lambda mean, square: square - mean**2)
+
+    def latents(self, seed: int, indices: Int[Array, " n"]) -> Float[Array, "n latent"]:
+        """Draws the latents number `indices` of a seed; each depends on its own number alone."""
+        return self._latents(jax.random.key(seed), indices)
+
+    def images(
+        self,
+        variables: Variables,
+        latents: Float[Array, "n latent"],
+        labels: Int[Array, " n"],
+    ) -> UInt8[Array, "n height width channels"]:
+        """Draws images with running statistics."""
+        return self._images(variables, latents, labels)
+
+    def _draw_latents(self, key: Array, indices: Array) -> Array:
+        return draw_latents(self._gan, example_keys(key, LATENTS, indices))
+
+    def _draw_images(self, variables: Variables, latents: Array, labels: Array) -> Array:
+        images = self._generator.apply(variables, latents, labels, train=False)
+        return from_signed_unit(images)
+
+    def _moments_of_batch(
+        self, params: Variables, batch_stats: Variables, number: Array
+    ) -> Variables:
+        key = jax.random.key(_ESTIMATION_SEED)
+        indices = number * ESTIMATION_BATCH + jnp.arange(ESTIMATION_BATCH)
+        _, changed = self._estimator.apply(
+            {"params": params, "batch_stats": batch_stats},
+            draw_latents(self._gan, example_keys(key, LATENTS, indices)),
+            draw_labels(self._gan, example_keys(key, LABELS, indices)),
+            train=True,
+            mutable=["batch_stats"],
+        )
+        return _of_each_norm(changed["batch_stats"], lambda mean, var: var + mean**2)
+
+
+def _of_each_norm(batch_stats: Variables, new_var: Any) -> Variables:
+    """Replaces `var` by new_var(mean, var) in every {"mean": ..., "var": ...} of the tree."""
+    if "mean" in batch_stats:
+        mean = batch_stats["mean"]
+        return {"mean": mean, "var": new_var(mean, batch_stats["var"])}
+    return {name: _of_each_norm(inner, new_var) for name, inner in batch_stats.items()}

@@ -1,0 +1,83 @@
+"""The one command: python launch.py --config=configs/acgan_covid.py [--workdir=DIR] [--mode=MODE].
+
+It turns flags into a mode and knows no model. Heavy imports wait until the flags are understood.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from common.command_line import run_app
+from common.errors import UserError
+
+_TASK_MODES = ("generate",)  # each is a function of the task's module
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
+_WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; default runs/NAME.")
+_MODE = flags.DEFINE_enum("mode", "train", ("train", *_TASK_MODES), "What to do.")
+_OUTPUT = flags.DEFINE_string("output", "", "The folder that --mode=generate writes to.")
+_NUM_IMAGES = flags.DEFINE_integer("num_images", 64, "How many images to generate.")
+_LABEL = flags.DEFINE_string("label", "", "Of which class; default all in turn.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of what is generated; training has --config.seed.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier result in --output.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "HOST:PORT of process 0, or 'auto' on Slurm, Open MPI, GKE and Cloud TPU."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "Of the whole run, with --coordinator.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", 0, "Of this process, with --coordinator.")
+
+
+def main(argv: list[str]) -> None:
+    """Runs the mode that the flags ask for."""
+    if argv[1:]:
+        raise UserError(f"'{argv[1]}' is not a flag; flags begin with --, see --help.")
+    if _MODE.value == "train" and _CONFIG.value is None:
+        raise UserError("--mode=train needs --config=FILE, such as configs/acgan_covid.py.")
+    if _MODE.value != "train" and not _WORKDIR.value:
+        raise UserError(f"--mode={_MODE.value} needs --workdir=DIR, the folder of a trained run.")
+    _start_jax()
+    if _MODE.value == "train":
+        _train()
+    else:
+        _run_task_mode()
+
+
+def _start_jax() -> None:
+    """Keeps compiled programs between runs and joins the other processes, if there are any."""
+    import jax
+
+    from common.cache import cache_dir
+    from common.training.parallel import start_distributed
+
+    jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    start_distributed(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+
+
+def _train() -> None:
+    from common.training.config import default_workdir
+    from common.training.train import train
+
+    file = config_flags.get_config_filename(flags.FLAGS["config"])
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    train(_CONFIG.value, Path(_WORKDIR.value or default_workdir(file, overrides)))
+
+
+def _run_task_mode() -> None:
+    from common.training.task import Options, find_task
+    from common.training.workdir import open_run
+
+    run = open_run(Path(_WORKDIR.value))
+    options = Options(
+        output=Path(_OUTPUT.value) if _OUTPUT.value else None,
+        num_images=_NUM_IMAGES.value,
+        label=_LABEL.value,
+        seed=_SEED.value,
+        overwrite=_OVERWRITE.value,
+    )
+    getattr(find_task(run.config.task), _MODE.value)(run, options)
+
+
+if __name__ == "__main__":
+    run_app(main)
