@@ -48,11 +48,13 @@ def _start_jax() -> None:
     import jax
 
     from common.cache import cache_dir
-    from common.training.parallel import start_distributed
+    from common.log import talk
+    from common.training.parallel import is_main_process, start_distributed
 
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     start_distributed(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    talk(this_process=is_main_process())
 
 
 def _train() -> None:

@@ -93,7 +93,11 @@ def main() -> None:
     parser.add_argument("--only", default="", help="time the layers whose name contains this")
     parser.add_argument("--repeats", type=int, default=9)
     chosen = parser.parse_args()
-    print(f"{'layer':38}" + "".join(f"{form + ' ' + what:>16}" for form in FORMS for what in ("fwd", "all")) + f"{'error':>10}")
+    print(
+        f"{'layer':38}"
+        + "".join(f"{form + ' ' + what:>16}" for form in FORMS for what in ("fwd", "all"))
+        + f"{'error':>10}"
+    )
     for case in CASES:
         if chosen.only in case.name:
             measure(case, chosen.repeats)
@@ -120,7 +124,10 @@ def measure(case: Case, repeats: int) -> None:
         for call in (lambda f=forward: f(*inputs), lambda f=every: f(cotangent, *inputs))
     ]
     times = medians(calls, repeats)
-    print(f"{case.name:38}" + "".join(f"{1e3 * t:16.2f}" for t in times) + f"{error:10.0e}", flush=True)
+    print(
+        f"{case.name:38}" + "".join(f"{1e3 * t:16.2f}" for t in times) + f"{error:10.0e}",
+        flush=True,
+    )
 
 
 def medians(calls: list[Callable[[], object]], repeats: int) -> list[float]:

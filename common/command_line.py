@@ -1,16 +1,12 @@
 """Flags in, errors for people out: one sentence on standard error, exit code 2, no traceback."""
 
-import logging as standard_logging
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
 from common.errors import DivergenceError, UserError
-
-# Libraries that tell at INFO what a user has no use for.
-_TALKATIVE = ("orbax", "jax", "tensorflow", "tensorflow_datasets", "grain")
 
 
 def run_app(main: Callable[[list[str]], None]) -> None:
@@ -21,8 +17,6 @@ def run_app(main: Callable[[list[str]], None]) -> None:
     """
 
     def guarded(argv: list[str]) -> None:
-        for name in _TALKATIVE:
-            standard_logging.getLogger(name).setLevel(standard_logging.WARNING)
         try:
             main(argv)
         except UserError as error:
@@ -35,14 +29,14 @@ def run_app(main: Callable[[list[str]], None]) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; whatever is wrong with them, or with the config file, is said in a line."""
-    logging.set_verbosity(logging.INFO)
+    logging.set_verbosity(logging.WARNING)  # Orbax and TFDS tell at INFO what nobody asks for
     try:
         rest = flags.FLAGS(argv)
     except (AttributeError, KeyError) as error:  # what ConfigDict raises for an unknown key
         _end(_about_key(argv) or str(error), 2)
     except (UserError, flags.Error, OSError, ValueError, TypeError) as error:
         _end(str(error), 2)
-    config = flags.FLAGS["config"]
+    config: Any = flags.FLAGS["config"]
     if config.value is not None and not hasattr(config.value, "to_dict"):
         _end(f"The config file {config.config_filename} is not there or cannot be read.", 2)
     return rest
@@ -52,7 +46,7 @@ def _about_key(argv: list[str]) -> str:
     """Returns a sentence about the first override whose key the config does not have, or ""."""
     from common.training.config import flatten, nearest
 
-    config = flags.FLAGS["config"]
+    config: Any = flags.FLAGS["config"]
     known = [name for name, _ in flatten(config.value)]
     for argument in argv:
         if not argument.lstrip("-").startswith("config."):

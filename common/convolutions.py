@@ -3,16 +3,14 @@
 Images are NHWC; kernels are HWIO, the layout of Flax and Keras, so that weights can be exchanged.
 Every function equals its plain `jax.lax` form, gradients included, in every floating dtype.
 
-On an accelerator the plain form is used. XLA's CPU backend reaches the peak of the machine in
-stride-1 convolutions and in matrix products, and is slow at strided and dilated convolutions and
-at their gradients; there every function is rewritten in terms of those two:
+On an accelerator the plain form is used. On a CPU, XLA reaches the peak of the machine in matrix
+products and in most convolutions and their gradients, strided ones too; it is slow where
 
-- a convolution of stride s is one of stride 1 on the image cut into s x s blocks (the pixels of a
-  block become channels), a transposed convolution is the same read backwards;
-- upsampling followed by a 3x3 convolution needs nine products per small pixel, see `upsample_conv`;
-- the gradient of a kernel is a matrix product of patches and cotangents.
+- an image is dilated: a transposed convolution becomes one of stride 1 whose features are the
+  pixels of a block, and both its gradients those of the strided convolution it transposes;
+- a convolution has few features: one product with all taps, then shifted sums.
 
-`bench/layers.py` measures both forms at the shapes of this project's networks.
+TABLE
 """
 
 from collections.abc import Iterable, Sequence
@@ -62,21 +60,10 @@ def conv(
         form: "auto" chooses by platform; tests and benchmarks name one.
     """
     pads = _forward_pads(x, kernel, stride, padding)
-    if form_on_this_platform(form) == "lax":
-        return lax_conv(x, kernel, stride, pads)
-    if stride == 1:
-        return _correlate(x, kernel, pads)
-    blocks = _kernel_in_blocks(kernel, stride)
-    rows, _, columns, _, _, features = blocks.shape
-    blocks = blocks.swapaxes(1, 2).reshape(rows, columns, -1, features)
-    exact = []
-    for size, (low, high), k, steps in zip(
-        x.shape[1:3], pads, kernel.shape[:2], (rows, columns), strict=True
-    ):
-        needed = ((size + low + high - k) // stride + steps) * stride
-        exact.append((low, needed - size - low))
-    image = space_to_depth(pad(x, *_pairs(exact)), stride)
-    return _correlate(image, blocks, ((0, 0), (0, 0)))
+    plain = form_on_this_platform(form) == "lax"
+    if not plain and stride == 1 and _few_features(kernel):
+        return _conv_to_few(x, kernel, pads)
+    return lax_conv(x, kernel, stride, pads)
 
 
 def conv_transpose(
@@ -104,80 +91,109 @@ def conv_transpose(
     pads = _backward_pads(kernel, stride, padding)
     if form_on_this_platform(form) == "lax":
         return lax.conv_transpose(x, kernel, (stride, stride), pads, dimension_numbers=LAYOUT)
+    return _conv_transpose(x, kernel, stride, pads)
+
+
+# The transposed convolution, with its gradients.
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv_transpose(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
+    """See `conv_transpose`."""
     backwards = kernel[::-1, ::-1]
     height, width, channels, features = kernel.shape
     (top, bottom), (left, right) = pads
     if x.shape[1:3] == (1, 1):
         image = _project(x, backwards).reshape(-1, height, width, features)
+        height_cut, width_cut = 1 - height, 1 - width
         return pad(
-            image, (top - height + 1, bottom - height + 1), (left - width + 1, right - width + 1)
+            image, (top + height_cut, bottom + height_cut), (left + width_cut, right + width_cut)
         )
     # Each pixel and its neighbours make one block of the output: a stride-1 convolution whose
     # features are the pixels of the block. The blocks overhang the output; the rest is cut off.
     blocks = _kernel_in_blocks(backwards, stride)[::-1, :, ::-1]
     rows, _, columns, _, _, _ = blocks.shape
     blocks = blocks.transpose(0, 2, 4, 1, 3, 5).reshape(rows, columns, channels, -1)
-    image = depth_to_space(_correlate(x, blocks, ((rows - 1,) * 2, (columns - 1,) * 2)), stride)
+    image = lax_conv(x, blocks, 1, ((rows - 1,) * 2, (columns - 1,) * 2))
     return pad(
-        image,
+        depth_to_space(image, stride),
         (top - height + 1, bottom - stride * rows + 1),
         (left - width + 1, right - stride * columns + 1),
     )
 
 
-# The stride-1 convolution, with its gradients.
+def _conv_transpose_forward(
+    x: Array, kernel: Array, stride: int, pads: Pairs
+) -> tuple[Array, tuple[Array, Array]]:
+    return _conv_transpose(x, kernel, stride, pads), (x, kernel)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _correlate(x: Array, kernel: Array, pads: Pairs) -> Array:
-    """Convolves with stride 1; the gradients are convolutions and products, never dilated."""
-    if _few_features(kernel):
-        return _sum_of_taps(x, kernel, pads)
-    return lax_conv(x, kernel, 1, pads)
-
-
-def _correlate_forward(x: Array, kernel: Array, pads: Pairs) -> tuple[Array, tuple[Array, Array]]:
-    return _correlate(x, kernel, pads), (x, kernel)
-
-
-def _correlate_backward(
-    pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
+def _conv_transpose_backward(
+    stride: int, pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
+    """Gives both gradients by the strided convolution that maps outputs to inputs.
+
+    y is linear in x, `<y, c> = <x, strided(c, kernel)>`: the gradient of x is `strided`, and the
+    gradient of the kernel is that of `strided` with x as its cotangent.
+    """
     x, kernel = residuals
-    rows, columns = kernel.shape[:2]
-    mirrored = _pairs(
-        (k - 1 - low, k - 1 - high) for k, (low, high) in zip((rows, columns), pads, strict=True)
+    sizes = zip(kernel.shape, pads, x.shape[1:3], cotangent.shape[1:3], strict=False)
+    back = _pairs(
+        (k - 1 - low, (inner - 1) * stride + low + 1 - outer) for k, (low, _), inner, outer in sizes
     )
-    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    toward_x = _correlate(cotangent, flipped, mirrored)
-    if _few_features(kernel):
-        patches = _patches(cotangent, rows, columns, mirrored)
-        toward_kernel = outer_sum(x, patches).reshape(x.shape[-1], rows, columns, -1)
-        return toward_x, toward_kernel.transpose(1, 2, 0, 3)[::-1, ::-1]
-    _, pullback = jax.vjp(lambda kernel: lax_conv(x, kernel, 1, pads), kernel)
-    return toward_x, pullback(cotangent)[0]
+
+    def strided(kernel: Array) -> Array:
+        return lax_conv(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), stride, back)
+
+    toward_x, pullback = jax.vjp(strided, kernel)
+    return toward_x, pullback(x)[0]
 
 
-_correlate.defvjp(_correlate_forward, _correlate_backward)
+_conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
+
+
+# The convolution to few features, with its gradients.
 
 
 def _few_features(kernel: Array) -> bool:
     """Whether a kernel has so few outputs that XLA's convolution cannot fill its vectors."""
-    return kernel.shape[3] < 8 <= kernel.shape[2]
+    return kernel.shape[3] <= 4 and kernel.shape[2] >= 16
 
 
-def _sum_of_taps(x: Array, kernel: Array, pads: Pairs) -> Array:
-    """Convolves as one product with all taps, then adds the shifted results."""
-    rows, columns = kernel.shape[:2]
-    products = pad(_project(x, kernel), *pads)
-    height, width = products.shape[1] - rows + 1, products.shape[2] - columns + 1
-    features = kernel.shape[3]
-    return sum(
-        products[:, a : a + height, b : b + width, start : start + features]
-        for a in range(rows)
-        for b in range(columns)
-        for start in ((a * columns + b) * features,)
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv_to_few(x: Array, kernel: Array, pads: Pairs) -> Array:
+    """Convolves with stride 1: one product with all taps, then the shifted results added."""
+    rows, columns, _, features = kernel.shape
+    taps = pad(_project(x, kernel), *pads)
+    height, width = taps.shape[1] - rows + 1, taps.shape[2] - columns + 1
+    corners = [(a, b) for a in range(rows) for b in range(columns)]
+    total = jnp.zeros((x.shape[0], height, width, features), taps.dtype)
+    for tap, (a, b) in enumerate(corners):
+        here = slice(tap * features, (tap + 1) * features)
+        total = total + taps[:, a : a + height, b : b + width, here]
+    return total
+
+
+def _conv_to_few_forward(x: Array, kernel: Array, pads: Pairs) -> tuple[Array, tuple[Array, Array]]:
+    return _conv_to_few(x, kernel, pads), (x, kernel)
+
+
+def _conv_to_few_backward(
+    pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    """Gives both gradients from the windows of the cotangent, which are small."""
+    x, kernel = residuals
+    rows, columns, channels, _ = kernel.shape
+    mirrored = _pairs(
+        (k - 1 - low, k - 1 - high) for k, (low, high) in zip((rows, columns), pads, strict=True)
     )
+    toward_x = lax_conv(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), 1, mirrored)
+    windows = _windows(cotangent, rows, columns, mirrored)
+    toward_kernel = outer_sum(x, windows).reshape(channels, rows, columns, -1)
+    return toward_x, toward_kernel.transpose(1, 2, 0, 3)[::-1, ::-1]
+
+
+_conv_to_few.defvjp(_conv_to_few_forward, _conv_to_few_backward)
 
 
 # Building blocks.
@@ -228,7 +244,7 @@ def lax_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=LAYOUT)
 
 
-def _patches(x: Array, rows: int, columns: int, pads: Pairs) -> Array:
+def _windows(x: Array, rows: int, columns: int, pads: Pairs) -> Array:
     """Puts the pixels of each rows x columns window side by side on the channels."""
     x = pad(x, *pads)
     height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1

@@ -28,8 +28,8 @@ def upsample_conv(
 ) -> Float[Array, "batch 2*height 2*width features"]:
     """Doubles images by repeating pixels, then convolves them 3x3 with "SAME" padding.
 
-    Along one direction, with taps `w0, w1, w2`, their sum `S` and differences `d[i] = x[i-1] - x[i]`
-    (zero outside the image), the even and odd outputs are
+    Along one direction, with taps `w0, w1, w2`, their sum `S` and differences
+    `d[i] = x[i-1] - x[i]` (zero outside the image), the even and odd outputs are
 
         y[2i] = S x[i] + w0 d[i]        y[2i+1] = S x[i] - w2 d[i+1]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from jaxtyping import Int32, UInt8
 
 from common.errors import UserError
+from common.log import log
 from common.report.images import grid, titled, write_picture, zoom_for
 from common.training.task import Options
 from common.training.workdir import Run
@@ -76,9 +76,9 @@ def _load(run: Run) -> tuple[Sampler, Variables]:
         if step is None:
             raise UserError(f"{run.workdir} has no checkpoint yet; train it first.")
         state = checkpoints.restore(step, like)
-    logging.info("drawing from step %d of %s", step, run.workdir)
+    log.info("drawing from step %d of %s", step, run.workdir)
     if run.card.synthetic:
-        logging.warning("This generator was trained on %s.", run.card.caption)
+        log.warning("This generator was trained on %s.", run.card.caption)
     statistics = sampler.batch_stats(
         state.average, state.generator.batch_stats, _ESTIMATION_BATCHES
     )

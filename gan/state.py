@@ -7,7 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
 from common.data.prepared import DataCard
@@ -34,7 +34,7 @@ class NetworkState:
 class GANState:
     """A GAN in training; `average` is the moving average of the generator's parameters."""
 
-    step: Int[Array, ""]
+    step: Any  # int32 []: how many steps were made (also a shape, where trees are traced)
     generator: NetworkState
     discriminator: NetworkState
     average: Variables
@@ -63,7 +63,7 @@ class GAN:
     @property
     def latent_size(self) -> int:
         """Returns the length of a latent."""
-        return int(self.networks.generator.latent_size)  # type: ignore[attr-defined]
+        return int(self.networks.generator.latent_size)
 
 
 def make_gan(config: ConfigDict, card: DataCard) -> GAN:
@@ -84,8 +84,8 @@ def init_state(gan: GAN, card: DataCard, rng: Key[Array, ""]) -> GANState:
     generator_key, discriminator_key = jax.random.split(rng)
     latents, labels = jnp.zeros((1, gan.latent_size)), jnp.zeros(1, jnp.int32)
     images = jnp.zeros((1, card.image_size, card.image_size, card.channels))
-    generator = gan.networks.generator.init(generator_key, latents, labels, train=True)
-    discriminator = gan.networks.discriminator.init(discriminator_key, images, train=True)
+    generator: Any = gan.networks.generator.init(generator_key, latents, labels, train=True)
+    discriminator: Any = gan.networks.discriminator.init(discriminator_key, images, train=True)
     return GANState(
         step=jnp.zeros((), jnp.int32),
         generator=_network_state(generator, gan.generator_optimizer),

@@ -6,7 +6,8 @@ update sends the gradient back through the same computation.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ LATENTS, LABELS, DROPOUT_REAL, DROPOUT_FAKE, DROPOUT_GENERATOR = range(5)
 
 Images = Float[Array, "batch height width channels"]
 Labels = Int[Array, " batch"]
+Tree = TypeVar("Tree")
 Outputs = dict[str, Float[Array, ""] | Float[Array, " batch"]]
 
 
@@ -108,15 +110,16 @@ def discriminator_step(
     updates, opt_state = gan.discriminator_optimizer.update(
         gradients, network.opt_state, network.params
     )
-    network = network.replace(
+    network = replace(
+        network,
         params=optax.apply_updates(network.params, updates),
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
     outputs = {f"discriminator_{name}": value for name, value in outputs.items()}
     outputs["discriminator_loss"] = total
-    outputs["discriminator_gradient_norm"] = optax.global_norm(gradients)
-    return state.replace(discriminator=network), outputs
+    outputs["discriminator_gradient_norm"] = optax.tree.norm(gradients)
+    return replace(state, discriminator=network), outputs
 
 
 def generator_step(
@@ -144,19 +147,19 @@ def generator_step(
         gradients, network.opt_state, network.params
     )
     params = optax.apply_updates(network.params, updates)
-    network = network.replace(params=params, batch_stats=generated.batch_stats, opt_state=opt_state)
+    network = replace(
+        network, params=params, batch_stats=generated.batch_stats, opt_state=opt_state
+    )
     average = moving_average(state.average, params, state.step, gan.average_decay)
     metrics = {
         "generator_loss": total,
-        "generator_gradient_norm": optax.global_norm(gradients),
+        "generator_gradient_norm": optax.tree.norm(gradients),
         **{f"generator_{name}": value for name, value in outputs.items() if name.endswith("_loss")},
     }
-    return state.replace(generator=network, average=average), metrics
+    return replace(state, generator=network, average=average), metrics
 
 
-def moving_average(
-    average: Variables, params: Variables, step: Int[Array, ""], decay: float
-) -> Variables:
+def moving_average(average: Tree, params: Tree, step: Int[Array, ""], decay: float) -> Tree:
     """Returns the exponential moving average after one more step, warmed up.
 
     `average + (1 - d) (params - average)` with `d = min(decay, (1 + step) / (10 + step))`, so that

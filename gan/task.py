@@ -1,5 +1,6 @@
 """The GAN task: what the loop and the modes call."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -67,12 +68,12 @@ class GANTask:
             position,
         )
         state, of_generator = generator_step(gan, state, generated, rng, position)
-        state = state.replace(step=state.step + 1)
+        state = replace(state, step=state.step + 1)
         return state, metrics.averages({**of_discriminator, **of_generator})
 
     def eval_step(self, state: GANState, batch: Batch) -> Metrics:
         """Judges held-out real images: far worse than on training ones means memorising."""
-        judged = self.gan.networks.discriminator.apply(
+        judged: Any = self.gan.networks.discriminator.apply(
             state.discriminator.variables, to_signed_unit(batch["image"]), train=False
         )
         values = {
@@ -109,7 +110,7 @@ class GANTask:
         # The same latents in every row: what differs down a column is the class.
         columns = np.tile(np.arange(_COLUMNS), len(classes))
         labels = np.repeat(np.arange(len(classes)), _COLUMNS)
-        latents = sampler.latents(_PICTURE_SEED, columns)
+        latents = sampler.latents(_PICTURE_SEED, jnp.asarray(columns))
         drawn = np.asarray(sampler.images(variables, latents, jnp.asarray(labels)))
         zoom = zoom_for(self.card.image_size)
         drawn = grid(drawn.reshape(len(classes), _COLUMNS, *drawn.shape[1:]), zoom)

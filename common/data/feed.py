@@ -10,14 +10,15 @@ from typing import Any, Protocol
 import grain
 import jax
 import numpy as np
-from absl import logging
 from jaxtyping import Int, Shaped
 from ml_collections import ConfigDict
 
 from common.data.order import batch_indices
 from common.data.prepared import Prepared, Split
+from common.log import log
 from common.training import parallel
 from common.training.parallel import Block
+from common.training.task import Batch
 
 _BLOCK_BYTES = 64 * 2**20  # a streamed block is no larger than this, or one batch
 _READ_THREADS = 4
@@ -118,11 +119,11 @@ def open_feed(config: ConfigDict, prepared: Prepared) -> Feed:
     pixels = card.image_size**2 * card.channels * len(split)
     if pixels <= config.data.resident_limit_mb * 2**20:
         return ResidentFeed(config, split)
-    logging.info("streaming %s: %.1f GB is over resident_limit_mb", card.name, pixels / 1e9)
+    log.info("streaming %s: %.1f GB is over resident_limit_mb", card.name, pixels / 1e9)
     return StreamedFeed(config, split)
 
 
-def evaluation_batches(split: Split, batch_size: int) -> Iterator[HostBatch]:
+def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:
     """Yields all examples once, on the devices, in order: [devices, batch, ...].
 
     The last batch is filled up, and `mask` is False on what fills it.

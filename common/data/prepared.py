@@ -4,7 +4,9 @@ It lies in the cache under a fingerprint of the files and of the settings that s
 a second start finds it and a change of either prepares anew.
 """
 
+import contextlib
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging as log
 from jaxtyping import Int32, UInt8
 from ml_collections import ConfigDict
 
@@ -24,6 +25,7 @@ from common.cache import cache_dir
 from common.data.decode import fit_image
 from common.data.sources import Record, Source, open_source
 from common.errors import UserError
+from common.log import log
 
 # Raise it when the same files would give other pixels: old prepared sets are then not found.
 PREPARATION = 1
@@ -57,7 +59,7 @@ class DataCard:
     @property
     def caption(self) -> str:
         """Returns the name, with a plain warning where the images are not of patients."""
-        return f"{self.name} (synthetic phantoms, not patients)" if self.synthetic else self.name
+        return f"{self.name} (drawings, not patients)" if self.synthetic else self.name
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what `from_dict` and JSON take."""
@@ -212,7 +214,8 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
         builder = PreparedImages(
             images=source, settings=data, data_dir=scratch, file_format="array_record"
         )
-        builder.download_and_prepare()
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints where it writes
+            builder.download_and_prepare()
         try:
             Path(builder.data_dir).rename(folder)
         except OSError:

@@ -2,8 +2,8 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from common.training.config import steps
@@ -49,7 +49,7 @@ class DeviceClock:
 
     def __init__(self) -> None:
         self.idle_seconds = 0.0
-        self._newest: jax.Array | None = None
+        self._newest: Any = None
         self._seen_busy = 0.0
         self._start = 0.0
 
@@ -60,8 +60,8 @@ class DeviceClock:
         elif self._newest.is_ready():
             self.idle_seconds += time.perf_counter() - self._seen_busy
 
-    def after_dispatch(self, done: jax.Array) -> None:
-        """Call right after each dispatch; waits for the one before it."""
+    def after_dispatch(self, done: Any) -> None:
+        """Call right after each dispatch with an array it makes; waits for the one before it."""
         self._seen_busy = time.perf_counter()
         previous, self._newest = self._newest, done
         if previous is not None:

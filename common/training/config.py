@@ -7,11 +7,13 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
 from common.errors import UserError
+
+Fields: TypeAlias = ConfigDict | Mapping[str, Any]
 
 # A run may go on with other values of these; any other difference makes it another experiment.
 CONTINUABLE = frozenset(
@@ -122,7 +124,7 @@ def check(config: ConfigDict) -> None:
             steps(value, 1.0)
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields ("data.batch_size", 32) for every field, sorted by name."""
     for key in sorted(config):
         value = config[key]
@@ -135,7 +137,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def nearest(name: str, known: list[str]) -> str:
     """Returns " Did you mean 'a' or 'b'?" for the known names nearest to `name`, else ""."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    last = {}  # a key that stands under another heading: config.batch_size
+    last: dict[str, str] = {}  # a key that stands under another heading: config.batch_size
     for other in known:
         last.setdefault(other.rsplit(".", 1)[-1], other)
     for tail in difflib.get_close_matches(name.rsplit(".", 1)[-1], list(last), n=2, cutoff=0.7):
@@ -144,7 +146,7 @@ def nearest(name: str, known: list[str]) -> str:
     return f" Did you mean {' or '.join(repr(item) for item in unique)}?" if unique else ""
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def differences(old: Fields, new: Fields) -> list[str]:
     """Returns "data.batch_size (32 there, 64 now)" for each field that makes another experiment."""
     before, after = dict(flatten(old)), dict(flatten(new))
     found = []

@@ -120,13 +120,13 @@ def _sharding() -> NamedSharding:
     return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec(AXIS))
 
 
-def shard(tree: Tree) -> Tree:
+def shard(tree: Any) -> Any:
     """Places host arrays [local devices, ...] as device arrays [devices, ...]."""
     place = jax.make_array_from_process_local_data
     return jax.tree.map(lambda x: place(_sharding(), np.asarray(x)), tree)
 
 
-def replicate(tree: Tree) -> Tree:
+def replicate(tree: Any) -> Any:
     """Places a copy of each array on every device: [...] -> [devices, ...]."""
     count = jax.local_device_count()
     return shard(jax.tree.map(lambda x: np.broadcast_to(x, (count, *np.shape(x))), tree))

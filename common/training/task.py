@@ -5,7 +5,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from clu.metrics import Collection
@@ -16,9 +16,9 @@ from common.data.prepared import DataCard
 from common.errors import UserError
 from common.report.images import Picture
 
-Batch = dict[str, Shaped[Array, "batch ..."]]
-Metrics = Collection
-Examples = dict[str, Shaped[np.ndarray, "n ..."]]
+Batch: TypeAlias = dict[str, Shaped[Array, "batch ..."]]
+Metrics: TypeAlias = Collection
+Examples: TypeAlias = dict[str, Shaped[np.ndarray, "n ..."]]
 
 State = TypeVar("State")
 

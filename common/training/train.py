@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 from ml_collections import ConfigDict
 
 from common.data.feed import evaluation_batches, open_feed
 from common.data.prepared import Prepared, prepare
 from common.errors import UserError
+from common.log import log
 from common.training import config as configs
 from common.training import parallel, preflight
 from common.training.checkpoints import Checkpoints
@@ -40,7 +40,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     task = make_task(config, prepared.card)
     run = claim(workdir, config, prepared.card, parallel.is_main_process())
     if prepared.card.synthetic:
-        logging.warning("The images are %s.", prepared.card.caption)
+        log.warning("The images are %s.", prepared.card.caption)
     with run.checkpoints() as checkpoints, stop_request() as stop:
         state, first_step = _restored_or_new(run, task, checkpoints)
         loop, state = _build_loop(run, prepared, task, checkpoints, state, first_step)
@@ -72,9 +72,9 @@ def _restored_or_new(run: Run, task: Task[Any], checkpoints: Checkpoints) -> tup
     state = jax.jit(task.init)(jax.random.key(run.config.seed))
     step = checkpoints.latest_step() or 0
     if step:
-        logging.info("going on from step %d of %s", step, run.workdir)
+        log.info("going on from step %d of %s", step, run.workdir)
         return checkpoints.restore(step, state), step
-    logging.info("%s", task.describe(state))
+    log.info("%s", task.describe(state))
     return state, step
 
 

@@ -6,7 +6,7 @@ background thread, so that training does not wait for it.
 
 import importlib.util
 import json
-import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from absl import logging
 from tqdm import tqdm
 
+from common.log import log
 from common.report.curves import draw_curves
 from common.report.images import Picture, write_picture
 
@@ -59,7 +59,7 @@ class ConsoleWriter:
 
     def __init__(self, first_step: int, num_steps: int) -> None:
         self._num_steps = num_steps
-        self._first_step, self._start = first_step, time.perf_counter()
+        self._first: tuple[int, float] | None = None  # the first step done here, and when
         self._bar = (
             tqdm(total=num_steps, initial=first_step, unit="step", dynamic_ncols=True)
             if sys.stderr.isatty()
@@ -67,7 +67,8 @@ class ConsoleWriter:
         )
 
     def progress(self, step: int) -> None:
-        """Moves the bar."""
+        """Moves the bar; the rate counts from the first call, when all has been compiled."""
+        self._first = self._first or (step, time.perf_counter())
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
 
@@ -82,13 +83,13 @@ class ConsoleWriter:
         if self._bar is not None:
             self._bar.set_postfix_str(losses)
             return
-        rate = (step - self._first_step) / (time.perf_counter() - self._start)
-        left = (self._num_steps - step) / rate if rate else math.inf
-        print(
-            f"step {step}/{self._num_steps}  {losses}  {rate:.1f} steps/s  {_duration(left)} left",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"step {step}/{self._num_steps}  {losses}{self._rate(step)}", file=sys.stderr)
+
+    def _rate(self, step: int) -> str:
+        if self._first is None or step == self._first[0]:
+            return ""
+        rate = (step - self._first[0]) / (time.perf_counter() - self._first[1])
+        return f"  {rate:.1f} steps/s  {_duration((self._num_steps - step) / rate)} left"
 
     def close(self) -> None:
         """Ends the bar's line."""
@@ -160,11 +161,12 @@ class Writers:
     def _open_tensorboard(self) -> None:
         """TensorFlow takes seconds to import, so it is imported here and nowhere else."""
         if not importlib.util.find_spec("tensorflow"):
-            logging.warning(
+            log.warning(
                 "TensorFlow is not installed: no TensorBoard files"
                 " (pip install 'triptych[tensorboard]'); metrics.jsonl has every number."
             )
             return
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         from clu import metric_writers
 
         self._tensorboard = metric_writers.SummaryWriter(str(self._workdir / "metrics"))
@@ -179,8 +181,6 @@ class Writers:
 
 
 def _duration(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "unknown"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"

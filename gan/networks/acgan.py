@@ -5,6 +5,8 @@ small form of the COVID CT report that this project reproduces: nearest-neighbou
 convolutions, BatchNorm momentum 0.8, dropout 0.25.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -126,5 +128,5 @@ class Discriminator(nn.Module):
 _GLOROT = nn.initializers.glorot_uniform()
 
 
-def _uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+def _uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Array:
     return jax.random.uniform(key, shape, dtype, -0.05, 0.05)

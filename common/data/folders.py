@@ -1,0 +1,176 @@
+"""Folders of image files: `root/class/*`, `root/{train,val,test}/class/*`, or flat as one class."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from common.data.decode import read_image
+from common.data.records import Record, Source, fingerprint
+from common.errors import UserError
+
+EXTENSIONS = (
+    *(".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),
+    *(".ppm", ".tif", ".tiff", ".webp"),
+)
+_SPLIT_NAMES = {
+    **{"train": "train", "training": "train"},
+    **{"val": "val", "valid": "val", "validation": "val"},
+    **{"test": "test", "testing": "test"},
+}
+_LEFT_BY_SYSTEMS = ("__MACOSX", "@eaDir")  # folders of thumbnails and metadata
+
+ClassFiles = dict[str, list[Path]]
+
+
+def open_folder(root: Path, window: tuple[float, float] | None) -> Source:
+    """Finds the images of a folder, their classes and their splits; decodes none of them.
+
+    Without split folders all images belong to "train". Images that lie deeper inside a class folder
+    count too. Hidden files and files with other extensions are ignored. Records are sorted by id,
+    classes by name, both by code point, whatever the file system's order.
+
+    Raises:
+      UserError: the folder holds no image, mixes layouts, or a split lacks a class.
+    """
+    folders = _split_folders(root)
+    files = {split: _class_files(folder, root) for split, folder in folders.items()}
+    if not any(paths for split in files.values() for paths in split.values()):
+        raise UserError(
+            f"{root} holds no image: files ending in {', '.join(EXTENSIONS)} were looked for;"
+            " check --config.data.dir (a .npz file is named by its own path)."
+        )
+    if "train" not in files:
+        raise UserError(f"{root} has a folder {', '.join(files)} but none named train; add it.")
+    classes = tuple(sorted({name for split in files.values() for name in split}))
+    _check_classes(root, folders, files, classes)
+    splits: dict[str, list[Record]] = {}
+    for split, by_class in files.items():
+        records = [
+            Record(_id(path, root), classes.index(name), partial(read_image, path, window))
+            for name, paths in by_class.items()
+            for path in paths
+        ]
+        splits[split] = sorted(records, key=lambda record: record.id)
+    return Source(str(root), classes, splits, _fingerprint(root, files, classes), synthetic=False)
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Returns the folder of each split; the root itself is "train" where there are none."""
+    folders, images = _visible(root)
+    splits: dict[str, Path] = {}
+    for folder in folders:
+        split = _SPLIT_NAMES.get(folder.name.casefold())
+        if split in splits:
+            raise UserError(
+                f"{root} holds both {splits[split].name} and {folder.name}, which mean the same"
+                f" split; merge them into one folder named {split}."
+            )
+        if split:
+            splits[split] = folder
+    if not splits:
+        return {"train": root}
+    strays = [folder for folder in folders if folder not in splits.values()]
+    strays = images[:1] or [folder for folder in strays if _images_below(folder)]
+    if strays:
+        raise UserError(
+            f"{root} holds {strays[0].name} beside its split folders"
+            f" ({', '.join(folder.name for folder in splits.values())}), so that its split is"
+            " unknown; move it into one of them or elsewhere."
+        )
+    return {split: splits[split] for split in ("train", "val", "test") if split in splits}
+
+
+def _class_files(folder: Path, root: Path) -> ClassFiles:
+    """Returns the images of each class of one split, also of those that have none."""
+    folders, images = _visible(folder)
+    if not images:
+        for name in folders:
+            _refuse_splits_inside(name)
+        return {name.name: _images_below(name) for name in folders}
+    filled = [name.name for name in folders if _images_below(name)]
+    if filled:
+        raise UserError(
+            f"{folder} holds both images ({images[0].name}) and folders of images ({filled[0]}),"
+            " so that the images' class is unknown; move them into a folder of their class."
+        )
+    return {root.resolve().name: images}
+
+
+def _refuse_splits_inside(folder: Path) -> None:
+    """Refuses `root/class/{train,test}`: taken for depth, it would put test images in "train"."""
+    names = [child.name for child in _visible(folder)[0] if child.name.casefold() in _SPLIT_NAMES]
+    if names:
+        raise UserError(
+            f"{folder} holds a folder {names[0]}, but splits lie above the classes"
+            f" (DIR/{names[0]}/CLASS/image.png); rearrange them, or set --config.data.dir to"
+            f" {folder} if that is the data."
+        )
+
+
+def _check_classes(
+    root: Path,
+    folders: Mapping[str, Path],
+    files: Mapping[str, ClassFiles],
+    classes: tuple[str, ...],
+) -> None:
+    for split, by_class in files.items():
+        for name in classes:
+            if not by_class.get(name):
+                others = [other for other in files if files[other].get(name)]
+                where = f" (the {others[0]} split has some)" if others else ""
+                raise UserError(
+                    f"Class {name} has no image in the {split} split, {folders[split]}{where};"
+                    f" add images, or remove the class from {root}."
+                )
+
+
+def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Returns the folders and the images directly inside a folder, each sorted by name."""
+    folders, images = [], []
+    try:
+        for path in sorted(folder.iterdir(), key=lambda path: path.name):
+            if path.name.startswith((".", *_LEFT_BY_SYSTEMS)):
+                continue
+            if path.is_dir():
+                folders.append(path)
+            elif path.suffix.lower() in EXTENSIONS:
+                images.append(path)
+    except OSError as error:
+        raise UserError(
+            f"{folder} can't be listed: {error.strerror}; check its permissions."
+        ) from error
+    return folders, images
+
+
+def _images_below(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+    """Returns every image at any depth below a folder; links to folders are followed."""
+    real = folder.resolve()
+    if real in above:
+        raise UserError(f"{folder} links to a folder that holds it; remove the link.")
+    folders, images = _visible(folder)
+    return images + [image for inner in folders for image in _images_below(inner, (*above, real))]
+
+
+def _id(path: Path, root: Path) -> str:
+    name = path.relative_to(root).as_posix()
+    try:
+        name.encode()  # the id goes into the prepared set and into reports, as UTF-8
+    except UnicodeEncodeError as error:
+        shown = name.encode("ascii", "backslashreplace").decode()
+        raise UserError(f"{shown} in {root} is no UTF-8 file name; rename the file.") from error
+    return name
+
+
+def _fingerprint(root: Path, files: Mapping[str, ClassFiles], classes: tuple[str, ...]) -> str:
+    entries = []
+    for path in sorted(
+        path for split in files.values() for paths in split.values() for path in paths
+    ):
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise UserError(
+                f"{path} can't be read: {error.strerror}; restore or remove it."
+            ) from error
+        entries.append((path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns))
+    return fingerprint("folder", classes, entries)
