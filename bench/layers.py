@@ -10,7 +10,9 @@ the two forms in any output or gradient, relative to its largest entry.
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -30,7 +32,7 @@ class Case(NamedTuple):
     layer: Callable[..., Array]
     image: tuple[int, int, int, int]
     kernel: tuple[int, int, int, int] | None = None
-    options: dict[str, object] = {}
+    options: Mapping[str, object] = MappingProxyType({})
 
 
 ONE = ((1, 1), (1, 1))
@@ -121,7 +123,7 @@ def measure(case: Case, repeats: int) -> None:
     calls = [
         call
         for forward, every in zip(forwards, everything, strict=True)
-        for call in (lambda f=forward: f(*inputs), lambda f=every: f(cotangent, *inputs))
+        for call in (partial(forward, *inputs), partial(every, cotangent, *inputs))
     ]
     times = medians(calls, repeats)
     print(
@@ -130,7 +132,7 @@ def measure(case: Case, repeats: int) -> None:
     )
 
 
-def medians(calls: list[Callable[[], object]], repeats: int) -> list[float]:
+def medians(calls: Sequence[Callable[[], object]], repeats: int) -> list[float]:
     """Times calls in turn, so that a noisy moment meets all of them; seconds."""
     seconds: list[list[float]] = [[] for _ in calls]
     for call in calls:

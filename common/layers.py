@@ -179,7 +179,7 @@ def dropout(
     """
     if not 0 <= rate < 1:
         raise ValueError(f"a dropout rate lies in [0, 1), not {rate}")
-    width, dtype = (8, jnp.uint8) if (rate * 2**8).is_integer() else (16, jnp.uint16)
+    width, dtype = (8, jnp.uint8) if float(rate * 2**8).is_integer() else (16, jnp.uint16)
     levels = 2**width
     threshold = min(round(rate * levels), levels - 1)
     size = math.prod(x.shape[1:])

@@ -1,0 +1,80 @@
+"""Runs the first steps of the AC-GAN on however many devices there are, and saves what came out.
+
+    python tests/first_steps.py float32 OUT.npz      draws, and losses and gradients of one step
+    python tests/first_steps.py float64 OUT.npz      parameters after five steps
+"""
+
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from common.axis import AXIS
+from common.data.phantoms import lung_ct
+from common.data.prepared import DataCard
+from common.training import parallel
+from common.training.parallel import Block
+from common.training.randomness import example_keys, step_key
+from common.training.task import make_task
+from configs.acgan_covid import get_config
+from gan.steps import DROPOUT_REAL, LATENTS, draw_latents
+
+SIZE, BATCH = 32, 32
+
+
+def draws(gan, position):
+    """Returns the latents and a dropout mask of the first step, as each device draws them."""
+    from common.layers import dropout
+
+    rng = step_key(0, jnp.int32(0))
+    latents = draw_latents(gan, example_keys(rng, LATENTS, position))
+    ones = jnp.ones((position.shape[0], 8, 8, 4))
+    return latents, dropout(ones, example_keys(rng, DROPOUT_REAL, position), 0.25)
+
+
+def main(dtype, out):
+    if dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    config = get_config()
+    card = DataCard("phantoms", ("COVID", "NonCOVID"), {"train": 160}, SIZE, 1, "0", True, 0)
+    phantoms = lung_ct(0, 160, SIZE)
+    task = make_task(config, card)
+    state = jax.jit(task.init)(jax.random.key(0))
+    to_dtype = partial(jnp.asarray, dtype=dtype)
+    state = jax.tree.map(lambda x: to_dtype(x) if x.dtype == jnp.float32 else x, state)
+    devices = jax.device_count()
+    state = parallel.replicate(state)
+    examples = parallel.replicate({"image": phantoms.images, "label": phantoms.labels})
+    saved = {}
+    position = parallel.shard(np.arange(BATCH, dtype=np.int32).reshape(devices, -1))
+    latents, mask = jax.pmap(partial(draws, task.gan), AXIS)(position)
+    saved["latents"], saved["mask"] = (
+        np.asarray(x).reshape(BATCH, *x.shape[2:]) for x in (latents, mask)
+    )
+    num_steps = 1 if dtype == "float32" else 5
+    advance = None
+    for step in range(num_steps):
+        rows = np.arange(step * BATCH, (step + 1) * BATCH, dtype=np.int32)
+        block = Block(examples, parallel.shard(rows.reshape(devices, 1, -1)), 1)
+        advance = advance or parallel.compile_advance(task, 0, state, block)
+        state, metrics, _ = advance.run(state, advance.empty_metrics(), block)
+        if step == 0:
+            computed = parallel.to_host(metrics).compute()
+            saved |= {f"metric/{name}": np.asarray(value) for name, value in computed.items()}
+    state = parallel.to_host(state)
+    for player in ("generator", "discriminator"):
+        network = getattr(state, player)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(network.params):
+            saved[f"params/{player}{jax.tree_util.keystr(path)}"] = leaf
+        # After one step Adam's first moment is (1 - beta1) times the gradient.
+        for path, leaf in jax.tree_util.tree_leaves_with_path(network.opt_state[0].mu):
+            saved[f"gradient/{player}{jax.tree_util.keystr(path)}"] = leaf / 0.5
+        for path, leaf in jax.tree_util.tree_leaves_with_path(network.batch_stats):
+            saved[f"stats/{player}{jax.tree_util.keystr(path)}"] = leaf
+    np.savez(out, **saved)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
