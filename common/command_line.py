@@ -1,10 +1,12 @@
 """Flags in, errors for people out: one sentence on standard error, exit code 2, no traceback."""
 
+import runpy
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
+from ml_collections import config_flags
 
 from common.errors import DivergenceError, UserError
 
@@ -37,7 +39,10 @@ def _parse(argv: list[str]) -> list[str]:
     except (UserError, flags.Error, OSError, ValueError, TypeError) as error:
         _end(str(error), 2)
     config: Any = flags.FLAGS["config"]
-    if config.value is not None and not hasattr(config.value, "to_dict"):
+    try:
+        # What stands for a file that is not there raises at its first use.
+        assert config.value is None or config.value.is_locked
+    except OSError:
         _end(f"The config file {config.config_filename} is not there or cannot be read.", 2)
     return rest
 
@@ -46,15 +51,13 @@ def _about_key(argv: list[str]) -> str:
     """Returns a sentence about the first override whose key the config does not have, or ""."""
     from common.training.config import flatten, nearest
 
-    config: Any = flags.FLAGS["config"]
-    known = [name for name, _ in flatten(config.value)]
-    for argument in argv:
-        if not argument.lstrip("-").startswith("config."):
-            continue
-        name = argument.lstrip("-").removeprefix("config.").split("=", 1)[0]
-        if name not in known:
-            file = config.config_filename
-            return f"config.{name} is not a setting of {file}.{nearest(name, known)}"
+    names = [argument.lstrip("-").split("=", 1)[0] for argument in argv]
+    file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    known = [name for name, _ in flatten(runpy.run_path(file)["get_config"](argument))]
+    for name in names:
+        key = name.removeprefix("config.")
+        if key != name and key not in known:
+            return f"{name} is not a setting of this config.{nearest(key, known)}"
     return ""
 
 

@@ -1,17 +1,63 @@
 """Fixtures that more than one folder of tests needs."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-_ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+
+Command = Callable[..., subprocess.Popen]
+Launch = Callable[..., subprocess.CompletedProcess]
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real images beside the project; its README says what they are."""
-    folder = Path(os.environ.get("SHARED_DATA") or _ROOT.parent / "shared" / "data").resolve()
+    folder = Path(os.environ.get("SHARED_DATA") or ROOT.parent / "shared" / "data").resolve()
     if not folder.is_dir():
         pytest.skip(f"there is no {folder}: set SHARED_DATA to the folder of real images")
     return folder
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """Starts a Python program of the project in a process of its own, with a cache of its own.
+
+    `devices` is how many CPU devices XLA shows it; further keywords become its environment.
+    """
+    cache = tmp_path_factory.getbasetemp().parent / "triptych-cache"  # of all xdist workers
+
+    def run(*args: object, devices: int = 1, **environment: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, *map(str, args)],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "TRIPTYCH_CACHE": str(cache),
+                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def launch(start: Command) -> Launch:
+    """Runs `python launch.py ...` to its end; a failure shows what it said, unless expected."""
+
+    def run(*args: object, code: int = 0, **options: object) -> subprocess.CompletedProcess:
+        process = start("launch.py", *args, **options)
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return run

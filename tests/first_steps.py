@@ -1,7 +1,7 @@
 """Runs the first steps of the AC-GAN on however many devices there are, and saves what came out.
 
-    python tests/first_steps.py float32 OUT.npz      draws, and losses and gradients of one step
-    python tests/first_steps.py float64 OUT.npz      parameters after five steps
+python tests/first_steps.py float32 OUT.npz      draws, and losses and gradients of one step
+python tests/first_steps.py float64 OUT.npz      parameters after five steps
 """
 
 import sys

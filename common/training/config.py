@@ -20,6 +20,8 @@ CONTINUABLE = frozenset(
     {
         "data.cache_dir",
         "data.resident_limit_mb",
+        "train.best_is",
+        "train.best_metric",
         "train.checkpoint_every",
         "train.checkpoint_minutes",
         "train.eval_every",

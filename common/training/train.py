@@ -19,7 +19,7 @@ from common.training.clock import Schedule
 from common.training.interrupts import stop_request
 from common.training.loop import Loop
 from common.training.task import Examples, Task, make_task
-from common.training.workdir import Run, check_owner, claim, read_record, update_record
+from common.training.workdir import Run, check_data, check_owner, claim, read_record, update_record
 from common.training.writers import Writers
 
 _VALIDATION = "val"
@@ -38,7 +38,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
     parallel.local_batch_size(config.data.batch_size)
     prepared = _prepare_once(config)
     task = make_task(config, prepared.card)
-    run = claim(workdir, config, prepared.card, parallel.is_main_process())
+    run = Run(workdir, config, prepared.card)
+    check_data(run)
     if prepared.card.synthetic:
         log.warning("The images are %s.", prepared.card.caption)
     with run.checkpoints() as checkpoints, stop_request() as stop:
@@ -46,6 +47,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
         loop, state = _build_loop(run, prepared, task, checkpoints, state, first_step)
         step = first_step
         try:
+            if parallel.is_main_process():
+                claim(run)
             if step < loop.schedule.num_steps:
                 if step == 0 and loop.writers and loop.schedule.picture:
                     loop.writers.write_images(0, loop.pictures(state))

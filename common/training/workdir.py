@@ -55,37 +55,33 @@ def open_run(workdir: Path) -> Run:
     return Run(workdir, config, card)
 
 
-def claim(workdir: Path, config: ConfigDict, card: DataCard, write: bool) -> Run:
-    """Opens a workdir for training: a new one, or the same experiment's again.
-
-    Args:
-      workdir: the folder; made if it is not there.
-      config: this experiment.
-      card: its data.
-      write: whether this process writes (`parallel.is_main_process`).
+def claim(run: Run) -> None:
+    """Writes the config and the first record of a run, after all that could refuse it has passed.
 
     Raises:
-      UserError: the folder belongs to another config, or the data has changed since.
+      UserError: the folder cannot be written.
     """
-    check_owner(workdir, config)
-    record_file = workdir / "run.json"
-    if record_file.exists():
-        before = open_run(workdir).card
-        if before.fingerprint != card.fingerprint:
-            raise UserError(
-                f"The data of {card.name} has changed since the run in {workdir} began; choose"
-                " another --workdir, or put the data back."
-            )
-    if write:
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            write_atomically(workdir / "config.json", to_json(config))
-            update_record(workdir, {"data": card.to_dict(), **environment()})
-        except OSError as error:
-            raise UserError(
-                f"The workdir {workdir} cannot be written: {error.strerror}."
-            ) from error
-    return Run(workdir, config, card)
+    try:
+        run.workdir.mkdir(parents=True, exist_ok=True)
+        write_atomically(run.workdir / "config.json", to_json(run.config))
+        update_record(run.workdir, {"data": run.card.to_dict(), **environment()})
+    except OSError as error:
+        raise UserError(f"{run.workdir} cannot be written: {error.strerror}.") from error
+
+
+def check_data(run: Run) -> None:
+    """Refuses to go on with a run whose data has changed.
+
+    Raises:
+      UserError: the pixels, the labels or the files' names are others now.
+    """
+    if not (run.workdir / "run.json").exists():
+        return
+    if open_run(run.workdir).card.fingerprint != run.card.fingerprint:
+        raise UserError(
+            f"The data of {run.card.name} has changed since the run in {run.workdir} began; choose"
+            " another --workdir, or put the data back."
+        )
 
 
 def check_owner(workdir: Path, config: ConfigDict) -> None:

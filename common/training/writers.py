@@ -166,7 +166,9 @@ class Writers:
                 " (pip install 'triptych[tensorboard]'); metrics.jsonl has every number."
             )
             return
+        # It computes nothing here and has nothing to say.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
         from clu import metric_writers
 
         self._tensorboard = metric_writers.SummaryWriter(str(self._workdir / "metrics"))

@@ -31,8 +31,15 @@ def normal(*shape: int, seed: int = 0, dtype: Any = np.float32) -> jax.Array:
 
 
 def value_and_gradients(function: Callable[..., jax.Array], *inputs: jax.Array) -> list[jax.Array]:
-    y, pullback = jax.vjp(function, *inputs)
-    return [y, *pullback(normal(*y.shape, seed=9, dtype=y.dtype))]
+    cotangent = jax.eval_shape(function, *inputs)
+    cotangent = normal(*cotangent.shape, seed=9, dtype=cotangent.dtype)
+
+    @jax.jit  # operation by operation, each test would compile dozens of programs
+    def run(cotangent: jax.Array, *inputs: jax.Array) -> list[jax.Array]:
+        y, pullback = jax.vjp(function, *inputs)
+        return [y, *pullback(cotangent)]
+
+    return run(cotangent, *inputs)
 
 
 def assert_equal(ours: list[jax.Array], plain: list[jax.Array], tolerance: float = 1e-5) -> None:
@@ -79,7 +86,7 @@ class TestConv:
     def test_equals_flax_same_padding_of_even_images(self):
         x = normal(2, 8, 8, 3)
         layer = nn.Conv(5, (3, 3), strides=2)
-        variables = layer.init(jax.random.key(0), x)
+        variables = jax.jit(layer.init)(jax.random.key(0), x)
         ours = Conv(5, 3, stride=2).apply(variables, x)
         np.testing.assert_allclose(ours, layer.apply(variables, x), atol=1e-6)
 
@@ -97,7 +104,8 @@ class TestConv:
             toward_x = jax.grad(lambda x: jnp.tanh(conv(x, kernel, form=form)).sum())(x)
             return (toward_x**2).sum()
 
-        ours, plain = (jax.grad(penalty)(kernel, form) for form in ("products", "lax"))
+        gradient = jax.jit(jax.grad(penalty), static_argnums=1)
+        ours, plain = (gradient(kernel, form) for form in ("products", "lax"))
         assert_equal([ours], [plain])
 
 
@@ -119,7 +127,7 @@ class TestConvTranspose:
     def test_equals_flax(self, padding, size, stride):
         x = normal(2, 4, 5, 3)
         layer = nn.ConvTranspose(6, (size, size), strides=(stride, stride), padding=padding)
-        variables = layer.init(jax.random.key(0), x)
+        variables = jax.jit(layer.init)(jax.random.key(0), x)
         ours = ConvTranspose(6, size, stride, padding).apply(variables, x)
         np.testing.assert_allclose(ours, layer.apply(variables, x), atol=1e-6)
 
@@ -144,7 +152,8 @@ class TestConvTranspose:
             toward_x = jax.grad(lambda x: jnp.tanh(conv_transpose(x, kernel, form=form)).sum())(x)
             return (toward_x**2).sum()
 
-        ours, plain = (jax.grad(penalty)(kernel, form) for form in ("products", "lax"))
+        gradient = jax.jit(jax.grad(penalty), static_argnums=1)
+        ours, plain = (gradient(kernel, form) for form in ("products", "lax"))
         assert_equal([ours], [plain])
 
 
@@ -164,7 +173,8 @@ class TestUpsampleConv:
             toward_x = jax.grad(lambda x: jnp.tanh(upsample_conv(x, kernel, form)).sum())(x)
             return (toward_x**2).sum()
 
-        ours, plain = (jax.grad(penalty)(kernel, form) for form in ("products", "lax"))
+        gradient = jax.jit(jax.grad(penalty), static_argnums=1)
+        ours, plain = (gradient(kernel, form) for form in ("products", "lax"))
         assert_equal([ours], [plain])
 
 
@@ -197,7 +207,7 @@ class TestPrecisionAndPlatform:
     def test_modules_run_in_pmap_with_donated_buffers(self):
         x = normal(1, 2, 4, 4, 16)
         net = nn.Sequential([ConvTranspose(8), UpsampleConv(16), Conv(1)])
-        params = net.init(jax.random.key(0), x[0])
+        params = jax.jit(net.init)(jax.random.key(0), x[0])
 
         def step(params: Any, x: jax.Array) -> Any:
             def loss(params: Any) -> jax.Array:
@@ -214,7 +224,8 @@ class TestPrecisionAndPlatform:
 
 
 def step_alone(step: Callable[..., Any], params: Any, x: jax.Array) -> Any:
-    return jax.tree.map(lambda p: p[0], jax.vmap(step, (None, 0), axis_name="batch")(params, x))
+    moved = jax.jit(jax.vmap(step, (None, 0), axis_name="batch"))(params, x)
+    return jax.tree.map(lambda p: p[0], moved)
 
 
 class TestModules:
@@ -228,7 +239,7 @@ class TestModules:
         ],
     )
     def test_parameters_are_kernel_and_bias(self, module, kernel_shape):
-        params = module.init(jax.random.key(0), normal(1, 4, 4, 2))["params"]
+        params = jax.jit(module.init)(jax.random.key(0), normal(1, 4, 4, 2))["params"]
         assert {name: value.shape for name, value in params.items()} == {
             "kernel": kernel_shape,
             "bias": (5,),
@@ -254,6 +265,17 @@ class TestModules:
         np.testing.assert_allclose(gradient, [2 * 4 * 4])
 
 
+def leaves_with_gradients(run: Callable[..., Any], *inputs: Any) -> list[jax.Array]:
+    """Output, gradients of the inputs, and changed statistics of a layer that has them."""
+
+    @jax.jit
+    def everything(*inputs: Any) -> Any:
+        y, pullback, changed = jax.vjp(run, *inputs, has_aux=True)
+        return y, pullback(normal(*y.shape, seed=2)), changed
+
+    return jax.tree.leaves(everything(*inputs))
+
+
 class TestBatchNorm:
     def test_equals_flax_in_value_gradients_and_running_moments(self):
         x = 3 + 2 * normal(4, 5, 5, 6)
@@ -272,8 +294,7 @@ class TestBatchNorm:
                     mutable=["batch_stats"],
                 )
 
-            y, pullback, changed = jax.vjp(run, x, variables["params"], has_aux=True)
-            results.append(jax.tree.leaves((y, pullback(normal(*y.shape, seed=2)), changed)))
+            results.append(leaves_with_gradients(run, x, variables["params"]))
         assert_equal(*results)
 
     def test_running_moments_normalise_when_asked(self):
@@ -289,7 +310,6 @@ class TestBatchNorm:
         x = normal(4, 3, 3, 2) * jnp.arange(1.0, 5.0).reshape(4, 1, 1, 1)
         whole, split = (BatchNorm(0.8, 1e-3, axis_name=name) for name in ("", "batch"))
         variables = whole.init(jax.random.key(0), x, use_running_average=False)
-        weights = normal(*x.shape, seed=1)
 
         def one_device(x: jax.Array) -> Any:
             return whole.apply(variables, x, use_running_average=False, mutable=["batch_stats"])
@@ -303,8 +323,7 @@ class TestBatchNorm:
 
         results = []
         for run in (one_device, two_devices):
-            y, pullback, changed = jax.vjp(run, x, has_aux=True)
-            results.append(jax.tree.leaves((y, pullback(weights), changed)))
+            results.append(leaves_with_gradients(run, x))
         assert_equal(*results)
 
 

@@ -1,0 +1,174 @@
+"""The AC-GAN as Keras users write it, after the public Keras-GAN script, on TensorFlow.
+
+The layers have the names of `gan/networks/acgan.py`, so that `copy_weights` can pair them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from jaxtyping import Float32, Int32
+from keras import layers
+
+Images = Float32[np.ndarray, "n height width channels"]
+Labels = Int32[np.ndarray, " n"]
+
+_LOSSES = ["binary_crossentropy", "sparse_categorical_crossentropy"]
+
+# What Keras calls a weight -> where Flax keeps it. Both have NHWC images and HWIO kernels.
+FLAX_NAMES = {
+    "kernel": ("params", "kernel"),
+    "bias": ("params", "bias"),
+    "embeddings": ("params", "embedding"),
+    "gamma": ("params", "scale"),
+    "beta": ("params", "bias"),
+    "moving_mean": ("batch_stats", "mean"),
+    "moving_variance": ("batch_stats", "var"),
+}
+
+
+def software() -> str:
+    """Returns the versions, and what TensorFlow computes on."""
+    devices = {device.device_type for device in tf.config.list_logical_devices()}
+    on = ", ".join(sorted(devices))
+    return f"Keras {keras.__version__} on TensorFlow {tf.__version__} ({on})"
+
+
+def build_generator(image_size: int, channels: int, num_classes: int, latent_size: int) -> Any:
+    """Returns the model [latents, labels [n, 1]] -> images in [-1, 1]."""
+    small = image_size // 4
+    latents = keras.Input((latent_size,))
+    labels = keras.Input((1,), dtype="int32")
+    embedded = layers.Embedding(num_classes, latent_size, name="embedding")(labels)
+    x = layers.multiply([latents, layers.Flatten()(embedded)])
+    x = layers.Dense(128 * small**2, activation="relu", name="dense")(x)
+    x = layers.Reshape((small, small, 128))(x)
+    x = layers.BatchNormalization(momentum=0.8, name="norm_1")(x)
+    x = layers.UpSampling2D()(x)
+    x = layers.Conv2D(128, 3, padding="same", activation="relu", name="upsample_1")(x)
+    x = layers.BatchNormalization(momentum=0.8, name="norm_2")(x)
+    x = layers.UpSampling2D()(x)
+    x = layers.Conv2D(64, 3, padding="same", activation="relu", name="upsample_2")(x)
+    x = layers.BatchNormalization(momentum=0.8, name="norm_3")(x)
+    images = layers.Conv2D(channels, 3, padding="same", activation="tanh", name="to_image")(x)
+    return keras.Model([latents, labels], images)
+
+
+def build_discriminator(
+    image_size: int, channels: int, num_classes: int, dropout_rate: float = 0.25
+) -> Any:
+    """Returns the model images -> [probability of "real" [n, 1], probabilities of the classes]."""
+
+    def activate(x: Any) -> Any:
+        return layers.Dropout(dropout_rate)(layers.LeakyReLU(negative_slope=0.2)(x))
+
+    images = keras.Input((image_size, image_size, channels))
+    x = activate(layers.Conv2D(16, 3, strides=2, padding="same", name="conv_1")(images))
+    x = layers.Conv2D(32, 3, strides=2, padding="same", name="conv_2")(x)
+    x = activate(layers.ZeroPadding2D(((0, 1), (0, 1)))(x))
+    x = layers.BatchNormalization(momentum=0.8, name="norm_2")(x)
+    x = activate(layers.Conv2D(64, 3, strides=2, padding="same", name="conv_3")(x))
+    x = layers.BatchNormalization(momentum=0.8, name="norm_3")(x)
+    x = activate(layers.Conv2D(128, 3, padding="same", name="conv_4")(x))
+    x = layers.Flatten()(x)
+    real = layers.Dense(1, activation="sigmoid", name="real_or_generated")(x)
+    classes = layers.Dense(num_classes, activation="softmax", name="classes")(x)
+    return keras.Model(images, [real, classes])
+
+
+def weights(model: Any) -> dict[tuple[str, str, str], Any]:
+    """Returns the weights by their Flax names: (collection, layer, name)."""
+    named = {}
+    for layer in model.layers:
+        for weight in layer.weights:
+            if weight.name in FLAX_NAMES:  # else the random state of a dropout
+                collection, name = FLAX_NAMES[weight.name]
+                named[collection, layer.name, name] = weight
+    return named
+
+
+def copy_weights(variables: Mapping[str, Any], model: Any) -> None:
+    """Gives a model the weights of our network.
+
+    Raises:
+      ValueError: the two do not have the same weights, of the same shapes.
+    """
+    ours = {
+        (collection, layer, name): value
+        for collection, of_layers in variables.items()
+        for layer, of_layer in of_layers.items()
+        for name, value in of_layer.items()
+    }
+    theirs = weights(model)
+    if unpaired := ours.keys() ^ theirs.keys():
+        raise ValueError(f"only one of the two networks has {sorted(unpaired)}")
+    for key, weight in theirs.items():
+        weight.assign(np.asarray(ours[key]))
+
+
+class KerasGAN:
+    """The script's training: a real batch, a generated one, then the `combined` model.
+
+    Attributes:
+      generator: the model that draws.
+      discriminator: the model that judges.
+      combined: latents and labels -> judgement, with the discriminator frozen; None at first.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        labels: Labels,
+        num_classes: int,
+        latent_size: int,
+        batch_size: int,
+        jit_compile: bool,
+    ) -> None:
+        self._images, self._labels, self._num_classes = images, labels, num_classes
+        self._latent_size, self._batch_size = latent_size, batch_size
+        self._jit_compile = jit_compile
+        self._random = np.random.default_rng(0)
+        size, channels = images.shape[1], images.shape[3]
+        self.generator = build_generator(size, channels, num_classes, latent_size)
+        self.generator.compile(jit_compile=jit_compile)  # for `predict_on_batch`
+        self.discriminator = build_discriminator(size, channels, num_classes)
+        self.discriminator.compile(
+            loss=_LOSSES,
+            optimizer=keras.optimizers.Adam(2e-4, 0.5),
+            metrics=[["accuracy"], ["accuracy"]],
+            jit_compile=jit_compile,
+        )
+        self.combined: Any = None
+
+    def run(self, num_steps: int) -> None:
+        """Makes iterations of the script."""
+        batch_size, random = self._batch_size, self._random
+        valid, fake = np.ones((batch_size, 1)), np.zeros((batch_size, 1))
+        for _ in range(num_steps):
+            rows = random.integers(0, len(self._images), batch_size)
+            latents = random.normal(0, 1, (batch_size, self._latent_size))
+            asked = random.integers(0, self._num_classes, (batch_size, 1))
+            # Faster than the script's `predict` and than `generator(x, training=False)`.
+            generated = self.generator.predict_on_batch([latents, asked])
+            self.discriminator.train_on_batch(self._images[rows], [valid, self._labels[rows]])
+            self.discriminator.train_on_batch(generated, [fake, asked])
+            if self.combined is None:
+                self._combine()
+            self.combined.train_on_batch([latents, asked], [valid, asked])
+
+    def _combine(self) -> None:
+        """Builds `combined` after the discriminator's first update.
+
+        Keras 3 looks at `trainable` when it traces that update, not in `compile` as Keras 2 did:
+        in the script's own order the discriminator would stay as it was initialised.
+        """
+        self.discriminator.trainable = False
+        judged = self.discriminator(self.generator.output)
+        self.combined = keras.Model(self.generator.input, judged)
+        self.combined.compile(
+            loss=_LOSSES,
+            optimizer=keras.optimizers.Adam(2e-4, 0.5),
+            jit_compile=self._jit_compile,
+        )

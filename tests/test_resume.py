@@ -1,0 +1,88 @@
+"""A run that is killed at any moment and started again ends as if nothing had happened."""
+
+import json
+import signal
+import time
+
+import pytest
+
+from tests.checkpoint_leaves import assert_same_leaves, read_leaves
+
+# Large enough that a checkpoint takes a while to write, small enough to be quick.
+RUN = (
+    "--config=configs/acgan_covid.py:tiny",
+    "--config.data.image_size=32",
+    "--config.train.num_steps=40",
+    "--config.train.checkpoint_every=10",
+    "--config.train.eval_every=0",
+    "--config.train.picture_every=0",
+    "--config.train.log_every=5",
+)
+DEADLINE = 240
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(launch, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    launch(*RUN, f"--workdir={workdir}")
+    return workdir
+
+
+def before_the_first_checkpoint(workdir):
+    return (workdir / "metrics.jsonl").exists() and (workdir / "metrics.jsonl").stat().st_size > 0
+
+
+def during_a_checkpoint(workdir):
+    return any(workdir.glob("checkpoints/2*tmp*"))
+
+
+def after_a_checkpoint(workdir):
+    return (workdir / "checkpoints" / "20").exists()
+
+
+@pytest.mark.parametrize(
+    "moment", [before_the_first_checkpoint, during_a_checkpoint, after_a_checkpoint]
+)
+def test_killed_and_started_again_every_leaf_is_equal(
+    start, launch, uninterrupted, tmp_path, moment
+):
+    process = start("launch.py", *RUN, f"--workdir={tmp_path}")
+    end = time.monotonic() + DEADLINE
+    while not moment(tmp_path):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "checkpoints" / "40").exists()
+    if moment is during_a_checkpoint:
+        assert not (tmp_path / "checkpoints" / "20").exists()
+
+    launch(*RUN, f"--workdir={tmp_path}")
+    assert_same_leaves(read_leaves(tmp_path, 40), read_leaves(uninterrupted, 40))
+    one, other = ((folder / "metrics.jsonl").read_text() for folder in (tmp_path, uninterrupted))
+    assert one == other  # the same numbers, each step once
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_how_to_go_on(start, launch, uninterrupted, tmp_path, number):
+    process = start("launch.py", *RUN, f"--workdir={tmp_path}")
+    end = time.monotonic() + DEADLINE
+    while not before_the_first_checkpoint(tmp_path):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.005)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert f"{number.name}: saved step" in out and "same command" in out
+    launch(*RUN, f"--workdir={tmp_path}")
+    assert_same_leaves(read_leaves(tmp_path, 40), read_leaves(uninterrupted, 40))
+
+
+def test_a_finished_run_can_be_made_longer(launch, uninterrupted, tmp_path):
+    short = [arg.replace("num_steps=40", "num_steps=20") for arg in RUN]
+    launch(*short, f"--workdir={tmp_path}")
+    launch(*RUN, f"--workdir={tmp_path}")
+    assert_same_leaves(read_leaves(tmp_path, 40), read_leaves(uninterrupted, 40))
+    assert json.loads((tmp_path / "run.json").read_text())["devices"]["count"] == 1
