@@ -1,12 +1,12 @@
 """Flags in, errors for people out: one sentence on standard error, exit code 2, no traceback."""
 
+import re
 import runpy
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from common.errors import DivergenceError, UserError
 
@@ -51,10 +51,13 @@ def _about_key(argv: list[str]) -> str:
     """Returns a sentence about the first override whose key the config does not have, or ""."""
     from common.training.config import flatten, nearest
 
-    names = [argument.lstrip("-").split("=", 1)[0] for argument in argv]
-    file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    # The flag itself does not know its file yet: parsing has failed.
+    match = re.search(r"--?config[= ]([^\s:]+):?(\S*)", " ".join(argv))
+    if match is None:
+        return ""
+    file, argument = match.groups()
     known = [name for name, _ in flatten(runpy.run_path(file)["get_config"](argument))]
-    for name in names:
+    for name in (flag.lstrip("-").split("=", 1)[0] for flag in argv):
         key = name.removeprefix("config.")
         if key != name and key not in known:
             return f"{name} is not a setting of this config.{nearest(key, known)}"
