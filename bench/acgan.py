@@ -166,24 +166,26 @@ def _rows_of_times(
     spent: Sequence[Sequence[Spent]], flags: argparse.Namespace
 ) -> list[tuple[str, str, str]]:
     """Returns medians over the rounds, and the ratios of each pair of rounds."""
-    walls = [statistics.median(each.wall for each in rounds) for rounds in spent]
-    cpus = [statistics.median(each.cpu for each in rounds) for rounds in spent]
-    per_second = [f"{1e3 * flags.batch_size / wall:.1f}" for wall in walls]
+    walls = [[each.wall for each in rounds] for rounds in spent]
+    cpus = [[each.cpu for each in rounds] for rounds in spent]
+    per_second = [f"{1e3 * flags.batch_size / statistics.median(wall):.1f}" for wall in walls]
     pairs = list(zip(*spent, strict=True))
-    of_wall = _median_and_spread([keras.wall / ours.wall for ours, keras in pairs])
-    of_cpu = _median_and_spread([keras.cpu / ours.cpu for ours, keras in pairs])
-    rounds = f"median of {flags.rounds} rounds of {flags.steps} steps"
+    of_wall = _spread([keras.wall / ours.wall for ours, keras in pairs])
+    of_cpu = _spread([keras.cpu / ours.cpu for ours, keras in pairs])
+    rounds = f"median (range) of {flags.rounds} rounds of {flags.steps} steps"
     return [
-        (f"ms per step, {rounds}", f"{walls[0]:.0f}", f"{walls[1]:.0f}"),
-        ("images per second", per_second[0], per_second[1]),
+        (f"ms per step, {rounds}", _spread(walls[0], 0), _spread(walls[1], 0)),
+        ("images per second at the median", per_second[0], per_second[1]),
         ("**times as fast**", f"**{of_wall}**", "1"),
-        ("processor time, ms per step", f"{cpus[0]:.0f}", f"{cpus[1]:.0f}"),
+        ("processor time, ms per step", _spread(cpus[0], 0), _spread(cpus[1], 0)),
         ("times less processor time", of_cpu, "1"),
     ]
 
 
-def _median_and_spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f}..{max(values):.2f})"
+def _spread(values: Sequence[float], digits: int = 2) -> str:
+    """Returns "median (least..greatest)"."""
+    median, least, most = (f(values) for f in (statistics.median, min, max))
+    return f"{median:.{digits}f} ({least:.{digits}f}..{most:.{digits}f})"
 
 
 def _seconds(*contenders: Contender) -> list[str]:

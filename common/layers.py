@@ -33,8 +33,9 @@ their difference is noise.
     U-Net conv 1x1 32->1, 128              5.7    14.0       1.2     6.9
     U-Net max pool 32, 128                 1.5    53.1       2.0     8.8
 
-Without huge pages (the first word of the command left out) the generator's layers took 1.3 to 2.4
-times as long: the kernel hands large temporary arrays to the program anew, page by page, each time.
+Without huge pages (the first word of the command left out) the two upsampling layers took 2 to 3
+times as long, a whole AC-GAN update 1.5 times: the kernel hands large temporary arrays to the
+program anew, page by page, each time.
 """
 
 import math

@@ -5,7 +5,7 @@ Grain in the background. Both give the same batches in the same order, from any 
 """
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import jax
@@ -27,6 +27,7 @@ _READ_AHEAD = 8  # batches
 HostBatch = dict[str, Shaped[np.ndarray, "batch ..."]]
 
 
+@runtime_checkable
 class Feed(Protocol):
     """Where the loop gets its data from."""
 

@@ -136,14 +136,18 @@ class PreparedImages(tfds.core.GeneratorBasedBuilder):
         raise AssertionError("every split brings its own generator")
 
     def _examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        kept = 0
+        kept = [0] * len(self._images.classes)
         for record, image in self._decoded(self._images.splits[split]):
             self._digest.update(f"{split} {record.id} {record.label} ".encode())
             self._digest.update(image.tobytes())
-            yield kept, {"image": image, "label": record.label, "id": record.id}
-            kept += 1
-        if not kept:
-            raise UserError(f"No image of the {split} split of {self._images.name} can be read.")
+            yield sum(kept), {"image": image, "label": record.label, "id": record.id}
+            kept[record.label] += 1
+        present = {record.label for record in self._images.splits[split]}
+        if lost := [self._images.classes[label] for label in sorted(present) if not kept[label]]:
+            raise UserError(
+                f"No image of class {lost[0]} in the {split} split of {self._images.name} can be"
+                " read; put readable images there or remove the class."
+            )
         # Written when the last split ends; TFDS stores the info after all of them.
         self.info.metadata.update(digest=self._digest.hexdigest(), **self._counts)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 _COLUMNS = 4
 
 
-def draw_curves(rows: Sequence[Mapping[str, float]], file: Path) -> None:
+def draw_curves(rows: Sequence[Mapping[str, int | float]], file: Path) -> None:
     """Draws one panel per metric over steps, training and validation in the same panel.
 
     Args:

@@ -46,6 +46,8 @@ class Checkpoints:
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy(keep),
+                # Without it Orbax does not write the metrics that the policy asks for.
+                best_fn=(lambda metrics: metrics[best_metric]) if best_metric else None,
                 cleanup_tmp_directories=True,
             ),
         )
@@ -106,4 +108,9 @@ class Checkpoints:
             raise UserError(
                 f"The checkpoint of step {step} in {self._folder} cannot be read: {first}"
             ) from error
+        saved, wanted = jax.tree.map(np.shape, tree), jax.tree.map(np.shape, target)
+        if saved != wanted:  # Orbax itself does not mind
+            raise UserError(
+                f"The checkpoint of step {step} in {self._folder} belongs to other networks."
+            )
         return flax.serialization.from_state_dict(like, tree)

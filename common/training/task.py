@@ -5,7 +5,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from clu.metrics import Collection
@@ -42,6 +42,7 @@ class Options:
     overwrite: bool
 
 
+@runtime_checkable
 class Task(Protocol[State]):
     """An experiment: pure functions of the state, one device's share of the batch and a key.
 

@@ -41,7 +41,7 @@ class JsonlWriter:
         self._stream.close()
 
 
-def read_jsonl(file: Path) -> list[dict[str, float]]:
+def read_jsonl(file: Path) -> list[dict[str, int | float]]:
     """Reads metrics.jsonl; a last line that a crash cut short is left out."""
     if not file.exists():
         return []

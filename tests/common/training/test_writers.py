@@ -1,0 +1,58 @@
+"""metrics.jsonl, the plain lines, and the curves."""
+
+import json
+
+import numpy as np
+from PIL import Image
+
+from common.report.curves import draw_curves
+from common.training.writers import ConsoleWriter, JsonlWriter, read_jsonl
+
+
+def lines(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path):
+    writer = JsonlWriter(tmp_path / "m.jsonl", restored_step=0)
+    writer.write_scalars(10, {"train/loss": 0.5})
+    assert lines(tmp_path / "m.jsonl") == [{"step": 10, "train/loss": 0.5}]
+    writer.close()
+
+
+def test_a_resumed_run_cuts_the_file_back_to_where_it_goes_on(tmp_path):
+    file = tmp_path / "m.jsonl"
+    rows = [{"step": step, "train/loss": step / 10} for step in (10, 20, 30)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 40, "tra')
+    writer = JsonlWriter(file, restored_step=20)
+    writer.write_scalars(30, {"train/loss": 3.0})
+    writer.close()
+    assert lines(file) == [*rows[:2], {"step": 30, "train/loss": 3.0}]
+
+
+def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"step": 1}\n{"step": 2, "lo')
+    assert read_jsonl(tmp_path / "m.jsonl") == [{"step": 1}]
+
+
+def test_no_file_has_no_lines(tmp_path):
+    assert read_jsonl(tmp_path / "m.jsonl") == []
+
+
+def test_without_a_terminal_progress_is_plain_lines(capsys):
+    writer = ConsoleWriter(first_step=0, num_steps=100)
+    writer.progress(1)
+    writer.progress(50)
+    writer.write_scalars(50, {"train/generator_loss": 0.25, "train/accuracy": 1.0})
+    writer.close()
+    said = capsys.readouterr().err
+    assert said.startswith("step 50/100  generator_loss 0.250  ")
+    assert "steps/s" in said and "left" in said and "accuracy" not in said
+
+
+def test_curves_have_a_panel_per_metric(tmp_path):
+    rows = [{"step": s, "train/loss": 1 / s, "val/loss": 2 / s, "train/norm": s} for s in (1, 2, 3)]
+    draw_curves(rows, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.size[0] > 1.5 * image.size[1]  # two panels side by side
+        assert np.asarray(image.convert("L")).std() > 5
