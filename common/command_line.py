@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from common.errors import DivergenceError, UserError
+from common.huge_pages import restart_with_huge_pages
 
 
 def run_app(main: Callable[[list[str]], None]) -> None:
@@ -26,6 +27,7 @@ def run_app(main: Callable[[list[str]], None]) -> None:
         except DivergenceError as error:
             _end(str(error), 1)
 
+    restart_with_huge_pages()
     app.run(guarded, flags_parser=_parse)
 
 

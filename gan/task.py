@@ -34,8 +34,8 @@ __all__ = ["GANTask", "generate", "make_task"]  # a mode is a function of this m
 _COLUMNS = 8
 _MAX_ROWS = 8
 _PICTURE_SEED = 0
-# Enough for a picture: BatchNorm averages over every pixel of these 256 images, too.
-_PICTURE_ESTIMATION_BATCHES = 4
+# Enough for a picture: BatchNorm averages over every pixel of these 128 images, too.
+_PICTURE_ESTIMATION_BATCHES = 2
 
 
 class GANTask:

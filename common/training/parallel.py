@@ -4,6 +4,7 @@ Everything on the devices has a leading axis of all devices of all processes; ea
 own rows. One executable advances the state by up to `max_steps` steps, so it compiles once.
 """
 
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
@@ -61,14 +62,25 @@ class Advance(NamedTuple):
 
 
 def start_distributed(coordinator: str, num_processes: int, process_id: int) -> None:
-    """Joins the other processes; without a coordinator this one is alone.
+    """Joins the other processes: those that the arguments name, else those of the cluster.
 
-    With coordinator="auto" all is read from the cluster's environment (Slurm, Open MPI, GKE, TPU).
+    Where srun, mpirun or a TPU pod started several processes, JAX reads from the environment how
+    many there are and where; elsewhere this process is alone.
     """
-    if coordinator == "auto":
-        jax.distributed.initialize()
-    elif coordinator:
+    if coordinator:
         jax.distributed.initialize(coordinator, num_processes, process_id)
+    elif _processes_of_cluster() > 1:
+        jax.distributed.initialize()
+
+
+def _processes_of_cluster() -> int:
+    """Returns how many processes the launcher started; 1 where there is none."""
+    env = os.environ
+    return max(
+        int(env.get("SLURM_STEP_NUM_TASKS", 1)),
+        int(env.get("OMPI_COMM_WORLD_SIZE", 1)),
+        len(env.get("TPU_WORKER_HOSTNAMES", "").split(",")),
+    )
 
 
 def is_main_process() -> bool:

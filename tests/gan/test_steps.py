@@ -182,3 +182,33 @@ def test_adam_is_the_originals(gan, state):
     reference = optax.adam(2e-4, b1=0.5, b2=0.999, eps=1e-7)
     expected, _ = reference.update(gradient, reference.init(gradient))
     assert_equal(updates, expected)
+
+
+def test_the_objective_does_not_change_with_the_batch_size(draws):
+    """Every example twice: the same BatchNorm statistics, the same losses, the same gradient."""
+    config = get_config("tiny")
+    config.model.discriminator.dropout_rate = 0.0
+    gan = make_gan(config, CARD)
+    state = init_state(gan, CARD, jax.random.key(0))
+    rng, _, latents, labels, images = draws
+
+    def norms(times):
+        twice = (jnp.concatenate([x] * times) for x in (images, labels, latents))
+        more_images, more_labels, more_latents = twice
+        position = jnp.arange(BATCH * times)
+
+        @alone
+        def update(state):
+            generated = generate(gan, state, more_latents, more_labels)
+            fakes = generated.images
+            _, d = discriminator_step(
+                gan, state, more_images, more_labels, fakes, more_labels, rng, position
+            )
+            _, g = generator_step(gan, state, generated, rng, position)
+            return {**d, **g}
+
+        return {name: float(value.mean()) for name, value in update(state).items()}
+
+    once, twice = norms(1), norms(2)
+    for name, value in once.items():
+        np.testing.assert_allclose(twice[name], value, rtol=1e-4)

@@ -1,0 +1,58 @@
+"""Sampling: re-estimated statistics are those of the pooled batches; draws are reproducible."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from common.data.prepared import DataCard
+from common.training.randomness import example_keys
+from configs.acgan_covid import get_config
+from gan.sampling import ESTIMATION_BATCH, Sampler
+from gan.state import init_state, make_gan
+from gan.steps import LABELS, LATENTS, draw_labels, draw_latents
+
+CARD = DataCard("test", ("COVID", "NonCOVID"), {"train": 8}, 16, 1, "0", False, 0)
+
+
+@pytest.fixture(scope="module")
+def gan():
+    return make_gan(get_config("tiny"), CARD)
+
+
+@pytest.fixture(scope="module")
+def state(gan):
+    return init_state(gan, CARD, jax.random.key(0))
+
+
+def test_statistics_are_those_of_all_batches_pooled(gan, state):
+    """The first BatchNorm sees relu(dense(latent * embedding)); done here in one batch of 192."""
+    params = state.generator.params
+    stats = Sampler(gan).batch_stats(params, state.generator.batch_stats, num_batches=3)
+    keys, numbers = jax.random.key(7), jnp.arange(3 * ESTIMATION_BATCH)
+    latents = draw_latents(gan, example_keys(keys, LATENTS, numbers))
+    labels = draw_labels(gan, example_keys(keys, LABELS, numbers))
+    x = latents * params["embedding"]["embedding"][labels]
+    x = jax.nn.relu(x @ params["dense"]["kernel"] + params["dense"]["bias"])
+    x = x.reshape(-1, 128)
+    np.testing.assert_allclose(stats["norm_1"]["mean"], x.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(stats["norm_1"]["var"], x.var(0), rtol=1e-4)
+
+
+def test_statistics_have_the_structure_of_the_running_ones(gan, state):
+    running = state.generator.batch_stats
+    stats = Sampler(gan).batch_stats(state.generator.params, running, num_batches=1)
+    assert jax.tree.structure(stats) == jax.tree.structure(running)
+    assert all(float(layer["var"].min()) >= 0 for layer in stats.values())
+
+
+def test_an_image_depends_on_its_own_latent_and_label_alone(gan, state):
+    sampler = Sampler(gan)
+    variables = state.generator.variables
+    latents = sampler.latents(3, jnp.arange(6))
+    np.testing.assert_array_equal(latents[4:], sampler.latents(3, jnp.asarray([4, 5])))
+    images = sampler.images(variables, latents, jnp.asarray([0, 1] * 3))
+    assert images.shape == (6, 16, 16, 1) and images.dtype == jnp.uint8
+    alone = sampler.images(variables, latents[4:5], jnp.asarray([0]))
+    difference = np.asarray(images[4], int) - np.asarray(alone[0], int)
+    assert abs(difference).max() <= 1  # another batch size may round another way
