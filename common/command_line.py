@@ -26,6 +26,11 @@ def run_app(main: Callable[[list[str]], None]) -> None:
             _end(str(error), 2)
         except DivergenceError as error:
             _end(str(error), 1)
+        except Exception as error:
+            # It reaches us as an OSError, or as text from the libraries that write for us.
+            if "No space left on device" not in str(error):
+                raise
+            _end(f"The disk is full; free some space and run the same command again. {error}", 2)
 
     restart_with_huge_pages()
     app.run(guarded, flags_parser=_parse)
@@ -42,8 +47,8 @@ def _parse(argv: list[str]) -> list[str]:
         _end(str(error), 2)
     config: Any = flags.FLAGS["config"]
     try:
-        # What stands for a file that is not there raises at its first use.
-        assert config.value is None or config.value.is_locked
+        if config.value is not None:
+            config.value.lock()  # what stands for a file that is not there raises here
     except OSError:
         _end(f"The config file {config.config_filename} is not there or cannot be read.", 2)
     return rest
@@ -58,7 +63,10 @@ def _about_key(argv: list[str]) -> str:
     if match is None:
         return ""
     file, argument = match.groups()
-    known = [name for name, _ in flatten(runpy.run_path(file)["get_config"](argument))]
+    try:
+        known = [name for name, _ in flatten(runpy.run_path(file)["get_config"](argument))]
+    except Exception as error:
+        return f"The config file {file} fails: {type(error).__name__}: {error}."
     for name in (flag.lstrip("-").split("=", 1)[0] for flag in argv):
         key = name.removeprefix("config.")
         if key != name and key not in known:

@@ -18,7 +18,7 @@ def restart_with_huge_pages() -> None:
 
     Setting GLIBC_TUNABLES oneself, to anything, turns it off.
     """
-    if platform.libc_ver()[0] != "glibc" or _NAME in os.environ:
+    if platform.libc_ver()[0] != "glibc" or _NAME in os.environ or not sys.executable:
         return
     os.environ[_NAME] = _SETTING
     os.execv(sys.executable, sys.orig_argv)

@@ -11,7 +11,7 @@ from jaxtyping import Int32, UInt8
 
 from common.errors import UserError
 from common.log import log
-from common.report.images import grid, titled, write_picture, zoom_for
+from common.report.images import Picture, grid, titled, write_picture, zoom_for
 from common.training.task import Options
 from common.training.workdir import Run
 from gan.sampling import Sampler
@@ -21,7 +21,6 @@ _BATCH = 64
 _ESTIMATION_BATCHES = 16
 _GRID_COLUMNS = 10
 _GRID_ROWS = 10
-_GRID_IMAGES = 200  # enough for every row of the grid
 
 Numbers = Int32[np.ndarray, " n"]
 
@@ -45,24 +44,24 @@ def generate(run: Run, options: Options) -> None:
         raise UserError(f"--label={options.label} is unknown; it is one of {', '.join(classes)}.")
     chosen = [classes.index(options.label)] if options.label else list(range(len(classes)))
     sampler, variables = _load(run)
-    _make_output(options.output, options.overwrite)
+    _make_output(options.output, run, options.overwrite)
     numbers, turn = np.divmod(np.arange(options.num_images, dtype=np.int32), len(chosen))
     labels = np.array(chosen, np.int32)[turn]
     files = [f"{classes[label]}/{i:06d}.png" for i, label in zip(numbers, labels, strict=True)]
-    for label in chosen:
-        (options.output / classes[label]).mkdir(exist_ok=True)
-    shown: list[UInt8[np.ndarray, "height width channels"]] = []
+    shown: dict[int, list[Picture]] = {label: [] for label in chosen}
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it compresses
         for start in range(0, options.num_images, _BATCH):
             part = slice(start, start + _BATCH)
             images = _draw(sampler, variables, options.seed, numbers[part], labels[part])
             list(pool.map(write_picture, [options.output / name for name in files[part]], images))
-            shown.extend(images[: _GRID_IMAGES - len(shown)])
+            for image, label in zip(images, labels[part], strict=True):
+                if len(shown[label]) < _GRID_COLUMNS:
+                    shown[label].append(image)
     with (options.output / "labels.csv").open("w", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(["file", "label"])
         table.writerows((name, name.split("/")[0]) for name in files)
-    _write_grid(options.output / "grid.png", shown, labels, run)
+    _write_grid(options.output / "grid.png", shown, run)
     print(f"{options.num_images} images, labels.csv and grid.png are in {options.output}")
 
 
@@ -85,20 +84,22 @@ def _load(run: Run) -> tuple[Sampler, Variables]:
     return sampler, {"params": state.average, "batch_stats": statistics}
 
 
-def _make_output(output: Path, overwrite: bool) -> None:
-    """Makes the output folder; one that has an earlier result is emptied only when told to."""
-    earlier = output / "labels.csv"
+def _make_output(output: Path, run: Run, overwrite: bool) -> None:
+    """Makes the output folder; of one in use, only what this mode wrote is replaced, when told."""
     if output.exists() and not output.is_dir():
         raise UserError(f"--output={output} is a file; name a folder.")
-    if earlier.exists() and overwrite:
-        for row in csv.DictReader(earlier.read_text().splitlines()):
-            (output / row["file"]).unlink(missing_ok=True)
-    elif output.exists() and any(output.iterdir()):
-        raise UserError(f"--output={output} is not empty; name another folder or add --overwrite.")
+    if output.exists() and any(output.iterdir()):
+        if not overwrite:
+            raise UserError(f"--output={output} is not empty; name another or add --overwrite.")
+        for label in run.card.classes:
+            for file in (output / label).glob("[0-9]*.png"):
+                file.unlink()
     try:
         output.mkdir(parents=True, exist_ok=True)
+        for label in run.card.classes:
+            (output / label).mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"--output={output} cannot be made: {error.strerror}.") from error
+        raise UserError(f"--output={output} cannot be written: {error.strerror}.") from error
 
 
 def _draw(
@@ -111,17 +112,13 @@ def _draw(
     return np.asarray(images)[:count]
 
 
-def _write_grid(
-    file: Path, images: list[UInt8[np.ndarray, "height width channels"]], labels: Numbers, run: Run
-) -> None:
-    """Writes the first images, a row per class."""
-    blank = np.full_like(images[0], 255)
-    rows, names = [], []
-    for label in sorted(set(labels[: len(images)].tolist()))[:_GRID_ROWS]:
-        row = [image for image, of in zip(images, labels, strict=False) if of == label]
-        row = row[:_GRID_COLUMNS]
-        rows.append(np.stack(row + [blank] * (_GRID_COLUMNS - len(row))))
-        names.append(run.card.classes[label])
-    picture = grid(np.stack(rows), zoom_for(run.card.image_size))
-    title = f"generated: {' / '.join(names)}; trained on {run.card.caption}"
-    write_picture(file, titled(picture, title))
+def _write_grid(file: Path, shown: dict[int, list[Picture]], run: Run) -> None:
+    """Writes a row of images for each of the first classes."""
+    rows = {label: images for label, images in shown.items() if images}
+    rows = dict(list(rows.items())[:_GRID_ROWS])
+    blank = np.full_like(next(iter(rows.values()))[0], 255)
+    width = max(map(len, rows.values()))
+    images = [np.stack(row + [blank] * (width - len(row))) for row in rows.values()]
+    names = " / ".join(run.card.classes[label] for label in rows)
+    picture = grid(np.stack(images), zoom_for(run.card.image_size))
+    write_picture(file, titled(picture, f"generated: {names}; trained on {run.card.caption}"))

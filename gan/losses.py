@@ -1,5 +1,6 @@
 """The losses of GANs, per example; the steps average them."""
 
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -15,8 +16,7 @@ def adversarial_loss(logits: Float[Array, " batch"], is_real: bool) -> Float[Arr
       logits: positive for "real".
       is_real: the target.
     """
-    targets = logits * 0.0 + float(is_real)
-    return optax.sigmoid_binary_cross_entropy(logits, targets)
+    return optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, is_real))
 
 
 def class_loss(

@@ -13,10 +13,12 @@ from jaxtyping import Array, Float, Int, UInt8
 from common.data.transforms import from_signed_unit
 from common.training.randomness import example_keys
 from gan.state import GAN, Variables
-from gan.steps import LABELS, LATENTS, draw_labels, draw_latents
+from gan.steps import draw_labels, draw_latents
 
 ESTIMATION_BATCH = 64
 _ESTIMATION_SEED = 7
+# Purposes of random keys: sampling draws apart from estimation, whatever the seeds.
+LATENTS, ESTIMATION_LATENTS, ESTIMATION_LABELS = range(3)
 
 
 class Sampler:
@@ -45,7 +47,7 @@ class Sampler:
             self._moments(params, batch_stats, jnp.int32(number)) for number in range(num_batches)
         ]
         moments = jax.tree.map(lambda *values: sum(values) / num_batches, *batches)
-        return _of_each_norm(moments, lambda mean, square: square - mean**2)
+        return _of_each_norm(moments, lambda mean, square: jnp.maximum(square - mean**2, 0.0))
 
     def latents(self, seed: int, indices: Int[Array, " n"]) -> Float[Array, "n latent"]:
         """Draws the latents number `indices` of a seed; each depends on its own number alone."""
@@ -74,8 +76,8 @@ class Sampler:
         indices = number * ESTIMATION_BATCH + jnp.arange(ESTIMATION_BATCH)
         _, changed = self._estimator.apply(
             {"params": params, "batch_stats": batch_stats},
-            draw_latents(self._gan, example_keys(key, LATENTS, indices)),
-            draw_labels(self._gan, example_keys(key, LABELS, indices)),
+            draw_latents(self._gan, example_keys(key, ESTIMATION_LATENTS, indices)),
+            draw_labels(self._gan, example_keys(key, ESTIMATION_LABELS, indices)),
             train=True,
             mutable=["batch_stats"],
         )

@@ -55,7 +55,7 @@ def draw_labels(gan: GAN, keys: Key[Array, " batch"]) -> Labels:
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, gan.num_classes))(keys)
 
 
-def generate(
+def draw_fakes(
     gan: GAN, state: GANState, latents: Float[Array, "batch latent"], labels: Labels
 ) -> Generated:
     """Draws images in training mode (BatchNorm with the statistics of this batch)."""

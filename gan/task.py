@@ -23,11 +23,11 @@ from gan.steps import (
     LABELS,
     LATENTS,
     discriminator_step,
+    draw_fakes,
     draw_labels,
     draw_latents,
     generator_step,
 )
-from gan.steps import generate as generate_batch
 
 __all__ = ["GANTask", "generate", "make_task"]  # a mode is a function of this module
 
@@ -56,7 +56,7 @@ class GANTask:
         gan, position = self.gan, batch["position"]
         latents = draw_latents(gan, example_keys(rng, LATENTS, position))
         labels = draw_labels(gan, example_keys(rng, LABELS, position))
-        generated = generate_batch(gan, state, latents, labels)
+        generated = draw_fakes(gan, state, latents, labels)
         state, of_discriminator = discriminator_step(
             gan,
             state,

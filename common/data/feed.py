@@ -14,7 +14,7 @@ from jaxtyping import Int, Shaped
 from ml_collections import ConfigDict
 
 from common.data.order import batch_indices
-from common.data.prepared import Prepared, Split
+from common.data.prepared import DataCard, Prepared, Split
 from common.log import log
 from common.training import parallel
 from common.training.parallel import Block
@@ -117,11 +117,16 @@ class StreamedFeed:
 def open_feed(config: ConfigDict, prepared: Prepared) -> Feed:
     """Returns the feed of the training split: resident when it fits, else streamed."""
     split, card = prepared.splits["train"], prepared.card
-    pixels = card.image_size**2 * card.channels * len(split)
-    if pixels <= config.data.resident_limit_mb * 2**20:
+    if fits_on_device(config, card, "train"):
         return ResidentFeed(config, split)
-    log.info("streaming %s: %.1f GB is over resident_limit_mb", card.name, pixels / 1e9)
+    log.info("streaming %s: it is larger than config.data.resident_limit_mb", card.name)
     return StreamedFeed(config, split)
+
+
+def fits_on_device(config: ConfigDict, card: DataCard, split: str) -> bool:
+    """Says whether a split is small enough to live on every device."""
+    pixels = card.image_size**2 * card.channels * card.num_examples[split]
+    return bool(pixels <= config.data.resident_limit_mb * 2**20)
 
 
 def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:

@@ -16,12 +16,6 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> Int[np.ndarray, " n
     return np.random.default_rng([seed, epoch]).permutation(num_examples)
 
 
-def example_at(position: int, seed: int, num_examples: int, shuffle: bool) -> int:
-    """Returns the index of the example at a position of the endless training stream."""
-    epoch, within = divmod(position, num_examples)
-    return int(epoch_order(seed, epoch, num_examples)[within]) if shuffle else within
-
-
 def batch_indices(
     step: int, batch_size: int, seed: int, num_examples: int, shuffle: bool
 ) -> Int[np.ndarray, " batch_size"]:

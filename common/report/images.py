@@ -7,14 +7,17 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-Picture = UInt8[np.ndarray, "height width channels"]
+# The names begin with _ so that a function may take one size and return another.
+Picture = UInt8[np.ndarray, "_height _width _channels"]
 
 _GAP = 2
 _WHITE = 255
 _TEXT_SIZE = 13
 
 
-def grid(images: UInt8[np.ndarray, "rows columns height width channels"], zoom: int = 1) -> Picture:
+def grid(
+    images: UInt8[np.ndarray, "_rows _columns _height _width _channels"], zoom: int = 1
+) -> Picture:
     """Lays images out in rows and columns with a thin white gap, each pixel `zoom` times."""
     rows, columns, height, width, channels = images.shape
     images = images.repeat(zoom, axis=2).repeat(zoom, axis=3)

@@ -29,7 +29,9 @@ class Checkpoints:
         keep_last: int = 1,
         best_metric: str = "",
         best_is: str = "highest",
+        read_only: bool = False,
     ) -> None:
+        """Opens the folder; only the one process that trains may open it to write."""
         keep: list[policies.PreservationPolicy] = [policies.LatestN(keep_last)]
         if best_metric:
             keep.append(
@@ -37,7 +39,7 @@ class Checkpoints:
                     get_metric_fn=lambda metrics: metrics[best_metric],
                     reverse=best_is == "lowest",
                     n=1,
-                    keep_checkpoints_without_metrics=False,
+                    keep_checkpoints_without_metrics=False,  # they are kept as the last ones
                 )
             )
         self._folder = folder
@@ -48,7 +50,8 @@ class Checkpoints:
                 preservation_policy=policies.AnyPreservationPolicy(keep),
                 # Without it Orbax does not write the metrics that the policy asks for.
                 best_fn=(lambda metrics: metrics[best_metric]) if best_metric else None,
-                cleanup_tmp_directories=True,
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
             ),
         )
 
@@ -88,7 +91,8 @@ class Checkpoints:
         """
         if step == self._manager.latest_step():
             return
-        scores = {self._best_metric: metrics[self._best_metric]} if self._best_metric else None
+        named = self._best_metric
+        scores = {named: metrics[named]} if named in metrics else None
         tree = flax.serialization.to_state_dict(state)
         self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=scores)
 

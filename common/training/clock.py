@@ -1,6 +1,7 @@
 """When things are due, and how long the device had nothing to do."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,44 +46,54 @@ class DeviceClock:
 
     The count is an upper bound: where the device is found waiting, all the time since it was last
     seen busy counts.
+
+    Attributes:
+      idle_seconds: how many since the first dispatch no training step ran.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.idle_seconds = 0.0
+        self._now = now
         self._newest: Any = None
-        self._seen_busy = 0.0
-        self._start = 0.0
+        self._start = self._end = self._seen_busy = 0.0
 
     def before_dispatch(self) -> None:
         """Call right before each dispatch."""
         if self._newest is None:
-            self._start = time.perf_counter()
+            self._start = self._now()
         elif self._newest.is_ready():
-            self.idle_seconds += time.perf_counter() - self._seen_busy
+            self.idle_seconds += self._now() - self._seen_busy
 
     def after_dispatch(self, done: Any) -> None:
         """Call right after each dispatch with an array it makes; waits for the one before it."""
-        self._seen_busy = time.perf_counter()
+        self._seen_busy = self._now()
         previous, self._newest = self._newest, done
         if previous is not None:
             previous.block_until_ready()
         if not done.is_ready():
-            self._seen_busy = time.perf_counter()
+            self._seen_busy = self._now()
 
     def finish(self) -> None:
         """Waits for everything queued; time from here to the next dispatch is idle."""
+        if self._newest is not None and not self._newest.is_ready():
+            self._newest.block_until_ready()
+            self._seen_busy = self._now()
+
+    def evaluated(self, seconds: float) -> None:
+        """Call with the seconds that evaluation took: work, too, and not idle."""
+        self._seen_busy += seconds
+
+    def stop(self) -> None:
+        """Call at the very end; the time since the last step is idle."""
         if self._newest is not None:
             self._newest.block_until_ready()
-            self._seen_busy = time.perf_counter()
-
-    def count_as_busy(self) -> None:
-        """Call after other compiled work (evaluation): the time until now was not idle."""
-        self._seen_busy = time.perf_counter()
+            self._end = self._now()
+            self.idle_seconds += self._end - self._seen_busy
 
     @property
     def seconds(self) -> float:
-        """Seconds since the first dispatch."""
-        return time.perf_counter() - self._start if self._start else 0.0
+        """Seconds from the first dispatch until now, or until `stop`."""
+        return (self._end or self._now()) - self._start if self._newest is not None else 0.0
 
     @property
     def idle_share(self) -> float:

@@ -19,6 +19,7 @@ Fields: TypeAlias = ConfigDict | Mapping[str, Any]
 CONTINUABLE = frozenset(
     {
         "data.cache_dir",
+        "data.dir",  # the content is compared instead, by its fingerprint
         "data.resident_limit_mb",
         "train.best_is",
         "train.best_metric",
@@ -121,6 +122,10 @@ def check(config: ConfigDict) -> None:
         if fields[name] not in allowed:
             listed = " or ".join(repr(value) for value in allowed)
             raise UserError(f"config.{name} is {fields[name]!r}; it must be {listed}.")
+    if fields["seed"] < 0:
+        raise UserError(f"config.seed is {fields['seed']}; it must be 0 or more.")
+    if steps(fields["train.log_every"], 1.0) == 0:
+        raise UserError("config.train.log_every is 0, but a run that never logs cannot be watched.")
     for name, value in fields.items():
         if name.startswith("train.") and (name.endswith("_every") or name == "train.num_steps"):
             steps(value, 1.0)

@@ -48,7 +48,10 @@ class Loop:
       checkpoints: where states are saved.
       checkpoint_minutes: save at least this often; 0 for never by time.
       writers: where numbers and pictures go; None in all processes but the main one.
+      best_metric: names the metric by which the best checkpoint is chosen, or "".
+      record: called in the main process after each save and at the end.
       clock: how long the devices waited.
+      step: how far training is.
       latest: the last value of every metric.
     """
 
@@ -60,7 +63,10 @@ class Loop:
     checkpoints: Checkpoints
     checkpoint_minutes: float
     writers: Writers | None
+    best_metric: str
+    record: Callable[["Loop"], None]
     clock: DeviceClock = field(default_factory=DeviceClock)
+    step: int = 0
     latest: dict[str, float] = field(default_factory=dict)
     _unread: _Interval | None = None
     _saved_at: float = field(default_factory=time.monotonic)
@@ -69,7 +75,7 @@ class Loop:
         """Trains from `step` to the end, or until a stop is requested; returns where it stopped.
 
         An interval's metrics stay on the devices until it ends and are read while the next one
-        already runs. A checkpoint ends the interval too, so that a resumed run logs the same.
+        already runs. A checkpoint ends the interval too: a run that goes on from it loses nothing.
 
         Raises:
           DivergenceError: a metric became infinite or not a number.
@@ -81,7 +87,7 @@ class Loop:
             self.clock.before_dispatch()
             state, metrics, done = self.advance.run(state, metrics, block)
             self.clock.after_dispatch(done)
-            step += count
+            self.step = step = step + count
             self._read()
             if self.writers:
                 self.writers.console.progress(step)
@@ -95,8 +101,9 @@ class Loop:
                 self._pause(state, step, due)
             if due.stop:
                 break
-        self._read()
-        self.clock.finish()
+        self.clock.stop()
+        if self.writers:
+            self.record(self)
         return step
 
     def _due(self, step: int, stop: StopRequest) -> _Due:
@@ -116,7 +123,9 @@ class Loop:
         )
         return _Due(
             log=log or save,
-            evaluate=schedule.due(schedule.evaluate, step),
+            # What a checkpoint scores must be of its own state.
+            evaluate=schedule.due(schedule.evaluate, step)
+            or (save and self.best_metric.startswith("val/")),
             save=save,
             draw=schedule.due(schedule.picture, step),
             stop=stops,
@@ -125,11 +134,15 @@ class Loop:
     def _pause(self, state: Any, step: int, due: _Due) -> None:
         """Does what needs the state, before the next dispatch takes it."""
         if due.evaluate:
-            self._record(step, self.evaluate(state))
-            self.clock.count_as_busy()
+            started = time.perf_counter()
+            values = self.evaluate(state)
+            self.clock.evaluated(time.perf_counter() - started)
+            self._write(step, step - 1, values)
         if due.save:
             self.checkpoints.save(step, parallel.to_host(state), self.latest)
             self._saved_at = time.monotonic()
+            if self.writers:
+                self.record(self)
         if due.draw and self.writers:
             self.writers.write_images(step, self.pictures(state))
 
@@ -141,10 +154,11 @@ class Loop:
         self._unread = None
         computed = parallel.to_host(metrics).compute()
         values = {f"train/{name}": float(value) for name, value in sorted(computed.items())}
-        check_finite(values, start, end)
-        self._record(end, values)
+        self._write(end, start, values)
 
-    def _record(self, step: int, values: Mapping[str, float]) -> None:
+    def _write(self, step: int, start: int, values: Mapping[str, float]) -> None:
+        """Checks and writes metrics of the steps (start, step]."""
+        check_finite(values, start, step)
         if values:
             self.latest.update(values)
             if self.writers:

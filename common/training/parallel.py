@@ -50,14 +50,14 @@ class Advance(NamedTuple):
         `done` becomes ready when the dispatch has ended.
       empty_metrics: returns metrics with nothing in them yet.
       metric_names: of the training metrics.
-      memory_bytes: what one device needs at once.
+      temporary_bytes: what one device needs beside state and data.
       flops: floating-point operations of one step on one device, as XLA counts them.
     """
 
     run: Callable[[Any, Metrics, Block], tuple[Any, Metrics, Int[Array, " devices"]]]
     empty_metrics: Callable[[], Metrics]
     metric_names: tuple[str, ...]
-    memory_bytes: int
+    temporary_bytes: int
     flops: float
 
 
@@ -99,6 +99,21 @@ def wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
+def all_succeed(error: UserError | None) -> None:
+    """Ends every process when one has met a user's mistake, so that none waits for it forever.
+
+    Every process must call it at the same time.
+
+    Raises:
+      UserError: this process's own, or that another one has one.
+    """
+    failed = any_process(error is not None)
+    if error is not None:
+        raise error
+    if failed:
+        raise UserError("Another process has met an error; its message says which.")
+
+
 def any_process(flag: bool) -> bool:
     """Says whether the flag is set in any process; every process must call it at the same time."""
     if alone():
@@ -128,8 +143,14 @@ def local_batch_size(batch_size: int) -> int:
 
 
 @cache
+def _devices() -> list[jax.Device]:
+    """Returns all devices, those of one process next to each other: rows of the batch lie so."""
+    return [d for process in range(jax.process_count()) for d in jax.local_devices(process)]
+
+
+@cache
 def _sharding() -> NamedSharding:
-    return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec(AXIS))
+    return NamedSharding(Mesh(np.array(_devices()), (AXIS,)), PartitionSpec(AXIS))
 
 
 def shard(tree: Any) -> Any:
@@ -178,8 +199,10 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
             state, metrics = jax.lax.fori_loop(0, num_steps, body, (state, metrics))
         return state, metrics, state.step
 
-    mapped = jax.pmap(advance, AXIS, in_axes=(0, 0, 0, 0, None), donate_argnums=(0, 1), out_axes=0)
-    metrics_type = _metrics_type(one_step, state, block)
+    mapped = jax.pmap(
+        advance, AXIS, in_axes=(0, 0, 0, 0, None), donate_argnums=(0, 1), devices=_devices()
+    )
+    metrics_type = _metrics_type(one_step, state, block.examples, block.indices[:, 0])
 
     def empty_metrics() -> Metrics:
         return replicate(metrics_type.empty())
@@ -196,7 +219,7 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
         run,
         empty_metrics,
         tuple(metrics_type.__dataclass_fields__),
-        _memory_bytes(compiled),
+        _temporary_bytes(compiled),
         _flops(compiled),
     )
 
@@ -210,23 +233,26 @@ class Evaluation(NamedTuple):
 
 def compile_evaluation(task: Task[Any], state: Any, batch: Batch) -> Evaluation:
     """Compiles eval_step for the shapes of this state and batch."""
-    mapped = jax.pmap(task.eval_step, AXIS)
-    compiled = mapped.lower(state, batch).compile()
-    names = tuple(type(jax.eval_shape(mapped, state, batch)).__dataclass_fields__)
+    compiled = jax.pmap(task.eval_step, AXIS, devices=_devices()).lower(state, batch).compile()
+    names = tuple(_metrics_type(task.eval_step, state, batch).__dataclass_fields__)
     return Evaluation(lambda state, batch: to_host(compiled(state, batch)), names)
 
 
-def _metrics_type(one_step: Callable[..., Any], state: Any, block: Block) -> type[Metrics]:
-    """Returns the class of the metrics, found by tracing a step without running it."""
-    traced = jax.eval_shape(jax.pmap(one_step, AXIS), state, block.examples, block.indices[:, 0])
-    return type(traced[1])
+def _metrics_type(step: Callable[..., Any], *args: Any) -> type[Metrics]:
+    """Returns the class of the metrics, found by tracing a step for one device."""
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), args)
+    result = jax.eval_shape(jax.vmap(step, axis_name=AXIS), *one)
+    metrics = result[1] if isinstance(result, tuple) else result
+    return type(metrics)
 
 
-def _memory_bytes(compiled: Any) -> int:
-    """Returns what one device holds while the program runs, donated arguments counted once."""
+def _temporary_bytes(compiled: Any) -> int:
+    """Returns what one device needs beside the arguments, which are there already."""
     stats = compiled.memory_analysis()
-    total = stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes
-    return int(total - stats.alias_size_in_bytes)
+    if stats is None:  # not every platform tells
+        return 0
+    made = stats.output_size_in_bytes - stats.alias_size_in_bytes
+    return int(stats.temp_size_in_bytes + made)
 
 
 def _flops(compiled: Any) -> float:

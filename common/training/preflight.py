@@ -11,8 +11,8 @@ import psutil
 from common.errors import UserError
 
 
-def check_memory(program_bytes: int) -> None:
-    """Compares what the compiled step needs with what the devices have.
+def check_memory(temporary_bytes: int) -> None:
+    """Compares what a step needs beside state and data with what the devices have left.
 
     Raises:
       UserError: it will not fit.
@@ -20,13 +20,14 @@ def check_memory(program_bytes: int) -> None:
     devices = jax.local_devices()
     stats = devices[0].memory_stats() if devices[0].platform != "cpu" else None
     if stats and "bytes_limit" in stats:
-        where, available, needed = "the device", stats["bytes_limit"], program_bytes
-    else:  # CPU devices share the machine's memory; the arguments of the step are there already
-        where, available = "this machine", psutil.virtual_memory().available
-        needed = program_bytes * len(devices)
+        where, needed = "the device", temporary_bytes
+        available = stats["bytes_limit"] - stats["bytes_in_use"]
+    else:  # the devices of a CPU share the machine's memory
+        where, needed = "this machine", temporary_bytes * len(devices)
+        available = psutil.virtual_memory().available
     if needed > available:
         raise UserError(
-            f"One training step needs {_gigabytes(needed)} and {where} has"
+            f"One training step needs {_gigabytes(needed)} more and {where} has"
             f" {_gigabytes(available)}; lower config.data.batch_size or config.data.image_size."
         )
 

@@ -1,6 +1,7 @@
 """--mode=train: everything around the loop, from a config to a finished workdir."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from common.data.feed import evaluation_batches, open_feed
+from common.data.feed import evaluation_batches, fits_on_device, open_feed
 from common.data.prepared import Prepared, prepare
 from common.errors import UserError
 from common.log import log
@@ -19,7 +20,15 @@ from common.training.clock import Schedule
 from common.training.interrupts import stop_request
 from common.training.loop import Loop
 from common.training.task import Examples, Task, make_task
-from common.training.workdir import Run, check_data, check_owner, claim, read_record, update_record
+from common.training.workdir import (
+    Run,
+    check_data,
+    check_owner,
+    claim,
+    exclusive,
+    read_record,
+    update_record,
+)
 from common.training.writers import Writers
 
 _VALIDATION = "val"
@@ -36,38 +45,39 @@ def train(config: ConfigDict, workdir: Path) -> None:
     configs.check(config)
     check_owner(workdir, config)
     parallel.local_batch_size(config.data.batch_size)
-    prepared = _prepare_once(config)
+    _main_process_first(lambda: prepare(config.data))
+    prepared = prepare(config.data)
     task = make_task(config, prepared.card)
     run = Run(workdir, config, prepared.card)
     check_data(run)
     if prepared.card.synthetic:
         log.warning("The images are %s.", prepared.card.caption)
-    with run.checkpoints() as checkpoints, stop_request() as stop:
-        state, first_step = _restored_or_new(run, task, checkpoints)
-        loop, state = _build_loop(run, prepared, task, checkpoints, state, first_step)
-        step = first_step
-        try:
-            if parallel.is_main_process():
-                claim(run)
-            if step < loop.schedule.num_steps:
-                if step == 0 and loop.writers and loop.schedule.picture:
+    with ExitStack() as stack:
+        _main_process_first(lambda: stack.enter_context(exclusive(workdir)))
+        checkpoints = stack.enter_context(run.checkpoints(read_only=False))
+        stop = stack.enter_context(stop_request())
+        state, step = _restored_or_new(run, task, checkpoints)
+        loop, state = _build_loop(run, prepared, task, checkpoints, state, step, stack)
+        _main_process_first(lambda: claim(run))
+        if step < loop.schedule.num_steps:
+            if loop.writers and loop.schedule.picture:
+                loop.pictures(state)  # compiles before the clock starts
+                if step == 0:
                     loop.writers.write_images(0, loop.pictures(state))
-                step = loop.run(state, step, stop)
-        finally:
-            if loop.writers:
-                loop.writers.close()
+            step = loop.run(state, step, stop)
     if parallel.is_main_process():
-        if step > first_step:
-            _record(run, loop, step - first_step)
         _say_where(run, step, loop.schedule.num_steps, stop.signal_name)
 
 
-def _prepare_once(config: ConfigDict) -> Prepared:
-    """Prepares the data in the main process first; the others then find it in the cache."""
+def _main_process_first(work: Callable[[], object]) -> None:
+    """Runs work in the main process while the others wait; its mistakes end them all."""
+    error = None
     if parallel.is_main_process():
-        prepared = prepare(config.data)
-    parallel.wait_for_all("prepared")
-    return prepared if parallel.is_main_process() else prepare(config.data)
+        try:
+            work()
+        except UserError as mistake:
+            error = mistake
+    parallel.all_succeed(error)
 
 
 def _restored_or_new(run: Run, task: Task[Any], checkpoints: Checkpoints) -> tuple[Any, int]:
@@ -88,18 +98,20 @@ def _build_loop(
     checkpoints: Checkpoints,
     state: Any,
     step: int,
+    stack: ExitStack,
 ) -> tuple[Loop, Any]:
     """Compiles the parts of the loop and places the state on the devices."""
     config, main = run.config, parallel.is_main_process()
-    if main:
-        preflight.check_disk(run.workdir, state, config.train.keep_last)
+    _main_process_first(lambda: preflight.check_disk(run.workdir, state, config.train.keep_last))
     schedule = Schedule.from_config(config, prepared.card.num_examples["train"])
     # The writers start first: TensorFlow loads in the background while XLA compiles.
-    writers = Writers(run.workdir, step, schedule.num_steps) if main else None
+    writers = None
+    if main:
+        writers = stack.enter_context(Writers(run.workdir, step, schedule.num_steps))
     state = parallel.replicate(state)
     feed = open_feed(config, prepared)
     advance = parallel.compile_advance(task, config.seed, state, feed.block(step, 1))
-    preflight.check_memory(advance.memory_bytes)
+    preflight.check_memory(advance.temporary_bytes)
     evaluate, val_names = _compile_evaluation(config, prepared, task, state)
     _check_best_metric(config, [*(f"train/{name}" for name in advance.metric_names), *val_names])
     examples = _some_examples(prepared)
@@ -112,6 +124,8 @@ def _build_loop(
         checkpoints=checkpoints,
         checkpoint_minutes=config.train.checkpoint_minutes,
         writers=writers,
+        best_metric=config.train.best_metric,
+        record=_recorder(run, step),
     )
     return loop, state
 
@@ -133,10 +147,13 @@ def _compile_evaluation(
     batch_size = config.data.batch_size
     first = next(evaluation_batches(split, batch_size))
     eval_step = parallel.compile_evaluation(task, state, first)
+    resident = None
+    if fits_on_device(config, prepared.card, _VALIDATION):
+        resident = list(evaluation_batches(split, batch_size))
 
     def evaluate(state: Any) -> dict[str, float]:
         total = None
-        for batch in evaluation_batches(split, batch_size):
+        for batch in resident or evaluation_batches(split, batch_size):
             metrics = eval_step.run(state, batch)
             total = metrics if total is None else total.merge(metrics)
         assert total is not None  # a split has at least one example
@@ -154,21 +171,27 @@ def _check_best_metric(config: ConfigDict, names: list[str]) -> None:
         )
 
 
-def _record(run: Run, loop: Loop, num_steps: int) -> None:
-    """Adds what this process did to run.json."""
-    clock = loop.clock
-    before = read_record(run.workdir).get("wall_seconds", 0.0)
-    update_record(
-        run.workdir,
-        {
-            "synthetic_data": run.card.synthetic,
-            "wall_seconds": round(before + clock.seconds, 1),
-            "images_per_second": round(num_steps * run.config.data.batch_size / clock.seconds, 2),
-            "idle_share": round(clock.idle_share, 5),
-            "flops_per_second": num_steps * loop.advance.flops / clock.seconds,
-            "metrics": loop.latest,
-        },
-    )
+def _recorder(run: Run, first_step: int) -> Callable[[Loop], None]:
+    """Returns what brings run.json up to date, earlier sessions of the run included."""
+    earlier = read_record(run.workdir)
+    seconds, metrics = earlier.get("wall_seconds", 0.0), earlier.get("metrics", {})
+
+    def record(loop: Loop) -> None:
+        clock, num_steps = loop.clock, loop.step - first_step
+        per_second = num_steps / clock.seconds
+        update_record(
+            run.workdir,
+            {
+                "step": loop.step,
+                "wall_seconds": round(seconds + clock.seconds, 1),
+                "images_per_second": round(per_second * run.config.data.batch_size, 2),
+                "flops_per_second_and_device": per_second * loop.advance.flops,
+                "idle_share": round(clock.idle_share, 5),
+                "metrics": {**metrics, **loop.latest},
+            },
+        )
+
+    return record
 
 
 def _say_where(run: Run, step: int, num_steps: int, signal_name: str) -> None:

@@ -1,11 +1,12 @@
 """The folder of a run: what lies where, whose it is, and its record (run.json)."""
 
+import fcntl
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ml_collections import ConfigDict
 
 from common.data.prepared import DataCard
 from common.errors import UserError
+from common.files import write_atomically
 from common.training.checkpoints import Checkpoints
 from common.training.config import differences, from_json, to_json
 
@@ -27,11 +29,15 @@ class Run:
     config: ConfigDict
     card: DataCard
 
-    def checkpoints(self) -> Checkpoints:
-        """Opens the run's checkpoints; use it in a `with`."""
+    def checkpoints(self, read_only: bool = True) -> Checkpoints:
+        """Opens the run's checkpoints; use it in a `with`. Only training writes."""
         train = self.config.train
         return Checkpoints(
-            self.workdir / "checkpoints", train.keep_last, train.best_metric, train.best_is
+            self.workdir / "checkpoints",
+            train.keep_last,
+            train.best_metric,
+            train.best_is,
+            read_only,
         )
 
 
@@ -56,17 +62,33 @@ def open_run(workdir: Path) -> Run:
 
 
 def claim(run: Run) -> None:
-    """Writes the config and the first record of a run, after all that could refuse it has passed.
+    """Writes the config and the first record of a run; call it when nothing can refuse it."""
+    write_atomically(run.workdir / "config.json", to_json(run.config))
+    update_record(run.workdir, {"data": run.card.to_dict(), **environment()})
+
+
+@contextmanager
+def exclusive(workdir: Path) -> Iterator[None]:
+    """Makes the workdir where there is none, and keeps a second training run out of it.
+
+    The lock goes with the process, however it ends.
 
     Raises:
-      UserError: the folder cannot be written.
+      UserError: it cannot be written, or another run is using it.
     """
     try:
-        run.workdir.mkdir(parents=True, exist_ok=True)
-        write_atomically(run.workdir / "config.json", to_json(run.config))
-        update_record(run.workdir, {"data": run.card.to_dict(), **environment()})
+        workdir.mkdir(parents=True, exist_ok=True)
+        stream = (workdir / ".lock").open("w")
     except OSError as error:
-        raise UserError(f"{run.workdir} cannot be written: {error.strerror}.") from error
+        raise UserError(f"The workdir {workdir} cannot be written: {error.strerror}.") from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another run is training in {workdir}; wait for it, or stop it."
+            ) from error
+        yield
 
 
 def check_data(run: Run) -> None:
@@ -116,16 +138,6 @@ def update_record(workdir: Path, fields: Mapping[str, Any]) -> None:
     """Sets fields of run.json and keeps the others."""
     record = {**read_record(workdir), **fields}
     write_atomically(workdir / "run.json", json.dumps(record, indent=2) + "\n")
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Writes a file that is either the old or the new one, also after a power cut."""
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    with scratch.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    scratch.replace(file)
 
 
 def environment() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from common.files import write_atomically
 from common.log import log
 from common.report.curves import draw_curves
 from common.report.images import Picture, write_picture
@@ -28,8 +29,7 @@ class JsonlWriter:
     def __init__(self, file: Path, restored_step: int) -> None:
         """Opens the file and cuts it back to the restored step, so that no step stands twice."""
         kept = [row for row in read_jsonl(file) if row["step"] <= restored_step]
-        with file.open("w") as stream:
-            stream.writelines(json.dumps(row) + "\n" for row in kept)
+        write_atomically(file, "".join(json.dumps(row) + "\n" for row in kept))
         self._stream = file.open("a", buffering=1)
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -106,7 +106,7 @@ class Writers:
         self._jsonl = JsonlWriter(workdir / "metrics.jsonl", restored_step)
         self.console = ConsoleWriter(restored_step, num_steps)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writers")
-        self._last: Future[Any] | None = None
+        self._pending: list[Future[Any]] = []
         self._tensorboard: Any = None
         self._later(self._open_tensorboard)
 
@@ -132,22 +132,22 @@ class Writers:
         self._later(self._write_images, step, pictures)
 
     def flush(self) -> None:
-        """Waits for the background thread; an error there is raised here."""
-        if self._last is not None:
-            self._last.result()
+        """Waits for the background thread; the first error there is raised here."""
+        while self._pending:
+            self._pending.pop(0).result()
 
     def close(self) -> None:
         """Flushes and closes everything."""
-        self._later(self._close_tensorboard)
+        self._pending.append(self._thread.submit(self._close_tensorboard))
         self._thread.shutdown()
         self._jsonl.close()
         self.console.close()
         self.flush()
 
     def _later(self, work: Callable[..., None], *args: Any) -> None:
-        if self._last is not None and self._last.done():
-            self._last.result()  # an error in the background ends the run
-        self._last = self._thread.submit(work, *args)
+        while self._pending and self._pending[0].done():
+            self._pending.pop(0).result()  # an error in the background ends the run
+        self._pending.append(self._thread.submit(work, *args))
 
     def _write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
         folder = self._workdir / "pictures"
@@ -169,7 +169,11 @@ class Writers:
         # It computes nothing here and has nothing to say.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+        import tensorflow
         from clu import metric_writers
+
+        for kind in ("GPU", "TPU"):  # they are JAX's
+            tensorflow.config.set_visible_devices([], kind)
 
         self._tensorboard = metric_writers.SummaryWriter(str(self._workdir / "metrics"))
 

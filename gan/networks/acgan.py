@@ -3,6 +3,11 @@
 Odena, Olah and Shlens, "Conditional Image Synthesis with Auxiliary Classifier GANs" (2017), in the
 small form of the COVID CT report that this project reproduces: nearest-neighbour upsampling and 3x3
 convolutions, BatchNorm momentum 0.8, dropout 0.25.
+
+What differs from that report's Keras program: one discriminator update follows from the sum of its
+two halves (it made two); the images that the discriminator sees are drawn with the statistics of
+their batch (it drew them with running ones), and in the generator's update the discriminator, too,
+normalises with the statistics of the batch.
 """
 
 from typing import Any
@@ -29,6 +34,7 @@ class Generator(nn.Module):
       channels: of the images.
       num_classes: labels are 0 .. num_classes - 1.
       latent_size: of the standard normal latent.
+      embedding_scale: the embedding starts uniform between minus and plus this.
       momentum: of the running statistics of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
@@ -37,6 +43,7 @@ class Generator(nn.Module):
     channels: int
     num_classes: int
     latent_size: int = 100
+    embedding_scale: float = 0.05
     momentum: float = 0.8
     axis_name: str = AXIS
 
@@ -59,8 +66,13 @@ class Generator(nn.Module):
             layer = BatchNorm(self.momentum, _EPSILON, axis_name=self.axis_name, name=name)
             return layer(x, use_running_average=not train)
 
+        scale = self.embedding_scale
+
+        def uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Array:
+            return jax.random.uniform(key, shape, dtype, -scale, scale)
+
         embedding = nn.Embed(
-            self.num_classes, self.latent_size, embedding_init=_uniform, name="embedding"
+            self.num_classes, self.latent_size, embedding_init=uniform, name="embedding"
         )
         x = latents * embedding(labels)
         x = nn.relu(nn.Dense(128 * small**2, kernel_init=_GLOROT, name="dense")(x))
@@ -126,7 +138,3 @@ class Discriminator(nn.Module):
 
 
 _GLOROT = nn.initializers.glorot_uniform()
-
-
-def _uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Array:
-    return jax.random.uniform(key, shape, dtype, -0.05, 0.05)

@@ -8,9 +8,9 @@ import pytest
 from common.data.prepared import DataCard
 from common.training.randomness import example_keys
 from configs.acgan_covid import get_config
-from gan.sampling import ESTIMATION_BATCH, Sampler
+from gan.sampling import ESTIMATION_BATCH, ESTIMATION_LABELS, ESTIMATION_LATENTS, Sampler
 from gan.state import init_state, make_gan
-from gan.steps import LABELS, LATENTS, draw_labels, draw_latents
+from gan.steps import draw_labels, draw_latents
 
 CARD = DataCard("test", ("COVID", "NonCOVID"), {"train": 8}, 16, 1, "0", False, 0)
 
@@ -30,8 +30,8 @@ def test_statistics_are_those_of_all_batches_pooled(gan, state):
     params = state.generator.params
     stats = Sampler(gan).batch_stats(params, state.generator.batch_stats, num_batches=3)
     keys, numbers = jax.random.key(7), jnp.arange(3 * ESTIMATION_BATCH)
-    latents = draw_latents(gan, example_keys(keys, LATENTS, numbers))
-    labels = draw_labels(gan, example_keys(keys, LABELS, numbers))
+    latents = draw_latents(gan, example_keys(keys, ESTIMATION_LATENTS, numbers))
+    labels = draw_labels(gan, example_keys(keys, ESTIMATION_LABELS, numbers))
     x = latents * params["embedding"]["embedding"][labels]
     x = jax.nn.relu(x @ params["dense"]["kernel"] + params["dense"]["bias"])
     x = x.reshape(-1, 128)

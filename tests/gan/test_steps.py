@@ -16,9 +16,9 @@ from gan.steps import (
     LABELS,
     LATENTS,
     discriminator_step,
+    draw_fakes,
     draw_labels,
     draw_latents,
-    generate,
     generator_step,
     moving_average,
 )
@@ -69,7 +69,7 @@ def test_the_discriminators_update_leaves_the_generator_untouched(gan, state, dr
 
     @alone
     def update(state):
-        fakes = generate(gan, state, latents, labels).images
+        fakes = draw_fakes(gan, state, latents, labels).images
         return discriminator_step(gan, state, images, labels, fakes, labels, rng, position)[0]
 
     after = update(state)
@@ -84,7 +84,7 @@ def test_the_generators_update_leaves_the_discriminator_untouched(gan, state, dr
 
     @alone
     def update(state):
-        generated = generate(gan, state, latents, labels)
+        generated = draw_fakes(gan, state, latents, labels)
         return generator_step(gan, state, generated, rng, position)[0]
 
     after = update(state)
@@ -118,7 +118,7 @@ def test_the_generators_gradient_is_that_of_its_whole_loss(gan, state, draws):
 
     @alone
     def update(state):
-        return generator_step(gan, state, generate(gan, state, latents, labels), rng, position)[0]
+        return generator_step(gan, state, draw_fakes(gan, state, latents, labels), rng, position)[0]
 
     # Adam's first moment after one step is (1 - beta1) times the gradient.
     gradient = jax.tree.map(lambda m: m / 0.5, update(state).generator.opt_state[0].mu)
@@ -135,7 +135,7 @@ def test_the_discriminators_loss_is_half_the_sum_of_its_parts(gan, state, draws)
 
     @alone
     def update(state):
-        fakes = generate(gan, state, latents, labels).images
+        fakes = draw_fakes(gan, state, latents, labels).images
         return discriminator_step(gan, state, images, labels, fakes, labels, rng, position)[1]
 
     outputs = {name: float(value.mean()) for name, value in update(state).items()}
@@ -199,7 +199,7 @@ def test_the_objective_does_not_change_with_the_batch_size(draws):
 
         @alone
         def update(state):
-            generated = generate(gan, state, more_latents, more_labels)
+            generated = draw_fakes(gan, state, more_latents, more_labels)
             fakes = generated.images
             _, d = discriminator_step(
                 gan, state, more_images, more_labels, fakes, more_labels, rng, position

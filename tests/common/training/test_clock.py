@@ -1,6 +1,6 @@
 """When things are due; what counts as idle."""
 
-import time
+import pytest
 
 from common.training.clock import DeviceClock, Schedule
 from common.training.config import default_config
@@ -30,46 +30,78 @@ def test_epochs_are_counted_in_the_global_batch():
     assert (schedule.num_steps, schedule.log) == (27, 14)  # 13.28 steps an epoch, rounded up
 
 
-class Work:
-    """Stands for an array that a dispatch makes."""
+class Machine:
+    """A clock that moves only when told to, and a device that works along it."""
 
-    def __init__(self, seconds):
-        self.end = time.perf_counter() + seconds
+    def __init__(self):
+        self.time = self.busy_until = 100.0
+
+    def now(self):
+        return self.time
+
+    def work(self, seconds):
+        """Queues work behind what is running; returns what stands for its result."""
+        self.busy_until = max(self.time, self.busy_until) + seconds
+        return Work(self, self.busy_until)
+
+
+class Work:
+    def __init__(self, machine, end):
+        self.machine, self.end = machine, end
 
     def is_ready(self):
-        return time.perf_counter() >= self.end
+        return self.machine.time >= self.end
 
     def block_until_ready(self):
-        time.sleep(max(0.0, self.end - time.perf_counter()))
+        self.machine.time = max(self.machine.time, self.end)
+
+
+def run(machine, clock, num_steps, seconds=1.0, between=0.125):
+    for _ in range(num_steps):
+        clock.before_dispatch()
+        clock.after_dispatch(machine.work(seconds))
+        machine.time += between  # Python between two dispatches
 
 
 def test_a_queue_that_never_runs_empty_is_never_idle():
-    clock = DeviceClock()
-    end = time.perf_counter()
-    for _ in range(5):
-        clock.before_dispatch()
-        end = max(end, time.perf_counter()) + 0.03
-        clock.after_dispatch(Work(end - time.perf_counter()))
-    assert clock.idle_seconds == 0
-
-
-def test_time_between_the_end_of_the_work_and_the_next_dispatch_is_idle():
-    clock = DeviceClock()
-    clock.before_dispatch()
-    clock.after_dispatch(Work(0.01))
+    machine = Machine()
+    clock = DeviceClock(machine.now)
+    run(machine, clock, 10)
     clock.finish()
-    time.sleep(0.05)
-    clock.before_dispatch()
-    assert 0.05 <= clock.idle_seconds < 0.09
-    assert 0 < clock.idle_share < 1
+    clock.stop()
+    assert (clock.idle_seconds, clock.seconds) == (0.0, 10.0)
 
 
-def test_other_compiled_work_is_not_idle():
-    clock = DeviceClock()
-    clock.before_dispatch()
-    clock.after_dispatch(Work(0))
+def test_a_pause_in_which_nothing_is_queued_is_idle():
+    machine = Machine()
+    clock = DeviceClock(machine.now)
+    run(machine, clock, 3)
     clock.finish()
-    time.sleep(0.05)
-    clock.count_as_busy()
-    clock.before_dispatch()
-    assert clock.idle_seconds < 0.02
+    machine.time += 2.0  # a picture
+    run(machine, clock, 3)
+    clock.finish()
+    machine.time += 4.0  # the last picture
+    clock.stop()
+    assert clock.idle_seconds == pytest.approx(6.0)
+    assert clock.idle_share == pytest.approx(6.0 / 12.0)
+
+
+def test_evaluation_is_work():
+    machine = Machine()
+    clock = DeviceClock(machine.now)
+    run(machine, clock, 3)
+    clock.finish()
+    machine.time += 2.5
+    clock.evaluated(2.0)
+    run(machine, clock, 1)
+    clock.finish()
+    clock.stop()
+    assert clock.idle_seconds == pytest.approx(0.5)
+
+
+def test_a_starving_device_counts_as_idle():
+    machine = Machine()
+    clock = DeviceClock(machine.now)
+    run(machine, clock, 11, seconds=0.01, between=1.0)  # a feed far slower than the step
+    clock.stop()
+    assert clock.idle_share > 0.95

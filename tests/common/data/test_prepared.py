@@ -1,0 +1,116 @@
+"""Preparing: once, whole, found again, and the same pixels however it was done."""
+
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.data import prepared as module
+from common.data.prepared import DataCard, prepare
+from common.errors import UserError
+from common.training.config import default_config
+
+
+@pytest.fixture
+def data(tmp_path):
+    config = default_config().data
+    config.update(
+        name="test", dir=str(tmp_path / "data"), image_size=8, cache_dir=str(tmp_path / "cache")
+    )
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 3)):
+        for label in ("A", "B"):
+            folder = tmp_path / "data" / split / label
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 255, (9 + i, 12), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return config
+
+
+def test_a_prepared_set_has_every_image_with_its_label_and_id(data):
+    prepared = prepare(data)
+    card = prepared.card
+    assert (card.classes, card.synthetic, card.skipped) == (("A", "B"), False, 0)
+    assert card.num_examples == {"train": 12, "val": 6}
+    batch = prepared.splits["train"].read(range(12))
+    assert batch["image"].shape == (12, 8, 8, 1) and batch["image"].dtype == np.uint8
+    assert batch["label"].tolist() == [0] * 6 + [1] * 6
+    assert prepared.splits["val"].ids()[:2] == ["val/A/0.png", "val/A/1.png"]
+
+
+def test_an_image_that_fits_is_stored_as_it_is(data, tmp_path):
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(pixels).save(tmp_path / "data" / "train" / "A" / "0.png")
+    stored = prepare(data).splits["train"].read([0])["image"]
+    np.testing.assert_array_equal(stored[0, :, :, 0], pixels)
+
+
+def test_the_second_start_decodes_nothing(data, monkeypatch):
+    first = prepare(data)
+    monkeypatch.setattr(module, "fit_image", None)
+    started = time.perf_counter()
+    second = prepare(data)
+    assert time.perf_counter() - started < 1
+    assert second.card == first.card
+    for name in first.splits["train"].read([0]):
+        np.testing.assert_array_equal(
+            first.splits["train"].read([3, 7])[name], second.splits["train"].read([3, 7])[name]
+        )
+
+
+@pytest.mark.parametrize(("field", "value"), [("image_size", 10), ("channels", 3)])
+def test_other_settings_prepare_anew(data, field, value):
+    before = prepare(data).card.fingerprint
+    data[field] = value
+    assert prepare(data).card.fingerprint != before
+
+
+def test_the_cards_fingerprint_is_of_the_content_not_of_its_place(data, tmp_path):
+    before = prepare(data).card.fingerprint
+    (tmp_path / "data").rename(tmp_path / "moved")
+    data.dir = str(tmp_path / "moved")
+    assert prepare(data).card.fingerprint == before
+
+
+def test_a_failure_leaves_nothing_in_the_cache(data, tmp_path):
+    (tmp_path / "data" / "val" / "B" / "0.png").write_bytes(b"not an image")
+    with pytest.raises(UserError, match=r"0\.png"):
+        prepare(data)
+    assert not list((tmp_path / "cache" / "prepared").iterdir())
+
+
+def test_skipping_counts_and_keeps_the_rest(data, tmp_path):
+    (tmp_path / "data" / "val" / "B" / "0.png").write_bytes(b"not an image")
+    data.on_bad_image = "skip"
+    card = prepare(data).card
+    assert (card.skipped, card.num_examples["val"]) == (1, 5)
+
+
+def test_a_class_of_which_nothing_can_be_read_is_an_error_even_when_skipping(data, tmp_path):
+    for file in (tmp_path / "data" / "train" / "B").iterdir():
+        file.write_bytes(b"not an image")
+    data.on_bad_image = "skip"
+    with pytest.raises(UserError, match="B"):
+        prepare(data)
+
+
+def test_phantoms_say_that_they_are_drawings(tmp_path):
+    data = default_config("tiny").data
+    data.update(name="covid_ct", image_size=16, num_phantoms=8, cache_dir=str(tmp_path))
+    card = prepare(data).card
+    assert card.synthetic and "not patients" in card.caption
+
+
+def test_a_card_survives_json():
+    card = DataCard("x", ("A", "B"), {"train": 3}, 8, 1, "f", False, 0)
+    assert DataCard.from_dict(card.to_dict()) == card
+
+
+def test_covid_ct_is_prepared_with_the_authors_splits(shared_data, tmp_path):
+    data = default_config().data
+    data.update(dir=str(shared_data / "covid_ct"), cache_dir=str(tmp_path))
+    card = prepare(data).card
+    assert card.classes == ("COVID", "NonCOVID")
+    assert card.num_examples == {"train": 425, "val": 118, "test": 203}
