@@ -47,7 +47,12 @@ def test_five_steps_in_float64(start, tmp_path):
 
 
 def test_a_checkpoint_of_one_device_restores_on_four_and_then_on_two(launch, tmp_path):
-    run = (TINY, "--config.train.picture_every=0", "--config.train.eval_every=0")
+    run = (
+        TINY,
+        "--config.train.picture_every=0",
+        "--config.train.eval_every=0",
+        "--config.train.keep_last=9",
+    )
     for devices, num_steps in ((1, 2), (4, 4), (2, 6)):
         said = launch(
             *run,
@@ -58,8 +63,10 @@ def test_a_checkpoint_of_one_device_restores_on_four_and_then_on_two(launch, tmp
         assert num_steps == 2 or f"going on from step {num_steps - 2}" in said.stderr
     launch(*run, f"--workdir={tmp_path / 'stayed'}")
     moved, stayed = read_leaves(tmp_path / "moved", 6), read_leaves(tmp_path / "stayed", 6)
+    early = read_leaves(tmp_path / "moved", 2)
     for name, leaf in stayed.items():
-        # Sums in another order differ in the last bits, and Adam's first steps are as large for
-        # a gradient that is zero but for rounding as for any other: 6 steps of 0.0002.
-        tolerance = 2.5e-3 if "params" in name or "average" in name else 0.05
-        np.testing.assert_allclose(moved[name], leaf, atol=tolerance * max(1.0, abs(leaf).max()))
+        # Sums in another order differ in the last bits. Adam makes a full step of a gradient that
+        # is zero but for rounding, so single entries may differ, but not the leaf as a whole.
+        apart = np.abs(moved[name] - leaf).mean()
+        travelled = np.abs(leaf - early[name]).mean()
+        assert apart <= 0.05 * travelled, name

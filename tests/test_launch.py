@@ -1,11 +1,14 @@
 """The command line: right use ends with 0, wrong use with 2 and one sentence."""
 
 import csv
+import fcntl
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.checkpoint_leaves import assert_same_leaves, read_leaves
 
 TINY = "--config=configs/acgan_covid.py:tiny"
 
@@ -209,6 +212,49 @@ def test_a_workdir_whose_data_has_changed_is_refused(launch, tmp_path):
     launch(*base, "--config.train.num_steps=2")
     folder_of_images(data, "A/new.png")
     assert "has changed" in refused(launch, *base)
+
+
+def test_a_second_run_in_the_same_workdir_is_refused(trained, launch):
+    with (trained[0] / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "Another run" in refused(launch, TINY, f"--workdir={trained[0]}")
+
+
+def test_generating_touches_nothing_that_a_running_training_is_writing(trained, launch, tmp_path):
+    unfinished = trained[0] / "checkpoints" / "9.orbax-checkpoint-tmp"
+    unfinished.mkdir()
+    launch("--mode=generate", f"--workdir={trained[0]}", f"--output={tmp_path}", "--num_images=1")
+    assert unfinished.exists()
+    unfinished.rmdir()
+
+
+def test_a_workdir_that_cannot_be_written_is_named(launch, tmp_path):
+    (tmp_path / "file").write_text("")
+    where = tmp_path / "file" / "run"
+    assert str(where) in refused(launch, TINY, f"--workdir={where}")
+
+
+def test_streamed_data_train_the_same_network_as_resident_data(trained, launch, tmp_path):
+    flags = ("--config.data.resident_limit_mb=0", "--config.train.picture_every=0")
+    said = launch(TINY, f"--workdir={tmp_path}", *flags)
+    assert "streaming" in said.stderr
+    assert_same_leaves(read_leaves(tmp_path, 6), read_leaves(trained[0], 6))
+
+
+def test_colour_images_one_class_and_an_average_go_all_the_way(launch, tmp_path):
+    data = folder_of_images(tmp_path / "data", *[f"{i}.png" for i in range(9)])
+    flags = (
+        f"--config.data.dir={data}",
+        "--config.data.channels=3",
+        "--config.model.average_decay=0.99",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    launch(TINY, *flags, "--config.train.num_steps=3")
+    assert "going on from step 3" in launch(TINY, *flags).stderr
+    out = tmp_path / "new"
+    launch("--mode=generate", f"--workdir={tmp_path / 'run'}", f"--output={out}", "--num_images=3")
+    with Image.open(out / "data" / "000002.png") as image:
+        assert (image.mode, image.size) == ("RGB", (16, 16))
 
 
 def test_divergence_stops_with_the_metric_and_the_steps(launch, tmp_path):

@@ -179,14 +179,14 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
     """Compiles the dispatch for the shapes of this state and block."""
     max_steps, per_device = block.indices.shape[1:]
 
-    def one_step(state: Any, examples: Batch, indices: Int[Array, " batch"]) -> Any:
+    def one_step(state: Any, examples: dict[str, Array], indices: Array) -> Any:
         batch = {name: rows[indices] for name, rows in examples.items()}
         first = jax.lax.axis_index(AXIS) * per_device
         batch["position"] = first + jnp.arange(per_device, dtype=jnp.int32)
         return task.train_step(state, batch, step_key(seed, state.step))
 
     def advance(
-        state: Any, metrics: Metrics, examples: Batch, indices: Array, num_steps: Array
+        state: Any, metrics: Metrics, examples: dict[str, Array], indices: Array, num_steps: Array
     ) -> Any:
         def body(i: Any, carry: Any) -> Any:
             state, metrics = carry

@@ -1,0 +1,82 @@
+"""Many steps in one dispatch are the same steps as one at a time, wherever they are cut."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+from common import metrics
+from common.data.feed import ResidentFeed
+from common.data.prepared import Split
+from common.training import parallel
+from common.training.config import default_config
+from common.training.task import Task
+
+
+@struct.dataclass
+class CounterState:
+    step: jax.Array
+    total: jax.Array
+    noise: jax.Array
+
+
+class Counter(Task[CounterState]):
+    """A task small enough to see through: it sums what it is shown, and some noise."""
+
+    def init(self, rng):
+        return CounterState(jnp.int32(0), jnp.float32(0), jnp.float32(0))
+
+    def train_step(self, state, batch, rng):
+        shown = jax.lax.psum(batch["image"].astype(jnp.float32).sum(), "batch")
+        noise = jax.random.normal(rng)
+        new = CounterState(state.step + 1, state.total * 0.5 + shown, state.noise * 0.5 + noise)
+        return new, metrics.averages({"shown": shown, "position": batch["position"] * 1.0})
+
+
+class Records(list):
+    def __getitems__(self, indices):
+        return [self[i] for i in indices]
+
+
+def train(monkeypatch, max_steps, cuts):
+    monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: max_steps)
+    config = default_config()
+    config.data.batch_size = 4
+    split = Split(
+        Records(
+            {"image": np.full((1, 1, 1), i, np.uint8), "label": 0, "id": b""} for i in range(11)
+        )
+    )
+    task, feed = Counter(), ResidentFeed(config, split)
+    state = parallel.replicate(jax.jit(task.init)(jax.random.key(0)))
+    advance = parallel.compile_advance(task, 0, state, feed.block(0, 1))
+    total, step = advance.empty_metrics(), 0
+    for count in cuts:
+        state, total, done = advance.run(state, total, feed.block(step, count))
+        step += count
+        assert int(done[0]) == step
+    return parallel.to_host(state), parallel.to_host(total).compute()
+
+
+@pytest.mark.parametrize(("max_steps", "cuts"), [(7, [7]), (5, [5, 2]), (5, [2, 1, 4])])
+def test_the_loop_inside_the_program_is_the_loop_outside(monkeypatch, max_steps, cuts):
+    state, logged = train(monkeypatch, max_steps, cuts)
+    expected, expected_log = train(monkeypatch, 1, [1] * 7)
+    assert state.step == expected.step == 7
+    np.testing.assert_allclose(state.total, expected.total, rtol=1e-6)
+    np.testing.assert_allclose(state.noise, expected.noise, rtol=1e-6)
+    np.testing.assert_allclose(logged["shown"], expected_log["shown"], rtol=1e-6)
+    assert logged["position"] == 1.5  # of positions 0, 1, 2, 3 in every step
+
+
+def test_memory_and_work_of_the_program_are_known(monkeypatch):
+    monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: 1)
+    config = default_config()
+    config.data.batch_size = 4
+    split = Split(Records([{"image": np.zeros((1, 1, 1), np.uint8), "label": 0, "id": b""}] * 4))
+    task, feed = Counter(), ResidentFeed(config, split)
+    state = parallel.replicate(jax.jit(task.init)(jax.random.key(0)))
+    advance = parallel.compile_advance(task, 0, state, feed.block(0, 1))
+    assert advance.temporary_bytes >= 0 and advance.flops > 0
+    assert advance.metric_names == ("position", "shown")
