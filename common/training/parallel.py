@@ -218,7 +218,7 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
     return Advance(
         run,
         empty_metrics,
-        tuple(metrics_type.__dataclass_fields__),
+        _names(metrics_type),
         _temporary_bytes(compiled),
         _flops(compiled),
     )
@@ -234,7 +234,7 @@ class Evaluation(NamedTuple):
 def compile_evaluation(task: Task[Any], state: Any, batch: Batch) -> Evaluation:
     """Compiles eval_step for the shapes of this state and batch."""
     compiled = jax.pmap(task.eval_step, AXIS, devices=_devices()).lower(state, batch).compile()
-    names = tuple(_metrics_type(task.eval_step, state, batch).__dataclass_fields__)
+    names = _names(_metrics_type(task.eval_step, state, batch))
     return Evaluation(lambda state, batch: to_host(compiled(state, batch)), names)
 
 
@@ -244,6 +244,11 @@ def _metrics_type(step: Callable[..., Any], *args: Any) -> type[Metrics]:
     result = jax.eval_shape(jax.vmap(step, axis_name=AXIS), *one)
     metrics = result[1] if isinstance(result, tuple) else result
     return type(metrics)
+
+
+def _names(metrics: type[Metrics]) -> tuple[str, ...]:
+    fields = metrics.__dataclass_fields__  # CLU adds a private one
+    return tuple(name for name in fields if not name.startswith("_"))
 
 
 def _temporary_bytes(compiled: Any) -> int:
