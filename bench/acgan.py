@@ -36,6 +36,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from common.huge_pages import restart_with_huge_pages
+
 TOLERANCE = 1e-4
 WARM_UP_STEPS = 2
 TRIAL_STEPS, TRIAL_ROUNDS = 3, 2
@@ -67,6 +69,7 @@ class Contender(NamedTuple):
 def main() -> None:
     """Measures and prints the table."""
     flags = _parse()
+    restart_with_huge_pages()  # as launch.py does; Keras, in the same process, has them too
     missing = [name for name in ("keras", "tensorflow") if not importlib.util.find_spec(name)]
     if missing:
         _end(f"{' and '.join(missing)} cannot be found: pip install --editable '.[bench]'", 2)

@@ -72,7 +72,7 @@ def default_config(arg: str = "") -> ConfigDict:
             "eval_every": "250",
             "checkpoint_every": "250",
             "checkpoint_minutes": 10.0,
-            "picture_every": "150",
+            "picture_every": "250",
             "keep_last": 2,
             "best_metric": "",  # e.g. "val/f1": the checkpoint where it was best is kept, too
             "best_is": "highest",  # or "lowest"

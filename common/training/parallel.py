@@ -204,8 +204,11 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
     )
     metrics_type = _metrics_type(one_step, state, block.examples, block.indices[:, 0])
 
+    # As NumPy arrays: a JAX operation would wait in the queue behind the running step.
+    empty = jax.tree.map(np.asarray, metrics_type.empty())
+
     def empty_metrics() -> Metrics:
-        return replicate(metrics_type.empty())
+        return replicate(empty)
 
     compiled = mapped.lower(
         state, empty_metrics(), block.examples, block.indices, np.int32(0)
