@@ -29,6 +29,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.loss = ConfigDict({"class_weight": 1.0})
     adam = {"learning_rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "epsilon": 1e-7}
     config.optimizer = ConfigDict({"generator": adam, "discriminator": adam})
+    config.train.num_steps = "2000"
     if arg == "tiny":
         config.data.update(image_size=16, batch_size=8, num_phantoms=64)
+        config.train.num_steps = "6"
     return config.lock()
