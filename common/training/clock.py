@@ -3,11 +3,21 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from common.training.config import steps
+
+
+class Due(NamedTuple):
+    """What is to be done after a step."""
+
+    log: bool
+    evaluate: bool
+    save: bool
+    draw: bool
+    stop: bool
 
 
 @dataclass(frozen=True)
@@ -27,9 +37,18 @@ class Schedule:
         names = ("num_steps", "log_every", "eval_every", "checkpoint_every", "picture_every")
         return cls(*(steps(train[name], steps_per_epoch) for name in names))
 
-    def due(self, every: int, step: int) -> bool:
-        """Says whether something with this cadence is due after `step` steps, or at the end."""
-        return bool(every) and (step % every == 0 or step == self.num_steps)
+    def due(self, step: int) -> Due:
+        """Returns what is due after `step` steps; at the end everything that has a cadence is.
+
+        The last state is saved in any case, and saving ends a logging interval.
+        """
+        last = step == self.num_steps
+
+        def now(every: int) -> bool:
+            return bool(every) and (last or step % every == 0)
+
+        save = last or now(self.checkpoint)
+        return Due(now(self.log) or save, now(self.evaluate), save, now(self.picture), stop=False)
 
     def next_boundary(self, step: int) -> int:
         """Returns the first step after `step` at which anything is due.

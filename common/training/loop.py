@@ -1,30 +1,19 @@
 """The one training loop: dispatch, log, evaluate, draw, save."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from common.data.feed import Feed
-from common.errors import DivergenceError
 from common.training import parallel
 from common.training.checkpoints import Checkpoints
-from common.training.clock import DeviceClock, Schedule
+from common.training.clock import DeviceClock, Due, Schedule
+from common.training.finite import check_finite
 from common.training.interrupts import StopRequest
 from common.training.parallel import Advance
 from common.training.task import Metrics, Picture
 from common.training.writers import Writers
-
-
-class _Due(NamedTuple):
-    """What is to be done after a step."""
-
-    log: bool
-    evaluate: bool
-    save: bool
-    draw: bool
-    stop: bool
 
 
 class _Interval(NamedTuple):
@@ -106,32 +95,21 @@ class Loop:
             self.record(self)
         return step
 
-    def _due(self, step: int, stop: StopRequest) -> _Due:
-        schedule = self.schedule
-        log = schedule.due(schedule.log, step)
-        # Many processes must agree, which costs them a round trip: only when they log anyway.
-        agree = log or parallel.alone()
+    def _due(self, step: int, stop: StopRequest) -> Due:
+        due = self.schedule.due(step)
         late = self.checkpoint_minutes and (
             time.monotonic() - self._saved_at > 60 * self.checkpoint_minutes
         )
-        stops = agree and parallel.any_process(stop.requested)
-        save = (
-            stops
-            or step == schedule.num_steps
-            or schedule.due(schedule.checkpoint, step)
-            or (log and parallel.any_process(bool(late)))
-        )
-        return _Due(
-            log=log or save,
-            # What a checkpoint scores must be of its own state.
-            evaluate=schedule.due(schedule.evaluate, step)
-            or (save and self.best_metric.startswith("val/")),
-            save=save,
-            draw=schedule.due(schedule.picture, step),
-            stop=stops,
-        )
+        # Many processes must agree, which costs them a round trip: only when they log anyway.
+        if due.log or parallel.alone():
+            stops = parallel.any_process(stop.requested)
+            saves = due.save or stops or (due.log and parallel.any_process(bool(late)))
+            due = due._replace(log=due.log or saves, save=saves, stop=stops)
+        # What a checkpoint scores must be of its own state.
+        scores = due.save and self.best_metric.startswith("val/")
+        return due._replace(evaluate=due.evaluate or scores)
 
-    def _pause(self, state: Any, step: int, due: _Due) -> None:
+    def _pause(self, state: Any, step: int, due: Due) -> None:
         """Does what needs the state, before the next dispatch takes it."""
         if due.evaluate:
             started = time.perf_counter()
@@ -163,19 +141,3 @@ class Loop:
             self.latest.update(values)
             if self.writers:
                 self.writers.write_scalars(step, values)
-
-
-def check_finite(values: Mapping[str, float], start: int, end: int) -> None:
-    """Refuses metrics that are not finite.
-
-    Raises:
-      DivergenceError: naming the metrics and the steps.
-    """
-    bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
-    if bad:
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise DivergenceError(
-            f"Training diverged between steps {start + 1} and {end}:"
-            f" {', '.join(bad[:3])}{more}. Lower the"
-            " learning rate or choose another seed, and start again in another --workdir."
-        )

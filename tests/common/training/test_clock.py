@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.training.clock import DeviceClock, Schedule
+from common.training.clock import DeviceClock, Due, Schedule
 from common.training.config import default_config
 
 
@@ -18,9 +18,15 @@ def test_dispatches_end_at_every_boundary_wherever_a_run_was_interrupted():
 
 def test_everything_with_a_cadence_is_due_at_the_end():
     schedule = Schedule(num_steps=7, log=5, evaluate=0, checkpoint=100, picture=3)
-    assert schedule.due(schedule.log, 7) and schedule.due(schedule.checkpoint, 7)
-    assert not schedule.due(schedule.evaluate, 7)
-    assert [s for s in range(1, 8) if schedule.due(schedule.picture, s)] == [3, 6, 7]
+    assert schedule.due(7) == Due(log=True, evaluate=False, save=True, draw=True, stop=False)
+    assert [s for s in range(1, 8) if schedule.due(s).draw] == [3, 6, 7]
+
+
+def test_saving_ends_a_logging_interval_and_the_last_state_is_always_saved():
+    schedule = Schedule(num_steps=9, log=5, evaluate=0, checkpoint=4, picture=0)
+    assert [s for s in range(1, 10) if schedule.due(s).save] == [4, 8, 9]
+    assert [s for s in range(1, 10) if schedule.due(s).log] == [4, 5, 8, 9]
+    assert Schedule(9, 5, 0, 0, 0).due(9).save
 
 
 def test_epochs_are_counted_in_the_global_batch():
