@@ -38,7 +38,7 @@ def run_app(main: Callable[[list[str]], None]) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; whatever is wrong with them, or with the config file, is said in a line."""
-    logging.set_verbosity(logging.WARNING)  # Orbax and TFDS tell at INFO what nobody asks for
+    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell much that nobody asks for
     try:
         rest = flags.FLAGS(argv)
     except (AttributeError, KeyError) as error:  # what ConfigDict raises for an unknown key

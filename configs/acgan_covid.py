@@ -17,20 +17,17 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model = ConfigDict(
         {
             "name": "acgan",
-            # Of the generator that draws; 0 draws from the last step. Over 1,500 steps of
-            # COVID-CT, averages of 0.9, 0.97, 0.99, 0.995 and 0.999 all drew noisier images.
-            "average_decay": 0.0,
-            # With labels embedded in +-0.05, as the original has them, the latent hardly gets
-            # past the first BatchNorm's epsilon; +-1 lets it vary the images (see the figures).
-            "generator": {"latent_size": 100, "momentum": 0.8, "embedding_scale": 0.05},
+            "average_decay": 0.99,  # of the generator that draws; 0 draws from the last step
+            # Keras, in which the original was written, starts embeddings within +-0.05. The latent
+            # then hardly gets past the epsilon of the first BatchNorm, each class becomes one
+            # picture, and averages of the generator are noise; README.md has the figures.
+            "generator": {"latent_size": 100, "momentum": 0.8, "embedding_scale": 1.0},
             "discriminator": {"dropout_rate": 0.25, "momentum": 0.8},
         }
     )
     config.loss = ConfigDict({"class_weight": 1.0})
     adam = {"learning_rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "epsilon": 1e-7}
     config.optimizer = ConfigDict({"generator": adam, "discriminator": adam})
-    config.train.num_steps = "2000"
     if arg == "tiny":
         config.data.update(image_size=16, batch_size=8, num_phantoms=64)
-        config.train.num_steps = "6"
     return config.lock()

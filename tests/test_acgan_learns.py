@@ -42,9 +42,8 @@ def test_a_classifier_of_real_phantoms_names_the_class_of_generated_ones(launch,
     assert judge.score(real.images[400:].reshape(200, -1), real.labels[400:]) > 0.95
     images, labels = read_generated(out)
     assert judge.score(images, labels) >= 0.9
-    # The latent matters. That it matters so little is the original recipe's embedding, see the
-    # config; as a bound this only tells a generator that ignores its latent.
+    # Not one picture per class again and again: the latent varies them as patients do.
     for label in (0, 1):
         spread = images[labels == label].std(axis=0).mean()
         real_spread = real.images[real.labels == label].reshape(-1, SIZE**2).std(axis=0).mean()
-        assert spread > real_spread / 20
+        assert spread > real_spread / 2
