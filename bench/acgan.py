@@ -4,23 +4,21 @@
 
 Prints one table; none when the two are not the same function of the same weights. Of Keras' two
 ways, without XLA and with it, the faster in a short trial takes part. A ratio compares two
-neighbouring rounds, so that a busy moment of the machine meets both; on a machine that is never
-quiet, many short rounds do that better. Processor time, of all cores together, hardly feels it.
+neighbouring rounds, so that a busy moment of the machine meets both. Processor time, of all cores together, hardly feels it.
 
-With --steps=5 --rounds=15 on two cores of an AMD EPYC with AVX-512, shared (load 2.8), 2026-11-22,
-JAX 0.10.2, Keras 3.15.1 on TensorFlow 2.21.0:
+With --steps=20 --rounds=4 on two shared cores of an AMD EPYC with AVX-512, huge memory pages for both
+(as `launch.py` sets them), 2026-11-22, JAX 0.10.2, Keras 3.15.1 on TensorFlow 2.21.0 without XLA:
 
 | AC-GAN 64x64x1, batch 32 | this project | Keras |
 | --- | --- | --- |
-| ms per step, median (range) of 15 rounds of 5 steps | 290 (268..394) | 480 (450..703) |
-| images per second at the median | 110.2 | 66.7 |
-| **times as fast** | **1.67 (1.42..2.12)** | 1 |
-| processor time, ms per step | 519 (481..611) | 875 (827..952) |
-| times less processor time | 1.70 (1.44..1.87) | 1 |
-| first step, with building and compiling, s | 12.6 | 3.6 |
-| trial without and with XLA, ms per step |  | 438 and 1275 |
-| parameters, generator + discriminator | 3,533,001 + 128,643 | 3,533,001 + 128,643 |
-| largest difference, same weights and inputs | 7e-06 |  |
+| ms per step, median (range) of 4 rounds of 20 steps | 234 (219..236) | 472 (454..539) |
+| images per second at the median | 136.8 | 67.8 |
+| **times as fast** | **2.09 (1.92..2.31)** | 1 |
+| processor time, ms per step | 430 (402..434) | 884 (848..977) |
+| times less processor time | 2.13 (1.95..2.27) | 1 |
+| first step, with building and compiling, s | 13.5 | 4.4 |
+
+Rounds of 5 steps gave 1.64 (1.39..2.17): the first step after the other's round is a slow one.
 """
 
 import argparse
