@@ -4,10 +4,12 @@
 
 Prints one table; none when the two are not the same function of the same weights. Of Keras' two
 ways, without XLA and with it, the faster in a short trial takes part. A ratio compares two
-neighbouring rounds, so that a busy moment of the machine meets both. Processor time, of all cores together, hardly feels it.
+neighbouring rounds, so that a busy moment of the machine meets both. Processor time, of all cores
+together, hardly feels it.
 
-With --steps=20 --rounds=4 on two shared cores of an AMD EPYC with AVX-512, huge memory pages for both
-(as `launch.py` sets them), 2026-11-22, JAX 0.10.2, Keras 3.15.1 on TensorFlow 2.21.0 without XLA:
+With --steps=20 --rounds=4 on two shared cores of an AMD EPYC with AVX-512, huge memory pages for
+both (as `launch.py` sets them), 2026-11-22, JAX 0.10.2, Keras 3.15.1 on TensorFlow 2.21.0 with no
+XLA:
 
 | AC-GAN 64x64x1, batch 32 | this project | Keras |
 | --- | --- | --- |
