@@ -22,7 +22,7 @@ _LABEL = flags.DEFINE_string("label", "", "Of which class; default all in turn."
 _SEED = flags.DEFINE_integer("seed", 0, "Of what is generated; training has --config.seed.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier result in --output.")
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", "", "HOST:PORT of process 0; not needed under srun, mpirun and on TPU pods."
+    "coordinator", "", "HOST:PORT of process 0; not needed under srun and mpirun."
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "Of the whole run, with --coordinator.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", 0, "Of this process, with --coordinator.")
