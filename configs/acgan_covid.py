@@ -21,9 +21,9 @@ def get_config(arg: str = "") -> ConfigDict:
         {
             "name": "acgan",
             "average_decay": 0.99,  # of the generator that draws; 0 draws from the last step
-            # Keras, in which the original was written, starts embeddings within +-0.05. The latent
-            # then hardly gets past the epsilon of the first BatchNorm, each class becomes one
-            # picture, and averages of the generator are noise; README.md has the figures.
+            # Keras, in which the original was written, starts embeddings within +-0.05. Each class
+            # then became one picture, with a smaller epsilon in BatchNorm too, and averages of the
+            # generator were noise; README.md has the figures.
             "generator": {"latent_size": 100, "momentum": 0.8, "embedding_scale": 1.0},
             "discriminator": {"dropout_rate": 0.25, "momentum": 0.8},
         }
