@@ -5,9 +5,11 @@ Each count runs in a process of its own, because XLA fixes its devices when it s
 
 import numpy as np
 
+from configs.acgan_covid import get_config
 from tests.checkpoint_leaves import read_leaves
 
 TINY = "--config=configs/acgan_covid.py:tiny"
+LEARNING_RATE = get_config("tiny").optimizer.generator.learning_rate
 
 
 def first_steps(start, dtype, folder):
@@ -66,7 +68,8 @@ def test_a_checkpoint_of_one_device_restores_on_four_and_then_on_two(launch, tmp
     early = read_leaves(tmp_path / "moved", 2)
     for name, leaf in stayed.items():
         # Sums in another order differ in the last bits. Adam makes a full step of a gradient that
-        # is zero but for rounding, so single entries may differ, but not the leaf as a whole.
+        # is zero but for rounding, so single entries may differ, but not the leaf as a whole. A
+        # bias that went back and forth has travelled nearly nothing: hence a hundredth of a step.
         apart = np.abs(moved[name] - leaf).mean()
         travelled = np.abs(leaf - early[name]).mean()
-        assert apart <= 0.05 * travelled, name
+        assert apart <= 0.05 * travelled + 0.01 * LEARNING_RATE, name
