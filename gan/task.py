@@ -86,7 +86,7 @@ class GANTask:
             values["discriminator_class_loss_real"] = class_loss(
                 judged.class_logits, batch["label"]
             )
-        return metrics.averages(values, mask=batch["mask"])
+        return metrics.averages(values, mask=batch["valid"])
 
     def describe(self, state: GANState) -> str:
         """Returns tables of both networks' parameters and running statistics."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from common.data.records import SPLITS, Once, Record, Source, fingerprint
+from common.data.records import SPLITS, Contents, Decoded, Once, Record, Source, fingerprint
 from common.errors import UserError
 
 _IDX_SPLITS = {"train": "train", "test": "t10k"}
@@ -34,6 +34,10 @@ def open_npz(path: Path) -> Source:
     Raises:
       UserError: the file is damaged, an array is missing, or one has another type or length.
     """
+    return Source(str(path), _fingerprint([path]), False, Once(partial(_npz_contents, path)))
+
+
+def _npz_contents(path: Path) -> Contents:
     labels: dict[str, Labels] = {}
     images: dict[str, Callable[[], Stack]] = {}
     with _reading(path), zipfile.ZipFile(path) as archive:
@@ -52,7 +56,7 @@ def open_npz(path: Path) -> Source:
             num = _check_images(path, pair[0], archive)
             labels[split] = _npz_labels(path, pair[1], archive, num)
             images[split] = Once(partial(_npz_array, path, pair[0]))
-    return _source(path, [path], labels, images)
+    return _contents(path, labels, images)
 
 
 def idx_names(split: str, content: str) -> tuple[str, ...]:
@@ -77,9 +81,7 @@ def open_idx(folder: Path) -> Source:
     Raises:
       UserError: a file is missing or damaged, or its magic number or length is wrong.
     """
-    labels: dict[str, Labels] = {}
-    images: dict[str, Callable[[], Stack]] = {}
-    files = []
+    files: dict[str, list[Path]] = {}
     for split in _IDX_SPLITS:
         found = {part: _find(folder, split, part) for part in ("images", "labels")}
         if split != "train" and not any(found.values()):
@@ -87,20 +89,26 @@ def open_idx(folder: Path) -> Source:
         for part, path in found.items():
             if path is None:
                 raise UserError(f"{folder} has no {idx_names(split, part)[1]}; add the file.")
-            files.append(path)
-        stack, labels[split] = _idx_array(files[-2], 3), _idx_array(files[-1], 1)
-        _check_count(files[-1], "it", len(labels[split]), len(stack))
+            files.setdefault(split, []).append(path)
+    listed = [path for pair in files.values() for path in pair]
+    return Source(
+        str(folder), _fingerprint(listed), False, Once(partial(_idx_contents, folder, files))
+    )
+
+
+def _idx_contents(folder: Path, files: Mapping[str, list[Path]]) -> Contents:
+    labels: dict[str, Labels] = {}
+    images: dict[str, Callable[[], Stack]] = {}
+    for split, (images_file, labels_file) in files.items():
+        stack, labels[split] = _idx_array(images_file, 3), _idx_array(labels_file, 1)
+        _check_count(labels_file, "it", len(labels[split]), len(stack))
         images[split] = partial(_same, stack)
-    return _source(folder, files, labels, images)
+    return _contents(folder, labels, images)
 
 
-def _source(
-    path: Path,
-    files: list[Path],
-    labels: Mapping[str, Labels],
-    images: Mapping[str, Callable[[], Stack]],
-) -> Source:
-    classes = _class_names(path, labels)
+def _contents(
+    path: Path, labels: Mapping[str, Labels], images: Mapping[str, Callable[[], Stack]]
+) -> Contents:
     splits = {
         split: [
             Record(f"{split}/{row:06d}", int(label), partial(_row, images[split], row))
@@ -108,8 +116,12 @@ def _source(
         ]
         for split in labels
     }
+    return Contents(_class_names(path, labels), splits)
+
+
+def _fingerprint(files: list[Path]) -> str:
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return Source(str(path), classes, splits, fingerprint("arrays", stats), synthetic=False)
+    return fingerprint("arrays", stats)
 
 
 def _class_names(path: Path, labels: Mapping[str, Labels]) -> tuple[str, ...]:
@@ -128,9 +140,10 @@ def _same(stack: Stack) -> Stack:
     return stack
 
 
-def _row(images: Callable[[], Stack], row: int) -> UInt8[np.ndarray, "height width channels"]:
+def _row(images: Callable[[], Stack], row: int) -> Decoded:
     image = images()[row]
-    return image[..., None] if image.ndim == 2 else image
+    pixels = image[..., None] if image.ndim == 2 else image
+    return Decoded.from_bytes(pixels, "L" if pixels.shape[-1] == 1 else "RGB")
 
 
 @contextmanager

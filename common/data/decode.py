@@ -1,14 +1,18 @@
-"""Reading one image file to pixels, and fitting pixels to a network's input."""
+"""Reading one image file with Pillow."""
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Num, UInt8
+from jaxtyping import Num
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from common.data.records import Decoded
+from common.data.window import Window, to_bytes
 from common.errors import UserError
 
 # Far above any radiograph; a decoded RGB image of this size takes 0.4 GB. It must stay below twice
@@ -36,9 +40,7 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def read_image(
-    path: Path, window: tuple[float, float] | None = None
-) -> UInt8[np.ndarray, "height width channels"]:
+def read_image(path: Path, window: Window | None = None) -> Decoded:
     """Reads an image file at its native size, upright, as 1 channel (grey) or 3 (RGB).
 
     Transparency is composited onto black. Images of more than 8 bits are mapped linearly, `window`
@@ -53,44 +55,36 @@ def read_image(
       UserError: the file is missing, empty, damaged, no image, an animation or stack, larger than
         `MAX_PIXELS`, or holds values that need a window where there is none.
     """
+    with opened(path) as image:
+        decoded = _deep(image, window, path) if image.mode in _DEEP else _shallow(image)
+        return replace(decoded, pixels=upright(image, decoded.pixels))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Opens a picture and loads its pixels; whatever is wrong with it becomes a sentence.
+
+    Raises:
+      UserError: as `read_image` does; also in the place of what the body raises.
+    """
     _ignore_pillow_warnings()
     try:
         with Image.open(path, formats=FORMATS) as image:
             _check_header(image, path)
             image.load()
-            pixels = _deep(image, window, path) if image.mode in _DEEP else _shallow(image)
-            upright = _UPRIGHT.get(_orientation(image))
+            yield image
     except (UserError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise _too_large(path, int(re.findall(r"\d+", str(error))[0])) from error
     except Exception as error:  # a damaged file makes Pillow's readers raise almost anything
         raise UserError(f"{path} {_complaint(path, error)}") from error
-    return np.ascontiguousarray(upright(pixels) if upright else pixels)
 
 
-def fit_image(
-    image: UInt8[np.ndarray, "height width depth"], image_size: int, channels: int
-) -> UInt8[np.ndarray, "{image_size} {image_size} {channels}"]:
-    """Converts an image of 1 or 3 channels, 0..255, to the network's size and channels.
-
-    Colour becomes grey by ITU-R 601 luma, grey becomes colour by repetition, and the aspect ratio
-    is stretched to a square. The resize is Pillow's bicubic, which widens its kernel when it
-    shrinks: resizers that do not alias thin structures, and that shifts Fréchet distances more
-    than many a difference between models does (Parmar et al. 2022, "On Aliased Resizing and
-    Surprising Subtleties in GAN Evaluation").
-
-    Raises:
-      UserError: `channels` is neither 1 nor 3.
-    """
-    if channels not in (1, 3):
-        raise UserError(f"config.data.channels is {channels}; it must be 1 (grey) or 3 (colour).")
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    if channels == 1:
-        picture = picture.convert("L")
-    picture = picture.resize((image_size, image_size), Image.Resampling.BICUBIC)
-    pixels = np.array(picture).reshape(image_size, image_size, -1)
-    return np.repeat(pixels, channels // pixels.shape[-1], axis=-1)
+def upright(image: Image.Image, pixels: np.ndarray) -> np.ndarray:
+    """Turns pixels as the picture's EXIF orientation says; what is right already stays."""
+    turn = _UPRIGHT.get(_orientation(image))
+    return np.ascontiguousarray(turn(pixels)) if turn else pixels
 
 
 def _ignore_pillow_warnings() -> None:
@@ -142,38 +136,36 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _shallow(image: Image.Image) -> UInt8[np.ndarray, "height width channels"]:
+def _shallow(image: Image.Image) -> Decoded:
     """Converts an image of up to 8 bits a channel to grey or RGB, composited onto black."""
     grey = image.mode in _GREY
     if not image.has_transparency_data:
         pixels = np.array(image.convert("L" if grey else "RGB"))
-        return pixels[..., None] if grey else pixels
+        return Decoded.from_bytes(pixels[..., None] if grey else pixels, image.mode)
     layers = np.array(image.convert("LA" if grey else "RGBA")).astype(np.uint16)
     colour, alpha = layers[..., :-1], layers[..., -1:]
-    return ((colour * alpha + 127) // 255).astype(np.uint8)  # 65,152 at most
+    pixels = ((colour * alpha + 127) // 255).astype(np.uint8)  # 65,152 at most
+    return Decoded.from_bytes(pixels, image.mode)
 
 
-def _deep(
-    image: Image.Image, window: tuple[float, float] | None, path: Path
-) -> UInt8[np.ndarray, "height width 1"]:
+def _deep(image: Image.Image, window: Window | None, path: Path) -> Decoded:
     """Maps an image of more than 8 bits linearly from its window to 0..255."""
     values = np.array(image).astype(np.float64)[..., None]
     if np.isnan(values).any():
         raise UserError(f"{path} holds values that are not numbers (NaN); replace or remove it.")
+    floats = image.mode == "F"
     if window is None:
-        window = _FLOAT_WINDOW if image.mode == "F" else _INTEGER_WINDOW
+        window = _FLOAT_WINDOW if floats else _INTEGER_WINDOW
         _check_range(values, window, path)
-    low, high = window
-    pixels = np.rint((values.clip(low, high) - low) * (255 / (high - low))).astype(np.uint8)
+    pixels = to_bytes(values, window)
     transparent = image.info.get("transparency")  # of a 16-bit PNG: the one value that is
     if isinstance(transparent, int):
         pixels[values == transparent] = 0
-    return pixels
+    bits = 16 if image.mode.startswith("I;16") else 32
+    return Decoded(pixels, image.mode, bits, window, (float(values.min()), float(values.max())))
 
 
-def _check_range(
-    values: Num[np.ndarray, "height width 1"], window: tuple[float, float], path: Path
-) -> None:
+def _check_range(values: Num[np.ndarray, "height width 1"], window: Window, path: Path) -> None:
     low, high = values.min(), values.max()
     if low < window[0] or high > window[1]:
         raise UserError(

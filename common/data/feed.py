@@ -132,13 +132,13 @@ def fits_on_device(config: ConfigDict, card: DataCard, split: str) -> bool:
 def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:
     """Yields all examples once, on the devices, in order: [devices, batch, ...].
 
-    The last batch is filled up, and `mask` is False on what fills it.
+    The last batch is filled up, and `valid` is False on what fills it.
     """
     local = parallel.local_batch_size(batch_size)
     for start in range(0, len(split), batch_size):
         mine = start + jax.process_index() * local + np.arange(local)
         batch = split.read(np.minimum(mine, len(split) - 1).tolist())
-        batch["mask"] = mine < len(split)
+        batch["valid"] = mine < len(split)
         devices = jax.local_device_count()
         yield parallel.shard(
             {name: rows.reshape(devices, -1, *rows.shape[1:]) for name, rows in batch.items()}

@@ -1,17 +1,13 @@
 """Folders of image files: `root/class/*`, `root/{train,val,test}/class/*`, or flat as one class."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from common.data.decode import read_image
-from common.data.records import Record, Source, fingerprint
+from common.data.records import Contents, Once, Record, Source, fingerprint
+from common.data.slices import EXTENSIONS, Reading, images_in, is_image
 from common.errors import UserError
 
-EXTENSIONS = (
-    *(".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),
-    *(".ppm", ".tif", ".tiff", ".webp"),
-)
 _SPLIT_NAMES = {
     **{"train": "train", "training": "train"},
     **{"val": "val", "valid": "val", "validation": "val"},
@@ -22,7 +18,7 @@ _LEFT_BY_SYSTEMS = ("__MACOSX", "@eaDir")  # folders of thumbnails and metadata
 ClassFiles = dict[str, list[Path]]
 
 
-def open_folder(root: Path, window: tuple[float, float] | None) -> Source:
+def open_folder(root: Path, reading: Reading) -> Source:
     """Finds the images of a folder, their classes and their splits; decodes none of them.
 
     Without split folders all images belong to "train". Images that lie deeper inside a class folder
@@ -32,7 +28,7 @@ def open_folder(root: Path, window: tuple[float, float] | None) -> Source:
     Raises:
       UserError: the folder holds no image, mixes layouts, or a split lacks a class.
     """
-    folders = _split_folders(root)
+    folders = split_folders(root)
     files = {split: _class_files(folder, root) for split, folder in folders.items()}
     if not any(paths for split in files.values() for paths in split.values()):
         raise UserError(
@@ -43,20 +39,55 @@ def open_folder(root: Path, window: tuple[float, float] | None) -> Source:
         raise UserError(f"{root} has a folder {', '.join(files)} but none named train; add it.")
     classes = tuple(sorted({name for split in files.values() for name in split}))
     _check_classes(root, folders, files, classes)
+    listed = [path for by_class in files.values() for paths in by_class.values() for path in paths]
+    return Source(
+        name=str(root),
+        fingerprint=fingerprint("folder", classes, stats(root, listed)),
+        synthetic=False,
+        contents=Once(partial(_contents, root, files, classes, reading)),
+    )
+
+
+def open_file(path: Path, reading: Reading) -> Source:
+    """Opens a single file, its images all of one class that is named after it.
+
+    Raises:
+      UserError: it can't be read.
+    """
+    return Source(
+        name=str(path),
+        fingerprint=fingerprint("file", stats(path.parent, [path])),
+        synthetic=False,
+        contents=Once(
+            lambda: _contents(path.parent, {"train": {path.name: [path]}}, (path.name,), reading)
+        ),
+    )
+
+
+def _contents(
+    root: Path, files: Mapping[str, ClassFiles], classes: tuple[str, ...], reading: Reading
+) -> Contents:
     splits: dict[str, list[Record]] = {}
     for split, by_class in files.items():
         records = [
-            Record(_id(path, root), classes.index(name), partial(read_image, path, window))
+            Record(
+                id=record_id(path, root) + image.suffix,
+                label=classes.index(name),
+                read=image.read,
+                read_group=image.read_group,
+                path=path,
+            )
             for name, paths in by_class.items()
             for path in paths
+            for image in images_in(path, reading)
         ]
         splits[split] = sorted(records, key=lambda record: record.id)
-    return Source(str(root), classes, splits, _fingerprint(root, files, classes), synthetic=False)
+    return Contents(classes, splits)
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
+def split_folders(root: Path) -> dict[str, Path]:
     """Returns the folder of each split; the root itself is "train" where there are none."""
-    folders, images = _visible(root)
+    folders, images = visible(root)
     splits: dict[str, Path] = {}
     for folder in folders:
         split = _SPLIT_NAMES.get(folder.name.casefold())
@@ -70,7 +101,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     if not splits:
         return {"train": root}
     strays = [folder for folder in folders if folder not in splits.values()]
-    strays = images[:1] or [folder for folder in strays if _images_below(folder)]
+    strays = images[:1] or [folder for folder in strays if images_below(folder)]
     if strays:
         raise UserError(
             f"{root} holds {strays[0].name} beside its split folders"
@@ -82,12 +113,12 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 def _class_files(folder: Path, root: Path) -> ClassFiles:
     """Returns the images of each class of one split, also of those that have none."""
-    folders, images = _visible(folder)
+    folders, images = visible(folder)
     if not images:
         for name in folders:
             _refuse_splits_inside(name)
-        return {name.name: _images_below(name) for name in folders}
-    filled = [name.name for name in folders if _images_below(name)]
+        return {name.name: images_below(name) for name in folders}
+    filled = [name.name for name in folders if images_below(name)]
     if filled:
         raise UserError(
             f"{folder} holds both images ({images[0].name}) and folders of images ({filled[0]}),"
@@ -98,7 +129,7 @@ def _class_files(folder: Path, root: Path) -> ClassFiles:
 
 def _refuse_splits_inside(folder: Path) -> None:
     """Refuses `root/class/{train,test}`: taken for depth, it would put test images in "train"."""
-    names = [child.name for child in _visible(folder)[0] if child.name.casefold() in _SPLIT_NAMES]
+    names = [child.name for child in visible(folder)[0] if child.name.casefold() in _SPLIT_NAMES]
     if names:
         raise UserError(
             f"{folder} holds a folder {names[0]}, but splits lie above the classes"
@@ -124,7 +155,7 @@ def _check_classes(
                 )
 
 
-def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
+def visible(folder: Path) -> tuple[list[Path], list[Path]]:
     """Returns the folders and the images directly inside a folder, each sorted by name."""
     folders, images = [], []
     try:
@@ -133,7 +164,7 @@ def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
                 continue
             if path.is_dir():
                 folders.append(path)
-            elif path.suffix.lower() in EXTENSIONS:
+            elif is_image(path):
                 images.append(path)
     except OSError as error:
         raise UserError(
@@ -142,30 +173,38 @@ def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
     return folders, images
 
 
-def _images_below(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+def images_below(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
     """Returns every image at any depth below a folder; links to folders are followed."""
     real = folder.resolve()
     if real in above:
         raise UserError(f"{folder} links to a folder that holds it; remove the link.")
-    folders, images = _visible(folder)
-    return images + [image for inner in folders for image in _images_below(inner, (*above, real))]
+    folders, images = visible(folder)
+    return images + [image for inner in folders for image in images_below(inner, (*above, real))]
 
 
-def _id(path: Path, root: Path) -> str:
+def record_id(path: Path, root: Path) -> str:
+    """Returns a file's path below the root, with "/" between its parts.
+
+    Raises:
+      UserError: it is not UTF-8, in which ids go into the prepared set and into reports.
+    """
     name = path.relative_to(root).as_posix()
     try:
-        name.encode()  # the id goes into the prepared set and into reports, as UTF-8
+        name.encode()
     except UnicodeEncodeError as error:
         shown = name.encode("ascii", "backslashreplace").decode()
         raise UserError(f"{shown} in {root} is no UTF-8 file name; rename the file.") from error
     return name
 
 
-def _fingerprint(root: Path, files: Mapping[str, ClassFiles], classes: tuple[str, ...]) -> str:
+def stats(root: Path, paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Returns (path below the root, size, time of change) of each file, sorted: its fingerprint.
+
+    Raises:
+      UserError: a file is gone or its folder is closed.
+    """
     entries = []
-    for path in sorted(
-        path for split in files.values() for paths in split.values() for path in paths
-    ):
+    for path in sorted(paths):
         try:
             stat = path.stat()
         except OSError as error:
@@ -173,4 +212,4 @@ def _fingerprint(root: Path, files: Mapping[str, ClassFiles], classes: tuple[str
                 f"{path} can't be read: {error.strerror}; restore or remove it."
             ) from error
         entries.append((path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns))
-    return fingerprint("folder", classes, entries)
+    return entries

@@ -43,6 +43,7 @@ _MEAN_ORGANS = np.array((
 ), np.float32)
 # fmt: on
 
+Images = UInt8[np.ndarray, "_num _height _width _channels"]
 Pixels = UInt8[np.ndarray, "block size size"]
 Axis = Float32[np.ndarray, " size"]  # coordinates of the pixels' centres
 Flags = Bool[np.ndarray, "block 1"]
@@ -56,18 +57,27 @@ Beads = Float32[np.ndarray, "block beads 4"]  # x, y, standard deviation, height
 
 @dataclass(frozen=True)
 class Phantoms:
-    """Images (0 to 255), labels (index in the kind's `classes`), masks (0 background, 1 lesion)."""
+    """Drawings and their ground truth.
 
-    images: UInt8[np.ndarray, "num height width channels"]
+    Attributes:
+      images: 0 to 255.
+      labels: index in the kind's `classes`.
+      masks: index in the kind's `mask_classes`; None where the kind has none.
+      targets: images that the images are to be translated to; None where the kind has none.
+    """
+
+    images: Images
     labels: Int32[np.ndarray, " num"]
-    masks: UInt8[np.ndarray, "num height width"]
+    masks: UInt8[np.ndarray, "num height width"] | None = None
+    targets: Images | None = None
 
 
 @dataclass(frozen=True)
 class PhantomKind:
-    """One kind of synthetic image: its classes, its channels, and `draw(seed, num, image_size)`."""
+    """One kind of synthetic image: names of its classes and masks, `draw(seed, num, image_size)`."""
 
     classes: tuple[str, ...]
+    mask_classes: tuple[str, ...]
     channels: int
     draw: Callable[[int, int, int], Phantoms]
 
@@ -91,7 +101,9 @@ def lung_ct(seed: int, num: int, image_size: int) -> Phantoms:
     return Phantoms(images, np.arange(num, dtype=np.int32) % len(LUNG_CT_CLASSES), masks)
 
 
-KINDS: dict[str, PhantomKind] = {"covid_ct": PhantomKind(LUNG_CT_CLASSES, 1, lung_ct)}
+KINDS: dict[str, PhantomKind] = {
+    "covid_ct": PhantomKind(LUNG_CT_CLASSES, ("background", "lesion"), 1, lung_ct)
+}
 
 
 class _Draws:

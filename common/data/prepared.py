@@ -1,35 +1,34 @@
 """The prepared set: every image decoded once, resized, uint8, in a TFDS data set on array_record.
 
 It lies in the cache under a fingerprint of the files and of the settings that shape the pixels, so
-a second start finds it and a change of either prepares anew.
+a second start finds it and a change of either prepares anew. Which example is in which split is not
+written there but derived from it at every start: a fold or another share needs no new set.
 """
 
-import contextlib
 import hashlib
-import io
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int, Shaped
 from ml_collections import ConfigDict
 
 from common.cache import cache_dir
-from common.data.decode import fit_image
-from common.data.sources import Record, Source, open_source
+from common.data.preparation import EVERYTHING, read_table, write_prepared
+from common.data.records import SPLITS, Source
+from common.data.sources import open_source
+from common.data.splits import assign_splits, groups_of, stated_by_source
 from common.errors import UserError
 from common.log import log
 
 # Raise it when the same files would give other pixels: old prepared sets are then not found.
-PREPARATION = 1
-_DECODE_AHEAD = 256  # records in flight between the decoding threads and the writer
+PREPARATION = 2
+# The settings of config.data that shape what is stored.
+_STORED = ("image_size", "channels", "fit", "window", "plane", "mask_values", "pairs", "classes")
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,13 @@ class DataCard:
       num_examples: per split ("train", "val", "test").
       image_size: height and width in pixels.
       channels: 1 or 3.
-      fingerprint: hex digest of every id, label and pixel.
+      fingerprint: hex digest of every id, label, pixel and of the splits.
       synthetic: true for phantoms, which are drawings and not patients.
       skipped: unreadable images left out because config.data.on_bad_image is "skip".
+      mask_classes: names of the masks' values, the background first; () without masks.
+      has_targets: whether each image has another that it is to be translated to.
+      bits: that the files keep for a channel, at least 8.
+      window: what 0 and 255 mean in the files' own units; () where it differs between the files.
     """
 
     name: str
@@ -55,6 +58,10 @@ class DataCard:
     fingerprint: str
     synthetic: bool
     skipped: int
+    mask_classes: tuple[str, ...] = ()
+    has_targets: bool = False
+    bits: int = 8
+    window: tuple[float, ...] = (0.0, 255.0)
 
     @property
     def caption(self) -> str:
@@ -68,31 +75,40 @@ class DataCard:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "DataCard":
         """Builds a card from `to_dict`'s result, also after a round trip through JSON."""
-        return cls(**{**fields, "classes": tuple(fields["classes"])})
+        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        return cls(**{**fields, **lists})
 
 
 @dataclass(frozen=True)
 class Split:
-    """Random access to the prepared examples of one split."""
+    """Random access to the prepared examples of one split.
+
+    Attributes:
+      source: all examples of the set.
+      rows: which of them are in this split.
+      ids: a name for each (the path below the folder that it came from).
+      groups: whom each is of; "" where nobody says.
+    """
 
     source: Sequence[Mapping[str, Any]]
+    rows: Int[np.ndarray, " num"]
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.rows)
 
-    def read(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
-        """Returns {"image": uint8 [n, height, width, channels], "label": int32 [n]}."""
-        records = self.source.__getitems__(list(indices))  # type: ignore[attr-defined]
-        images: UInt8[np.ndarray, "n height width channels"]
-        labels: Int32[np.ndarray, " n"]
-        images = np.stack([record["image"] for record in records])
-        labels = np.array([record["label"] for record in records], np.int32)
-        return {"image": images, "label": labels}
+    def read(self, indices: Sequence[int]) -> dict[str, Shaped[np.ndarray, "n ..."]]:
+        """Returns the examples at these places.
 
-    def ids(self) -> list[str]:
-        """Returns the id of every example (the path below the folder that it came from)."""
-        records = self.source.__getitems__(list(range(len(self))))  # type: ignore[attr-defined]
-        return [record["id"].decode() for record in records]
+        "image" is uint8 [n, height, width, channels] and "label" int32 [n]; where the set has them,
+        "mask" is uint8 [n, height, width] of class ids and "target" uint8 like "image".
+        """
+        rows = self.rows[list(indices)].tolist()
+        records = self.source.__getitems__(rows)  # type: ignore[attr-defined]
+        names = [name for name in ("image", "mask", "target") if name in records[0]]
+        batch = {name: np.stack([record[name] for record in records]) for name in names}
+        return {**batch, "label": np.array([record["label"] for record in records], np.int32)}
 
 
 @dataclass(frozen=True)
@@ -101,79 +117,6 @@ class Prepared:
 
     card: DataCard
     splits: Mapping[str, Split]
-
-
-class PreparedImages(tfds.core.GeneratorBasedBuilder):
-    """Writes a source as a TFDS data set; only `prepare` makes one."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def __init__(self, *, images: Source, settings: ConfigDict, **kwargs: Any) -> None:
-        self._images, self._settings = images, settings
-        self._digest = hashlib.sha256()
-        self._counts = {"kept": 0, "skipped": 0}
-        super().__init__(**kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        size, channels = self._settings.image_size, self._settings.channels
-        features = tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Tensor(shape=(size, size, channels), dtype=np.uint8),
-                "label": tfds.features.ClassLabel(names=list(self._images.classes)),
-                "id": tfds.features.Text(),
-            }
-        )
-        metadata = tfds.core.MetadataDict()
-        # Unshuffled: the order of training is ours (common/data/order.py).
-        return tfds.core.DatasetInfo(
-            builder=self, features=features, metadata=metadata, disable_shuffling=True
-        )
-
-    def _split_generators(self, _: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        return {split: self._examples(split) for split in self._images.splits}
-
-    def _generate_examples(self, **_: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-        raise AssertionError("every split brings its own generator")
-
-    def _examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        kept = [0] * len(self._images.classes)
-        for record, image in self._decoded(self._images.splits[split]):
-            self._digest.update(f"{split} {record.id} {record.label} ".encode())
-            self._digest.update(image.tobytes())
-            yield sum(kept), {"image": image, "label": record.label, "id": record.id}
-            kept[record.label] += 1
-        present = {record.label for record in self._images.splits[split]}
-        if lost := [self._images.classes[label] for label in sorted(present) if not kept[label]]:
-            raise UserError(
-                f"No image of class {lost[0]} in the {split} split of {self._images.name} can be"
-                " read; put readable images there or remove the class."
-            )
-        # Written when the last split ends; TFDS stores the info after all of them.
-        self.info.metadata.update(digest=self._digest.hexdigest(), **self._counts)
-
-    def _decoded(
-        self, records: Sequence[Record]
-    ) -> Iterator[tuple[Record, UInt8[np.ndarray, "height width channels"]]]:
-        """Decodes on every core (Pillow releases the GIL), in order, with bounded memory."""
-        waiting = iter(records)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            while chunk := list(islice(waiting, _DECODE_AHEAD)):
-                for record, image in zip(chunk, pool.map(self._decode, chunk), strict=True):
-                    self._counts["skipped" if image is None else "kept"] += 1
-                    if image is not None:
-                        yield record, image
-
-    def _decode(self, record: Record) -> UInt8[np.ndarray, "height width channels"] | None:
-        try:
-            image = record.read()
-        except UserError as error:
-            if self._settings.on_bad_image == "skip":
-                log.warning("skipped: %s", error)
-                return None
-            raise UserError(
-                f"{error} To go on without such files: --config.data.on_bad_image=skip"
-            ) from error
-        return fit_image(image, self._settings.image_size, self._settings.channels)
 
 
 def prepare(data: ConfigDict) -> Prepared:
@@ -185,43 +128,62 @@ def prepare(data: ConfigDict) -> Prepared:
     source = open_source(data)
     folder = cache_dir(data.cache_dir) / "prepared" / _key(source, data)
     if not folder.exists():
-        _write(source, data, folder)
-    builder = tfds.builder_from_directory(str(folder))
-    splits = {name: Split(builder.as_data_source(split=name)) for name in source.splits}
-    metadata = builder.info.metadata
-    card = DataCard(
-        name=source.name,
-        classes=source.classes,
-        num_examples={name: len(split) for name, split in splits.items()},
-        image_size=data.image_size,
-        channels=data.channels,
-        fingerprint=metadata["digest"],
-        synthetic=source.synthetic,
-        skipped=metadata["skipped"],
-    )
-    return Prepared(card, splits)
+        log.info("preparing %s", source.name)
+        write_prepared(source, data, folder)
+    return _open(source, data, folder)
 
 
 def _key(source: Source, data: ConfigDict) -> str:
     """Returns the folder name under which this source with these settings is cached."""
-    settings = (data.image_size, data.channels, data.window, data.on_bad_image, PREPARATION)
-    return hashlib.sha256(f"{source.fingerprint} {settings}".encode()).hexdigest()[:24]
+    settings = [data[name] for name in _STORED]
+    stated = data.group if stated_by_source(data.group) else ""
+    return hashlib.sha256(
+        json.dumps([source.fingerprint, settings, stated, data.on_bad_image, PREPARATION]).encode()
+    ).hexdigest()[:24]
 
 
-def _write(source: Source, data: ConfigDict, folder: Path) -> None:
-    """Writes the set beside its final place and renames it there: it is whole or it is not."""
-    count = sum(len(records) for records in source.splits.values())
-    log.info("preparing %d images of %s", count, source.name)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    tfds.disable_progress_bar()
-    with tempfile.TemporaryDirectory(prefix="incomplete-", dir=folder.parent) as scratch:
-        builder = PreparedImages(
-            images=source, settings=data, data_dir=scratch, file_format="array_record"
+def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
+    builder = tfds.builder_from_directory(str(folder))
+    everything = builder.as_data_source(split=EVERYTHING)
+    metadata, table = builder.info.metadata, read_table(folder)
+    groups = groups_of(table, data.group)
+    rows = assign_splits(table, groups, data)
+    _check_train(source, rows)
+    splits = {
+        split: Split(
+            everything,
+            rows[split],
+            tuple(table.ids[row] for row in rows[split]),
+            tuple(groups[row] for row in rows[split]),
         )
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints where it writes
-            builder.download_and_prepare()
-        try:
-            Path(builder.data_dir).rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process was first, with the same content
-                raise
+        for split in SPLITS
+        if split in rows
+    }
+    card = DataCard(
+        name=source.name,
+        classes=tuple(metadata["classes"]),
+        num_examples={name: len(split) for name, split in splits.items()},
+        image_size=data.image_size,
+        channels=data.channels,
+        fingerprint=_digest(metadata["digest"], rows),
+        synthetic=source.synthetic,
+        skipped=metadata["skipped"],
+        mask_classes=tuple(metadata["mask_classes"]),
+        has_targets="target" in builder.info.features,
+        bits=metadata["bits"],
+        window=tuple(metadata["window"]),
+    )
+    return Prepared(card, splits)
+
+
+def _check_train(source: Source, rows: Mapping[str, Any]) -> None:
+    if "train" not in rows:
+        raise UserError(f"{source.name} has no image for training; change --config.data.splits.")
+
+
+def _digest(of_content: str, rows: Mapping[str, Int[np.ndarray, " _rows"]]) -> str:
+    """Returns a digest of the content and of which row is in which split."""
+    digest = hashlib.sha256(of_content.encode())
+    for split in sorted(rows):
+        digest.update(split.encode() + rows[split].astype(np.int64).tobytes())
+    return digest.hexdigest()

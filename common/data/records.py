@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -14,41 +15,77 @@ SPLITS = ("train", "val", "test")
 
 Value = TypeVar("Value")
 
+# The names begin with _ so that images of several sizes may meet in one function.
+Pixels = UInt8[np.ndarray, "_height _width _channels"]
+Mask = UInt8[np.ndarray, "_height _width"]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image at its native size, mapped to 0..255, and what the mapping came from.
+
+    Attributes:
+      pixels: 0..255, 1 channel (grey) or 3 (RGB).
+      mode: how the file keeps it, for people: "L", "RGBA", "I;16", "MONOCHROME2".
+      bits: that the file keeps for a channel, at least 8.
+      window: the values, in the file's own units, that are shown as 0 and as 255.
+      value_range: the lowest and the highest value of the image, in the file's own units.
+    """
+
+    pixels: Pixels
+    mode: str
+    bits: int
+    window: tuple[float, float]
+    value_range: tuple[float, float]
+
+    @classmethod
+    def from_bytes(cls, pixels: Pixels, mode: str) -> "Decoded":
+        """Describes an image that its file keeps as 0..255."""
+        return cls(pixels, mode, 8, (0.0, 255.0), (float(pixels.min()), float(pixels.max())))
+
 
 @dataclass(frozen=True)
 class Record:
     """One image that has not been decoded yet.
 
     Attributes:
-      id: stable and unique within the source: the path below the root ("train/COVID/a.png"), or
-        split and position ("train/000123").
+      id: stable and unique within the source: the path below the root ("train/COVID/a.png"), with
+        "#" and a number behind it where a file holds several images, or split and position
+        ("train/000123").
       label: index into the source's classes.
-      read: decodes the image at its native size, 0..255, 1 or 3 channels; raises UserError.
+      read: decodes the image; raises UserError.
+      read_mask: decodes its mask as class ids, indices into the source's mask_classes, of the
+        image's height and width; raises UserError. None where the source has no masks.
+      read_target: decodes the image that it is to be translated to; None where there is none.
+      read_group: returns whom the image is of (a patient), so that no group is in two splits; "" is
+        a group of its own. It may open the file and raise UserError.
+      path: the file; None where the image is not in a file of its own.
     """
 
     id: str
     label: int
-    read: Callable[[], UInt8[np.ndarray, "height width channels"]]
+    read: Callable[[], Decoded]
+    read_mask: Callable[[], Mask] | None = None
+    read_target: Callable[[], Decoded] | None = None
+    read_group: Callable[[], str] = str
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
-class Source:
-    """Images before decoding.
+class Contents:
+    """What is in a source.
 
     Attributes:
-      name: for people: the folder, the file, or "covid_ct phantoms".
       classes: their names, in the order of the labels.
-      splits: "train", "val", "test", those that exist; "train" always.
-      fingerprint: hex digest that changes when a file is added, removed, renamed or modified (by
-        size and time: the content is not read), or when a phantom's parameter changes.
-      synthetic: true for phantoms, which are drawings and not patients.
+      splits: "train", "val", "test", those that the source tells apart; all is "train" where it
+        tells none apart. They are not empty, and "train" is always there.
+      mask_classes: names of the values of the masks, the first of which is the background; () where
+        there are no masks.
     """
 
-    name: str
     classes: tuple[str, ...]
     splits: Mapping[str, Sequence[Record]]
-    fingerprint: str
-    synthetic: bool
+    mask_classes: tuple[str, ...] = ()
 
 
 class Once(Generic[Value]):
@@ -64,6 +101,40 @@ class Once(Generic[Value]):
             if not self._made:
                 self._made.append(self._make())
             return self._made[0]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images before decoding.
+
+    Attributes:
+      name: for people: the folder, the file, or "covid_ct phantoms".
+      fingerprint: hex digest that changes when a file is added, removed, renamed or modified (by
+        size and time: the content is not read), or when a phantom's parameter changes.
+      synthetic: true for phantoms, which are drawings and not patients.
+      contents: lists the images, at the first call; it may unpack, fetch or draw them. A prepared
+        set in the cache is found by the fingerprint, without it. Raises UserError.
+    """
+
+    name: str
+    fingerprint: str
+    synthetic: bool
+    contents: Once[Contents]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Returns the names of the classes."""
+        return self.contents().classes
+
+    @property
+    def splits(self) -> Mapping[str, Sequence[Record]]:
+        """Returns the records of each split."""
+        return self.contents().splits
+
+    @property
+    def mask_classes(self) -> tuple[str, ...]:
+        """Returns the names of the masks' values."""
+        return self.contents().mask_classes
 
 
 def fingerprint(*parts: Any) -> str:

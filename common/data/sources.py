@@ -1,38 +1,80 @@
-"""Where images come from, before decoding: a folder, an `.npz` file, IDX files, or phantoms."""
+"""Where images come from, before decoding: files and folders of many kinds, or phantoms."""
 
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import overload
 
 from ml_collections import ConfigDict
 
 from common.data.arrays import holds_idx, open_idx, open_npz
-from common.data.folders import open_folder
-from common.data.records import Once, Record, Source, fingerprint
+from common.data.folders import open_file, open_folder
+from common.data.phantoms import KINDS, Images, Phantoms
+from common.data.records import Contents, Decoded, Once, Record, Source, fingerprint
+from common.data.slices import Reading, is_image
+from common.data.window import parse_window
 from common.errors import UserError
-
-__all__ = ["Record", "Source", "open_source", "parse_window"]
 
 # Phantoms of one seed are the same whatever their number, so each split has a seed of its own.
 _PHANTOM_SEEDS = {"train": 0, "val": 1, "test": 2}
 
 
 def open_source(data: ConfigDict) -> Source:
-    """Opens the images that `config.data` names; decodes and draws none of them yet.
+    """Opens the images that `config.data` names; decodes, fetches and draws none of them yet.
 
     Args:
-      data: `dir` is a folder of images, an `.npz` file, or IDX files or their folder, and "" means
-        phantoms of the kind `name`, as large as `image_size`, `num_phantoms` of them in train and a
-        quarter of it in val and test; `window` is "" or "low,high".
+      data: `url` names a file to fetch; `name` of "tfds:mnist" a TFDS set; `dir` a folder or file
+        (see `open_path`); with none of them the images are phantoms of the kind `name`, as large as
+        `image_size`, `num_phantoms` of them in train and a quarter of it in val and test.
 
     Raises:
       UserError: the path or a setting can't be used.
     """
-    window = parse_window(data.window)
+    source = _open(data)
+    if not data.classes:
+        return source
+    names = tuple(name.strip() for name in data.classes.split(","))
+    key = fingerprint(source.fingerprint, names)
+    contents = Once(lambda: _with_classes(source.contents(), names))
+    return replace(source, fingerprint=key, contents=contents)
+
+
+def _open(data: ConfigDict) -> Source:
+    if data.url:
+        from common.data.download import open_url
+
+        return open_url(data)
+    if data.name.startswith("tfds:"):
+        from common.data.tfds_sets import open_tfds
+
+        return open_tfds(data)
     if not data.dir:
         return _open_phantoms(data.name, data.num_phantoms, data.image_size)
-    path = Path(data.dir).expanduser()
+    return open_path(Path(data.dir).expanduser(), data)
+
+
+def _with_classes(contents: Contents, names: tuple[str, ...]) -> Contents:
+    """Numbers the classes by their place in `config.data.classes`."""
+    if differing := sorted(set(names) ^ set(contents.classes)):
+        where = "among the images" if differing[0] in names else "in that list"
+        raise UserError(
+            f"config.data.classes is '{','.join(names)}', but the images' classes are"
+            f" {', '.join(contents.classes)}: {differing[0]} is not {where}; make them agree."
+        )
+    labels = [names.index(name) for name in contents.classes]
+    splits = {
+        split: [replace(record, label=labels[record.label]) for record in records]
+        for split, records in contents.splits.items()
+    }
+    return replace(contents, classes=names, splits=splits)
+
+
+def open_path(path: Path, data: ConfigDict) -> Source:
+    """Opens a folder, an archive, a file of arrays or a single image by what is there.
+
+    Raises:
+      UserError: the path or a setting can't be used.
+    """
+    reading = reading_of(data)
     try:
         path.stat()
     except OSError as error:
@@ -40,61 +82,47 @@ def open_source(data: ConfigDict) -> Source:
             f"{path} can't be opened: {error.strerror}; check --config.data.dir."
         ) from error
     if path.is_dir():
-        return open_idx(path) if holds_idx(path) else open_folder(path, window)
+        return _open_directory(path, data, reading)
     if path.suffix.lower() == ".npz":
         return open_npz(path)
+    if path.suffix.lower() == ".zip":
+        from common.data.archives import open_zip
+
+        return open_zip(path, data)
     if "-ubyte" in path.name and holds_idx(path.parent):
         return open_idx(path.parent)
-    advice = "unpack it and name the folder" if path.suffix.lower() == ".zip" else "name one"
+    if is_image(path):
+        return open_file(path, reading)
     raise UserError(
-        f"{path} is neither a folder of images, nor an .npz file, nor one of MNIST's IDX files;"
-        f" {advice} with --config.data.dir."
+        f"{path} is neither a folder of images, nor a .zip or .npz file, nor one of MNIST's IDX"
+        " files, nor an image; name one with --config.data.dir."
     )
 
 
-def parse_window(text: str) -> tuple[float, float] | None:
-    """Returns (low, high) of "low,high", and None of "".
+def reading_of(data: ConfigDict) -> Reading:
+    """Returns how `config.data` wants files read.
 
     Raises:
-      UserError: the text is neither, or low is not below high.
+      UserError: a setting can't be used.
     """
-    if not text.strip():
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low, high = 0.0, 0.0
-    if not -float("inf") < low < high < float("inf"):
-        raise UserError(
-            f"config.data.window is '{text}'; write two numbers, the lower first, as in"
-            " --config.data.window=-1000,400"
-        )
-    return low, high
+    tag = data.group.removeprefix("dicom:") if data.group.startswith("dicom:") else "PatientID"
+    return Reading(parse_window(data.window), data.plane, tag)
 
 
-class _Drawn(Sequence[Record]):
-    """Records of phantoms: their number is known, they are drawn when the first one is asked for.
+def _open_directory(path: Path, data: ConfigDict, reading: Reading) -> Source:
+    from common.data.pairs import holds_pairs, open_pairs
+    from common.data.tables import TABLE, open_table
 
-    Drawing takes seconds, and a run whose prepared set lies in the cache needs only the number.
-    """
-
-    def __init__(self, num: int, draw: Callable[[], list[Record]]) -> None:
-        self._num, self._records = num, Once(draw)
-
-    def __len__(self) -> int:
-        return self._num
-
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | list[Record]:
-        return self._records()[index]
+    if holds_idx(path):
+        return open_idx(path)
+    if (path / TABLE).is_file():
+        return open_table(path, data, reading)
+    if holds_pairs(path):
+        return open_pairs(path, data, reading)
+    return open_folder(path, reading)
 
 
 def _open_phantoms(name: str, num_train: int, image_size: int) -> Source:
-    from common.data.phantoms import KINDS
-
     if name not in KINDS:
         raise UserError(
             f"config.data.name is '{name}' and there are no phantoms of that kind (there are:"
@@ -109,17 +137,34 @@ def _open_phantoms(name: str, num_train: int, image_size: int) -> Source:
     held_out = max(num_train // 4, len(kind.classes))
     counts = {"train": num_train, "val": held_out, "test": held_out}
 
-    def draw(split: str) -> list[Record]:
-        phantoms = kind.draw(_PHANTOM_SEEDS[split], counts[split], image_size)
-        return [
-            Record(f"{split}/{row:06d}", int(label), partial(phantoms.images.__getitem__, row))
-            for row, label in enumerate(phantoms.labels)
-        ]
+    def draw() -> Contents:
+        splits = {
+            split: _drawn(split, kind.draw(_PHANTOM_SEEDS[split], num, image_size))
+            for split, num in counts.items()
+        }
+        return Contents(kind.classes, splits, kind.mask_classes)
 
     return Source(
         name=f"{name} phantoms",
-        classes=kind.classes,
-        splits={split: _Drawn(num, partial(draw, split)) for split, num in counts.items()},
         fingerprint=fingerprint("phantoms", name, counts, _PHANTOM_SEEDS, image_size),
         synthetic=True,
+        contents=Once(draw),
     )
+
+
+def _drawn(split: str, phantoms: Phantoms) -> list[Record]:
+    def decoded(images: Images, row: int) -> Decoded:
+        return Decoded.from_bytes(images[row], "drawing")
+
+    return [
+        Record(
+            id=f"{split}/{row:06d}",
+            label=int(label),
+            read=partial(decoded, phantoms.images, row),
+            read_mask=None if phantoms.masks is None else partial(phantoms.masks.__getitem__, row),
+            read_target=(
+                None if phantoms.targets is None else partial(decoded, phantoms.targets, row)
+            ),
+        )
+        for row, label in enumerate(phantoms.labels)
+    ]

@@ -20,6 +20,8 @@ CONTINUABLE = frozenset(
     {
         "data.cache_dir",
         "data.dir",  # the content is compared instead, by its fingerprint
+        "data.url",
+        "data.sha256",
         "data.resident_limit_mb",
         "train.best_is",
         "train.best_metric",
@@ -53,9 +55,21 @@ def default_config(arg: str = "") -> ConfigDict:
     config.data = ConfigDict(
         {
             "name": "",  # names the data, and the kind of phantoms when dir is empty
-            "dir": "",  # folder of images, .npz file or folder of IDX files; "" = phantoms
+            "dir": "",  # a folder of images, .zip, .npz, IDX files; "" = phantoms
+            "url": "",  # a .zip or .npz file to fetch instead of dir, once, ...
+            "sha256": "",  # ... and its checksum
             "image_size": 64,
             "channels": 1,
+            "fit": "stretch",  # to the square; or "pad" with black, or "crop"
+            "classes": "",  # "COVID,NonCOVID": names and order; "" = those found, by name
+            "mask_values": "",  # "0=background,255=tumour"; "" = 0 and 1, or 0 and 255
+            "pairs": "stems",  # a mask is found by its image's name; or "sorted": by position
+            "plane": "axial",  # in which NIfTI volumes are cut; or "coronal", "sagittal"
+            "group": "",  # whose image it is: an expression on file names, "column:X", "dicom:X"
+            "splits": "",  # percentages of train, val, test, "70,15,15"; "" = as they are
+            "split_seed": 0,
+            "folds": 0,  # k of k-fold cross-validation: part number `fold` becomes val
+            "fold": 0,
             "batch_size": 32,  # of all devices and processes together
             "shuffle": True,
             "window": "",  # "low,high" in the file's own units, for 16-bit and float images
@@ -115,12 +129,15 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"config.{name} is {fields[name]}; it must be at least 1.")
     choices = {
         "data.channels": (1, 3),
+        "data.fit": ("stretch", "pad", "crop"),
         "data.on_bad_image": ("error", "skip"),
+        "data.pairs": ("stems", "sorted"),
+        "data.plane": ("axial", "coronal", "sagittal"),
         "train.best_is": ("highest", "lowest"),
     }
     for name, allowed in choices.items():
         if fields[name] not in allowed:
-            listed = " or ".join(repr(value) for value in allowed)
+            listed = " or ".join(map(repr, allowed))
             raise UserError(f"config.{name} is {fields[name]!r}; it must be {listed}.")
     if fields["seed"] < 0:
         raise UserError(f"config.seed is {fields['seed']}; it must be 0 or more.")

@@ -47,8 +47,9 @@ class Task(Protocol[State]):
     """An experiment: pure functions of the state, one device's share of the batch and a key.
 
     A batch holds `image` (uint8 NHWC), `label` (int32), `position` (int32, the example's place in
-    the global batch, for common/training/randomness.py) and, in evaluation, `mask` (bool; False on
-    padding). The named axis is `parallel.AXIS`. Metrics come reduced over devices.
+    the global batch, for common/training/randomness.py) and, in evaluation, `valid` (bool; False on
+    padding); where the data has them, also `mask` (uint8 class ids, NHW) and `target` (uint8 NHWC).
+    The named axis is `parallel.AXIS`. Metrics come reduced over devices.
     """
 
     def init(self, rng: Key[Array, ""]) -> State:

@@ -79,7 +79,7 @@ def test_a_set_over_the_limit_is_streamed(config):
 def test_evaluation_sees_every_example_once_and_masks_what_fills_the_last_batch():
     batches = list(evaluation_batches(make_split(), BATCH))
     assert len(batches) == 6
-    masks = np.concatenate([np.asarray(b["mask"]).ravel() for b in batches])
+    masks = np.concatenate([np.asarray(b["valid"]).ravel() for b in batches])
     seen = np.concatenate([np.asarray(b["image"])[..., 0, 0, 0].ravel() for b in batches])
     assert masks.sum() == NUM
     assert seen[masks].tolist() == list(range(NUM))
