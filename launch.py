@@ -21,6 +21,7 @@ _NUM_IMAGES = flags.DEFINE_integer("num_images", 64, "How many images to generat
 _LABEL = flags.DEFINE_string("label", "", "Of which class; default all in turn.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of what is generated; training has --config.seed.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier result in --output.")
+_BITS = flags.DEFINE_enum("bits", "8", ("8", "16"), "Of generated images; 16: the source's range.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "HOST:PORT of process 0; not needed under srun and mpirun."
 )
@@ -77,6 +78,7 @@ def _run_task_mode() -> None:
         label=_LABEL.value,
         seed=_SEED.value,
         overwrite=_OVERWRITE.value,
+        bits=int(_BITS.value),
     )
     getattr(find_task(run.config.task), _MODE.value)(run, options)
 

@@ -2,15 +2,18 @@
 
 import csv
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Float, Int32
 
+from common.data.transforms import from_signed_unit
 from common.errors import UserError
 from common.log import log
+from common.report.deep import rescaling, to_stored, write_deep
 from common.report.images import Picture, grid, titled, write_picture, zoom_for
 from common.training.task import Options
 from common.training.workdir import Run
@@ -28,6 +31,8 @@ Numbers = Int32[np.ndarray, " n"]
 def generate(run: Run, options: Options) -> None:
     """Writes OUTPUT/LABEL/000000.png ..., grid.png and labels.csv.
 
+    With 16 bits the pixels are values of the source's own range (common/report/deep.py).
+
     The image LABEL/i.png is a function of (checkpoint, seed, i, label) alone, however many are
     asked for; i of one class and i of another share their latent. Without a label the classes take
     turns.
@@ -42,6 +47,8 @@ def generate(run: Run, options: Options) -> None:
         raise UserError(f"--num_images is {options.num_images}; it must be at least 1.")
     if options.label and options.label not in classes:
         raise UserError(f"--label={options.label} is unknown; it is one of {', '.join(classes)}.")
+    if options.bits == 16:
+        _check_depth(run)
     chosen = [classes.index(options.label)] if options.label else list(range(len(classes)))
     sampler, variables = _load(run)
     _make_output(options.output, run, options.overwrite)
@@ -52,8 +59,14 @@ def generate(run: Run, options: Options) -> None:
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it compresses
         for start in range(0, options.num_images, _BATCH):
             part = slice(start, start + _BATCH)
-            images = _draw(sampler, variables, options.seed, numbers[part], labels[part])
-            list(pool.map(write_picture, [options.output / name for name in files[part]], images))
+            values = _draw(sampler, variables, options.seed, numbers[part], labels[part])
+            images = np.asarray(from_signed_unit(jnp.asarray(values)))
+            paths = [options.output / name for name in files[part]]
+            if options.bits == 16:
+                stored = to_stored(values, run.card.window)
+                list(pool.map(partial(write_deep, window=run.card.window), paths, stored))
+            else:
+                list(pool.map(write_picture, paths, images))
             for image, label in zip(images, labels[part], strict=True):
                 if len(shown[label]) < _GRID_COLUMNS:
                     shown[label].append(image)
@@ -63,6 +76,20 @@ def generate(run: Run, options: Options) -> None:
         table.writerows((name, name.split("/")[0]) for name in files)
     _write_grid(options.output / "grid.png", shown, run)
     print(f"{options.num_images} images, labels.csv and grid.png are in {options.output}")
+    if options.bits == 16:
+        slope, intercept = rescaling(run.card.window)
+        print(f"In the source's units a pixel is {slope:g} * stored {intercept:+g}.")
+
+
+def _check_depth(run: Run) -> None:
+    """Refuses 16 bits where the source's own range is not known."""
+    if run.card.channels != 1:
+        raise UserError("--bits=16 is for grey images; the run has 3 channels.")
+    if not run.card.window:
+        raise UserError(
+            "--bits=16 writes in the source's range, but each of its files had its own; train with"
+            " one for all, as in --config.data.window=-1000,400"
+        )
 
 
 def _load(run: Run) -> tuple[Sampler, Variables]:
@@ -104,12 +131,12 @@ def _make_output(output: Path, run: Run, overwrite: bool) -> None:
 
 def _draw(
     sampler: Sampler, variables: Variables, seed: int, numbers: Numbers, labels: Numbers
-) -> UInt8[np.ndarray, "batch height width channels"]:
-    """Draws a batch; the last one is filled up, so that one program draws them all."""
+) -> Float[np.ndarray, "batch height width channels"]:
+    """Draws a batch in [-1, 1]; the last one is filled up, so that one program draws them all."""
     count = len(numbers)
     latents = sampler.latents(seed, jnp.asarray(np.resize(numbers, _BATCH)))
-    images = sampler.images(variables, latents, jnp.asarray(np.resize(labels, _BATCH)))
-    return np.asarray(images)[:count]
+    values = sampler.values(variables, latents, jnp.asarray(np.resize(labels, _BATCH)))
+    return np.asarray(values)[:count]
 
 
 def _write_grid(file: Path, shown: dict[int, list[Picture]], run: Run) -> None:

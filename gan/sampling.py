@@ -32,7 +32,7 @@ class Sampler:
         self._generator = generator.clone(axis_name="")
         self._estimator = generator.clone(axis_name="", momentum=0.0)
         self._moments = jax.jit(self._moments_of_batch)
-        self._images = jax.jit(self._draw_images)
+        self._values = jax.jit(self._draw_values)
         self._latents = jax.jit(self._draw_latents)
 
     def batch_stats(self, params: Variables, batch_stats: Variables, num_batches: int) -> Variables:
@@ -53,21 +53,29 @@ class Sampler:
         """Draws the latents number `indices` of a seed; each depends on its own number alone."""
         return self._latents(jax.random.key(seed), indices)
 
+    def values(
+        self,
+        variables: Variables,
+        latents: Float[Array, "n latent"],
+        labels: Int[Array, " n"],
+    ) -> Float[Array, "n height width channels"]:
+        """Draws images in [-1, 1] with running statistics."""
+        return self._values(variables, latents, labels)
+
     def images(
         self,
         variables: Variables,
         latents: Float[Array, "n latent"],
         labels: Int[Array, " n"],
     ) -> UInt8[Array, "n height width channels"]:
-        """Draws images with running statistics."""
-        return self._images(variables, latents, labels)
+        """Draws images of 0 to 255 with running statistics."""
+        return from_signed_unit(self.values(variables, latents, labels))
 
     def _draw_latents(self, key: Array, indices: Array) -> Array:
         return draw_latents(self._gan, example_keys(key, LATENTS, indices))
 
-    def _draw_images(self, variables: Variables, latents: Array, labels: Array) -> Array:
-        images = self._generator.apply(variables, latents, labels, train=False)
-        return from_signed_unit(images)
+    def _draw_values(self, variables: Variables, latents: Array, labels: Array) -> Array:
+        return self._generator.apply(variables, latents, labels, train=False)
 
     def _moments_of_batch(
         self, params: Variables, batch_stats: Variables, number: Array

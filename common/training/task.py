@@ -33,6 +33,7 @@ class Options:
       label: of which class; "" for all in turn.
       seed: of what is drawn.
       overwrite: whether an earlier result in `output` may be replaced.
+      bits: of the images written: 8, or 16 in the source's own range.
     """
 
     output: Path | None
@@ -40,6 +41,7 @@ class Options:
     label: str
     seed: int
     overwrite: bool
+    bits: int
 
 
 @runtime_checkable

@@ -1,0 +1,49 @@
+"""16-bit images: what a network draws, written back in the range and the units of its source."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt16
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from common.data.window import from_signed_unit
+
+_LEVELS = 65535
+_FINE = 255.0  # a window narrower than this is of fractions: whole numbers would not show them
+
+
+def rescaling(window: Sequence[float]) -> tuple[float, float]:
+    """Returns (slope, intercept), as DICOM calls them: value = slope * stored + intercept.
+
+    A window of counts or Hounsfield units is stored as it is (slope 1), shifted where it has
+    negative values, which a PNG file can't hold; another is spread over all 16 bits.
+    """
+    low, high = window
+    intercept = float(min(0.0, np.floor(low)))
+    if high - low >= _FINE and high - intercept <= _LEVELS:
+        return 1.0, intercept
+    return (high - low) / _LEVELS, float(low)
+
+
+def to_stored(
+    images: Float[np.ndarray, "*shape"], window: Sequence[float]
+) -> UInt16[np.ndarray, "*shape"]:
+    """Maps a network's -1..1 to what a 16-bit file holds for a window (low, high)."""
+    slope, intercept = rescaling(window)
+    low, high = window
+    values = from_signed_unit(images, (float(low), float(high)))
+    return np.clip(np.rint((values - intercept) / slope), 0, _LEVELS).astype(np.uint16)
+
+
+def write_deep(
+    file: Path, image: UInt16[np.ndarray, "height width 1"], window: Sequence[float]
+) -> None:
+    """Writes a grey 16-bit PNG; slope, intercept and window stand in its text."""
+    slope, intercept = rescaling(window)
+    text = PngInfo()
+    text.add_text("slope", f"{slope:.9g}")
+    text.add_text("intercept", f"{intercept:.9g}")
+    text.add_text("window", ",".join(f"{edge:.9g}" for edge in window))
+    Image.fromarray(image[..., 0]).save(file, pnginfo=text)
