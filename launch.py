@@ -3,7 +3,9 @@
 It turns flags into a mode and knows no model. Heavy imports wait until the flags are understood.
 """
 
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 from absl import flags
 from ml_collections import config_flags
@@ -15,8 +17,9 @@ _TASK_MODES = ("generate",)  # each is a function of the task's module
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; default runs/NAME.")
-_MODE = flags.DEFINE_enum("mode", "train", ("train", *_TASK_MODES), "What to do.")
-_OUTPUT = flags.DEFINE_string("output", "", "The folder that --mode=generate writes to.")
+_MODE = flags.DEFINE_enum("mode", "train", ("train", "inspect", *_TASK_MODES), "What to do.")
+_INPUT = flags.DEFINE_string("input", "", "What --mode=inspect looks at: a folder or a file.")
+_OUTPUT = flags.DEFINE_string("output", "", "The folder that modes other than train write to.")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 64, "How many images to generate.")
 _LABEL = flags.DEFINE_string("label", "", "Of which class; default all in turn.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of what is generated; training has --config.seed.")
@@ -33,6 +36,8 @@ def main(argv: list[str]) -> None:
     """Runs the mode that the flags ask for."""
     if argv[1:]:
         raise UserError(f"'{argv[1]}' is not a flag; flags begin with --, see --help.")
+    if _MODE.value == "inspect":
+        _inspect()
     if _MODE.value == "train" and _CONFIG.value is None:
         raise UserError("--mode=train needs --config=FILE, such as configs/acgan_covid.py.")
     if _MODE.value != "train" and not _WORKDIR.value:
@@ -42,6 +47,12 @@ def main(argv: list[str]) -> None:
         _train()
     else:
         _run_task_mode()
+
+
+def _inspect() -> NoReturn:
+    from common.data.inspect.command import run_inspect
+
+    sys.exit(run_inspect(_CONFIG.value, _INPUT.value, _OUTPUT.value))
 
 
 def _start_jax() -> None:

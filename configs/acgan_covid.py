@@ -17,6 +17,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config = default_config(arg)
     config.task = "gan"
     config.data.update(name="covid_ct", image_size=64, channels=1, batch_size=32)
+    # config.augment is off, as in the original. It varies the real images alone, so what it does to
+    # them (mirrored lungs, black corners) becomes part of what the generator draws.
     config.model = ConfigDict(
         {
             "name": "acgan",

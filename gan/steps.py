@@ -21,7 +21,7 @@ from gan.networks import Judgement
 from gan.state import GAN, GANState, Variables
 
 # Purposes of random keys: each draws from its own stream.
-LATENTS, LABELS, DROPOUT_REAL, DROPOUT_FAKE, DROPOUT_GENERATOR = range(5)
+LATENTS, LABELS, DROPOUT_REAL, DROPOUT_FAKE, DROPOUT_GENERATOR, AUGMENTATION = range(6)
 
 Images = Float[Array, "batch height width channels"]
 Labels = Int[Array, " batch"]

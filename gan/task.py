@@ -10,8 +10,9 @@ from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
 from common import metrics
+from common.data.augmentation import Augmentation
 from common.data.prepared import DataCard
-from common.data.transforms import to_signed_unit
+from common.data.transforms import augment, to_signed_unit
 from common.report.images import Picture, beside, grid, titled, zoom_for
 from common.training.randomness import example_keys
 from common.training.task import Batch, Examples, Metrics
@@ -20,6 +21,7 @@ from gan.losses import adversarial_loss, class_loss
 from gan.sampling import Sampler
 from gan.state import GAN, GANState, init_state, make_gan
 from gan.steps import (
+    AUGMENTATION,
     LABELS,
     LATENTS,
     discriminator_step,
@@ -41,8 +43,8 @@ _PICTURE_ESTIMATION_BATCHES = 2
 class GANTask:
     """Adversarial training of a generator and a discriminator."""
 
-    def __init__(self, gan: GAN, card: DataCard) -> None:
-        self.gan, self.card = gan, card
+    def __init__(self, gan: GAN, card: DataCard, augmentation: Augmentation) -> None:
+        self.gan, self.card, self._augmentation = gan, card, augmentation
         self._sampler = Sampler(gan)
 
     def init(self, rng: Key[Array, ""]) -> GANState:
@@ -54,6 +56,7 @@ class GANTask:
     ) -> tuple[GANState, Metrics]:
         """Updates the discriminator, then the generator, on one generated batch."""
         gan, position = self.gan, batch["position"]
+        batch = augment(batch, example_keys(rng, AUGMENTATION, position), self._augmentation)
         latents = draw_latents(gan, example_keys(rng, LATENTS, position))
         labels = draw_labels(gan, example_keys(rng, LABELS, position))
         generated = draw_fakes(gan, state, latents, labels)
@@ -127,7 +130,7 @@ class GANTask:
 
 def make_task(config: ConfigDict, card: DataCard) -> GANTask:
     """Builds the task that a config describes."""
-    return GANTask(make_gan(config, card), card)
+    return GANTask(make_gan(config, card), card, Augmentation(**config.augment))
 
 
 def _rows_of_real(examples: Examples, num_classes: int) -> Any:

@@ -27,14 +27,17 @@ def shared_data() -> Path:
 def start(tmp_path_factory: pytest.TempPathFactory) -> Command:
     """Starts a Python program of the project in a process of its own, with a cache of its own.
 
-    `devices` is how many CPU devices XLA shows it; further keywords become its environment.
+    `devices` is how many CPU devices XLA shows it; further keywords become its environment. It runs
+    in `cwd`.
     """
     cache = tmp_path_factory.getbasetemp().parent / "triptych-cache"  # of all xdist workers
 
-    def run(*args: object, devices: int = 1, **environment: str) -> subprocess.Popen:
+    def run(
+        *args: object, devices: int = 1, cwd: Path = ROOT, **environment: str
+    ) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, *map(str, args)],
-            cwd=ROOT,
+            cwd=cwd,
             env={
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
@@ -54,8 +57,10 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Command:
 def launch(start: Command) -> Launch:
     """Runs `python launch.py ...` to its end; a failure shows what it said, unless expected."""
 
-    def run(*args: object, code: int = 0, **options: object) -> subprocess.CompletedProcess:
-        process = start("launch.py", *args, **options)
+    def run(
+        *args: object, code: int = 0, program: object = "launch.py", **options: object
+    ) -> subprocess.CompletedProcess:
+        process = start(program, *args, **options)
         out, err = process.communicate(timeout=600)
         assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)

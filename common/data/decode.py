@@ -1,5 +1,6 @@
 """Reading one image file with Pillow."""
 
+import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def read_image(path: Path, window: Window | None = None) -> Decoded:
+def read_image(path: Path, window: Window | None = None, content: bytes | None = None) -> Decoded:
     """Reads an image file at its native size, upright, as 1 channel (grey) or 3 (RGB).
 
     Transparency is composited onto black. Images of more than 8 bits are mapped linearly, `window`
@@ -50,18 +51,19 @@ def read_image(path: Path, window: Window | None = None) -> Decoded:
     Args:
       path: a file in one of `FORMATS`, whatever its name ends in.
       window: (low, high) in the file's own units, low < high.
+      content: of the file, where it is none of its own; the path is for messages then.
 
     Raises:
       UserError: the file is missing, empty, damaged, no image, an animation or stack, larger than
         `MAX_PIXELS`, or holds values that need a window where there is none.
     """
-    with opened(path) as image:
+    with opened(path, content) as image:
         decoded = _deep(image, window, path) if image.mode in _DEEP else _shallow(image)
         return replace(decoded, pixels=upright(image, decoded.pixels))
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
     """Opens a picture and loads its pixels; whatever is wrong with it becomes a sentence.
 
     Raises:
@@ -69,7 +71,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """
     _ignore_pillow_warnings()
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
             _check_header(image, path)
             image.load()
             yield image
@@ -117,7 +119,7 @@ def _too_large(path: Path, pixels: int) -> UserError:
 
 def _complaint(path: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        if not path.stat().st_size:
+        if path.exists() and not path.stat().st_size:
             return "is empty (0 bytes); replace or remove it."
         return f"is not a readable image ({', '.join(FORMATS)}); convert, replace or remove it."
     if isinstance(error, OSError) and error.strerror:

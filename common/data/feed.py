@@ -4,7 +4,7 @@ A small set lives on the devices whole and a step picks its rows there; a larger
 Grain in the background. Both give the same batches in the same order, from any step on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import grain
@@ -21,8 +21,9 @@ from common.training.parallel import Block
 from common.training.task import Batch
 
 _BLOCK_BYTES = 64 * 2**20  # a streamed block is no larger than this, or one batch
+# Not processes, which take seconds to start and read no faster (bench/streaming.py).
 _READ_THREADS = 4
-_READ_AHEAD = 8  # batches
+_READ_AHEAD = 8  # batches, at least
 
 HostBatch = dict[str, Shaped[np.ndarray, "batch ..."]]
 
@@ -32,6 +33,10 @@ class Feed(Protocol):
     """Where the loop gets its data from."""
 
     max_steps: int
+
+    def example_block(self) -> Block:
+        """Returns a block of the shapes that all have, to compile for."""
+        ...
 
     def block(self, step: int, num_steps: int) -> Block:
         """Returns the data of steps [step, step + num_steps), num_steps <= max_steps."""
@@ -66,6 +71,10 @@ class ResidentFeed:
         self._stream = _Stream(config, split)
         self._examples = parallel.replicate(split.read(range(len(split))))
 
+    def example_block(self) -> Block:
+        """Returns a block of the shapes that all have."""
+        return self.block(0, 1)
+
     def block(self, step: int, num_steps: int) -> Block:
         """Returns the data of steps [step, step + num_steps)."""
         indices = np.zeros((self.max_steps, self._stream.local_batch), np.int32)
@@ -81,17 +90,28 @@ class StreamedFeed:
 
     def __init__(self, config: ConfigDict, split: Split) -> None:
         self._stream = _Stream(config, split)
-        one_batch = sum(rows.nbytes for rows in self._stream.read(0).values())
+        self._first_batch = self._stream.read(0)
+        one_batch = sum(rows.nbytes for rows in self._first_batch.values())
         self.max_steps = max(1, min(parallel.max_steps_per_dispatch(), _BLOCK_BYTES // one_batch))
+        rows = np.arange(self.max_steps * self._stream.local_batch // jax.local_device_count())
+        in_order = rows.astype(np.int32).reshape(self.max_steps, -1)
+        self._indices = parallel.replicate(in_order)
         self._next_step = -1
         self._batches: Iterator[Any] = iter(())
+
+    def example_block(self) -> Block:
+        """Returns a block of the shapes that all have; the stream does not start for it."""
+        return self._assemble([self._first_batch])
 
     def block(self, step: int, num_steps: int) -> Block:
         """Returns the data of steps [step, step + num_steps)."""
         if step != self._next_step:
             self._batches = self._open(step)
-        batches = [next(self._batches) for _ in range(num_steps)]
         self._next_step = step + num_steps
+        return self._assemble([next(self._batches) for _ in range(num_steps)])
+
+    def _assemble(self, batches: Sequence[HostBatch]) -> Block:
+        """Puts batches on the devices, filled up to `max_steps`."""
         devices, steps = jax.local_device_count(), self.max_steps
         per_device = self._stream.local_batch // devices
         examples = {}
@@ -100,17 +120,14 @@ class StreamedFeed:
             for i, batch in enumerate(batches):
                 rows[:, i] = batch[name].reshape(devices, per_device, *first.shape[1:])
             examples[name] = rows.reshape(devices, steps * per_device, *first.shape[1:])
-        indices = np.arange(steps * per_device, dtype=np.int32).reshape(steps, per_device)
-        return Block(parallel.shard(examples), parallel.replicate(indices), num_steps)
+        return Block(parallel.shard(examples), self._indices, len(batches))
 
     def _open(self, step: int) -> Iterator[HostBatch]:
         """Starts reading at a step; the stream has no end."""
         return iter(
             grain.MapDataset.range(step, 2**62)
             .map(self._stream.read)
-            .to_iter_dataset(
-                grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_READ_AHEAD)
-            )
+            .to_iter_dataset(grain.ReadOptions(_READ_THREADS, max(_READ_AHEAD, self.max_steps)))
         )
 
 
@@ -125,8 +142,8 @@ def open_feed(config: ConfigDict, prepared: Prepared) -> Feed:
 
 def fits_on_device(config: ConfigDict, card: DataCard, split: str) -> bool:
     """Says whether a split is small enough to live on every device."""
-    pixels = card.image_size**2 * card.channels * card.num_examples[split]
-    return bool(pixels <= config.data.resident_limit_mb * 2**20)
+    needed = card.example_bytes * card.num_examples[split]
+    return bool(needed <= config.data.resident_limit_mb * 2**20)
 
 
 def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:

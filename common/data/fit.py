@@ -27,7 +27,7 @@ def fit_image(
       fit: "stretch" to a square, "pad" the shorter side with black, "crop" the longer side.
 
     Raises:
-      UserError: `channels` is neither 1 nor 3.
+      UserError: `channels` or `fit` is something else.
     """
     if channels not in (1, 3):
         raise UserError(f"config.data.channels is {channels}; it must be 1 (grey) or 3 (colour).")
@@ -54,8 +54,18 @@ def _to_square(
     picture: Image.Image, image_size: int, fit: str, method: Image.Resampling
 ) -> Image.Image:
     size = (image_size, image_size)
-    if fit == "pad":
-        return ImageOps.pad(picture, size, method)
+    if fit == "stretch":
+        return picture.resize(size, method)
     if fit == "crop":
         return ImageOps.fit(picture, size, method)
-    return picture.resize(size, method)
+    if fit != "pad":
+        raise UserError(f"config.data.fit is '{fit}'; it is one of {', '.join(FITS)}.")
+    # Not ImageOps.pad, whose shorter side may shrink to nothing.
+    longer = max(picture.size)
+    width, height = (max(1, round(side * image_size / longer)) for side in picture.size)
+    square = Image.new(picture.mode, size)
+    square.paste(
+        picture.resize((width, height), method),
+        ((image_size - width) // 2, (image_size - height) // 2),
+    )
+    return square

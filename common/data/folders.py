@@ -8,7 +8,7 @@ from common.data.records import Contents, Once, Record, Source, fingerprint
 from common.data.slices import EXTENSIONS, Reading, images_in, is_image
 from common.errors import UserError
 
-_SPLIT_NAMES = {
+SPLIT_NAMES = {
     **{"train": "train", "training": "train"},
     **{"val": "val", "valid": "val", "validation": "val"},
     **{"test": "test", "testing": "test"},
@@ -90,7 +90,7 @@ def split_folders(root: Path) -> dict[str, Path]:
     folders, images = visible(root)
     splits: dict[str, Path] = {}
     for folder in folders:
-        split = _SPLIT_NAMES.get(folder.name.casefold())
+        split = SPLIT_NAMES.get(folder.name.casefold())
         if split in splits:
             raise UserError(
                 f"{root} holds both {splits[split].name} and {folder.name}, which mean the same"
@@ -116,7 +116,8 @@ def _class_files(folder: Path, root: Path) -> ClassFiles:
     folders, images = visible(folder)
     if not images:
         for name in folders:
-            _refuse_splits_inside(name)
+            refuse_splits_inside(name)
+            _refuse_masks_inside(name)
         return {name.name: images_below(name) for name in folders}
     filled = [name.name for name in folders if images_below(name)]
     if filled:
@@ -127,14 +128,24 @@ def _class_files(folder: Path, root: Path) -> ClassFiles:
     return {root.resolve().name: images}
 
 
-def _refuse_splits_inside(folder: Path) -> None:
+def refuse_splits_inside(folder: Path) -> None:
     """Refuses `root/class/{train,test}`: taken for depth, it would put test images in "train"."""
-    names = [child.name for child in visible(folder)[0] if child.name.casefold() in _SPLIT_NAMES]
+    names = [child.name for child in visible(folder)[0] if child.name.casefold() in SPLIT_NAMES]
     if names:
         raise UserError(
             f"{folder} holds a folder {names[0]}, but splits lie above the classes"
-            f" (DIR/{names[0]}/CLASS/image.png); rearrange them, or set --config.data.dir to"
+            f" (DIR/{names[0]}/{folder.name}/image.png); rearrange them, or set --config.data.dir to"
             f" {folder} if that is the data."
+        )
+
+
+def _refuse_masks_inside(folder: Path) -> None:
+    """Refuses `root/class/{images,masks}`: taken for depth, it would make images of the masks."""
+    names = {child.name.casefold() for child in visible(folder)[0]}
+    if {"images", "masks"} <= names:
+        raise UserError(
+            f"{folder} holds images and masks in folders of their own; set --config.data.dir to it"
+            " to use both, or leave the masks out to use it as a class."
         )
 
 

@@ -1,7 +1,8 @@
 """Masks: which values stand in a file, and which classes they mean."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
@@ -10,76 +11,136 @@ from common.data.records import Mask
 from common.data.slices import Values
 from common.errors import UserError
 
-Meaning: TypeAlias = dict[int, int]  # value in the file -> index of the class
-
-BINARY = ("background", "foreground")
 _SHOWN = 12  # unknown values that a message lists
+_EXAMPLE = "--config.data.mask_values=0=background,128=oedema,255=tumour"
+# Channels that carry the value; what is left out is transparency.
+_CHANNELS = {"LA": 1, "La": 1, "PA": 1, "RGB": 3, "RGBA": 3, "RGBa": 3, "RGBX": 3}
+_LARGEST_FLOAT = 2.0**31
 
 
-def read_values(path: Path) -> Values:
-    """Reads a picture as a mask: its own values; of a palette the indices, of bits 0 and 1.
+@dataclass(frozen=True)
+class MaskValues:
+    """What the values in masks mean.
 
-    Raises:
-      UserError: the file can't be read, or its colour channels differ.
+    Attributes:
+      classes: their names, the background first.
+      meaning: the index of the class that each value means.
+      exclusive: two values of which a mask holds one at most: they are two ways to write one class,
+        and a mask that holds both tells two classes apart.
     """
-    with opened(path) as image:
-        values = upright(image, np.array(image))
-    if values.dtype.kind == "f":
-        raise UserError(f"{path} is a mask of fractions; save whole numbers, one a class.")
-    if values.ndim == 3:
-        colours = values[..., : 1 if image.mode == "LA" else 3]
-        if (colours != colours[..., :1]).any():
-            raise UserError(f"{path} is a mask in colours; save it with one number a class.")
-        values = colours[..., 0]
-    return values.astype(np.int64)
+
+    classes: tuple[str, ...]
+    meaning: Mapping[int, int]
+    exclusive: tuple[int, int] | None = None
 
 
-def parse_mask_values(text: str) -> tuple[tuple[str, ...], Meaning]:
-    """Returns class names and what values mean by `config.data.mask_values`.
+_BINARY = MaskValues(("background", "foreground"), {0: 0, 1: 1, 255: 1}, exclusive=(1, 255))
 
-    "0=background,128=oedema,255=tumour" gives ("background", "oedema", "tumour") and {0: 0, 128: 1,
-    255: 2}; values of one name are one class. "" means 0 and 1, or 0 and 255.
+
+def parse_mask_values(text: str) -> MaskValues:
+    """Returns what values mean by `config.data.mask_values`.
+
+    "0=background,128=oedema,255=tumour" makes three classes; values of one name are one class. ""
+    means 0 and 1, or 0 and 255.
 
     Raises:
       UserError: the text is something else.
     """
-    if not text:
-        return BINARY, {0: 0, 1: 1, 255: 1}
-    meaning: Meaning = {}
-    names: list[str] = []
+    if not text.strip():
+        return _BINARY
+    meaning: dict[int, int] = {}
+    classes: list[str] = []
     for part in text.split(","):
         value, _, name = (piece.strip() for piece in part.partition("="))
         if not value.isdecimal() or not name or int(value) in meaning:
             raise UserError(
                 f"config.data.mask_values is '{text}'; write each value of the masks once and what"
-                " it means, the background first, as in --config.data.mask_values="
-                "0=background,128=oedema,255=tumour"
+                f" it means, the background first, as in {_EXAMPLE}"
             )
-        if name not in names:
-            names.append(name)
-        meaning[int(value)] = names.index(name)
-    if len(names) < 2:
+        if name not in classes:
+            classes.append(name)
+        meaning[int(value)] = classes.index(name)
+    if not 2 <= len(classes) <= 256:
         raise UserError(
-            f"config.data.mask_values is '{text}', which names one class; name the background and"
-            " another."
+            f"config.data.mask_values is '{text}', which names {len(classes)} classes; name the"
+            " background and 1 to 255 others."
         )
-    return tuple(names), meaning
+    return MaskValues(tuple(classes), meaning)
 
 
-def to_classes(values: Values, meaning: Meaning, where: str) -> Mask:
+def read_values(path: Path, content: bytes | None = None) -> Values:
+    """Reads a picture as a mask: its own values; of a palette the indices, of bits 0 and 1.
+
+    Raises:
+      UserError: the file can't be read, or does not hold one whole number a pixel.
+    """
+    with opened(path, content) as image:
+        values, mode = upright(image, np.array(image)), image.mode
+    if values.ndim == 3:
+        values = _one_channel(values, mode, path)
+    if values.dtype.kind == "f":
+        whole = (abs(values) < _LARGEST_FLOAT) & (values == np.rint(values))
+        if not whole.all():
+            raise UserError(f"{path} is a mask of fractions; save whole numbers, one a class.")
+        return values.astype(np.int64)
+    if values.dtype == bool:
+        return values.astype(np.uint8)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _one_channel(channels: np.ndarray, mode: str, path: Path) -> np.ndarray:
+    """Returns the channel that all channels are equal to."""
+    colours = channels[..., : _CHANNELS.get(mode, 0)]
+    if not colours.size or (colours != colours[..., :1]).any():
+        raise UserError(
+            f"{path} is a mask in colours ({mode}); save it in grey, one whole number a class."
+        )
+    return np.ascontiguousarray(colours[..., 0])
+
+
+def read_mask(read: Callable[[], Values], values: MaskValues, where: str) -> Mask:
+    """Reads a mask and returns the index of the class of each pixel.
+
+    Args:
+      read: gives the values of the file.
+      values: what they mean.
+      where: the file, for messages.
+
+    Raises:
+      UserError: the file can't be read, or it holds values that mean nothing or two things.
+    """
+    return to_classes(read(), values, where)
+
+
+def to_classes(mask: Values, values: MaskValues, where: str) -> Mask:
     """Returns the index of the class of each pixel.
 
     Raises:
-      UserError: the mask holds values that mean nothing; lists them.
+      UserError: the mask holds values that mean nothing, which are listed, or two things.
     """
-    found = np.unique(values)
-    unknown = [int(value) for value in found if int(value) not in meaning]
-    if unknown:
-        listed = ", ".join(map(str, unknown[:_SHOWN])) + (", ..." if unknown[_SHOWN:] else "")
+    found = np.unique(mask)
+    present = found.tolist()
+    if unknown := [value for value in present if value not in values.meaning]:
+        raise UserError(f"{where} {_complaint(unknown, values, where)}")
+    if values.exclusive and set(values.exclusive) <= set(present):
+        first, second = values.exclusive
         raise UserError(
-            f"{where} holds the values {listed}, of which no meaning is known (known are"
-            f" {', '.join(map(str, meaning))}); say what they mean, as in"
-            " --config.data.mask_values=0=background,128=oedema,255=tumour"
+            f"{where} holds both {first} and {second}, and each of them alone would mean"
+            f" {values.classes[values.meaning[first]]}; say what they mean, as in {_EXAMPLE}"
         )
-    classes = np.array([meaning[int(value)] for value in found], np.uint8)
-    return classes[np.searchsorted(found, values)]
+    classes = np.array([values.meaning[value] for value in present], np.uint8)
+    return classes[np.searchsorted(found, mask)]
+
+
+def _complaint(unknown: list[int], values: MaskValues, where: str) -> str:
+    listed = ", ".join(map(str, unknown[:_SHOWN])) + (", ..." if unknown[_SHOWN:] else "")
+    known = ", ".join(map(str, values.meaning))
+    if where.lower().endswith((".jpg", ".jpeg", ".jfif")):
+        return (
+            f"holds the values {listed} beside {known}, as JPEG compression blurs a mask; save the"
+            " masks without loss (PNG), from the originals or with a threshold."
+        )
+    return (
+        f"holds the values {listed}, of which no meaning is known (known are {known}); say what"
+        f" they mean, as in {_EXAMPLE}"
+    )

@@ -1,151 +1,53 @@
 """Making a prepared set: decode on every core, write on one, whole or not at all."""
 
-import contextlib
 import hashlib
-import io
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Shaped
 from ml_collections import ConfigDict
+from tensorflow_datasets.core.dataset_info import DatasetIdentity
+from tqdm import tqdm
 
 from common.data.fit import fit_image, fit_mask
 from common.data.records import Record, Source
+from common.data.scratch import scratch_folder
 from common.data.splits import Table
 from common.errors import UserError
 from common.log import log
 
-EVERYTHING = "all"  # the one split in the file; which example is whose is decided when it is opened
+# Raise it when the same files would give other pixels: old prepared sets are then not found.
+PREPARATION = 3
+# The one split in the file, as which example is whose is decided when it is opened. ("all" would
+# mean something else to TFDS.)
+EVERYTHING = "examples"
 _TABLE = "examples.json"
-_DECODE_AHEAD = 256  # records in flight between the decoding threads and the writer
+_DECODE_AHEAD = 64  # examples in flight between the decoding threads and the writer
+_WRITE_TOGETHER = 32  # examples; TFDS renews its description of the set after each lot
+_SHARD = 2**16  # examples in a file
 
 Arrays = dict[str, Shaped[np.ndarray, "..."]]
 
 
-class PreparedImages(tfds.core.GeneratorBasedBuilder):
-    """Writes a source as a TFDS data set; only `write_prepared` makes one."""
+@dataclass(frozen=True)
+class _Example:
+    """A record, decoded and fitted; `bits` and `window` are those of its image."""
 
-    VERSION = tfds.core.Version("2.0.0")
-
-    def __init__(self, *, source: Source, settings: ConfigDict, **kwargs: Any) -> None:
-        self._source, self._settings = source, settings
-        self._digest = hashlib.sha256()
-        self._rows: list[tuple[str, int, str, str]] = []
-        self._skipped = 0
-        self._depths: set[tuple[int, tuple[float, float]]] = set()  # (bits, window) of the images
-        super().__init__(**kwargs)
-
-    @property
-    def table(self) -> Table:
-        """Returns what was written, without the pixels."""
-        ids, labels, groups, splits = zip(*self._rows, strict=True)
-        return Table(ids, labels, groups, splits)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        size, channels = self._settings.image_size, self._settings.channels
-        first = self._source.splits["train"][0]
-        pixels = tfds.features.Tensor(shape=(size, size, channels), dtype=np.uint8)
-        features = {
-            "image": pixels,
-            "label": tfds.features.ClassLabel(names=list(self._source.classes)),
-            "id": tfds.features.Text(),
-        }
-        if first.read_mask:
-            features["mask"] = tfds.features.Tensor(shape=(size, size), dtype=np.uint8)
-        if first.read_target:
-            features["target"] = pixels
-        # Unshuffled: the order of training is ours (common/data/order.py).
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(),
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, _: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        return {EVERYTHING: self._examples()}
-
-    def _generate_examples(self, **_: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-        raise AssertionError("the split brings its own generator")
-
-    def _examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        for split, records in self._source.splits.items():
-            kept = [0] * len(self._source.classes)
-            for record, arrays in self._decoded(records):
-                group = record.read_group()
-                self._digest.update(f"{split} {record.id} {record.label} {group} ".encode())
-                for array in arrays.values():
-                    self._digest.update(array.tobytes())
-                yield len(self._rows), {**arrays, "label": record.label, "id": record.id}
-                self._rows.append((record.id, record.label, group, split))
-                kept[record.label] += 1
-            present = {record.label for record in records}
-            if lost := [
-                self._source.classes[label] for label in sorted(present) if not kept[label]
-            ]:
-                raise UserError(
-                    f"No image of class {lost[0]} in the {split} split of {self._source.name} can"
-                    " be read; put readable images there or remove the class."
-                )
-        windows = {window for _, window in self._depths}
-        # TFDS stores the info after the last split.
-        self.info.metadata.update(
-            digest=self._digest.hexdigest(),
-            skipped=self._skipped,
-            classes=list(self._source.classes),
-            mask_classes=list(self._source.mask_classes),
-            bits=max(bits for bits, _ in self._depths),
-            window=list(windows.pop()) if len(windows) == 1 else [],
-        )
-
-    def _decoded(self, records: Sequence[Record]) -> Iterator[tuple[Record, Arrays]]:
-        """Decodes on every core (Pillow releases the GIL), in order, with bounded memory."""
-        waiting = iter(records)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            while chunk := list(islice(waiting, _DECODE_AHEAD)):
-                for record, arrays in zip(chunk, pool.map(self._decode, chunk), strict=True):
-                    if arrays is None:
-                        self._skipped += 1
-                    else:
-                        yield record, arrays
-
-    def _decode(self, record: Record) -> Arrays | None:
-        try:
-            return self._read(record)
-        except UserError as error:
-            if self._settings.on_bad_image == "skip":
-                log.warning("skipped: %s", error)
-                return None
-            raise UserError(
-                f"{error} To go on without such files: --config.data.on_bad_image=skip"
-            ) from error
-
-    def _read(self, record: Record) -> Arrays:
-        settings = self._settings
-        size, channels, fit = settings.image_size, settings.channels, settings.fit
-        image = record.read()
-        arrays = {"image": fit_image(image.pixels, size, channels, fit)}
-        if record.read_mask:
-            mask = record.read_mask()
-            if mask.shape != image.pixels.shape[:2]:
-                raise UserError(
-                    f"The mask of {record.id} has {mask.shape[1]}x{mask.shape[0]} pixels, its image"
-                    f" {image.pixels.shape[1]}x{image.pixels.shape[0]}; make them equal."
-                )
-            arrays["mask"] = fit_mask(mask, size, fit)
-        if record.read_target:
-            arrays["target"] = fit_image(record.read_target().pixels, size, channels, fit)
-        self._depths.add((image.bits, image.window))
-        return arrays
+    record: Record
+    split: str
+    group: str
+    arrays: Arrays
+    bits: int
+    window: tuple[float, float]
 
 
 def write_prepared(source: Source, data: ConfigDict, folder: Path) -> None:
@@ -154,16 +56,10 @@ def write_prepared(source: Source, data: ConfigDict, folder: Path) -> None:
     Raises:
       UserError: a file is not usable.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    tfds.disable_progress_bar()
-    with tempfile.TemporaryDirectory(prefix="incomplete-", dir=folder.parent) as scratch:
-        builder = PreparedImages(
-            source=source, settings=data, data_dir=scratch, file_format="array_record"
-        )
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints where it writes
-            builder.download_and_prepare()
-        written = Path(builder.data_dir)
-        (written / _TABLE).write_text(json.dumps(asdict(builder.table)))
+    with scratch_folder(folder.parent) as scratch:
+        written = scratch / folder.name
+        written.mkdir()
+        _write(source, data, written)
         try:
             written.rename(folder)
         except OSError:
@@ -175,3 +71,128 @@ def read_table(folder: Path) -> Table:
     """Reads the ids, labels, groups and splits of a prepared set."""
     fields = json.loads((folder / _TABLE).read_text())
     return Table(**{name: tuple(values) for name, values in fields.items()})
+
+
+def _write(source: Source, data: ConfigDict, folder: Path) -> None:
+    info = _describe(source, data, folder)
+    # TFDS's builders would hold all examples in memory before they write the first.
+    writer = tfds.core.SequentialWriter(info, _SHARD, file_format="array_record")
+    writer.initialize_splits([EVERYTHING])
+    digest, depths = hashlib.sha256(), set()
+    rows: list[tuple[str, int, str, str]] = []
+    records = [(split, record) for split in source.splits for record in source.splits[split]]
+    with closing(_decoded(records, data)) as decoded:
+        while lot := list(islice(decoded, _WRITE_TOGETHER)):
+            for one in lot:
+                named = one.record.id, one.record.label, one.group, one.split
+                digest.update(json.dumps(named).encode())
+                for array in one.arrays.values():
+                    digest.update(array.tobytes())
+                rows.append(named)
+                depths.add((one.bits, one.window))
+            examples = [
+                {**one.arrays, "label": one.record.label, "id": one.record.id} for one in lot
+            ]
+            writer.add_examples({EVERYTHING: examples})
+    _check_classes(source, {(split, label) for _, label, _, split in rows})
+    windows = {window for _, window in depths}
+    info.metadata.update(
+        digest=digest.hexdigest(),
+        skipped=len(records) - len(rows),
+        classes=list(source.classes),
+        mask_classes=list(source.mask_classes),
+        bits=max(bits for bits, _ in depths),
+        window=list(windows.pop()) if len(windows) == 1 else [],
+    )
+    writer.close_all()
+    (folder / _TABLE).write_text(json.dumps(asdict(Table(*zip(*rows, strict=True)))))
+
+
+def _describe(source: Source, data: ConfigDict, folder: Path) -> tfds.core.DatasetInfo:
+    """Returns what TFDS keeps beside the examples."""
+
+    # As bytes: TFDS's default takes each pixel for a 64-bit integer, ten times slower to read.
+    def pixels(*shape: int) -> tfds.features.Tensor:
+        return tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
+
+    size, channels = data.image_size, data.channels
+    first = source.splits["train"][0]
+    features = {
+        "image": pixels(size, size, channels),
+        "label": tfds.features.ClassLabel(names=list(source.classes)),
+        "id": tfds.features.Text(),
+    }
+    if first.read_mask:
+        features["mask"] = pixels(size, size)
+    if first.read_target:
+        features["target"] = pixels(size, size, channels)
+    return tfds.core.DatasetInfo(
+        builder=DatasetIdentity(
+            name="prepared_images",
+            version=tfds.core.Version(f"{PREPARATION}.0.0"),
+            data_dir=str(folder),
+            module_name="",
+        ),
+        features=tfds.features.FeaturesDict(features),
+        metadata=tfds.core.MetadataDict(),
+    )
+
+
+def _decoded(
+    records: Sequence[tuple[str, Record]], data: ConfigDict
+) -> Generator[_Example, None, None]:
+    """Decodes on every core (Pillow releases the GIL), in order, with bounded memory."""
+    waiting = iter(records)
+    progress = tqdm(total=len(records), desc="preparing", unit=" images", disable=None, leave=False)
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress:
+
+        def start(count: int) -> list[Future[_Example | None]]:
+            return [pool.submit(_decode, *next_, data) for next_ in islice(waiting, count)]
+
+        running = deque(start(_DECODE_AHEAD))
+        while running:
+            if example := running.popleft().result():
+                yield example
+            progress.update()
+            running.extend(start(1))
+
+
+def _decode(split: str, record: Record, data: ConfigDict) -> _Example | None:
+    """Returns the example, or None where its file can't be read and may be left out."""
+    try:
+        return _read(split, record, data)
+    except UserError as error:
+        if data.on_bad_image == "skip":
+            log.warning("skipped: %s", error)
+            return None
+        raise UserError(
+            f"{error} To go on without such files: --config.data.on_bad_image=skip"
+        ) from error
+
+
+def _read(split: str, record: Record, data: ConfigDict) -> _Example:
+    size, channels, fit = data.image_size, data.channels, data.fit
+    image = record.read()
+    arrays = {"image": fit_image(image.pixels, size, channels, fit)}
+    if record.read_mask:
+        mask = record.read_mask()
+        if mask.shape != image.pixels.shape[:2]:
+            raise UserError(
+                f"The mask of {record.id} has {mask.shape[1]}x{mask.shape[0]} pixels, its image"
+                f" {image.pixels.shape[1]}x{image.pixels.shape[0]}; make them equal."
+            )
+        arrays["mask"] = fit_mask(mask, size, fit)
+    if record.read_target:
+        arrays["target"] = fit_image(record.read_target().pixels, size, channels, fit)
+    return _Example(record, split, record.read_group(), arrays, image.bits, image.window)
+
+
+def _check_classes(source: Source, kept: set[tuple[str, int]]) -> None:
+    """Refuses a set of which a split has lost a class, all of it unreadable."""
+    for split, records in source.splits.items():
+        for label in sorted({record.label for record in records}):
+            if (split, label) not in kept:
+                raise UserError(
+                    f"No image of class {source.classes[label]} in the {split} split of"
+                    f" {source.name} can be read; put readable images there or remove the class."
+                )

@@ -10,23 +10,25 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int, Shaped
 from ml_collections import ConfigDict
+from tensorflow_datasets.proto import tf_example_pb2
 
 from common.cache import cache_dir
-from common.data.preparation import EVERYTHING, read_table, write_prepared
+from common.data.preparation import EVERYTHING, PREPARATION, read_table, write_prepared
 from common.data.records import SPLITS, Source
 from common.data.sources import open_source
-from common.data.splits import assign_splits, groups_of, stated_by_source
+from common.data.splits import Table, assign_splits, groups_of, stated_by_source
 from common.errors import UserError
 from common.log import log
 
-# Raise it when the same files would give other pixels: old prepared sets are then not found.
-PREPARATION = 2
+Example: TypeAlias = Mapping[str, Shaped[np.ndarray, "..."]]
+
+_PIXELS = ("image", "mask", "target")  # the features that are stored as bytes
 # The settings of config.data that shape what is stored.
 _STORED = ("image_size", "channels", "fit", "window", "plane", "mask_values", "pairs", "classes")
 
@@ -64,6 +66,12 @@ class DataCard:
     window: tuple[float, ...] = (0.0, 255.0)
 
     @property
+    def example_bytes(self) -> int:
+        """Returns what the pixels of one example take, those of its mask and target included."""
+        planes = self.channels * (1 + self.has_targets) + bool(self.mask_classes)
+        return self.image_size**2 * planes
+
+    @property
     def caption(self) -> str:
         """Returns the name, with a plain warning where the images are not of patients."""
         return f"{self.name} (drawings, not patients)" if self.synthetic else self.name
@@ -80,6 +88,35 @@ class DataCard:
 
 
 @dataclass(frozen=True)
+class Examples(Sequence[Example]):
+    """Random access to all examples of a prepared set; several threads may read at once.
+
+    It reads one record at a time and parses it here: TFDS's own data source starts threads for each
+    batch and takes twice the time to decode (bench/streaming.py).
+
+    Attributes:
+      records: serialised `tf.train.Example`s.
+      shapes: of what is stored as bytes, by name.
+    """
+
+    records: Sequence[bytes]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, row: int) -> Example:  # type: ignore[override]
+        parsed = tf_example_pb2.Example.FromString(self.records[row])
+        features = parsed.features.feature
+        example = {
+            name: np.frombuffer(features[name].bytes_list.value[0], np.uint8).reshape(shape)
+            for name, shape in self.shapes.items()
+        }
+        example["label"] = np.array(features["label"].int64_list.value[0], np.int32)
+        return example
+
+
+@dataclass(frozen=True)
 class Split:
     """Random access to the prepared examples of one split.
 
@@ -90,7 +127,7 @@ class Split:
       groups: whom each is of; "" where nobody says.
     """
 
-    source: Sequence[Mapping[str, Any]]
+    source: Sequence[Example]
     rows: Int[np.ndarray, " num"]
     ids: tuple[str, ...]
     groups: tuple[str, ...]
@@ -105,10 +142,8 @@ class Split:
         "mask" is uint8 [n, height, width] of class ids and "target" uint8 like "image".
         """
         rows = self.rows[list(indices)].tolist()
-        records = self.source.__getitems__(rows)  # type: ignore[attr-defined]
-        names = [name for name in ("image", "mask", "target") if name in records[0]]
-        batch = {name: np.stack([record[name] for record in records]) for name in names}
-        return {**batch, "label": np.array([record["label"] for record in records], np.int32)}
+        examples = [self.source[row] for row in rows]
+        return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
 @dataclass(frozen=True)
@@ -125,7 +160,15 @@ def prepare(data: ConfigDict) -> Prepared:
     Raises:
       UserError: the folder, a file or a setting is not usable.
     """
-    source = open_source(data)
+    return prepare_source(open_source(data), data)
+
+
+def prepare_source(source: Source, data: ConfigDict) -> Prepared:
+    """Opens the prepared set of a source, making it first where the cache has none.
+
+    Raises:
+      UserError: a file or a setting is not usable.
+    """
     folder = cache_dir(data.cache_dir) / "prepared" / _key(source, data)
     if not folder.exists():
         log.info("preparing %s", source.name)
@@ -143,11 +186,9 @@ def _key(source: Source, data: ConfigDict) -> str:
 
 
 def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
-    builder = tfds.builder_from_directory(str(folder))
-    everything = builder.as_data_source(split=EVERYTHING)
-    metadata, table = builder.info.metadata, read_table(folder)
+    everything, metadata, table = _stored(folder)
     groups = groups_of(table, data.group)
-    rows = assign_splits(table, groups, data)
+    rows = assign_splits(table, groups, metadata["classes"], data)
     _check_train(source, rows)
     splits = {
         split: Split(
@@ -169,11 +210,33 @@ def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
         synthetic=source.synthetic,
         skipped=metadata["skipped"],
         mask_classes=tuple(metadata["mask_classes"]),
-        has_targets="target" in builder.info.features,
+        has_targets="target" in everything.shapes,
         bits=metadata["bits"],
         window=tuple(metadata["window"]),
     )
     return Prepared(card, splits)
+
+
+def _stored(folder: Path) -> tuple[Examples, Mapping[str, Any], Table]:
+    """Returns what `write_prepared` wrote."""
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    try:
+        builder = tfds.builder_from_directory(str(folder))
+        features = builder.info.features
+        examples = Examples(
+            builder.as_data_source(split=EVERYTHING, deserialize_method=raw),
+            {name: features[name].shape for name in _PIXELS if name in features},
+        )
+        table = read_table(folder)
+        examples[len(table.ids) - 1]  # the files are opened late
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever TFDS and array_record say to files that are not whole
+        raise UserError(
+            f"The prepared set {folder} is damaged ({error}); remove that folder and run the same"
+            " command again."
+        ) from error
+    return examples, builder.info.metadata, table
 
 
 def _check_train(source: Source, rows: Mapping[str, Any]) -> None:

@@ -28,7 +28,8 @@ class Decoded:
       pixels: 0..255, 1 channel (grey) or 3 (RGB).
       mode: how the file keeps it, for people: "L", "RGBA", "I;16", "MONOCHROME2".
       bits: that the file keeps for a channel, at least 8.
-      window: the values, in the file's own units, that are shown as 0 and as 255.
+      window: the values, in the file's own units, that are shown as 0 and as 255; the first is the
+        higher one where the file shows high values dark.
       value_range: the lowest and the highest value of the image, in the file's own units.
     """
 

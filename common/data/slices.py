@@ -61,9 +61,11 @@ def is_image(path: Path) -> bool:
     """Says whether a file is looked at: by its extension or, without one, as DICOM by its marker.
 
     Scanners write DICOM files without an extension; "DICM" stands behind their first 128 bytes.
+    DICOMDIR has it, too, but is the table of contents of a disc.
     """
     name = path.name.lower()
-    return name.endswith(EXTENSIONS) or ("." not in name and _has_marker(path))
+    bare = "." not in name and name != "dicomdir"
+    return name.endswith(EXTENSIONS) or (bare and _has_marker(path))
 
 
 def stem(name: str) -> str:
@@ -77,7 +79,7 @@ def images_in(path: Path, reading: Reading) -> list[FileImage]:
     """Returns the images in a file, none of them decoded; of volumes it reads the header.
 
     Raises:
-      UserError: the header can't be read, or the package that reads such files is not installed.
+      UserError: `reading` can't be used, or the package that reads such files is not installed.
     """
     name = path.name.lower()
     if name.endswith(NIFTI):

@@ -119,6 +119,11 @@ def _open_directory(path: Path, data: ConfigDict, reading: Reading) -> Source:
         return open_table(path, data, reading)
     if holds_pairs(path):
         return open_pairs(path, data, reading)
+    if data.pairs != "stems":
+        raise UserError(
+            f"config.data.pairs is '{data.pairs}', but {path} has no folders images and masks (or"
+            " targets); leave the setting out or name the folder that holds them."
+        )
     return open_folder(path, reading)
 
 

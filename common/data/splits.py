@@ -6,17 +6,26 @@ seen a patient knows the patient again, and the test measures that instead of th
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from common.data.records import SPLITS
 from common.errors import UserError
+from common.log import log
+
+_ROUNDING = 1e-9  # what sums of shares may be off
 
 Rows = Int[np.ndarray, " _rows"]
+Counts = Int[np.ndarray, " _num"]
+Shares = Float[np.ndarray, " _parts"]
+Kinds: TypeAlias = dict[tuple[int, ...], list[str]]  # the labels in a group -> such groups
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,9 @@ class Table:
 def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
     """Returns the group of every example by `config.data.group`.
 
+    Where nobody states one it is "" (a group of its own); of a file that holds several images, the
+    file.
+
     Args:
       table: the examples.
       pattern: a regular expression that is searched in the file's name (in its path below the root
@@ -46,10 +58,26 @@ def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
         "column:..." and "dicom:..." leave it to what the source states.
 
     Raises:
-      UserError: it is no regular expression, or a name does not match it.
+      UserError: it is no regular expression, a name does not match it, or nothing is stated.
     """
-    if stated_by_source(pattern):
-        return table.groups
+    if not stated_by_source(pattern):
+        stated = _matches(table.ids, pattern)
+    elif pattern and not any(table.groups):
+        raise UserError(
+            f"config.data.group is '{pattern}', but no image has such a group; 'column:' goes with"
+            " a labels.csv and 'dicom:' with DICOM files, other names are matched by an expression."
+        )
+    else:
+        stated = table.groups
+    return tuple(group or _shared_file(name) for group, name in zip(stated, table.ids, strict=True))
+
+
+def stated_by_source(pattern: str) -> bool:
+    """Says whether `config.data.group` names what the source states, rather than file names."""
+    return not pattern or pattern.startswith(("column:", "dicom:"))
+
+
+def _matches(ids: Sequence[str], pattern: str) -> tuple[str, ...]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
@@ -58,7 +86,7 @@ def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
             r" PATIENT_12.png write --config.data.group='(.+)_\d+'"
         ) from error
     groups = []
-    for name in table.ids:
+    for name in ids:
         searched = name if "/" in pattern else name.rsplit("/", 1)[-1]
         match = expression.search(searched)
         if match is None:
@@ -70,40 +98,50 @@ def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
     return tuple(groups)
 
 
-def stated_by_source(pattern: str) -> bool:
-    """Says whether `config.data.group` names what the source states, rather than file names."""
-    return not pattern or pattern.startswith(("column:", "dicom:"))
+def _shared_file(name: str) -> str:
+    """Returns "a.nii.gz" of "a.nii.gz#012", and "" of an image that has a file of its own."""
+    return name[: match.start()] if (match := re.search(r"#\d+$", name)) else ""
 
 
-def assign_splits(table: Table, groups: Sequence[str], data: ConfigDict) -> Mapping[str, Rows]:
+def assign_splits(
+    table: Table, groups: Sequence[str], classes: Sequence[str], data: ConfigDict
+) -> Mapping[str, Rows]:
     """Returns the rows of each split, in order; the same for the same examples and settings.
 
     `data.splits` of "" keeps the source's own; "70,15,15" makes train, val and test with these
     percentages from all examples. `data.folds` of k then divides train and val into k parts, of
-    which part `data.fold` becomes val; test stays. Both are stratified (each split gets its share
-    of each class, as near as whole groups allow) and depend on `data.split_seed`. A group goes
-    where its own name leads it: one that is added later moves few others.
+    which part `data.fold` becomes val; test stays. Both keep groups whole, give each split its
+    share of each class as near as that allows, and depend on `data.split_seed`.
+
+    Args:
+      table: the examples.
+      groups: whom each is of, as `groups_of` returns them.
+      classes: their names.
+      data: `splits`, `folds`, `fold` and `split_seed` are used.
 
     Raises:
-      UserError: a setting is unusable, or there are too few groups for a split to have any.
+      UserError: a setting is unusable, there are too few groups for a split to have any, or a class
+        is not in train.
     """
     names = np.array(table.splits)
     if data.splits:
         shares = _percentages(data.splits)
         everything = np.arange(len(names))
-        names = np.array(list(shares))[
-            _divide(table, groups, everything, list(shares.values()), data)
-        ]
-    if data.folds:
+        parts = _divide(table, groups, everything, list(shares.values()), data.split_seed)
+        names = np.array(list(shares))[parts]
+    if data.folds or data.fold:
         if not (data.folds >= 2 and 0 <= data.fold < data.folds):
             raise UserError(
                 f"config.data.fold is {data.fold} of {data.folds} folds; there are at least 2 of"
                 " them, and they are counted from 0."
             )
         rows = np.flatnonzero(names != "test")
-        parts = _divide(table, groups, rows, [1.0 / data.folds] * data.folds, data)
+        parts = _divide(table, groups, rows, [1.0 / data.folds] * data.folds, data.split_seed)
         names[rows] = np.where(parts == data.fold, "val", "train")
-    return {split: np.flatnonzero(names == split) for split in SPLITS if (names == split).any()}
+    splits = {split: np.flatnonzero(names == split) for split in SPLITS if (names == split).any()}
+    if data.splits or data.folds:
+        _check_classes(splits, np.array(table.labels), classes)
+    return splits
 
 
 def _percentages(text: str) -> dict[str, float]:
@@ -113,7 +151,7 @@ def _percentages(text: str) -> dict[str, float]:
     except ValueError:
         percents = []
     usable = len(percents) == 3 and min(percents) >= 0 and percents[0] > 0
-    if not usable or abs(sum(percents) - 100) > 1e-6:
+    if not (usable and abs(sum(percents) - 100) < 1e-6):
         raise UserError(
             f"config.data.splits is '{text}'; write the percentages of train, val and test, as in"
             " --config.data.splits=70,15,15, or nothing to keep the splits as they are."
@@ -121,40 +159,101 @@ def _percentages(text: str) -> dict[str, float]:
     return {split: part / 100 for split, part in zip(SPLITS, percents, strict=True) if part}
 
 
+def _check_classes(splits: Mapping[str, Rows], labels: Rows, classes: Sequence[str]) -> None:
+    for split, rows in splits.items():
+        absent = sorted(set(labels.tolist()) - set(labels[rows].tolist()))
+        names = ", ".join(classes[label] for label in absent)
+        if names and split == "train":
+            raise UserError(
+                f"Class {names} would have no image in train, because too few images or groups of"
+                " it are there; change --config.data.splits or --config.data.folds, or add images."
+            )
+        if names:
+            log.warning("no image of class %s in %s: it has too few groups", names, split)
+
+
 def _divide(
-    table: Table, groups: Sequence[str], rows: Rows, shares: Sequence[float], data: ConfigDict
+    table: Table, groups: Sequence[str], rows: Rows, shares: Sequence[float], seed: int
 ) -> Rows:
     """Returns which part each of `rows` goes to, whole groups at a time.
 
-    Large groups first, each goes to the part that lacks most of what the group has: of each class
-    the share that is still missing, weighted by the group's images of it.
+    Groups of one kind, that is with equal numbers of images of each class, can stand for one
+    another. How many of each kind a part gets is decided by what it lacks, largest groups first;
+    which ones, by a hash of their names. So of images without groups each part gets its share of
+    each class, rounded down or up, and one that is added later moves few others.
     """
-    labels = np.array(table.labels)[rows]
+    names = [
+        f"group {groups[row]}" if groups[row] else f"id {table.ids[row]}" for row in rows.tolist()
+    ]
+    labels = [table.labels[row] for row in rows.tolist()]
     members: dict[str, list[int]] = {}
-    for place, row in enumerate(rows):
-        name = f"group {groups[row]}" if groups[row] else f"id {table.ids[row]}"
-        members.setdefault(name, []).append(place)
+    for name, label in zip(names, labels, strict=True):
+        members.setdefault(name, []).append(label)
     if len(members) < len(shares):
         raise UserError(
-            f"There are {len(members)} groups (config.data.group) for {len(shares)} splits; each"
-            " split needs one at least."
+            f"There are {len(members)} images or groups of them (config.data.group) for"
+            f" {len(shares)} splits; each split needs one at least."
         )
-    totals = np.bincount(labels)
-    # What each part lacks of each class; as a share of it below, so that rare classes count, too.
-    lacks = np.array(shares)[:, None] * totals
-    empty = set(range(len(shares)))
-    parts = np.zeros(len(rows), np.int64)
-    order = sorted(members, key=lambda name: (-len(members[name]), _rank(name, data.split_seed)))
-    for left, name in zip(range(len(order), 0, -1), order, strict=True):
-        counts = np.bincount(labels[members[name]], minlength=len(totals))
-        missing = (lacks / np.maximum(totals, 1)) @ (counts / counts.sum())
-        choices = sorted(empty) if left == len(empty) else range(len(shares))
-        part = max(choices, key=lambda choice: missing[choice])
-        lacks[part] -= counts
-        parts[members[name]] = part
-        empty.discard(part)
-    return parts
+    kinds: Kinds = {}
+    for name, held in members.items():
+        kinds.setdefault(tuple(sorted(held)), []).append(name)
+    part_of = _choose(kinds, np.bincount(labels), np.array(shares), seed)
+    _fill_gaps(part_of, kinds, len(shares))
+    return np.array([part_of[name] for name in names])
 
 
-def _rank(name: str, seed: int) -> str:
+def _choose(kinds: Kinds, totals: Counts, shares: Shares, seed: int) -> dict[str, int]:
+    """Returns the part that each group goes to: large ones first, then those of rare classes."""
+    lacks = np.outer(shares, np.ones(len(totals)))  # of each class, as shares of its images
+    lacking = shares * totals.sum()  # in images, whatever their class
+    order = sorted(kinds, key=lambda kind: (-len(kind), totals[list(kind)].min(), kind))
+    part_of: dict[str, int] = {}
+    for kind in order:
+        content = np.bincount(kind, minlength=len(totals)) / np.maximum(totals, 1)
+        # How many such groups come nearest to what is lacking: least squares over the classes.
+        wanted = lacks @ content / (content @ content)
+        numbers = _allot(wanted, lacking / len(kind), len(kinds[kind]))
+        lacks -= np.outer(numbers, content)
+        lacking -= numbers * len(kind)
+        names = sorted(kinds[kind], key=partial(_rank, seed))
+        chosen = np.repeat(np.arange(len(shares)), numbers)
+        part_of.update(zip(names, chosen.tolist(), strict=True))
+    return part_of
+
+
+def _allot(wanted: Shares, lacking: Shares, num: int) -> Counts:
+    """Divides `num` groups of one kind among the parts.
+
+    Each part gets the whole groups that it wants. Of those that want a fraction of one more, the
+    part comes first that lacks most images of all classes together: by each class for itself a
+    small part would lose the rounding of every class.
+    """
+    given = np.maximum(np.floor(wanted + _ROUNDING), 0).astype(np.int64)
+    if given.sum() > num:
+        given[:] = 0
+    while given.sum() < num:
+        more = wanted - given
+        claims = list(
+            zip(np.floor(more + _ROUNDING), more > _ROUNDING, lacking - given, strict=True)
+        )
+        given[claims.index(max(claims))] += 1
+    return given
+
+
+def _fill_gaps(part_of: dict[str, int], kinds: Kinds, num_parts: int) -> None:
+    """Moves a group into each empty part, the smallest of which its part has most alike."""
+    gaps = set(range(num_parts)) - set(part_of.values())
+    if not gaps:
+        return
+    classes = {name: frozenset(kind) for kind, names in kinds.items() for name in names}
+    sizes = {name: len(kind) for kind, names in kinds.items() for name in names}
+    for empty in sorted(gaps):
+        held = Counter(part_of.values())
+        alike = Counter((part, classes[name]) for name, part in part_of.items())
+        movable = [name for name, part in part_of.items() if held[part] > 1]
+        moved = max(movable, key=lambda name: (alike[part_of[name], classes[name]], -sizes[name]))
+        part_of[moved] = empty
+
+
+def _rank(seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()

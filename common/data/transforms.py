@@ -1,7 +1,26 @@
-"""What happens to pixels on the device, inside the step."""
+"""What happens to pixels on the device, inside the step: their range, and augmentation.
 
+All changes of geometry are composed into one map from each pixel to the place in the source that it
+shows, and the source is read there once: an image is blurred once, not once per change.
+"""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Array, Float, Key, Num, Shaped, UInt8
+
+from common.data.augmentation import Augmentation
+
+# Rows and columns in the source, counted in pixels from its first one.
+Coordinates = Float[Array, "2 height width"]
+
+_VARIED = ("image", "mask", "target")
+_MODES = {"black": "constant", "edge": "nearest", "reflect": "reflect"}
+_KNOTS = 3  # displacements drawn along each side, as in the U-Net paper
 
 
 def to_signed_unit(
@@ -15,4 +34,142 @@ def from_signed_unit(
     images: Float[Array, "batch height width channels"],
 ) -> UInt8[Array, "batch height width channels"]:
     """Maps [-1, 1] to 0..255, rounded; the inverse of `to_signed_unit` on stored pixels."""
-    return jnp.clip(jnp.round((images + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
+    return _to_bytes((images + 1.0) * 127.5)
+
+
+def augment(
+    batch: dict[str, Shaped[Array, "batch ..."]],
+    keys: Key[Array, " batch"],
+    settings: Augmentation,
+) -> dict[str, Shaped[Array, "batch ..."]]:
+    """Varies a training batch at random, each example by its own key alone.
+
+    Image, mask and target move together; brightness and contrast change the image only. What falls
+    between pixels is interpolated linearly; a mask takes its nearest pixel.
+
+    Args:
+      batch: `image` uint8 NHWC and, where the data has them, `mask` uint8 class ids NHW and
+        `target` uint8 NHWC; other entries come back untouched.
+      keys: one random key per example.
+      settings: what varies and how much; with everything off the batch comes back as it is.
+    """
+    if not (settings.moves_pixels or settings.changes_values):
+        return batch
+    examples = {name: batch[name] for name in batch if name in _VARIED}
+    return batch | jax.vmap(partial(_augment_example, settings))(examples, keys)
+
+
+def _augment_example(
+    settings: Augmentation, example: dict[str, Array], key: Key[Array, ""]
+) -> dict[str, Array]:
+    geometry_key, deformation_key, values_key = jax.random.split(key, 3)
+    image = example["image"].astype(jnp.float32)  # rounded once, at the end
+    varied = {**example, "image": image}
+    if settings.moves_pixels:
+        height, width, _ = image.shape
+        geometry = draw_geometry(geometry_key, settings, height, width)
+        source = geometry.source_coordinates(height, width)
+        if settings.elastic:
+            source += draw_deformation(deformation_key, settings, height, width)
+        varied = {
+            name: resample(pixels, source, settings.fill, nearest=name == "mask")
+            for name, pixels in varied.items()
+        }
+    if settings.changes_values:
+        varied["image"] = vary_values(values_key, varied["image"], image.mean((0, 1)), settings)
+    return {**varied, "image": _to_bytes(varied["image"])}
+
+
+class Geometry(NamedTuple):
+    """How an image is mirrored, turned, scaled and shifted, in this order, about its centre.
+
+    Attributes:
+      flips: -1 mirrors, 1 does not: rows (top to bottom) and columns (left to right).
+      angle: radians, counter-clockwise.
+      scale: 2 makes things twice as large.
+      shift: pixels, downwards and to the right.
+    """
+
+    flips: Float[Array, "2"]
+    angle: Float[Array, ""]
+    scale: Float[Array, ""]
+    shift: Float[Array, "2"]
+
+    def source_coordinates(self, height: int, width: int) -> Coordinates:
+        """Returns where in the source each pixel of the result comes from."""
+        centre = jnp.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
+        pixels = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"))
+        rows, columns = (pixels - centre - self.shift[:, None, None]) / self.scale
+        cos, sin = jnp.cos(self.angle), jnp.sin(self.angle)
+        turned_back = jnp.stack([cos * rows + sin * columns, cos * columns - sin * rows])
+        return centre + self.flips[:, None, None] * turned_back
+
+
+def draw_geometry(key: Key[Array, ""], settings: Augmentation, height: int, width: int) -> Geometry:
+    """Draws one; what is switched on does not change what the others draw."""
+    draws = jax.random.uniform(key, (9,), minval=-1.0, maxval=1.0)
+    turn, zoom, cut = draws[:3]
+    mirror, travel, window = draws[3:].reshape(3, 2)
+    side = jnp.array([height, width])
+    flips = jnp.array([settings.flip_vertical, settings.flip_horizontal])
+    # A crop is an enlargement. Its window has this much room on either side between the centres of
+    # the outermost pixels, so nothing comes in from outside.
+    kept = 1 - settings.crop * (1 + cut) / 2
+    room = (1 - kept) * (side - 1) / 2
+    return Geometry(
+        flips=jnp.where(flips & (mirror < 0), -1.0, 1.0),
+        angle=math.radians(settings.rotation) * turn,
+        scale=(1 + settings.zoom * zoom) / kept,
+        shift=(settings.translation * side * travel - room * window) / kept,
+    )
+
+
+def draw_deformation(
+    key: Key[Array, ""], settings: Augmentation, height: int, width: int
+) -> Coordinates:
+    """Draws smooth displacements, in pixels: normal ones on a coarse grid, bicubic in between.
+
+    Source: Ronneberger et al. 2015, "U-Net: Convolutional Networks for Biomedical Image
+    Segmentation", section 3.1: a grid of 3 by 3, standard deviation 10 pixels.
+    """
+    knots = jax.random.normal(key, (2, _KNOTS, _KNOTS))
+    pixels = settings.elastic * jnp.array([height, width])[:, None, None] * knots
+    return jax.image.resize(pixels, (2, height, width), "cubic")
+
+
+def resample(
+    pixels: Num[Array, "height width ..."], source: Coordinates, fill: str, nearest: bool = False
+) -> Num[Array, "height width ..."]:
+    """Reads an image between its pixels, linearly or from the nearest one.
+
+    Args:
+      pixels: an image with channels or a mask without; the result has its type, rounded if whole.
+      source: where to read, for each pixel of the result.
+      fill: what lies outside: see `Augmentation`.
+      nearest: takes only values that are there, as a mask needs.
+    """
+    order, mode = 0 if nearest else 1, _MODES[fill]
+
+    def read(plane: Num[Array, "height width"]) -> Num[Array, "height width"]:
+        return map_coordinates(plane, list(source), order, mode)
+
+    return read(pixels) if pixels.ndim == 2 else jax.vmap(read, -1, -1)(pixels)
+
+
+def vary_values(
+    key: Key[Array, ""],
+    image: Float[Array, "height width channels"],
+    mean: Float[Array, " channels"],
+    settings: Augmentation,
+) -> Float[Array, "height width channels"]:
+    """Draws a contrast, about a mean, and a brightness for an image of 0..255.
+
+    The result may leave that range.
+    """
+    contrast, brightness = jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0)
+    factor = 1 + settings.contrast * contrast
+    return mean + factor * (image - mean) + 255 * settings.brightness * brightness
+
+
+def _to_bytes(values: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
+    return jnp.clip(jnp.round(values), 0, 255).astype(jnp.uint8)

@@ -1,5 +1,6 @@
 """Windows: which range of a file's own values (Hounsfield units, counts) is shown as 0 to 255."""
 
+import math
 from typing import TypeAlias
 
 import numpy as np
@@ -22,7 +23,7 @@ def parse_window(text: str) -> Window | None:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low, high = 0.0, 0.0
-    if not -float("inf") < low < high < float("inf"):
+    if not 0 < high - low < math.inf:
         raise UserError(
             f"config.data.window is '{text}'; write two numbers, the lower first, as in"
             " --config.data.window=-1000,400"
@@ -33,14 +34,15 @@ def parse_window(text: str) -> Window | None:
 def to_bytes(
     values: Num[np.ndarray, "height width 1"], window: Window
 ) -> UInt8[np.ndarray, "height width 1"]:
-    """Maps values linearly, the window to 0..255; what lies outside is clipped."""
+    """Maps values (none of them NaN) linearly, the window to 0..255; what lies outside is clipped.
+
+    The window's low end is below its high end.
+    """
     low, high = window
-    return np.rint((values.clip(low, high) - low) * (255 / (high - low))).astype(np.uint8)
+    return np.rint((values.clip(low, high) - low) / (high - low) * 255).astype(np.uint8)
 
 
-def from_signed_unit(
-    images: Float[np.ndarray, "*shape"], window: Window
-) -> Float[np.ndarray, "*shape"]:
-    """Maps a network's -1..1 to values of the window: what the pixels would be in the source."""
+def to_values(images: Float[np.ndarray, "*shape"], window: Window) -> Float[np.ndarray, "*shape"]:
+    """Maps a network's -1..1 to the values of the window, in the units of the source."""
     low, high = window
-    return low + (np.clip(images, -1, 1) + 1) * ((high - low) / 2)
+    return low + (images.clip(-1, 1) + 1) * ((high - low) / 2)

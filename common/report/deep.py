@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt16
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from common.data.window import from_signed_unit
+from common.data.window import to_values
 
 _LEVELS = 65535
 _FINE = 255.0  # a window narrower than this is of fractions: whole numbers would not show them
@@ -20,7 +20,7 @@ def rescaling(window: Sequence[float]) -> tuple[float, float]:
     A window of counts or Hounsfield units is stored as it is (slope 1), shifted where it has
     negative values, which a PNG file can't hold; another is spread over all 16 bits.
     """
-    low, high = window
+    low, high = sorted(window)
     intercept = float(min(0.0, np.floor(low)))
     if high - low >= _FINE and high - intercept <= _LEVELS:
         return 1.0, intercept
@@ -30,10 +30,10 @@ def rescaling(window: Sequence[float]) -> tuple[float, float]:
 def to_stored(
     images: Float[np.ndarray, "*shape"], window: Sequence[float]
 ) -> UInt16[np.ndarray, "*shape"]:
-    """Maps a network's -1..1 to what a 16-bit file holds for a window (low, high)."""
+    """Maps a network's -1..1 to what a 16-bit file holds for a window (dark, bright)."""
     slope, intercept = rescaling(window)
-    low, high = window
-    values = from_signed_unit(images, (float(low), float(high)))
+    dark, bright = window
+    values = to_values(images, (float(dark), float(bright)))
     return np.clip(np.rint((values - intercept) / slope), 0, _LEVELS).astype(np.uint16)
 
 

@@ -1,7 +1,9 @@
-"""When things are due, and how long the device had nothing to do."""
+"""When things are due, and how long the devices had nothing to do."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -63,51 +65,78 @@ class Schedule:
 class DeviceClock:
     """Keeps one dispatch queued behind the running one, and counts the time without any.
 
-    The count is an upper bound: where the device is found waiting, all the time since it was last
-    seen busy counts.
-
     Attributes:
       idle_seconds: how many since the first dispatch no training step ran.
+      data_seconds: how many of these went by while the loop waited for data.
     """
 
-    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
-        self.idle_seconds = 0.0
-        self._now = now
-        self._newest: Any = None
-        self._start = self._end = self._seen_busy = 0.0
+    def __init__(
+        self,
+        now: Callable[[], float] = time.perf_counter,
+        watch: Callable[[Any], Future[float]] | None = None,
+    ) -> None:
+        """Makes a clock.
+
+        Args:
+          now: returns the time in seconds.
+          watch: takes an array of a dispatch and returns a future of the time when it is ready; by
+            default a thread waits for it, so that the loop need not be looking.
+        """
+        self.idle_seconds = self.data_seconds = 0.0
+        self._now, self._watch = now, watch or _watch_in_thread()
+        self._newest: Future[float] | None = None
+        self._start = self._end = self._evaluation = 0.0
+        self._lap_start = self._lap_data = 0.0
 
     def before_dispatch(self) -> None:
         """Call right before each dispatch."""
         if self._newest is None:
-            self._start = self._now()
-        elif self._newest.is_ready():
-            self.idle_seconds += self._now() - self._seen_busy
+            self._start = self._lap_start = self._now()
+        self.idle_seconds += self._idle()
+        self._evaluation = 0.0
 
     def after_dispatch(self, done: Any) -> None:
         """Call right after each dispatch with an array it makes; waits for the one before it."""
-        self._seen_busy = self._now()
-        previous, self._newest = self._newest, done
+        previous, self._newest = self._newest, self._watch(done)
         if previous is not None:
-            previous.block_until_ready()
-        if not done.is_ready():
-            self._seen_busy = self._now()
+            previous.result()
+
+    @contextmanager
+    def waiting_for_data(self) -> Iterator[None]:
+        """Surrounds what gets the data of the next dispatch; what a busy device hides is free."""
+        start = self._now()
+        yield
+        self.data_seconds += self._idle(start)
 
     def finish(self) -> None:
         """Waits for everything queued; time from here to the next dispatch is idle."""
-        if self._newest is not None and not self._newest.is_ready():
-            self._newest.block_until_ready()
-            self._seen_busy = self._now()
+        if self._newest is not None:
+            self._newest.result()
 
     def evaluated(self, seconds: float) -> None:
         """Call with the seconds that evaluation took: work, too, and not idle."""
-        self._seen_busy += seconds
+        self._evaluation += seconds
+
+    def lap(self) -> float:
+        """Returns the share of the time since the last call that devices were idle for data."""
+        now = self._now()
+        seconds, data_seconds = now - self._lap_start, self.data_seconds - self._lap_data
+        self._lap_start, self._lap_data = now, self.data_seconds
+        return data_seconds / seconds if seconds else 0.0
 
     def stop(self) -> None:
         """Call at the very end; the time since the last step is idle."""
         if self._newest is not None:
-            self._newest.block_until_ready()
+            self._newest.result()
+            self.idle_seconds += self._idle()
             self._end = self._now()
-            self.idle_seconds += self._end - self._seen_busy
+
+    def _idle(self, since: float = 0.0) -> float:
+        """Returns for how many seconds nothing has run, of those after `since`."""
+        if self._newest is None or not self._newest.done():
+            return 0.0
+        ended = self._newest.result() + self._evaluation
+        return max(0.0, self._now() - max(since, ended))
 
     @property
     def seconds(self) -> float:
@@ -116,5 +145,20 @@ class DeviceClock:
 
     @property
     def idle_share(self) -> float:
-        """Share of the time since the first dispatch in which no training step ran, at most."""
+        """Share of the time since the first dispatch in which no training step ran."""
         return self.idle_seconds / self.seconds if self.seconds else 0.0
+
+    @property
+    def data_wait_share(self) -> float:
+        """Share of the time since the first dispatch in which no step ran for want of data."""
+        return self.data_seconds / self.seconds if self.seconds else 0.0
+
+
+def _watch_in_thread() -> Callable[[Any], Future[float]]:
+    thread = ThreadPoolExecutor(1, thread_name_prefix="clock")
+
+    def ended(done: Any) -> float:
+        done.block_until_ready()
+        return time.perf_counter()
+
+    return lambda done: thread.submit(ended, done)

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
+from common.data.augmentation import check_augmentation, default_augmentation
 from common.errors import UserError
 
 Fields: TypeAlias = ConfigDict | Mapping[str, Any]
@@ -79,6 +80,7 @@ def default_config(arg: str = "") -> ConfigDict:
             "cache_dir": "",  # prepared data; "" = the user's cache folder
         }
     )
+    config.augment = default_augmentation()  # of training images; all of it off
     config.train = ConfigDict(
         {
             "num_steps": "1500",
@@ -139,6 +141,7 @@ def check(config: ConfigDict) -> None:
         if fields[name] not in allowed:
             listed = " or ".join(map(repr, allowed))
             raise UserError(f"config.{name} is {fields[name]!r}; it must be {listed}.")
+    check_augmentation(config.augment)
     if fields["seed"] < 0:
         raise UserError(f"config.seed is {fields['seed']}; it must be 0 or more.")
     if steps(fields["train.log_every"], 1.0) == 0:

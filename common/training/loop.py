@@ -17,11 +17,12 @@ from common.training.writers import Writers
 
 
 class _Interval(NamedTuple):
-    """The metrics of steps (start, end], still on the devices."""
+    """The metrics of steps (start, end], still on the devices, and how long these waited."""
 
     start: int
     end: int
     metrics: Metrics
+    data_wait_share: float
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Loop:
       writers: where numbers and pictures go; None in all processes but the main one.
       best_metric: names the metric by which the best checkpoint is chosen, or "".
       record: called in the main process after each save and at the end.
-      clock: how long the devices waited.
+      clock: how long the devices waited, and for what.
       step: how far training is.
       latest: the last value of every metric.
     """
@@ -72,7 +73,8 @@ class Loop:
         metrics, interval_start = self.advance.empty_metrics(), step
         while step < self.schedule.num_steps:
             count = min(self.feed.max_steps, self.schedule.next_boundary(step) - step)
-            block = self.feed.block(step, count)
+            with self.clock.waiting_for_data():
+                block = self.feed.block(step, count)
             self.clock.before_dispatch()
             state, metrics, done = self.advance.run(state, metrics, block)
             self.clock.after_dispatch(done)
@@ -82,7 +84,7 @@ class Loop:
                 self.writers.console.progress(step)
             due = self._due(step, stop)
             if due.log:
-                self._unread = _Interval(interval_start, step, metrics)
+                self._unread = _Interval(interval_start, step, metrics, self.clock.lap())
                 metrics, interval_start = self.advance.empty_metrics(), step
             if due.evaluate or due.save or due.draw:
                 self._read()
@@ -115,7 +117,7 @@ class Loop:
             started = time.perf_counter()
             values = self.evaluate(state)
             self.clock.evaluated(time.perf_counter() - started)
-            self._write(step, step - 1, values)
+            self._write(step, step - 1, values, {})
         if due.save:
             self.checkpoints.save(step, parallel.to_host(state), self.latest)
             self._saved_at = time.monotonic()
@@ -128,16 +130,17 @@ class Loop:
         """Brings the last interval's metrics to the host, checks and writes them."""
         if self._unread is None:
             return
-        start, end, metrics = self._unread
+        start, end, metrics, data_wait_share = self._unread
         self._unread = None
         computed = parallel.to_host(metrics).compute()
         values = {f"train/{name}": float(value) for name, value in sorted(computed.items())}
-        self._write(end, start, values)
+        self._write(end, start, values, {"timing/data_wait_share": data_wait_share})
 
-    def _write(self, step: int, start: int, values: Mapping[str, float]) -> None:
+    def _write(
+        self, step: int, start: int, values: Mapping[str, float], timing: Mapping[str, float]
+    ) -> None:
         """Checks and writes metrics of the steps (start, step]."""
         check_finite(values, start, step)
-        if values:
-            self.latest.update(values)
-            if self.writers:
-                self.writers.write_scalars(step, values)
+        self.latest.update(values)
+        if self.writers and values:
+            self.writers.write_scalars(step, {**values, **timing})

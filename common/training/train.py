@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -34,6 +34,8 @@ from common.training.writers import Writers
 _VALIDATION = "val"
 _NUM_EXAMPLES = 256
 
+Result = TypeVar("Result")
+
 
 def train(config: ConfigDict, workdir: Path) -> None:
     """Trains an experiment in its workdir, going on where an earlier run of it stopped.
@@ -45,8 +47,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     configs.check(config)
     check_owner(workdir, config)
     parallel.local_batch_size(config.data.batch_size)
-    _main_process_first(lambda: prepare(config.data))
-    prepared = prepare(config.data)
+    prepared = _main_process_first(lambda: prepare(config.data)) or prepare(config.data)
     task = make_task(config, prepared.card)
     run = Run(workdir, config, prepared.card)
     check_data(run)
@@ -69,15 +70,16 @@ def train(config: ConfigDict, workdir: Path) -> None:
         _say_where(run, step, loop.schedule.num_steps, stop.signal_name)
 
 
-def _main_process_first(work: Callable[[], object]) -> None:
+def _main_process_first(work: Callable[[], Result]) -> Result | None:
     """Runs work in the main process while the others wait; its mistakes end them all."""
-    error = None
+    result = error = None
     if parallel.is_main_process():
         try:
-            work()
+            result = work()
         except UserError as mistake:
             error = mistake
     parallel.all_succeed(error)
+    return result
 
 
 def _restored_or_new(run: Run, task: Task[Any], checkpoints: Checkpoints) -> tuple[Any, int]:
@@ -110,7 +112,7 @@ def _build_loop(
         writers = stack.enter_context(Writers(run.workdir, step, schedule.num_steps))
     state = parallel.replicate(state)
     feed = open_feed(config, prepared)
-    advance = parallel.compile_advance(task, config.seed, state, feed.block(step, 1))
+    advance = parallel.compile_advance(task, config.seed, state, feed.example_block())
     preflight.check_memory(advance.temporary_bytes)
     evaluate, val_names = _compile_evaluation(config, prepared, task, state)
     _check_best_metric(config, [*(f"train/{name}" for name in advance.metric_names), *val_names])
@@ -187,6 +189,7 @@ def _recorder(run: Run, first_step: int) -> Callable[[Loop], None]:
                 "images_per_second": round(per_second * run.config.data.batch_size, 2),
                 "flops_per_second_and_device": per_second * loop.advance.flops,
                 "idle_share": round(clock.idle_share, 5),
+                "data_wait_share": round(clock.data_wait_share, 5),
                 "metrics": {**metrics, **loop.latest},
             },
         )

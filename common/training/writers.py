@@ -80,6 +80,8 @@ class ConsoleWriter:
             if name in ("train/loss", "train/discriminator_loss", "train/generator_loss")
             or name.startswith("val/")
         )
+        if (wait := scalars.get("timing/data_wait_share")) is not None:
+            losses += f"  waiting for data {wait:.0%}"
         if self._bar is not None:
             self._bar.set_postfix_str(losses)
             return

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
-from common.data.sources import Source, open_source
+from common.data.records import Source
+from common.data.sources import open_source
 from common.errors import UserError
+from common.training.config import default_config
 
 GREY = np.arange(4 * 3 * 5, dtype=np.uint8).reshape(4, 3, 5)
 LABELS = np.array([[1], [0], [2], [1]], np.uint8)
@@ -21,7 +22,9 @@ TRAIN = {"train_images": GREY, "train_labels": LABELS}
 
 
 def opened(path: Path) -> Source:
-    return open_source(ConfigDict({"dir": str(path), "name": "", "window": ""}))
+    data = default_config().data
+    data.dir = str(path)
+    return open_source(data)
 
 
 def npz(folder: Path, **arrays: np.ndarray) -> Path:
@@ -66,7 +69,7 @@ def test_medmnist_grey(tmp_path):
     assert [record.id for record in source.splits["test"]] == ["test/000000", "test/000001"]
     assert [record.label for record in source.splits["train"]] == [1, 0, 2, 1]
     for record, image in zip(source.splits["train"], GREY, strict=True):
-        np.testing.assert_array_equal(record.read(), image[..., None])
+        np.testing.assert_array_equal(record.read().pixels, image[..., None])
     assert not source.synthetic
 
 
@@ -74,7 +77,7 @@ def test_medmnist_grey(tmp_path):
 def test_medmnist_with_channels_and_flat_labels(tmp_path, channels):
     images = np.repeat(GREY[..., None], channels, axis=-1)
     source = opened(npz(tmp_path, train_images=images, train_labels=LABELS[:, 0].astype(np.int64)))
-    np.testing.assert_array_equal(source.splits["train"][3].read(), images[3])
+    np.testing.assert_array_equal(source.splits["train"][3].read().pixels, images[3])
 
 
 def test_a_splits_images_are_read_once_and_not_before_they_are_needed(tmp_path, monkeypatch):
@@ -84,6 +87,8 @@ def test_a_splits_images_are_read_once_and_not_before_they_are_needed(tmp_path, 
         np.lib.npyio.NpzFile, "__getitem__", lambda s, name: names.append(name) or getitem(s, name)
     )
     source = opened(npz(tmp_path, **TRAIN, val_images=GREY[:1], val_labels=LABELS[:1]))
+    assert names == []
+    source.contents()
     assert names == ["train_labels", "val_labels"]
     for record in source.splits["train"]:
         record.read()
@@ -117,7 +122,7 @@ def test_a_splits_images_are_read_once_and_not_before_they_are_needed(tmp_path, 
 )
 def test_other_arrays_are_refused(tmp_path, arrays, sentence):
     with pytest.raises(UserError, match=sentence) as caught:
-        opened(npz(tmp_path, **arrays))
+        opened(npz(tmp_path, **arrays)).contents()
     assert "medmnist.npz" in str(caught.value)
 
 
@@ -126,7 +131,7 @@ def test_pickled_objects_are_refused_and_never_unpickled(tmp_path, name):
     trap = np.array([Trap(tmp_path / "sprung")], object)
     path = npz(tmp_path, **{**TRAIN, name: trap})
     with pytest.raises(UserError, match=f"{name} of .*Python objects"):
-        opened(path)
+        opened(path).contents()
     assert not (tmp_path / "sprung").exists()
     with np.load(path, allow_pickle=True) as arrays:
         arrays[name]
@@ -137,7 +142,7 @@ def test_a_bare_pickle_is_refused_and_never_unpickled(tmp_path):
     path = tmp_path / "a.npz"
     path.write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
     with pytest.raises(UserError, match=r"a\.npz is damaged"):
-        opened(path)
+        opened(path).contents()
     assert not (tmp_path / "sprung").exists()
 
 
@@ -146,7 +151,7 @@ def test_a_truncated_zip_is_named(tmp_path, keep):
     path = npz(tmp_path, **TRAIN)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UserError, match=r"medmnist\.npz is damaged"):
-        opened(path)
+        opened(path).contents()
 
 
 def test_an_array_shorter_than_its_header_says_is_named(tmp_path):
@@ -158,7 +163,7 @@ def test_an_array_shorter_than_its_header_says_is_named(tmp_path):
         for name, content in members.items():
             archive.writestr(name, content)
     with pytest.raises(UserError, match=r"train_images of .*medmnist\.npz is cut short"):
-        opened(path)
+        opened(path).contents()
 
 
 def test_damaged_pixels_are_named_when_they_are_read(tmp_path):
@@ -168,7 +173,7 @@ def test_damaged_pixels_are_named_when_they_are_read(tmp_path):
     data[data.index(GREY.tobytes())] ^= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"a\.npz is damaged .*CRC"):
-        opened(path).splits["train"][0].read()
+        opened(path).splits["train"][0].read().contents()
 
 
 # IDX
@@ -186,7 +191,7 @@ def test_mnist(tmp_path, gzipped, joint):
     }
     assert source.splits["train"][3].id == "train/000003"
     assert source.splits["test"][0].label == 1
-    np.testing.assert_array_equal(source.splits["train"][3].read(), GREY[3][..., None])
+    np.testing.assert_array_equal(source.splits["train"][3].read().pixels, GREY[3][..., None])
 
 
 def test_one_of_the_files_names_them_all(tmp_path):
@@ -202,7 +207,7 @@ def test_mnist_without_test_is_train_alone(tmp_path):
 def test_a_missing_file_of_mnist_is_named(tmp_path, name):
     (mnist(tmp_path) / f"{name}-ubyte.gz").unlink()
     with pytest.raises(UserError, match=rf"has no {name}-ubyte\.gz"):
-        opened(tmp_path)
+        opened(tmp_path).contents()
 
 
 @pytest.mark.parametrize(
@@ -223,7 +228,7 @@ def test_damaged_idx_files_are_named(tmp_path, content, sentence):
     mnist(tmp_path, gzipped=False)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(UserError, match=rf"train-(images|labels)-idx\d-ubyte.*{sentence}"):
-        opened(tmp_path)
+        opened(tmp_path).contents()
 
 
 @pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(idx(GREY))[:-9]])
@@ -231,7 +236,7 @@ def test_damaged_gzip_files_are_named(tmp_path, content):
     mnist(tmp_path)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
     with pytest.raises(UserError, match=r"train-images-idx3-ubyte\.gz (is damaged|begins with n)"):
-        opened(tmp_path)
+        opened(tmp_path).contents()
 
 
 # Fingerprint
@@ -261,7 +266,7 @@ def test_real_mnist(shared_data):
         "test": 10_000,
     }
     assert [record.label for record in source.splits["train"][:5]] == [5, 0, 4, 1, 9]
-    assert source.splits["train"][0].read().shape == (28, 28, 1)
+    assert source.splits["train"][0].read().pixels.shape == (28, 28, 1)
 
 
 def test_real_fashion_mnist_of_debian():

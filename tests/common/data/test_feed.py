@@ -1,31 +1,40 @@
 """The feed: resident and streamed give the same batches in the same order, from any step on."""
 
+from dataclasses import replace
+
+import jax
 import numpy as np
 import pytest
 
-from common.data.feed import ResidentFeed, StreamedFeed, evaluation_batches, open_feed
+from common.data.feed import (
+    ResidentFeed,
+    StreamedFeed,
+    evaluation_batches,
+    fits_on_device,
+    open_feed,
+)
 from common.data.order import batch_indices
-from common.data.prepared import DataCard, Prepared, Split
+from common.data.prepared import DataCard, Prepared
 from common.errors import UserError
 from common.training import parallel
 from common.training.config import default_config
+from tests.memory_split import split_of
 
 NUM, BATCH = 21, 4
 
 
-class Records(list):
-    """What TFDS hands out: records by index."""
-
-    def __getitems__(self, indices):
-        return [self[i] for i in indices]
-
-
 def make_split(num=NUM):
-    return Split(
-        Records(
-            {"image": np.full((2, 2, 1), i, np.uint8), "label": i % 2, "id": b"x"}
+    """Returns a split whose example i has the pixel i, in its mask and target, too."""
+    return split_of(
+        [
+            {
+                "image": np.full((2, 2, 1), i, np.uint8),
+                "label": np.int32(i % 2),
+                "mask": np.full((2, 2), i, np.uint8),
+                "target": np.full((2, 2, 1), i, np.uint8),
+            }
             for i in range(num)
-        )
+        ]
     )
 
 
@@ -36,36 +45,54 @@ def config():
     return config
 
 
-def labels_and_pixels(block):
-    """What the step makes of a block, on the one device that the tests have."""
-    rows = [np.asarray(block.indices)[0, i] for i in range(block.num_steps)]
-    images = np.asarray(block.examples["image"])[0]
-    labels = np.asarray(block.examples["label"])[0]
-    return [(images[r][:, 0, 0, 0].tolist(), labels[r].tolist()) for r in rows]
+def batches_of(block):
+    """What the steps make of a block, on the one device that the tests have."""
+    examples = {name: np.asarray(rows)[0] for name, rows in block.examples.items()}
+    indices = np.asarray(block.indices)[0, : block.num_steps]
+    return [{name: rows[index] for name, rows in examples.items()} for index in indices]
 
 
 @pytest.mark.parametrize("max_steps", [1, 5])
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_both_feeds_follow_the_order(config, monkeypatch, max_steps, shuffle):
+def test_both_feeds_follow_the_order_with_masks_and_targets(
+    config, monkeypatch, max_steps, shuffle
+):
     monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: max_steps)
     config.data.shuffle = shuffle
-    feeds = [ResidentFeed(config, make_split()), StreamedFeed(config, make_split())]
+    split = make_split()
+    feeds = [ResidentFeed(config, split), StreamedFeed(config, split)]
     for start, count in ((0, 1), (1, max_steps), (1 + max_steps, max_steps), (3, 1)):
-        expected = [
-            batch_indices(step, BATCH, config.seed, NUM, shuffle)
-            for step in range(start, start + count)
-        ]
-        expected = [(e.tolist(), (e % 2).tolist()) for e in expected]
+        steps = range(start, start + count)
+        orders = [batch_indices(step, BATCH, config.seed, NUM, shuffle) for step in steps]
         for feed in feeds:
-            assert labels_and_pixels(feed.block(start, count)) == expected
+            for batch, order in zip(batches_of(feed.block(start, count)), orders, strict=True):
+                expected = split.read(order.tolist())
+                assert batch.keys() == expected.keys() == {"image", "label", "mask", "target"}
+                for name, rows in expected.items():
+                    np.testing.assert_array_equal(batch[name], rows)
+
+
+def test_a_stream_starts_once_however_far_it_is_read(config, monkeypatch):
+    opened = []
+    start = StreamedFeed._open
+    monkeypatch.setattr(
+        StreamedFeed, "_open", lambda feed, step: opened.append(step) or start(feed, step)
+    )
+    feed = StreamedFeed(config, make_split())
+    feed.example_block()  # the loop compiles for it
+    for step in range(7, 20):  # a restored run
+        feed.block(step, 1)
+    assert opened == [7]
 
 
 def test_blocks_have_one_shape_so_that_nothing_compiles_twice(config, monkeypatch):
     monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: 5)
     for feed in (ResidentFeed(config, make_split()), StreamedFeed(config, make_split())):
-        blocks = [feed.block(0, 5), feed.block(5, 2)]
-        assert blocks[0].indices.shape == blocks[1].indices.shape
-        assert blocks[0].examples["image"].shape == blocks[1].examples["image"].shape
+        shapes = [
+            jax.tree.map(np.shape, (block.examples, block.indices))
+            for block in (feed.example_block(), feed.block(0, 5), feed.block(5, 2))
+        ]
+        assert shapes[0] == shapes[1] == shapes[2]
 
 
 def test_a_set_over_the_limit_is_streamed(config):
@@ -74,6 +101,16 @@ def test_a_set_over_the_limit_is_streamed(config):
     assert isinstance(open_feed(config, prepared), ResidentFeed)
     config.data.resident_limit_mb = 1
     assert isinstance(open_feed(config, prepared), StreamedFeed)
+
+
+def test_masks_and_targets_count_towards_the_limit(config):
+    config.data.resident_limit_mb = 3
+    card = DataCard("x", ("A",), {"train": 1}, 1024, 1, "f", False, 0, ("background", "lesion"))
+    assert card.example_bytes == 2 * 2**20 and fits_on_device(config, card, "train")
+    card = replace(card, channels=3)
+    assert card.example_bytes == 4 * 2**20 and not fits_on_device(config, card, "train")
+    card = replace(card, mask_classes=(), has_targets=True)
+    assert card.example_bytes == 6 * 2**20
 
 
 def test_evaluation_sees_every_example_once_and_masks_what_fills_the_last_batch():

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 
-from common.data.sources import Source, open_source
+from common.data.records import Source
+from common.data.sources import open_source
 from common.errors import UserError
+from common.training.config import default_config
 
 Fill = Callable[..., Path]
 
 
 def opened(folder: Path, window: str = "") -> Source:
-    return open_source(ConfigDict({"dir": str(folder), "name": "", "window": window}))
+    data = default_config().data
+    data.update(dir=str(folder), window=window)
+    return open_source(data)
 
 
 @pytest.fixture
@@ -60,13 +63,13 @@ def test_class_folders_all_go_to_train(fill):
 
 def test_a_record_reads_its_image_at_native_size(fill):
     record = opened(fill("COVID/a.png")).splits["train"][0]
-    np.testing.assert_array_equal(record.read(), np.full((2, 3, 1), len("COVID/a.png")))
+    np.testing.assert_array_equal(record.read().pixels, np.full((2, 3, 1), len("COVID/a.png")))
 
 
 def test_the_window_reaches_the_reader(fill):
     folder = fill("CT/")
     Image.fromarray(np.array([[1000, 2000]], np.uint16)).save(folder / "CT" / "a.png")
-    pixels = opened(folder, "1000,2000").splits["train"][0].read()
+    pixels = opened(folder, "1000,2000").splits["train"][0].read().pixels
     np.testing.assert_array_equal(pixels[0, :, 0], [0, 255])
 
 
@@ -106,7 +109,7 @@ def test_images_deeper_inside_a_class_count_too(fill):
 
 
 def test_hidden_files_and_other_files_are_ignored(fill):
-    clutter = (".DS_Store", "A/Thumbs.db", "A/notes.txt", "labels.csv", ".cache/a.png")
+    clutter = (".DS_Store", "A/Thumbs.db", "A/notes.txt", "Labels.txt", ".cache/a.png")
     source = opened(fill("A/a.PNG", "A/b.JPeG", "A/._a.png", "__MACOSX/A/c.png", *clutter))
     assert source.classes == ("A",)
     assert ids(source) == {"train": ["A/a.PNG", "A/b.JPeG"]}
@@ -141,7 +144,7 @@ def test_a_home_folder_is_found(fill, tmp_path, monkeypatch):
     ("names", "sentence"),
     [
         ((), r"scans holds no image: .*\.png"),
-        (("A/notes.txt", "A/scan.dcm"), r"scans holds no image: .*\.jpg"),
+        (("A/notes.txt", "A/scan.csv"), r"scans holds no image: .*\.jpg"),
         (("train/", "val/"), "scans holds no image"),
         (("A/a.png", "B/"), r"Class B has no image in the train split, \S+/scans;"),
         (
@@ -163,6 +166,7 @@ def test_a_home_folder_is_found(fill, tmp_path, monkeypatch):
         (("a.png", "COVID/b.png"), r"holds both images \(a\.png\) and folders of images \(COVID\)"),
         (("COVID/train/a.png", "COVID/test/b.png"), "COVID holds a folder test"),
         (("data/train/A/a.png", "data/val/A/b.png"), "data holds a folder train"),
+        (("COVID/images/a.png", "COVID/masks/a.png"), "COVID holds images and masks in folders"),
     ],
 )
 def test_a_layout_that_means_two_things_or_nothing_is_refused(fill, names, sentence):
@@ -192,7 +196,7 @@ def test_a_name_that_is_no_text_is_refused(fill):
     folder = fill("A/a.png")
     (folder / "A" / "a.png").rename(os.fsdecode(os.fsencode(folder) + b"/A/\xff.png"))
     with pytest.raises(UserError, match=r"A/\\udcff\.png in .* no UTF-8 file name"):
-        opened(folder)
+        opened(folder).contents()
 
 
 def test_a_damaged_image_is_found_when_it_is_read(fill):
@@ -252,7 +256,7 @@ def test_real_folders(shared_data, name, classes, counts):
     source = opened(shared_data / name)
     assert source.classes == classes
     assert {split: len(records) for split, records in source.splits.items()} == counts
-    assert all(records[0].read().dtype == np.uint8 for records in source.splits.values())
+    assert all(records[0].read().pixels.dtype == np.uint8 for records in source.splits.values())
 
 
 def test_covid_ct_has_the_published_class_counts(shared_data):

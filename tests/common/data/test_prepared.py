@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data import prepared as module
+from common.data import preparation
 from common.data.prepared import DataCard, prepare
 from common.errors import UserError
 from common.training.config import default_config
@@ -49,7 +49,7 @@ def test_an_image_that_fits_is_stored_as_it_is(data, tmp_path):
 
 def test_the_second_start_decodes_nothing(data, monkeypatch):
     first = prepare(data)
-    monkeypatch.setattr(module, "fit_image", None)
+    monkeypatch.setattr(preparation, "fit_image", None)
     started = time.perf_counter()
     second = prepare(data)
     assert time.perf_counter() - started < 1

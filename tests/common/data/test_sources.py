@@ -1,26 +1,24 @@
 """Specification of `common.data.sources`: which kind of source a setting opens, and phantoms."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from common.data import phantoms
-from common.data.sources import Record, Source, open_source, parse_window
+from common.data.records import Contents, Decoded, Once, Record, Source
+from common.data.sources import open_source
 from common.errors import UserError
+from common.training.config import default_config
 
 
 def settings(**changes) -> ConfigDict:
-    fields = {
-        "name": "covid_ct",
-        "dir": "",
-        "image_size": 32,
-        "channels": 1,
-        "num_phantoms": 16,
-        "window": "",
-    }
-    return ConfigDict({**fields, **changes})
+    data = default_config().data
+    data.update(**{"name": "covid_ct", "image_size": 32, "num_phantoms": 16, **changes})
+    return data
 
 
 # Paths
@@ -38,7 +36,7 @@ def test_a_path_that_no_file_system_takes_is_named():
 
 @pytest.mark.parametrize(
     ("name", "advice"),
-    [("scan.png", "name one"), ("data.h5", "name one"), ("data.zip", "unpack it")],
+    [("data.h5", "name one"), ("scan.nrrd", "name one")],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path, name, advice):
     (tmp_path / name).write_bytes(b"")
@@ -46,33 +44,24 @@ def test_a_file_of_another_kind_is_refused(tmp_path, name, advice):
         open_source(settings(dir=str(tmp_path / name)))
 
 
+def test_an_image_alone_is_a_class_named_after_it(tmp_path):
+    Image.fromarray(np.full((2, 3), 7, np.uint8)).save(tmp_path / "scan.png")
+    source = open_source(settings(dir=str(tmp_path / "scan.png")))
+    assert source.classes == ("scan.png",)
+    assert [record.id for record in source.splits["train"]] == ["scan.png"]
+
+
+def test_pairs_are_not_asked_for_where_there_are_none(tmp_path):
+    (tmp_path / "A").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "A" / "x.png")
+    with pytest.raises(UserError, match=r"data\.pairs is 'sorted'"):
+        open_source(settings(dir=str(tmp_path), pairs="sorted"))
+
+
 def test_an_idx_file_under_another_name_is_refused(tmp_path):
     (tmp_path / "digits-ubyte").write_bytes(b"")
     with pytest.raises(UserError, match="digits-ubyte is neither"):
         open_source(settings(dir=str(tmp_path / "digits-ubyte")))
-
-
-# The window
-
-
-@pytest.mark.parametrize(
-    ("text", "window"),
-    [
-        ("", None),
-        (" ", None),
-        ("0,4095", (0.0, 4095.0)),
-        ("-1000, 400", (-1000.0, 400.0)),
-        ("0,1e-3", (0.0, 0.001)),
-    ],
-)
-def test_a_window_is_two_numbers(text, window):
-    assert parse_window(text) == window
-
-
-@pytest.mark.parametrize("text", ["5", "a,b", "1,2,3", "400,-1000", "3,3", "nan,1", "0,inf", ","])
-def test_another_window_is_refused_by_its_field(text):
-    with pytest.raises(UserError, match=rf"config\.data\.window is '{text}'"):
-        open_source(settings(window=text))
 
 
 # Phantoms
@@ -96,12 +85,12 @@ def test_phantoms_are_the_ones_that_were_drawn():
     assert [record.label for record in records] == drawn.labels.tolist()
     assert [record.id for record in records[:2]] == ["train/000000", "train/000001"]
     for record, image in zip(records, drawn.images, strict=True):
-        np.testing.assert_array_equal(record.read(), image)
+        np.testing.assert_array_equal(record.read().pixels, image)
 
 
 def test_no_phantom_is_in_two_splits():
     splits = open_source(settings()).splits.values()
-    images = [record.read().tobytes() for records in splits for record in records]
+    images = [record.read().pixels.tobytes() for records in splits for record in records]
     assert len(set(images)) == len(images)
 
 
@@ -113,14 +102,22 @@ def test_phantoms_are_drawn_when_they_are_asked_for_and_once(monkeypatch):
         calls.append((num, image_size))
         return kind.draw(seed, num, image_size)
 
-    counted = phantoms.PhantomKind(kind.classes, kind.channels, draw)
-    monkeypatch.setitem(phantoms.KINDS, "covid_ct", counted)
+    monkeypatch.setitem(phantoms.KINDS, "covid_ct", replace(kind, draw=draw))
     source = open_source(settings())
-    records = source.splits["val"]
-    calls.clear()  # the type checker of the tests has looked at one record
-    list(records)
-    list(source.splits["val"])
-    assert len(calls) <= 1
+    assert not calls
+    for split in (*source.splits, *source.splits):
+        source.splits[split][0].read()
+    assert calls == [(16, 32), (4, 32), (4, 32)]
+
+
+def test_phantoms_have_the_masks_of_their_kind():
+    source = open_source(settings())
+    assert source.mask_classes == phantoms.KINDS["covid_ct"].mask_classes
+    for record in source.splits["val"]:
+        assert record.read_mask is not None
+        mask = record.read_mask()
+        assert mask.shape == record.read().pixels.shape[:2]
+        assert mask.any() == (record.label == 0)
 
 
 def test_held_out_splits_show_every_class_however_few_phantoms_there_are():
@@ -150,6 +147,8 @@ def test_too_few_phantoms_are_refused_by_their_field():
 
 
 def test_a_source_can_be_made_by_hand():
-    record = Record("train/000000", 0, lambda: np.zeros((2, 2, 1), np.uint8))
-    source = Source(str(Path("here")), ("a",), {"train": [record]}, "00", synthetic=False)
-    assert source.splits["train"][0].read().shape == (2, 2, 1)
+    pixels = np.zeros((2, 2, 1), np.uint8)
+    record = Record("train/000000", 0, lambda: Decoded.from_bytes(pixels, "L"))
+    contents = Contents(("a",), {"train": [record]})
+    source = Source(str(Path("here")), "00", False, Once(lambda: contents))
+    assert source.splits["train"][0].read().pixels.shape == (2, 2, 1)

@@ -23,7 +23,9 @@ def test_slope_and_intercept(window, slope, intercept):
     assert rescaling(window) == pytest.approx((slope, intercept))
 
 
-@pytest.mark.parametrize("window", [(0.0, 4095.0), (-1000.0, 400.0), (0.0, 1.0), (-1e5, 1e5)])
+@pytest.mark.parametrize(
+    "window", [(0.0, 4095.0), (-1000.0, 400.0), (0.0, 1.0), (-1e5, 1e5), (400.0, -1000.0)]
+)
 def test_the_file_gives_the_values_of_the_source_back(tmp_path, window):
     file = tmp_path / "image.png"
     write_deep(file, to_stored(RAMP, window), window)
@@ -32,8 +34,8 @@ def test_the_file_gives_the_values_of_the_source_back(tmp_path, window):
         stored = np.array(image).astype(float)
         slope, intercept = float(image.text["slope"]), float(image.text["intercept"])
         assert [float(edge) for edge in image.text["window"].split(",")] == list(window)
-    low, high = window
-    expected = low + (RAMP[..., 0] + 1) / 2 * (high - low)
+    dark, bright = window
+    expected = dark + (RAMP[..., 0] + 1) / 2 * (bright - dark)
     np.testing.assert_allclose(slope * stored + intercept, expected, atol=0.51 * slope)
 
 

@@ -1,5 +1,8 @@
 """When things are due; what counts as idle."""
 
+import time
+
+import jax.numpy as jnp
 import pytest
 
 from common.training.clock import DeviceClock, Due, Schedule
@@ -52,14 +55,21 @@ class Machine:
 
 
 class Work:
+    """What a dispatch makes, and the future of when it is ready."""
+
     def __init__(self, machine, end):
         self.machine, self.end = machine, end
 
-    def is_ready(self):
+    def done(self):
         return self.machine.time >= self.end
 
-    def block_until_ready(self):
+    def result(self):
         self.machine.time = max(self.machine.time, self.end)
+        return self.end
+
+
+def make_clock(machine):
+    return DeviceClock(machine.now, watch=lambda work: work)
 
 
 def run(machine, clock, num_steps, seconds=1.0, between=0.125):
@@ -71,7 +81,7 @@ def run(machine, clock, num_steps, seconds=1.0, between=0.125):
 
 def test_a_queue_that_never_runs_empty_is_never_idle():
     machine = Machine()
-    clock = DeviceClock(machine.now)
+    clock = make_clock(machine)
     run(machine, clock, 10)
     clock.finish()
     clock.stop()
@@ -80,7 +90,7 @@ def test_a_queue_that_never_runs_empty_is_never_idle():
 
 def test_a_pause_in_which_nothing_is_queued_is_idle():
     machine = Machine()
-    clock = DeviceClock(machine.now)
+    clock = make_clock(machine)
     run(machine, clock, 3)
     clock.finish()
     machine.time += 2.0  # a picture
@@ -94,7 +104,7 @@ def test_a_pause_in_which_nothing_is_queued_is_idle():
 
 def test_evaluation_is_work():
     machine = Machine()
-    clock = DeviceClock(machine.now)
+    clock = make_clock(machine)
     run(machine, clock, 3)
     clock.finish()
     machine.time += 2.5
@@ -105,9 +115,56 @@ def test_evaluation_is_work():
     assert clock.idle_seconds == pytest.approx(0.5)
 
 
-def test_a_starving_device_counts_as_idle():
+def starve(machine, clock, num_steps, data_seconds):
+    for _ in range(num_steps):
+        with clock.waiting_for_data():
+            machine.time += data_seconds
+        clock.before_dispatch()
+        clock.after_dispatch(machine.work(1.0))
+
+
+def test_a_device_without_data_is_idle_for_as_long_as_it_has_nothing_to_do():
     machine = Machine()
-    clock = DeviceClock(machine.now)
-    run(machine, clock, 11, seconds=0.01, between=1.0)  # a feed far slower than the step
+    clock = make_clock(machine)
+    starve(machine, clock, 11, data_seconds=1.25)  # a little slower than the step
     clock.stop()
-    assert clock.idle_share > 0.95
+    assert clock.data_seconds == pytest.approx(10 * 0.25)
+    assert clock.idle_seconds == pytest.approx(10 * 0.25)
+    assert clock.data_wait_share == pytest.approx(2.5 / 13.5)
+
+
+def test_data_that_comes_while_the_device_works_costs_nothing():
+    machine = Machine()
+    clock = make_clock(machine)
+    starve(machine, clock, 11, data_seconds=0.75)
+    assert (clock.data_seconds, clock.idle_seconds) == (0.0, 0.0)
+
+
+def test_an_interval_has_its_own_share_of_waiting():
+    machine = Machine()
+    clock = make_clock(machine)
+    starve(machine, clock, 1, data_seconds=5.0)  # before the first dispatch nothing counts
+    starve(machine, clock, 4, data_seconds=2.0)
+    assert clock.lap() == pytest.approx(0.5)
+    starve(machine, clock, 4, data_seconds=0.5)
+    assert clock.lap() == 0.0
+
+
+def test_a_pause_before_the_data_is_not_waiting_for_data():
+    machine = Machine()
+    clock = make_clock(machine)
+    starve(machine, clock, 1, data_seconds=0.0)
+    clock.finish()
+    machine.time += 3.0  # a picture
+    starve(machine, clock, 1, data_seconds=1.0)
+    assert (clock.data_seconds, clock.idle_seconds) == (1.0, 4.0)
+
+
+def test_what_really_runs_is_seen_to_end():
+    clock = DeviceClock()
+    clock.before_dispatch()
+    clock.after_dispatch(jnp.ones(3) * 2)
+    clock.finish()
+    time.sleep(0.02)
+    clock.stop()
+    assert 0.02 <= clock.idle_seconds <= clock.seconds

@@ -8,10 +8,10 @@ from flax import struct
 
 from common import metrics
 from common.data.feed import ResidentFeed
-from common.data.prepared import Split
 from common.training import parallel
 from common.training.config import default_config
 from common.training.task import Task
+from tests.memory_split import split_of
 
 
 @struct.dataclass
@@ -34,23 +34,20 @@ class Counter(Task[CounterState]):
         return new, metrics.averages({"shown": shown, "position": batch["position"] * 1.0})
 
 
-class Records(list):
-    def __getitems__(self, indices):
-        return [self[i] for i in indices]
+def make_split(num):
+    label = np.int32(0)
+    return split_of(
+        [{"image": np.full((1, 1, 1), i, np.uint8), "label": label} for i in range(num)]
+    )
 
 
 def train(monkeypatch, max_steps, cuts):
     monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: max_steps)
     config = default_config()
     config.data.batch_size = 4
-    split = Split(
-        Records(
-            {"image": np.full((1, 1, 1), i, np.uint8), "label": 0, "id": b""} for i in range(11)
-        )
-    )
-    task, feed = Counter(), ResidentFeed(config, split)
+    task, feed = Counter(), ResidentFeed(config, make_split(11))
     state = parallel.replicate(jax.jit(task.init)(jax.random.key(0)))
-    advance = parallel.compile_advance(task, 0, state, feed.block(0, 1))
+    advance = parallel.compile_advance(task, 0, state, feed.example_block())
     total, step = advance.empty_metrics(), 0
     for count in cuts:
         state, total, done = advance.run(state, total, feed.block(step, count))
@@ -74,9 +71,8 @@ def test_memory_and_work_of_the_program_are_known(monkeypatch):
     monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: 1)
     config = default_config()
     config.data.batch_size = 4
-    split = Split(Records([{"image": np.zeros((1, 1, 1), np.uint8), "label": 0, "id": b""}] * 4))
-    task, feed = Counter(), ResidentFeed(config, split)
+    task, feed = Counter(), ResidentFeed(config, make_split(4))
     state = parallel.replicate(jax.jit(task.init)(jax.random.key(0)))
-    advance = parallel.compile_advance(task, 0, state, feed.block(0, 1))
+    advance = parallel.compile_advance(task, 0, state, feed.example_block())
     assert advance.temporary_bytes >= 0 and advance.flops > 0
     assert advance.metric_names == ("position", "shown")

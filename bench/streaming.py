@@ -1,0 +1,167 @@
+"""Times how fast a prepared set streams, and in how much memory.
+
+    python bench/streaming.py [--num=100000] [--seconds=3]
+
+Prepares sets of random images in a temporary cache and prints one table, in images/s, medians of
+three. "TFDS" reads batches through TFDS's own decoder, "ours" reads the same by
+`Split.read`; threads and processes are Grain's, around ours; "feed" is all that the loop waits for,
+`StreamedFeed.block`, with the batch on the device. "waits" is the share of the time for which a
+device that takes 5 ms a step has nothing to do. Below it stands the memory of this process as the
+stream goes on. (The pages of the files that the system keeps in its cache are not part of it.)
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
+from statistics import median
+from typing import Any
+
+import grain
+import numpy as np
+import psutil
+from absl import flags
+from ml_collections import ConfigDict
+
+from common.data.feed import StreamedFeed
+from common.data.order import batch_indices
+from common.data.prepared import Prepared, Split, prepare_source
+from common.data.records import Contents, Decoded, Once, Record, Source, fingerprint
+from common.training.clock import DeviceClock
+from common.training.config import default_config
+
+BATCH_SIZES = (32, 64, 128)
+STEP_SECONDS = 0.005
+REPEATS = 3
+THREADS = (1, 2, 4)
+PROCESSES = 2
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--num", type=int, default=100_000, help="images of 64x64")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    chosen = parser.parse_args()
+    flags.FLAGS(["streaming"])  # Grain's processes want to see them parsed
+    names = [
+        *("TFDS", "ours"),
+        *(f"{threads} threads" for threads in THREADS),
+        *(f"{PROCESSES} processes", "feed", "waits"),
+    ]
+    print(f"{'images':>18} {'batch':>6}" + "".join(f"{name:>12}" for name in names))
+    with tempfile.TemporaryDirectory(prefix="triptych-streaming-") as cache:
+        for size, num in ((64, chosen.num), (256, chosen.num // 16)):
+            config = default_config()
+            config.data.update(image_size=size, cache_dir=cache)
+            prepared = prepare_source(noise(num, size), config.data)
+            for batch_size in BATCH_SIZES:
+                config.data.batch_size = batch_size
+                rates, waits = measure(config, prepared, chosen.seconds)
+                print(
+                    f"{num:>10} {size:>3}x{size:<3} {batch_size:>6}"
+                    + "".join(f"{rate:12,.0f}" for rate in rates)
+                    + f"{waits:12.1%}",
+                    flush=True,
+                )
+            if size == 64:
+                print_memory(config, prepared)
+
+
+def noise(num: int, size: int) -> Source:
+    """Returns a source of random images, which nothing compresses."""
+
+    def draw(row: int) -> Decoded:
+        numbers = np.random.default_rng(row)
+        return Decoded.from_bytes(numbers.integers(0, 256, (size, size, 1), np.uint8), "noise")
+
+    records = [Record(f"train/{row:06d}", row % 2, partial(draw, row)) for row in range(num)]
+    contents = Contents(("A", "B"), {"train": records})
+    return Source("noise", fingerprint("noise", num, size), True, Once(lambda: contents))
+
+
+def measure(config: ConfigDict, prepared: Prepared, seconds: float) -> tuple[list[float], float]:
+    """Returns images/s of each way of reading, and the share of time a device would wait."""
+    split = prepared.splits["train"]
+    read = partial(read_step, split, config.data.batch_size)
+    records = split.source.records  # type: ignore[attr-defined]
+    decode = records.dataset_info.features.deserialize_example_np
+    steps = grain.MapDataset.range(0, 2**62).map(read)
+
+    def tfds_way(step: int) -> np.ndarray:
+        rows = batch_indices(step, config.data.batch_size, 0, len(split), True).tolist()
+        return np.stack([decode(record)["image"] for record in records.__getitems__(rows)])
+
+    def threads(number: int) -> Iterator[Any]:
+        return iter(steps.to_iter_dataset(grain.ReadOptions(number, 8)))
+
+    feed = StreamedFeed(config, split)
+    ways: list[Callable[[], Iterator[Any]]] = [
+        lambda: map(tfds_way, count()),
+        lambda: map(read, count()),
+        *(partial(threads, number) for number in THREADS),
+        lambda: iter(
+            steps.to_iter_dataset(grain.ReadOptions(1, 8)).mp_prefetch(
+                grain.MultiprocessingOptions(PROCESSES, 8)
+            )
+        ),
+        lambda: (feed.block(step, 1) for step in count()),
+    ]
+    # In turn, so that a noisy moment meets all of them.
+    rates = [[batches_per_second(way(), seconds) for way in ways] for _ in range(REPEATS)]
+    waits = median(share_of_waiting(feed, seconds) for _ in range(REPEATS))
+    return [median(way) * config.data.batch_size for way in zip(*rates, strict=True)], waits
+
+
+def read_step(split: Split, batch_size: int, step: int) -> dict[str, np.ndarray]:
+    """Reads the batch of one step."""
+    return split.read(batch_indices(step, batch_size, 0, len(split), True).tolist())
+
+
+def batches_per_second(batches: Iterator[Any], seconds: float) -> float:
+    """Counts batches for a while, after the first ones."""
+    for _ in range(16):
+        next(batches)
+    number, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        next(batches)
+        number += 1
+    return number / (time.perf_counter() - start)
+
+
+def share_of_waiting(feed: StreamedFeed, seconds: float) -> float:
+    """Feeds a device that only sleeps; returns for which share of the time it has no data."""
+
+    def work() -> float:
+        time.sleep(STEP_SECONDS)
+        return time.perf_counter()
+
+    clock = DeviceClock(watch=lambda dispatch: dispatch)
+    with ThreadPoolExecutor(1) as device:
+        for step in range(round(seconds / STEP_SECONDS)):
+            with clock.waiting_for_data():
+                feed.block(step, 1)
+            clock.before_dispatch()
+            clock.after_dispatch(device.submit(work))
+        clock.stop()
+    return clock.data_wait_share
+
+
+def print_memory(config: ConfigDict, prepared: Prepared) -> None:
+    """Prints the resident memory after each of five epochs of the stream."""
+    split, process = prepared.splits["train"], psutil.Process()
+    feed = StreamedFeed(config, split)
+    steps = len(split) // config.data.batch_size
+    used = []
+    for step in range(5 * steps + 1):
+        feed.block(step, 1)
+        if step % steps == 0:
+            used.append(process.memory_info().rss // 2**20)
+    print(f"{'MiB after each epoch':>25}" + "".join(f"{mib:12}" for mib in used), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Zip archives of all that a folder may hold; they are unpacked into the cache, once."""
+
+import shutil
+import stat
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from ml_collections import ConfigDict
+
+from common.cache import cache_dir
+from common.data.arrays import holds_idx
+from common.data.folders import split_folders, stats, visible
+from common.data.records import Contents, Once, Source, fingerprint
+from common.data.scratch import scratch_folder
+from common.data.tables import TABLE
+from common.errors import UserError
+from common.log import log
+
+# What is unpacked from one archive, at most. Images shrink little: what shrinks a hundredfold and
+# fills a disk is made to do so. Below SMALL it does no harm and may be a drawing.
+MAX_MEMBERS = 2_000_000
+MAX_BYTES = 2**38
+MAX_RATIO = 100
+SMALL = 2**27
+
+# Python unpacks other methods without a bound on its memory.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 1  # in a member's flags
+_LEFT_BY_SYSTEMS = (".", "__MACOSX")
+
+Members = Mapping[PurePosixPath, zipfile.ZipInfo]
+
+
+def open_zip(path: Path, data: ConfigDict) -> Source:
+    """Opens a zip archive as what it holds: a folder of any layout, IDX files or one `.npz` file.
+
+    Folders around all of it do not count. Archives inside the archive stay packed. It is unpacked
+    when the contents are asked for, to `archives/` in the cache.
+
+    Args:
+      path: the archive.
+      data: `cache_dir`, and what `open_path` uses.
+
+    Raises:
+      UserError: it can't be read; from the contents also that it is damaged, encrypted, larger than
+        the limits above or than the disk, that a member would be written elsewhere, or twice, or is
+        a link, and all that is wrong with a folder.
+    """
+    key = fingerprint("zip", stats(path.parent, [path]))
+    return Source(str(path), key, False, Once(partial(_contents, path, key, data)))
+
+
+def _contents(path: Path, key: str, data: ConfigDict) -> Contents:
+    from common.data.sources import open_path
+
+    folder = cache_dir(data.cache_dir) / "archives" / key[:24]
+    if not folder.exists():
+        log.info("unpacking %s", path)
+        _unpack(path, folder)
+    root = folder / path.stem  # a flat folder names its class after itself
+    try:
+        return open_path(_inside(root), data).contents()
+    except UserError as error:  # nobody knows the folder in the cache
+        raise UserError(str(error).replace(str(root), str(path))) from error
+
+
+def _inside(folder: Path) -> Path:
+    """Returns the only folder in a folder, the only folder in that, and so on to the data."""
+    folders, images = visible(folder)
+    arrays = sorted(folder.glob("*.npz"))
+    if len(arrays) == 1 and not folders and not images:
+        return arrays[0]
+    holds_data = images or arrays or (folder / TABLE).exists() or holds_idx(folder)
+    if len(folders) == 1 and not holds_data and split_folders(folder) == {"train": folder}:
+        return _inside(folders[0])
+    return folder
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """Unpacks beside the folder and renames: it is whole or it is not."""
+    with _reading(path), zipfile.ZipFile(path) as archive, scratch_folder(folder.parent) as scratch:
+        members = _checked(path, archive)
+        _check_size(path, members, folder.parent)
+        root = scratch / "unpacked" / path.stem
+        root.mkdir(parents=True)
+        for name, member in members.items():
+            target = root / name
+            if member.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # zipfile reads no more than the size that was checked, and compares the checksum.
+            with archive.open(member) as packed, target.open("xb") as unpacked:
+                shutil.copyfileobj(packed, unpacked, 2**20)
+        try:
+            root.parent.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was first, with the same content
+                raise
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns what a damaged archive makes zipfile raise into a sentence."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be unpacked: {error.strerror or error}; make room or check permissions,"
+            " or choose another --config.data.cache_dir"
+        ) from error
+    except Exception as error:  # a damaged archive makes zipfile and zlib raise almost anything
+        raise UserError(
+            f"{path} is damaged or no zip archive ({error}); fetch or make it anew."
+        ) from error
+
+
+def _checked(path: Path, archive: zipfile.ZipFile) -> Members:
+    """Returns what is to be unpacked, by its path below the root."""
+    members: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    seen: set[str] = set()
+    for member in archive.infolist():
+        name = PurePosixPath(member.filename)
+        if complaint := _complaint(member, name):
+            raise UserError(f"{path} {complaint}.")
+        if not name.parts or any(part.startswith(_LEFT_BY_SYSTEMS) for part in name.parts):
+            continue
+        folded = str(name).casefold()  # some file systems take names that differ by case for one
+        if folded in seen:
+            raise UserError(f"{path} holds {str(name)!r} twice; make it anew with one of them.")
+        seen.add(folded)
+        members[name] = member
+    return members
+
+
+def _complaint(member: zipfile.ZipInfo, name: PurePosixPath) -> str:
+    """Says what is wrong with a member, "" if nothing is."""
+    shown = f"{member.filename!r}"
+    drive = bool(name.parts) and name.parts[0][1:2] == ":"
+    if name.is_absolute() or ".." in name.parts or drive or "\\" in member.filename:
+        return f"holds {shown}, a path that leads out of it; don't use this archive"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return f"holds {shown}, a link; make it anew with the file itself"
+    if member.flag_bits & _ENCRYPTED:
+        return f"is encrypted ({shown}); unpack it yourself and give --config.data.dir the folder"
+    if member.compress_type not in _METHODS:
+        return f"holds {shown}, packed by an uncommon method; make it anew with deflate"
+    return ""
+
+
+def _check_size(path: Path, members: Members, parent: Path) -> None:
+    packed, size = path.stat().st_size, sum(member.file_size for member in members.values())
+    if len(members) > MAX_MEMBERS:
+        raise UserError(
+            f"{path} holds {len(members):,} files, more than the {MAX_MEMBERS:,} that are unpacked;"
+            " cut it into parts."
+        )
+    if size > MAX_BYTES or size > max(SMALL, MAX_RATIO * packed):
+        raise UserError(
+            f"{path} would unpack {packed:,} bytes to {size:,}, more than {MAX_RATIO} times as many"
+            f" or more than {MAX_BYTES:,}, as no archive of images does; don't use it."
+        )
+    if size > (free := shutil.disk_usage(parent).free):
+        raise UserError(
+            f"{path} unpacks to {size:,} bytes and {parent} has {free:,} left; make room or choose"
+            " another --config.data.cache_dir"
+        )

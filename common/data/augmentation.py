@@ -1,0 +1,86 @@
+"""The settings of `config.augment`: how much images vary in training. Needs no JAX."""
+
+import math
+from dataclasses import asdict, dataclass
+
+from ml_collections import ConfigDict
+
+from common.errors import UserError
+
+FILLS = ("black", "edge", "reflect")
+_HIGHEST = {
+    "rotation": 180.0,
+    "translation": 0.5,
+    "zoom": 0.9,
+    "crop": 0.9,
+    "elastic": 0.1,
+    "brightness": 1.0,
+    "contrast": 1.0,
+}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How much images vary in training; False and 0 leave them as they are.
+
+    Every amount is a bound: what an example gets is drawn evenly between minus and plus the amount,
+    except the deformation, which is normal.
+
+    Attributes:
+      flip_horizontal: mirrors half of the images, left to right.
+      flip_vertical: mirrors half of the images, top to bottom.
+      rotation: degrees.
+      translation: share of the side, along each axis.
+      zoom: 0.1 magnifies by 0.9 to 1.1.
+      crop: 0.2 cuts out a square of 0.8 to 1 of the side, anywhere, and enlarges it to the whole.
+      elastic: standard deviation of the displacement, as a share of the side; 0.02 in the U-Net
+        paper. From about 0.05 on, an image may fold over itself.
+      brightness: share of the range of values, added to the image.
+      contrast: 0.2 multiplies differences from the mean of the unmoved image by 0.8 to 1.2.
+      fill: what comes in from outside: "black" (background in a mask), the "edge" drawn out, or a
+        "reflect"ion of the image.
+    """
+
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    rotation: float = 0.0
+    translation: float = 0.0
+    zoom: float = 0.0
+    crop: float = 0.0
+    elastic: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    fill: str = "black"
+
+    @property
+    def moves_pixels(self) -> bool:
+        """Says whether images, masks and targets change their geometry."""
+        amounts = self.rotation, self.translation, self.zoom, self.crop, self.elastic
+        return self.flip_horizontal or self.flip_vertical or any(amounts)
+
+    @property
+    def changes_values(self) -> bool:
+        """Says whether images change their brightness or contrast."""
+        return bool(self.brightness or self.contrast)
+
+
+def default_augmentation() -> ConfigDict:
+    """Returns the section `config.augment` with everything off."""
+    return ConfigDict(asdict(Augmentation()))
+
+
+def check_augmentation(section: ConfigDict) -> None:
+    """Refuses values of `config.augment` that mean nothing.
+
+    Raises:
+      UserError: naming the field.
+    """
+    for name, highest in _HIGHEST.items():
+        value = section[name]
+        if math.isnan(value) or not 0 <= value <= highest:
+            raise UserError(
+                f"config.augment.{name} is {value}; it must lie between 0 (off) and {highest}."
+            )
+    if section.fill not in FILLS:
+        listed = " or ".join(map(repr, FILLS))
+        raise UserError(f"config.augment.fill is {section.fill!r}; it must be {listed}.")

@@ -1,0 +1,64 @@
+"""Findings about pictures that are there more than once."""
+
+from collections.abc import Iterator, Sequence
+
+from common.data.inspect.duplicates import Copies
+from common.data.inspect.facts import Survey
+from common.data.inspect.findings import Finding, Level, counted, some
+
+_HOW = {
+    "exact": "pixel by pixel",
+    "near": "re-compressed, resized or cut a little differently",
+    "mirrored": "mirrored",
+}
+COPIES_FILE = "copies.csv"
+
+
+def check_copies(survey: Survey, copies: Sequence[Copies]) -> Iterator[Finding]:
+    """Yields what is to be said of copies: across splits, under two labels, within a split."""
+    for kind, how in _HOW.items():
+        alike = [group for group in copies if group.kind == kind]
+        parted = [group for group in alike if len(splits_of(survey, group)) > 1]
+        disputed = [group for group in alike if len(labels_of(survey, group)) > 1]
+        rest = [group for group in alike if group not in parted and group not in disputed]
+        serious = Level.NOTE if kind == "mirrored" else Level.MEND
+        if parted:
+            yield Finding(
+                serious,
+                f"{counted(len(parted), 'picture is', 'pictures are')} in several splits, {how}:"
+                f" {_listed(survey, parted)}. Scores on them measure memory.",
+                f"Keep one of each; {COPIES_FILE} lists them.",
+            )
+        if disputed:
+            yield Finding(
+                serious,
+                f"{counted(len(disputed), 'picture is', 'pictures are')} in several classes,"
+                f" {how}: {_listed(survey, disputed)}. One of the labels is wrong.",
+                f"Find out which; {COPIES_FILE} lists them.",
+            )
+        if rest:
+            yield Finding(
+                Level.LOOK if kind == "exact" else Level.NOTE,
+                f"{counted(len(rest), 'picture is', 'pictures are')} more than once in one split"
+                f" and class, {how}: {_listed(survey, rest)}.",
+                f"Each copy weighs again; keep one of each, {COPIES_FILE} lists them.",
+            )
+
+
+def splits_of(survey: Survey, group: Copies) -> set[str]:
+    """Returns the splits that have one of the copies."""
+    return {survey.images[row].split for row in group.rows}
+
+
+def labels_of(survey: Survey, group: Copies) -> set[int]:
+    """Returns the labels that the copies have."""
+    return {survey.images[row].record.label for row in group.rows}
+
+
+def _listed(survey: Survey, groups: Sequence[Copies]) -> str:
+    return some([" = ".join(_names(survey, group)) for group in groups])
+
+
+def _names(survey: Survey, group: Copies) -> list[str]:
+    names = [survey.images[row].record.id for row in group.rows]
+    return [*names[:3], f"{len(names) - 3:,} others"] if len(names) > 4 else names

@@ -1,0 +1,110 @@
+"""Findings about classes that can be told apart without looking at the picture."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.data.inspect.facts import Survey
+from common.data.inspect.findings import Finding, Level, percent
+from common.data.inspect.shortcuts import LEAST_IMAGES, Shortcut, Telling
+
+# Of the lower end of the interval of the AUC. What has nothing to do with the patient must not tell
+# the classes; brightness may be the disease itself, so it is never more than a hint.
+_TOLD, _HINTED = 0.75, 0.6
+_TONE_HINTED = 0.7
+_FRAME_DIFFERENCE = 0.5  # between the shares of two classes that have a frame
+
+
+@dataclass(frozen=True)
+class FrameContrast:
+    """A frame that one class has and another has not.
+
+    Attributes:
+      width: in pixels, at least.
+      label: the class that has it most often.
+      shares: how many images of each class have it, 0..1.
+    """
+
+    width: int
+    label: int
+    shares: tuple[float, ...]
+
+
+def check_shortcuts(
+    survey: Survey, by_file: Shortcut | None, by_tone: Shortcut | None
+) -> Iterator[Finding]:
+    """Yields what is to be said of frames and of the two probes."""
+    contrast = frame_contrast(survey)
+    if contrast:
+        yield _about_frame(survey, contrast)
+    if by_file and by_file.low >= _HINTED:
+        yield Finding(
+            Level.MEND if by_file.low >= _TOLD else Level.LOOK,
+            f"{survey.classes[by_file.label]} can be told {_from(survey)} without looking at the"
+            " picture: a probe that sees only size, mode, file type and frame reaches an AUC of"
+            f" {_auc(by_file)}. {_most_telling(by_file.telling[0])}",
+            "Take the images of all classes from the same sources, or save them all alike; where"
+            " shapes differ, --config.data.fit=crop hides it.",
+        )
+    if by_tone and by_tone.low >= _TONE_HINTED:
+        yield Finding(
+            Level.LOOK,
+            f"{survey.classes[by_tone.label]} can be told {_from(survey)} by brightness, contrast"
+            f" and compression alone, with an AUC of {_auc(by_tone)}."
+            f" {_most_telling(by_tone.telling[0])}",
+            "If that is not the disease but the scanner or the source, a classifier will learn it;"
+            " compare its score with this AUC.",
+        )
+
+
+def frame_contrast(survey: Survey) -> FrameContrast | None:
+    """Returns the frame whose share differs most between two classes, if it differs much."""
+    num = len(survey.classes)
+    widths = [
+        np.array([survey.images[row].frame.width for row in survey.rows("", label)])
+        for label in range(num)
+    ]
+    if num < 2 or min(map(len, widths)) < LEAST_IMAGES:
+        return None
+    best = None
+    for width in range(1, max(int(each.max()) for each in widths) + 1):
+        shares = tuple(float((each >= width).mean()) for each in widths)
+        found = FrameContrast(width, int(np.argmax(shares)), shares)
+        if best is None or np.ptp(shares) > np.ptp(best.shares):
+            best = found
+    return best if best and np.ptp(best.shares) >= _FRAME_DIFFERENCE else None
+
+
+def _about_frame(survey: Survey, contrast: FrameContrast) -> Finding:
+    name, least = survey.classes[contrast.label], int(np.argmin(contrast.shares))
+    widths = [survey.images[row].frame.width for row in survey.rows("", contrast.label)]
+    usual = int(np.bincount([width for width in widths if width]).argmax())
+    return Finding(
+        Level.MEND,
+        f"{percent(contrast.shares[contrast.label])} of the images of {name} have a frame of one"
+        f" brightness around them, most often {usual} pixels wide, but"
+        f" {percent(contrast.shares[least])} of {survey.classes[least]}: the frame gives the class"
+        " away.",
+        f"Cut {usual} pixels off each side of the images of all classes.",
+    )
+
+
+def _from(survey: Survey) -> str:
+    return "from the other class" if len(survey.classes) == 2 else "from the other classes"
+
+
+def _auc(shortcut: Shortcut) -> str:
+    return f"{shortcut.auc:.2f} ({shortcut.low:.2f} to {shortcut.high:.2f}; 0.5 is chance)"
+
+
+def _most_telling(telling: Telling) -> str:
+    if telling.is_share:
+        return (
+            f"Most telling is {telling.name}: {percent(telling.inside)} of this class have it,"
+            f" {percent(telling.outside)} of the rest."
+        )
+    return (
+        f"Most telling is the {telling.name}: median {telling.inside:.3g} in this class,"
+        f" {telling.outside:.3g} in the rest."
+    )

@@ -1,0 +1,134 @@
+"""`--mode=inspect`: the terminal's table, the page and the list of copies."""
+
+import csv
+import io
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from common.data.inspect.check_copies import COPIES_FILE
+from common.data.inspect.document import counts_table, document
+from common.data.inspect.findings import verdict
+from common.data.inspect.inspection import Inspection, inspect
+from common.errors import UserError
+from common.files import write_atomically
+from common.training.config import check, default_config
+
+PAGE_FILE = "inspect.html"
+_WIDEST = 100  # columns of a line in the terminal
+
+
+def run_inspect(config: ConfigDict | None, path: str, output: str) -> int:
+    """Inspects images, prints what was found and writes it into a folder.
+
+    Args:
+      config: an experiment, of which `data` is used; None for the defaults.
+      path: a folder or file that takes the place of the experiment's data, or "".
+      output: the folder to write to; "" for runs/inspect-NAME.
+
+    Returns:
+      The exit code: 1 where results would be invalid or training would stop, else 0.
+
+    Raises:
+      UserError: neither is given, the data or a setting can't be used, or nothing can be written.
+    """
+    settings = _settings(config, path)
+    folder = Path(output) if output else Path("runs") / f"inspect-{_name(settings)}"
+    _make(folder)
+    inspection = inspect(settings)
+    write_atomically(folder / PAGE_FILE, document(inspection))
+    write_atomically(folder / COPIES_FILE, _copies_table(inspection))
+    sys.stdout.write(summary(inspection) + f"\n{folder / PAGE_FILE}\n")
+    return int(inspection.invalid)
+
+
+def summary(inspection: Inspection) -> str:
+    """Returns the table and the findings as plain text."""
+    survey = inspection.survey
+    header, rows = counts_table(survey)
+    width = min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns)
+    lines = [survey.name, "", *_aligned([header, *rows]), ""]
+    level = None
+    for finding in inspection.findings:
+        if finding.level != level:
+            level = finding.level
+            lines += [f"{level.title.upper()} ({level.meaning})"]
+        lines += textwrap.wrap(finding.sentence, width, initial_indent="- ", subsequent_indent="  ")
+        lines += _wrapped(finding.remedy, width)
+        lines.append("")
+    return "\n".join([*lines, verdict(inspection.findings)])
+
+
+def _settings(config: ConfigDict | None, path: str) -> ConfigDict:
+    if config is None and not path:
+        raise UserError(
+            "--mode=inspect needs --input=PATH, a folder or file of images, or --config=FILE, an"
+            " experiment whose data are inspected."
+        )
+    whole = default_config() if config is None else ConfigDict(config)
+    check(whole)
+    settings = ConfigDict(whole.data)
+    if path:
+        if not Path(path).expanduser().exists():
+            raise UserError(f"{path} is not there; check --input.")
+        settings.update(dir=path, url="", sha256="")
+        if settings.name.startswith("tfds:"):
+            settings.name = ""
+    return settings
+
+
+def _name(settings: ConfigDict) -> str:
+    """Returns a folder's name that says what was inspected."""
+    place = settings.dir or settings.url.rsplit("/", 1)[-1] or settings.name
+    return re.sub(r"[^\w.-]+", "-", Path(place).expanduser().resolve().name) or "data"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder} can't be made: {error.strerror}; name another with --output."
+        ) from error
+
+
+def _copies_table(inspection: Inspection) -> str:
+    """Returns a CSV table of every image that has copies; equal numbers are the same picture."""
+    survey, stream = inspection.survey, io.StringIO()
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(("picture", "kind", "split", "class", "image"))
+    for number, group in enumerate(inspection.copies, start=1):
+        for row in group.rows:
+            image = survey.images[row]
+            name = survey.classes[image.record.label]
+            table.writerow((number, group.kind, image.split, name, image.record.id))
+    return stream.getvalue()
+
+
+def _aligned(rows: Sequence[Sequence[str | int]]) -> list[str]:
+    """Sets a table: the first column to the left, the others to the right."""
+    cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
+
+
+def _wrapped(remedy: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        remedy,
+        width,
+        initial_indent="  > ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

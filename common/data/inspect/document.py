@@ -1,0 +1,326 @@
+"""The doctor's page: verdict, findings, tables, contact sheets and copies side by side."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from common.data.inspect.check_copies import COPIES_FILE, labels_of, splits_of
+from common.data.inspect.check_masks import mask_shares
+from common.data.inspect.duplicates import Copies
+from common.data.inspect.facts import Facts, Survey
+from common.data.inspect.findings import Level, counted, percent, verdict
+from common.data.inspect.inspection import Inspection
+from common.data.inspect.shortcuts import Shortcut
+from common.report import page
+from common.report.images import Picture, grid
+from common.report.page import Markup, Tone
+
+_TONES: dict[Level, Tone] = {Level.MEND: "bad", Level.LOOK: "warn", Level.NOTE: "note"}
+_SHEET_ROWS, _SHEET_COLUMNS, _SHEET_CELL = 3, 8, 112
+_SEED = 0  # of which images are on the contact sheets
+_COPIES_SHOWN, _COPY_CELL = 24, 180
+_BROKEN_SHOWN = 100
+_WIDE_FRAME = 5  # pixels from where frames are counted together
+_KINDS_SHOWN = 12  # rows of a table of sizes, modes or types
+
+
+def document(inspection: Inspection) -> str:
+    """Returns the whole page; reads some images again to show them."""
+    survey = inspection.survey
+    return page.page(
+        f"Inspection of {survey.name}",
+        page.heading(f"Inspection of {survey.name}", 1),
+        page.quiet(_outline(survey)),
+        page.callout(
+            "bad" if inspection.invalid else "good", "verdict", verdict(inspection.findings)
+        ),
+        page.heading("Findings"),
+        *_findings(inspection),
+        *_copies(inspection),
+        *_broken(survey),
+        page.heading("Who is where"),
+        page.table(*counts_table(survey)),
+        page.heading("Files"),
+        *_files(survey),
+        page.heading("What tells the classes apart without the picture"),
+        *_probes(inspection),
+        *_masks(survey),
+        page.heading("Some of each class"),
+        *_sheets(survey),
+        page.heading("Settings"),
+        page.quiet("The splits, groups and sizes above are those of training with these settings."),
+        page.table(
+            ("config.data", "value"),
+            [(name, str(value)) for name, value in sorted(survey.settings.items())],
+        ),
+    )
+
+
+def counts_table(survey: Survey) -> tuple[list[str], list[list[str | int]]]:
+    """Returns the header and the rows of a table of images by class and split."""
+    splits = survey.splits
+
+    def row(name: str, count: Callable[[str], int]) -> list[str | int]:
+        return [name, *map(count, splits), count("")]
+
+    def groups(split: str) -> int:
+        return len({survey.images[place].group for place in survey.rows(split)} - {""})
+
+    rows = [
+        row(name, lambda split, label=label: len(survey.rows(split, label)))  # type: ignore[misc]
+        for label, name in enumerate(survey.classes)
+    ]
+    if len(survey.classes) > 1:
+        rows.append(row("all classes", lambda split: len(survey.rows(split))))
+    if groups(""):
+        rows.append(row("groups", groups))
+    return ["class", *splits, "all"], rows
+
+
+def _outline(survey: Survey) -> str:
+    return (
+        f"{counted(len(survey.images), 'image')} of"
+        f" {counted(len(survey.classes), 'class', 'classes')} in"
+        f" {counted(len(survey.splits), 'split')}"
+        + (f", {len(survey.broken):,} unusable" if survey.broken else "")
+    )
+
+
+def _findings(inspection: Inspection) -> list[Markup]:
+    parts = []
+    for finding in inspection.findings:
+        remedy = [page.quiet(*_with_settings(finding.remedy))] if finding.remedy else []
+        parts.append(
+            page.callout(
+                _TONES[finding.level],
+                finding.level.title,
+                page.paragraph(finding.sentence),
+                *remedy,
+            )
+        )
+    levels = {finding.level for finding in inspection.findings}
+    legend = [f"{level.title.capitalize()}: {level.meaning}." for level in Level if level in levels]
+    return [*parts, page.quiet(" ".join(legend))] if parts else [page.paragraph("None.")]
+
+
+def _with_settings(remedy: str) -> list[page.Text]:
+    """Sets the flags in a sentence in the type of code."""
+    parts: list[page.Text] = []
+    for word in remedy.split(" "):
+        bare = word.rstrip(",;")
+        parts += [page.code(bare), word[len(bare) :]] if bare.startswith("--") else [word]
+        parts.append(" ")
+    return parts
+
+
+def _files(survey: Survey) -> list[Markup]:
+    kinds: dict[str, Callable[[Facts], str]] = {
+        "size": lambda image: f"{image.width}x{image.height}",
+        "mode": lambda image: f"{image.mode}, {image.bits} bit",
+        "file type": lambda image: image.file_type or "not a file of its own",
+        "frame": _frame,
+    }
+    tables = [_kind_table(survey, kind, value) for kind, value in kinds.items()]
+    by_class = {
+        name: np.array([survey.images[row].brightness for row in survey.rows("", label)])
+        for label, name in enumerate(survey.classes)
+    }
+    return [
+        page.gallery(*tables),
+        _ranges(survey),
+        page.heading("Mean brightness", 3),
+        page.histograms({n: v for n, v in by_class.items() if len(v)}, "grey level of 0 to 255"),
+    ]
+
+
+def _frame(image: Facts) -> str:
+    width = image.frame.width
+    return counted(width, "pixel") if 0 < width < _WIDE_FRAME else "wider" if width else "none"
+
+
+def _kind_table(survey: Survey, kind: str, value: Callable[[Facts], str]) -> Markup:
+    """Returns a table of how often each value occurs in each class."""
+    counts = [
+        Counter(value(survey.images[row]) for row in survey.rows("", label))
+        for label in range(len(survey.classes))
+    ]
+    total = sum(counts, Counter[str]())
+    rows = [[name, *(each[name] for each in counts)] for name, _ in total.most_common(_KINDS_SHOWN)]
+    if len(total) > _KINDS_SHOWN:
+        shown = {str(row[0]) for row in rows}
+        others = [sum(n for name, n in each.items() if name not in shown) for each in counts]
+        rows.append([f"{len(total) - _KINDS_SHOWN:,} others", *others])
+    return page.table([kind, *survey.classes], rows)
+
+
+def _ranges(survey: Survey) -> Markup:
+    rows = []
+    for mode in sorted({(image.mode, image.bits) for image in survey.images}):
+        images = [image for image in survey.images if (image.mode, image.bits) == mode]
+        windows = {image.window for image in images}
+        low, high = images[0].window
+        rows.append(
+            [
+                f"{mode[0]}, {mode[1]} bit",
+                len(images),
+                float(min(image.value_range[0] for image in images)),
+                float(np.median([image.value_range[1] for image in images])),
+                float(max(image.value_range[1] for image in images)),
+                f"{low:g} to {high:g}" if len(windows) == 1 else f"{len(windows):,} windows",
+            ]
+        )
+    return page.table(
+        ("mode", "images", "lowest value", "highest (median)", "highest", "black to white"), rows
+    )
+
+
+def _probes(inspection: Inspection) -> list[Markup]:
+    parts = [
+        page.quiet(
+            "A random forest sees a few numbers of each file and never the picture. Its area under"
+            " the curve (AUC) is measured on images, and groups of images, that it was not trained"
+            " on: 0.5 is chance, 1 is certainty."
+        )
+    ]
+    for title, shortcut in (
+        ("Size, mode, file type and frame", inspection.by_file),
+        ("Brightness, contrast and compression", inspection.by_tone),
+    ):
+        parts.append(page.heading(title, 3))
+        parts += _probe(inspection.survey, shortcut)
+    return parts
+
+
+def _probe(survey: Survey, shortcut: Shortcut | None) -> list[Markup]:
+    if shortcut is None:
+        return [page.paragraph("Nothing to tell classes by, or too few images or classes.")]
+    name = survey.classes[shortcut.label]
+    rest = survey.classes[1 - shortcut.label] if len(survey.classes) == 2 else "the rest"
+    return [
+        page.paragraph(
+            f"{name} against {rest}: AUC {shortcut.auc:.2f}, 95 % interval {shortcut.low:.2f} to"
+            f" {shortcut.high:.2f}."
+        ),
+        page.table(
+            ("property", name, rest, "AUC of this one alone"),
+            [
+                (
+                    each.name,
+                    percent(each.inside) if each.is_share else f"{each.inside:.4g}",
+                    percent(each.outside) if each.is_share else f"{each.outside:.4g}",
+                    f"{each.auc:.2f}",
+                )
+                for each in shortcut.telling[:6]
+            ],
+            "Medians, or the share of images that have it",
+        ),
+    ]
+
+
+def _masks(survey: Survey) -> list[Markup]:
+    if not survey.mask_classes:
+        return []
+    by_split = {split: 100 * mask_shares(survey, split) for split in survey.splits}
+    rows = [
+        [split, len(shares), int((shares == 0).sum()), *_quartiles(shares[shares > 0])]
+        for split, shares in by_split.items()
+    ]
+    filled = {split: shares[shares > 0] for split, shares in by_split.items()}
+    filled = {split: shares for split, shares in filled.items() if len(shares)}
+    return [
+        page.heading("Masks"),
+        page.table(
+            ("split", "masks", "empty", "covers, first quarter", "median", "last quarter"), rows
+        ),
+        *([page.histograms(filled, "% of the image covered, where any")] if filled else []),
+    ]
+
+
+def _quartiles(shares: np.ndarray) -> list[str]:
+    if not len(shares):
+        return ["", "", ""]
+    return [f"{value:.2g} %" for value in np.percentile(shares, (25, 50, 75))]
+
+
+def _sheets(survey: Survey) -> list[Markup]:
+    parts = []
+    for label, name in enumerate(survey.classes):
+        rows = survey.rows("", label)
+        if rows:
+            random = np.random.default_rng(_SEED)
+            chosen = random.permutation(rows)[: _SHEET_ROWS * _SHEET_COLUMNS]
+            cells = [_shown(survey.images[row], _SHEET_CELL) for row in sorted(chosen)]
+            caption = f"{name}: {len(cells)} of {counted(len(rows), 'image')}, drawn at random"
+            parts.append(page.figure(_sheet(cells), caption, f"images of class {name}"))
+    return parts
+
+
+def _sheet(cells: Sequence[Picture]) -> Picture:
+    columns = min(_SHEET_COLUMNS, len(cells))
+    lines = -(-len(cells) // columns)
+    channels = max(cell.shape[-1] for cell in cells)
+    shape = (lines * columns, _SHEET_CELL, _SHEET_CELL, channels)
+    sheet = np.full(shape, 255, np.uint8)
+    for place, cell in enumerate(cells):
+        sheet[place] = cell
+    return grid(sheet.reshape(lines, columns, *shape[1:]))
+
+
+def _shown(image: Facts, cell: int) -> Picture:
+    """Returns an image in its own shape on a square of grey."""
+    pixels = image.record.read().pixels
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    scale = cell / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    small = picture.resize(size, Image.Resampling.BICUBIC if scale < 1 else Image.Resampling.NEAREST)
+    square = Image.new(picture.mode, (cell, cell), 128 if picture.mode == "L" else (128,) * 3)
+    square.paste(small, ((cell - small.width) // 2, (cell - small.height) // 2))
+    shown = np.array(square)
+    return shown[..., None] if shown.ndim == 2 else shown
+
+
+def _copies(inspection: Inspection) -> list[Markup]:
+    survey, copies = inspection.survey, inspection.copies
+    if not copies:
+        return []
+    worst_first = sorted(
+        copies,
+        key=lambda group: (
+            group.kind == "mirrored",
+            -len(splits_of(survey, group)) - len(labels_of(survey, group)),
+        ),
+    )
+    shown = worst_first[:_COPIES_SHOWN]
+    rest = len(copies) - len(shown)
+    return [
+        page.heading("The same picture more than once"),
+        page.quiet(
+            f"{counted(len(copies), 'picture')}; {COPIES_FILE} beside this page lists every copy."
+            + (f" The {len(shown)} that matter most are shown." if rest else "")
+        ),
+        page.gallery(*[_copy(survey, group) for group in shown]),
+    ]
+
+
+def _copy(survey: Survey, group: Copies) -> Markup:
+    rows = group.rows[:4]
+    cells = [_shown(survey.images[row], _COPY_CELL) for row in rows]
+    channels = max(cell.shape[-1] for cell in cells)
+    cells = [np.broadcast_to(cell, (*cell.shape[:2], channels)) for cell in cells]
+    names = " = ".join(survey.images[row].record.id for row in rows)
+    more = f" and {len(group.rows) - 4} more" if len(group.rows) > 4 else ""
+    return page.figure(grid(np.stack(cells)[None]), f"{group.kind}: {names}{more}", names)
+
+
+def _broken(survey: Survey) -> list[Markup]:
+    if not survey.broken:
+        return []
+    rows = [(broken.record.id, broken.why) for broken in survey.broken[:_BROKEN_SHOWN]]
+    rest = len(survey.broken) - len(rows)
+    return [
+        page.heading("Images that can't be used"),
+        page.table(("image", "why"), rows),
+        *([page.quiet(f"and {rest:,} more")] if rest else []),
+    ]

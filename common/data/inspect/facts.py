@@ -1,0 +1,231 @@
+"""What the doctor remembers of each image: a few numbers and a thumbnail, never the pixels."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+from PIL import Image
+from tqdm import tqdm
+
+from common.data.inspect.frame import Frame, find_frame
+from common.data.records import Decoded, Pixels, Record, Source
+from common.data.splits import Table, assign_splits, groups_of
+from common.errors import UserError
+
+THUMBNAIL = 64  # height and width in pixels
+_FLAT = 3.0  # standard deviation of a thumbnail, in grey levels, under which there is no picture
+
+Thumbnail = UInt8[np.ndarray, "64 64"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One readable image.
+
+    Attributes:
+      record: where it is read from.
+      split: "train", "val" or "test": where training has it.
+      group: whom it is of; "" where nobody says.
+      height: in pixels.
+      width: in pixels.
+      mode: how the file keeps it: "L", "RGBA", "I;16".
+      bits: that the file keeps for a channel.
+      coloured: whether its channels differ.
+      window: the values, in the file's own units, that are shown as 0 and as 255.
+      value_range: its lowest and highest value in the file's own units.
+      brightness: mean of its grey levels, 0..255.
+      contrast: their standard deviation.
+      frame: the band of one brightness around it.
+      file_bytes: size of its file; 0 where it has no file of its own.
+      digest: of the decoded pixels: equal pictures have equal ones, whatever their files.
+      thumbnail: the picture in grey, stretched to a square.
+      mask_pixels: how many pixels its mask gives to each mask class; () without a mask.
+    """
+
+    record: Record
+    split: str
+    group: str
+    height: int
+    width: int
+    mode: str
+    bits: int
+    coloured: bool
+    window: tuple[float, float]
+    value_range: tuple[float, float]
+    brightness: float
+    contrast: float
+    frame: Frame
+    file_bytes: int
+    digest: bytes
+    thumbnail: Thumbnail
+    mask_pixels: tuple[int, ...]
+
+    @property
+    def flat(self) -> bool:
+        """Says whether there is hardly anything to see, as in the first slices of a volume."""
+        return bool(self.thumbnail.std() < _FLAT)
+
+    @property
+    def file_type(self) -> str:
+        """Returns the file's extension, ".png", or "" where it has no file of its own."""
+        return self.record.path.suffix.lower() if self.record.path and self.file_bytes else ""
+
+    @property
+    def mask_share(self) -> float:
+        """Returns which share of the mask is not background, 0..1."""
+        return 1 - self.mask_pixels[0] / max(1, sum(self.mask_pixels))
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An image that can't be used.
+
+    Attributes:
+      record: which.
+      split: where the source has it.
+      why: the sentence with which training would stop.
+    """
+
+    record: Record
+    split: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All that was found in a source.
+
+    Attributes:
+      name: for people.
+      synthetic: true for phantoms.
+      classes: their names.
+      mask_classes: names of the masks' values; () without masks.
+      images: those that can be read.
+      broken: those that can't.
+      settings: `config.data` as it was used.
+    """
+
+    name: str
+    synthetic: bool
+    classes: tuple[str, ...]
+    mask_classes: tuple[str, ...]
+    images: tuple[Facts, ...]
+    broken: tuple[Broken, ...]
+    settings: ConfigDict
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Returns the splits that have images, in their usual order."""
+        return tuple(split for split in ("train", "val", "test") if self.rows(split))
+
+    def rows(self, split: str = "", label: int = -1) -> list[int]:
+        """Returns the places of the images of a split ("" for all) and a class (-1 for all)."""
+        return [
+            row
+            for row, image in enumerate(self.images)
+            if split in ("", image.split) and label in (-1, image.record.label)
+        ]
+
+
+def survey(source: Source, settings: ConfigDict) -> Survey:
+    """Reads every image once, on every core, and puts each into the split that training has it in.
+
+    Raises:
+      UserError: the source or a setting can't be used, or no image can be read.
+    """
+    listed = [(split, record) for split, records in source.splits.items() for record in records]
+    sharing = Counter(record.path for _, record in listed)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        work = pool.map(lambda item: _examine(*item, sharing), listed)
+        found = list(tqdm(work, "reading", len(listed), unit=" images", disable=None, leave=False))
+    images = [item for item in found if isinstance(item, Facts)]
+    if not images:
+        raise UserError(f"No image of {source.name} can be read; the first: {found[0].why}")  # type: ignore[union-attr]
+    return Survey(
+        name=source.name,
+        synthetic=source.synthetic,
+        classes=source.classes,
+        mask_classes=source.mask_classes,
+        images=tuple(_as_in_training(images, source.classes, settings)),
+        broken=tuple(item for item in found if isinstance(item, Broken)),
+        settings=settings,
+    )
+
+
+def _as_in_training(
+    images: Sequence[Facts], classes: Sequence[str], settings: ConfigDict
+) -> list[Facts]:
+    """Returns the images with the groups and in the splits that the settings give them."""
+    table = Table(
+        ids=tuple(image.record.id for image in images),
+        labels=tuple(image.record.label for image in images),
+        groups=tuple(image.group for image in images),
+        splits=tuple(image.split for image in images),
+    )
+    groups = groups_of(table, settings.group)
+    placed = list(images)
+    for split, rows in assign_splits(table, groups, classes, settings).items():
+        for row in rows:
+            placed[row] = replace(images[row], split=split, group=groups[row])
+    return placed
+
+
+def _examine(split: str, record: Record, sharing: Counter[Path | None]) -> Facts | Broken:
+    try:
+        image = record.read()
+        mask_pixels = _mask_pixels(record, image)
+        if record.read_target:
+            record.read_target()
+        group = record.read_group()
+    except UserError as error:
+        return Broken(record, split, str(error))
+    pixels, coloured = _without_copies(image.pixels)
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("L")
+    grey = np.asarray(picture)
+    own_file = record.path is not None and sharing[record.path] == 1
+    small = picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return Facts(
+        record=record,
+        split=split,
+        group=group,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        mode=image.mode,
+        bits=image.bits,
+        coloured=coloured,
+        window=image.window,
+        value_range=image.value_range,
+        brightness=float(grey.mean()),
+        contrast=float(grey.std()),
+        frame=find_frame(grey),
+        file_bytes=record.path.stat().st_size if record.path and own_file else 0,
+        digest=hashlib.blake2b(f"{pixels.shape}".encode() + pixels.tobytes()).digest()[:16],
+        thumbnail=np.array(small),
+        mask_pixels=mask_pixels,
+    )
+
+
+def _mask_pixels(record: Record, image: Decoded) -> tuple[int, ...]:
+    if record.read_mask is None:
+        return ()
+    mask = record.read_mask()
+    (height, width), size = mask.shape, image.pixels.shape[:2]
+    if mask.shape != size:
+        raise UserError(
+            f"The mask of {record.id} has {width}x{height} pixels, its image {size[1]}x{size[0]};"
+            " make them equal."
+        )
+    return tuple(np.bincount(mask.ravel()).tolist())
+
+
+def _without_copies(pixels: Pixels) -> tuple[Pixels, bool]:
+    """Returns the pixels, one channel of them where all are the same, and whether they differ."""
+    coloured = pixels.shape[-1] == 3 and bool((pixels != pixels[..., :1]).any())
+    return (pixels if coloured else pixels[..., :1]), coloured

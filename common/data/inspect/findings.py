@@ -1,0 +1,73 @@
+"""What the doctor says: sentences in three grades of severity."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Level(IntEnum):
+    """How bad it is, the worst first."""
+
+    MEND = 0
+    LOOK = 1
+    NOTE = 2
+
+    @property
+    def title(self) -> str:
+        """Returns the level for people."""
+        return ("mend this", "look at this", "for your information")[self]
+
+    @property
+    def meaning(self) -> str:
+        """Returns what the level means."""
+        return (
+            "results would be invalid, or training would stop",
+            "it may be right; you have to know",
+            "good to know when you read the results",
+        )[self]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+      level: how bad it is.
+      sentence: what it is, with numbers and names of files.
+      remedy: what mends it, with the setting where there is one; "" where nothing is to be done.
+    """
+
+    level: Level
+    sentence: str
+    remedy: str = ""
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """Returns one sentence that sums them up."""
+    mend, look = (
+        sum(finding.level == level for finding in findings) for level in (Level.MEND, Level.LOOK)
+    )
+    if mend:
+        what = "One thing here makes" if mend == 1 else f"{mend} things here make"
+        return f"{what} results invalid or training stop; mend that before you train."
+    if look:
+        what = "one thing deserves" if look == 1 else f"{look} things deserve"
+        return f"Nothing here makes results invalid; {what} a look."
+    return "Nothing is wrong with these images, as far as can be seen."
+
+
+def some(names: Sequence[str], shown: int = 3) -> str:
+    """Returns "a, b, c and 4 more"."""
+    first, rest = names[:shown], len(names) - shown
+    return ", ".join(first) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def counted(number: int, thing: str, things: str = "") -> str:
+    """Returns "1 image" or "2,000 images"."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+def percent(share: float) -> str:
+    """Returns "12 %", with a digit more where the share is small or nearly whole."""
+    digits = 1 if 0 < share < 0.02 or 0.98 < share < 1 else 0
+    return f"{100 * share:.{digits}f} %"

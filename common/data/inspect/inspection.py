@@ -1,0 +1,87 @@
+"""The doctor: reads every image once and says what is in a data set and what is wrong with it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from common.data.inspect.check_copies import check_copies
+from common.data.inspect.check_files import check_files
+from common.data.inspect.check_masks import check_masks
+from common.data.inspect.check_shortcuts import check_shortcuts
+from common.data.inspect.check_splits import check_splits
+from common.data.inspect.duplicates import Copies, find_copies
+from common.data.inspect.facts import Survey, survey
+from common.data.inspect.findings import Finding, Level
+from common.data.inspect.names import NameGroups, suggested_groups
+from common.data.inspect.shortcuts import (
+    Shortcut,
+    file_properties,
+    find_shortcut,
+    tone_properties,
+)
+from common.data.sources import open_source
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+      survey: the images.
+      copies: those that are there more than once.
+      suggestion: groups that the file names suggest; None where groups are stated or none show.
+      by_file: the probe that sees size, mode, file type and frame; None where it can't be made.
+      by_tone: the probe that sees brightness, contrast and compression.
+      findings: the worst first.
+    """
+
+    survey: Survey
+    copies: tuple[Copies, ...]
+    suggestion: NameGroups | None
+    by_file: Shortcut | None
+    by_tone: Shortcut | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def invalid(self) -> bool:
+        """Says whether results would be invalid, or training would stop."""
+        return any(finding.level == Level.MEND for finding in self.findings)
+
+
+def inspect(settings: ConfigDict) -> Inspection:
+    """Examines the images that `config.data` names.
+
+    Raises:
+      UserError: the source or a setting can't be used, or no image can be read.
+    """
+    found = survey(open_source(settings), settings)
+    copies = find_copies(found.images)
+    suggestion = _suggestion(found)
+    labels = np.array([image.record.label for image in found.images])
+    groups = suggestion.groups if suggestion else tuple(image.group for image in found.images)
+    by_file = find_shortcut(file_properties(found.images), labels, groups)
+    by_tone = find_shortcut(tone_properties(found.images), labels, groups)
+    findings = [
+        *check_files(found),
+        *check_splits(found, suggestion),
+        *check_copies(found, copies),
+        *check_shortcuts(found, by_file, by_tone),
+        *check_masks(found),
+    ]
+    return Inspection(
+        survey=found,
+        copies=tuple(copies),
+        suggestion=suggestion,
+        by_file=by_file,
+        by_tone=by_tone,
+        findings=tuple(sorted(findings, key=lambda finding: finding.level)),
+    )
+
+
+def _suggestion(found: Survey) -> NameGroups | None:
+    """Returns the groups that names suggest where the images have names and nobody states groups."""
+    named = all(image.record.path for image in found.images)
+    if not named or any(image.group for image in found.images):
+        return None
+    return suggested_groups([image.record.id for image in found.images])

@@ -1,0 +1,193 @@
+"""Reading NIfTI volumes with nibabel: slices as grey pixels or as masks, all the same way up."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from jaxtyping import Float, Real
+
+from common.data.foreign import explained
+from common.data.recent import Recent
+from common.data.records import Decoded
+from common.data.slices import PLANES, FileImage, Reading, Values
+from common.data.window import Window, to_bytes
+from common.errors import UserError
+
+try:
+    import nibabel
+    from nibabel.arrayproxy import ArrayProxy
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.orientations import apply_orientation, io_orientation
+except ModuleNotFoundError as error:
+    raise UserError(
+        "NIfTI files are read with nibabel; install it with pip install 'triptych[nifti]'"
+    ) from error
+
+MAX_VOXELS = 2**28  # a CT of the whole body has 512 x 512 x 1000
+MAX_SLICES = 2**15 - 1  # along an axis: what NIfTI-1 can state
+
+_KEPT_VOLUMES = 4  # two pairs of image and mask, as threads work on two where one ends
+_AXES = dict(zip(PLANES, (2, 1, 0), strict=True))  # the axis across which a plane cuts
+
+_explained = partial(explained, package="nibabel", kind="NIfTI", unknown=ImageFileError)
+
+Volume = Real[np.ndarray, "_right _anterior _superior"]
+Plane = Real[np.ndarray, "_height _width"]
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A volume in memory, or mapped into it where the file is not compressed.
+
+    Attributes:
+      stored: the numbers in the file, along axes that go right, forward and up.
+      slope, intercept: value = slope * stored + intercept.
+      window: what the header says to show, else the range of the whole volume.
+    """
+
+    stored: Volume
+    slope: float
+    intercept: float
+    window: Window
+
+    def plane(self, name: str, index: int) -> Plane:
+        """Cuts a slice as it is displayed: its two axes point up and, right to left, across."""
+        return np.flip(np.moveaxis(self.stored, _AXES[name], 0)[index]).T
+
+    def values(self, stored: Plane) -> Float[np.ndarray, "_height _width"]:
+        """Returns what the stored numbers mean."""
+        return stored.astype(np.float64) * self.slope + self.intercept
+
+
+def slices_of(path: Path, reading: Reading) -> list[FileImage]:
+    """Returns the slices of a volume along `reading.plane`, of which only the header is read.
+
+    "#000" is the lowest axial, the hindmost coronal, the leftmost sagittal slice. A file whose
+    header can't be read is one image: reading it says why, where `config.data.on_bad_image` may
+    skip it.
+    """
+    try:
+        count = _count(path, reading.plane)
+    except UserError:
+        count = 1
+    width = max(3, len(str(count - 1)))  # the order of the names is that of the slices
+    return [
+        FileImage(
+            suffix=f"#{index:0{width}}",
+            read=partial(read_slice, path, index, reading.plane, reading.window),
+            read_values=partial(read_slice_values, path, index, reading.plane),
+        )
+        for index in range(count)
+    ]
+
+
+def read_slice(path: Path, index: int, plane: str, window: Window | None = None) -> Decoded:
+    """Reads a slice of a volume as radiologists look at it, whatever the order in the file.
+
+    The patient's right is on the left of axial and coronal slices. Axial slices have the front at
+    the top; coronal and sagittal ones the head; sagittal ones the front on the left. An oblique
+    volume is turned by quarter turns only, to the nearest of these. Pixels are voxels: where these
+    are not square, neither is the picture.
+
+    Args:
+      path: a NIfTI-1 or -2 file of a single file, compressed or not, of three dimensions.
+      index: of the slice, counted from inferior, posterior or left.
+      plane: "axial", "coronal" or "sagittal".
+      window: (low, high) shown as 0 and 255, else the header's cal_min and cal_max, else the range
+        of the whole volume. One that is constant is black.
+
+    Raises:
+      UserError: the file is missing, damaged, too large, no volume of numbers, or holds NaN or
+        infinity.
+    """
+    with _explained(path):
+        volume = _opened(path)
+        stored = volume.plane(plane, index)
+        values = volume.values(stored)[..., None]
+        return Decoded(
+            pixels=to_bytes(values, window or volume.window),
+            mode=stored.dtype.name,
+            bits=8 * stored.itemsize,
+            window=window or volume.window,
+            value_range=(float(values.min()), float(values.max())),
+        )
+
+
+def read_slice_values(path: Path, index: int, plane: str) -> Values:
+    """Reads a slice as a mask, the same way up as `read_slice`.
+
+    Raises:
+      UserError: as `read_slice` does, or the slice holds fractions.
+    """
+    with _explained(path):
+        volume = _opened(path)
+        values = volume.values(volume.plane(plane, index))
+        if (values != np.rint(values)).any() or np.abs(values).max() >= 2**53:
+            raise UserError(f"{path} is a mask of fractions; save whole numbers, one a class.")
+        return values.astype(np.int64)
+
+
+def _count(path: Path, plane: str) -> int:
+    with _explained(path):
+        image = _header(path)
+        orientation = io_orientation(image.affine)
+        axis = int(np.flatnonzero(orientation[:, 0] == _AXES[plane])[0])
+        return _shape(image, path)[axis]
+
+
+def _header(path: Path) -> nibabel.Nifti1Image:
+    image = nibabel.load(path)
+    if not isinstance(image, nibabel.Nifti1Image):
+        raise UserError(f"{path} is a {type(image).__name__} and no volume; remove it.")
+    return image
+
+
+def _shape(image: nibabel.Nifti1Image, path: Path) -> tuple[int, int, int]:
+    """Returns the shape of a volume, of a size and a kind that is read, without axes of one."""
+    shape = list(image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    stated = " x ".join(map(str, image.shape))
+    if len(shape) > 3:
+        raise UserError(
+            f"{path} has {len(shape)} dimensions ({stated}); save each of its volumes as a file of"
+            " its own."
+        )
+    if len(shape) < 2 or min(shape) < 1:
+        raise UserError(f"{path} holds no volume (its shape is {stated or 'empty'}); remove it.")
+    if max(shape) > MAX_SLICES or math.prod(shape) > MAX_VOXELS:
+        raise UserError(
+            f"{path} states {stated} voxels, and {MAX_VOXELS:,} are read from one volume, up to"
+            f" {MAX_SLICES:,} along an axis; cut or shrink it."
+        )
+    if image.get_data_dtype().kind not in "iuf":
+        raise UserError(
+            f"{path} holds {image.get_data_dtype()} voxels rather than one number each; save its"
+            " channels as files of their own."
+        )
+    return shape[0], shape[1], shape[2] if len(shape) == 3 else 1
+
+
+def _open(path: Path) -> _Opened:
+    image = _header(path)
+    shape, proxy = _shape(image, path), cast(ArrayProxy, image.dataobj)
+    stored = proxy.get_unscaled().reshape(shape, order="F")
+    slope, intercept = float(proxy.slope), float(proxy.inter)
+    ends = (slope * float(stored.min()) + intercept, slope * float(stored.max()) + intercept)
+    low, high = min(ends), max(ends)
+    if not math.isfinite(high - low):
+        raise UserError(
+            f"{path} holds values that are not numbers (NaN or infinity); save it with 0 in their"
+            " place, or remove it."
+        )
+    shown = float(image.header["cal_min"]), float(image.header["cal_max"])
+    if not (math.isfinite(shown[1] - shown[0]) and shown[0] < shown[1]):
+        shown = low, high if low < high else low + max(1.0, abs(low))
+    upright = apply_orientation(stored, io_orientation(image.affine))
+    return _Opened(upright, slope, intercept, shown)
+
+
+_opened = Recent(_open, _KEPT_VOLUMES)

@@ -1,0 +1,317 @@
+"""Specification of `common.data.splits`: groups stay whole, shares are kept, order is nothing."""
+
+import logging
+import re
+import time
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ml_collections import ConfigDict
+
+from common.data.sources import open_source
+from common.data.splits import Table, assign_splits, groups_of
+from common.errors import UserError
+from common.training.config import default_config
+
+CLASSES = tuple("ABCDEFGHIJ")
+
+
+def data(**changes) -> ConfigDict:
+    settings = default_config().data
+    settings.update(**changes)
+    return settings
+
+
+def table(labels, groups=None, splits=None) -> Table:
+    """A set with images named after their place."""
+    ids = tuple(f"{CLASSES[label]}/{place}.png" for place, label in enumerate(labels))
+    num = len(ids)
+    return Table(ids, tuple(labels), tuple(groups or [""] * num), tuple(splits or ["train"] * num))
+
+
+def divided(examples: Table, **changes) -> dict[str, list[str]]:
+    """The names of the images in each split."""
+    rows = assign_splits(examples, groups_of(examples, ""), CLASSES, data(**changes))
+    return {split: [examples.ids[row] for row in chosen] for split, chosen in rows.items()}
+
+
+def class_counts(names: list[str]) -> Counter:
+    return Counter(name.split("/")[0] for name in names)
+
+
+@st.composite
+def grouped(draw) -> tuple[list[int], list[str]]:
+    """Labels and groups: at least six groups of one to nine images, up to four classes."""
+    sizes = draw(st.lists(st.integers(1, 9), min_size=6, max_size=40))
+    num_classes = draw(st.integers(1, 4))
+    groups = [f"patient {number}" for number, size in enumerate(sizes) for _ in range(size)]
+    labels = draw(
+        st.lists(st.integers(0, num_classes - 1), min_size=len(groups), max_size=len(groups))
+    )
+    return labels, groups
+
+
+# Groups
+
+
+def test_a_group_is_the_first_parenthesis_of_an_expression_on_the_files_name():
+    examples = Table(("a/TCGA_7_1.png", "b/TCGA_7_12.png", "b/X_1.png"), (0,) * 3, ("",) * 3, ())
+    assert groups_of(examples, "(.+)_") == ("TCGA_7", "TCGA_7", "X")
+    assert groups_of(examples, r"^[A-Z]+") == ("TCGA", "TCGA", "X")
+
+
+def test_an_expression_with_a_slash_is_searched_in_the_whole_path():
+    examples = Table(("train/p1/a.png", "train/p2/a.png"), (0, 0), ("", ""), ())
+    assert groups_of(examples, "/(.+)/") == ("p1", "p2")
+
+
+@pytest.mark.parametrize("pattern", ["", "column:patient", "dicom:PatientID"])
+def test_without_an_expression_the_source_states_the_groups(pattern):
+    examples = Table(("a", "b"), (0, 0), ("anna", ""), ())
+    assert groups_of(examples, pattern) == ("anna", "")
+
+
+def test_the_images_of_one_file_are_a_group_unless_somebody_says_otherwise():
+    ids = ("a.nii.gz#000", "a.nii.gz#001", "scan #1.png")
+    assert groups_of(Table(ids, (0,) * 3, ("",) * 3, ()), "") == ("a.nii.gz", "a.nii.gz", "")
+    assert groups_of(Table(ids, (0,) * 3, ("p", "p", "q"), ()), "") == ("p", "p", "q")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sentence"),
+    [
+        ("(", r"config\.data\.group is '\(', which is no regular expression"),
+        (r"(\d+)_", r"which a\.png does not match"),
+        ("column:patient", "no image has such a group"),
+        ("dicom:StudyID", "no image has such a group"),
+    ],
+)
+def test_an_expression_that_gives_no_group_is_refused(pattern, sentence):
+    with pytest.raises(UserError, match=sentence):
+        groups_of(Table(("x/a.png",), (0,), ("",), ()), pattern)
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn=grouped(), seed=st.integers(0, 5))
+def test_no_group_is_in_two_splits_and_no_split_is_empty(drawn, seed):
+    examples = table(*drawn)
+    changes = {"splits": "60,20,20", "split_seed": seed}
+    try:
+        names = divided(examples, **changes)
+    except UserError as error:
+        assert "would have no image in train" in str(error)
+        return
+    assert list(names) == ["train", "val", "test"]
+    assert sorted(chain(*names.values())) == sorted(examples.ids)
+    group_of = dict(zip(examples.ids, examples.groups, strict=True))
+    holders = {split: {group_of[name] for name in held} for split, held in names.items()}
+    assert not holders["train"] & holders["val"]
+    assert not holders["train"] & holders["test"]
+    assert not holders["val"] & holders["test"]
+
+
+# Shares
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(8, 60), min_size=1, max_size=10),
+    shares=st.sampled_from([(70, 15, 15), (80, 20, 0), (34, 33, 33), (50, 0, 50)]),
+    seed=st.integers(0, 3),
+)
+def test_without_groups_each_split_has_its_share_of_each_class_to_one_image(counts, shares, seed):
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    names = divided(table(labels), splits=",".join(map(str, shares)), split_seed=seed)
+    for split, share in zip(("train", "val", "test"), shares, strict=True):
+        found = class_counts(names.get(split, []))
+        for label, count in enumerate(counts):
+            assert abs(found[CLASSES[label]] - count * share / 100) <= 1
+    assert all(names[split] for split, share in zip(names, filter(None, shares), strict=True))
+
+
+@pytest.mark.parametrize("splits", ["70,16,14", "70,20,10"])
+def test_many_small_classes_do_not_starve_a_small_split(splits):
+    names = divided(table([label for label in range(10) for _ in range(4)]), splits=splits)
+    wished = np.array(splits.split(","), float) / 100 * 40
+    assert (abs(np.array([len(held) for held in names.values()]) - wished) <= 2).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(drawn=grouped())
+def test_shares_of_groups_are_missed_by_a_group_at_most(drawn):
+    examples = table(*drawn)
+    one_class = Table(examples.ids, (0,) * len(examples.ids), examples.groups, examples.splits)
+    largest = max(Counter(examples.groups).values())
+    names = divided(one_class, splits="60,20,20")
+    for split, share in (("train", 0.6), ("val", 0.2), ("test", 0.2)):
+        assert abs(len(names[split]) - share * len(examples.ids)) <= largest
+
+
+def test_a_share_of_nothing_makes_no_split():
+    assert list(divided(table([0] * 10), splits="80,0,20")) == ["train", "test"]
+
+
+def test_the_smallest_sets_still_fill_every_split():
+    names = divided(table([0, 0, 1, 1]), splits="70,15,15")
+    assert [len(held) for held in names.values()] == [2, 1, 1]
+    assert class_counts(names["train"]) == {"A": 1, "B": 1}
+
+
+def test_a_class_that_is_too_rare_for_every_split_goes_to_train_and_the_rest_is_said(caplog):
+    with caplog.at_level(logging.WARNING, "triptych"):
+        names = divided(table([0] * 20 + [1]), splits="70,15,15")
+    assert class_counts(names["train"])["B"] == 1
+    assert "no image of class B in val: it has too few groups" in caplog.text
+
+
+# The same for the same
+
+
+@settings(max_examples=30, deadline=None)
+@given(drawn=grouped(), order=st.randoms(use_true_random=False))
+def test_the_order_of_the_rows_does_not_matter(drawn, order):
+    examples = table(*drawn)
+    places = list(range(len(examples.ids)))
+    order.shuffle(places)
+    mixed = Table(
+        *(
+            tuple(column[place] for place in places)
+            for column in (examples.ids, examples.labels, examples.groups, examples.splits)
+        )
+    )
+    changes = {"splits": "50,25,25"}
+    try:
+        names = divided(examples, **changes)
+    except UserError:
+        return
+    assert {split: sorted(held) for split, held in divided(mixed, **changes).items()} == {
+        split: sorted(held) for split, held in names.items()
+    }
+
+
+def test_another_seed_makes_other_splits():
+    examples = table([0, 1] * 50)
+    first, second = (divided(examples, splits="70,15,15", split_seed=seed) for seed in (0, 1))
+    assert first == divided(examples, splits="70,15,15")
+    assert first["test"] != second["test"]
+
+
+def test_of_images_without_groups_one_more_moves_few_others():
+    labels = [0] * 300 + [1] * 100
+    before = divided(table(labels), splits="70,15,15")
+    for added in (0, 1):
+        after = divided(table([*labels, added]), splits="70,15,15")
+        moved = sum(len(set(held) - set(after[split])) for split, held in before.items())
+        assert moved <= 4
+
+
+def test_a_hundred_thousand_images_are_divided_in_a_second():
+    rng = np.random.default_rng(0)
+    examples = table(rng.integers(0, 10, 100_000).tolist())
+    started = time.process_time()
+    divided(examples, splits="70,15,15", folds=5)
+    assert time.process_time() - started < 5  # measured: 0.5 s
+
+
+# Folds
+
+
+@settings(max_examples=30, deadline=None)
+@given(drawn=grouped(), folds=st.integers(2, 4), test=st.sampled_from(["", "60,20,20"]))
+def test_over_the_folds_each_image_that_is_not_for_testing_is_validated_once(drawn, folds, test):
+    examples = table(*drawn)
+    validated: Counter = Counter()
+    tests = set()
+    for fold in range(folds):
+        try:
+            names = divided(examples, splits=test, folds=folds, fold=fold)
+        except UserError as error:
+            assert re.search("no image in train|groups of them .* for", str(error))
+            return
+        validated.update(names["val"])
+        tests.add(tuple(names.get("test", ())))
+        assert sorted(chain(*names.values())) == sorted(examples.ids)
+    assert len(tests) == 1
+    assert validated == Counter(set(examples.ids) - set(tests.pop()))
+
+
+def test_folds_leave_the_sources_own_test_split_alone():
+    examples = table([0, 1] * 10, splits=["train"] * 12 + ["val"] * 4 + ["test"] * 4)
+    names = divided(examples, folds=4, fold=1)
+    assert names["test"] == list(examples.ids[16:])
+    assert len(names["val"]) == 4
+    assert class_counts(names["val"]) == {"A": 2, "B": 2}
+
+
+# Settings
+
+
+def test_without_settings_the_sources_splits_stay():
+    examples = table([0, 0, 0], splits=["test", "train", "val"])
+    assert divided(examples) == {"train": ["A/1.png"], "val": ["A/2.png"], "test": ["A/0.png"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"splits": "70,30"}, r"config\.data\.splits is '70,30'"),
+        ({"splits": "70,20,20"}, r"config\.data\.splits is '70,20,20'"),
+        ({"splits": "120,-10,-10"}, r"config\.data\.splits is"),
+        ({"splits": "0,50,50"}, r"config\.data\.splits is"),
+        ({"splits": "50,nan,50"}, r"config\.data\.splits is"),
+        ({"splits": "most,some,few"}, r"config\.data\.splits is .*70,15,15"),
+        ({"folds": 1}, "at least 2"),
+        ({"folds": -3}, "at least 2"),
+        ({"folds": 5, "fold": 5}, r"config\.data\.fold is 5 of 5"),
+        ({"folds": 5, "fold": -1}, r"config\.data\.fold is -1 of 5"),
+        ({"fold": 1}, r"config\.data\.fold is 1 of 0"),
+        ({"folds": 13}, "There are 12 images or groups .* for 13 splits"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_by_their_name(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        divided(table([0] * 12), **changes)
+
+
+def test_a_class_without_an_image_in_train_is_refused_by_its_name():
+    examples = table([0] * 10 + [1], [str(place) for place in range(11)])
+    for fold in range(5):
+        try:
+            divided(examples, folds=5, fold=fold)
+        except UserError as error:
+            assert "Class B would have no image in train" in str(error)
+            break
+    else:
+        pytest.fail("the only image of class B is in val of one of the folds")
+
+
+# Real files
+
+
+def brain_mri(shared_data: Path) -> Table:
+    setting = data(dir=str(shared_data / "brain_mri"))
+    records = [record for split in open_source(setting).splits.values() for record in split]
+    ids = tuple(record.id for record in records)
+    return Table(ids, (0,) * len(ids), ("",) * len(ids), ("train",) * len(ids))
+
+
+@pytest.mark.parametrize("folds", [0, 5, 10])
+def test_no_patient_of_brain_mri_crosses_and_the_sizes_are_balanced(shared_data, folds):
+    examples = brain_mri(shared_data)
+    groups = groups_of(examples, "(.+)_")
+    assert len(set(groups)) == 110
+    for fold in range(max(folds, 1)):
+        setting = data(splits="" if folds else "70,10,20", folds=folds, fold=fold)
+        rows = assign_splits(examples, groups, CLASSES, setting)
+        holders = Counter(
+            patient for chosen in rows.values() for patient in {groups[row] for row in chosen}
+        )
+        assert set(holders.values()) == {1}
+        shares = {"val": 1 / folds} if folds else {"train": 0.7, "val": 0.1, "test": 0.2}
+        for split, share in shares.items():
+            assert abs(len(rows[split]) / len(groups) - share) < 0.002

@@ -1,0 +1,92 @@
+"""What the documents tell a reader to type does what they say."""
+
+import json
+import re
+import shlex
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.data.phantoms import LUNG_CT_CLASSES, lung_ct
+from tests.conftest import ROOT
+
+
+def commands(document):
+    """Returns the commands of a document's indented blocks, each as its words."""
+    lines = re.findall(r"^ {4}(python launch\.py .*)$", (ROOT / document).read_text(), re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """A folder as a reader's, with `scans` in it, from where the program can be called."""
+    for name in ("launch.py", "configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    phantoms = lung_ct(0, 48, 40)
+    for number, (image, label) in enumerate(zip(phantoms.images, phantoms.labels, strict=True)):
+        folder = tmp_path / "scans" / LUNG_CT_CLASSES[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(folder / f"{number}.png")
+    return tmp_path
+
+
+def test_five_commands_lead_from_a_folder_to_a_model(desk, launch):
+    five = commands("docs/own_data.md")[:5]
+    assert [word for words in five for word in words if word.startswith("--mode")] == [
+        "--mode=inspect",
+        "--mode=generate",
+        "--mode=inspect",
+    ]
+    for _, program, *words in five:
+        # The full length takes minutes; :tiny is the same code path.
+        short = [re.sub(r"(configs/\w+\.py)$", r"\1:tiny", word) for word in words]
+        launch(*short, program=program, cwd=desk)
+    record = json.loads((desk / "runs/scans/run.json").read_text())
+    assert record["step"] == 6 and record["data"]["classes"] == list(LUNG_CT_CLASSES)
+    assert len(list(desk.glob("synthetic/*/*.png"))) == 1000
+    for name in ("inspect-scans", "inspect-synthetic"):
+        assert "<html" in (desk / "runs" / name / "inspect.html").read_text()
+
+
+def test_the_documents_name_settings_that_exist():
+    from common.training.config import flatten
+    from configs.acgan_covid import get_config
+
+    known = {name for name, _ in flatten(get_config())}
+    for document in ("README.md", "docs/own_data.md"):
+        named = set(re.findall(r"--config\.([a-z_.]+[a-z])", (ROOT / document).read_text()))
+        assert named and named <= known, document
+
+
+def test_generated_images_of_a_windowed_source_are_written_in_its_range(launch, tmp_path):
+    """Slices of 16 bits in, 16 bits out, both of about the same values."""
+    window = "200,1200"
+    phantoms = lung_ct(0, 16, 16)
+    for number, (image, label) in enumerate(zip(phantoms.images, phantoms.labels, strict=True)):
+        folder = tmp_path / "scans" / LUNG_CT_CLASSES[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        values = (200 + image[..., 0] * (1000 / 255)).astype(np.uint16)
+        Image.fromarray(values).save(folder / f"{number}.png")
+    run, out = tmp_path / "run", tmp_path / "out"
+    launch(
+        "--config=configs/acgan_covid.py:tiny",
+        f"--config.data.dir={tmp_path / 'scans'}",
+        f"--config.data.window={window}",
+        f"--workdir={run}",
+    )
+    data = json.loads((run / "run.json").read_text())["data"]
+    assert (data["bits"], data["window"]) == (16, [200.0, 1200.0])
+    said = launch(
+        "--mode=generate",
+        "--bits=16",
+        f"--workdir={run}",
+        f"--output={out}",
+        "--num_images=4",
+    )
+    assert "1 * stored +0" in said.stdout
+    for file in out.glob("*/*.png"):
+        with Image.open(file) as image:
+            pixels = np.array(image)
+            assert image.mode == "I;16" and 200 <= pixels.min() and pixels.max() <= 1200
+    assert len(list(out.glob("*/*.png"))) == 4
