@@ -3,17 +3,20 @@
 import shutil
 import stat
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from common.cache import cache_dir
 from common.data.arrays import holds_idx
 from common.data.folders import split_folders, stats, visible
-from common.data.records import Contents, Once, Source, fingerprint
+from common.data.foreign import printable
+from common.data.records import Contents, Once, Record, Source, fingerprint
 from common.data.scratch import scratch_folder
 from common.data.tables import TABLE
 from common.errors import UserError
@@ -25,6 +28,7 @@ MAX_MEMBERS = 2_000_000
 MAX_BYTES = 2**38
 MAX_RATIO = 100
 SMALL = 2**27
+MAX_DEPTH = 64  # folders in folders
 
 # Python unpacks other methods without a bound on its memory.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -61,10 +65,31 @@ def _contents(path: Path, key: str, data: ConfigDict) -> Contents:
         log.info("unpacking %s", path)
         _unpack(path, folder)
     root = folder / path.stem  # a flat folder names its class after itself
+    told = partial(_told, str(root), str(path))
+    contents: Contents = told(lambda: open_path(_inside(root), data).contents())
+    splits = {
+        split: [_telling(record, told) for record in records]
+        for split, records in contents.splits.items()
+    }
+    return replace(contents, splits=splits)
+
+
+def _told(root: str, path: str, read: Callable[[], Any]) -> Any:
+    """Reads, and tells what is wrong of the archive: nobody knows the folder in the cache."""
     try:
-        return open_path(_inside(root), data).contents()
-    except UserError as error:  # nobody knows the folder in the cache
-        raise UserError(str(error).replace(str(root), str(path))) from error
+        return read()
+    except UserError as error:
+        raise UserError(str(error).replace(root, path)) from error
+
+
+def _telling(record: Record, told: Callable[[Callable[[], Any]], Any]) -> Record:
+    return replace(
+        record,
+        read=partial(told, record.read),
+        read_mask=record.read_mask and partial(told, record.read_mask),
+        read_target=record.read_target and partial(told, record.read_target),
+        read_group=partial(told, record.read_group),
+    )
 
 
 def _inside(folder: Path) -> Path:
@@ -116,7 +141,7 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
     except Exception as error:  # a damaged archive makes zipfile and zlib raise almost anything
         raise UserError(
-            f"{path} is damaged or no zip archive ({error}); fetch or make it anew."
+            f"{path} is damaged or no zip archive ({printable(str(error))}); fetch or make it anew."
         ) from error
 
 
@@ -144,6 +169,8 @@ def _complaint(member: zipfile.ZipInfo, name: PurePosixPath) -> str:
     drive = bool(name.parts) and name.parts[0][1:2] == ":"
     if name.is_absolute() or ".." in name.parts or drive or "\\" in member.filename:
         return f"holds {shown}, a path that leads out of it; don't use this archive"
+    if len(name.parts) > MAX_DEPTH:
+        return f"holds {shown[:80]}..., more than {MAX_DEPTH} folders deep; make it anew"
     if stat.S_ISLNK(member.external_attr >> 16):
         return f"holds {shown}, a link; make it anew with the file itself"
     if member.flag_bits & _ENCRYPTED:

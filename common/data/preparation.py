@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Shaped
 from ml_collections import ConfigDict
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 from tqdm import tqdm
 
 from common.data.fit import fit_image, fit_mask
-from common.data.records import Record, Source
+from common.data.records import Pixels, Record, Source
 from common.data.scratch import scratch_folder
 from common.data.splits import Table
 from common.errors import UserError
@@ -31,21 +32,28 @@ PREPARATION = 3
 # mean something else to TFDS.)
 EVERYTHING = "examples"
 _TABLE = "examples.json"
-_DECODE_AHEAD = 64  # examples in flight between the decoding threads and the writer
-_WRITE_TOGETHER = 32  # examples; TFDS renews its description of the set after each lot
-_SHARD = 2**16  # examples in a file
+_DECODE_AHEAD = 64  # examples between the decoding threads and the writer
+# One record a group, so that any one can be read alone. The writer compresses under the GIL, where
+# its default costs as much as half the decoding; Snappy makes masks small and takes no time.
+_WRITER_OPTIONS = "group_size:1,snappy"
 
 Arrays = dict[str, Shaped[np.ndarray, "..."]]
 
 
 @dataclass(frozen=True)
 class _Example:
-    """A record, decoded and fitted; `bits` and `window` are those of its image."""
+    """A record, decoded and fitted.
 
-    record: Record
-    split: str
-    group: str
+    Attributes:
+      row: its id, label, group and split.
+      arrays: its image and, where there are any, its mask and target.
+      serialised: all that is stored.
+      bits, window: those of its image.
+    """
+
+    row: tuple[str, int, str, str]
     arrays: Arrays
+    serialised: bytes
     bits: int
     window: tuple[float, float]
 
@@ -75,25 +83,27 @@ def read_table(folder: Path) -> Table:
 
 def _write(source: Source, data: ConfigDict, folder: Path) -> None:
     info = _describe(source, data, folder)
-    # TFDS's builders would hold all examples in memory before they write the first.
-    writer = tfds.core.SequentialWriter(info, _SHARD, file_format="array_record")
-    writer.initialize_splits([EVERYTHING])
-    digest, depths = hashlib.sha256(), set()
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=folder,
+        dataset_name=info.name,
+        split=EVERYTHING,
+        filetype_suffix="array_record",
+    )
+    # TFDS's own builders hold all examples in memory before they write the first.
+    writer = ArrayRecordWriter(str(template.sharded_filepath(0, 1)), _WRITER_OPTIONS)
+    digest, depths, num_bytes = hashlib.sha256(), set(), 0
     rows: list[tuple[str, int, str, str]] = []
     records = [(split, record) for split in source.splits for record in source.splits[split]]
-    with closing(_decoded(records, data)) as decoded:
-        while lot := list(islice(decoded, _WRITE_TOGETHER)):
-            for one in lot:
-                named = one.record.id, one.record.label, one.group, one.split
-                digest.update(json.dumps(named).encode())
-                for array in one.arrays.values():
-                    digest.update(array.tobytes())
-                rows.append(named)
-                depths.add((one.bits, one.window))
-            examples = [
-                {**one.arrays, "label": one.record.label, "id": one.record.id} for one in lot
-            ]
-            writer.add_examples({EVERYTHING: examples})
+    with closing(_decoded(records, data, info.features)) as examples:
+        for example in examples:
+            writer.write(example.serialised)
+            digest.update(json.dumps(example.row).encode())
+            for array in example.arrays.values():
+                digest.update(array.tobytes())
+            rows.append(example.row)
+            depths.add((example.bits, example.window))
+            num_bytes += len(example.serialised)
+    writer.close()
     _check_classes(source, {(split, label) for _, label, _, split in rows})
     windows = {window for _, window in depths}
     info.metadata.update(
@@ -104,7 +114,12 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
         bits=max(bits for bits, _ in depths),
         window=list(windows.pop()) if len(windows) == 1 else [],
     )
-    writer.close_all()
+    written = tfds.core.SplitInfo(
+        name=EVERYTHING, shard_lengths=[len(rows)], num_bytes=num_bytes, filename_template=template
+    )
+    info.set_file_format("array_record")
+    info.set_splits(tfds.core.SplitDict([written]))
+    info.write_to_directory(folder)
     (folder / _TABLE).write_text(json.dumps(asdict(Table(*zip(*rows, strict=True)))))
 
 
@@ -139,7 +154,7 @@ def _describe(source: Source, data: ConfigDict, folder: Path) -> tfds.core.Datas
 
 
 def _decoded(
-    records: Sequence[tuple[str, Record]], data: ConfigDict
+    records: Sequence[tuple[str, Record]], data: ConfigDict, features: tfds.features.FeaturesDict
 ) -> Generator[_Example, None, None]:
     """Decodes on every core (Pillow releases the GIL), in order, with bounded memory."""
     waiting = iter(records)
@@ -147,7 +162,10 @@ def _decoded(
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress:
 
         def start(count: int) -> list[Future[_Example | None]]:
-            return [pool.submit(_decode, *next_, data) for next_ in islice(waiting, count)]
+            return [
+                pool.submit(_decode, *waiting_one, data, features)
+                for waiting_one in islice(waiting, count)
+            ]
 
         running = deque(start(_DECODE_AHEAD))
         while running:
@@ -157,10 +175,14 @@ def _decoded(
             running.extend(start(1))
 
 
-def _decode(split: str, record: Record, data: ConfigDict) -> _Example | None:
+def _decode(
+    split: str, record: Record, data: ConfigDict, features: tfds.features.FeaturesDict
+) -> _Example | None:
     """Returns the example, or None where its file can't be read and may be left out."""
     try:
-        return _read(split, record, data)
+        image = record.read()
+        arrays = _fitted(image.pixels, record, data)
+        group = record.read_group()
     except UserError as error:
         if data.on_bad_image == "skip":
             log.warning("skipped: %s", error)
@@ -168,23 +190,26 @@ def _decode(split: str, record: Record, data: ConfigDict) -> _Example | None:
         raise UserError(
             f"{error} To go on without such files: --config.data.on_bad_image=skip"
         ) from error
+    serialised = features.serialize_example({**arrays, "label": record.label, "id": record.id})
+    row = record.id, record.label, group, split
+    return _Example(row, arrays, serialised, image.bits, image.window)
 
 
-def _read(split: str, record: Record, data: ConfigDict) -> _Example:
+def _fitted(pixels: Pixels, record: Record, data: ConfigDict) -> Arrays:
+    """Returns the image, and the record's mask and target, in the size of the set."""
     size, channels, fit = data.image_size, data.channels, data.fit
-    image = record.read()
-    arrays = {"image": fit_image(image.pixels, size, channels, fit)}
+    arrays = {"image": fit_image(pixels, size, channels, fit)}
     if record.read_mask:
         mask = record.read_mask()
-        if mask.shape != image.pixels.shape[:2]:
+        if mask.shape != pixels.shape[:2]:
             raise UserError(
                 f"The mask of {record.id} has {mask.shape[1]}x{mask.shape[0]} pixels, its image"
-                f" {image.pixels.shape[1]}x{image.pixels.shape[0]}; make them equal."
+                f" {pixels.shape[1]}x{pixels.shape[0]}; make them equal."
             )
         arrays["mask"] = fit_mask(mask, size, fit)
     if record.read_target:
         arrays["target"] = fit_image(record.read_target().pixels, size, channels, fit)
-    return _Example(record, split, record.read_group(), arrays, image.bits, image.window)
+    return arrays
 
 
 def _check_classes(source: Source, kept: set[tuple[str, int]]) -> None:

@@ -1,8 +1,10 @@
 """TensorFlow Datasets by name: found where they lie, or made in the cache."""
 
 import contextlib
+import difflib
 import importlib.util
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -53,7 +55,7 @@ def open_tfds(data: ConfigDict) -> Source:
     name, own = data.name.removeprefix("tfds:"), cache_dir(data.cache_dir) / "tfds"
     with explained(f"config.data.name is '{data.name}', which TFDS can't open"):
         builder = _prepared(name, data.dir) or _prepared(name, str(own))
-        full_name = (builder or tfds.builder(name, data_dir=str(own))).info.full_name
+        full_name = (builder or _known(name, own)).info.full_name
         root = Path(builder.data_dir) if builder else own
         # What is made here is known by its version, so that it need not be there.
         ours = root.is_relative_to(own)
@@ -74,6 +76,19 @@ def _prepared(name: str, data_dir: str) -> Builder | None:
         return None
 
 
+def _known(name: str, own: Path) -> Builder:
+    """Returns a set by its code, which TFDS brings."""
+    try:
+        return tfds.builder(name, data_dir=str(own))
+    except tfds.core.DatasetNotFoundError as error:
+        close = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False))
+        raise UserError(
+            f"config.data.name is 'tfds:{name}', which is not prepared and which TFDS does not know"
+            f" (names like it: {', '.join(close) or 'none'}); if you have it, name the folder that"
+            " it is prepared in by --config.data.dir."
+        ) from error
+
+
 def _make(name: str, own: Path) -> Builder:
     """Fetches a set and makes it in the cache: it is whole or it is not."""
     advice = "; check the network, or prepare it elsewhere and set --config.data.dir"
@@ -81,6 +96,7 @@ def _make(name: str, own: Path) -> Builder:
         advice += "; most sets need TensorFlow to be made: pip install 'triptych[tensorboard]'"
     log.info("fetching tfds:%s", name)
     downloader.MAX_RETRIES = _RETRIES  # TFDS's 10 take 200 s where there is no network
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it tells of each of them
     tfds.disable_progress_bar()
     with (
         explained(f"tfds:{name} can't be fetched", advice),

@@ -31,6 +31,7 @@ class Markup:
 
 
 Text: TypeAlias = str | Markup
+Cell: TypeAlias = Text | int | float
 
 
 def page(title: str, *body: Markup) -> str:
@@ -72,9 +73,7 @@ def callout(tone: Tone, label: Text, *parts: Text) -> Markup:
     )
 
 
-def table(
-    header: Sequence[Text], rows: Sequence[Sequence[Text | int | float]], caption: Text = ""
-) -> Markup:
+def table(header: Sequence[Text], rows: Sequence[Sequence[Cell]], caption: Text = "") -> Markup:
     """Returns a table; numbers stand to the right, integers with thousands separated."""
     title = f"<caption>{_text(caption)}</caption>" if caption else ""
     numeric = [
@@ -122,11 +121,6 @@ def gallery(*parts: Markup) -> Markup:
     return Markup(f'<div class="gallery">{_joined(parts)}</div>')
 
 
-def fold(summary: Text, *parts: Markup) -> Markup:
-    """Returns parts that show when their summary is clicked; print shows them."""
-    return Markup(f"<details><summary>{_text(summary)}</summary>{_joined(parts)}</details>")
-
-
 def histograms(values: Mapping[str, Num[np.ndarray, " _num"]], unit: str, bins: int = 40) -> Markup:
     """Returns a histogram for each name, one below another over the same axis.
 
@@ -154,7 +148,8 @@ def _histogram(
     bars = "".join(
         f'<rect x="{place * step + 0.5:.1f}" y="{_BAR_HEIGHT - height:.1f}"'
         f' width="{step - 1:.1f}" height="{height:.1f}">'
-        f"<title>{edges[place]:.3g} to {edges[place + 1]:.3g} {_text(unit)}: {count:,}</title></rect>"
+        f"<title>{edges[place]:.3g} to {edges[place + 1]:.3g} {_text(unit)}: {count:,}</title>"
+        "</rect>"
         for place, (count, height) in enumerate(zip(counts.tolist(), heights, strict=True))
         if count
     )
@@ -180,11 +175,11 @@ def _joined(parts: Sequence[Text]) -> str:
     return "".join(map(_text, parts))
 
 
-def _is_number(cell: Text | int | float) -> bool:
+def _is_number(cell: Cell) -> bool:
     return isinstance(cell, int | float)
 
 
-def _cell(cell: Text | int | float) -> str:
+def _cell(cell: Cell) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     return f"{cell:.4g}" if isinstance(cell, float) else _text(cell)
@@ -210,7 +205,8 @@ h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p { margin: .4rem 0; max-width: 52rem; overflow-wrap: anywhere; }
 .quiet, figcaption, caption { color: var(--soft); font-size: .84rem; }
 code { font: .88em ui-monospace, Menlo, Consolas, monospace; background: var(--raised);
-  border: 1px solid var(--rule); border-radius: 4px; padding: .05em .35em; overflow-wrap: anywhere; }
+  border: 1px solid var(--rule); border-radius: 4px; padding: .05em .35em;
+  overflow-wrap: anywhere; }
 .callout { display: grid; grid-template-columns: 9.5rem 1fr; gap: 0 1rem; align-items: baseline;
   border-left: 4px solid var(--tone); background: var(--raised); margin: .5rem 0;
   padding: .55rem .9rem; border-radius: 0 6px 6px 0; break-inside: avoid; }
@@ -229,13 +225,13 @@ figure { margin: .5rem 0; break-inside: avoid; }
 figcaption { overflow-wrap: anywhere; }
 img { display: block; max-width: 100%; height: auto; }
 .gallery { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
+.charts figure { max-width: 30rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr));
   gap: .4rem 1.6rem; }
 svg { width: 100%; height: auto; display: block; }
 svg rect { fill: var(--bar); } svg line { stroke: var(--soft); }
 svg text { fill: var(--soft); font-size: 13px; }
-summary { cursor: pointer; color: var(--soft); margin: .6rem 0; }
 @media (max-width: 40rem) { .callout { grid-template-columns: 1fr; } }
 @media print { main { max-width: none; padding: 0; } body { font-size: 11pt; }
-  .callout, code { background: none; } details > * { display: block; } }
+  .callout, code { background: none; } }
 """

@@ -11,8 +11,8 @@ from jaxtyping import Float, UInt8
 
 from common.data.inspect.facts import THUMBNAIL
 
-# What a pair must have reached after each step to be worth the next; copies of which 4 % are cut off
-# reach 0.46, 0.83, 0.97.
+# What a pair must have reached after each step to be worth the next; copies of which 4 % are cut
+# off reach 0.46, 0.83, 0.97.
 _HOPES = (0.4, 0.8, 0.9, 0.9, 0.9)
 _FINE, _COARSE = 1.0, 4.0  # the band of detail: standard deviations of two blurs, in pixels
 _RING = 3  # pixels at the edge that are not compared: one of the two may have a frame
@@ -33,23 +33,24 @@ def likeness(first: Thumbnails, second: Thumbnails) -> Likeness:
 
     A pair that is far from fitting after some steps is given up: its likeness is too low.
     """
-    alike = np.concatenate(
-        [np.zeros(0, np.float32)]
-        + [
-            _likeness(first[start : start + _BATCH], second[start : start + _BATCH])
-            for start in range(0, len(first), _BATCH)
-        ]
-    )
-    # The other way round it may fit better: what is cut off the first is still in the second.
-    hopeful = np.flatnonzero(alike >= _HOPES[-1])
-    if len(hopeful):
-        alike[hopeful] = np.maximum(alike[hopeful], _likeness(second[hopeful], first[hopeful]))
+    alike = np.zeros(len(first), np.float32)
+    for start in range(0, len(first), _BATCH):
+        rows = slice(start, start + _BATCH)
+        alike[rows] = _both_ways(first[rows], second[rows])
     return alike
 
 
 def detail(pictures: Pictures) -> Pictures:
     """Returns what lies between fine noise and broad shading (a difference of Gaussian blurs)."""
     return _along_both(_BLUR_FINE, pictures) - _along_both(_BLUR_COARSE, pictures)
+
+
+def _both_ways(first: Thumbnails, second: Thumbnails) -> Likeness:
+    """Tries the other way round, too: what is cut off the first is still in the second."""
+    alike = _likeness(first, second)
+    hopeful = np.flatnonzero(alike >= _HOPES[-1])
+    alike[hopeful] = np.maximum(alike[hopeful], _likeness(second[hopeful], first[hopeful]))
+    return alike
 
 
 def _likeness(first: Thumbnails, second: Thumbnails) -> Likeness:

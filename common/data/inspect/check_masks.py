@@ -26,7 +26,11 @@ def check_masks(survey: Survey) -> Iterator[Finding]:
 def mask_shares(survey: Survey, split: str) -> Float[np.ndarray, " _num"]:
     """Returns for each image of a split ("" for all) which share of its mask is not background."""
     return np.array(
-        [image.mask_share for image in survey.images if image.mask_pixels and split in ("", image.split)]
+        [
+            image.mask_share
+            for image in survey.images
+            if image.mask_pixels and split in ("", image.split)
+        ]
     )
 
 
@@ -45,8 +49,7 @@ def _empty(survey: Survey, shares: Float[np.ndarray, " _num"]) -> Iterator[Findi
         listed = ", ".join(f"{percent(share)} in {split}" for split, share in empty.items())
         yield Finding(
             Level.LOOK if overall > _MANY_EMPTY or apart > _SHIFT else Level.NOTE,
-            f"{int((shares == 0).sum()):,} of {counted(len(shares), 'mask')} are empty"
-            f" ({listed}).",
+            f"{int((shares == 0).sum()):,} of {counted(len(shares), 'mask')} are empty ({listed}).",
             "A mean Dice over images depends on what empty against empty counts; compare pooled"
             " scores.",
         )

@@ -7,7 +7,7 @@ import numpy as np
 
 from common.data.inspect.facts import Survey
 from common.data.inspect.findings import Finding, Level, percent
-from common.data.inspect.shortcuts import LEAST_IMAGES, Shortcut, Telling
+from common.data.inspect.shortcuts import LEAST_IMAGES, Shortcut
 
 # Of the lower end of the interval of the AUC. What has nothing to do with the patient must not tell
 # the classes; brightness may be the disease itself, so it is never more than a hint.
@@ -41,18 +41,18 @@ def check_shortcuts(
     if by_file and by_file.low >= _HINTED:
         yield Finding(
             Level.MEND if by_file.low >= _TOLD else Level.LOOK,
-            f"{survey.classes[by_file.label]} can be told {_from(survey)} without looking at the"
-            " picture: a probe that sees only size, mode, file type and frame reaches an AUC of"
-            f" {_auc(by_file)}. {_most_telling(by_file.telling[0])}",
+            f"{survey.classes[by_file.label]} can be told from {_others(survey, by_file.label)}"
+            " without looking at the picture: a probe that sees only size, mode, file type and"
+            f" frame reaches an AUC of {_auc(by_file)}. {_most_telling(survey, by_file)}",
             "Take the images of all classes from the same sources, or save them all alike; where"
             " shapes differ, --config.data.fit=crop hides it.",
         )
     if by_tone and by_tone.low >= _TONE_HINTED:
         yield Finding(
             Level.LOOK,
-            f"{survey.classes[by_tone.label]} can be told {_from(survey)} by brightness, contrast"
-            f" and compression alone, with an AUC of {_auc(by_tone)}."
-            f" {_most_telling(by_tone.telling[0])}",
+            f"{survey.classes[by_tone.label]} can be told from {_others(survey, by_tone.label)} by"
+            f" brightness, contrast and compression alone, with an AUC of {_auc(by_tone)}."
+            f" {_most_telling(survey, by_tone)}",
             "If that is not the disease but the scanner or the source, a classifier will learn it;"
             " compare its score with this AUC.",
         )
@@ -90,21 +90,23 @@ def _about_frame(survey: Survey, contrast: FrameContrast) -> Finding:
     )
 
 
-def _from(survey: Survey) -> str:
-    return "from the other class" if len(survey.classes) == 2 else "from the other classes"
+def _others(survey: Survey, label: int) -> str:
+    return survey.classes[1 - label] if len(survey.classes) == 2 else "the other classes"
 
 
 def _auc(shortcut: Shortcut) -> str:
     return f"{shortcut.auc:.2f} ({shortcut.low:.2f} to {shortcut.high:.2f}; 0.5 is chance)"
 
 
-def _most_telling(telling: Telling) -> str:
+def _most_telling(survey: Survey, shortcut: Shortcut) -> str:
+    telling = shortcut.telling[0]
+    name, others = survey.classes[shortcut.label], _others(survey, shortcut.label)
     if telling.is_share:
         return (
-            f"Most telling is {telling.name}: {percent(telling.inside)} of this class have it,"
-            f" {percent(telling.outside)} of the rest."
+            f"Most telling is {telling.name}: {percent(telling.inside)} of {name} have it,"
+            f" {percent(telling.outside)} of {others}."
         )
     return (
-        f"Most telling is the {telling.name}: median {telling.inside:.3g} in this class,"
-        f" {telling.outside:.3g} in the rest."
+        f"Most telling is the {telling.name}: median {telling.inside:.3g} in {name},"
+        f" {telling.outside:.3g} in {others}."
     )

@@ -17,6 +17,7 @@ from common.data.inspect.findings import verdict
 from common.data.inspect.inspection import Inspection, inspect
 from common.errors import UserError
 from common.files import write_atomically
+from common.log import talk
 from common.training.config import check, default_config
 
 PAGE_FILE = "inspect.html"
@@ -37,6 +38,7 @@ def run_inspect(config: ConfigDict | None, path: str, output: str) -> int:
     Raises:
       UserError: neither is given, the data or a setting can't be used, or nothing can be written.
     """
+    talk(this_process=True)
     settings = _settings(config, path)
     folder = Path(output) if output else Path("runs") / f"inspect-{_name(settings)}"
     _make(folder)

@@ -1,10 +1,9 @@
 """The doctor's page: verdict, findings, tables, contact sheets and copies side by side."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
 
 from common.data.inspect.check_copies import COPIES_FILE, labels_of, splits_of
 from common.data.inspect.check_masks import mask_shares
@@ -13,14 +12,13 @@ from common.data.inspect.facts import Facts, Survey
 from common.data.inspect.findings import Level, counted, percent, verdict
 from common.data.inspect.inspection import Inspection
 from common.data.inspect.shortcuts import Shortcut
+from common.data.inspect.sheets import beside, contact_sheet
 from common.report import page
-from common.report.images import Picture, grid
-from common.report.page import Markup, Tone
+from common.report.page import Cell, Markup, Tone
+from common.training.config import default_config
 
 _TONES: dict[Level, Tone] = {Level.MEND: "bad", Level.LOOK: "warn", Level.NOTE: "note"}
-_SHEET_ROWS, _SHEET_COLUMNS, _SHEET_CELL = 3, 8, 112
-_SEED = 0  # of which images are on the contact sheets
-_COPIES_SHOWN, _COPY_CELL = 24, 180
+_COPIES_SHOWN = 24
 _BROKEN_SHOWN = 100
 _WIDE_FRAME = 5  # pixels from where frames are counted together
 _KINDS_SHOWN = 12  # rows of a table of sizes, modes or types
@@ -44,17 +42,12 @@ def document(inspection: Inspection) -> str:
         page.table(*counts_table(survey)),
         page.heading("Files"),
         *_files(survey),
-        page.heading("What tells the classes apart without the picture"),
         *_probes(inspection),
         *_masks(survey),
         page.heading("Some of each class"),
         *_sheets(survey),
         page.heading("Settings"),
-        page.quiet("The splits, groups and sizes above are those of training with these settings."),
-        page.table(
-            ("config.data", "value"),
-            [(name, str(value)) for name, value in sorted(survey.settings.items())],
-        ),
+        page.paragraph("What is said above holds for training with ", *_settings(survey), "."),
     )
 
 
@@ -86,6 +79,20 @@ def _outline(survey: Survey) -> str:
         f" {counted(len(survey.splits), 'split')}"
         + (f", {len(survey.broken):,} unusable" if survey.broken else "")
     )
+
+
+def _settings(survey: Survey) -> list[page.Text]:
+    """Returns the settings that are not the defaults, as flags."""
+    defaults = default_config().data
+    flags = [
+        f"--config.data.{name}={value}"
+        for name, value in sorted(survey.settings.items())
+        if name not in defaults or value != defaults[name]
+    ]
+    parts: list[page.Text] = []
+    for flag in flags:
+        parts += [page.code(flag), " "]
+    return parts[:-1] or ["the defaults"]
 
 
 def _findings(inspection: Inspection) -> list[Markup]:
@@ -147,7 +154,9 @@ def _kind_table(survey: Survey, kind: str, value: Callable[[Facts], str]) -> Mar
         for label in range(len(survey.classes))
     ]
     total = sum(counts, Counter[str]())
-    rows = [[name, *(each[name] for each in counts)] for name, _ in total.most_common(_KINDS_SHOWN)]
+    rows: list[list[Cell]] = [
+        [name, *(each[name] for each in counts)] for name, _ in total.most_common(_KINDS_SHOWN)
+    ]
     if len(total) > _KINDS_SHOWN:
         shown = {str(row[0]) for row in rows}
         others = [sum(n for name, n in each.items() if name not in shown) for each in counts]
@@ -156,7 +165,7 @@ def _kind_table(survey: Survey, kind: str, value: Callable[[Facts], str]) -> Mar
 
 
 def _ranges(survey: Survey) -> Markup:
-    rows = []
+    rows: list[list[Cell]] = []
     for mode in sorted({(image.mode, image.bits) for image in survey.images}):
         images = [image for image in survey.images if (image.mode, image.bits) == mode]
         windows = {image.window for image in images}
@@ -177,12 +186,15 @@ def _ranges(survey: Survey) -> Markup:
 
 
 def _probes(inspection: Inspection) -> list[Markup]:
+    if len(inspection.survey.classes) < 2:
+        return []
     parts = [
+        page.heading("What tells the classes apart without the picture"),
         page.quiet(
             "A random forest sees a few numbers of each file and never the picture. Its area under"
             " the curve (AUC) is measured on images, and groups of images, that it was not trained"
             " on: 0.5 is chance, 1 is certainty."
-        )
+        ),
     ]
     for title, shortcut in (
         ("Size, mode, file type and frame", inspection.by_file),
@@ -223,7 +235,7 @@ def _masks(survey: Survey) -> list[Markup]:
     if not survey.mask_classes:
         return []
     by_split = {split: 100 * mask_shares(survey, split) for split in survey.splits}
-    rows = [
+    rows: list[list[Cell]] = [
         [split, len(shares), int((shares == 0).sum()), *_quartiles(shares[shares > 0])]
         for split, shares in by_split.items()
     ]
@@ -247,38 +259,11 @@ def _quartiles(shares: np.ndarray) -> list[str]:
 def _sheets(survey: Survey) -> list[Markup]:
     parts = []
     for label, name in enumerate(survey.classes):
-        rows = survey.rows("", label)
-        if rows:
-            random = np.random.default_rng(_SEED)
-            chosen = random.permutation(rows)[: _SHEET_ROWS * _SHEET_COLUMNS]
-            cells = [_shown(survey.images[row], _SHEET_CELL) for row in sorted(chosen)]
-            caption = f"{name}: {len(cells)} of {counted(len(rows), 'image')}, drawn at random"
-            parts.append(page.figure(_sheet(cells), caption, f"images of class {name}"))
+        if rows := survey.rows("", label):
+            picture, num = contact_sheet(survey, rows)
+            caption = f"{name}: {num} of {counted(len(rows), 'image')}, drawn at random"
+            parts.append(page.figure(picture, caption, f"images of class {name}"))
     return parts
-
-
-def _sheet(cells: Sequence[Picture]) -> Picture:
-    columns = min(_SHEET_COLUMNS, len(cells))
-    lines = -(-len(cells) // columns)
-    channels = max(cell.shape[-1] for cell in cells)
-    shape = (lines * columns, _SHEET_CELL, _SHEET_CELL, channels)
-    sheet = np.full(shape, 255, np.uint8)
-    for place, cell in enumerate(cells):
-        sheet[place] = cell
-    return grid(sheet.reshape(lines, columns, *shape[1:]))
-
-
-def _shown(image: Facts, cell: int) -> Picture:
-    """Returns an image in its own shape on a square of grey."""
-    pixels = image.record.read().pixels
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    scale = cell / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    small = picture.resize(size, Image.Resampling.BICUBIC if scale < 1 else Image.Resampling.NEAREST)
-    square = Image.new(picture.mode, (cell, cell), 128 if picture.mode == "L" else (128,) * 3)
-    square.paste(small, ((cell - small.width) // 2, (cell - small.height) // 2))
-    shown = np.array(square)
-    return shown[..., None] if shown.ndim == 2 else shown
 
 
 def _copies(inspection: Inspection) -> list[Markup]:
@@ -305,13 +290,10 @@ def _copies(inspection: Inspection) -> list[Markup]:
 
 
 def _copy(survey: Survey, group: Copies) -> Markup:
-    rows = group.rows[:4]
-    cells = [_shown(survey.images[row], _COPY_CELL) for row in rows]
-    channels = max(cell.shape[-1] for cell in cells)
-    cells = [np.broadcast_to(cell, (*cell.shape[:2], channels)) for cell in cells]
-    names = " = ".join(survey.images[row].record.id for row in rows)
-    more = f" and {len(group.rows) - 4} more" if len(group.rows) > 4 else ""
-    return page.figure(grid(np.stack(cells)[None]), f"{group.kind}: {names}{more}", names)
+    picture, shown = beside(survey, group)
+    names = " = ".join(survey.images[row].record.id for row in shown)
+    rest = len(group.rows) - len(shown)
+    return page.figure(picture, f"{group.kind}: {names}" + (f" and {rest} more" if rest else ""))
 
 
 def _broken(survey: Survey) -> list[Markup]:

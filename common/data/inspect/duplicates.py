@@ -63,7 +63,7 @@ def find_copies(images: Sequence[Facts]) -> list[Copies]:
         return exact
     thumbnails = np.stack([images[rows[0]].thumbnail for rows in pictures])
     near = _groups(*_alike(thumbnails, thumbnails))
-    mirrored = _groups(*_alike(thumbnails, np.ascontiguousarray(thumbnails[:, :, ::-1])))
+    mirrored = _groups(*_alike(thumbnails, thumbnails[:, :, ::-1]))
     kinds: list[tuple[Kind, list[list[int]]]] = [("near", near), ("mirrored", mirrored)]
     return exact + [
         Copies(kind, tuple(sorted(row for place in group for row in pictures[place])))

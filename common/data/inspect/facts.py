@@ -143,18 +143,19 @@ def survey(source: Source, settings: ConfigDict) -> Survey:
     listed = [(split, record) for split, records in source.splits.items() for record in records]
     sharing = Counter(record.path for _, record in listed)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = pool.map(lambda item: _examine(*item, sharing), listed)
+        work = pool.map(lambda item: _examine(item[0], item[1], sharing), listed)
         found = list(tqdm(work, "reading", len(listed), unit=" images", disable=None, leave=False))
     images = [item for item in found if isinstance(item, Facts)]
+    broken = [item for item in found if isinstance(item, Broken)]
     if not images:
-        raise UserError(f"No image of {source.name} can be read; the first: {found[0].why}")  # type: ignore[union-attr]
+        raise UserError(f"No image of {source.name} can be read; the first: {broken[0].why}")
     return Survey(
         name=source.name,
         synthetic=source.synthetic,
         classes=source.classes,
         mask_classes=source.mask_classes,
         images=tuple(_as_in_training(images, source.classes, settings)),
-        broken=tuple(item for item in found if isinstance(item, Broken)),
+        broken=tuple(broken),
         settings=settings,
     )
 

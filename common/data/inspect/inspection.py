@@ -12,7 +12,7 @@ from common.data.inspect.check_shortcuts import check_shortcuts
 from common.data.inspect.check_splits import check_splits
 from common.data.inspect.duplicates import Copies, find_copies
 from common.data.inspect.facts import Survey, survey
-from common.data.inspect.findings import Finding, Level
+from common.data.inspect.findings import Finding, Level, counted
 from common.data.inspect.names import NameGroups, suggested_groups
 from common.data.inspect.shortcuts import (
     Shortcut,
@@ -21,6 +21,7 @@ from common.data.inspect.shortcuts import (
     tone_properties,
 )
 from common.data.sources import open_source
+from common.log import log
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,10 @@ def inspect(settings: ConfigDict) -> Inspection:
     Raises:
       UserError: the source or a setting can't be used, or no image can be read.
     """
-    found = survey(open_source(settings), settings)
+    source = open_source(settings)
+    log.info("inspecting %s", source.name)
+    found = survey(source, settings)
+    log.info("comparing %s", counted(len(found.images), "image"))
     copies = find_copies(found.images)
     suggestion = _suggestion(found)
     labels = np.array([image.record.label for image in found.images])
@@ -80,7 +84,7 @@ def inspect(settings: ConfigDict) -> Inspection:
 
 
 def _suggestion(found: Survey) -> NameGroups | None:
-    """Returns the groups that names suggest where the images have names and nobody states groups."""
+    """Returns the groups that names suggest, if there are names and nobody states groups."""
     named = all(image.record.path for image in found.images)
     if not named or any(image.group for image in found.images):
         return None

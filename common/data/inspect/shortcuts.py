@@ -91,7 +91,9 @@ def tone_properties(images: Sequence[Facts]) -> dict[str, Column]:
         "contrast": [image.contrast for image in images],
         "lowest value": [image.value_range[0] for image in images],
         "highest value": [image.value_range[1] for image in images],
-        "bytes a pixel": [image.file_bytes / (image.width * image.height) for image in images],
+        "compressed size in bytes a pixel": [
+            image.file_bytes / (image.width * image.height) for image in images
+        ],
     }
     arrays = {name: np.array(values, np.float64) for name, values in columns.items()}
     return {name: column for name, column in arrays.items() if np.ptp(column)}
@@ -134,7 +136,7 @@ def find_shortcut(
         auc=aucs[best],
         low=low,
         high=high,
-        telling=tuple(sorted(telling, key=lambda item: -item.auc)),
+        telling=tuple(sorted(telling, key=lambda item: (-item.auc, -item.inside))),
     )
 
 
@@ -149,7 +151,8 @@ def area_under_curve(scores: Scores, positive: Bool[np.ndarray, " _num"]) -> flo
 
 def _enough(labels: Int[np.ndarray, " _num"], owners: Int[np.ndarray, " _num"]) -> bool:
     return all(
-        (labels == label).sum() >= LEAST_IMAGES and len(np.unique(owners[labels == label])) >= _FOLDS
+        (labels == label).sum() >= LEAST_IMAGES
+        and len(np.unique(owners[labels == label])) >= _FOLDS
         for label in np.unique(labels)
     )
 

@@ -6,8 +6,8 @@ from jaxtyping import Float32, UInt8
 from common.data.phantoms.brain import TISSUES, Brains
 from common.data.phantoms.drawing import Draws, averaged, axis_of
 
-# Relative signal of the tissues, for the looks: not a simulation of relaxation
 SEQUENCES = ("T1", "T1 with contrast agent", "FLAIR", "T2")
+# Relative signal of the tissues in each, for the looks: not a simulation of relaxation
 _SIGNAL = {
     "scalp": (1.30, 1.30, 0.95, 0.85),
     "bone": (0.08, 0.08, 0.06, 0.06),

@@ -462,6 +462,17 @@ def test_an_archive_without_an_image_is_refused_by_its_own_name(tmp_path, opened
         opened(path).contents()
 
 
+def test_a_member_that_is_no_image_is_told_of_the_archive(tmp_path, opened):
+    path = written(tmp_path / "x.zip", {"scans/A/a.png": b"no image", "scans/B/b.png": png()})
+    with pytest.raises(UserError, match=rf"^{path}/scans/A/a\.png is not a readable image"):
+        opened(path).splits["train"][0].read()
+
+
+def test_folders_too_deep_are_refused(pack, opened):
+    with pytest.raises(UserError, match=r"holds 'a/a/.*, more than 64 folders deep"):
+        opened(pack("a/" * 64 + "a.png")).contents()
+
+
 def test_a_layout_that_is_refused_is_told_of_the_archive(pack, opened):
     path = pack("x/train/A/a.png", "x/train/B/b.png", "x/val/A/a.png")
     with pytest.raises(UserError, match=rf"Class B has no image in the val split, {path}/x/val"):
