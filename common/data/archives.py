@@ -17,7 +17,7 @@ from common.data.arrays import holds_idx
 from common.data.folders import split_folders, stats, visible
 from common.data.foreign import printable
 from common.data.records import Contents, Once, Record, Source, fingerprint
-from common.data.scratch import scratch_folder
+from common.data.scratch import move_into_place, scratch_folder
 from common.data.tables import TABLE
 from common.errors import UserError
 from common.log import log
@@ -120,11 +120,7 @@ def _unpack(path: Path, folder: Path) -> None:
             # zipfile reads no more than the size that was checked, and compares the checksum.
             with archive.open(member) as packed, target.open("xb") as unpacked:
                 shutil.copyfileobj(packed, unpacked, 2**20)
-        try:
-            root.parent.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process was first, with the same content
-                raise
+        move_into_place(root.parent, folder)
 
 
 @contextmanager

@@ -90,7 +90,9 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
         filetype_suffix="array_record",
     )
     # TFDS's own builders hold all examples in memory before they write the first.
-    writer = ArrayRecordWriter(str(template.sharded_filepath(0, 1)), _WRITER_OPTIONS)
+    writer = ArrayRecordWriter(
+        str(template.sharded_filepath(shard_index=0, num_shards=1)), _WRITER_OPTIONS
+    )
     digest, depths, num_bytes = hashlib.sha256(), set(), 0
     rows: list[tuple[str, int, str, str]] = []
     records = [(split, record) for split in source.splits for record in source.splits[split]]

@@ -171,6 +171,9 @@ def prepare_source(source: Source, data: ConfigDict) -> Prepared:
     """
     folder = cache_dir(data.cache_dir) / "prepared" / _key(source, data)
     if not folder.exists():
+        _assigned(
+            _listed(source), source, source.classes, data
+        )  # a mistake shows before an hour of decoding
         log.info("preparing %s", source.name)
         write_prepared(source, data, folder)
     return _open(source, data, folder)
@@ -187,9 +190,7 @@ def _key(source: Source, data: ConfigDict) -> str:
 
 def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
     everything, metadata, table = _stored(folder)
-    groups = groups_of(table, data.group)
-    rows = assign_splits(table, groups, metadata["classes"], data)
-    _check_train(source, rows)
+    groups, rows = _assigned(table, source, metadata["classes"], data)
     splits = {
         split: Split(
             everything,
@@ -239,9 +240,26 @@ def _stored(folder: Path) -> tuple[Examples, Mapping[str, Any], Table]:
     return examples, builder.info.metadata, table
 
 
-def _check_train(source: Source, rows: Mapping[str, Any]) -> None:
+def _listed(source: Source) -> Table:
+    """Returns the examples as far as they are known without opening a file."""
+    rows = [
+        (record.id, record.label, f"to be read: {record.id}", split)
+        for split, records in source.splits.items()
+        for record in records
+    ]
+    return Table(*zip(*rows, strict=True))
+
+
+def _assigned(
+    table: Table, source: Source, classes: Sequence[str], data: ConfigDict
+) -> tuple[tuple[str, ...], Mapping[str, Int[np.ndarray, " _rows"]]]:
+    """Returns the group of each example and the rows of each split."""
+    # Phantoms are of nobody, and have no file names for the expression of an experiment to match.
+    groups = table.groups if source.synthetic else groups_of(table, data.group)
+    rows = assign_splits(table, groups, classes, data)
     if "train" not in rows:
         raise UserError(f"{source.name} has no image for training; change --config.data.splits.")
+    return groups, rows
 
 
 def _digest(of_content: str, rows: Mapping[str, Int[np.ndarray, " _rows"]]) -> str:

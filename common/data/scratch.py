@@ -17,7 +17,7 @@ _LOCK = ".lock"
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """Makes `parent/incomplete-*` and removes it at the end, with all that still lies in it.
 
-    What is to stay is renamed out of it when it is whole. A killed process cannot clean up, so
+    What is to stay is moved out of it when it is whole. A killed process cannot clean up, so
     folders that no living process holds are removed here, too. Each is held by a lock on a file
     inside it, which the system releases with the process (and with those that it has forked).
 
@@ -33,6 +33,20 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)  # what can't go now goes the next time
+
+
+def move_into_place(made: Path, place: Path) -> None:
+    """Renames what is whole; where another process was first, its work stays.
+
+    Raises:
+      OSError: it can't be renamed.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        made.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
 
 
 def _remove_if_dead(folder: Path) -> None:

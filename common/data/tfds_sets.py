@@ -22,7 +22,7 @@ from common.data.decode import read_image
 from common.data.folders import SPLIT_NAMES, stats
 from common.data.masks import MaskValues, parse_mask_values, read_values, to_classes
 from common.data.records import Contents, Decoded, Mask, Once, Record, Source, fingerprint
-from common.data.scratch import scratch_folder
+from common.data.scratch import move_into_place, scratch_folder
 from common.data.tfds_examples import Builder, Examples, explained
 from common.data.window import Window, parse_window, to_bytes
 from common.errors import UserError
@@ -110,9 +110,7 @@ def _make(name: str, own: Path) -> Builder:
         )
         made = Path(builder.data_dir)
         folder = own / made.relative_to(scratch)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if not folder.exists():  # else another process was first
-            made.rename(folder)
+        move_into_place(made, folder)
         return tfds.builder_from_directory(str(folder))
 
 

@@ -9,6 +9,7 @@ from common.data.inspect.facts import Facts, Survey
 from common.data.inspect.findings import Finding, Level, counted, percent, some
 
 _MANY_FLAT = 0.05
+_TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 _SAME_ASPECT = 1.1  # largest by smallest ratio of width to height that is no distortion
 _LEAST_USED = 0.25  # of the window: below it fewer than 64 of 256 grey levels remain
 
@@ -48,11 +49,14 @@ def _flat(survey: Survey) -> Iterator[Finding]:
     flat = [image.record.id for image in survey.images if image.flat]
     if flat:
         share = len(flat) / len(survey.images)
+        deep = any(image.bits > 8 for image in survey.images if image.flat)
         yield Finding(
             Level.LOOK if share >= _MANY_FLAT else Level.NOTE,
-            f"{counted(len(flat), 'image')} ({percent(share)}) show hardly anything, one grey"
-            f" level nearly everywhere: {some(flat)}.",
-            "Remove them if they are not meant; they were not looked at as copies of each other.",
+            f"{counted(len(flat), 'image shows', 'images show')} hardly anything, one grey level"
+            f" nearly everywhere ({percent(share)}): {some(flat)}.",
+            "Show a smaller range of values: --config.data.window=LOW,HIGH"
+            if deep
+            else "Remove what is not meant; such images were not taken for copies of each other.",
         )
 
 
@@ -95,27 +99,27 @@ def _colours(survey: Survey) -> Iterator[Finding]:
             "No image is in colour; three equal channels are computed with.",
             "Compute with one: --config.data.channels=1",
         )
-    transparent = sum(image.mode in ("LA", "La", "PA", "RGBA", "RGBa") for image in survey.images)
+    transparent = sum(image.mode in _TRANSPARENT for image in survey.images)
     if transparent:
         yield Finding(
             Level.NOTE,
-            f"{counted(transparent, 'image')} have a transparency channel; what is transparent"
-            " becomes black.",
+            f"{counted(transparent, 'image has', 'images have')} a transparency channel; what is"
+            " transparent becomes black.",
         )
 
 
 def _depths(survey: Survey) -> Iterator[Finding]:
     deep = [image for image in survey.images if image.bits > 8]
-    if not deep:
+    if len({image.window for image in deep}) != 1:
         return
     low, high = _value_range(deep)
-    shown = max(image.window[1] - image.window[0] for image in deep)
-    used = (high - low) / shown if shown else 1.0
+    black, white = deep[0].window
+    used = (high - low) / (white - black)
     if used < _LEAST_USED:
         yield Finding(
             Level.LOOK,
             f"The images of more than 8 bits hold values from {low:g} to {high:g}, but"
-            f" {deep[0].window[0]:g} to {deep[0].window[1]:g} are shown as black to white, so that"
+            f" {black:g} to {white:g} are shown as black to white, so that"
             f" {max(1, round(256 * used))} of 256 grey levels are used.",
             f"Say what to show: --config.data.window={low:g},{high:g}",
         )

@@ -41,18 +41,17 @@ def check_shortcuts(
     if by_file and by_file.low >= _HINTED:
         yield Finding(
             Level.MEND if by_file.low >= _TOLD else Level.LOOK,
-            f"{survey.classes[by_file.label]} can be told from {_others(survey, by_file.label)}"
-            " without looking at the picture: a probe that sees only size, mode, file type and"
-            f" frame reaches an AUC of {_auc(by_file)}. {_most_telling(survey, by_file)}",
+            f"{_told_apart(survey, by_file)} without looking at the picture: a probe that sees only"
+            f" size, mode, file type and frame reaches an AUC of {_auc(by_file)}."
+            f" {_most_telling(survey, by_file)}",
             "Take the images of all classes from the same sources, or save them all alike; where"
             " shapes differ, --config.data.fit=crop hides it.",
         )
     if by_tone and by_tone.low >= _TONE_HINTED:
         yield Finding(
             Level.LOOK,
-            f"{survey.classes[by_tone.label]} can be told from {_others(survey, by_tone.label)} by"
-            f" brightness, contrast and compression alone, with an AUC of {_auc(by_tone)}."
-            f" {_most_telling(survey, by_tone)}",
+            f"{_told_apart(survey, by_tone)} by brightness, contrast and compression alone, with an"
+            f" AUC of {_auc(by_tone)}. {_most_telling(survey, by_tone)}",
             "If that is not the disease but the scanner or the source, a classifier will learn it;"
             " compare its score with this AUC.",
         )
@@ -82,12 +81,17 @@ def _about_frame(survey: Survey, contrast: FrameContrast) -> Finding:
     usual = int(np.bincount([width for width in widths if width]).argmax())
     return Finding(
         Level.MEND,
-        f"{percent(contrast.shares[contrast.label])} of the images of {name} have a frame of one"
-        f" brightness around them, most often {usual} pixels wide, but"
-        f" {percent(contrast.shares[least])} of {survey.classes[least]}: the frame gives the class"
-        " away.",
+        f"A frame of one brightness, most often {usual} pixels wide, is around"
+        f" {percent(contrast.shares[contrast.label])} of the images of class {name} and around"
+        f" {percent(contrast.shares[least])} of those of {survey.classes[least]}; it gives the"
+        " class away.",
         f"Cut {usual} pixels off each side of the images of all classes.",
     )
+
+
+def _told_apart(survey: Survey, shortcut: Shortcut) -> str:
+    label = shortcut.label
+    return f"Class {survey.classes[label]} can be told from {_others(survey, label)}"
 
 
 def _others(survey: Survey, label: int) -> str:

@@ -9,7 +9,7 @@ from common.data.inspect.findings import Finding, Level, counted, percent, some
 from common.data.inspect.names import NameGroups
 
 _IMBALANCED, _VERY_IMBALANCED = 1.5, 4.0  # largest class by smallest, in train
-_SHIFT = 0.1  # of a class's share between train and another split
+_SHIFT = 0.1  # of a class's share between train and another split, if beyond 3 standard errors
 _FEW = 30  # images of a class in a split that is scored
 
 
@@ -39,11 +39,11 @@ def owners_by_split(survey: Survey, groups: Sequence[str]) -> dict[str, set[str]
 
 
 def _missing(survey: Survey, suggestion: NameGroups | None) -> Iterator[Finding]:
-    for split in survey.splits:
+    for split in dict.fromkeys(("train", *survey.splits)):
         for label, name in enumerate(survey.classes):
             if not survey.rows(split, label):
                 yield Finding(
-                    Level.MEND,
+                    Level.MEND if split == "train" else Level.LOOK,
                     f"Class {name} has no readable image in the {split} split.",
                     "Add images, or make other splits: --config.data.splits=70,15,15",
                 )
@@ -74,8 +74,8 @@ def _imbalance(survey: Survey) -> Iterator[Finding]:
         most, least = survey.classes[counts.argmax()], survey.classes[counts.argmin()]
         yield Finding(
             Level.LOOK if ratio >= _VERY_IMBALANCED else Level.NOTE,
-            f"The classes are unequal: train has {counts.max():,} images of {most} and"
-            f" {counts.min():,} of {least}, {ratio:.1f} times fewer.",
+            f"The classes are unequal: train has {counts.max():,} images of class {most} and"
+            f" {counts.min():,} of class {least}, {ratio:.1f} times fewer.",
             f"Read F1 and AUC: always answering {most} has an accuracy of"
             f" {percent(counts.max() / counts.sum())}.",
         )
@@ -83,16 +83,20 @@ def _imbalance(survey: Survey) -> Iterator[Finding]:
 
 def _shift(survey: Survey) -> Iterator[Finding]:
     train = _counts(survey, "train")
+    if not train.sum():
+        return
+    shares = train / train.sum()
     for split in survey.splits:
         counts = _counts(survey, split)
-        difference = counts / max(1, counts.sum()) - train / max(1, train.sum())
-        label = int(np.abs(difference).argmax())
-        if abs(difference[label]) >= _SHIFT:
+        label = int(np.abs(counts / counts.sum() - shares).argmax())
+        there, here = shares[label], counts[label] / counts.sum()
+        error = np.sqrt(there * (1 - there) / counts.sum())
+        if abs(here - there) >= max(_SHIFT, 3 * error):
             yield Finding(
                 Level.LOOK,
-                f"{survey.classes[label]} makes up {percent(train[label] / train.sum())} of train"
-                f" but {percent(counts[label] / counts.sum())} of {split}, so that probabilities"
-                " learnt on one are off on the other.",
+                f"Class {survey.classes[label]} makes up {percent(there)} of train but"
+                f" {percent(here)} of {split}, so that probabilities learnt on one are off on the"
+                " other.",
                 "Splits with equal shares: --config.data.splits=70,15,15",
             )
 
@@ -104,7 +108,7 @@ def _few(survey: Survey) -> Iterator[Finding]:
             spread = 1.96 * np.sqrt(0.8 * 0.2 / counts.min())
             yield Finding(
                 Level.NOTE,
-                f"The {split} split has {counted(int(counts.min()), 'image')} of"
+                f"The {split} split has {counted(int(counts.min()), 'image')} of class"
                 f" {survey.classes[counts.argmin()]}; a recall of 80 % over so few is known to"
                 f" within {percent(spread)}.",
                 "Cross-validate: --config.data.folds=5, with --config.data.fold=0 to 4",

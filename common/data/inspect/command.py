@@ -12,9 +12,10 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from common.data.inspect.check_copies import COPIES_FILE
-from common.data.inspect.document import counts_table, document
+from common.data.inspect.document import document
 from common.data.inspect.findings import verdict
 from common.data.inspect.inspection import Inspection, inspect
+from common.data.inspect.tables import Cell, counts_table
 from common.errors import UserError
 from common.files import write_atomically
 from common.log import talk
@@ -112,9 +113,9 @@ def _copies_table(inspection: Inspection) -> str:
     return stream.getvalue()
 
 
-def _aligned(rows: Sequence[Sequence[str | int]]) -> list[str]:
+def _aligned(rows: Sequence[Sequence[Cell]]) -> list[str]:
     """Sets a table: the first column to the left, the others to the right."""
-    cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
+    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  ".join(

@@ -1,6 +1,5 @@
 """The doctor's page: verdict, findings, tables, contact sheets and copies side by side."""
 
-from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -11,17 +10,22 @@ from common.data.inspect.duplicates import Copies
 from common.data.inspect.facts import Facts, Survey
 from common.data.inspect.findings import Level, counted, percent, verdict
 from common.data.inspect.inspection import Inspection
-from common.data.inspect.shortcuts import Shortcut
 from common.data.inspect.sheets import beside, contact_sheet
+from common.data.inspect.shortcuts import Shortcut
+from common.data.inspect.tables import (
+    counts_table,
+    frame_kind,
+    kind_table,
+    mask_table,
+    range_table,
+)
 from common.report import page
-from common.report.page import Cell, Markup, Tone
+from common.report.page import Markup, Tone
 from common.training.config import default_config
 
 _TONES: dict[Level, Tone] = {Level.MEND: "bad", Level.LOOK: "warn", Level.NOTE: "note"}
 _COPIES_SHOWN = 24
 _BROKEN_SHOWN = 100
-_WIDE_FRAME = 5  # pixels from where frames are counted together
-_KINDS_SHOWN = 12  # rows of a table of sizes, modes or types
 
 
 def document(inspection: Inspection) -> str:
@@ -49,27 +53,6 @@ def document(inspection: Inspection) -> str:
         page.heading("Settings"),
         page.paragraph("What is said above holds for training with ", *_settings(survey), "."),
     )
-
-
-def counts_table(survey: Survey) -> tuple[list[str], list[list[str | int]]]:
-    """Returns the header and the rows of a table of images by class and split."""
-    splits = survey.splits
-
-    def row(name: str, count: Callable[[str], int]) -> list[str | int]:
-        return [name, *map(count, splits), count("")]
-
-    def groups(split: str) -> int:
-        return len({survey.images[place].group for place in survey.rows(split)} - {""})
-
-    rows = [
-        row(name, lambda split, label=label: len(survey.rows(split, label)))  # type: ignore[misc]
-        for label, name in enumerate(survey.classes)
-    ]
-    if len(survey.classes) > 1:
-        rows.append(row("all classes", lambda split: len(survey.rows(split))))
-    if groups(""):
-        rows.append(row("groups", groups))
-    return ["class", *splits, "all"], rows
 
 
 def _outline(survey: Survey) -> str:
@@ -127,62 +110,19 @@ def _files(survey: Survey) -> list[Markup]:
         "size": lambda image: f"{image.width}x{image.height}",
         "mode": lambda image: f"{image.mode}, {image.bits} bit",
         "file type": lambda image: image.file_type or "not a file of its own",
-        "frame": _frame,
+        "frame": frame_kind,
     }
-    tables = [_kind_table(survey, kind, value) for kind, value in kinds.items()]
+    tables = [page.table(*kind_table(survey, kind, value)) for kind, value in kinds.items()]
     by_class = {
         name: np.array([survey.images[row].brightness for row in survey.rows("", label)])
         for label, name in enumerate(survey.classes)
     }
     return [
         page.gallery(*tables),
-        _ranges(survey),
+        page.table(*range_table(survey)),
         page.heading("Mean brightness", 3),
         page.histograms({n: v for n, v in by_class.items() if len(v)}, "grey level of 0 to 255"),
     ]
-
-
-def _frame(image: Facts) -> str:
-    width = image.frame.width
-    return counted(width, "pixel") if 0 < width < _WIDE_FRAME else "wider" if width else "none"
-
-
-def _kind_table(survey: Survey, kind: str, value: Callable[[Facts], str]) -> Markup:
-    """Returns a table of how often each value occurs in each class."""
-    counts = [
-        Counter(value(survey.images[row]) for row in survey.rows("", label))
-        for label in range(len(survey.classes))
-    ]
-    total = sum(counts, Counter[str]())
-    rows: list[list[Cell]] = [
-        [name, *(each[name] for each in counts)] for name, _ in total.most_common(_KINDS_SHOWN)
-    ]
-    if len(total) > _KINDS_SHOWN:
-        shown = {str(row[0]) for row in rows}
-        others = [sum(n for name, n in each.items() if name not in shown) for each in counts]
-        rows.append([f"{len(total) - _KINDS_SHOWN:,} others", *others])
-    return page.table([kind, *survey.classes], rows)
-
-
-def _ranges(survey: Survey) -> Markup:
-    rows: list[list[Cell]] = []
-    for mode in sorted({(image.mode, image.bits) for image in survey.images}):
-        images = [image for image in survey.images if (image.mode, image.bits) == mode]
-        windows = {image.window for image in images}
-        low, high = images[0].window
-        rows.append(
-            [
-                f"{mode[0]}, {mode[1]} bit",
-                len(images),
-                float(min(image.value_range[0] for image in images)),
-                float(np.median([image.value_range[1] for image in images])),
-                float(max(image.value_range[1] for image in images)),
-                f"{low:g} to {high:g}" if len(windows) == 1 else f"{len(windows):,} windows",
-            ]
-        )
-    return page.table(
-        ("mode", "images", "lowest value", "highest (median)", "highest", "black to white"), rows
-    )
 
 
 def _probes(inspection: Inspection) -> list[Markup]:
@@ -235,25 +175,12 @@ def _masks(survey: Survey) -> list[Markup]:
     if not survey.mask_classes:
         return []
     by_split = {split: 100 * mask_shares(survey, split) for split in survey.splits}
-    rows: list[list[Cell]] = [
-        [split, len(shares), int((shares == 0).sum()), *_quartiles(shares[shares > 0])]
-        for split, shares in by_split.items()
-    ]
-    filled = {split: shares[shares > 0] for split, shares in by_split.items()}
-    filled = {split: shares for split, shares in filled.items() if len(shares)}
+    filled = {split: shares[shares > 0] for split, shares in by_split.items() if shares.any()}
     return [
         page.heading("Masks"),
-        page.table(
-            ("split", "masks", "empty", "covers, first quarter", "median", "last quarter"), rows
-        ),
+        page.table(*mask_table(survey)),
         *([page.histograms(filled, "% of the image covered, where any")] if filled else []),
     ]
-
-
-def _quartiles(shares: np.ndarray) -> list[str]:
-    if not len(shares):
-        return ["", "", ""]
-    return [f"{value:.2g} %" for value in np.percentile(shares, (25, 50, 75))]
 
 
 def _sheets(survey: Survey) -> list[Markup]:
@@ -293,7 +220,8 @@ def _copy(survey: Survey, group: Copies) -> Markup:
     picture, shown = beside(survey, group)
     names = " = ".join(survey.images[row].record.id for row in shown)
     rest = len(group.rows) - len(shown)
-    return page.figure(picture, f"{group.kind}: {names}" + (f" and {rest} more" if rest else ""))
+    caption = f"{group.kind}: {names}" + (f" and {rest} more" if rest else "")
+    return page.figure(picture, caption, f"copies: {names}")
 
 
 def _broken(survey: Survey) -> list[Markup]:

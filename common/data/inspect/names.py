@@ -42,9 +42,12 @@ def suggested_groups(ids: Sequence[str]) -> NameGroups | None:
         if not all(re.search(expression, name) for name in names):
             continue
         groups = groups_of(table, expression)
-        sizes = np.array(list(Counter(groups).values()))
-        in_company = sizes[sizes > 1].sum() / len(ids)
-        plausible = len(sizes) >= _LEAST_GROUPS and sizes.max() <= max(2, _LARGEST * len(ids))
+        # Two folders may both have a 1.png; that makes no group of them.
+        different = dict(zip(names, groups, strict=True))
+        sizes = np.array(list(Counter(different.values()).values()))
+        in_company = sizes[sizes > 1].sum() / len(different)
+        largest = max(2, _LARGEST * len(different))
+        plausible = len(sizes) >= _LEAST_GROUPS and sizes.max() <= largest
         if plausible and in_company >= _LEAST_SHARED:
             return NameGroups(expression, groups, int((sizes > 1).sum()))
         return None

@@ -71,11 +71,11 @@ def file_properties(images: Sequence[Facts]) -> dict[str, Column]:
         "bits": [image.bits for image in images],
         "frame width": [image.frame.width for image in images],
         "frame brightness": [image.frame.brightness for image in images],
+        "colour": [image.coloured for image in images],
     }
     kinds = {
         "mode": [image.mode for image in images],
         "file type": [image.file_type for image in images],
-        "colour": ["yes" if image.coloured else "no" for image in images],
     }
     columns = {name: np.array(values, np.float64) for name, values in numbers.items()}
     for kind, values in kinds.items():

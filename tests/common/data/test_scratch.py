@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.data.scratch import scratch_folder
+from common.data.scratch import move_into_place, scratch_folder
 from tests.conftest import ROOT
 
 # Makes a scratch folder with a file in it, says where, and waits for a line or for its end.
@@ -34,11 +34,28 @@ def test_the_folder_lies_beside_and_goes_with_its_content(tmp_path):
     assert not list((tmp_path / "prepared").iterdir())
 
 
-def test_what_was_renamed_out_of_it_stays(tmp_path):
+def test_what_was_moved_out_of_it_stays(tmp_path):
     with scratch_folder(tmp_path) as folder:
         (folder / "whole").mkdir()
-        (folder / "whole").rename(tmp_path / "whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+        move_into_place(folder / "whole", tmp_path / "sets" / "whole")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [
+        "sets",
+        "sets/whole",
+    ]
+
+
+def test_the_first_of_two_that_make_the_same_stays(tmp_path):
+    for name in ("first", "second"):
+        with scratch_folder(tmp_path) as folder:
+            (folder / "whole").mkdir()
+            (folder / "whole" / "file").write_text(name)
+            move_into_place(folder / "whole", tmp_path / "whole")
+    assert (tmp_path / "whole" / "file").read_text() == "first"
+
+
+def test_what_cannot_be_moved_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        move_into_place(tmp_path / "gone", tmp_path / "place")
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
