@@ -2,12 +2,12 @@
 
     python bench/streaming.py [--num=100000] [--seconds=3]
 
-Prepares sets of random images in a temporary cache and prints one table, in images/s, medians of
-three. "TFDS" reads batches through TFDS's own decoder, "ours" reads the same by
-`Split.read`; threads and processes are Grain's, around ours; "feed" is all that the loop waits for,
-`StreamedFeed.block`, with the batch on the device. "waits" is the share of the time for which a
-device that takes 5 ms a step has nothing to do. Below it stands the memory of this process as the
-stream goes on. (The pages of the files that the system keeps in its cache are not part of it.)
+Prepares sets of random images in a temporary cache and prints one table: images/s, medians of
+three. "TFDS" reads batches by TFDS's own data source, "ours" the same ones by `Split.read`; threads
+and processes are Grain's, around ours; "feed" is all that the loop waits for, `StreamedFeed.block`,
+with the batch on the device. "waits" is the share of the time for which a device that takes 5 ms a
+step has no data. Below stands the memory of this process as the stream goes on. (What the system
+keeps of the files in its own cache is not part of it.)
 """
 
 import argparse
@@ -17,18 +17,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import grain
 import numpy as np
 import psutil
+import tensorflow_datasets as tfds
 from absl import flags
-from ml_collections import ConfigDict
 
 from common.data.feed import StreamedFeed
 from common.data.order import batch_indices
-from common.data.prepared import Prepared, Split, prepare_source
+from common.data.preparation import EVERYTHING
+from common.data.prepared import Split, prepare_source
 from common.data.records import Contents, Decoded, Once, Record, Source, fingerprint
 from common.training.clock import DeviceClock
 from common.training.config import default_config
@@ -38,6 +40,43 @@ STEP_SECONDS = 0.005
 REPEATS = 3
 THREADS = (1, 2, 4)
 PROCESSES = 2
+
+
+class Reading:
+    """A prepared set of random images; each process opens it when it first reads from it."""
+
+    def __init__(self, num: int, size: int, cache: str, batch_size: int) -> None:
+        self.num, self.size, self.cache, self.batch_size = num, size, cache, batch_size
+        self.config = default_config()
+        self.config.data.update(
+            image_size=size, cache_dir=f"{cache}/{size}", batch_size=batch_size
+        )  # a cache of its own
+        self._opened: list[Any] = []
+
+    def __reduce__(self) -> Any:
+        return Reading, (self.num, self.size, self.cache, self.batch_size)
+
+    def open(self) -> tuple[Split, Any]:
+        """Returns the set as we open it and as TFDS does; it is made at the first call."""
+        if not self._opened:
+            prepared = prepare_source(noise(self.num, self.size), self.config.data)
+            (folder,) = Path(self.config.data.cache_dir).glob("prepared/*")
+            builder = tfds.builder_from_directory(str(folder))
+            self._opened = [prepared.splits["train"], builder.as_data_source(split=EVERYTHING)]
+        return self._opened[0], self._opened[1]
+
+    def rows(self, step: int) -> list[int]:
+        """Returns the examples of a step."""
+        return batch_indices(step, self.batch_size, 0, self.num, True).tolist()
+
+    def read(self, step: int) -> dict[str, np.ndarray]:
+        """Reads them."""
+        return self.open()[0].read(self.rows(step))
+
+    def read_by_tfds(self, step: int) -> np.ndarray:
+        """Reads them by TFDS."""
+        examples = self.open()[1].__getitems__(self.rows(step))
+        return np.stack([example["image"] for example in examples])
 
 
 def main() -> None:
@@ -52,23 +91,19 @@ def main() -> None:
         *(f"{threads} threads" for threads in THREADS),
         *(f"{PROCESSES} processes", "feed", "waits"),
     ]
-    print(f"{'images':>18} {'batch':>6}" + "".join(f"{name:>12}" for name in names))
+    print(f"{'images':>18} {'batch':>6}" + "".join(f"{name:>12}" for name in names), flush=True)
     with tempfile.TemporaryDirectory(prefix="triptych-streaming-") as cache:
         for size, num in ((64, chosen.num), (256, chosen.num // 16)):
-            config = default_config()
-            config.data.update(image_size=size, cache_dir=cache)
-            prepared = prepare_source(noise(num, size), config.data)
             for batch_size in BATCH_SIZES:
-                config.data.batch_size = batch_size
-                rates, waits = measure(config, prepared, chosen.seconds)
+                reading = Reading(num, size, cache, batch_size)
+                rates, waits = measure(reading, chosen.seconds)
                 print(
                     f"{num:>10} {size:>3}x{size:<3} {batch_size:>6}"
                     + "".join(f"{rate:12,.0f}" for rate in rates)
                     + f"{waits:12.1%}",
                     flush=True,
                 )
-            if size == 64:
-                print_memory(config, prepared)
+            print_memory(reading)
 
 
 def noise(num: int, size: int) -> Source:
@@ -83,42 +118,29 @@ def noise(num: int, size: int) -> Source:
     return Source("noise", fingerprint("noise", num, size), True, Once(lambda: contents))
 
 
-def measure(config: ConfigDict, prepared: Prepared, seconds: float) -> tuple[list[float], float]:
+def measure(reading: Reading, seconds: float) -> tuple[list[float], float]:
     """Returns images/s of each way of reading, and the share of time a device would wait."""
-    split = prepared.splits["train"]
-    read = partial(read_step, split, config.data.batch_size)
-    records = split.source.records  # type: ignore[attr-defined]
-    decode = records.dataset_info.features.deserialize_example_np
-    steps = grain.MapDataset.range(0, 2**62).map(read)
-
-    def tfds_way(step: int) -> np.ndarray:
-        rows = batch_indices(step, config.data.batch_size, 0, len(split), True).tolist()
-        return np.stack([decode(record)["image"] for record in records.__getitems__(rows)])
+    feed = StreamedFeed(reading.config, reading.open()[0])
+    steps = grain.MapDataset.range(0, 2**62).map(reading.read)
 
     def threads(number: int) -> Iterator[Any]:
         return iter(steps.to_iter_dataset(grain.ReadOptions(number, 8)))
 
-    feed = StreamedFeed(config, split)
+    def processes() -> Iterator[Any]:
+        options = grain.MultiprocessingOptions(PROCESSES, 8)
+        return iter(steps.to_iter_dataset(grain.ReadOptions(1, 8)).mp_prefetch(options))
+
     ways: list[Callable[[], Iterator[Any]]] = [
-        lambda: map(tfds_way, count()),
-        lambda: map(read, count()),
+        lambda: map(reading.read_by_tfds, count()),
+        lambda: map(reading.read, count()),
         *(partial(threads, number) for number in THREADS),
-        lambda: iter(
-            steps.to_iter_dataset(grain.ReadOptions(1, 8)).mp_prefetch(
-                grain.MultiprocessingOptions(PROCESSES, 8)
-            )
-        ),
+        processes,
         lambda: (feed.block(step, 1) for step in count()),
     ]
     # In turn, so that a noisy moment meets all of them.
     rates = [[batches_per_second(way(), seconds) for way in ways] for _ in range(REPEATS)]
     waits = median(share_of_waiting(feed, seconds) for _ in range(REPEATS))
-    return [median(way) * config.data.batch_size for way in zip(*rates, strict=True)], waits
-
-
-def read_step(split: Split, batch_size: int, step: int) -> dict[str, np.ndarray]:
-    """Reads the batch of one step."""
-    return split.read(batch_indices(step, batch_size, 0, len(split), True).tolist())
+    return [median(way) * reading.batch_size for way in zip(*rates, strict=True)], waits
 
 
 def batches_per_second(batches: Iterator[Any], seconds: float) -> float:
@@ -150,11 +172,10 @@ def share_of_waiting(feed: StreamedFeed, seconds: float) -> float:
     return clock.data_wait_share
 
 
-def print_memory(config: ConfigDict, prepared: Prepared) -> None:
-    """Prints the resident memory after each of five epochs of the stream."""
-    split, process = prepared.splits["train"], psutil.Process()
-    feed = StreamedFeed(config, split)
-    steps = len(split) // config.data.batch_size
+def print_memory(reading: Reading) -> None:
+    """Prints the resident memory as five epochs are streamed."""
+    process, feed = psutil.Process(), StreamedFeed(reading.config, reading.open()[0])
+    steps = reading.num // reading.batch_size
     used = []
     for step in range(5 * steps + 1):
         feed.block(step, 1)

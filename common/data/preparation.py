@@ -21,12 +21,13 @@ from tqdm import tqdm
 
 from common.data.fit import fit_image, fit_mask
 from common.data.records import Pixels, Record, Source
-from common.data.scratch import scratch_folder
+from common.data.scratch import move_into_place, scratch_folder
 from common.data.splits import Table
 from common.errors import UserError
 from common.log import log
 
-# Raise it when the same files would give other pixels: old prepared sets are then not found.
+# Raise it when the same files would give other pixels or another layout; older sets are then not
+# found.
 PREPARATION = 3
 # The one split in the file, as which example is whose is decided when it is opened. ("all" would
 # mean something else to TFDS.)
@@ -68,11 +69,7 @@ def write_prepared(source: Source, data: ConfigDict, folder: Path) -> None:
         written = scratch / folder.name
         written.mkdir()
         _write(source, data, written)
-        try:
-            written.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process was first, with the same content
-                raise
+        move_into_place(written, folder)
 
 
 def read_table(folder: Path) -> Table:

@@ -202,6 +202,7 @@ h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .4rem; overflow-wrap: anyw
 h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; padding-bottom: .25rem;
   border-bottom: 1px solid var(--rule); }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
+h2, h3 { break-after: avoid; }
 p { margin: .4rem 0; max-width: 52rem; overflow-wrap: anywhere; }
 .quiet, figcaption, caption { color: var(--soft); font-size: .84rem; }
 code { font: .88em ui-monospace, Menlo, Consolas, monospace; background: var(--raised);

@@ -35,9 +35,7 @@ def document(inspection: Inspection) -> str:
         f"Inspection of {survey.name}",
         page.heading(f"Inspection of {survey.name}", 1),
         page.quiet(_outline(survey)),
-        page.callout(
-            "bad" if inspection.invalid else "good", "verdict", verdict(inspection.findings)
-        ),
+        page.callout(_worst(inspection), "verdict", verdict(inspection.findings)),
         page.heading("Findings"),
         *_findings(inspection),
         *_copies(inspection),
@@ -53,6 +51,11 @@ def document(inspection: Inspection) -> str:
         page.heading("Settings"),
         page.paragraph("What is said above holds for training with ", *_settings(survey), "."),
     )
+
+
+def _worst(inspection: Inspection) -> Tone:
+    levels = {finding.level for finding in inspection.findings} - {Level.NOTE}
+    return _TONES[min(levels)] if levels else "good"
 
 
 def _outline(survey: Survey) -> str:
@@ -152,8 +155,8 @@ def _probe(survey: Survey, shortcut: Shortcut | None) -> list[Markup]:
     rest = survey.classes[1 - shortcut.label] if len(survey.classes) == 2 else "the rest"
     return [
         page.paragraph(
-            f"{name} against {rest}: AUC {shortcut.auc:.2f}, 95 % interval {shortcut.low:.2f} to"
-            f" {shortcut.high:.2f}."
+            f"Class {name} against {rest}: AUC {shortcut.auc:.2f}, 95 % interval {shortcut.low:.2f}"
+            f" to {shortcut.high:.2f}."
         ),
         page.table(
             ("property", name, rest, "AUC of this one alone"),

@@ -18,17 +18,18 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from common.data.inspect.alignment import likeness
 from common.data.inspect.facts import Facts
 
-# The figures below are measured. Copies: JPEG of quality 30 to 95, half to full size, up to 4 %
-# cut off. Lowest likeness: lung CT 0.9996, chest X-rays of 128 pixels 0.993, dark MRI 0.978.
-# Others: neighbouring lung slices 0.991, X-rays of two people 0.942, neighbouring slices of dark
-# MRI 0.996 in a chain of 30, MNIST's ones 0.997 with dozens nearly as alike.
-_SURE = 0.997  # a copy whatever else is alike
-_ALIKE = 0.993  # a copy if nothing else is nearly as alike ...
-_GAP = 3.0  # ... that is, if the next is this many times further from 1
+# Measured likeness of copies (JPEG of quality 30 to 95, half to full size, up to 4 % cut off), the
+# lowest: lung CT 0.9996, chest X-rays of 128 pixels 0.993, dark MRI 0.978. Of others, the highest:
+# neighbouring lung slices 0.991, X-rays of two people 0.942, neighbouring slices of dark MRI 0.996
+# in a chain of 30, MNIST's ones 0.997 with dozens nearly as alike.
+_ALIKE = 0.993
+_GAP = 3.0  # how many times further from 1 is what is most like copies but is none
+_CENTRAL = 0.5  # of a group that is alike to one of it: a chain of slices has no such centre
 
 _RADIUS = 10  # bits of the hash that copies may differ in
 _MOST_CANDIDATES = 1_000_000  # in larger sets the radius shrinks until there are no more pairs
 _MOST_ALIGNED = 10_000  # of these, by likeness without alignment
+_TINY = 1e-6
 _ROWS = 256  # of the table of all pairs that are in memory at once
 
 Kind: TypeAlias = Literal["exact", "near", "mirrored"]
@@ -104,16 +105,21 @@ def _candidates(first: Hashes, second: Hashes) -> tuple[Indices, Indices]:
     radius, total = _RADIUS, 0
     found: list[tuple[Indices, Indices, UInt8[np.ndarray, " _pairs"]]] = []
     for rows in _blocks(len(first)):
-        distance = np.bitwise_count(first[rows, None] ^ second[None, :])
+        distance = np.bitwise_count(first[rows, None] ^ second[None, rows.start :])
         left, right = np.nonzero(distance <= radius)
-        later = right > left + rows.start
+        later = right > left
         left, right = left[later], right[later]
-        found.append((left + rows.start, right, distance[left, right]))
+        found.append((left + rows.start, right + rows.start, distance[left, right]))
         total += len(left)
         while total > _MOST_CANDIDATES and radius:
             radius -= 2  # half of the bits are set, so that distances are even
-            found = [tuple(part[item[2] <= radius] for part in item) for item in found]  # type: ignore[misc]
-            total = sum(len(item[0]) for item in found)
+            found = [
+                (left[bits <= radius], right[bits <= radius], bits[bits <= radius])
+                for left, right, bits in found
+            ]
+            total = sum(len(left) for left, _, _ in found)
+        if total > _MOST_CANDIDATES:
+            break  # a million pairs of equal hashes are enough to say what is wrong
     left, right, _ = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return left, right
 
@@ -127,7 +133,7 @@ def _coarse(thumbnails: Thumbnails) -> Float[np.ndarray, "_num 256"]:
         ]
     ).reshape(-1, 256)
     small -= small.mean(1, keepdims=True)
-    return small / np.linalg.norm(small, axis=1, keepdims=True)
+    return small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), _TINY)
 
 
 def _correlations(
@@ -145,18 +151,25 @@ def _correlations(
 
 
 def _groups(left: Indices, right: Indices, alike: Likeness) -> list[list[int]]:
-    """Returns what hangs together by copies, sorted."""
-    sure = alike >= _SURE
-    groups = {tuple(group) for group in _components(left[sure], right[sure])}
+    """Returns the groups of copies: alike, around one of them, and apart from everything else.
+
+    Where a group is not, its weakest link is cut and its parts are looked at.
+    """
     close = alike >= _ALIKE
-    for group in _components(left[close], right[close]):
+    groups, waiting = [], _components(left[close], right[close])
+    while waiting:
+        group = waiting.pop()
         inside = np.isin(left, group).astype(int) + np.isin(right, group)
+        links = (inside == 2) & close
+        weakest = _weakest_link(left[links], right[links], alike[links])
         nearest = alike[inside == 1].max(initial=0.0)
-        within = (inside == 2) & close
-        weakest = _weakest_link(left[within], right[within], alike[within])
-        if 1 - nearest >= _GAP * (1 - weakest):
-            groups = {other for other in groups if other[0] not in group} | {tuple(group)}
-    return [list(group) for group in sorted(groups)]
+        neighbours = np.bincount(np.concatenate([left[links], right[links]])).max()
+        if neighbours >= _CENTRAL * (len(group) - 1) and 1 - nearest >= _GAP * (1 - weakest):
+            groups.append(group)
+        else:
+            stronger = links & (alike > weakest)
+            waiting += _components(left[stronger], right[stronger])
+    return sorted(groups)
 
 
 def _components(left: Indices, right: Indices) -> list[list[int]]:

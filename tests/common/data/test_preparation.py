@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
 
 from common.data import preparation
 from common.data.prepared import prepare_source
@@ -53,7 +54,7 @@ def test_a_prepared_set_is_a_tfds_set_that_tfds_reads_without_us(data, tmp_path)
         Record(
             f"train/é{row}", row % 2, partial(draw, row), partial(mask, row), partial(draw, row + 7)
         )
-        for row in range(preparation._WRITE_TOGETHER + 3)
+        for row in range(preparation._DECODE_AHEAD + 3)
     ]
     prepared = prepare_source(source_of(records, ("a", "b", "c")), data)
     (folder,) = sets_in(tmp_path)
@@ -81,31 +82,43 @@ def test_two_images_are_decoded_at_the_same_time(data, monkeypatch):
     prepare_source(source_of(records_of(read, 10)), data)
 
 
-def test_memory_does_not_grow_with_the_set(data, monkeypatch):
-    written, ahead = [0], []
-    add_examples = tfds.core.SequentialWriter.add_examples
+class Writer:
+    """A writer of records that counts them, until the disk is full."""
 
-    def write(writer, examples):
-        add_examples(writer, examples)
-        written[0] += len(examples[preparation.EVERYTHING])
+    written, room = 0, 10**6
+
+    def __init__(self, path, options):
+        Writer.written = 0
+        self._writer = ArrayRecordWriter(path, options)
+
+    def write(self, record):
+        if Writer.written == Writer.room:
+            raise RuntimeError("write() failed: No space left on device")
+        self._writer.write(record)
+        Writer.written += 1
+
+    def close(self):
+        self._writer.close()
+
+
+def test_memory_does_not_grow_with_the_set(data, monkeypatch):
+    monkeypatch.setattr(preparation, "ArrayRecordWriter", Writer)
+    ahead = []
 
     def read(row):
-        ahead.append(row - written[0])
+        ahead.append(row - Writer.written)
         return draw(row)
 
-    monkeypatch.setattr(tfds.core.SequentialWriter, "add_examples", write)
     prepare_source(source_of(records_of(read, 500)), data)
-    assert written == [500]
-    assert max(ahead) <= preparation._DECODE_AHEAD + preparation._WRITE_TOGETHER
+    assert Writer.written == 500
+    assert max(ahead) <= preparation._DECODE_AHEAD
 
 
 def test_a_full_disk_leaves_nothing(data, monkeypatch, tmp_path):
-    def write(writer, examples):
-        raise RuntimeError("write() failed: No space left on device")
-
-    monkeypatch.setattr(tfds.core.SequentialWriter, "add_examples", write)
+    monkeypatch.setattr(preparation, "ArrayRecordWriter", Writer)
+    monkeypatch.setattr(Writer, "room", 100)
     with pytest.raises(RuntimeError, match="No space left on device"):  # launch.py says it in words
-        prepare_source(source_of(records_of(draw, 3)), data)
+        prepare_source(source_of(records_of(draw, 200)), data)
     assert not sets_in(tmp_path)
 
 

@@ -42,15 +42,16 @@ def resized(pixels: np.ndarray, scale: float) -> np.ndarray:
 def write(tmp_path) -> Write:
     """Writes files below a new folder: arrays as images, bytes as they are."""
 
-    def into(files: Mapping[str, np.ndarray | bytes], root: str = "data") -> Path:
+    def into(files: Mapping[str, np.ndarray | bytes]) -> Path:
+        root = tmp_path / f"data{len(list(tmp_path.iterdir()))}"
         for name, content in files.items():
-            path = tmp_path / root / name
+            path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, bytes):
                 path.write_bytes(content)
             else:
                 Image.fromarray(content).save(path)
-        return tmp_path / root
+        return root
 
     return into
 
