@@ -88,5 +88,5 @@ def test_generated_images_of_a_windowed_source_are_written_in_its_range(launch, 
     for file in out.glob("*/*.png"):
         with Image.open(file) as image:
             pixels = np.array(image)
-            assert image.mode == "I;16" and 200 <= pixels.min() and pixels.max() <= 1200
+            assert image.mode == "I;16" and pixels.min() >= 200 and pixels.max() <= 1200
     assert len(list(out.glob("*/*.png"))) == 4

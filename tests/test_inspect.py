@@ -84,9 +84,9 @@ def test_the_page_lies_under_runs_by_default(launch, healthy, monkeypatch):
         (["--input={data}", "--inptu=x"], "inptu"),
     ],
 )
-def test_a_mistake_is_met_with_one_sentence(launch, healthy, flags, expected):
+def test_a_mistake_is_met_with_one_sentence(launch, healthy, tmp_path, flags, expected):
     flags = [flag.format(data=healthy) for flag in flags]
-    said = launch("--mode=inspect", *flags, code=2)
+    said = launch("--mode=inspect", f"--output={tmp_path / 'out'}", *flags, code=2)
     assert "Traceback" not in said.stderr
     assert expected in said.stderr.strip().splitlines()[-1]
 

@@ -76,8 +76,8 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> Deco
     linearly: `window` to 0..255, else the file's first window, else the range of its stored bits.
     A centre c and a width w mean c - w/2 to c + w/2 - 1 (PS3.3, C.11.2.1.2.1), or to c + w/2 where
     the file says LINEAR_EXACT; its VOI tables and sigmoids are not applied, since generated images
-    could not be mapped back. MONOCHROME1 is inverted: the window's high end comes first there. Colours
-    are mapped from all of their bits, whatever the window.
+    could not be mapped back. MONOCHROME1 is inverted: the window's high end comes first there.
+    Colours are mapped from all of their bits, whatever the window.
 
     Args:
       path: a DICOM file (PS3.10), whatever its name ends in.

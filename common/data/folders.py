@@ -134,8 +134,8 @@ def refuse_splits_inside(folder: Path) -> None:
     if names:
         raise UserError(
             f"{folder} holds a folder {names[0]}, but splits lie above the classes"
-            f" (DIR/{names[0]}/{folder.name}/image.png); rearrange them, or set --config.data.dir to"
-            f" {folder} if that is the data."
+            f" (DIR/{names[0]}/{folder.name}/image.png); rearrange them, or set --config.data.dir"
+            f" to {folder} if that is the data."
         )
 
 

@@ -114,7 +114,7 @@ def _depths(survey: Survey) -> Iterator[Finding]:
         return
     low, high = _value_range(deep)
     black, white = deep[0].window
-    used = (high - low) / (white - black)
+    used = (high - low) / abs(white - black)
     if used < _LEAST_USED:
         yield Finding(
             Level.LOOK,

@@ -19,6 +19,7 @@ _TREES = 200
 _RESAMPLINGS = 200
 _INTERVAL = (2.5, 97.5)  # percentiles
 _SEED = 0
+_HUGE = 1e30  # forests compute in float32; values in files may be larger
 
 Column = Float[np.ndarray, " _num"]
 Scores = Float[np.ndarray, " _num"]
@@ -120,7 +121,7 @@ def find_shortcut(
     if not columns or len(np.unique(labels)) < 2 or not _enough(labels, owners):
         return None
     rows = _drawn(labels)
-    features = np.stack(list(columns.values()), axis=1)[rows]
+    features = np.stack(list(columns.values()), axis=1)[rows].clip(-_HUGE, _HUGE)
     scores = _cross_validated(features, labels[rows], owners[rows])
     classes = np.unique(labels[rows])
     aucs = [
