@@ -33,7 +33,10 @@ def settings(folder, cache, **changes):
     return data
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "mnist")) for name in SETS],
+)
 def test_a_set_is_prepared_as_it_lies_and_zipped(name, shared_data, tmp_path):
     changes, classes, num_examples = SETS[name]
     prepared = prepare(settings(shared_data / name, tmp_path, **changes))
@@ -44,8 +47,6 @@ def test_a_set_is_prepared_as_it_lies_and_zipped(name, shared_data, tmp_path):
         assert batch["image"].shape[1:] == (card.image_size, card.image_size, card.channels)
         assert batch["image"].std() > 0
 
-    if name == "mnist":  # preparing 70,000 takes a while; a zip of IDX files is in test_archives.py
-        return
     archive = tmp_path / f"{name}.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted((shared_data / name).rglob("*")):

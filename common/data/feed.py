@@ -21,7 +21,8 @@ from common.training.parallel import Block
 from common.training.task import Batch
 
 _BLOCK_BYTES = 64 * 2**20  # a streamed block is no larger than this, or one batch
-# Not processes, which take seconds to start and read no faster (bench/streaming.py).
+# One thread reads as fast from the system's cache; four wait for a cold disk at the same time.
+# Processes would take seconds to start and read more slowly (bench/streaming.py).
 _READ_THREADS = 4
 _READ_AHEAD = 8  # batches, at least
 

@@ -122,7 +122,7 @@ def test_a_damaged_file_is_read_or_refused(name, places):
     before = written(places)
 
     @settings(
-        max_examples=60,
+        max_examples=40,
         deadline=20_000,
         database=None,
         suppress_health_check=list(HealthCheck),
