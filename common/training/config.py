@@ -53,7 +53,30 @@ def default_config(arg: str = "") -> ConfigDict:
     config = ConfigDict()
     config.task = ""  # a package with a task.py: "gan"
     config.seed = 0
-    config.data = ConfigDict(
+    config.data = _default_data()
+    config.augment = default_augmentation()  # of training images; all of it off
+    config.train = ConfigDict(
+        {
+            "num_steps": "1500",
+            "log_every": "50",
+            "eval_every": "250",
+            "checkpoint_every": "250",
+            "checkpoint_minutes": 10.0,
+            "picture_every": "250",
+            "keep_last": 2,
+            "best_metric": "",  # e.g. "val/f1": the checkpoint where it was best is kept, too
+            "best_is": "highest",  # or "lowest"
+        }
+    )
+    if arg == "tiny":
+        config.train.update(
+            num_steps="6", log_every="2", eval_every="3", checkpoint_every="3", picture_every="3"
+        )
+    return config
+
+
+def _default_data() -> ConfigDict:
+    return ConfigDict(
         {
             "name": "",  # names the data, and the kind of phantoms when dir is empty
             "dir": "",  # a folder of images, .zip, .npz, IDX files; "" = phantoms
@@ -80,25 +103,6 @@ def default_config(arg: str = "") -> ConfigDict:
             "cache_dir": "",  # prepared data; "" = the user's cache folder
         }
     )
-    config.augment = default_augmentation()  # of training images; all of it off
-    config.train = ConfigDict(
-        {
-            "num_steps": "1500",
-            "log_every": "50",
-            "eval_every": "250",
-            "checkpoint_every": "250",
-            "checkpoint_minutes": 10.0,
-            "picture_every": "250",
-            "keep_last": 2,
-            "best_metric": "",  # e.g. "val/f1": the checkpoint where it was best is kept, too
-            "best_is": "highest",  # or "lowest"
-        }
-    )
-    if arg == "tiny":
-        config.train.update(
-            num_steps="6", log_every="2", eval_every="3", checkpoint_every="3", picture_every="3"
-        )
-    return config
 
 
 def steps(duration: str, steps_per_epoch: float) -> int:
