@@ -23,7 +23,7 @@ class Ours:
     def __init__(self, config: ConfigDict, prepared: Prepared) -> None:
         task = make_task(config, prepared.card)
         self._state = parallel.replicate(jax.jit(task.init)(jax.random.key(config.seed)))
-        self._feed, self._step = open_feed(config, prepared), 0
+        self._feed, self._step = open_feed(config, prepared, task.batches), 0
         block = self._feed.block(0, 1)
         self._advance = parallel.compile_advance(task, config.seed, self._state, block)
 

@@ -34,6 +34,7 @@ from common.data.prepared import Split, prepare_source
 from common.data.records import Contents, Decoded, Once, Record, Source, fingerprint
 from common.training.clock import DeviceClock
 from common.training.config import default_config
+from common.training.task import Batches
 
 BATCH_SIZES = (32, 64, 128)
 STEP_SECONDS = 0.005
@@ -120,7 +121,7 @@ def noise(num: int, size: int) -> Source:
 
 def measure(reading: Reading, seconds: float) -> tuple[list[float], float]:
     """Returns images/s of each way of reading, and the share of time a device would wait."""
-    feed = StreamedFeed(reading.config, reading.open()[0])
+    feed = StreamedFeed(reading.config, reading.open()[0], Batches(1, reading.batch_size))
     steps = grain.MapDataset.range(0, 2**62).map(reading.read)
 
     def threads(number: int) -> Iterator[Any]:
@@ -174,7 +175,10 @@ def share_of_waiting(feed: StreamedFeed, seconds: float) -> float:
 
 def print_memory(reading: Reading) -> None:
     """Prints the resident memory as five epochs are streamed."""
-    process, feed = psutil.Process(), StreamedFeed(reading.config, reading.open()[0])
+    process, feed = (
+        psutil.Process(),
+        StreamedFeed(reading.config, reading.open()[0], Batches(1, reading.batch_size)),
+    )
     steps = reading.num // reading.batch_size
     used = []
     for step in range(5 * steps + 1):

@@ -10,6 +10,9 @@ products and in most convolutions and their gradients, strided ones too; it is s
   pixels of a block, and both its gradients those of the strided convolution it transposes;
 - a convolution has few features: one product with all taps, then shifted sums.
 
+A convolution with very many taps goes through the Fourier domain on every platform
+(`common/fourier.py`).
+
 `common/layers.py` has the measured times.
 """
 
@@ -22,11 +25,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from common.fourier import Pairs, conv_fourier
+
 Form = Literal["auto", "lax", "products"]
-Pairs = tuple[tuple[int, int], tuple[int, int]]
 Padding = str | Sequence[tuple[int, int]]
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+_MANY_TAPS = 15 * 15  # from here on the Fourier form is faster (bench/layers.py)
 
 
 def form_on_this_platform(form: Form = "auto") -> Literal["lax", "products"]:
@@ -60,6 +65,8 @@ def conv(
         form: "auto" chooses by platform; tests and benchmarks name one.
     """
     pads = _forward_pads(x, kernel, stride, padding)
+    if form != "lax" and stride == 1 and kernel.shape[0] * kernel.shape[1] >= _MANY_TAPS:
+        return conv_fourier(x, kernel, pads)
     plain = form_on_this_platform(form) == "lax"
     if not plain and stride == 1 and _few_features(kernel):
         return _conv_to_few(x, kernel, pads)

@@ -63,6 +63,7 @@ __all__ = [
     "conv",
     "conv_transpose",
     "dropout",
+    "dropout_after",
     "max_pool_2x2",
     "upsample_conv",
 ]
@@ -145,11 +146,13 @@ class BatchNorm(nn.Module):
         momentum: what is kept of the old running moments; PyTorch's 0.1 is 0.9 here.
         epsilon: added to the variance.
         axis_name: the axis of `pmap` that the batch is divided over; "" for none.
+        scale_init: how the scale starts.
     """
 
     momentum: float
     epsilon: float
     axis_name: str = AXIS
+    scale_init: Initializer = nn.initializers.ones_init()
 
     @nn.compact
     def __call__(
@@ -160,7 +163,7 @@ class BatchNorm(nn.Module):
         shape = x.shape[-1:]
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, dtype)
         var = self.variable("batch_stats", "var", jnp.ones, shape, dtype)
-        scale = self.param("scale", nn.initializers.ones_init(), shape, dtype)
+        scale = self.param("scale", self.scale_init, shape, dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), shape, dtype)
         if use_running_average:
             batch_mean, batch_var = mean.value, var.value
@@ -222,6 +225,22 @@ def dropout(
     bits = jax.lax.bitcast_convert_type(words, dtype).reshape(x.shape[0], -1)[:, :size]
     kept = bits.reshape(x.shape) >= threshold
     return jnp.where(kept, x * (levels / (levels - threshold)), 0)
+
+
+def dropout_after(
+    x: Float[Array, "batch ..."], keys: Key[Array, " batch"] | None, layer: int, rate: float
+) -> Float[Array, "batch ..."]:
+    """Drops entries after one of a network's layers, whose number makes the keys its own.
+
+    Args:
+        x: examples.
+        keys: one per example, of the whole network; None for no dropout.
+        layer: its number in the network.
+        rate: see `dropout`.
+    """
+    if keys is None or rate == 0:
+        return x
+    return dropout(x, jax.vmap(jax.random.fold_in, (0, None))(keys, layer), rate)
 
 
 def _weights(

@@ -9,30 +9,23 @@ python launch.py --config=configs/acgan_covid.py --config.data.dir=DIR  your ima
 
 from ml_collections import ConfigDict
 
-from common.training.config import default_config
+from gan.config import gan_config
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the experiment; `tiny` is the same code path in seconds on a CPU."""
-    config = default_config(arg)
-    config.task = "gan"
+    config = gan_config(arg)
     config.data.update(name="covid_ct", image_size=64, channels=1, batch_size=32)
     # config.augment is off, as in the original. It varies the real images alone, so what it does to
     # them (mirrored lungs, black corners) becomes part of what the generator draws.
-    config.model = ConfigDict(
-        {
-            "name": "acgan",
-            "average_decay": 0.99,  # of the generator that draws; 0 draws from the last step
-            # Keras, in which the original was written, starts embeddings within +-0.05. Each class
-            # then became one picture, with a smaller epsilon in BatchNorm too, and averages of the
-            # generator were noise; README.md has the figures.
-            "generator": {"latent_size": 100, "momentum": 0.8, "embedding_scale": 1.0},
-            "discriminator": {"dropout_rate": 0.25, "momentum": 0.8},
-        }
-    )
-    config.loss = ConfigDict({"class_weight": 1.0})
-    adam = {"learning_rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "epsilon": 1e-7}
-    config.optimizer = ConfigDict({"generator": adam, "discriminator": adam})
+    config.model.update(name="acgan", average_decay=0.99)
+    # Keras, in which the original was written, starts embeddings within +-0.05. Each class then
+    # became one picture, with a smaller epsilon in BatchNorm too, and averages of the generator
+    # were noise; README.md has the figures.
+    config.model.generator.update(momentum=0.8, embedding_scale=1.0)
+    config.model.discriminator.update(dropout_rate=0.25, momentum=0.8)
+    config.loss.discriminator_weight = 0.5  # the mean over real and generated images
+    config.optimizer.generator.epsilon = config.optimizer.discriminator.epsilon = 1e-7
     if arg == "tiny":
         config.data.update(image_size=16, batch_size=8, num_phantoms=64)
     return config.lock()

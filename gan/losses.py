@@ -1,22 +1,147 @@
-"""The losses of GANs, per example; the steps average them."""
+"""The losses of GANs, per example; the steps average them. Chosen by name: config.loss.name.
 
+`l` is the discriminator's logit, `D = sigmoid(l)` where it is a probability, `s` the label
+smoothing.
+
+| name           | discriminator, on real           | on generated     | generator       |
+|----------------|----------------------------------|------------------|-----------------|
+| minimax        | `-(1-s) log D - s log(1-D)`      | `-log(1 - D)`    | `log(1 - D)`    |
+| non_saturating | the same                         | `-log(1 - D)`    | `-log D`        |
+| least_squares  | `(l - (1 - s))^2 / 2`            | `l^2 / 2`        | `(l - 1)^2 / 2` |
+| hinge          | `max(0, 1 - l)`                  | `max(0, 1 + l)`  | `-l`            |
+| wasserstein    | `-l`                             | `l`              | `-l`            |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from common.errors import UserError
 
-def adversarial_loss(logits: Float[Array, " batch"], is_real: bool) -> Float[Array, " batch"]:
-    """Binary cross-entropy of a discriminator's logits against "real" or "generated".
+Logits = Float[Array, " batch"]
+Losses = Float[Array, " batch"]
+Images = Float[Array, "batch height width channels"]
 
-    `-log D(x)` toward real, `-log(1 - D(x))` toward generated, with `D = sigmoid(logit)`. The
-    generator minimises it toward real on its own images: the non-saturating loss of Goodfellow et
-    al., "Generative Adversarial Nets" (2014), section 3.
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """What the players minimise, each a function of the discriminator's logits.
+
+    Attributes:
+      real: the discriminator's loss on real images.
+      fake: the discriminator's loss on generated images.
+      generator: the generator's loss on its own images.
+      output: what is logged as D(x): a probability where the logit stands for one.
+      threshold: logits above it mean "real"; None where only differences of logits mean anything.
+    """
+
+    real: Callable[[Logits], Losses]
+    fake: Callable[[Logits], Losses]
+    generator: Callable[[Logits], Losses]
+    output: Callable[[Logits], Losses]
+    threshold: float | None
+
+
+def adversarial_loss(name: str, label_smoothing: float = 0.0) -> AdversarialLoss:
+    """Returns the loss of that name.
 
     Args:
-      logits: positive for "real".
-      is_real: the target.
+      name: a key of `LOSSES`.
+      label_smoothing: the target of real images is 1 minus it, that of generated ones stays 0
+        (one-sided: Salimans et al., "Improved Techniques for Training GANs", 2016, section 3.4).
+
+    Raises:
+      UserError: an unknown name, a smoothing outside [0, 1), or one for a loss without targets.
     """
-    return optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, is_real))
+    if name not in LOSSES:
+        raise UserError(f"config.loss.name is {name!r}; it must be one of {', '.join(LOSSES)}.")
+    if not 0 <= label_smoothing < 1:
+        raise UserError(
+            f"config.loss.label_smoothing is {label_smoothing}; it must be 0 (off) or more, and"
+            " less than 1."
+        )
+    if label_smoothing and name in ("hinge", "wasserstein"):
+        raise UserError(
+            f"config.loss.label_smoothing is {label_smoothing}, but the {name} loss has no targets"
+            " to smooth; set it to 0."
+        )
+    return LOSSES[name](label_smoothing)
+
+
+def minimax(smoothing: float) -> AdversarialLoss:
+    """The value function itself, `E log D(x) + E log(1 - D(G(z)))`, which the generator minimises.
+
+    Its gradient toward the generator is `-D`: it vanishes where the discriminator is sure
+    ("saturates"). Goodfellow et al., "Generative Adversarial Nets" (2014), equation 1.
+    """
+    real, fake = _cross_entropies(smoothing)
+    return AdversarialLoss(real, fake, lambda logits: -fake(logits), jax.nn.sigmoid, 0.0)
+
+
+def non_saturating(smoothing: float) -> AdversarialLoss:
+    """The generator maximises `E log D(G(z))`: the same equilibrium, gradient `-(1 - D)`.
+
+    Goodfellow et al. (2014), section 3.
+    """
+    real, fake = _cross_entropies(smoothing)
+    generator, _ = _cross_entropies(0.0)
+    return AdversarialLoss(real, fake, generator, jax.nn.sigmoid, 0.0)
+
+
+def least_squares(smoothing: float) -> AdversarialLoss:
+    """Squared distance from the targets 1 and 0.
+
+    Mao et al., "Least Squares Generative Adversarial Networks" (2017), equation 9.
+    """
+
+    def toward(target: float) -> Callable[[Logits], Losses]:
+        return lambda logits: 0.5 * (logits - target) ** 2
+
+    return AdversarialLoss(toward(1 - smoothing), toward(0.0), toward(1.0), lambda x: x, 0.5)
+
+
+def hinge(smoothing: float) -> AdversarialLoss:
+    """The discriminator stops caring beyond a margin of 1.
+
+    Lim and Ye, "Geometric GAN" (2017); Miyato et al., "Spectral Normalization for GANs" (2018).
+    """
+    del smoothing
+    return AdversarialLoss(
+        real=lambda logits: jax.nn.relu(1 - logits),
+        fake=lambda logits: jax.nn.relu(1 + logits),
+        generator=lambda logits: -logits,
+        output=lambda logits: logits,
+        threshold=0.0,
+    )
+
+
+def wasserstein(smoothing: float) -> AdversarialLoss:
+    """The difference of the means of a critic, an estimate of the Wasserstein-1 distance.
+
+    It is one only for a critic of slope 1: set config.loss.gradient_penalty to 10. Arjovsky,
+    Chintala and Bottou, "Wasserstein GAN" (2017).
+    """
+    del smoothing
+    return AdversarialLoss(
+        real=lambda logits: -logits,
+        fake=lambda logits: logits,
+        generator=lambda logits: -logits,
+        output=lambda logits: logits,
+        threshold=None,
+    )
+
+
+LOSSES: dict[str, Callable[[float], AdversarialLoss]] = {
+    "minimax": minimax,
+    "non_saturating": non_saturating,
+    "least_squares": least_squares,
+    "hinge": hinge,
+    "wasserstein": wasserstein,
+}
 
 
 def class_loss(
@@ -24,3 +149,54 @@ def class_loss(
 ) -> Float[Array, " batch"]:
     """Cross-entropy of the auxiliary classifier, `-log p(label | x)` (Odena et al., 2017)."""
     return optax.softmax_cross_entropy_with_integer_labels(class_logits, labels)
+
+
+def gradient_penalty(
+    judge: Callable[[Images], Logits],
+    real: Images,
+    fake: Images,
+    share: Float[Array, " batch"],
+) -> Losses:
+    """`(|gradient of the critic at x'| - 1)^2` between real and generated images.
+
+    `x' = share real + (1 - share) fake`. Gulrajani et al., "Improved Training of Wasserstein GANs"
+    (2017), equation 3. Their critic has no BatchNorm, which would tie the examples together.
+
+    Args:
+      judge: images to logits.
+      real: a batch.
+      fake: a batch.
+      share: drawn uniformly from [0, 1].
+    """
+    share = share[:, None, None, None]
+    square = _square_of_slope(judge, share * real + (1 - share) * fake)
+    # The derivative of a root at 0 is infinite, and 0 is where dead units leave the slope.
+    return (jnp.sqrt(square + 1e-12) - 1) ** 2
+
+
+def r1(judge: Callable[[Images], Logits], real: Images) -> Losses:
+    """`|gradient of the discriminator at x|^2 / 2` on real images.
+
+    Mescheder, Geiger and Nowozin, "Which Training Methods for GANs do actually Converge?" (2018),
+    equation 9.
+    """
+    return 0.5 * _square_of_slope(judge, real)
+
+
+def _square_of_slope(judge: Callable[[Images], Logits], images: Images) -> Losses:
+    """Returns the squared length of each logit's gradient with respect to its image."""
+    gradients = jax.grad(lambda x: judge(x).sum())(images)
+    return (gradients**2).sum((1, 2, 3))
+
+
+def _cross_entropies(
+    smoothing: float,
+) -> tuple[Callable[[Logits], Losses], Callable[[Logits], Losses]]:
+    """Returns binary cross-entropy toward 1 - smoothing and toward 0."""
+
+    def toward(target: float) -> Callable[[Logits], Losses]:
+        return lambda logits: optax.sigmoid_binary_cross_entropy(
+            logits, jnp.full_like(logits, target)
+        )
+
+    return toward(1 - smoothing), toward(0.0)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from common.data.transforms import from_signed_unit
 from common.training.randomness import example_keys
+from gan.networks import Labels
 from gan.state import GAN, Variables
 from gan.steps import draw_labels, draw_latents
 
@@ -28,12 +29,11 @@ class Sampler:
         self._gan = gan
         # BatchNorm outside the parallel step; momentum 0 leaves nothing but the batch at hand in
         # the running statistics.
-        generator: Any = gan.networks.generator
-        self._generator = generator.clone(axis_name="")
-        self._estimator = generator.clone(axis_name="", momentum=0.0)
+        self._generator = _with(gan.networks.generator, axis_name="")
+        self._estimator = _with(gan.networks.generator, axis_name="", momentum=0.0)
         self._moments = jax.jit(self._moments_of_batch)
         self._values = jax.jit(self._draw_values)
-        self._latents = jax.jit(self._draw_latents)
+        self._latents = jax.jit(self._draw_latents, static_argnums=2)
 
     def batch_stats(self, params: Variables, batch_stats: Variables, num_batches: int) -> Variables:
         """Estimates the statistics of every BatchNorm over `num_batches` batches of 64 latents.
@@ -49,15 +49,20 @@ class Sampler:
         moments = jax.tree.map(lambda *values: sum(values) / num_batches, *batches)
         return _of_each_norm(moments, lambda mean, square: jnp.maximum(square - mean**2, 0.0))
 
-    def latents(self, seed: int, indices: Int[Array, " n"]) -> Float[Array, "n latent"]:
-        """Draws the latents number `indices` of a seed; each depends on its own number alone."""
-        return self._latents(jax.random.key(seed), indices)
+    def latents(
+        self, seed: int, indices: Int[Array, " n"], truncation: float = 0.0
+    ) -> Float[Array, "n latent"]:
+        """Draws the latents number `indices` of a seed; each depends on its own number alone.
+
+        See `draw_latents` for the truncation.
+        """
+        return self._latents(jax.random.key(seed), indices, truncation)
 
     def values(
         self,
         variables: Variables,
         latents: Float[Array, "n latent"],
-        labels: Int[Array, " n"],
+        labels: Labels,
     ) -> Float[Array, "n height width channels"]:
         """Draws images in [-1, 1] with running statistics."""
         return self._values(variables, latents, labels)
@@ -66,13 +71,13 @@ class Sampler:
         self,
         variables: Variables,
         latents: Float[Array, "n latent"],
-        labels: Int[Array, " n"],
+        labels: Labels,
     ) -> UInt8[Array, "n height width channels"]:
         """Draws images of 0 to 255 with running statistics."""
         return from_signed_unit(self.values(variables, latents, labels))
 
-    def _draw_latents(self, key: Array, indices: Array) -> Array:
-        return draw_latents(self._gan, example_keys(key, LATENTS, indices))
+    def _draw_latents(self, key: Array, indices: Array, truncation: float) -> Array:
+        return draw_latents(self._gan, example_keys(key, LATENTS, indices), truncation)
 
     def _draw_values(self, variables: Variables, latents: Array, labels: Array) -> Array:
         return self._generator.apply(variables, latents, labels, train=False)
@@ -90,6 +95,12 @@ class Sampler:
             mutable=["batch_stats"],
         )
         return _of_each_norm(changed["batch_stats"], lambda mean, var: var + mean**2)
+
+
+def _with(generator: Any, **fields: Any) -> Any:
+    """Returns a generator with other values of those fields that it has."""
+    known = generator.__dataclass_fields__
+    return generator.clone(**{name: value for name, value in fields.items() if name in known})
 
 
 def _of_each_norm(batch_stats: Variables, new_var: Any) -> Variables:

@@ -1,7 +1,7 @@
 """All that a GAN's training changes, as one pytree, and the fixed parts that it belongs to."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -11,6 +11,10 @@ from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
 from common.data.prepared import DataCard
+from common.errors import UserError
+from common.training.optimizers import make_adam
+from common.training.task import Batches
+from gan.losses import AdversarialLoss, adversarial_loss
 from gan.networks import Networks, make_networks
 
 Variables = dict[str, Any]  # a tree of arrays, named as the modules are
@@ -40,6 +44,22 @@ class GANState:
     average: Variables
 
 
+class Weights(NamedTuple):
+    """Of the parts of the losses; what is 0 is not computed.
+
+    Attributes:
+      discriminator: of the sum over real and generated images in the discriminator's loss.
+      class_loss: beside the adversarial loss, in both players' losses.
+      gradient_penalty: see `gan.losses.gradient_penalty`.
+      r1: see `gan.losses.r1`.
+    """
+
+    discriminator: float
+    class_loss: float
+    gradient_penalty: float
+    r1: float
+
+
 @dataclass(frozen=True)
 class GAN:
     """What training does not change.
@@ -48,16 +68,24 @@ class GAN:
       networks: generator and discriminator.
       generator_optimizer: its update rule.
       discriminator_optimizer: its update rule.
+      batches: of real images: one for each update of the discriminator in a step.
+      half_batches: whether the generator's batch is twice as large as the discriminator's.
       num_classes: labels are 0 .. num_classes - 1.
-      class_weight: of the class loss beside the adversarial loss.
+      latent: how latents are distributed, "normal" or "uniform".
+      loss: what the players minimise.
+      weights: of the parts of the losses.
       average_decay: of the moving average of the generator; 0 turns it off.
     """
 
     networks: Networks
     generator_optimizer: optax.GradientTransformation
     discriminator_optimizer: optax.GradientTransformation
+    batches: Batches
+    half_batches: bool
     num_classes: int
-    class_weight: float
+    latent: str
+    loss: AdversarialLoss
+    weights: Weights
     average_decay: float
 
     @property
@@ -65,18 +93,66 @@ class GAN:
         """Returns the length of a latent."""
         return int(self.networks.generator.latent_size)
 
+    @property
+    def conditional(self) -> bool:
+        """Says whether the generator draws the class that it is asked for."""
+        return bool(self.networks.generator.conditional)
+
 
 def make_gan(config: ConfigDict, card: DataCard) -> GAN:
-    """Builds the fixed parts that a config describes."""
-    optimizer = config.optimizer
+    """Builds the fixed parts that a config describes.
+
+    Raises:
+      UserError: a setting means nothing.
+    """
+    optimizer, loss = config.optimizer, config.loss
+    _check(config)
+    half = optimizer.half_batches
+    batches = Batches(optimizer.discriminator_steps, config.data.batch_size // (1 + half))
+    steps_per_epoch = card.num_examples["train"] / batches.examples
     return GAN(
         networks=make_networks(config.model, card),
-        generator_optimizer=_adam(optimizer.generator),
-        discriminator_optimizer=_adam(optimizer.discriminator),
+        generator_optimizer=make_adam(optimizer.generator, "optimizer.generator", steps_per_epoch),
+        discriminator_optimizer=make_adam(
+            optimizer.discriminator, "optimizer.discriminator", steps_per_epoch, batches.number
+        ),
+        batches=batches,
+        half_batches=half,
         num_classes=len(card.classes),
-        class_weight=config.loss.class_weight,
+        latent=config.model.latent,
+        loss=adversarial_loss(loss.name, loss.label_smoothing),
+        weights=Weights(
+            loss.discriminator_weight, loss.class_weight, loss.gradient_penalty, loss.r1
+        ),
         average_decay=config.model.average_decay,
     )
+
+
+def _check(config: ConfigDict) -> None:
+    """Refuses settings of a GAN that mean nothing."""
+    optimizer, model = config.optimizer, config.model
+    if optimizer.discriminator_steps < 1:
+        raise UserError(
+            f"config.optimizer.discriminator_steps is {optimizer.discriminator_steps}; it must be"
+            " at least 1."
+        )
+    if optimizer.half_batches and config.data.batch_size % 2:
+        raise UserError(
+            f"config.data.batch_size is {config.data.batch_size}, which has no half, but"
+            " config.optimizer.half_batches is on; make it even."
+        )
+    if model.latent not in ("normal", "uniform"):
+        raise UserError(
+            f"config.model.latent is {model.latent!r}; it must be 'normal' or 'uniform'."
+        )
+    if not 0 <= model.average_decay < 1:
+        raise UserError(
+            f"config.model.average_decay is {model.average_decay}; it must be 0 (off) or more, and"
+            " less than 1."
+        )
+    for name in ("discriminator_weight", "class_weight", "gradient_penalty", "r1"):
+        if not config.loss[name] >= 0:
+            raise UserError(f"config.loss.{name} is {config.loss[name]}; it must be 0 or more.")
 
 
 def init_state(gan: GAN, card: DataCard, rng: Key[Array, ""]) -> GANState:
@@ -97,9 +173,3 @@ def init_state(gan: GAN, card: DataCard, rng: Key[Array, ""]) -> GANState:
 def _network_state(variables: Variables, optimizer: optax.GradientTransformation) -> NetworkState:
     params = variables["params"]
     return NetworkState(params, variables.get("batch_stats", {}), optimizer.init(params))
-
-
-def _adam(settings: ConfigDict) -> optax.GradientTransformation:
-    return optax.adam(
-        settings.learning_rate, b1=settings.beta1, b2=settings.beta2, eps=settings.epsilon
-    )

@@ -16,15 +16,25 @@ from jaxtyping import Array, Float, Int, Key
 
 from common.axis import AXIS
 from common.training.randomness import example_keys
-from gan.losses import adversarial_loss, class_loss
+from gan.losses import class_loss, gradient_penalty, r1
 from gan.networks import Judgement
-from gan.state import GAN, GANState, Variables
+from gan.state import GAN, GANState, NetworkState, Variables
 
 # Purposes of random keys: each draws from its own stream.
-LATENTS, LABELS, DROPOUT_REAL, DROPOUT_FAKE, DROPOUT_GENERATOR, AUGMENTATION = range(6)
+(
+    LATENTS,
+    LABELS,
+    DROPOUT_REAL,
+    DROPOUT_FAKE,
+    DROPOUT_GENERATOR,
+    AUGMENTATION,
+    DROPOUT_DRAWING,
+    PENALTY,
+) = range(8)
 
 Images = Float[Array, "batch height width channels"]
-Labels = Int[Array, " batch"]
+Classes = Int[Array, " batch"]
+Positions = Int[Array, " batch"]
 Tree = TypeVar("Tree")
 Outputs = dict[str, Float[Array, ""] | Float[Array, " batch"]]
 
@@ -40,23 +50,40 @@ class Generated(NamedTuple):
     """
 
     images: Images
-    labels: Labels
+    labels: Classes
     batch_stats: Variables
     pullback: Callable[[Images], tuple[Variables]]
 
 
-def draw_latents(gan: GAN, keys: Key[Array, " batch"]) -> Float[Array, "batch latent"]:
-    """Draws standard normal latents, one per key."""
-    return jax.vmap(lambda key: jax.random.normal(key, (gan.latent_size,)))(keys)
+def draw_latents(
+    gan: GAN, keys: Key[Array, " batch"], truncation: float = 0.0
+) -> Float[Array, "batch latent"]:
+    """Draws latents, one per key: standard normal, or uniform in [-1, 1].
+
+    With a truncation the normal ones are drawn anew until they lie between minus and plus it, which
+    trades variety for quality (Brock et al., "Large Scale GAN Training", 2019); 0 is none.
+    """
+    shape = (gan.latent_size,)
+    if gan.latent == "uniform":
+        return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-1.0))(keys)
+    if truncation:
+        return jax.vmap(
+            lambda key: jax.random.truncated_normal(key, -truncation, truncation, shape)
+        )(keys)
+    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
 
 
-def draw_labels(gan: GAN, keys: Key[Array, " batch"]) -> Labels:
+def draw_labels(gan: GAN, keys: Key[Array, " batch"]) -> Classes:
     """Draws classes, all equally likely, one per key."""
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, gan.num_classes))(keys)
 
 
 def draw_fakes(
-    gan: GAN, state: GANState, latents: Float[Array, "batch latent"], labels: Labels
+    gan: GAN,
+    state: GANState,
+    latents: Float[Array, "batch latent"],
+    labels: Classes,
+    dropout_keys: Key[Array, " batch"] | None = None,
 ) -> Generated:
     """Draws images in training mode (BatchNorm with the statistics of this batch)."""
     generator = state.generator
@@ -64,7 +91,12 @@ def draw_fakes(
     def draw(params: Variables) -> tuple[Images, Variables]:
         variables = {"params": params, "batch_stats": generator.batch_stats}
         images, changed = gan.networks.generator.apply(
-            variables, latents, labels, train=True, mutable=["batch_stats"]
+            variables,
+            latents,
+            labels,
+            train=True,
+            dropout_keys=dropout_keys,
+            mutable=["batch_stats"],
         )
         return images, changed.get("batch_stats", {})
 
@@ -76,49 +108,55 @@ def discriminator_step(
     gan: GAN,
     state: GANState,
     images: Images,
-    labels: Labels,
+    labels: Classes,
     fakes: Images,
-    fake_labels: Labels,
+    fake_labels: Classes,
     rng: Key[Array, ""],
-    position: Int[Array, " batch"],
+    position: Positions,
 ) -> tuple[GANState, Outputs]:
     """Updates the discriminator alone.
 
-    The loss is half the sum over real and generated images of the adversarial loss and
-    `class_weight` times the class loss. Real and generated images pass separately, so that
-    BatchNorm sees each alone; one update follows from the sum.
+    The loss is the weighted sum over real and generated images of the adversarial loss and the
+    class loss, and what penalties there are. Real and generated images pass separately, so that
+    BatchNorm sees each alone; one update follows from the sum. D(x) and D(G(z)) among the outputs
+    are of the parameters before it: after the generator's last update, that is.
     """
-    network = state.discriminator
+    network, weights = state.discriminator, gan.weights
     real_keys = example_keys(rng, DROPOUT_REAL, position)
     fake_keys = example_keys(rng, DROPOUT_FAKE, position)
 
     def loss(params: Variables) -> tuple[Float[Array, ""], tuple[Variables, Outputs]]:
         real, stats = _judge(gan, params, network.batch_stats, images, real_keys)
         fake, stats = _judge(gan, params, stats, fakes, fake_keys)
-        real_loss, real_outputs = _judgement_loss(gan, real, True, labels)
-        fake_loss, fake_outputs = _judgement_loss(gan, fake, False, fake_labels)
+        real_loss, real_outputs = _judgement_loss(gan, real, gan.loss.real, labels)
+        fake_loss, fake_outputs = _judgement_loss(gan, fake, gan.loss.fake, fake_labels)
         outputs = {
-            **{f"{name}_real": value for name, value in real_outputs.items()},
-            **{f"{name}_fake": value for name, value in fake_outputs.items()},
+            **_seen(gan, real, "real", real_outputs),
+            **_seen(gan, fake, "fake", fake_outputs),
         }
-        return 0.5 * (real_loss + fake_loss), (stats, outputs)
+        total = weights.discriminator * (real_loss + fake_loss)
+
+        def logits(seen: Images) -> Float[Array, " batch"]:
+            return _judge(gan, params, network.batch_stats, seen, real_keys)[0].logits
+
+        if weights.gradient_penalty:
+            keys = example_keys(rng, PENALTY, position)
+            outputs["gradient_penalty"] = gradient_penalty(
+                logits, images, fakes, jax.vmap(jax.random.uniform)(keys)
+            )
+            total += weights.gradient_penalty * outputs["gradient_penalty"].mean()
+        if weights.r1:
+            outputs["r1"] = r1(logits, images)
+            total += weights.r1 * outputs["r1"].mean()
+        return total, (stats, outputs)
 
     (total, (batch_stats, outputs)), gradients = jax.value_and_grad(loss, has_aux=True)(
         network.params
     )
-    gradients = jax.lax.pmean(gradients, AXIS)
-    updates, opt_state = gan.discriminator_optimizer.update(
-        gradients, network.opt_state, network.params
-    )
-    network = replace(
-        network,
-        params=optax.apply_updates(network.params, updates),
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-    )
+    network, norm = _updated(network, gan.discriminator_optimizer, gradients, batch_stats)
     outputs = {f"discriminator_{name}": value for name, value in outputs.items()}
     outputs["discriminator_loss"] = total
-    outputs["discriminator_gradient_norm"] = optax.tree.norm(gradients)
+    outputs["discriminator_gradient_norm"] = norm
     return replace(state, discriminator=network), outputs
 
 
@@ -127,36 +165,31 @@ def generator_step(
     state: GANState,
     generated: Generated,
     rng: Key[Array, ""],
-    position: Int[Array, " batch"],
+    position: Positions,
 ) -> tuple[GANState, Outputs]:
     """Updates the generator and its moving average alone, toward "real" and the asked class.
 
-    The discriminator normalises with the statistics of this batch; its running ones stay.
+    The discriminator normalises with the statistics of this batch; its running ones stay. D(G(z))
+    among the outputs is of the parameters before this update and after the discriminator's.
     """
     keys = example_keys(rng, DROPOUT_GENERATOR, position)
-    critic, network = state.discriminator, state.generator
+    critic = state.discriminator
 
     def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
         judged, _ = _judge(gan, critic.params, critic.batch_stats, images, keys)
-        return _judgement_loss(gan, judged, True, generated.labels)
+        total, outputs = _judgement_loss(gan, judged, gan.loss.generator, generated.labels)
+        return total, {**outputs, "output_fake": gan.loss.output(judged.logits)}
 
     (total, outputs), image_gradients = jax.value_and_grad(loss, has_aux=True)(generated.images)
     (gradients,) = generated.pullback(image_gradients)
-    gradients = jax.lax.pmean(gradients, AXIS)
-    updates, opt_state = gan.generator_optimizer.update(
-        gradients, network.opt_state, network.params
+    network, norm = _updated(
+        state.generator, gan.generator_optimizer, gradients, generated.batch_stats
     )
-    params = optax.apply_updates(network.params, updates)
-    network = replace(
-        network, params=params, batch_stats=generated.batch_stats, opt_state=opt_state
-    )
-    average = moving_average(state.average, params, state.step, gan.average_decay)
-    metrics = {
-        "generator_loss": total,
-        "generator_gradient_norm": optax.tree.norm(gradients),
-        **{f"generator_{name}": value for name, value in outputs.items() if name.endswith("_loss")},
-    }
-    return replace(state, generator=network, average=average), metrics
+    average = moving_average(state.average, network.params, state.step, gan.average_decay)
+    outputs = {f"generator_{name}": value for name, value in outputs.items()}
+    outputs["generator_loss"] = total
+    outputs["generator_gradient_norm"] = norm
+    return replace(state, generator=network, average=average), outputs
 
 
 def moving_average(average: Tree, params: Tree, step: Int[Array, ""], decay: float) -> Tree:
@@ -169,6 +202,19 @@ def moving_average(average: Tree, params: Tree, step: Int[Array, ""], decay: flo
         return params
     rate = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda a, p: a + rate.astype(a.dtype) * (p - a), average, params)
+
+
+def _updated(
+    network: NetworkState,
+    optimizer: optax.GradientTransformation,
+    gradients: Variables,
+    batch_stats: Variables,
+) -> tuple[NetworkState, Float[Array, ""]]:
+    """Returns a network after one update by all devices' mean gradient, and its length."""
+    gradients = jax.lax.pmean(gradients, AXIS)
+    updates, opt_state = optimizer.update(gradients, network.opt_state, network.params)
+    params = optax.apply_updates(network.params, updates)
+    return NetworkState(params, batch_stats, opt_state), optax.tree.norm(gradients)
 
 
 def _judge(
@@ -190,19 +236,26 @@ def _judge(
 
 
 def _judgement_loss(
-    gan: GAN, judged: Judgement, is_real: bool, labels: Labels
+    gan: GAN,
+    judged: Judgement,
+    adversarial: Callable[[Array], Array],
+    labels: Classes,
 ) -> tuple[Float[Array, ""], Outputs]:
     """Returns the mean loss toward a target and a class, and its parts per example."""
-    adversarial = adversarial_loss(judged.logits, is_real)
-    outputs: dict[str, Any] = {
-        "adversarial_loss": adversarial,
-        "accuracy": ((judged.logits > 0) == is_real).astype(adversarial.dtype),
-    }
-    total = adversarial
+    outputs: dict[str, Any] = {"adversarial_loss": adversarial(judged.logits)}
+    total = outputs["adversarial_loss"]
     if judged.class_logits is not None:
-        of_class = class_loss(judged.class_logits, labels)
-        total = total + gan.class_weight * of_class
-        outputs["class_loss"] = of_class
+        outputs["class_loss"] = class_loss(judged.class_logits, labels)
+        total = total + gan.weights.class_loss * outputs["class_loss"]
         named = judged.class_logits.argmax(-1) == labels
-        outputs["class_accuracy"] = named.astype(adversarial.dtype)
+        outputs["class_accuracy"] = named.astype(total.dtype)
     return total.mean(), outputs
+
+
+def _seen(gan: GAN, judged: Judgement, half: str, outputs: Outputs) -> Outputs:
+    """Names what the discriminator's update says of real or of generated images."""
+    more: dict[str, Any] = {"output": gan.loss.output(judged.logits)}
+    if gan.loss.threshold is not None:
+        right = (judged.logits > gan.loss.threshold) == (half == "real")
+        more["accuracy"] = right.astype(judged.logits.dtype)
+    return {f"{name}_{half}": value for name, value in (outputs | more).items()}

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from clu import parameter_overview
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
@@ -13,17 +12,21 @@ from common import metrics
 from common.data.augmentation import Augmentation
 from common.data.prepared import DataCard
 from common.data.transforms import augment, to_signed_unit
-from common.report.images import Picture, beside, grid, titled, zoom_for
+from common.report.images import Picture
 from common.training.randomness import example_keys
-from common.training.task import Batch, Examples, Metrics
+from common.training.task import Batch, Batches, Examples, Metrics
 from gan.generate import generate
-from gan.losses import adversarial_loss, class_loss
-from gan.sampling import Sampler
+from gan.losses import class_loss
+from gan.pictures import Pictures
 from gan.state import GAN, GANState, init_state, make_gan
 from gan.steps import (
     AUGMENTATION,
+    DROPOUT_DRAWING,
     LABELS,
     LATENTS,
+    Generated,
+    Outputs,
+    Positions,
     discriminator_step,
     draw_fakes,
     draw_labels,
@@ -33,19 +36,20 @@ from gan.steps import (
 
 __all__ = ["GANTask", "generate", "make_task"]  # a mode is a function of this module
 
-_COLUMNS = 8
-_MAX_ROWS = 8
-_PICTURE_SEED = 0
-# Enough for a picture: BatchNorm averages over every pixel of these 128 images, too.
-_PICTURE_ESTIMATION_BATCHES = 2
-
 
 class GANTask:
     """Adversarial training of a generator and a discriminator."""
 
-    def __init__(self, gan: GAN, card: DataCard, augmentation: Augmentation) -> None:
+    def __init__(
+        self, gan: GAN, card: DataCard, augmentation: Augmentation, picture_grid: int
+    ) -> None:
         self.gan, self.card, self._augmentation = gan, card, augmentation
-        self._sampler = Sampler(gan)
+        self._pictures = Pictures(gan, card, picture_grid)
+
+    @property
+    def batches(self) -> Batches:
+        """Returns a batch of real images for each of the discriminator's updates in a step."""
+        return self.gan.batches
 
     def init(self, rng: Key[Array, ""]) -> GANState:
         """Returns the state at step 0."""
@@ -54,35 +58,61 @@ class GANTask:
     def train_step(
         self, state: GANState, batch: Batch, rng: Key[Array, ""]
     ) -> tuple[GANState, Metrics]:
-        """Updates the discriminator, then the generator, on one generated batch."""
-        gan, position = self.gan, batch["position"]
-        batch = augment(batch, example_keys(rng, AUGMENTATION, position), self._augmentation)
-        latents = draw_latents(gan, example_keys(rng, LATENTS, position))
-        labels = draw_labels(gan, example_keys(rng, LABELS, position))
-        generated = draw_fakes(gan, state, latents, labels)
-        state, of_discriminator = discriminator_step(
+        """Updates the discriminator k times, each on new images, then the generator.
+
+        The discriminator's last update and the generator's are on one generated batch; with half
+        batches, on the first half of it and on all.
+        """
+        gan = self.gan
+        batch = augment(
+            batch, example_keys(rng, AUGMENTATION, batch["position"]), self._augmentation
+        )
+        of_discriminator = []
+        reals = _split(batch, gan.batches.number)
+        for update, real in enumerate(reals, 1):
+            position = real["position"]
+            drawn_for = position
+            if update == len(reals) and gan.half_batches:
+                drawn_for = jnp.concatenate([position, position + gan.batches.size])
+            generated = self._draw(state, rng, drawn_for)
+            state, outputs = discriminator_step(
+                gan,
+                state,
+                to_signed_unit(real["image"]),
+                real["label"],
+                generated.images[: len(position)],
+                generated.labels[: len(position)],
+                rng,
+                position,
+            )
+            of_discriminator.append(outputs)
+        state, of_generator = generator_step(gan, state, generated, rng, drawn_for)
+        state = replace(state, step=state.step + 1)
+        return state, metrics.averages({**_joined(of_discriminator), **of_generator})
+
+    def _draw(self, state: GANState, rng: Key[Array, ""], position: Positions) -> Generated:
+        gan = self.gan
+        return draw_fakes(
             gan,
             state,
-            to_signed_unit(batch["image"]),
-            batch["label"],
-            generated.images,
-            generated.labels,
-            rng,
-            position,
+            draw_latents(gan, example_keys(rng, LATENTS, position)),
+            draw_labels(gan, example_keys(rng, LABELS, position)),
+            example_keys(rng, DROPOUT_DRAWING, position),
         )
-        state, of_generator = generator_step(gan, state, generated, rng, position)
-        state = replace(state, step=state.step + 1)
-        return state, metrics.averages({**of_discriminator, **of_generator})
 
     def eval_step(self, state: GANState, batch: Batch) -> Metrics:
         """Judges held-out real images: far worse than on training ones means memorising."""
+        loss = self.gan.loss
         judged: Any = self.gan.networks.discriminator.apply(
             state.discriminator.variables, to_signed_unit(batch["image"]), train=False
         )
         values = {
-            "discriminator_adversarial_loss_real": adversarial_loss(judged.logits, True),
-            "discriminator_accuracy_real": (judged.logits > 0).astype(jnp.float32),
+            "discriminator_adversarial_loss_real": loss.real(judged.logits),
+            "discriminator_output_real": loss.output(judged.logits),
         }
+        if loss.threshold is not None:
+            right = judged.logits > loss.threshold
+            values["discriminator_accuracy_real"] = right.astype(jnp.float32)
         if judged.class_logits is not None:
             named = judged.class_logits.argmax(-1) == batch["label"]
             values["discriminator_class_accuracy_real"] = named.astype(jnp.float32)
@@ -102,43 +132,29 @@ class GANTask:
         )
 
     def pictures(self, state: GANState, examples: Examples) -> dict[str, Picture]:
-        """Returns a row per class at fixed latents, real images of the same classes beside it."""
-        sampler, classes = self._sampler, self.card.classes[:_MAX_ROWS]
-        variables = {
-            "params": state.average,
-            "batch_stats": sampler.batch_stats(
-                state.average, state.generator.batch_stats, _PICTURE_ESTIMATION_BATCHES
-            ),
-        }
-        # The same latents in every row: what differs down a column is the class.
-        columns = np.tile(np.arange(_COLUMNS), len(classes))
-        labels = np.repeat(np.arange(len(classes)), _COLUMNS)
-        latents = sampler.latents(_PICTURE_SEED, jnp.asarray(columns))
-        drawn = np.asarray(sampler.images(variables, latents, jnp.asarray(labels)))
-        zoom = zoom_for(self.card.image_size)
-        drawn = grid(drawn.reshape(len(classes), _COLUMNS, *drawn.shape[1:]), zoom)
-        real = grid(_rows_of_real(examples, len(classes)), zoom)
-        rows = " / ".join(classes)
-        picture = beside(
-            [
-                titled(drawn, f"generated, step {int(state.step)}: {rows}"),
-                titled(real, f"real: {self.card.caption}"),
-            ]
-        )
-        return {"samples": picture}
+        """Returns samples at fixed latents beside real images; of one-pixel images, densities."""
+        return self._pictures.draw(state, examples)
 
 
 def make_task(config: ConfigDict, card: DataCard) -> GANTask:
     """Builds the task that a config describes."""
-    return GANTask(make_gan(config, card), card, Augmentation(**config.augment))
+    gan = make_gan(config, card)
+    return GANTask(gan, card, Augmentation(**config.augment), config.train.picture_grid)
 
 
-def _rows_of_real(examples: Examples, num_classes: int) -> Any:
-    """Returns a row of examples per class; a class with too few repeats them."""
-    images, labels = examples["image"], examples["label"]
-    rows = []
-    for label in range(num_classes):
-        found = np.flatnonzero(labels == label)
-        blank = np.full((_COLUMNS, *images.shape[1:]), 255, np.uint8)
-        rows.append(images[np.resize(found, _COLUMNS)] if len(found) else blank)
-    return np.stack(rows)
+def _split(batch: Batch, count: int) -> list[Batch]:
+    """Returns the batches that follow each other in a device's share of a step."""
+    if count == 1:
+        return [batch]
+    parts = {name: jnp.split(rows, count) for name, rows in batch.items()}
+    return [{name: rows[i] for name, rows in parts.items()} for i in range(count)]
+
+
+def _joined(outputs: list[Outputs]) -> Outputs:
+    """Puts the outputs of several updates side by side, to be averaged."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return {
+        name: jnp.concatenate([jnp.atleast_1d(update[name]) for update in outputs])
+        for name in outputs[0]
+    }

@@ -18,7 +18,7 @@ from common.data.prepared import DataCard, Prepared, Split
 from common.log import log
 from common.training import parallel
 from common.training.parallel import Block
-from common.training.task import Batch
+from common.training.task import Batch, Batches
 
 _BLOCK_BYTES = 64 * 2**20  # a streamed block is no larger than this, or one batch
 # One thread reads as fast from the system's cache; four wait for a cold disk at the same time.
@@ -47,29 +47,34 @@ class Feed(Protocol):
 class _Stream:
     """This process's rows of the global batch of any step: a pure function of (seed, step)."""
 
-    def __init__(self, config: ConfigDict, split: Split) -> None:
-        self.split = split
-        self.local_batch = parallel.local_batch_size(config.data.batch_size)
-        self._batch_size, self._shuffle = config.data.batch_size, config.data.shuffle
-        self._seed = config.seed
+    def __init__(self, config: ConfigDict, split: Split, batches: Batches) -> None:
+        self._split, self._batches = split, batches
+        self._local_batch = parallel.local_batch_size(batches.size)
+        self._seed, self._shuffle = config.seed, config.data.shuffle
 
-    def indices(self, step: int) -> Int[np.ndarray, " local_batch"]:
+    def indices(self, step: int) -> Int[np.ndarray, "devices batches batch"]:
         """Returns the examples of one step that this process trains on."""
-        first = jax.process_index() * self.local_batch
-        every = batch_indices(step, self._batch_size, self._seed, len(self.split), self._shuffle)
-        return every[first : first + self.local_batch]
+        count, size = self._batches
+        every = batch_indices(step, count * size, self._seed, len(self._split), self._shuffle)
+        first = jax.process_index() * self._local_batch
+        mine = every.reshape(count, size)[:, first : first + self._local_batch]
+        return mine.reshape(count, jax.local_device_count(), -1).swapaxes(0, 1)
 
     def read(self, step: int) -> HostBatch:
-        """Reads those examples."""
-        return self.split.read(self.indices(step).tolist())
+        """Reads those examples: [devices, examples of a device, ...]."""
+        indices = self.indices(step)
+        examples = self._split.read(indices.ravel().tolist())
+        return {
+            name: rows.reshape(len(indices), -1, *rows.shape[1:]) for name, rows in examples.items()
+        }
 
 
 class ResidentFeed:
     """All examples on every device; only indices travel."""
 
-    def __init__(self, config: ConfigDict, split: Split) -> None:
+    def __init__(self, config: ConfigDict, split: Split, batches: Batches) -> None:
         self.max_steps = parallel.max_steps_per_dispatch()
-        self._stream = _Stream(config, split)
+        self._stream = _Stream(config, split, batches)
         self._examples = parallel.replicate(split.read(range(len(split))))
 
     def example_block(self) -> Block:
@@ -78,24 +83,23 @@ class ResidentFeed:
 
     def block(self, step: int, num_steps: int) -> Block:
         """Returns the data of steps [step, step + num_steps)."""
-        indices = np.zeros((self.max_steps, self._stream.local_batch), np.int32)
-        for i in range(num_steps):
-            indices[i] = self._stream.indices(step + i)
-        devices = jax.local_device_count()
-        spread = indices.reshape(self.max_steps, devices, -1).swapaxes(0, 1)
-        return Block(self._examples, parallel.shard(spread), num_steps)
+        some = [self._stream.indices(step + i) for i in range(num_steps)]
+        indices = np.zeros((self.max_steps, *some[0].shape), np.int32)
+        indices[:num_steps] = some
+        return Block(self._examples, parallel.shard(indices.swapaxes(0, 1)), num_steps)
 
 
 class StreamedFeed:
     """Batches read in the background by Grain, as many steps ahead as fit in a block."""
 
-    def __init__(self, config: ConfigDict, split: Split) -> None:
-        self._stream = _Stream(config, split)
+    def __init__(self, config: ConfigDict, split: Split, batches: Batches) -> None:
+        self._stream = _Stream(config, split, batches)
         self._first_batch = self._stream.read(0)
         one_batch = sum(rows.nbytes for rows in self._first_batch.values())
         self.max_steps = max(1, min(parallel.max_steps_per_dispatch(), _BLOCK_BYTES // one_batch))
-        rows = np.arange(self.max_steps * self._stream.local_batch // jax.local_device_count())
-        in_order = rows.astype(np.int32).reshape(self.max_steps, -1)
+        _, count, per_device = self._stream.indices(0).shape
+        shape = (self.max_steps, count, per_device)
+        in_order = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
         self._indices = parallel.replicate(in_order)
         self._next_step = -1
         self._batches: Iterator[Any] = iter(())
@@ -113,14 +117,13 @@ class StreamedFeed:
 
     def _assemble(self, batches: Sequence[HostBatch]) -> Block:
         """Puts batches on the devices, filled up to `max_steps`."""
-        devices, steps = jax.local_device_count(), self.max_steps
-        per_device = self._stream.local_batch // devices
         examples = {}
         for name, first in batches[0].items():
-            rows = np.zeros((devices, steps, per_device, *first.shape[1:]), first.dtype)
+            devices, per_device, *shape = first.shape
+            rows = np.zeros((devices, self.max_steps, per_device, *shape), first.dtype)
             for i, batch in enumerate(batches):
-                rows[:, i] = batch[name].reshape(devices, per_device, *first.shape[1:])
-            examples[name] = rows.reshape(devices, steps * per_device, *first.shape[1:])
+                rows[:, i] = batch[name]
+            examples[name] = rows.reshape(devices, self.max_steps * per_device, *shape)
         return Block(parallel.shard(examples), self._indices, len(batches))
 
     def _open(self, step: int) -> Iterator[HostBatch]:
@@ -132,13 +135,13 @@ class StreamedFeed:
         )
 
 
-def open_feed(config: ConfigDict, prepared: Prepared) -> Feed:
+def open_feed(config: ConfigDict, prepared: Prepared, batches: Batches) -> Feed:
     """Returns the feed of the training split: resident when it fits, else streamed."""
     split, card = prepared.splits["train"], prepared.card
     if fits_on_device(config, card, "train"):
-        return ResidentFeed(config, split)
+        return ResidentFeed(config, split, batches)
     log.info("streaming %s: it is larger than config.data.resident_limit_mb", card.name)
-    return StreamedFeed(config, split)
+    return StreamedFeed(config, split, batches)
 
 
 def fits_on_device(config: ConfigDict, card: DataCard, split: str) -> bool:

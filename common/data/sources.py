@@ -30,9 +30,15 @@ def open_source(data: ConfigDict) -> Source:
       UserError: the path or a setting can't be used.
     """
     source = _open(data)
+    if data.only:
+        wanted = _names(data.only)
+        key, everything = fingerprint(source.fingerprint, "only", wanted), source.contents
+        source = replace(
+            source, fingerprint=key, contents=Once(lambda: _only(everything(), wanted))
+        )
     if not data.classes:
         return source
-    names = tuple(name.strip() for name in data.classes.split(","))
+    names = _names(data.classes)
     key = fingerprint(source.fingerprint, names)
     contents = Once(lambda: _with_classes(source.contents(), names))
     return replace(source, fingerprint=key, contents=contents)
@@ -50,6 +56,30 @@ def _open(data: ConfigDict) -> Source:
     if not data.dir:
         return _open_phantoms(data.name, data.num_phantoms, data.image_size)
     return open_path(Path(data.dir).expanduser(), data)
+
+
+def _names(setting: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in setting.split(","))
+
+
+def _only(contents: Contents, wanted: tuple[str, ...]) -> Contents:
+    """Leaves out the images of classes that `config.data.only` does not name."""
+    if missing := sorted(set(wanted) - set(contents.classes)):
+        raise UserError(
+            f"config.data.only is '{','.join(wanted)}', but the images' classes are"
+            f" {', '.join(contents.classes)}: {missing[0]} is not among them; set"
+            ' --config.data.only="" for all.'
+        )
+    classes = tuple(name for name in contents.classes if name in wanted)
+    splits = {
+        split: [
+            replace(record, label=classes.index(contents.classes[record.label]))
+            for record in records
+            if contents.classes[record.label] in wanted
+        ]
+        for split, records in contents.splits.items()
+    }
+    return replace(contents, classes=classes, splits=splits)
 
 
 def _with_classes(contents: Contents, names: tuple[str, ...]) -> Contents:

@@ -33,9 +33,8 @@ class Schedule:
     picture: int
 
     @classmethod
-    def from_config(cls, config: ConfigDict, num_examples: int) -> "Schedule":
+    def from_config(cls, train: ConfigDict, steps_per_epoch: float) -> "Schedule":
         """Reads the durations of `config.train`."""
-        train, steps_per_epoch = config.train, num_examples / config.data.batch_size
         names = ("num_steps", "log_every", "eval_every", "checkpoint_every", "picture_every")
         return cls(*(steps(train[name], steps_per_epoch) for name in names))
 

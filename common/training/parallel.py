@@ -33,12 +33,13 @@ class Block(NamedTuple):
 
     Attributes:
       examples: name -> [devices, num, ...]: all examples when resident, else those of this block.
-      indices: [devices, max_steps, batch of a device]: step i takes examples[indices[i]].
+      indices: [devices, max_steps, batches, batch of a device]: step i takes examples[indices[i]];
+        what its batches are, the task says.
       num_steps: how many steps of the block to run.
     """
 
     examples: dict[str, Shaped[Array, "devices num ..."]]
-    indices: Int[Array, "devices max_steps batch"]
+    indices: Int[Array, "devices max_steps batches batch"]
     num_steps: int
 
 
@@ -177,12 +178,13 @@ def to_host(tree: Tree) -> Tree:
 
 def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Advance:
     """Compiles the dispatch for the shapes of this state and block."""
-    max_steps, per_device = block.indices.shape[1:]
+    max_steps, num_batches, per_device = block.indices.shape[1:]
+    starts = per_device * jax.device_count() * jnp.arange(num_batches, dtype=jnp.int32)[:, None]
 
     def one_step(state: Any, examples: dict[str, Array], indices: Array) -> Any:
-        batch = {name: rows[indices] for name, rows in examples.items()}
+        batch = {name: rows[indices.ravel()] for name, rows in examples.items()}
         first = jax.lax.axis_index(AXIS) * per_device
-        batch["position"] = first + jnp.arange(per_device, dtype=jnp.int32)
+        batch["position"] = (starts + first + jnp.arange(per_device, dtype=jnp.int32)).ravel()
         return task.train_step(state, batch, step_key(seed, state.step))
 
     def advance(

@@ -5,7 +5,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from clu.metrics import Collection
@@ -21,6 +21,26 @@ Metrics: TypeAlias = Collection
 Examples: TypeAlias = dict[str, Shaped[np.ndarray, "n ..."]]
 
 State = TypeVar("State")
+
+
+class Batches(NamedTuple):
+    """The training examples that one step takes: some batches, one after the other in its arrays.
+
+    Each batch is spread over all devices, whatever their number; a device's share of the step is
+    its share of the first batch, then of the second, and so on.
+
+    Attributes:
+      number: how many; more than one for several discriminator updates in a step.
+      size: examples in each, of all devices together.
+    """
+
+    number: int
+    size: int
+
+    @property
+    def examples(self) -> int:
+        """Returns how many examples a step takes."""
+        return self.number * self.size
 
 
 @dataclass(frozen=True)
@@ -53,6 +73,11 @@ class Task(Protocol[State]):
     padding); where the data has them, also `mask` (uint8 class ids, NHW) and `target` (uint8 NHWC).
     The named axis is `parallel.AXIS`. Metrics come reduced over devices.
     """
+
+    @property
+    def batches(self) -> Batches:
+        """Returns what one training step takes."""
+        ...
 
     def init(self, rng: Key[Array, ""]) -> State:
         """Returns the state at step 0."""

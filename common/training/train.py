@@ -32,7 +32,8 @@ from common.training.workdir import (
 from common.training.writers import Writers
 
 _VALIDATION = "val"
-_NUM_EXAMPLES = 256
+_EXAMPLE_BYTES = 32 * 2**20
+_NUM_EXAMPLES = 4096
 
 Result = TypeVar("Result")
 
@@ -105,13 +106,14 @@ def _build_loop(
     """Compiles the parts of the loop and places the state on the devices."""
     config, main = run.config, parallel.is_main_process()
     _main_process_first(lambda: preflight.check_disk(run.workdir, state, config.train.keep_last))
-    schedule = Schedule.from_config(config, prepared.card.num_examples["train"])
+    steps_per_epoch = prepared.card.num_examples["train"] / task.batches.examples
+    schedule = Schedule.from_config(config.train, steps_per_epoch)
     # The writers start first: TensorFlow loads in the background while XLA compiles.
     writers = None
     if main:
         writers = stack.enter_context(Writers(run.workdir, step, schedule.num_steps))
     state = parallel.replicate(state)
-    feed = open_feed(config, prepared)
+    feed = open_feed(config, prepared, task.batches)
     advance = parallel.compile_advance(task, config.seed, state, feed.example_block())
     preflight.check_memory(advance.temporary_bytes)
     evaluate, val_names = _compile_evaluation(config, prepared, task, state)
@@ -127,7 +129,7 @@ def _build_loop(
         checkpoint_minutes=config.train.checkpoint_minutes,
         writers=writers,
         best_metric=config.train.best_metric,
-        record=_recorder(run, step),
+        record=_recorder(run, step, task.batches.examples),
     )
     return loop, state
 
@@ -135,7 +137,8 @@ def _build_loop(
 def _some_examples(prepared: Prepared) -> Examples:
     """Returns examples from all over the training split, for pictures."""
     split = prepared.splits["train"]
-    spread = np.linspace(0, len(split) - 1, min(len(split), _NUM_EXAMPLES), dtype=int)
+    most = min(_NUM_EXAMPLES, max(64, _EXAMPLE_BYTES // prepared.card.example_bytes))
+    spread = np.linspace(0, len(split) - 1, min(len(split), most), dtype=int)
     return split.read(spread.tolist())
 
 
@@ -173,7 +176,7 @@ def _check_best_metric(config: ConfigDict, names: list[str]) -> None:
         )
 
 
-def _recorder(run: Run, first_step: int) -> Callable[[Loop], None]:
+def _recorder(run: Run, first_step: int, examples_per_step: int) -> Callable[[Loop], None]:
     """Returns what brings run.json up to date, earlier sessions of the run included."""
     earlier = read_record(run.workdir)
     seconds, metrics = earlier.get("wall_seconds", 0.0), earlier.get("metrics", {})
@@ -186,7 +189,7 @@ def _recorder(run: Run, first_step: int) -> Callable[[Loop], None]:
             {
                 "step": loop.step,
                 "wall_seconds": round(seconds + clock.seconds, 1),
-                "images_per_second": round(per_second * run.config.data.batch_size, 2),
+                "images_per_second": round(per_second * examples_per_step, 2),
                 "flops_per_second_and_device": per_second * loop.advance.flops,
                 "idle_share": round(clock.idle_share, 5),
                 "data_wait_share": round(clock.data_wait_share, 5),

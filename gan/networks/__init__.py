@@ -1,19 +1,23 @@
 """The networks: one file per GAN, found by its name, config.model.name = "acgan".
 
 A file offers the Linen modules `Generator` and `Discriminator` with the fields and calls that
-`gan/networks/acgan.py` shows. What else stands in config.model are their further fields.
+`gan/networks/dcgan.py` shows; docs/new_gan.md makes one. What stands in config.model.generator and
+config.model.discriminator are their further fields.
 """
 
 import importlib
 import pkgutil
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from common.data.prepared import DataCard
 from common.errors import UserError
+
+# Class ids, or the share of each class: what is between two of them can be drawn, too.
+Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]
 
 
 class Judgement(NamedTuple):
@@ -29,9 +33,15 @@ class Judgement(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """The two players; `generator.latent_size` says what it draws from."""
+    """The two players.
 
-    generator: nn.Module
+    Attributes:
+      generator: its `latent_size` says what it draws from, its `conditional` whether it draws the
+        class that it is asked for.
+      discriminator: judges images.
+    """
+
+    generator: Any  # modules with fields that nn.Module does not declare
     discriminator: nn.Module
 
 

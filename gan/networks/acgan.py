@@ -10,17 +10,17 @@ their batch (it drew them with running ones), and in the generator's update the 
 normalises with the statistics of the batch.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from common.axis import AXIS
 from common.errors import UserError
-from common.layers import BatchNorm, Conv, UpsampleConv, dropout
-from gan.networks import Judgement
+from common.layers import BatchNorm, Conv, UpsampleConv, dropout_after
+from gan.networks import Judgement, Labels
 
 _LEAK = 0.2
 _EPSILON = 1e-3  # Keras' default, in which the original was written
@@ -39,6 +39,7 @@ class Generator(nn.Module):
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
+    conditional: ClassVar[bool] = True
     image_size: int
     channels: int
     num_classes: int
@@ -51,11 +52,16 @@ class Generator(nn.Module):
     def __call__(
         self,
         latents: Float[Array, "batch latent"],
-        labels: Int[Array, " batch"],
+        labels: Labels,
         *,
         train: bool,
+        dropout_keys: Key[Array, " batch"] | None = None,
     ) -> Float[Array, "batch height width channels"]:
-        """Draws images in [-1, 1]; `train` normalises with the statistics of this batch."""
+        """Draws images in [-1, 1]; `train` normalises with the statistics of this batch.
+
+        Shares of classes draw from the mean of their embeddings, weighted by the shares.
+        """
+        del dropout_keys  # this generator drops nothing
         if self.image_size % 4:
             raise UserError(
                 f"config.data.image_size is {self.image_size}; the AC-GAN needs a multiple of 4."
@@ -74,7 +80,8 @@ class Generator(nn.Module):
         embedding = nn.Embed(
             self.num_classes, self.latent_size, embedding_init=uniform, name="embedding"
         )
-        x = latents * embedding(labels)
+        of_labels = embedding(labels) if labels.ndim == 1 else labels @ embedding.embedding
+        x = latents * of_labels
         x = nn.relu(nn.Dense(128 * small**2, kernel_init=_GLOROT, name="dense")(x))
         x = normalise(x.reshape(-1, small, small, 128), "norm_1")
         x = nn.relu(UpsampleConv(128, name="upsample_1")(x))
@@ -114,11 +121,7 @@ class Discriminator(nn.Module):
         """Judges images in [-1, 1]; in training with dropout from one key per example."""
 
         def activate(x: Array, layer: int) -> Array:
-            x = nn.leaky_relu(x, _LEAK)
-            if dropout_keys is None:
-                return x
-            keys = jax.vmap(jax.random.fold_in, (0, None))(dropout_keys, layer)
-            return dropout(x, keys, self.dropout_rate)
+            return dropout_after(nn.leaky_relu(x, _LEAK), dropout_keys, layer, self.dropout_rate)
 
         def normalise(x: Array, name: str) -> Array:
             layer = BatchNorm(self.momentum, _EPSILON, axis_name=self.axis_name, name=name)

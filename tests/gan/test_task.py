@@ -47,7 +47,9 @@ def real_images(batch, monkeypatch):
     def stop(gan, state, images, *_):
         raise StoppedError(images)
 
-    monkeypatch.setattr(gan.task, "draw_fakes", lambda *_: Generated(*[None] * 4))
+    monkeypatch.setattr(
+        gan.task, "draw_fakes", lambda *_: Generated(jnp.zeros(8), jnp.zeros(8), None, None)
+    )
     monkeypatch.setattr(gan.task, "discriminator_step", stop)
 
     def run(task):

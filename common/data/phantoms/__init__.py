@@ -7,6 +7,7 @@ may rest on them. They let every experiment run out of the box, with a known gro
 from common.data.phantoms.brain_mri import brain_mri, mri_pair
 from common.data.phantoms.chest_xray import CHEST_XRAY_CLASSES, chest_xray
 from common.data.phantoms.digits import DIGITS, digits
+from common.data.phantoms.gaussian import gaussian
 from common.data.phantoms.kinds import Images, PhantomKind, Phantoms
 from common.data.phantoms.lung_ct import LUNG_CT_CLASSES, lung_ct
 
@@ -21,6 +22,7 @@ __all__ = [
     "brain_mri",
     "chest_xray",
     "digits",
+    "gaussian",
     "lung_ct",
     "mri_pair",
 ]
@@ -32,4 +34,5 @@ KINDS: dict[str, PhantomKind] = {
     "chest_xray": PhantomKind(CHEST_XRAY_CLASSES, ("background", "opacity"), 1, chest_xray),
     "mri_pair": PhantomKind(("mri_pair",), (), 1, mri_pair),
     "digits": PhantomKind(DIGITS, (), 1, digits),
+    "gaussian": PhantomKind(("gaussian",), (), 1, gaussian),
 }

@@ -18,9 +18,11 @@ from common.data.prepared import DataCard, Prepared
 from common.errors import UserError
 from common.training import parallel
 from common.training.config import default_config
+from common.training.task import Batches
 from tests.memory_split import split_of
 
 NUM, BATCH = 21, 4
+BATCHES = Batches(1, BATCH)
 
 
 def make_split(num=NUM):
@@ -49,7 +51,7 @@ def batches_of(block):
     """What the steps make of a block, on the one device that the tests have."""
     examples = {name: np.asarray(rows)[0] for name, rows in block.examples.items()}
     indices = np.asarray(block.indices)[0, : block.num_steps]
-    return [{name: rows[index] for name, rows in examples.items()} for index in indices]
+    return [{name: rows[index.ravel()] for name, rows in examples.items()} for index in indices]
 
 
 @pytest.mark.parametrize("max_steps", [1, 5])
@@ -60,7 +62,7 @@ def test_both_feeds_follow_the_order_with_masks_and_targets(
     monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: max_steps)
     config.data.shuffle = shuffle
     split = make_split()
-    feeds = [ResidentFeed(config, split), StreamedFeed(config, split)]
+    feeds = [ResidentFeed(config, split, BATCHES), StreamedFeed(config, split, BATCHES)]
     for start, count in ((0, 1), (1, max_steps), (1 + max_steps, max_steps), (3, 1)):
         steps = range(start, start + count)
         orders = [batch_indices(step, BATCH, config.seed, NUM, shuffle) for step in steps]
@@ -78,7 +80,7 @@ def test_a_stream_starts_once_however_far_it_is_read(config, monkeypatch):
     monkeypatch.setattr(
         StreamedFeed, "_open", lambda feed, step: opened.append(step) or start(feed, step)
     )
-    feed = StreamedFeed(config, make_split())
+    feed = StreamedFeed(config, make_split(), BATCHES)
     feed.example_block()  # the loop compiles for it
     for step in range(7, 20):  # a restored run
         feed.block(step, 1)
@@ -87,7 +89,10 @@ def test_a_stream_starts_once_however_far_it_is_read(config, monkeypatch):
 
 def test_blocks_have_one_shape_so_that_nothing_compiles_twice(config, monkeypatch):
     monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: 5)
-    for feed in (ResidentFeed(config, make_split()), StreamedFeed(config, make_split())):
+    for feed in (
+        ResidentFeed(config, make_split(), BATCHES),
+        StreamedFeed(config, make_split(), BATCHES),
+    ):
         shapes = [
             jax.tree.map(np.shape, (block.examples, block.indices))
             for block in (feed.example_block(), feed.block(0, 5), feed.block(5, 2))
@@ -98,9 +103,9 @@ def test_blocks_have_one_shape_so_that_nothing_compiles_twice(config, monkeypatc
 def test_a_set_over_the_limit_is_streamed(config):
     card = DataCard("x", ("A", "B"), {"train": NUM}, 1024, 3, "f", False, 0)
     prepared = Prepared(card, {"train": make_split()})
-    assert isinstance(open_feed(config, prepared), ResidentFeed)
+    assert isinstance(open_feed(config, prepared, BATCHES), ResidentFeed)
     config.data.resident_limit_mb = 1
-    assert isinstance(open_feed(config, prepared), StreamedFeed)
+    assert isinstance(open_feed(config, prepared, BATCHES), StreamedFeed)
 
 
 def test_masks_and_targets_count_towards_the_limit(config):

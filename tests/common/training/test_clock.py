@@ -35,7 +35,7 @@ def test_saving_ends_a_logging_interval_and_the_last_state_is_always_saved():
 def test_epochs_are_counted_in_the_global_batch():
     config = default_config()
     config.train.update(num_steps="2 epochs", log_every="1 epoch")
-    schedule = Schedule.from_config(config, num_examples=425)
+    schedule = Schedule.from_config(config.train, steps_per_epoch=425 / 32)
     assert (schedule.num_steps, schedule.log) == (27, 14)  # 13.28 steps an epoch, rounded up
 
 

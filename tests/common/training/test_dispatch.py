@@ -10,7 +10,7 @@ from common import metrics
 from common.data.feed import ResidentFeed
 from common.training import parallel
 from common.training.config import default_config
-from common.training.task import Task
+from common.training.task import Batches, Task
 from tests.memory_split import split_of
 
 
@@ -23,6 +23,8 @@ class CounterState:
 
 class Counter(Task[CounterState]):
     """A task small enough to see through: it sums what it is shown, and some noise."""
+
+    batches = Batches(1, 4)
 
     def init(self, rng):
         return CounterState(jnp.int32(0), jnp.float32(0), jnp.float32(0))
@@ -45,7 +47,7 @@ def train(monkeypatch, max_steps, cuts):
     monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: max_steps)
     config = default_config()
     config.data.batch_size = 4
-    task, feed = Counter(), ResidentFeed(config, make_split(11))
+    task, feed = Counter(), ResidentFeed(config, make_split(11), Batches(1, 4))
     state = parallel.replicate(jax.jit(task.init)(jax.random.key(0)))
     advance = parallel.compile_advance(task, 0, state, feed.example_block())
     total, step = advance.empty_metrics(), 0
@@ -71,7 +73,7 @@ def test_memory_and_work_of_the_program_are_known(monkeypatch):
     monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: 1)
     config = default_config()
     config.data.batch_size = 4
-    task, feed = Counter(), ResidentFeed(config, make_split(4))
+    task, feed = Counter(), ResidentFeed(config, make_split(4), Batches(1, 4))
     state = parallel.replicate(jax.jit(task.init)(jax.random.key(0)))
     advance = parallel.compile_advance(task, 0, state, feed.example_block())
     assert advance.temporary_bytes >= 0 and advance.flops > 0

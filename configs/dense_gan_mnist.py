@@ -1,0 +1,32 @@
+"""Dense GAN on MNIST: what do three hidden layers of each player already draw?
+
+python launch.py --config=configs/dense_gan_mnist.py                          built-in phantoms
+python launch.py --config=configs/dense_gan_mnist.py --config.data.dir=MNIST  the four IDX files
+python launch.py --config=configs/dense_gan_mnist.py --config.data.name=tfds:mnist
+
+The lecture's network and recipe: an update of the discriminator on half a batch of real and half a
+batch of generated digits, one of the generator on a whole batch.
+"""
+
+from ml_collections import ConfigDict
+
+from gan.config import gan_config
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the experiment; `tiny` is the same code path in seconds on a CPU."""
+    config = gan_config(arg)
+    config.data.update(name="digits", image_size=28, channels=1, batch_size=32)
+    config.train.update(num_steps="30000", log_every="500", eval_every="5000")
+    config.train.update(picture_every="50", checkpoint_every="5000", picture_grid=5)
+    config.model.name = "dense"
+    config.model.generator.update(widths=(256, 512, 1024), momentum=0.8)
+    config.model.discriminator.update(widths=(512, 256))
+    config.loss.discriminator_weight = 0.5  # the mean of the two halves, as Keras has it
+    config.optimizer.half_batches = True
+    config.optimizer.generator.epsilon = config.optimizer.discriminator.epsilon = 1e-7
+    if arg == "tiny":
+        config.data.update(batch_size=8, num_phantoms=64)
+        config.train.update(num_steps="6", log_every="2", eval_every="3")
+        config.train.update(picture_every="3", checkpoint_every="3")
+    return config.lock()

@@ -1,0 +1,45 @@
+"""The keys that every GAN's config has, with their defaults; a config file changes what differs."""
+
+from ml_collections import ConfigDict
+
+from common.training.config import default_config
+from common.training.optimizers import default_adam
+
+
+def gan_config(arg: str = "") -> ConfigDict:
+    """Returns a GAN's config without networks: `model.name` and their settings are to be added.
+
+    Args:
+      arg: "" or "tiny".
+    """
+    config = default_config(arg)
+    config.task = "gan"
+    config.train.picture_grid = 8  # images along each side of pictures/*_samples.png
+    config.model = ConfigDict(
+        {
+            "name": "",  # a file in gan/networks
+            "latent": "normal",  # or "uniform" in [-1, 1]
+            "average_decay": 0.0,  # of the generator that draws; 0 draws from the last step
+            "generator": {"latent_size": 100},  # and further fields of its class
+            "discriminator": {},
+        }
+    )
+    config.loss = ConfigDict(
+        {
+            "name": "non_saturating",  # or minimax, least_squares, hinge, wasserstein
+            "label_smoothing": 0.0,  # real images have the target 1 minus this
+            "discriminator_weight": 1.0,  # of real + generated; 0.5 is their mean
+            "class_weight": 1.0,  # of the class loss, where the discriminator names classes
+            "gradient_penalty": 0.0,  # lambda of WGAN-GP, there 10
+            "r1": 0.0,  # gamma
+        }
+    )
+    config.optimizer = ConfigDict(
+        {
+            "generator": default_adam(2e-4, beta1=0.5),
+            "discriminator": default_adam(2e-4, beta1=0.5),
+            "discriminator_steps": 1,  # k: updates of the discriminator before the generator's
+            "half_batches": False,  # its updates see batch_size / 2 real, as many generated images
+        }
+    )
+    return config

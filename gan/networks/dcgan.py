@@ -1,0 +1,150 @@
+"""DCGAN: strided convolutions only, BatchNorm in both players, no dense layers.
+
+Radford, Metz and Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative
+Adversarial Networks" (2016), as the PyTorch tutorial has it that the lecture followed: weights
+start from N(0, 0.02), BatchNorm's scale from N(1, 0.02), and the generator has 512 maps of 4x4. The
+paper's 1024 are `width=128`.
+
+Any even size from 8 on: an image is halved while it stays even and 4 or more pixels remain; from 64
+pixels to 4 in four halvings, from 28 to 7 in two. Maps double from layer to layer.
+"""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from common.axis import AXIS
+from common.errors import UserError
+from common.layers import BatchNorm, Conv, ConvTranspose
+from gan.networks import Judgement, Labels
+
+_LEAK = 0.2
+_EPSILON = 1e-5
+_SMALLEST = 4
+_PADDING = ((1, 1), (1, 1))
+_INIT = nn.initializers.normal(0.02)
+
+
+class Generator(nn.Module):
+    """latent -> 4x4 maps -> transposed convolutions 4x4, each doubling the image -> tanh.
+
+    Attributes:
+      image_size: height and width.
+      channels: of the images.
+      num_classes: unused; it draws without being told a class.
+      latent_size: of the latent.
+      width: maps before the last layer, at half of the image's size.
+      momentum: of the running statistics of BatchNorm; PyTorch's 0.1 is 0.9 here.
+      axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
+    """
+
+    conditional: ClassVar[bool] = False
+    image_size: int
+    channels: int
+    num_classes: int
+    latent_size: int = 100
+    width: int = 64
+    momentum: float = 0.9
+    axis_name: str = AXIS
+
+    @nn.compact
+    def __call__(
+        self,
+        latents: Float[Array, "batch latent"],
+        labels: Labels,
+        *,
+        train: bool,
+        dropout_keys: Key[Array, " batch"] | None = None,
+    ) -> Float[Array, "batch height width channels"]:
+        """Draws images in [-1, 1]; `train` normalises with the statistics of this batch."""
+        del labels, dropout_keys
+
+        def activate(x: Array, layer: int) -> Array:
+            norm = BatchNorm(
+                self.momentum, _EPSILON, self.axis_name, _around_one, name=f"norm_{layer}"
+            )
+            return nn.relu(norm(x, use_running_average=not train))
+
+        def doubled(x: Array, features: int, layer: int) -> Array:
+            return ConvTranspose(
+                features, use_bias=False, kernel_init=_INIT, name=f"double_{layer}"
+            )(x)
+
+        smallest, halvings = _halvings(self.image_size)
+        x = ConvTranspose(
+            self.width << (halvings - 1),
+            smallest,
+            stride=1,
+            padding="VALID",
+            use_bias=False,
+            kernel_init=_INIT,
+            name="project",
+        )(latents[:, None, None])
+        x = activate(x, 0)
+        for layer in range(1, halvings):
+            x = activate(doubled(x, self.width << (halvings - 1 - layer), layer), layer)
+        return jnp.tanh(doubled(x, self.channels, halvings))
+
+
+class Discriminator(nn.Module):
+    """Convolutions 4x4, each halving the image, until one number remains.
+
+    Attributes:
+      image_size: height and width.
+      channels: of the images.
+      num_classes: unused.
+      width: maps after the first layer.
+      momentum: of the running statistics of BatchNorm.
+      axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
+    """
+
+    image_size: int
+    channels: int
+    num_classes: int
+    width: int = 64
+    momentum: float = 0.9
+    axis_name: str = AXIS
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "batch height width channels"],
+        *,
+        train: bool,
+        dropout_keys: Key[Array, " batch"] | None = None,
+    ) -> Judgement:
+        """Judges images in [-1, 1]."""
+        del dropout_keys
+        smallest, halvings = _halvings(self.image_size)
+        x = images
+        for layer in range(halvings):
+            x = Conv(self.width << layer, 4, 2, _PADDING, False, _INIT, name=f"halve_{layer + 1}")(
+                x
+            )
+            if layer:
+                norm = BatchNorm(
+                    self.momentum, _EPSILON, self.axis_name, _around_one, name=f"norm_{layer + 1}"
+                )
+                x = norm(x, use_running_average=not train)
+            x = nn.leaky_relu(x, _LEAK)
+        logits = Conv(1, smallest, 1, "VALID", False, _INIT, name="real_or_generated")(x)
+        return Judgement(logits[:, 0, 0, 0], None)
+
+
+def _halvings(image_size: int) -> tuple[int, int]:
+    """Returns the size of the smallest maps and how often an image is halved to get there."""
+    smallest, halvings = image_size, 0
+    while smallest % 2 == 0 and smallest // 2 >= _SMALLEST:
+        smallest, halvings = smallest // 2, halvings + 1
+    if not halvings:
+        raise UserError(
+            f"config.data.image_size is {image_size}; the DCGAN needs an even one of at least 8."
+        )
+    return smallest, halvings
+
+
+def _around_one(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Array:
+    return 1 + 0.02 * jax.random.normal(key, shape, dtype)

@@ -1,0 +1,96 @@
+"""Pictures of a GAN in training: samples at fixed latents beside real images."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from common.data.prepared import DataCard
+from common.report.images import Picture, beside, grid, titled, zoom_for
+from common.training.task import Examples
+from gan.density import density_picture
+from gan.sampling import Sampler
+from gan.state import GAN, GANState
+
+_SEED = 0
+# Enough for a picture: BatchNorm averages over every pixel of these 128 images, too.
+_ESTIMATION_BATCHES = 2
+
+
+class Pictures:
+    """Draws the pictures of one run, always of the same latents."""
+
+    def __init__(self, gan: GAN, card: DataCard, side: int) -> None:
+        """Prepares them.
+
+        Args:
+          gan: whose pictures.
+          card: of its data.
+          side: images in a row; and rows, but a conditional generator has one row for each class.
+        """
+        self._gan, self._card, self._side = gan, card, side
+        self._sampler = Sampler(gan)
+
+    def draw(self, state: GANState, examples: Examples) -> dict[str, Picture]:
+        """Returns the pictures of a state, by name.
+
+        Args:
+          state: on the host or on one device.
+          examples: of the training set, as stored.
+        """
+        if self._card.image_size == 1:
+            return {"density": density_picture(self._gan, self._sampler, state, examples["image"])}
+        classes = self._card.classes[: self._side]
+        if self._gan.conditional:
+            # The same latents in every row: what differs down a column is the class.
+            numbers = np.tile(np.arange(self._side), len(classes))
+            labels = np.repeat(np.arange(len(classes)), self._side)
+            real = _rows_by_class(examples, len(classes), self._side)
+            rows = ": " + " / ".join(classes)
+        else:
+            numbers = np.arange(self._side**2)
+            labels = np.zeros_like(numbers)
+            real = _spread(examples["image"], self._side)
+            rows = ""
+        drawn = self._drawn(state, numbers, labels).reshape(real.shape)
+        zoom = zoom_for(self._card.image_size)
+        picture = beside(
+            [
+                titled(grid(drawn, zoom), f"generated, step {int(state.step)}{rows}"),
+                titled(grid(real, zoom), f"real: {self._card.caption}"),
+            ]
+        )
+        return {"samples": picture}
+
+    def _drawn(
+        self, state: GANState, numbers: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]
+    ) -> UInt8[np.ndarray, "n height width channels"]:
+        sampler = self._sampler
+        statistics = sampler.batch_stats(
+            state.average, state.generator.batch_stats, _ESTIMATION_BATCHES
+        )
+        variables = {"params": state.average, "batch_stats": statistics}
+        latents = sampler.latents(_SEED, jnp.asarray(numbers))
+        return np.asarray(sampler.images(variables, latents, jnp.asarray(labels)))
+
+
+def _rows_by_class(
+    examples: Examples, num_classes: int, side: int
+) -> UInt8[np.ndarray, "rows side height width channels"]:
+    """Returns a row of examples per class; a class with too few repeats them."""
+    images, labels = examples["image"], examples["label"]
+    rows = []
+    for label in range(num_classes):
+        found = np.flatnonzero(labels == label)
+        blank = np.full((side, *images.shape[1:]), 255, np.uint8)
+        rows.append(images[np.resize(found, side)] if len(found) else blank)
+    return np.stack(rows)
+
+
+def _spread(
+    images: UInt8[np.ndarray, "n height width channels"], side: int
+) -> UInt8[np.ndarray, "side side height width channels"]:
+    """Returns a square of examples from all over; too few are repeated."""
+    apart = max(1, math.floor(len(images) / side**2))
+    return np.resize(images[::apart], (side, side, *images.shape[1:]))
