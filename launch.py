@@ -12,19 +12,14 @@ from ml_collections import config_flags
 
 from common.command_line import run_app
 from common.errors import UserError
+from common.options import define_option_flags, options_from_flags
 
 _TASK_MODES = ("generate",)  # each is a function of the task's module
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; default runs/NAME.")
 _MODE = flags.DEFINE_enum("mode", "train", ("train", "inspect", *_TASK_MODES), "What to do.")
-_INPUT = flags.DEFINE_string("input", "", "What --mode=inspect looks at: a folder or a file.")
-_OUTPUT = flags.DEFINE_string("output", "", "The folder that modes other than train write to.")
-_NUM_IMAGES = flags.DEFINE_integer("num_images", 64, "How many images to generate.")
-_LABEL = flags.DEFINE_string("label", "", "Of which class; default all in turn.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of what is generated; training has --config.seed.")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier result in --output.")
-_BITS = flags.DEFINE_enum("bits", "8", ("8", "16"), "Of generated images; 16: the source's range.")
+define_option_flags()
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "HOST:PORT of process 0; not needed under srun and mpirun."
 )
@@ -52,7 +47,8 @@ def main(argv: list[str]) -> None:
 def _inspect() -> NoReturn:
     from common.data.inspect.command import run_inspect
 
-    sys.exit(run_inspect(_CONFIG.value, _INPUT.value, _OUTPUT.value))
+    options = options_from_flags()
+    sys.exit(run_inspect(_CONFIG.value, options.input, options.output))
 
 
 def _start_jax() -> None:
@@ -79,19 +75,11 @@ def _train() -> None:
 
 
 def _run_task_mode() -> None:
-    from common.training.task import Options, find_task
+    from common.training.task import find_task
     from common.training.workdir import open_run
 
     run = open_run(Path(_WORKDIR.value))
-    options = Options(
-        output=Path(_OUTPUT.value) if _OUTPUT.value else None,
-        num_images=_NUM_IMAGES.value,
-        label=_LABEL.value,
-        seed=_SEED.value,
-        overwrite=_OVERWRITE.value,
-        bits=int(_BITS.value),
-    )
-    getattr(find_task(run.config.task), _MODE.value)(run, options)
+    getattr(find_task(run.config.task), _MODE.value)(run, options_from_flags())
 
 
 if __name__ == "__main__":

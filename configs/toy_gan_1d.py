@@ -5,7 +5,7 @@ python launch.py --config=configs/toy_gan_1d.py
 Images of one pixel, drawn from a normal distribution, and a generator that maps a uniform latent to
 them. `pictures/` shows the density of the data, that of the generator, the discriminator, and the
 map from z to x, over training; curves and checkpoints are those of any other GAN. To see theory
-fail: `--config.loss.name=minimax`, `--config.optimizer.discriminator_steps=5`.
+fail, set `--config.optimizer.discriminator_steps=1` or `--config.loss.name=minimax`.
 """
 
 from ml_collections import ConfigDict
@@ -21,10 +21,14 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train.update(num_steps="6000", log_every="200", eval_every="1000")
     config.train.update(picture_every="500", checkpoint_every="2000")
     config.model.update(name="dense", latent="uniform", average_decay=0.99)
-    config.model.generator.update(latent_size=1, widths=(32, 32), batch_norm=False)
-    config.model.discriminator.update(widths=(32, 32))
+    config.model.generator.update(latent_size=1, widths=(64, 64), batch_norm=False)
+    config.model.discriminator.update(widths=(64, 64))
+    # The theory lets the discriminator reach its optimum before the generator moves.
+    config.optimizer.discriminator_steps = 5
+    config.optimizer.generator.learning_rate = 1e-3
+    config.optimizer.discriminator.learning_rate = 3e-3
     for player in (config.optimizer.generator, config.optimizer.discriminator):
-        player.update(learning_rate=1e-3, decay="linear", decay_begin="2000", decay_end="6000")
+        player.update(decay="linear", decay_begin="2000", decay_end="6000")
     if arg == "tiny":
         config.data.update(batch_size=8, num_phantoms=64)
         config.train.update(num_steps="6", log_every="2", eval_every="3")

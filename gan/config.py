@@ -2,8 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from common.training.config import default_config
-from common.training.optimizers import default_adam
+from common.training.config import default_adam, default_config
 
 
 def gan_config(arg: str = "") -> ConfigDict:

@@ -1,4 +1,4 @@
-"""--mode=generate: images of chosen classes as PNG files, with a table of what they are."""
+"""--mode=generate: images of chosen classes as PNG files with a table, or walks between images."""
 
 import csv
 from concurrent.futures import ThreadPoolExecutor
@@ -8,77 +8,84 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int32
 
 from common.data.transforms import from_signed_unit
 from common.errors import UserError
 from common.log import log
+from common.options import Options
 from common.report.deep import rescaling, to_stored, write_deep
 from common.report.images import Picture, grid, titled, write_picture, zoom_for
-from common.training.task import Options
 from common.training.workdir import Run
-from gan.sampling import Sampler
+from gan.sampling import BATCH, Sampler
 from gan.state import Variables, init_state, make_gan
+from gan.walk import check_walk, write_walk
 
-_BATCH = 64
 _ESTIMATION_BATCHES = 16
 _GRID_COLUMNS = 10
 _GRID_ROWS = 10
-
-Numbers = Int32[np.ndarray, " n"]
+_NO_CLASS = "generated"  # the folder of images from a generator that draws no class on demand
 
 
 def generate(run: Run, options: Options) -> None:
-    """Writes OUTPUT/LABEL/000000.png ..., grid.png and labels.csv.
+    """Writes OUTPUT/LABEL/000000.png ..., grid.png and labels.csv; with --walk, see gan/walk.py.
 
     With 16 bits the pixels are values of the source's own range (common/report/deep.py).
 
-    The image LABEL/i.png is a function of (checkpoint, seed, i, label) alone, however many are
-    asked for; i of one class and i of another share their latent. Without a label the classes take
-    turns.
+    The image LABEL/i.png is a function of (checkpoint, seed, truncation, i, label) alone, however
+    many are asked for; i of one class and i of another share their latent. Without a label the
+    classes take turns. A generator that draws no class on demand has the one label "generated".
 
     Raises:
-      UserError: an unknown label, an output folder in use, or a run without a checkpoint.
+      UserError: an option that cannot be followed, an output folder in use, or a run without a
+        checkpoint.
     """
-    classes = run.card.classes
-    if options.output is None:
+    output = _check(run, options)
+    gan = make_gan(run.config, run.card)
+    if options.walk:
+        check_walk(gan, run.card, options)
+    labels = _chosen_labels(gan.conditional, run, options)
+    if options.truncation and gan.latent != "normal":
+        raise UserError(
+            f"--truncation is for normal latents; this run's are {gan.latent}: leave it out."
+        )
+    sampler = Sampler(gan)
+    variables = _load(run, sampler, options.truncation)
+    names = run.card.classes if gan.conditional else (_NO_CLASS,)
+    _make_output(output, () if options.walk else names, options.overwrite)
+    if options.walk:
+        write_walk(output, gan, sampler, variables, run.card, options)
+    else:
+        _write_images(output, run, options, sampler, variables, names, labels)
+
+
+def _check(run: Run, options: Options) -> Path:
+    """Refuses options that mean nothing; returns the output folder."""
+    if not options.output:
         raise UserError("--mode=generate needs --output=DIR, the folder to write to.")
     if options.num_images < 1:
         raise UserError(f"--num_images is {options.num_images}; it must be at least 1.")
-    if options.label and options.label not in classes:
-        raise UserError(f"--label={options.label} is unknown; it is one of {', '.join(classes)}.")
+    if options.truncation < 0:
+        raise UserError(f"--truncation is {options.truncation}; it must be 0 (off) or more.")
     if options.bits == 16:
         _check_depth(run)
-    chosen = [classes.index(options.label)] if options.label else list(range(len(classes)))
-    sampler, variables = _load(run)
-    _make_output(options.output, run, options.overwrite)
-    numbers, turn = np.divmod(np.arange(options.num_images, dtype=np.int32), len(chosen))
-    labels = np.array(chosen, np.int32)[turn]
-    files = [f"{classes[label]}/{i:06d}.png" for i, label in zip(numbers, labels, strict=True)]
-    shown: dict[int, list[Picture]] = {label: [] for label in chosen}
-    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it compresses
-        for start in range(0, options.num_images, _BATCH):
-            part = slice(start, start + _BATCH)
-            values = _draw(sampler, variables, options.seed, numbers[part], labels[part])
-            images = np.asarray(from_signed_unit(jnp.asarray(values)))
-            paths = [options.output / name for name in files[part]]
-            if options.bits == 16:
-                stored = to_stored(values, run.card.window)
-                list(pool.map(partial(write_deep, window=run.card.window), paths, stored))
-            else:
-                list(pool.map(write_picture, paths, images))
-            for image, label in zip(images, labels[part], strict=True):
-                if len(shown[label]) < _GRID_COLUMNS:
-                    shown[label].append(image)
-    with (options.output / "labels.csv").open("w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["file", "label"])
-        table.writerows((name, name.split("/")[0]) for name in files)
-    _write_grid(options.output / "grid.png", shown, run)
-    print(f"{options.num_images} images, labels.csv and grid.png are in {options.output}")
-    if options.bits == 16:
-        slope, intercept = rescaling(run.card.window)
-        print(f"In the source's units a pixel is {slope:g} * stored {intercept:+g}.")
+    return Path(options.output)
+
+
+def _chosen_labels(conditional: bool, run: Run, options: Options) -> list[int]:
+    """Returns the classes to draw in turn."""
+    classes = run.card.classes
+    if not options.label:
+        return list(range(len(classes))) if conditional else [0]
+    if not conditional:
+        raise UserError(
+            f"--label={options.label}, but the network {run.config.model.name} draws no class on"
+            " demand; leave the flag out, or train a conditional one such as acgan."
+        )
+    if options.walk == "classes":
+        return [0]  # gan/walk.py has read the label
+    if options.label not in classes:
+        raise UserError(f"--label={options.label} is unknown; it is one of {', '.join(classes)}.")
+    return [classes.index(options.label)]
 
 
 def _check_depth(run: Run) -> None:
@@ -92,11 +99,9 @@ def _check_depth(run: Run) -> None:
         )
 
 
-def _load(run: Run) -> tuple[Sampler, Variables]:
+def _load(run: Run, sampler: Sampler, truncation: float) -> Variables:
     """Restores the best checkpoint, or the newest, and estimates its running statistics."""
-    gan = make_gan(run.config, run.card)
-    sampler = Sampler(gan)
-    like = jax.eval_shape(lambda: init_state(gan, run.card, jax.random.key(0)))
+    like = jax.eval_shape(lambda: init_state(sampler.gan, run.card, jax.random.key(0)))
     with run.checkpoints() as checkpoints:
         step = checkpoints.best_step()
         if step is None:
@@ -106,46 +111,82 @@ def _load(run: Run) -> tuple[Sampler, Variables]:
     if run.card.synthetic:
         log.warning("This generator was trained on %s.", run.card.caption)
     statistics = sampler.batch_stats(
-        state.average, state.generator.batch_stats, _ESTIMATION_BATCHES
+        state.average, state.generator.batch_stats, _ESTIMATION_BATCHES, truncation
     )
-    return sampler, {"params": state.average, "batch_stats": statistics}
+    return {"params": state.average, "batch_stats": statistics}
 
 
-def _make_output(output: Path, run: Run, overwrite: bool) -> None:
+def _make_output(output: Path, names: tuple[str, ...], overwrite: bool) -> None:
     """Makes the output folder; of one in use, only what this mode wrote is replaced, when told."""
     if output.exists() and not output.is_dir():
         raise UserError(f"--output={output} is a file; name a folder.")
     if output.exists() and any(output.iterdir()):
         if not overwrite:
             raise UserError(f"--output={output} is not empty; name another or add --overwrite.")
-        for label in run.card.classes:
-            for file in (output / label).glob("[0-9]*.png"):
+        for name in names:
+            for file in (output / name).glob("[0-9]*.png"):
                 file.unlink()
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for label in run.card.classes:
-            (output / label).mkdir(exist_ok=True)
+        for name in names:
+            (output / name).mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"--output={output} cannot be written: {error.strerror}.") from error
 
 
-def _draw(
-    sampler: Sampler, variables: Variables, seed: int, numbers: Numbers, labels: Numbers
-) -> Float[np.ndarray, "batch height width channels"]:
-    """Draws a batch in [-1, 1]; the last one is filled up, so that one program draws them all."""
-    count = len(numbers)
-    latents = sampler.latents(seed, jnp.asarray(np.resize(numbers, _BATCH)))
-    values = sampler.values(variables, latents, jnp.asarray(np.resize(labels, _BATCH)))
-    return np.asarray(values)[:count]
+def _write_images(
+    output: Path,
+    run: Run,
+    options: Options,
+    sampler: Sampler,
+    variables: Variables,
+    names: tuple[str, ...],
+    chosen: list[int],
+) -> None:
+    numbers, turn = np.divmod(np.arange(options.num_images, dtype=np.int32), len(chosen))
+    labels = np.array(chosen, np.int32)[turn]
+    files = [f"{names[label]}/{i:06d}.png" for i, label in zip(numbers, labels, strict=True)]
+    shown: dict[str, list[Picture]] = {names[label]: [] for label in chosen}
+    most = _GRID_COLUMNS * (1 if len(names) > 1 else _GRID_ROWS)
+    window = run.card.window
+    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it compresses
+        for start in range(0, options.num_images, BATCH):
+            part = slice(start, start + BATCH)
+            latents = sampler.latents(
+                options.seed, jnp.asarray(np.resize(numbers[part], BATCH)), options.truncation
+            )[: len(numbers[part])]
+            values = sampler.many_values(variables, latents, jnp.asarray(labels[part]))
+            images = np.asarray(from_signed_unit(jnp.asarray(values)))
+            paths = [output / name for name in files[part]]
+            if options.bits == 16:
+                list(pool.map(partial(write_deep, window=window), paths, to_stored(values, window)))
+            else:
+                list(pool.map(write_picture, paths, images))
+            for image, label in zip(images, labels[part], strict=True):
+                if len(shown[names[label]]) < most:
+                    shown[names[label]].append(image)
+    with (output / "labels.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["file", "label"])
+        table.writerows((name, name.split("/")[0]) for name in files)
+    _write_grid(output / "grid.png", shown, run)
+    print(f"{options.num_images} images, labels.csv and grid.png are in {output}")
+    if options.bits == 16:
+        slope, intercept = rescaling(window)
+        print(f"In the source's units a pixel is {slope:g} * stored {intercept:+g}.")
 
 
-def _write_grid(file: Path, shown: dict[int, list[Picture]], run: Run) -> None:
-    """Writes a row of images for each of the first classes."""
-    rows = {label: images for label, images in shown.items() if images}
-    rows = dict(list(rows.items())[:_GRID_ROWS])
-    blank = np.full_like(next(iter(rows.values()))[0], 255)
-    width = max(map(len, rows.values()))
-    images = [np.stack(row + [blank] * (width - len(row))) for row in rows.values()]
-    names = " / ".join(run.card.classes[label] for label in rows)
-    picture = grid(np.stack(images), zoom_for(run.card.image_size))
-    write_picture(file, titled(picture, f"generated: {names}; trained on {run.card.caption}"))
+def _write_grid(file: Path, shown: dict[str, list[Picture]], run: Run) -> None:
+    """Writes a row of images for each of the first classes; of one class, several rows."""
+    named = {name: images for name, images in shown.items() if images}
+    named = dict(list(named.items())[:_GRID_ROWS])
+    blank = np.full_like(next(iter(named.values()))[0], 255)
+    width = min(_GRID_COLUMNS, max(map(len, named.values())))
+    rows = []
+    for images in named.values():
+        for start in range(0, len(images), width):
+            row = images[start : start + width]
+            rows.append(np.stack(row + [blank] * (width - len(row))))
+    title = "generated" if list(named) == [_NO_CLASS] else f"generated: {' / '.join(named)}"
+    title += f"; trained on {run.card.caption}"
+    write_picture(file, titled(grid(np.stack(rows), zoom_for(run.card.image_size)), title))

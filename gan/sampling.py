@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from common.data.transforms import from_signed_unit
@@ -16,6 +17,7 @@ from gan.networks import Labels
 from gan.state import GAN, Variables
 from gan.steps import draw_labels, draw_latents
 
+BATCH = 64
 ESTIMATION_BATCH = 64
 _ESTIMATION_SEED = 7
 # Purposes of random keys: sampling draws apart from estimation, whatever the seeds.
@@ -26,25 +28,33 @@ class Sampler:
     """Compiled sampling: params and batch_stats in, uint8 images out."""
 
     def __init__(self, gan: GAN) -> None:
-        self._gan = gan
+        self.gan = gan
         # BatchNorm outside the parallel step; momentum 0 leaves nothing but the batch at hand in
         # the running statistics.
         self._generator = _with(gan.networks.generator, axis_name="")
         self._estimator = _with(gan.networks.generator, axis_name="", momentum=0.0)
-        self._moments = jax.jit(self._moments_of_batch)
+        self._moments = jax.jit(self._moments_of_batch, static_argnums=3)
         self._values = jax.jit(self._draw_values)
         self._latents = jax.jit(self._draw_latents, static_argnums=2)
 
-    def batch_stats(self, params: Variables, batch_stats: Variables, num_batches: int) -> Variables:
+    def batch_stats(
+        self,
+        params: Variables,
+        batch_stats: Variables,
+        num_batches: int,
+        truncation: float = 0.0,
+    ) -> Variables:
         """Estimates the statistics of every BatchNorm over `num_batches` batches of 64 latents.
 
-        The variance is that of all batches pooled: the mean square less the squared mean.
+        The variance is that of all batches pooled: the mean square less the squared mean. Truncated
+        latents have statistics of their own; by those of all, their images come out pale.
         """
         if not batch_stats:
             return batch_stats
         # A Python loop: inside the program it would be slow on CPUs.
         batches = [
-            self._moments(params, batch_stats, jnp.int32(number)) for number in range(num_batches)
+            self._moments(params, batch_stats, jnp.int32(number), truncation)
+            for number in range(num_batches)
         ]
         moments = jax.tree.map(lambda *values: sum(values) / num_batches, *batches)
         return _of_each_norm(moments, lambda mean, square: jnp.maximum(square - mean**2, 0.0))
@@ -76,21 +86,39 @@ class Sampler:
         """Draws images of 0 to 255 with running statistics."""
         return from_signed_unit(self.values(variables, latents, labels))
 
+    def many_values(
+        self,
+        variables: Variables,
+        latents: Float[Array, "n latent"],
+        labels: Labels,
+    ) -> Float[np.ndarray, "n height width channels"]:
+        """Draws any number of images in [-1, 1] by one program, batch after batch.
+
+        An image does not depend on which others are drawn: the last batch is filled up.
+        """
+        parts = []
+        for start in range(0, len(latents), BATCH):
+            count = min(BATCH, len(latents) - start)
+            rows = np.minimum(start + np.arange(BATCH), len(latents) - 1)
+            values = self.values(variables, latents[rows], labels[rows])
+            parts.append(np.asarray(values)[:count])
+        return np.concatenate(parts)
+
     def _draw_latents(self, key: Array, indices: Array, truncation: float) -> Array:
-        return draw_latents(self._gan, example_keys(key, LATENTS, indices), truncation)
+        return draw_latents(self.gan, example_keys(key, LATENTS, indices), truncation)
 
     def _draw_values(self, variables: Variables, latents: Array, labels: Array) -> Array:
         return self._generator.apply(variables, latents, labels, train=False)
 
     def _moments_of_batch(
-        self, params: Variables, batch_stats: Variables, number: Array
+        self, params: Variables, batch_stats: Variables, number: Array, truncation: float
     ) -> Variables:
         key = jax.random.key(_ESTIMATION_SEED)
         indices = number * ESTIMATION_BATCH + jnp.arange(ESTIMATION_BATCH)
         _, changed = self._estimator.apply(
             {"params": params, "batch_stats": batch_stats},
-            draw_latents(self._gan, example_keys(key, ESTIMATION_LATENTS, indices)),
-            draw_labels(self._gan, example_keys(key, ESTIMATION_LABELS, indices)),
+            draw_latents(self.gan, example_keys(key, ESTIMATION_LATENTS, indices), truncation),
+            draw_labels(self.gan, example_keys(key, ESTIMATION_LABELS, indices)),
             train=True,
             mutable=["batch_stats"],
         )

@@ -106,6 +106,24 @@ def _default_data() -> ConfigDict:
     )
 
 
+def default_adam(
+    learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+) -> ConfigDict:
+    """Returns the section of a config for an optimizer: see common/training/optimizers.py."""
+    return ConfigDict(
+        {
+            "learning_rate": learning_rate,
+            "beta1": beta1,
+            "beta2": beta2,
+            "epsilon": epsilon,
+            "warmup": "0",  # the rate rises from 0 until then, in a straight line
+            "decay": "none",  # or "linear", "cosine": it falls to 0 ...
+            "decay_begin": "0",  # ... from here
+            "decay_end": "0",  # ... to here
+        }
+    )
+
+
 def steps(duration: str, steps_per_epoch: float) -> int:
     """Converts a duration, "3000", "15 epochs" or "0.5 epochs", to steps (rounded up).
 

@@ -7,31 +7,13 @@ from common.errors import UserError
 from common.training.config import steps
 
 
-def default_adam(
-    learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
-) -> ConfigDict:
-    """Returns the section of a config that `make_adam` reads."""
-    return ConfigDict(
-        {
-            "learning_rate": learning_rate,
-            "beta1": beta1,
-            "beta2": beta2,
-            "epsilon": epsilon,
-            "warmup": "0",  # the rate rises from 0 until then, in a straight line
-            "decay": "none",  # or "linear", "cosine": it falls to 0 ...
-            "decay_begin": "0",  # ... from here
-            "decay_end": "0",  # ... to here
-        }
-    )
-
-
 def make_adam(
     settings: ConfigDict, name: str, steps_per_epoch: float, updates_per_step: int = 1
 ) -> optax.GradientTransformation:
     """Builds Adam (Kingma and Ba, 2015) with its schedule.
 
     Args:
-      settings: see `default_adam`.
+      settings: see `common.training.config.default_adam`.
       name: of the section, for messages: "optimizer.generator".
       steps_per_epoch: what a duration in epochs is multiplied with.
       updates_per_step: how often the optimizer is called in a training step, in which durations

@@ -2,8 +2,6 @@
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -41,27 +39,6 @@ class Batches(NamedTuple):
     def examples(self) -> int:
         """Returns how many examples a step takes."""
         return self.number * self.size
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line says to the modes other than training.
-
-    Attributes:
-      output: where to write; None where the mode was not told.
-      num_images: how many images to generate.
-      label: of which class; "" for all in turn.
-      seed: of what is drawn.
-      overwrite: whether an earlier result in `output` may be replaced.
-      bits: of the images written: 8, or 16 in the source's own range.
-    """
-
-    output: Path | None
-    num_images: int
-    label: str
-    seed: int
-    overwrite: bool
-    bits: int
 
 
 @runtime_checkable

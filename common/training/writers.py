@@ -20,6 +20,7 @@ from tqdm import tqdm
 from common.files import write_atomically
 from common.log import log
 from common.report.curves import draw_curves
+from common.report.film import write_training_film
 from common.report.images import Picture, write_picture
 
 
@@ -109,6 +110,7 @@ class Writers:
         self.console = ConsoleWriter(restored_step, num_steps)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writers")
         self._pending: list[Future[Any]] = []
+        self._drawn: set[str] = set()  # names of pictures
         self._tensorboard: Any = None
         self._later(self._open_tensorboard)
 
@@ -140,6 +142,7 @@ class Writers:
 
     def close(self) -> None:
         """Flushes and closes everything."""
+        self._pending.append(self._thread.submit(self._write_films))
         self._pending.append(self._thread.submit(self._close_tensorboard))
         self._thread.shutdown()
         self._jsonl.close()
@@ -154,11 +157,16 @@ class Writers:
     def _write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
         folder = self._workdir / "pictures"
         for name, picture in pictures.items():
+            self._drawn.add(name)
             write_picture(folder / f"{step:06d}_{name}.png", picture)
         draw_curves(read_jsonl(self._workdir / "metrics.jsonl"), folder / "curves.png")
         if self._tensorboard is not None:
             batches = {name: picture[None] for name, picture in pictures.items()}
             self._tensorboard.write_images(step, batches)
+
+    def _write_films(self) -> None:
+        for name in sorted(self._drawn):
+            write_training_film(self._workdir / "pictures", name)
 
     def _open_tensorboard(self) -> None:
         """TensorFlow takes seconds to import, so it is imported here and nowhere else."""

@@ -1,0 +1,55 @@
+"""What the command line says to the modes other than training. Needs no JAX."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from absl import flags
+
+
+def _flag(default: Any, meaning: str, choices: tuple[Any, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": meaning, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Options:
+    """Each field is a flag of the same name, with its default and its help."""
+
+    input: str = _flag("", "What --mode=inspect looks at: a folder or a file.")
+    output: str = _flag("", "The folder that modes other than train write to.")
+    overwrite: bool = _flag(False, "Replace an earlier result in --output.")
+    num_images: int = _flag(64, "How many images to generate.")
+    label: str = _flag("", "Of which class; default all in turn.")
+    seed: int = _flag(0, "Of what is generated; training has --config.seed.")
+    bits: int = _flag(8, "Of generated images; 16: the source's range.", (8, 16))
+    truncation: float = _flag(0.0, "Latents lie within +- this: fewer odd images; 0: anywhere.")
+    walk: str = _flag(
+        "",
+        "Generate a walk between images instead: between latents, along single entries of a latent,"
+        " or from class to class.",
+        ("", "linear", "spherical", "axes", "classes"),
+    )
+    rows: int = _flag(4, "How many walks, one below the other.")
+    frames: int = _flag(32, "How many images in a walk.")
+    axis: int = _flag(0, "The first entry of the latent that --walk=axes moves along.")
+
+
+def define_option_flags() -> None:
+    """Defines the flag of every option."""
+    for option in fields(Options):
+        name, default, meaning = option.name, option.default, option.metadata["help"]
+        if choices := option.metadata["choices"]:
+            flags.DEFINE_enum(name, str(default), [str(choice) for choice in choices], meaning)
+        else:
+            define: Any = {
+                bool: flags.DEFINE_bool,
+                int: flags.DEFINE_integer,
+                float: flags.DEFINE_float,
+                str: flags.DEFINE_string,
+            }[type(default)]
+            define(name, default, meaning)
+
+
+def options_from_flags() -> Options:
+    """Returns the options that the command line gave."""
+    given = flags.FLAGS.flag_values_dict()
+    return Options(**{o.name: type(o.default)(given[o.name]) for o in fields(Options)})

@@ -1,0 +1,61 @@
+"""Every experiment, `:tiny`, through the command line: trains, resumes, generates."""
+
+import csv
+import importlib
+import json
+
+import pytest
+from PIL import Image
+
+from common.training.config import flatten
+from tests.conftest import ROOT
+
+CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("*.py") if file.stem != "__init__")
+SCALARS = {
+    "train/discriminator_loss",
+    "train/generator_loss",
+    "train/discriminator_output_real",
+    "train/discriminator_output_fake",
+    "train/generator_output_fake",
+}
+
+
+def config_of(name, arg=""):
+    return importlib.import_module(f"configs.{name}").get_config(arg)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_it_trains_resumes_and_generates(name, launch, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "out"
+    base = (f"--config=configs/{name}.py:tiny", f"--workdir={run}")
+    launch(*base, "--config.train.num_steps=3")
+    assert "going on from step 3" in launch(*base).stderr
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 6 and {name for row in rows for name in row} >= SCALARS
+    pictures = {file.name for file in (run / "pictures").iterdir()}
+    kind = "density" if name == "toy_gan_1d" else "samples"
+    steps = ("000000", "000003", "000006")
+    assert {f"{step}_{kind}.png" for step in steps} | {f"{kind}.webp", "curves.png"} <= pictures
+    launch("--mode=generate", f"--workdir={run}", f"--output={out}", "--num_images=5")
+    table = list(csv.DictReader((out / "labels.csv").read_text().splitlines()))
+    config = config_of(name, "tiny")
+    for row in table:
+        with Image.open(out / row["file"]) as image:
+            assert image.size == (config.data.image_size,) * 2
+            assert image.mode == {1: "L", 3: "RGB"}[config.data.channels]
+    assert len(table) == 5
+    launch("--mode=generate", f"--workdir={run}", f"--output={out}-walk", "--walk=linear")
+    assert (tmp_path / "out-walk" / "walk.webp").exists()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_its_docstring_says_how_to_run_it(name):
+    module = importlib.import_module(f"configs.{name}")
+    assert f"python launch.py --config=configs/{name}.py" in module.__doc__
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_tiny_has_the_settings_of_the_whole(name):
+    whole, tiny = dict(flatten(config_of(name))), dict(flatten(config_of(name, "tiny")))
+    assert whole.keys() == tiny.keys()
+    assert whole["model.name"] == tiny["model.name"] and None not in whole.values()
