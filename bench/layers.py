@@ -55,6 +55,8 @@ CASES = (
     Case("DCGAN G transpose/2 256->128, 8", conv_transpose, (64, 8, 8, 256), (4, 4, 256, 128)),
     Case("DCGAN G transpose/2 128->64, 16", conv_transpose, (64, 16, 16, 128), (4, 4, 128, 64)),
     Case("DCGAN G transpose/2 64->3, 32", conv_transpose, (64, 32, 32, 64), (4, 4, 64, 3)),
+    Case("CNN GAN G conv 15x15 128->3, 60", conv, (4, 60, 60, 128), (15, 15, 128, 3)),
+    Case("CNN GAN G conv 50x50 128->3, 200", conv, (1, 200, 200, 128), (50, 50, 128, 3)),
     *(
         Case(
             f"DCGAN D conv/2 {channels}->{features}, {size}",

@@ -76,7 +76,7 @@ _conv_fourier.defvjp(_forward, _backward)
 def _cycle(size: Size, taps: Size, pads: Pairs) -> Size:
     """Returns the shortest cycle without wrapping that the transform is fast for."""
     rows, columns = (
-        next_fast_len(max(length + max(pair), tap, length + sum(pair) - tap + 1), real=True)
+        next_fast_len(max(length + max(0, *pair), length + sum(pair) - tap + 1, tap), real=True)
         for length, tap, pair in zip(size, taps, pads, strict=True)
     )
     return rows, columns

@@ -52,4 +52,6 @@ def define_option_flags() -> None:
 def options_from_flags() -> Options:
     """Returns the options that the command line gave."""
     given = flags.FLAGS.flag_values_dict()
-    return Options(**{o.name: type(o.default)(given[o.name]) for o in fields(Options)})
+    kinds: dict[str, Any] = {option.name: type(option.default) for option in fields(Options)}
+    # A flag with choices has text.
+    return Options(**{name: kind(given[name]) for name, kind in kinds.items()})

@@ -16,7 +16,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """Returns the experiment; `tiny` is the same code path in seconds on a CPU."""
     config = gan_config(arg)
     config.data.update(name="chest_xray", image_size=64, channels=3, batch_size=128)
-    config.train.update(num_steps="40 epochs", log_every="10", eval_every="100")
+    config.train.update(num_steps="30 epochs", log_every="10", eval_every="100")
     config.train.update(picture_every="100", checkpoint_every="200")
     config.model.name = "dcgan"
     config.model.generator.update(width=64)

@@ -24,8 +24,6 @@ _SUPPORT = (1.0, 99.0)  # percentiles of the data between which it is said to li
 _NUM_ARROWS = 25
 _BINS = 40
 
-Values = Float[np.ndarray, " n"]
-
 
 @dataclass(frozen=True)
 class Densities:
@@ -39,11 +37,11 @@ class Densities:
       discriminator: D at these points.
     """
 
-    data: Values
-    latents: Values
-    drawn: Values
-    points: Values
-    discriminator: Values
+    data: Float[np.ndarray, " real"]
+    latents: Float[np.ndarray, " drawn"]
+    drawn: Float[np.ndarray, " drawn"]
+    points: Float[np.ndarray, " points"]
+    discriminator: Float[np.ndarray, " points"]
 
     @property
     def distance(self) -> float:

@@ -32,6 +32,7 @@ CONTINUABLE = frozenset(
         "train.keep_last",
         "train.log_every",
         "train.num_steps",
+        "train.picture_grid",
         "train.picture_every",
     }
 )

@@ -56,3 +56,28 @@ def test_an_image_depends_on_its_own_latent_and_label_alone(gan, state):
     alone = sampler.images(variables, latents[4:5], jnp.asarray([0]))
     difference = np.asarray(images[4], int) - np.asarray(alone[0], int)
     assert abs(difference).max() <= 1  # another batch size may round another way
+
+
+def test_many_images_are_drawn_by_one_program_and_each_as_if_alone(gan, state):
+    sampler, variables = Sampler(gan), state.generator.variables
+    latents = sampler.latents(3, jnp.arange(70))
+    labels = jnp.arange(70) % 2
+    many = sampler.many_values(variables, latents, labels)
+    assert many.shape == (70, 16, 16, 1)
+    np.testing.assert_array_equal(many[:3], sampler.many_values(variables, latents[:3], labels[:3]))
+
+
+def test_truncated_latents_are_the_normal_law_between_its_bounds(gan):
+    latents = np.asarray(Sampler(gan).latents(0, jnp.arange(500), truncation=0.5))
+    assert abs(latents).max() <= 0.5
+    # The variance of a standard normal cut at +-0.5 is 1 - 2 a phi(a) / (2 Phi(a) - 1).
+    np.testing.assert_allclose(latents.var(), 0.0806, rtol=0.02)
+
+
+def test_truncation_has_statistics_of_its_own(gan, state):
+    sampler = Sampler(gan)
+    stats = [
+        sampler.batch_stats(state.generator.params, state.generator.batch_stats, 2, truncation)
+        for truncation in (0.0, 0.5)
+    ]
+    assert stats[1]["norm_1"]["var"].mean() < 0.5 * stats[0]["norm_1"]["var"].mean()

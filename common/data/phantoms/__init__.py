@@ -10,6 +10,7 @@ from common.data.phantoms.digits import DIGITS, digits
 from common.data.phantoms.gaussian import gaussian
 from common.data.phantoms.kinds import Images, PhantomKind, Phantoms
 from common.data.phantoms.lung_ct import LUNG_CT_CLASSES, lung_ct
+from common.data.phantoms.sunflower import sunflower
 
 __all__ = [
     "CHEST_XRAY_CLASSES",
@@ -25,6 +26,7 @@ __all__ = [
     "gaussian",
     "lung_ct",
     "mri_pair",
+    "sunflower",
 ]
 
 # By the name of the data set that they stand in for
@@ -34,5 +36,6 @@ KINDS: dict[str, PhantomKind] = {
     "chest_xray": PhantomKind(CHEST_XRAY_CLASSES, ("background", "opacity"), 1, chest_xray),
     "mri_pair": PhantomKind(("mri_pair",), (), 1, mri_pair),
     "digits": PhantomKind(DIGITS, (), 1, digits),
+    "sunflower": PhantomKind(("sunflower",), (), 3, sunflower),
     "gaussian": PhantomKind(("gaussian",), (), 1, gaussian),
 }

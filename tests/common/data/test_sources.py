@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from common.data import phantoms
+from common.data.prepared import prepare
 from common.data.records import Contents, Decoded, Once, Record, Source
 from common.data.sources import open_source
 from common.errors import UserError
@@ -141,6 +142,121 @@ def test_an_unknown_kind_names_the_known_ones_and_the_way_to_own_images():
 def test_too_few_phantoms_are_refused_by_their_field():
     with pytest.raises(UserError, match=r"config\.data\.num_phantoms is 1; .* at least 2"):
         open_source(settings(num_phantoms=1))
+
+
+# Of these classes alone
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Images in train: 3 of A, 4 of B, 5 of C; in test: 1, 2, 3."""
+    for split, fewest in (("train", 3), ("test", 1)):
+        for more, name in enumerate("ABC"):
+            (tmp_path / "scans" / split / name).mkdir(parents=True)
+            for number in range(fewest + more):
+                path = tmp_path / "scans" / split / name / f"{number}.png"
+                Image.new("L", (4, 4), 10 * number).save(path)
+    return tmp_path / "scans"
+
+
+def labels(source: Source) -> dict[str, list[int]]:
+    return {split: [r.label for r in records] for split, records in source.splits.items()}
+
+
+def folders(source: Source, split: str) -> list[str]:
+    """The folder of each image: the class that the user gave it."""
+    return [record.id.split("/")[1] for record in source.splits[split]]
+
+
+@pytest.mark.parametrize(
+    ("only", "classes", "train", "test"),
+    [
+        ("", ("A", "B", "C"), [0] * 3 + [1] * 4 + [2] * 5, [0] + [1] * 2 + [2] * 3),
+        ("A", ("A",), [0] * 3, [0]),
+        ("C", ("C",), [0] * 5, [0] * 3),
+        ("A,C", ("A", "C"), [0] * 3 + [1] * 5, [0] + [1] * 3),
+        ("C, A", ("A", "C"), [0] * 3 + [1] * 5, [0] + [1] * 3),
+    ],
+)
+def test_only_the_named_classes_stay_numbered_anew_in_every_split(
+    folder, only, classes, train, test
+):
+    source = open_source(settings(dir=str(folder), only=only))
+    assert source.classes == classes
+    assert labels(source) == {"train": train, "test": test}
+    for split in source.splits:
+        assert folders(source, split) == [classes[label] for label in labels(source)[split]]
+
+
+def test_data_classes_says_in_which_order(folder):
+    source = open_source(settings(dir=str(folder), only="A,C", classes="C,A"))
+    assert source.classes == ("C", "A")
+    assert labels(source)["test"] == [1] + [0] * 3
+    assert folders(source, "test") == ["A"] + ["C"] * 3
+
+
+def test_data_classes_names_no_class_that_is_left_out(folder):
+    with pytest.raises(UserError, match=r"data\.classes is 'A,B,C'.*A, C: B is not among"):
+        open_source(settings(dir=str(folder), only="A,C", classes="A,B,C")).contents()
+
+
+def test_an_unknown_class_is_refused_with_the_known_ones(folder):
+    with pytest.raises(UserError, match=r"data\.only is 'A,D'.*A, B, C: D is not among") as refused:
+        open_source(settings(dir=str(folder), only="A,D")).contents()
+    assert "\n" not in str(refused.value)
+
+
+def test_the_fingerprint_says_which_classes_are_left(folder):
+    choices = [
+        {"only": ""},
+        {"only": "A"},
+        {"only": "A,C"},
+        {"only": "A,B,C"},
+        {"only": "A,C", "classes": "C,A"},
+        {"classes": "A,B,C"},
+    ]
+    keys = [open_source(settings(dir=str(folder), **c)).fingerprint for c in choices]
+    assert len(set(keys)) == len(choices)
+    assert open_source(settings(dir=str(folder), only="A")).fingerprint == keys[1]
+
+
+def test_phantoms_of_one_class_are_those_among_all():
+    every, covid = open_source(settings()), open_source(settings(only="COVID"))
+    assert covid.classes == ("COVID",)
+    assert covid.synthetic
+    for split, records in covid.splits.items():
+        assert [r.id for r in records] == [r.id for r in every.splits[split] if r.label == 0]
+        assert {record.label for record in records} == {0}
+        assert all(record.read_mask().any() for record in records)
+
+
+@pytest.mark.parametrize(
+    ("only", "num_examples"),
+    [
+        ("", {"train": 12, "test": 6}),
+        ("B", {"train": 4, "test": 2}),
+        ("A,C", {"train": 8, "test": 4}),
+    ],
+)
+def test_a_prepared_set_has_these_classes_alone(folder, tmp_path, only, num_examples):
+    data = settings(dir=str(folder), only=only, image_size=8, cache_dir=str(tmp_path / "cache"))
+    card = prepare(data).card
+    assert card.num_examples == num_examples
+    assert card.classes == tuple((only or "A,B,C").split(","))
+    batch = prepare(data).splits["train"].read(range(num_examples["train"]))
+    assert set(batch["label"].tolist()) == set(range(len(card.classes)))
+
+
+def test_each_choice_of_classes_has_a_prepared_set_of_its_own(folder, tmp_path):
+    for only in ("A", "", "C", "A"):
+        data = settings(dir=str(folder), only=only, cache_dir=str(tmp_path / "cache"))
+        assert prepare(data).card.classes == (tuple(only) or ("A", "B", "C"))
+
+
+def test_phantoms_are_prepared_of_one_class(tmp_path):
+    card = prepare(settings(only="NonCOVID", cache_dir=str(tmp_path))).card
+    assert card.classes == ("NonCOVID",)
+    assert card.num_examples == {"train": 8, "val": 2, "test": 2}
 
 
 # The interface
