@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from clu import metrics
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Shaped
 
 from common.axis import AXIS
 
@@ -14,12 +14,13 @@ def _averages_of(names: tuple[str, ...]) -> type[metrics.Collection]:
 
 
 def averages(
-    values: dict[str, Float[Array, ""] | Shaped[Array, " batch"]],
+    values: dict[str, Shaped[Array, "*_examples"]],
     mask: Bool[Array, " batch"] | None = None,
 ) -> metrics.Collection:
     """Returns the average of each named value over the examples of all devices.
 
-    A value is one number per example, or a number that already stands for this device's share.
+    A value is one number per example, or a number that already stands for this device's share;
+    their lengths may differ.
     Call it inside the parallel step. Nothing to average (a mask without True) gives NaN.
 
     Args:

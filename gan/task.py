@@ -142,7 +142,7 @@ def make_task(config: ConfigDict, card: DataCard) -> GANTask:
     return GANTask(gan, card, Augmentation(**config.augment), config.train.picture_grid)
 
 
-def _split(batch: Batch, count: int) -> list[Batch]:
+def _split(batch: Batch, count: int) -> list[dict[str, Array]]:
     """Returns the batches that follow each other in a device's share of a step."""
     if count == 1:
         return [batch]
@@ -150,7 +150,7 @@ def _split(batch: Batch, count: int) -> list[Batch]:
     return [{name: rows[i] for name, rows in parts.items()} for i in range(count)]
 
 
-def _joined(outputs: list[Outputs]) -> Outputs:
+def _joined(outputs: list[Outputs]) -> dict[str, Array]:
     """Puts the outputs of several updates side by side, to be averaged."""
     if len(outputs) == 1:
         return outputs[0]

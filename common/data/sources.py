@@ -59,7 +59,7 @@ def _open(data: ConfigDict) -> Source:
 
 
 def _names(setting: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in setting.split(","))
+    return tuple(name.strip() for name in setting.rstrip(", ").split(","))
 
 
 def _only(contents: Contents, wanted: tuple[str, ...]) -> Contents:
@@ -79,6 +79,7 @@ def _only(contents: Contents, wanted: tuple[str, ...]) -> Contents:
         ]
         for split, records in contents.splits.items()
     }
+    splits = {split: records for split, records in splits.items() if records}
     return replace(contents, classes=classes, splits=splits)
 
 
