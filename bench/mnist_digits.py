@@ -1,6 +1,6 @@
 """Reads generated digits with a classifier: are all ten there, and how sure is the reader?
 
-    python launch.py --mode=generate --workdir=runs/dense_gan_mnist --num_images=2000 --output=digits
+    python launch.py --mode=generate --workdir=runs/mnist --num_images=2000 --output=digits
     python bench/mnist_digits.py --data=MNIST --images=digits
 
 The reader is a network of one hidden layer, trained here on the 60,000 real digits. Its confidence
