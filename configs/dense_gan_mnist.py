@@ -6,6 +6,10 @@ python launch.py --config=configs/dense_gan_mnist.py --config.data.name=tfds:mni
 
 The lecture's network and recipe: an update of the discriminator on half a batch of real and half a
 batch of generated digits, one of the generator on a whole batch.
+
+30,000 steps: 7 minutes 25 seconds on two CPU cores that other programs used too. A small classifier
+finds all ten digits among 2,000 samples, 7 to 13 % of each, with a mean confidence of 0.931; in
+real test digits it is 0.983 (bench/mnist_digits.py).
 """
 
 from ml_collections import ConfigDict

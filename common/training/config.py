@@ -199,7 +199,7 @@ def nearest(name: str, known: list[str]) -> str:
 
 def differences(old: Fields, new: Fields) -> list[str]:
     """Returns "data.batch_size (32 there, 64 now)" for each field that makes another experiment."""
-    before, after = dict(flatten(old)), dict(flatten(new))
+    before, after = ({name: _as_read(value) for name, value in flatten(c)} for c in (old, new))
     found = []
     for name in sorted((before.keys() | after.keys()) - CONTINUABLE):
         if name not in before or name not in after or before[name] != after[name]:
@@ -207,6 +207,11 @@ def differences(old: Fields, new: Fields) -> list[str]:
                 f"{name} ({before.get(name, 'absent')!r} there, {after.get(name, 'absent')!r} now)"
             )
     return found
+
+
+def _as_read(value: Any) -> Any:
+    """Returns a setting as it comes back from JSON, which has no tuples."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def default_workdir(config_file: str, overrides: Mapping[str, Any]) -> Path:

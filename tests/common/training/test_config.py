@@ -82,3 +82,14 @@ def test_values_that_can_work_nowhere_are_refused_by_name(name, value):
 def test_an_unknown_config_argument_is_refused():
     with pytest.raises(UserError, match="tiny"):
         default_config("huge")
+
+
+def test_a_config_equals_itself_after_a_round_trip_through_json():
+    config = default_config()
+    config.model = {"widths": (256, 512)}
+    assert differences(from_json(to_json(config)), config) == []
+    other = default_config()
+    other.model = {"widths": (256, 513)}
+    assert differences(from_json(to_json(config)), other) == [
+        "model.widths ([256, 512] there, [256, 513] now)"
+    ]
