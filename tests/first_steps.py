@@ -57,7 +57,7 @@ def main(dtype, out):
     advance = None
     for step in range(num_steps):
         rows = np.arange(step * BATCH, (step + 1) * BATCH, dtype=np.int32)
-        block = Block(examples, parallel.shard(rows.reshape(devices, 1, -1)), 1)
+        block = Block(examples, parallel.shard(rows.reshape(devices, 1, 1, -1)), 1)
         advance = advance or parallel.compile_advance(task, 0, state, block)
         state, metrics, _ = advance.run(state, advance.empty_metrics(), block)
         if step == 0:
