@@ -3,7 +3,9 @@
 python launch.py --config=configs/cnn_gan_chest_xray.py                        built-in phantoms
 python launch.py --config=configs/cnn_gan_chest_xray.py --config.data.dir=DIR  your images
 
-The report's network and recipe; its last kernel, 50x50, goes through the Fourier domain.
+The report's network and recipe; its last kernel, 50x50, goes through the Fourier domain. 10,000
+steps are the report's: a step took 9.5 s on two CPU cores. With data.batch_size=8 and
+optimizer.half_batches=False 302 steps took 22 minutes and show chests without detail.
 """
 
 from ml_collections import ConfigDict
