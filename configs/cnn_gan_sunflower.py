@@ -10,6 +10,7 @@ minutes on two CPU cores and show yellow blobs before green.
 
 from ml_collections import ConfigDict
 
+from common.training.config import TINY_TRAIN
 from gan.config import gan_config
 
 
@@ -28,6 +29,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.generator.epsilon = config.optimizer.discriminator.epsilon = 1e-7
     if arg == "tiny":
         config.data.update(image_size=16, batch_size=8, num_phantoms=64)
-        config.train.update(num_steps="6", log_every="2", eval_every="3")
-        config.train.update(picture_every="3", checkpoint_every="3")
+        config.train.update(TINY_TRAIN)
     return config.lock()

@@ -12,6 +12,7 @@ that other programs used too. Lungs, ribs and spine are there; not yet sharp.
 
 from ml_collections import ConfigDict
 
+from common.training.config import TINY_TRAIN
 from gan.config import gan_config
 
 
@@ -27,6 +28,5 @@ def get_config(arg: str = "") -> ConfigDict:
     if arg == "tiny":
         config.data.update(image_size=16, batch_size=8, num_phantoms=64)
         config.model.generator.width = config.model.discriminator.width = 8
-        config.train.update(num_steps="6", log_every="2", eval_every="3")
-        config.train.update(picture_every="3", checkpoint_every="3")
+        config.train.update(TINY_TRAIN)
     return config.lock()

@@ -10,6 +10,7 @@ losses that swing widely (discriminator 0.1 to 3.8, generator 3 to 40), as the r
 
 from ml_collections import ConfigDict
 
+from common.training.config import TINY_TRAIN
 from gan.config import gan_config
 
 
@@ -29,6 +30,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.generator.epsilon = config.optimizer.discriminator.epsilon = 1e-7
     if arg == "tiny":
         config.data.update(image_size=16, batch_size=8, num_phantoms=64)
-        config.train.update(num_steps="6", log_every="2", eval_every="3")
-        config.train.update(picture_every="3", checkpoint_every="3")
+        config.train.update(TINY_TRAIN)
     return config.lock()

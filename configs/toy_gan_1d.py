@@ -14,6 +14,7 @@ to 0.42 standard deviations in two runs).
 
 from ml_collections import ConfigDict
 
+from common.training.config import TINY_TRAIN
 from gan.config import gan_config
 
 
@@ -35,6 +36,5 @@ def get_config(arg: str = "") -> ConfigDict:
         player.update(decay="linear", decay_begin="2000", decay_end="6000")
     if arg == "tiny":
         config.data.update(batch_size=8, num_phantoms=64)
-        config.train.update(num_steps="6", log_every="2", eval_every="3")
-        config.train.update(picture_every="3", checkpoint_every="3")
+        config.train.update(TINY_TRAIN)
     return config.lock()

@@ -38,6 +38,16 @@ CONTINUABLE = frozenset(
 )
 
 
+# config.train of a run of seconds that does everything
+TINY_TRAIN = {
+    "num_steps": "6",
+    "log_every": "2",
+    "eval_every": "3",
+    "checkpoint_every": "3",
+    "picture_every": "3",
+}
+
+
 def default_config(arg: str = "") -> ConfigDict:
     """Returns the keys that every experiment has, with their defaults; a config file adds its own.
 
@@ -70,9 +80,7 @@ def default_config(arg: str = "") -> ConfigDict:
         }
     )
     if arg == "tiny":
-        config.train.update(
-            num_steps="6", log_every="2", eval_every="3", checkpoint_every="3", picture_every="3"
-        )
+        config.train.update(TINY_TRAIN)
     return config
 
 
