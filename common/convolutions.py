@@ -31,7 +31,7 @@ Form = Literal["auto", "lax", "products"]
 Padding = str | Sequence[tuple[int, int]]
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-_MANY_TAPS = 15 * 15  # from here on the Fourier form is faster (bench/layers.py)
+_MANY_TAPS = 15 * 15  # from about here on the Fourier form is faster (bench/layers.py)
 
 
 def form_on_this_platform(form: Form = "auto") -> Literal["lax", "products"]:

@@ -27,6 +27,7 @@ their difference is noise.
     DCGAN G transpose/2 128->64, 16       44.5  2013.3      32.1   107.3
     DCGAN G transpose/2 64->3, 32          5.1   108.5       7.4    17.8
     DCGAN D conv/2 64->128, 32            31.6   112.8      31.8   111.2
+    CNN GAN G conv 15x15 128->3, 60       20.8   245.9      15.0    32.2
     U-Net conv 32->32, 128, batch 16      30.6   155.1      31.6   154.7
     U-Net up 2x2/2 512->256, 8             3.4   379.8       3.7    16.5
     U-Net up 2x2/2 64->32, 64             18.0   392.6      16.4    48.8

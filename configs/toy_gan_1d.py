@@ -4,12 +4,12 @@ python launch.py --config=configs/toy_gan_1d.py
 
 Images of one pixel, drawn from a normal distribution, and a generator that maps a uniform latent to
 them. `pictures/` shows the density of the data, that of the generator, the discriminator, and the
-map from z to x, over training; curves and checkpoints are those of any other GAN. To see theory
-fail, set `--config.optimizer.discriminator_steps=1` or `--config.loss.name=minimax`.
+map from z to x, over training; curves and checkpoints are those of any other GAN. Try
+`--config.optimizer.discriminator_steps=1` and `--config.loss.name=minimax`.
 
 6,000 steps: 27 seconds on two busy CPU cores. Wasserstein-1 distance 0.06 standard deviations, mean
-|D - 1/2| 0.04 over the data's support; with one discriminator step the tails were not found (0.25
-to 0.42 standard deviations in two runs).
+|D - 1/2| 0.04 over the data's support. With one discriminator step instead of five, 22 runs of
+several widths and rates ended between 0.10 and 0.42 standard deviations: the tails were missing.
 """
 
 from ml_collections import ConfigDict

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from clu import parameter_overview
 from jaxtyping import Array, Key
@@ -12,6 +13,7 @@ from common import metrics
 from common.data.augmentation import Augmentation
 from common.data.prepared import DataCard
 from common.data.transforms import augment, to_signed_unit
+from common.errors import UserError
 from common.report.images import Picture
 from common.training.randomness import example_keys
 from common.training.task import Batch, Batches, Examples, Metrics
@@ -137,8 +139,19 @@ class GANTask:
 
 
 def make_task(config: ConfigDict, card: DataCard) -> GANTask:
-    """Builds the task that a config describes."""
+    """Builds the task that a config describes.
+
+    Raises:
+      UserError: a setting means nothing, or half a batch does not divide by the devices.
+    """
     gan = make_gan(config, card)
+    size, devices = gan.batches.size, jax.device_count()
+    if gan.half_batches and size % devices:
+        raise UserError(
+            f"config.data.batch_size is {config.data.batch_size}; half of it, {size}, does not"
+            f" divide by {devices} devices; make it a multiple of {2 * devices}, or set"
+            " --config.optimizer.half_batches=False."
+        )
     return GANTask(gan, card, Augmentation(**config.augment), config.train.picture_grid)
 
 

@@ -10,6 +10,7 @@ from common.axis import AXIS
 from common.data.augmentation import Augmentation
 from common.data.prepared import DataCard
 from common.data.transforms import augment, to_signed_unit
+from common.errors import UserError
 from common.training.randomness import example_keys, step_key
 from configs.acgan_covid import get_config
 from gan.steps import AUGMENTATION, Generated
@@ -79,3 +80,11 @@ def test_evaluation_is_the_same_program_with_and_without_augmentation(batch):
         return str(jax.make_jaxpr(task.eval_step, axis_env=[(AXIS, 1)])(state, batch))
 
     assert program(task_of(**FLIPPED)) == program(task_of())
+
+
+def test_half_a_batch_that_does_not_divide_by_the_devices_is_named(monkeypatch):
+    config = get_config("tiny").unlock()
+    config.optimizer.half_batches = True
+    monkeypatch.setattr(gan.task.jax, "device_count", lambda: 8)
+    with pytest.raises(UserError, match=r"batch_size is 8; half of it, 4, .* multiple of 16"):
+        gan.task.make_task(config, CARD)
