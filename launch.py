@@ -14,7 +14,7 @@ from common.command_line import run_app
 from common.errors import UserError
 from common.options import define_option_flags, options_from_flags
 
-_TASK_MODES = ("generate",)  # each is a function of the task's module
+_TASK_MODES = ("generate", "evaluate", "predict")  # each is a function of the task's module
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; default runs/NAME.")
@@ -75,11 +75,12 @@ def _train() -> None:
 
 
 def _run_task_mode() -> None:
-    from common.training.task import find_task
+    from common.training.task import find_mode
     from common.training.workdir import open_run
 
     run = open_run(Path(_WORKDIR.value))
-    getattr(find_task(run.config.task), _MODE.value)(run, options_from_flags())
+    mode = find_mode(run.config.task, _MODE.value, _TASK_MODES)
+    mode(run, options_from_flags())
 
 
 if __name__ == "__main__":

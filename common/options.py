@@ -14,7 +14,7 @@ def _flag(default: Any, meaning: str, choices: tuple[Any, ...] = ()) -> Any:
 class Options:
     """Each field is a flag of the same name, with its default and its help."""
 
-    input: str = _flag("", "What --mode=inspect looks at: a folder or a file.")
+    input: str = _flag("", "A folder or a file: to inspect, to evaluate on, to predict.")
     output: str = _flag("", "The folder that modes other than train write to.")
     overwrite: bool = _flag(False, "Replace an earlier result in --output.")
     num_images: int = _flag(64, "How many images to generate.")
@@ -31,6 +31,10 @@ class Options:
     rows: int = _flag(4, "How many walks, one below the other.")
     frames: int = _flag(32, "How many images in a walk.")
     axis: int = _flag(0, "The first entry of the latent that --walk=axes moves along.")
+    threshold: float = _flag(0.0, "Of a predicted mask's probability; 0: the evaluation's, or 1/2.")
+    rescale: bool = _flag(True, "Bring images to the scale of the training images to predict them.")
+    overlays: bool = _flag(False, "Write predicted outlines on the images, too.")
+    probabilities: bool = _flag(False, "Write predicted probabilities, too.")
 
 
 def define_option_flags() -> None:

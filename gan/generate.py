@@ -15,9 +15,10 @@ from common.log import log
 from common.options import Options
 from common.report.deep import rescaling, to_stored, write_deep
 from common.report.images import Picture, grid, titled, write_picture, zoom_for
+from common.training.network import Variables
 from common.training.workdir import Run
 from gan.sampling import BATCH, Sampler
-from gan.state import Variables, init_state, make_gan
+from gan.state import init_state, make_gan
 from gan.walk import check_walk, write_walk
 
 _ESTIMATION_BATCHES = 16
@@ -102,11 +103,7 @@ def _check_depth(run: Run) -> None:
 def _load(run: Run, sampler: Sampler, truncation: float) -> Variables:
     """Restores the best checkpoint, or the newest, and estimates its running statistics."""
     like = jax.eval_shape(lambda: init_state(sampler.gan, run.card, jax.random.key(0)))
-    with run.checkpoints() as checkpoints:
-        step = checkpoints.best_step()
-        if step is None:
-            raise UserError(f"{run.workdir} has no checkpoint yet; train it first.")
-        state = checkpoints.restore(step, like)
+    step, state = run.best_state(like)
     log.info("drawing from step %d of %s", step, run.workdir)
     if run.card.synthetic:
         log.warning("This generator was trained on %s.", run.card.caption)

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from common.data.transforms import from_signed_unit
+from common.training.network import Variables
 from common.training.randomness import example_keys
 from gan.networks import Labels
-from gan.state import GAN, Variables
+from gan.state import GAN
 from gan.steps import draw_labels, draw_latents
 
 BATCH = 64

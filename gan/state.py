@@ -12,26 +12,11 @@ from ml_collections import ConfigDict
 
 from common.data.prepared import DataCard
 from common.errors import UserError
+from common.training.network import NetworkState, Variables
 from common.training.optimizers import make_adam
 from common.training.task import Batches
 from gan.losses import AdversarialLoss, adversarial_loss
 from gan.networks import Networks, make_networks
-
-Variables = dict[str, Any]  # a tree of arrays, named as the modules are
-
-
-@flax.struct.dataclass
-class NetworkState:
-    """One network: parameters, running statistics of BatchNorm, state of its optimizer."""
-
-    params: Variables
-    batch_stats: Variables
-    opt_state: optax.OptState
-
-    @property
-    def variables(self) -> Variables:
-        """Returns what `module.apply` takes."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
 
 
 @flax.struct.dataclass
@@ -164,12 +149,7 @@ def init_state(gan: GAN, card: DataCard, rng: Key[Array, ""]) -> GANState:
     discriminator: Any = gan.networks.discriminator.init(discriminator_key, images, train=True)
     return GANState(
         step=jnp.zeros((), jnp.int32),
-        generator=_network_state(generator, gan.generator_optimizer),
-        discriminator=_network_state(discriminator, gan.discriminator_optimizer),
+        generator=NetworkState.create(generator, gan.generator_optimizer),
+        discriminator=NetworkState.create(discriminator, gan.discriminator_optimizer),
         average=generator["params"],
     )
-
-
-def _network_state(variables: Variables, optimizer: optax.GradientTransformation) -> NetworkState:
-    params = variables["params"]
-    return NetworkState(params, variables.get("batch_stats", {}), optimizer.init(params))

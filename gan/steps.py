@@ -7,18 +7,16 @@ update sends the gradient back through the same computation.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int, Key
 
-from common.axis import AXIS
+from common.training.network import Variables, moving_average, updated
 from common.training.randomness import example_keys
 from gan.losses import class_loss, gradient_penalty, r1
 from gan.networks import Judgement
-from gan.state import GAN, GANState, NetworkState, Variables
+from gan.state import GAN, GANState
 
 # Purposes of random keys: each draws from its own stream.
 (
@@ -35,7 +33,6 @@ from gan.state import GAN, GANState, NetworkState, Variables
 Images = Float[Array, "batch height width channels"]
 Classes = Int[Array, " batch"]
 Positions = Int[Array, " batch"]
-Tree = TypeVar("Tree")
 Outputs = dict[str, Float[Array, ""] | Float[Array, " batch"]]
 
 
@@ -153,7 +150,7 @@ def discriminator_step(
     (total, (batch_stats, outputs)), gradients = jax.value_and_grad(loss, has_aux=True)(
         network.params
     )
-    network, norm = _updated(network, gan.discriminator_optimizer, gradients, batch_stats)
+    network, norm = updated(network, gan.discriminator_optimizer, gradients, batch_stats)
     outputs = {f"discriminator_{name}": value for name, value in outputs.items()}
     outputs["discriminator_loss"] = total
     outputs["discriminator_gradient_norm"] = norm
@@ -182,7 +179,7 @@ def generator_step(
 
     (total, outputs), image_gradients = jax.value_and_grad(loss, has_aux=True)(generated.images)
     (gradients,) = generated.pullback(image_gradients)
-    network, norm = _updated(
+    network, norm = updated(
         state.generator, gan.generator_optimizer, gradients, generated.batch_stats
     )
     average = moving_average(state.average, network.params, state.step, gan.average_decay)
@@ -190,31 +187,6 @@ def generator_step(
     outputs["generator_loss"] = total
     outputs["generator_gradient_norm"] = norm
     return replace(state, generator=network, average=average), outputs
-
-
-def moving_average(average: Tree, params: Tree, step: Int[Array, ""], decay: float) -> Tree:
-    """Returns the exponential moving average after one more step, warmed up.
-
-    `average + (1 - d) (params - average)` with `d = min(decay, (1 + step) / (10 + step))`, so that
-    the initialisation is soon forgotten; decay 0 returns the parameters themselves.
-    """
-    if decay == 0:
-        return params
-    rate = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda a, p: a + rate.astype(a.dtype) * (p - a), average, params)
-
-
-def _updated(
-    network: NetworkState,
-    optimizer: optax.GradientTransformation,
-    gradients: Variables,
-    batch_stats: Variables,
-) -> tuple[NetworkState, Float[Array, ""]]:
-    """Returns a network after one update by all devices' mean gradient, and its length."""
-    gradients = jax.lax.pmean(gradients, AXIS)
-    updates, opt_state = optimizer.update(gradients, network.opt_state, network.params)
-    params = optax.apply_updates(network.params, updates)
-    return NetworkState(params, batch_stats, opt_state), optax.tree.norm(gradients)
 
 
 def _judge(

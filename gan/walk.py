@@ -16,8 +16,9 @@ from common.errors import UserError
 from common.options import Options
 from common.report.film import write_film
 from common.report.images import grid, titled, write_picture, zoom_for
+from common.training.network import Variables
 from gan.sampling import Sampler
-from gan.state import GAN, Variables
+from gan.state import GAN
 
 _STRIP_COLUMNS = 12
 _AXIS_ENDS = {"normal": 3.0, "uniform": 1.0}  # how far an axis is followed

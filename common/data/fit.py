@@ -1,7 +1,9 @@
 """Fitting images of any size, with their masks, to the square that a network takes."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
 from common.data.records import Mask, Pixels
@@ -37,6 +39,64 @@ def fit_image(
     picture = _to_square(picture, image_size, fit, Image.Resampling.BICUBIC)
     pixels = np.array(picture).reshape(image_size, image_size, -1)
     return np.repeat(pixels, channels // pixels.shape[-1], axis=-1)
+
+
+def to_channels(image: Pixels, channels: int) -> Pixels:
+    """Converts an image to 1 or 3 channels as `fit_image` does, at its own size."""
+    if channels == image.shape[-1]:
+        return image
+    if channels == 3:
+        return np.repeat(image, 3, axis=-1)
+    return np.array(Image.fromarray(image).convert("L"))[..., None]
+
+
+def scaled_size(
+    height: int, width: int, image_size: int, fit: str, native_size: Sequence[int] = ()
+) -> tuple[int, int]:
+    """Returns the height and width of an image at the scale of a prepared set.
+
+    The scale is that at which `fit_image` brought images of `native_size` to the square; the shape
+    of the image itself may be another.
+
+    Args:
+      height: of the image, in pixels.
+      width: of the image, in pixels.
+      image_size: of the set.
+      fit: of the set, see `fit_image`.
+      native_size: height and width of all images of the set in their files; () where they differed,
+        and each image has a scale of its own.
+    """
+    rows, columns = native_size or (height, width)
+    down, across = image_size / rows, image_size / columns
+    if fit == "pad":
+        down = across = min(down, across)
+    elif fit == "crop":
+        down = across = max(down, across)
+    return max(1, round(height * down)), max(1, round(width * across))
+
+
+def resize_image(image: Pixels, height: int, width: int) -> Pixels:
+    """Resizes an image of 1 or 3 channels, bicubic as in `fit_image`."""
+    if image.shape[:2] == (height, width):
+        return image
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    resized = np.array(picture.resize((width, height), Image.Resampling.BICUBIC))
+    return resized.reshape(height, width, image.shape[-1])
+
+
+def resize_shares(
+    shares: Float[np.ndarray, "_height _width _classes"], height: int, width: int
+) -> Float[np.ndarray, "{height} {width} _classes"]:
+    """Resizes the probabilities of classes, bilinear, so that they stay probabilities."""
+    if shares.shape[:2] == (height, width):
+        return shares
+    planes = [
+        Image.fromarray(np.ascontiguousarray(plane)).resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
+        for plane in np.moveaxis(shares, -1, 0)
+    ]
+    return np.stack([np.array(plane) for plane in planes], axis=-1)
 
 
 def fit_mask(

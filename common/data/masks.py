@@ -33,6 +33,17 @@ class MaskValues:
     meaning: Mapping[int, int]
     exclusive: tuple[int, int] | None = None
 
+    def written(self, foreground: int) -> tuple[int, ...]:
+        """Returns the value that stands for each class in a file, the first that means it.
+
+        Args:
+          foreground: what stands for the foreground where two values mean it, 1 or 255.
+        """
+        if self.exclusive:
+            return 0, foreground
+        values = {index: value for value, index in reversed(list(self.meaning.items()))}
+        return tuple(values[index] for index in range(len(self.classes)))
+
 
 _BINARY = MaskValues(("background", "foreground"), {0: 0, 1: 1, 255: 1}, exclusive=(1, 255))
 

@@ -1,6 +1,7 @@
 """Reading NIfTI volumes with nibabel: slices as grey pixels or as masks, all the same way up."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ try:
     import nibabel
     from nibabel.arrayproxy import ArrayProxy
     from nibabel.filebasedimages import ImageFileError
-    from nibabel.orientations import apply_orientation, io_orientation
+    from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 except ModuleNotFoundError as error:
     raise UserError(
         "NIfTI files are read with nibabel; install it with pip install 'triptych[nifti]'"
@@ -128,6 +129,35 @@ def read_slice_values(path: Path, index: int, plane: str) -> Values:
         if (values != np.rint(values)).any() or np.abs(values).max() >= 2**53:
             raise UserError(f"{path} is a mask of fractions; save whole numbers, one a class.")
         return values.astype(np.int64)
+
+
+def write_volume(
+    file: Path, like: Path, slices: Sequence[np.ndarray], plane: str = "axial"
+) -> None:
+    """Writes slices, the way up that `read_slice` gives them, as a volume in the space of another.
+
+    It has the other's shape, affine, axes and header, and the slices' type of numbers.
+
+    Args:
+      file: ending in .nii or .nii.gz.
+      like: the volume whose slices they belong to.
+      slices: all of them, in order.
+      plane: in which they are cut.
+
+    Raises:
+      UserError: `like` can't be read.
+    """
+    with _explained(like):
+        image = _header(like)
+        orientation, shape = io_orientation(image.affine), image.shape
+    upright = np.moveaxis(np.stack([np.flip(cut.T) for cut in slices]), 0, _AXES[plane])
+    there = ornt_transform(io_orientation(np.eye(4)), orientation)
+    stored = apply_orientation(upright, there).reshape(shape, order="F")
+    header = image.header.copy()
+    header.set_data_dtype(stored.dtype)
+    header["cal_min"] = header["cal_max"] = 0
+    written = type(image)(stored, image.affine, header)
+    nibabel.save(written, file)
 
 
 def _count(path: Path, plane: str) -> int:

@@ -28,7 +28,7 @@ from common.log import log
 
 # Raise it when the same files would give other pixels or another layout; older sets are then not
 # found.
-PREPARATION = 3
+PREPARATION = 4
 # The one split in the file, as which example is whose is decided when it is opened. ("all" would
 # mean something else to TFDS.)
 EVERYTHING = "examples"
@@ -49,7 +49,7 @@ class _Example:
       row: its id, label, group and split.
       arrays: its image and, where there are any, its mask and target.
       serialised: all that is stored.
-      bits, window: those of its image.
+      bits, window, size: those of its image; the size is height and width in the file.
     """
 
     row: tuple[str, int, str, str]
@@ -57,6 +57,7 @@ class _Example:
     serialised: bytes
     bits: int
     window: tuple[float, float]
+    size: tuple[int, int]
 
 
 def write_prepared(source: Source, data: ConfigDict, folder: Path) -> None:
@@ -90,7 +91,7 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
     writer = ArrayRecordWriter(
         str(template.sharded_filepath(shard_index=0, num_shards=1)), _WRITER_OPTIONS
     )
-    digest, depths, num_bytes = hashlib.sha256(), set(), 0
+    digest, depths, sizes, num_bytes = hashlib.sha256(), set(), set(), 0
     rows: list[tuple[str, int, str, str]] = []
     records = [(split, record) for split in source.splits for record in source.splits[split]]
     with closing(_decoded(records, data, info.features)) as examples:
@@ -101,6 +102,7 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
                 digest.update(array.tobytes())
             rows.append(example.row)
             depths.add((example.bits, example.window))
+            sizes.add(example.size)
             num_bytes += len(example.serialised)
     writer.close()
     _check_classes(source, {(split, label) for _, label, _, split in rows})
@@ -112,6 +114,7 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
         mask_classes=list(source.mask_classes),
         bits=max(bits for bits, _ in depths),
         window=list(windows.pop()) if len(windows) == 1 else [],
+        native_size=list(sizes.pop()) if len(sizes) == 1 else [],
     )
     written = tfds.core.SplitInfo(
         name=EVERYTHING, shard_lengths=[len(rows)], num_bytes=num_bytes, filename_template=template
@@ -191,7 +194,8 @@ def _decode(
         ) from error
     serialised = features.serialize_example({**arrays, "label": record.label, "id": record.id})
     row = record.id, record.label, group, split
-    return _Example(row, arrays, serialised, image.bits, image.window)
+    height, width, _ = image.pixels.shape
+    return _Example(row, arrays, serialised, image.bits, image.window, (height, width))
 
 
 def _fitted(pixels: Pixels, record: Record, data: ConfigDict) -> Arrays:

@@ -51,6 +51,7 @@ class DataCard:
       has_targets: whether each image has another that it is to be translated to.
       bits: that the files keep for a channel, at least 8.
       window: what 0 and 255 mean in the files' own units; () where it differs between the files.
+      native_size: height and width in the files, in pixels; () where they differ between the files.
     """
 
     name: str
@@ -65,6 +66,7 @@ class DataCard:
     has_targets: bool = False
     bits: int = 8
     window: tuple[float, ...] = (0.0, 255.0)
+    native_size: tuple[int, ...] = ()
 
     @property
     def example_bytes(self) -> int:
@@ -214,6 +216,7 @@ def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
         has_targets="target" in everything.shapes,
         bits=metadata["bits"],
         window=tuple(metadata["window"]),
+        native_size=tuple(metadata["native_size"]),
     )
     return Prepared(card, splits)
 

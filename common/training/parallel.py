@@ -243,6 +243,23 @@ def compile_evaluation(task: Task[Any], state: Any, batch: Batch) -> Evaluation:
     return Evaluation(lambda state, batch: to_host(compiled(state, batch)), names)
 
 
+def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
+    """Returns arrays [num, ...] -> function(constants, *arrays), on all this process's devices.
+
+    `num` must divide by their number; the result has the devices in front, [devices, each, ...]. It
+    comes at once, before the devices have finished: to read it is to wait for it.
+    """
+    devices = jax.local_devices()
+    mapped = jax.pmap(function, AXIS, devices=devices)
+    repeated = jax.tree.map(lambda x: np.broadcast_to(x, (len(devices), *np.shape(x))), constants)
+    placed = jax.pmap(lambda x: x, devices=devices)(repeated)
+
+    def run(*arrays: Shaped[np.ndarray, "num ..."]) -> Any:
+        return mapped(placed, *(x.reshape(len(devices), -1, *x.shape[1:]) for x in arrays))
+
+    return run
+
+
 def _metrics_type(step: Callable[..., Any], *args: Any) -> type[Metrics]:
     """Returns the class of the metrics, found by tracing a step for one device."""
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), args)

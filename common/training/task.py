@@ -2,8 +2,9 @@
 
 import importlib
 import importlib.util
+from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from clu.metrics import Collection
@@ -90,6 +91,22 @@ def find_task(name: str) -> ModuleType:
     if name not in known:
         raise UserError(f"config.task is {name!r}; it must be one of {', '.join(known)}.")
     return importlib.import_module(f"{name}.task")
+
+
+def find_mode(name: str, mode: str, modes: Sequence[str]) -> Callable[..., None]:
+    """Returns what a task does in a mode other than training.
+
+    Raises:
+      UserError: it has no such mode.
+    """
+    module = find_task(name)
+    offered = [f"--mode={known}" for known in modes if hasattr(module, known)]
+    if not hasattr(module, mode):
+        raise UserError(
+            f"--mode={mode} is nothing that a run of config.task {name!r} can do; it can"
+            f" {', '.join(offered)}."
+        )
+    return cast(Callable[..., None], getattr(module, mode))
 
 
 def make_task(config: ConfigDict, card: DataCard) -> Task[Any]:

@@ -19,7 +19,7 @@ from common.training.checkpoints import Checkpoints
 from common.training.clock import Schedule
 from common.training.interrupts import stop_request
 from common.training.loop import Loop
-from common.training.task import Examples, Task, make_task
+from common.training.task import Examples, Task, find_task, make_task
 from common.training.workdir import (
     Run,
     check_data,
@@ -34,6 +34,11 @@ from common.training.writers import Writers
 _VALIDATION = "val"
 _EXAMPLE_BYTES = 32 * 2**20
 _NUM_EXAMPLES = 4096
+_NEXT = {  # by mode, what to do with a trained run
+    "generate": "new images:  python launch.py --output=DIR",
+    "evaluate": "scores:      python launch.py",
+    "predict": "new data:    python launch.py --input=PATH --output=DIR",
+}
 
 Result = TypeVar("Result")
 
@@ -213,4 +218,7 @@ def _say_where(run: Run, step: int, num_steps: int, signal_name: str) -> None:
     print(f"  pictures:    {workdir}/pictures")
     print(f"  checkpoints: {workdir}/checkpoints")
     print(f"  numbers:     {workdir}/metrics.jsonl and run.json")
-    print(f"  new images:  python launch.py --mode=generate --workdir={workdir} --output=DIR")
+    task = find_task(run.config.task)
+    for mode, what in _NEXT.items():
+        if hasattr(task, mode):
+            print(f"  {what} --mode={mode} --workdir={workdir}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from ml_collections import ConfigDict
@@ -19,6 +19,8 @@ from common.errors import UserError
 from common.files import write_atomically
 from common.training.checkpoints import Checkpoints
 from common.training.config import differences, from_json, to_json
+
+State = TypeVar("State")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,18 @@ class Run:
             train.best_is,
             read_only,
         )
+
+    def best_state(self, like: State) -> tuple[int, State]:
+        """Returns the step of the best checkpoint, else of the newest, and its state.
+
+        Raises:
+          UserError: there is none, or it does not fit `like`.
+        """
+        with self.checkpoints() as checkpoints:
+            step = checkpoints.best_step()
+            if step is None:
+                raise UserError(f"{self.workdir} has no checkpoint yet; train it first.")
+            return step, checkpoints.restore(step, like)
 
 
 def open_run(workdir: Path) -> Run:

@@ -20,7 +20,6 @@ from gan.steps import (
     draw_labels,
     draw_latents,
     generator_step,
-    moving_average,
 )
 
 BATCH = 8
@@ -158,21 +157,6 @@ def test_every_example_draws_by_its_place_in_the_global_batch(gan):
 def test_labels_are_drawn_evenly(gan):
     labels = draw_labels(gan, example_keys(jax.random.key(0), LABELS, jnp.arange(4000)))
     np.testing.assert_allclose(np.bincount(labels) / 4000, 0.5, atol=0.03)
-
-
-def test_the_moving_average_forgets_its_initialisation():
-    """A plain 0.999 would keep 22 % of it over 1,500 steps."""
-    step = jax.jit(lambda average, step: moving_average(average, jnp.ones(()), step, 0.999))
-    average = jnp.zeros(())
-    for number in range(1500):
-        average = step(average, jnp.int32(number))
-    assert 1 - float(average) < 1e-3
-
-
-def test_the_moving_average_can_be_turned_off():
-    params = {"w": jnp.arange(3.0)}
-    average = moving_average({"w": jnp.ones(3)}, params, jnp.int32(7), 0.0)
-    assert_equal(average, params)
 
 
 def test_adam_is_the_originals(gan, state):

@@ -1,0 +1,69 @@
+"""The U-Net: what an image is, seen coarsely, decided at full resolution.
+
+Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation"
+(2015), with "SAME" padding, so that the output has the size of the input, and BatchNorm.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from common.axis import AXIS
+from common.layers import BatchNorm, Conv, ConvTranspose, max_pool_2x2
+
+
+class UNet(nn.Module):
+    """Levels that halve the image and double the maps, and the way back up with what they saw.
+
+    A level is two 3x3 convolutions, each with BatchNorm and ReLU. Down: 2x2 max pooling; up: a 2x2
+    transposed convolution that doubles the image, beside the maps of the same size on the way down.
+
+    Attributes:
+      out_channels: maps of the output.
+      width: maps of the first level.
+      depth: how many levels; each but the first is half as large as the one before.
+      norm_output: whether the output passes a BatchNorm, too.
+      momentum: of the running statistics of BatchNorm.
+      epsilon: of BatchNorm.
+      axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
+    """
+
+    out_channels: int
+    width: int = 32
+    depth: int = 5
+    norm_output: bool = False
+    momentum: float = 0.9
+    epsilon: float = 1e-3
+    axis_name: str = AXIS
+
+    @property
+    def multiple(self) -> int:
+        """Returns what height and width of the images must divide by."""
+        return 2 ** (self.depth - 1)
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], *, train: bool
+    ) -> Float[Array, "batch height width {self.out_channels}"]:
+        """Maps images to logits, or to whatever the last layer is read as."""
+
+        def norm(x: Array, name: str) -> Array:
+            layer = BatchNorm(self.momentum, self.epsilon, self.axis_name, name=name)
+            return layer(x, use_running_average=not train)
+
+        def level(x: Array, features: int, name: str) -> Array:
+            for i in (1, 2):
+                x = Conv(features, 3, name=f"{name}_conv_{i}")(x)
+                x = nn.relu(norm(x, f"{name}_norm_{i}"))
+            return x
+
+        x, seen = images, []
+        for i in range(self.depth - 1):
+            seen.append(level(x, self.width << i, f"down_{i}"))
+            x = max_pool_2x2(seen[-1])
+        x = level(x, self.width << (self.depth - 1), "bottom")
+        for i in reversed(range(self.depth - 1)):
+            x = ConvTranspose(self.width << i, 2, name=f"double_{i}")(x)
+            x = level(jnp.concatenate([seen[i], x], axis=-1), self.width << i, f"up_{i}")
+        x = Conv(self.out_channels, 1, name="output")(x)
+        return norm(x, "output_norm") if self.norm_output else x

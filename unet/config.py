@@ -1,0 +1,42 @@
+"""The keys that every segmentation config has, with their defaults."""
+
+from ml_collections import ConfigDict
+
+from common.training.config import default_adam, default_config
+
+
+def unet_config(arg: str = "") -> ConfigDict:
+    """Returns a segmentation config: a U-Net, cross-entropy, Adam.
+
+    Args:
+      arg: "" or "tiny".
+    """
+    config = default_config(arg)
+    config.task = "unet"
+    # The best checkpoint, which evaluate and predict take, is that of the best validation Dice.
+    config.train.best_metric = "val/dice"
+    config.model = ConfigDict(
+        {
+            "width": 32,  # maps of the first level; each further level has twice as many
+            "depth": 5,  # levels
+            "norm_output": False,  # a BatchNorm behind the last convolution
+            "momentum": 0.9,  # of the running statistics of BatchNorm
+            "epsilon": 1e-3,  # of BatchNorm
+            "input": "unit",  # pixels in [0, 1]; or "standardised": mean 0, deviation 1 per image
+            "average_decay": 0.0,  # of the network that is evaluated; 0 evaluates the last step's
+        }
+    )
+    config.loss = ConfigDict(
+        {
+            "cross_entropy": 1.0,  # weights of the losses: see unet/losses.py
+            "dice": 0.0,
+            "focal": 0.0,
+            "tversky": 0.0,
+            "focal_gamma": 2.0,
+            "tversky_alpha": 0.3,
+            "tversky_beta": 0.7,
+            "overlap_over": "image",  # or "batch": what Dice and Tversky are taken over
+        }
+    )
+    config.optimizer = default_adam(1e-3)
+    return config

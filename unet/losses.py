@@ -1,0 +1,134 @@
+"""What a segmentation network minimises: a weighted sum of losses, `config.loss`.
+
+A loss sees the log-probability of every class at every pixel and the true class, and returns one
+number for each image, or for all of them where it is taken over the batch. To add one, write a
+function here, name it in `LOSSES` and give it a weight in `unet/config.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from common.axis import AXIS
+
+LogProbabilities = Float[Array, "batch height width classes"]
+Truth = UInt8[Array, "batch height width"]
+PerImage = Float[Array, " batch"]
+
+_SMOOTH = 1.0  # pixels; without it an image without the class has no gradient at all
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """What shapes the losses.
+
+    Attributes:
+      focal_gamma: how much less a pixel counts that is right already.
+      tversky_alpha: weight of false positives.
+      tversky_beta: weight of false negatives.
+      overlap_over: "image": Dice and Tversky of each image, then their mean; "batch": of all images
+        of the global batch as if they were one, so that an image without the class weighs little.
+    """
+
+    focal_gamma: float = 2.0
+    tversky_alpha: float = 0.3
+    tversky_beta: float = 0.7
+    overlap_over: str = "image"
+
+
+def log_probabilities(
+    logits: Float[Array, "batch height width outputs"],
+) -> LogProbabilities:
+    """Returns the log-probability of each class.
+
+    One output is the logit of the foreground against the background (a sigmoid); more are the
+    logits of as many classes (a softmax).
+    """
+    if logits.shape[-1] == 1:
+        return jnp.concatenate([jax.nn.log_sigmoid(-logits), jax.nn.log_sigmoid(logits)], -1)
+    return jax.nn.log_softmax(logits)
+
+
+def cross_entropy(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> PerImage:
+    """Returns the mean over pixels of `-log p`, p being the probability of the true class."""
+    del settings
+    return -_of_truth(log_probs, truth).mean((1, 2))
+
+
+def focal(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> PerImage:
+    """Returns the mean over pixels of `-(1 - p)^gamma log p`.
+
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 4.
+    """
+    log_p = _of_truth(log_probs, truth)
+    # 1 - p = -expm1(log p); a power of exactly 0 has no finite gradient for gamma below 1.
+    missing = jnp.maximum(-jnp.expm1(log_p), jnp.finfo(log_p.dtype).tiny)
+    return -(missing**settings.focal_gamma * log_p).mean((1, 2))
+
+
+def dice(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> PerImage:
+    """Returns `1 - (2 TP + s) / (2 TP + FP + FN + s)`, the mean over classes but the background.
+
+    TP, FP and FN are sums of probabilities and `s` is one pixel; with nothing to find and nothing
+    found the loss is 0. Source: Milletari et al. 2016, "V-Net", without the squares.
+    """
+    return _overlap_loss(log_probs, truth, 0.5, 0.5, settings.overlap_over)
+
+
+def tversky(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> PerImage:
+    """Returns `1 - (TP + s/2) / (TP + alpha FP + beta FN + s/2)`; with 1/2 and 1/2 it is Dice's.
+
+    Source: Salehi et al. 2017, "Tversky loss function for image segmentation using 3D fully
+    convolutional deep networks".
+    """
+    alpha, beta = settings.tversky_alpha, settings.tversky_beta
+    return _overlap_loss(log_probs, truth, alpha, beta, settings.overlap_over)
+
+
+Loss = Callable[[LogProbabilities, Truth, LossSettings], PerImage]
+LOSSES: Mapping[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "dice": dice,
+    "focal": focal,
+    "tversky": tversky,
+}
+
+
+def total_loss(
+    logits: Float[Array, "batch height width outputs"],
+    truth: Truth,
+    weights: Mapping[str, float],
+    settings: LossSettings,
+) -> tuple[PerImage, dict[str, PerImage]]:
+    """Returns the weighted sum of the losses that have a weight, and each of them by name."""
+    log_probs = log_probabilities(logits)
+    parts = {
+        name: loss(log_probs, truth, settings) for name, loss in LOSSES.items() if weights[name]
+    }
+    total = sum(weights[name] * part for name, part in parts.items())
+    return jnp.asarray(total), parts
+
+
+def _of_truth(log_probs: LogProbabilities, truth: Truth) -> Float[Array, "batch height width"]:
+    return (log_probs * _one_hot(log_probs, truth)).sum(-1)
+
+
+def _one_hot(log_probs: LogProbabilities, truth: Truth) -> LogProbabilities:
+    return jax.nn.one_hot(truth, log_probs.shape[-1], dtype=log_probs.dtype)
+
+
+def _overlap_loss(
+    log_probs: LogProbabilities, truth: Truth, alpha: float, beta: float, over: str
+) -> PerImage:
+    probabilities = jnp.exp(log_probs[..., 1:])
+    true = _one_hot(log_probs, truth)[..., 1:]
+    sums = jnp.stack([probabilities * true, probabilities, true]).sum((2, 3))
+    if over == "batch":
+        all_images = jax.lax.psum(sums.sum(1, keepdims=True), AXIS)
+        sums = jnp.broadcast_to(all_images, sums.shape)
+    both, predicted, true = sums
+    wrong = alpha * (predicted - both) + beta * (true - both)
+    return (1 - (both + _SMOOTH / 2) / (both + wrong + _SMOOTH / 2)).mean(-1)

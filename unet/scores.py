@@ -1,0 +1,217 @@
+"""How good segmentations are: scores of images and of patients, with intervals.
+
+All is computed from each image's confusion matrix and its surface distances, so nothing depends on
+how the images were batched. What 0 / 0 gives is said in common/metrics.py; of distances:
+
+    truth      prediction   95 % Hausdorff, average surface distance
+    empty      empty        0
+    some       empty        the image's diagonal: nothing is further away
+    empty      some         the image's diagonal
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num, UInt8
+from scipy import ndimage
+
+from common.metrics import accuracy, class_scores
+
+_RESAMPLES = 2000
+_INTERVAL = (2.5, 97.5)  # percentiles
+_DISTANCES = ("hd95", "assd")
+
+Mask = UInt8[np.ndarray, "_height _width"]
+Sums = Mapping[str, Any]  # of groups: name -> [groups, ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is known of segmented images.
+
+    Attributes:
+      ids: their names.
+      groups: whom each is of; "" is nobody, a group of its own.
+      confusion: pixels of class i (row) that were taken for class j (column).
+      hd95: 95 % Hausdorff distance of each class but the background, in pixels.
+      assd: average symmetric surface distance, likewise.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    confusion: Int[np.ndarray, "images classes classes"]
+    hd95: Float[np.ndarray, "images foregrounds"]
+    assd: Float[np.ndarray, "images foregrounds"]
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Returns the group of each image, the image's own name where it is of nobody."""
+        return tuple(group or name for group, name in zip(self.groups, self.ids, strict=True))
+
+
+def confusion_of(truth: Mask, predicted: Mask, classes: int) -> Int[np.ndarray, "classes classes"]:
+    """Counts the pixels of class i (row) that were taken for class j (column)."""
+    pairs = truth.astype(np.int64) * classes + predicted
+    return np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
+
+
+def surface_distances(
+    truth: Bool[np.ndarray, "height width"], predicted: Bool[np.ndarray, "height width"]
+) -> tuple[float, float]:
+    """Returns the 95 % Hausdorff distance and the average symmetric surface distance, in pixels.
+
+    The surface of a region is its pixels with a neighbour (of four) outside it. With all distances
+    from each surface pixel of one region to the nearest of the other, both ways together, the first
+    is their 95th percentile and the second their mean (MONAI's definitions; MedPy's `assd` averages
+    the two ways' means instead). The module's docstring says what empty regions give.
+    """
+    if not truth.any() or not predicted.any():
+        same = truth.any() == predicted.any()
+        diagonal = 0.0 if same else math.hypot(*truth.shape)
+        return diagonal, diagonal
+    surfaces = [region & ~ndimage.binary_erosion(region) for region in (truth, predicted)]
+    to_nearest = [ndimage.distance_transform_edt(~surface) for surface in surfaces]
+    distances = np.concatenate([to_nearest[1][surfaces[0]], to_nearest[0][surfaces[1]]])
+    return float(np.percentile(distances, 95)), float(distances.mean())
+
+
+def summary(scored: Scored, classes: Sequence[str]) -> dict[str, Any]:
+    """Returns every score of every class but the background, with 95 % intervals.
+
+    `{class: {view: {score: {"value", "low", "high"}}}}`. The views are "pooled" over all pixels;
+    "per_image", the mean over images; "per_patient", the mean over patients of whom all images are
+    pooled; and, without what holds nothing to find, "per_image_with_truth", and
+    "per_patient_with_truth", where a patient's images without truth are left out. The intervals are
+    the percentiles of a bootstrap (Efron, 1979) over patients: images of one are not independent.
+
+    Args:
+      scored: the images.
+      classes: their names, the background first.
+    """
+    return {name: _of_class(scored, index) for index, name in enumerate(classes) if index}
+
+
+def _of_class(scored: Scored, index: int) -> dict[str, Any]:
+    sums = _sums_by_group(scored, index)
+    groups = len(next(iter(sums.values())))
+    everybody = np.ones((1, groups))
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(groups, np.full(groups, 1 / groups), size=_RESAMPLES)
+    value, resampled = _views(sums, everybody, index), _views(sums, drawn, index)
+    found: dict[str, Any] = {}
+    for view, scores in value.items():
+        for name, number in scores.items():
+            # A resample without any truth has no such mean.
+            spread = resampled[view][name]
+            spread = spread[np.isfinite(spread)]
+            low, high = np.percentile(spread, _INTERVAL) if len(spread) else (math.nan, math.nan)
+            entry = {"value": float(number[0]), "low": float(low), "high": float(high)}
+            found.setdefault(view, {})[name] = entry
+    return found
+
+
+def _sums_by_group(scored: Scored, index: int) -> Sums:
+    """Returns, of each group, the sums from which every score follows."""
+    confusion = scored.confusion
+    names, group = np.unique(scored.owners, return_inverse=True)
+    has_truth = confusion[:, index].sum(-1) > 0
+
+    def by_group(values: Num[np.ndarray, "images *rest"]) -> Float[np.ndarray, "groups *rest"]:
+        total = np.zeros((len(names), *values.shape[1:]))
+        np.add.at(total, group, values)
+        return total
+
+    per_image = _image_scores(scored, index)
+    pooled, pooled_with = by_group(confusion), by_group(confusion * has_truth[:, None, None])
+    patient_has = by_group(has_truth) > 0
+    sums: dict[str, Any] = {"pooled": pooled}
+    views: dict[str, Any] = {
+        "per_image": (per_image, np.ones(len(confusion)), by_group),
+        "per_image_with_truth": (per_image, has_truth * 1.0, by_group),
+        "per_patient": (_scores_of(pooled, index), np.ones(len(names)), np.asarray),
+        "per_patient_with_truth": (_scores_of(pooled_with, index), patient_has * 1.0, np.asarray),
+    }
+    for view, (scores, counted, summed) in views.items():
+        sums[f"{view} count"] = summed(counted)
+        for name, values in scores.items():
+            sums[f"{view} {name}"] = summed(np.where(counted > 0, values, 0.0))
+    return sums
+
+
+def _views(
+    sums: Sums, weights: Num[np.ndarray, "resamples groups"], index: int
+) -> dict[str, dict[str, Float[np.ndarray, " resamples"]]]:
+    """Returns every view's scores of each resample: all are ratios of weighted sums."""
+    pooled = np.tensordot(weights, sums["pooled"], 1)
+    views: dict[str, dict[str, Any]] = {"pooled": _scores_of(pooled, index)}
+    for key, values in sums.items():
+        view, _, name = key.partition(" ")
+        if name and name != "count":
+            with np.errstate(invalid="ignore"):
+                mean = (weights @ values) / (weights @ sums[f"{view} count"])
+            views.setdefault(view, {})[name] = mean
+    return views
+
+
+def _scores_of(confusion: Num[np.ndarray, "*sets classes classes"], index: int) -> dict[str, Any]:
+    scores = {name: values[..., index] for name, values in class_scores(confusion).items()}
+    with np.errstate(invalid="ignore"):  # a patient of whom nothing was counted
+        return {**scores, "accuracy": accuracy(confusion)}
+
+
+def _image_scores(scored: Scored, index: int) -> dict[str, Float[np.ndarray, " images"]]:
+    distances = {name: getattr(scored, name)[:, index - 1] for name in _DISTANCES}
+    return {**_scores_of(scored.confusion, index), **distances}
+
+
+def readings(confusion: Int[np.ndarray, "images classes classes"]) -> dict[str, Any]:
+    """Returns IoU and F1 in every way that "the mean IoU" and "the F1" of a test set are read.
+
+    `{score: {view: {average: value}}}`: "pooled" over all pixels or "per_image", averaged; of the
+    foreground classes, the mean over all classes, background included, or that mean "weighted" by
+    the pixels of each class.
+    """
+    views = {"pooled": confusion.sum(0, keepdims=True), "per_image": confusion}
+    found: dict[str, Any] = {}
+    for view, counts in views.items():
+        share = counts.sum(-1) / counts.sum((-2, -1))[:, None]
+        for score, name in (("iou", "iou"), ("f1", "dice")):
+            values = class_scores(counts)[name]
+            found.setdefault(score, {})[view] = {
+                "foreground": float(values[:, 1:].mean()),
+                "mean_of_classes": float(values.mean()),
+                "weighted": float((share * values).sum(-1).mean()),
+            }
+    return found
+
+
+def image_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yields a row of a table for each image and class but the background."""
+    for index, name in list(enumerate(classes))[1:]:
+        scores = _image_scores(scored, index)
+        for place, image in enumerate(scored.ids):
+            counts = scored.confusion[place]
+            yield {
+                **{"image": image, "patient": scored.groups[place], "class": name},
+                **{"true_pixels": int(counts[index].sum())},
+                **{"predicted_pixels": int(counts[:, index].sum())},
+                **{score: round(float(values[place]), 5) for score, values in scores.items()},
+            }
+
+
+def patient_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yields a row for each patient and class: all images pooled, and those with truth."""
+    owners = np.array(scored.owners)
+    for index, name in list(enumerate(classes))[1:]:
+        for patient in sorted(set(scored.owners)):
+            mine = scored.confusion[owners == patient]
+            with_truth = mine[mine[:, index].sum(-1) > 0]
+            pooled = _scores_of(mine.sum(0), index)
+            row = {"patient": patient, "class": name, "images": len(mine)}
+            row["images_with_truth"] = len(with_truth)
+            row |= {score: round(float(value), 5) for score, value in pooled.items()}
+            dice = _scores_of(with_truth.sum(0), index)["dice"] if len(with_truth) else math.nan
+            yield {**row, "dice_of_images_with_truth": round(float(dice), 5)}

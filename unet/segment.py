@@ -1,0 +1,193 @@
+"""Images of any size -> the probability of every class at every pixel, in batches on the devices.
+
+An image as large as those of training is seen whole. A larger one is cut into windows of that size
+that overlap by half; each has most weight in its middle and none at its border, so that no seams
+show. A smaller one is continued by its mirror image.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Num, UInt8
+
+from common.data.prepared import DataCard
+from common.training import parallel
+from common.training.network import Variables
+from common.training.workdir import Run
+from unet.inputs import input_scale
+from unet.losses import log_probabilities
+from unet.state import Segmenter, init_state
+
+Pixels = UInt8[np.ndarray, "_height _width _channels"]
+Probabilities = Float[np.ndarray, "_height _width _classes"]
+
+
+class Windows:
+    """Segments windows of one size, a batch at a time, spread over this process's devices."""
+
+    def __init__(self, segmenter: Segmenter, variables: Variables, card: DataCard, batch: int):
+        devices = jax.local_device_count()
+        self.size, self.channels, self.input = card.image_size, card.channels, segmenter.input
+        self.num_classes = len(segmenter.classes)
+        self.batch = -(-batch // devices) * devices
+
+        def probabilities(variables: Variables, windows: Array, shift: Array, scale: Array) -> Any:
+            logits: Any = segmenter.network.apply(variables, (windows - shift) / scale, train=False)
+            return jnp.exp(log_probabilities(logits))
+
+        self._run = parallel.spread(probabilities, variables)
+
+    def start(
+        self,
+        windows: UInt8[np.ndarray, "num height width channels"],
+        shift: Num[np.ndarray, "num 1 1 channels"],
+        scale: Num[np.ndarray, "num 1 1 channels"],
+    ) -> Any:
+        """Begins with at most a batch of windows; `finish` waits for the result."""
+        short = self.batch - len(windows)
+        filled = (
+            np.concatenate([x, np.repeat(x[-1:], short, 0)]) if short else x
+            for x in (windows, shift, scale)
+        )
+        return self._run(*filled), len(windows)
+
+    @staticmethod
+    def finish(started: Any) -> Float[np.ndarray, "num height width classes"]:
+        """Returns the probabilities of what `start` began with."""
+        result, count = started
+        array = np.asarray(result)
+        return array.reshape(-1, *array.shape[2:])[:count]
+
+
+@dataclass
+class _Image:
+    """An image on its way.
+
+    Attributes:
+      height, width: of the image itself, without what it was continued by.
+      total: the weighted sum of its windows' probabilities.
+      weight: the sum of their weights.
+      missing: how many windows are not yet in.
+    """
+
+    height: int
+    width: int
+    total: Float[np.ndarray, "_height _width _classes"]
+    weight: Float[np.ndarray, "_height _width 1"]
+    missing: int = 0
+
+    def probabilities(self) -> Probabilities:
+        """Returns the result."""
+        return (self.total / self.weight)[: self.height, : self.width]
+
+
+@dataclass
+class _Queue:
+    """Windows that wait for a full batch, and images that wait for their windows."""
+
+    windows: list[Any] = field(default_factory=list)
+    owners: list[Any] = field(default_factory=list)  # (image, row, column) of each
+    images: list[_Image] = field(default_factory=list)
+
+
+def segment(images: Iterable[Pixels], windows: Windows) -> Iterator[Probabilities]:
+    """Yields the class probabilities of each image, in order.
+
+    The next images are cut and a batch of windows is prepared while the devices work on the one
+    before.
+
+    Args:
+      images: of any size, with the channels that the network takes.
+      windows: segments batches of windows.
+    """
+    queue, running = _Queue(), None
+    weight = _window_weight(windows.size)
+    for image in images:
+        _cut(image, windows, queue)
+        while len(queue.windows) >= windows.batch:
+            following = _start(queue, windows)
+            _add(running, weight)
+            running = following
+            yield from _finished(queue)
+    while queue.windows:
+        following = _start(queue, windows)
+        _add(running, weight)
+        running = following
+    _add(running, weight)
+    yield from _finished(queue)
+
+
+def _cut(image: Pixels, windows: Windows, queue: _Queue) -> None:
+    """Puts an image's windows into the queue."""
+    shift, scale = input_scale(image[None], windows.input)
+    height, width, _ = image.shape
+    below, right = max(0, windows.size - height), max(0, windows.size - width)
+    if below or right:
+        image = np.pad(image, ((0, below), (0, right), (0, 0)), mode="symmetric")
+    shape = image.shape[:2]
+    entry = _Image(
+        height,
+        width,
+        np.zeros((*shape, windows.num_classes), np.float32),
+        np.zeros((*shape, 1), np.float32),
+    )
+    queue.images.append(entry)
+    for row in _starts(shape[0], windows.size):
+        for column in _starts(shape[1], windows.size):
+            cut = image[row : row + windows.size, column : column + windows.size]
+            queue.windows.append((cut, shift[0], scale[0]))
+            queue.owners.append((entry, row, column))
+            entry.missing += 1
+
+
+def _starts(length: int, size: int) -> list[int]:
+    """Returns where windows begin: evenly spread, overlapping by half or more."""
+    count = 1 + -(-2 * (length - size) // size)
+    return np.linspace(0, length - size, count).round().astype(int).tolist()
+
+
+def _window_weight(size: int) -> Float[np.ndarray, "size size 1"]:
+    """Returns the weights of a window's pixels: a raised cosine along each side, never quite 0."""
+    side = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2
+    return np.outer(side, side)[..., None].astype(np.float32)
+
+
+def _start(queue: _Queue, windows: Windows) -> Any:
+    """Begins with the first batch of the queue; returns it and whose it is."""
+    taken, queue.windows = queue.windows[: windows.batch], queue.windows[windows.batch :]
+    owners, queue.owners = queue.owners[: windows.batch], queue.owners[windows.batch :]
+    return windows.start(*map(np.stack, zip(*taken, strict=True))), owners
+
+
+def _add(running: Any, weight: Float[np.ndarray, "size size 1"]) -> None:
+    """Waits for a batch and adds its probabilities to the images that they are of."""
+    if running is None:
+        return
+    started, owners = running
+    size = len(weight)
+    for found, (image, row, column) in zip(Windows.finish(started), owners, strict=True):
+        place = slice(row, row + size), slice(column, column + size)
+        image.total[place] += weight * found
+        image.weight[place] += weight
+        image.missing -= 1
+
+
+def _finished(queue: _Queue) -> Iterator[Probabilities]:
+    """Yields the images at the head of the queue that are whole."""
+    while queue.images and not queue.images[0].missing:
+        yield queue.images.pop(0).probabilities()
+
+
+def load_windows(run: Run, segmenter: Segmenter, batch: int) -> tuple[Windows, int]:
+    """Opens the run's best checkpoint, else its newest; returns it ready to use, and its step.
+
+    Raises:
+      UserError: there is none, or it does not fit the config.
+    """
+    like = jax.eval_shape(lambda: init_state(segmenter, run.card, jax.random.key(0)))
+    step, state = run.best_state(like)
+    return Windows(segmenter, state.average, run.card, batch), step

@@ -1,0 +1,144 @@
+"""All that training a segmentation network changes, as one pytree, and the fixed parts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Key
+from ml_collections import ConfigDict
+
+from common.data.prepared import DataCard
+from common.errors import UserError
+from common.networks.unet import UNet
+from common.training.network import NetworkState, Variables
+from common.training.optimizers import make_adam
+from common.training.task import Batches
+from unet.losses import LOSSES, LossSettings
+
+INPUTS = ("unit", "standardised")
+
+
+@flax.struct.dataclass
+class SegmenterState:
+    """A network in training; `average` is the moving average of its variables, for evaluation."""
+
+    step: Any  # int32 []: how many steps were made (also a shape, where trees are traced)
+    network: NetworkState
+    average: Variables
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """What training does not change.
+
+    Attributes:
+      network: images -> logits.
+      optimizer: its update rule.
+      batches: what a step takes.
+      classes: of the masks, the background first.
+      input: what the network is shown, see `unet.inputs`.
+      weights: of the losses, by name.
+      loss: what shapes them.
+      average_decay: of the moving average; 0 turns it off.
+    """
+
+    network: UNet
+    optimizer: optax.GradientTransformation
+    batches: Batches
+    classes: tuple[str, ...]
+    input: str
+    weights: Mapping[str, float]
+    loss: LossSettings
+    average_decay: float
+
+
+def make_segmenter(config: ConfigDict, card: DataCard) -> Segmenter:
+    """Builds the fixed parts that a config describes.
+
+    Raises:
+      UserError: the data has no masks, or a setting means nothing.
+    """
+    _check(config, card)
+    model, loss = config.model, config.loss
+    batches = Batches(1, config.data.batch_size)
+    num_classes = len(card.mask_classes)
+    network = UNet(
+        out_channels=1 if num_classes == 2 else num_classes,
+        width=model.width,
+        depth=model.depth,
+        norm_output=model.norm_output,
+        momentum=model.momentum,
+        epsilon=model.epsilon,
+    )
+    if card.image_size % network.multiple:
+        near = max(1, round(card.image_size / network.multiple)) * network.multiple
+        raise UserError(
+            f"config.data.image_size is {card.image_size}; {model.depth} levels halve it"
+            f" {model.depth - 1} times, so make it a multiple of {network.multiple}, such as"
+            f" --config.data.image_size={near}, or change config.model.depth."
+        )
+    return Segmenter(
+        network=network,
+        optimizer=make_adam(
+            config.optimizer, "optimizer", card.num_examples["train"] / batches.examples
+        ),
+        batches=batches,
+        classes=card.mask_classes,
+        input=model.input,
+        weights={name: float(loss[name]) for name in LOSSES},
+        loss=LossSettings(
+            loss.focal_gamma, loss.tversky_alpha, loss.tversky_beta, loss.overlap_over
+        ),
+        average_decay=model.average_decay,
+    )
+
+
+def _check(config: ConfigDict, card: DataCard) -> None:
+    """Refuses data without masks and settings that mean nothing."""
+    if not card.mask_classes:
+        raise UserError(
+            f"config.task is 'unet', but the images of {card.name} have no masks; put images into"
+            " DIR/images and masks of the same names into DIR/masks, see docs/own_data.md."
+        )
+    model, loss = config.model, config.loss
+    for name, value in (("width", model.width), ("depth", model.depth)):
+        if value < 1:
+            raise UserError(f"config.model.{name} is {value}; it must be at least 1.")
+    if model.input not in INPUTS:
+        raise UserError(
+            f"config.model.input is {model.input!r}; it must be {' or '.join(map(repr, INPUTS))}."
+        )
+    if not 0 <= model.average_decay < 1:
+        raise UserError(
+            f"config.model.average_decay is {model.average_decay}; it must be 0 (off) or more, and"
+            " less than 1."
+        )
+    for name in (*LOSSES, "focal_gamma", "tversky_alpha", "tversky_beta"):
+        if not loss[name] >= 0:
+            raise UserError(f"config.loss.{name} is {loss[name]}; it must be 0 or more.")
+    if not any(loss[name] for name in LOSSES):
+        raise UserError(
+            f"config.loss gives no loss a weight; set one of {', '.join(sorted(LOSSES))} above 0."
+        )
+    if loss.overlap_over not in ("image", "batch"):
+        raise UserError(
+            f"config.loss.overlap_over is {loss.overlap_over!r}; it must be 'image' or 'batch'."
+        )
+
+
+def init_state(segmenter: Segmenter, card: DataCard, rng: Key[Array, ""]) -> SegmenterState:
+    """Returns the state at step 0."""
+    size = segmenter.network.multiple
+    variables: Any = segmenter.network.init(
+        rng, jnp.zeros((1, size, size, card.channels)), train=True
+    )
+    variables = {"params": variables["params"], "batch_stats": variables["batch_stats"]}
+    return SegmenterState(
+        step=jnp.zeros((), jnp.int32),
+        network=NetworkState.create(variables, segmenter.optimizer),
+        average=jax.tree.map(lambda x: x, variables),
+    )

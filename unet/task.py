@@ -1,0 +1,108 @@
+"""The segmentation task: what the loop and the modes call."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+from clu import parameter_overview
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+
+from common.data.augmentation import Augmentation
+from common.data.prepared import DataCard
+from common.data.transforms import augment
+from common.metrics import averages_and_scores, class_scores, confusion_matrix
+from common.report.images import Picture
+from common.training.network import Variables, moving_average, updated
+from common.training.randomness import example_keys
+from common.training.task import Batch, Batches, Examples, Metrics
+from unet.evaluate import evaluate
+from unet.inputs import network_input
+from unet.losses import PerImage, log_probabilities, total_loss
+from unet.panels import training_panels
+from unet.predict import predict
+from unet.state import Segmenter, SegmenterState, init_state, make_segmenter
+
+__all__ = ["UNetTask", "evaluate", "make_task", "predict"]  # a mode is a function of this module
+
+_AUGMENTATION = 0  # purpose of random keys
+
+Logits = Float[Array, "batch height width outputs"]
+
+
+class UNetTask:
+    """Supervised training of a segmentation network on images and their masks."""
+
+    def __init__(self, segmenter: Segmenter, card: DataCard, augmentation: Augmentation) -> None:
+        self.segmenter, self.card, self._augmentation = segmenter, card, augmentation
+
+    @property
+    def batches(self) -> Batches:
+        """Returns one batch of images and masks."""
+        return self.segmenter.batches
+
+    def init(self, rng: Key[Array, ""]) -> SegmenterState:
+        """Returns the state at step 0."""
+        return init_state(self.segmenter, self.card, rng)
+
+    def train_step(
+        self, state: SegmenterState, batch: Batch, rng: Key[Array, ""]
+    ) -> tuple[SegmenterState, Metrics]:
+        """Updates the network once; the metrics are of the batch as it was seen, augmented."""
+        segmenter, network = self.segmenter, state.network
+        keys = example_keys(rng, _AUGMENTATION, batch["position"])
+        batch = augment(batch, keys, self._augmentation)
+        images = network_input(batch["image"], segmenter.input)
+
+        def loss(params: Variables) -> tuple[Float[Array, ""], Any]:
+            variables = {"params": params, "batch_stats": network.batch_stats}
+            logits, changed = segmenter.network.apply(
+                variables, images, train=True, mutable=["batch_stats"]
+            )
+            total, parts = self._loss(logits, batch)
+            return total.mean(), (changed["batch_stats"], logits, {"loss": total, **parts})
+
+        gradients, (batch_stats, logits, losses) = jax.grad(loss, has_aux=True)(network.params)
+        network, norm = updated(network, segmenter.optimizer, gradients, batch_stats)
+        average = moving_average(
+            state.average, network.variables, state.step, segmenter.average_decay
+        )
+        state = replace(state, step=state.step + 1, network=network, average=average)
+        return state, self._metrics(logits, batch, {**losses, "gradient_norm": norm})
+
+    def eval_step(self, state: SegmenterState, batch: Batch) -> Metrics:
+        """Segments held-out images; the classes are the likeliest ones (a threshold of 1/2)."""
+        images = network_input(batch["image"], self.segmenter.input)
+        logits: Any = self.segmenter.network.apply(state.average, images, train=False)
+        total, parts = self._loss(logits, batch)
+        return self._metrics(logits, batch, {"loss": total, **parts})
+
+    def describe(self, state: SegmenterState) -> str:
+        """Returns a table of the network's parameters and running statistics."""
+        return str(parameter_overview.get_parameter_overview(state.network.variables))
+
+    def pictures(self, state: SegmenterState, examples: Examples) -> dict[str, Picture]:
+        """Returns training images beside their masks and what the network makes of them."""
+        return {"segments": training_panels(self.segmenter, state, self.card, examples)}
+
+    def _loss(self, logits: Logits, batch: Batch) -> tuple[PerImage, dict[str, PerImage]]:
+        segmenter = self.segmenter
+        return total_loss(logits, batch["mask"], segmenter.weights, segmenter.loss)
+
+    def _metrics(self, logits: Logits, batch: Batch, values: dict[str, Array]) -> Metrics:
+        """Returns pooled scores and, beside them, means over images under their own names."""
+        classes = self.segmenter.classes
+        predicted = log_probabilities(logits).argmax(-1)
+        confusion = confusion_matrix(batch["mask"], predicted, len(classes))
+        scores = class_scores(confusion)
+        values |= {f"{name}_per_image": scores[name][:, 1:].mean(-1) for name in ("iou", "dice")}
+        return averages_and_scores(values, confusion, classes, batch.get("valid"))
+
+
+def make_task(config: ConfigDict, card: DataCard) -> UNetTask:
+    """Builds the task that a config describes.
+
+    Raises:
+      UserError: the data has no masks, or a setting means nothing.
+    """
+    return UNetTask(make_segmenter(config, card), card, Augmentation(**config.augment))
