@@ -103,13 +103,13 @@ def total_loss(
     weights: Mapping[str, float],
     settings: LossSettings,
 ) -> tuple[PerImage, dict[str, PerImage]]:
-    """Returns the weighted sum of the losses that have a weight, and each of them by name."""
+    """Returns the weighted sum of the losses that have a weight, and each as "NAME_loss"."""
     log_probs = log_probabilities(logits)
     parts = {
         name: loss(log_probs, truth, settings) for name, loss in LOSSES.items() if weights[name]
     }
     total = sum(weights[name] * part for name, part in parts.items())
-    return jnp.asarray(total), parts
+    return jnp.asarray(total), {f"{name}_loss": part for name, part in parts.items()}
 
 
 def _of_truth(log_probs: LogProbabilities, truth: Truth) -> Float[Array, "batch height width"]:

@@ -117,7 +117,7 @@ def _sums_by_group(scored: Scored, index: int) -> Sums:
     """Returns, of each group, the sums from which every score follows."""
     confusion = scored.confusion
     names, group = np.unique(scored.owners, return_inverse=True)
-    has_truth = confusion[:, index].sum(-1) > 0
+    has_truth = (confusion[:, index].sum(-1) > 0) * 1
 
     def by_group(values: Num[np.ndarray, "images *rest"]) -> Float[np.ndarray, "groups *rest"]:
         total = np.zeros((len(names), *values.shape[1:]))

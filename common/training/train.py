@@ -54,6 +54,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     check_owner(workdir, config)
     parallel.local_batch_size(config.data.batch_size)
     prepared = _main_process_first(lambda: prepare(config.data)) or prepare(config.data)
+    _check_validation(config, prepared)
     task = make_task(config, prepared.card)
     run = Run(workdir, config, prepared.card)
     check_data(run)
@@ -170,6 +171,24 @@ def _compile_evaluation(
         return {f"{_VALIDATION}/{name}": float(value) for name, value in total.compute().items()}
 
     return evaluate, [f"{_VALIDATION}/{name}" for name in eval_step.metric_names]
+
+
+def _check_validation(config: ConfigDict, prepared: Prepared) -> None:
+    """Refuses a best checkpoint by a validation that will not be; needs nothing compiled."""
+    best = config.train.best_metric
+    if not best.startswith("val/"):
+        return
+    if _VALIDATION not in prepared.splits:
+        raise UserError(
+            f"config.train.best_metric is {best!r}, but {prepared.card.name} has no validation"
+            " images; set --config.data.splits=70,15,15 to hold some out, or"
+            " --config.train.best_metric=''."
+        )
+    if config.train.eval_every == "0":
+        raise UserError(
+            f"config.train.best_metric is {best!r}, but config.train.eval_every is 0; set it, or"
+            " --config.train.best_metric=''."
+        )
 
 
 def _check_best_metric(config: ConfigDict, names: list[str]) -> None:
