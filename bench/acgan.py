@@ -25,16 +25,27 @@ Rounds of 5 steps gave 1.64 (1.39..2.17): the first step after the other's round
 
 import argparse
 import contextlib
-import datetime
 import importlib.util
 import os
-import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
+
+from frame import (
+    Contender,
+    Row,
+    Spent,
+    circumstances,
+    end,
+    first_steps,
+    interleave,
+    positive,
+    spread,
+    table,
+)
 
 from common.huge_pages import restart_with_huge_pages
 
@@ -45,34 +56,13 @@ TRIAL_STEPS, TRIAL_ROUNDS = 3, 2
 KNOWN_PARAMETERS = {64: (3_533_001, 128_643)}
 
 
-class Spent(NamedTuple):
-    """Milliseconds per step in one round, on the clock and of all processor cores together."""
-
-    wall: float
-    cpu: float
-
-
-class Contender(NamedTuple):
-    """Somebody who can train.
-
-    Attributes:
-      software: versions and settings.
-      run: makes a number of steps and waits for their end.
-      first_step: seconds from building the networks to the end of the first step.
-    """
-
-    software: str
-    run: Callable[[int], None]
-    first_step: float
-
-
 def main() -> None:
     """Measures and prints the table."""
     flags = _parse()
     restart_with_huge_pages()  # as launch.py does; Keras, in the same process, has them too
     missing = [name for name in ("keras", "tensorflow") if not importlib.util.find_spec(name)]
     if missing:
-        _end(f"{' and '.join(missing)} cannot be found: pip install --editable '.[bench]'", 2)
+        end(f"{' and '.join(missing)} cannot be found: pip install --editable '.[bench]'", 2)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # both may use one accelerator
@@ -82,7 +72,7 @@ def main() -> None:
     try:
         print(measure(flags))
     except UserError as error:
-        _end(str(error), 2)
+        end(str(error), 2)
 
 
 def measure(flags: argparse.Namespace) -> str:
@@ -111,30 +101,14 @@ def measure(flags: argparse.Namespace) -> str:
     size = flags.image_size
     rows = [
         (f"AC-GAN {size}x{size}x1, batch {flags.batch_size}", "this project", "Keras"),
-        ("---", "---", "---"),
         ("software", ours.software, theirs.software),
         *_rows_of_times(spent, flags),
-        ("first step, with building and compiling, s", *_seconds(ours, theirs)),
+        ("first step, with building and compiling, s", *first_steps(ours, theirs)),
         ("trial without and with XLA, ms per step", "", " and ".join(_wall(trial))),
         *same,
-        ("machine", _machine(), f"load {load:.1f} before the start"),
-        ("date", f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC", ""),
+        *circumstances(load),
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def interleave(
-    runs: Sequence[Callable[[int], None]], num_steps: int, num_rounds: int
-) -> list[list[Spent]]:
-    """Lets everyone make `num_steps`, in turn, `num_rounds` times; returns the rounds of each."""
-    spent: list[list[Spent]] = [[] for _ in runs]
-    for _ in range(num_rounds):
-        for run, rounds in zip(runs, spent, strict=True):
-            wall, cpu = time.perf_counter(), time.process_time()
-            run(num_steps)
-            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            rounds.append(Spent(1e3 * wall / num_steps, 1e3 * cpu / num_steps))
-    return spent
+    return table(rows)
 
 
 def _start_ours(config: Any, prepared: Any) -> Contender:
@@ -164,15 +138,15 @@ def _start_keras(config: Any, prepared: Any, jit_compile: bool) -> Contender:
     return Contender(f"{software()}, jit_compile={jit_compile}", keras.run, first_step)
 
 
-def _rows_of_sameness(image_size: int, num_classes: int) -> list[tuple[str, str, str]]:
+def _rows_of_sameness(image_size: int, num_classes: int) -> list[Row]:
     """Compares the two and ends the program where they are not the same."""
     with _silence():
         from acgan_same import compare
     same = compare(image_size, channels=1, num_classes=num_classes)
     if same.difference > TOLERANCE:
-        _end(f"Not the same function: with the same weights they differ by {same.difference}.", 1)
+        end(f"Not the same function: with the same weights they differ by {same.difference}.", 1)
     if same.parameters != KNOWN_PARAMETERS.get(image_size, same.parameters):
-        _end(f"Not the original networks: {same.parameters} parameters.", 1)
+        end(f"Not the original networks: {same.parameters} parameters.", 1)
     counts = "{:,} + {:,}".format(*same.parameters)
     return [
         ("parameters, generator + discriminator", counts, counts),
@@ -180,47 +154,26 @@ def _rows_of_sameness(image_size: int, num_classes: int) -> list[tuple[str, str,
     ]
 
 
-def _rows_of_times(
-    spent: Sequence[Sequence[Spent]], flags: argparse.Namespace
-) -> list[tuple[str, str, str]]:
+def _rows_of_times(spent: Sequence[Sequence[Spent]], flags: argparse.Namespace) -> list[Row]:
     """Returns medians over the rounds, and the ratios of each pair of rounds."""
     walls = [[each.wall for each in rounds] for rounds in spent]
     cpus = [[each.cpu for each in rounds] for rounds in spent]
     per_second = [f"{1e3 * flags.batch_size / statistics.median(wall):.1f}" for wall in walls]
     pairs = list(zip(*spent, strict=True))
-    of_wall = _spread([keras.wall / ours.wall for ours, keras in pairs])
-    of_cpu = _spread([keras.cpu / ours.cpu for ours, keras in pairs])
+    of_wall = spread([keras.wall / ours.wall for ours, keras in pairs], ".2f")
+    of_cpu = spread([keras.cpu / ours.cpu for ours, keras in pairs], ".2f")
     rounds = f"median (range) of {flags.rounds} rounds of {flags.steps} steps"
     return [
-        (f"ms per step, {rounds}", _spread(walls[0], 0), _spread(walls[1], 0)),
+        (f"ms per step, {rounds}", spread(walls[0], ".0f"), spread(walls[1], ".0f")),
         ("images per second at the median", per_second[0], per_second[1]),
         ("**times as fast**", f"**{of_wall}**", "1"),
-        ("processor time, ms per step", _spread(cpus[0], 0), _spread(cpus[1], 0)),
+        ("processor time, ms per step", spread(cpus[0], ".0f"), spread(cpus[1], ".0f")),
         ("times less processor time", of_cpu, "1"),
     ]
 
 
-def _spread(values: Sequence[float], digits: int = 2) -> str:
-    """Returns "median (least..greatest)"."""
-    median, least, most = (f(values) for f in (statistics.median, min, max))
-    return f"{median:.{digits}f} ({least:.{digits}f}..{most:.{digits}f})"
-
-
-def _seconds(*contenders: Contender) -> list[str]:
-    return [f"{contender.first_step:.1f}" for contender in contenders]
-
-
 def _wall(rounds: Sequence[Spent]) -> list[str]:
     return [f"{spent.wall:.0f}" for spent in rounds]
-
-
-def _machine() -> str:
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-    return f"{model}, {os.cpu_count()} cores"
 
 
 @contextlib.contextmanager
@@ -239,23 +192,11 @@ def _silence() -> Iterator[None]:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=_positive, default=20, help="in a round")
-    parser.add_argument("--rounds", type=_positive, default=5)
-    parser.add_argument("--image_size", type=_positive, default=64)
-    parser.add_argument("--batch_size", type=_positive, default=32)
+    parser.add_argument("--steps", type=positive, default=20, help="in a round")
+    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--image_size", type=positive, default=64)
+    parser.add_argument("--batch_size", type=positive, default=32)
     return parser.parse_args()
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
-
-
-def _end(message: str, code: int) -> NoReturn:
-    print(f"{sys.argv[0]}: {message}", file=sys.stderr)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

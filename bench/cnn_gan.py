@@ -23,26 +23,34 @@ Nearly all of it is the Fourier transform.
 """
 
 import argparse
-import datetime
 import importlib.util
 import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from acgan import Contender, Spent, interleave
 from acgan_ours import software
 from clu.parameter_overview import count_parameters
+from frame import (
+    Contender,
+    Row,
+    Spent,
+    circumstances,
+    end,
+    first_steps,
+    interleave,
+    positive,
+    say,
+    spread,
+    table,
+)
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
@@ -63,8 +71,6 @@ WARM_UP_STEPS = 2  # of ours; an update of PyTorch takes so long that its first 
 _FEW = 2  # images, where PyTorch is not timed
 # As the original description counts them.
 KNOWN_PARAMETERS = {200: (83_724_547, 247_905)}
-
-Row = tuple[str, str, str]
 
 
 class Sameness(NamedTuple):
@@ -133,7 +139,7 @@ def main() -> None:
     flags = _parse()
     restart_with_huge_pages()  # as launch.py does; PyTorch, in the same process, has them too
     if not importlib.util.find_spec("torch"):
-        _end("torch cannot be found: pip install --editable '.[bench]'", 2)
+        end("torch cannot be found: pip install --editable '.[bench]'", 2)
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)
     # Else PyTorch's threads wait for each other in busy loops: where another program needed a core,
@@ -144,7 +150,7 @@ def main() -> None:
         try:
             print(measure(flags))
         except UserError as error:
-            _end(str(error), 2)
+            end(str(error), 2)
 
 
 def measure(flags: argparse.Namespace) -> str:
@@ -165,27 +171,25 @@ def measure(flags: argparse.Namespace) -> str:
     initial = parallel.to_host(our_update.state)
     our_update.run(1)
     ours = Contender(software(), our_update.run, time.perf_counter() - start)
-    _say(f"first update here: {ours.first_step:.1f} s")
+    say(f"first update here: {ours.first_step:.1f} s")
     start = time.perf_counter()
     their_update = start_theirs(config, initial, variant)
     their_update.run(1)
     theirs = Contender(
         f"{software_of_theirs()}, {variant.name}", their_update.run, time.perf_counter() - start
     )
-    _say(f"first update of PyTorch: {theirs.first_step:.1f} s")
+    say(f"first update of PyTorch: {theirs.first_step:.1f} s")
     ours.run(WARM_UP_STEPS)
     spent = interleave([ours.run, theirs.run], flags.steps, flags.rounds)
     rows = [
         (f"CNN-GAN {size}x{size}x3, batch {flags.batch_size}", "this project", "PyTorch"),
-        ("---", "---", "---"),
         ("software", ours.software, theirs.software),
         *_rows_of_times(spent, flags),
-        ("first update, with building and compiling, s", *_first_steps(ours, theirs)),
+        ("first update, with building and compiling, s", *first_steps(ours, theirs)),
         *same,
-        ("machine", _machine(), f"load {load:.1f} before the start"),
-        ("date", f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC", ""),
+        *circumstances(load),
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return table(rows)
 
 
 def settings(image_size: int, batch_size: int, dropout_rate: float = 0.25) -> ConfigDict:
@@ -298,11 +302,11 @@ def _rows_of_sameness(image_size: int, variant: Any) -> list[Row]:
     """Compares the two and ends the program where they are not the same."""
     same = compare(image_size, variant)
     said = ", ".join(f"{name} {difference:.0e}" for name, difference in same.gradients.items())
-    _say(f"same weights, largest differences: images {same.images:.0e}; gradients {said}")
+    say(f"same weights, largest differences: images {same.images:.0e}; gradients {said}")
     if not same.difference <= TOLERANCE:
-        _end(f"Not the same function: with the same weights they differ by {same.difference}.", 1)
+        end(f"Not the same function: with the same weights they differ by {same.difference}.", 1)
     if same.parameters != KNOWN_PARAMETERS.get(image_size, same.parameters):
-        _end(f"Not the original networks: {same.parameters} parameters.", 1)
+        end(f"Not the original networks: {same.parameters} parameters.", 1)
     counts = "{:,} + {:,}".format(*same.parameters)
     gradients = max(same.gradients.values())
     return [
@@ -318,66 +322,31 @@ def _rows_of_times(spent: Sequence[Sequence[Spent]], flags: argparse.Namespace) 
     cpus = [[each.cpu / 1e3 for each in rounds] for rounds in spent]
     per_second = [f"{flags.batch_size / statistics.median(wall):.3g}" for wall in walls]
     pairs = list(zip(*spent, strict=True))
-    of_wall = _spread([theirs.wall / ours.wall for ours, theirs in pairs])
-    of_cpu = _spread([theirs.cpu / ours.cpu for ours, theirs in pairs])
+    of_wall = spread([theirs.wall / ours.wall for ours, theirs in pairs])
+    of_cpu = spread([theirs.cpu / ours.cpu for ours, theirs in pairs])
     rounds = f"median (range), rounds: {flags.rounds}, updates in a round: {flags.steps}"
     return [
-        (f"s per update, {rounds}", _spread(walls[0]), _spread(walls[1])),
+        (f"s per update, {rounds}", spread(walls[0]), spread(walls[1])),
         ("images per second at the median", per_second[0], per_second[1]),
         ("**times as fast**", f"**{of_wall}**", "1"),
-        ("processor time, s per update", _spread(cpus[0]), _spread(cpus[1])),
+        ("processor time, s per update", spread(cpus[0]), spread(cpus[1])),
         ("times less processor time", of_cpu, "1"),
     ]
 
 
-def _spread(values: Sequence[float]) -> str:
-    """Returns "median (least..greatest)"."""
-    median, least, most = (f(values) for f in (statistics.median, min, max))
-    return f"{median:.3g} ({least:.3g}..{most:.3g})"
-
-
-def _first_steps(*contenders: Contender) -> list[str]:
-    return [f"{contender.first_step:.1f}" for contender in contenders]
-
-
-def _machine() -> str:
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-    return f"{model}, {os.cpu_count()} cores"
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--batch_size", type=_positive, default=8)
-    parser.add_argument("--image_size", type=_positive, default=200, help="a multiple of 4")
-    parser.add_argument("--rounds", type=_positive, default=3)
+    parser.add_argument("--batch_size", type=positive, default=8)
+    parser.add_argument("--image_size", type=positive, default=200, help="a multiple of 4")
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument(
         "--variant", default="NCHW", choices=("NCHW", "channels_last", "torch.compile")
     )
-    parser.add_argument("--steps", type=_positive, default=1, help="updates in a round")
+    parser.add_argument("--steps", type=positive, default=1, help="updates in a round")
     flags = parser.parse_args()
     if flags.image_size % 4:
         parser.error(f"--image_size={flags.image_size} is not a multiple of 4")
     return flags
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
-
-
-def _end(message: str, code: int) -> NoReturn:
-    print(f"{sys.argv[0]}: {message}", file=sys.stderr)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.epsilon = 1e-7
     if arg == "tiny":
         config.data.update(image_size=32, num_phantoms=16)
-        config.model.width = 8
+        config.model.update(width=8, depth=3)
         config.train.update(TINY_TRAIN)
     return config.lock()

@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.decay_begin = "0.5 epochs"
     if arg == "tiny":
         config.data.update(image_size=32, batch_size=4, num_phantoms=16)
-        config.model.width = 8
+        config.model.update(width=8, depth=3)
         config.train.update(TINY_TRAIN)
         config.optimizer.update(warmup="1", decay_begin="1", decay_end="6")
     return config.lock()

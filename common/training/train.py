@@ -34,10 +34,10 @@ from common.training.writers import Writers
 _VALIDATION = "val"
 _EXAMPLE_BYTES = 32 * 2**20
 _NUM_EXAMPLES = 4096
-_NEXT = {  # by mode, what to do with a trained run
-    "generate": "new images:  python launch.py --output=DIR",
-    "evaluate": "scores:      python launch.py",
-    "predict": "new data:    python launch.py --input=PATH --output=DIR",
+_NEXT = {  # what to do with a trained run, by mode
+    "evaluate": ("scores:", ""),
+    "generate": ("new images:", " --output=DIR"),
+    "predict": ("new data:", " --input=PATH --output=DIR"),
 }
 
 Result = TypeVar("Result")
@@ -238,6 +238,6 @@ def _say_where(run: Run, step: int, num_steps: int, signal_name: str) -> None:
     print(f"  checkpoints: {workdir}/checkpoints")
     print(f"  numbers:     {workdir}/metrics.jsonl and run.json")
     task = find_task(run.config.task)
-    for mode, what in _NEXT.items():
+    for mode, (what, more) in _NEXT.items():
         if hasattr(task, mode):
-            print(f"  {what} --mode={mode} --workdir={workdir}")
+            print(f"  {what:<12} python launch.py --mode={mode} --workdir={workdir}{more}")
