@@ -29,8 +29,8 @@ from common.options import Options
 from common.training.train import train
 from common.training.workdir import Run, open_run
 from configs.unet_brain_mri import get_config
-from unet.evaluate import BATCH
 from unet.predict import predict
+from unet.segment import BATCH
 from unet.state import init_state, make_segmenter
 
 SIZE = 128

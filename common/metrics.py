@@ -15,11 +15,13 @@ from functools import lru_cache
 from typing import Any
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 from clu import metrics
 from jaxtyping import Array, Bool, Float, Integer, Num, Shaped
 
 from common.axis import AXIS
+from common.files import identifier
 
 SCORES = ("iou", "dice", "precision", "recall")
 
@@ -59,7 +61,7 @@ def averages_and_scores(
 
     They are "iou", "dice", "precision", "recall", the means over all classes but the first, which
     is the background, "accuracy" over all pixels and, of more than two classes, "dice_NAME" of each
-    but the first.
+    but the first (what is neither letter nor digit in a name becomes _).
 
     Args:
       values: name -> value.
@@ -78,10 +80,11 @@ def confusion_matrix(
     truth: Integer[Array, "batch *pixels"], predicted: Integer[Array, "batch *pixels"], classes: int
 ) -> Float[Array, "batch {classes} {classes}"]:
     """Counts, in each example, the pixels of class i (row) that were taken for class j (column)."""
-    pairs = (truth.astype(jnp.int32) * classes + predicted).reshape(len(truth), -1)
-    # One sum for each cell: XLA's scatter-add is slow, and there are few classes.
-    counts = [(pairs == pair).sum(-1) for pair in range(classes**2)]
-    return jnp.stack(counts, -1).reshape(-1, classes, classes).astype(jnp.float32)
+    rows, columns = (
+        jax.nn.one_hot(x.reshape(len(x), -1), classes, dtype=jnp.float32)
+        for x in (truth, predicted)
+    )
+    return jnp.einsum("bpi,bpj->bij", rows, columns)
 
 
 def class_scores(confusion: Num[Any, "*sets classes classes"]) -> dict[str, Any]:
@@ -123,7 +126,9 @@ def _pooled_scores(classes: tuple[str, ...]) -> dict[str, type[metrics.Metric]]:
     found = {name: _score(len(classes), name) for name in (*SCORES, "accuracy")}
     if len(classes) > 2:
         named = enumerate(classes[1:], 1)
-        found |= {f"dice_{name}": _score(len(classes), "dice", index) for index, name in named}
+        found |= {
+            f"dice_{identifier(name)}": _score(len(classes), "dice", index) for index, name in named
+        }
     return found
 
 

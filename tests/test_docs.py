@@ -51,12 +51,20 @@ def test_five_commands_lead_from_a_folder_to_a_model(desk, launch):
 
 def test_the_documents_name_settings_that_exist():
     from common.training.config import flatten
-    from configs.acgan_covid import get_config
+    from configs import acgan_covid, unet_brain_mri_best
 
-    known = {name for name, _ in flatten(get_config())}
-    for document in ("README.md", "docs/own_data.md"):
-        named = set(re.findall(r"--config\.([a-z_.]+[a-z](?:256)?)", (ROOT / document).read_text()))
+    gan, unet = (
+        {name for name, _ in flatten(module.get_config())}
+        for module in (acgan_covid, unet_brain_mri_best)
+    )
+    documents = {"README.md": gan | unet, "docs/own_data.md": gan, "docs/segmentation.md": unet}
+    for document, known in documents.items():
+        text = (ROOT / document).read_text()
+        named = set(re.findall(r"--config\.([a-z_.]+[a-z](?:256)?)", text))
         assert named and named <= known, document
+    sections = "data|model|loss|optimizer|train"
+    listed = re.findall(rf"`((?:{sections})\.\w+)`", (ROOT / "docs/segmentation.md").read_text())
+    assert len(set(listed)) > 9 and set(listed) <= unet
 
 
 def test_generated_images_of_a_windowed_source_are_written_in_its_range(launch, tmp_path):

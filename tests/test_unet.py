@@ -77,6 +77,27 @@ def test_the_best_checkpoint_is_kept_by_validation_dice(run):
     assert (workdir / "checkpoints" / str(best)).exists()
 
 
+def test_scores_do_not_depend_on_the_number_of_devices(run, launch, tmp_path):
+    launch("--mode=evaluate", f"--workdir={run[0]}", f"--output={tmp_path}", devices=4)
+    one, four = report_of(run[0]), json.loads((tmp_path / "evaluation.json").read_text())
+    assert one == four
+
+
+def test_another_hospital_is_scored_at_the_threshold_of_the_run(run, patients, launch, tmp_path):
+    """Names that the run's expression does not match, and no splits."""
+    images, masks = patients[1].images[:6], patients[1].masks[:6]
+    for kind, arrays in (("images", images), ("masks", masks)):
+        (tmp_path / "there" / kind).mkdir(parents=True)
+        for number, array in enumerate(arrays):
+            Image.fromarray(array).save(tmp_path / "there" / kind / f"scan{number}.png")
+    said = launch("--mode=evaluate", f"--workdir={run[0]}", f"--input={tmp_path / 'there'}")
+    there = json.loads((run[0] / "evaluation-there" / "evaluation.json").read_text())
+    assert "a patient of its own" in said.stderr
+    assert (there["images"], there["patients"], there["split"]) == (6, 6, "all")
+    assert there["threshold"] == report_of(run[0])["threshold"]
+    assert there["scores"]["tumour"]["pooled"]["dice"]["value"] > 0.8
+
+
 def test_evaluation_leaves_tables_and_panels(run):
     folder, report = run[0] / "evaluation", report_of(run[0])
     images = list(csv.DictReader((folder / "images.csv").read_text().splitlines()))
@@ -176,7 +197,7 @@ def test_a_large_image_keeps_its_size_and_a_broken_one_does_not_stop_the_others(
         f"--input={tmp_path / 'in'}",
         f"--output={tmp_path / 'out'}",
     )
-    assert "1 images could not be segmented" in said and "broken.png" in said
+    assert "1 files could not be segmented" in said and "broken.png" in said
     with Image.open(tmp_path / "out" / "large.png") as mask:
         found = np.array(mask) > 0
     assert found.shape == (700, 1000)
@@ -229,10 +250,40 @@ def test_input_that_cannot_be_predicted(run, patients, launch, tmp_path):
     (tmp_path / "empty").mkdir()
     empty, out = f"--input={tmp_path / 'empty'}", f"--output={tmp_path / 'out'}"
     assert "holds no image" in said(empty, out)
-    assert "would replace" in said(f"--input={patients[0]}", f"--output={patients[0]}")
+    assert "would replace" in said(
+        f"--input={patients[0]}/ward/00.png", f"--output={patients[0]}/ward"
+    )
+    assert "holds no image" in said(f"--input={patients[0]}", f"--output={patients[0]}")
     both = pairs(tmp_path / "set", (GOOD,))
-    assert "name the folder of the images" in said(f"--input={both}", out)
+    assert f"name {both / 'images'}" in said(f"--input={both}", out)
     assert not (tmp_path / "out").exists()
+
+
+def test_masks_inside_the_input_are_no_images_the_next_time(run, patients, launch, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(patients[1].images[0]).save(tmp_path / "in" / "a.png")
+    args = (
+        "--mode=predict",
+        f"--workdir={run[0]}",
+        f"--input={tmp_path / 'in'}",
+        f"--output={tmp_path / 'in' / 'masks'}",
+    )
+    for more in ((), ("--overwrite",)):
+        assert "1 images are segmented" in launch(*args, *more).stdout
+
+
+def test_what_stands_in_the_way_is_said(run, launch, tmp_path):
+    (tmp_path / "file").write_text("")
+    for mode, more in (("evaluate", ()), ("predict", (f"--input={tmp_path / 'x.png'}",))):
+        Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+        said = refused(
+            launch,
+            f"--mode={mode}",
+            f"--workdir={run[0]}",
+            *more,
+            f"--output={tmp_path / 'file' / 'sub'}",
+        )
+        assert "cannot be written" in said
 
 
 def test_a_mode_of_another_task_is_refused(run, launch):

@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
 from ml_collections import ConfigDict
 
-from common.data.prepared import Prepared, Split, prepare
+from common.data.prepared import DataCard, Prepared, Split, prepare
+from common.data.records import Mask
 from common.errors import UserError
-from common.files import write_atomically
+from common.files import writable_folder, write_atomically
 from common.log import log
 from common.options import Options
 from common.report.images import write_picture
-from common.training.workdir import Run
+from common.training.workdir import Run, check_data
 from unet.panels import Case, panels
 from unet.scores import (
     Scored,
     confusion_of,
     image_rows,
+    owners_of,
     patient_rows,
     readings,
     summary,
@@ -31,66 +32,68 @@ from unet.scores import (
 )
 from unet.segment import Probabilities, Windows, load_windows, segment
 from unet.state import make_segmenter
+from unet.threshold import (
+    EVALUATION,
+    FOLDER,
+    best_threshold,
+    check_threshold,
+    known_threshold,
+    to_mask,
+)
 
-EVALUATION = "evaluation.json"
-FOLDER = "evaluation"  # in the workdir
-BATCH = 16
-LEVELS = 100  # thresholds are multiples of 1 / LEVELS
-_SHOWN = 4  # cases of each kind in the panels
-
-Mask = UInt8[np.ndarray, "_height _width"]
+_KINDS = ("worst", "median", "best", "random")  # of cases that are shown
+_SHOWN = 4  # of each
 
 
 def evaluate(run: Run, options: Options) -> None:
     """Writes evaluation.json, images.csv, patients.csv and panels of cases.
 
-    The split "test" is scored, "val" where there is none; of a folder in --input, "test" or all of
-    it. With two classes the threshold is the one with the best mean Dice over the patients of
-    "val"; with more there is none, the likeliest class wins. Scores are of the prepared images, in
-    `data.image_size`.
+    Scored is the run's split "test", or "val" where there is none, which is said: its images chose
+    the checkpoint. With two classes the threshold is the one with the best mean Dice over the
+    patients of "val"; with more there is none, the likeliest class wins. With --input, scored are
+    the images of another folder (of its "test", where it has one), at the threshold that the run's
+    own evaluation has chosen. Scores are of the prepared images, in `data.image_size`.
 
     Raises:
-      UserError: nothing is held out, or a folder or the checkpoint can't be used.
+      UserError: nothing is held out, or the data, a folder or the checkpoint can't be used.
     """
-    output = Path(options.output) if options.output else run.workdir / FOLDER
+    check_threshold(options)
     segmenter = make_segmenter(run.config, run.card)
-    prepared = prepare(run.config.data)
-    scored_set, name = _to_score(run, prepared, options.input)
-    windows, step = load_windows(run, segmenter, BATCH)
-    threshold, chosen_on = _threshold(prepared, windows)
-    split = scored_set.splits[name]
-    log.info(
-        "scoring %d images of %s, %s, at step %d", len(split), scored_set.card.name, name, step
-    )
+    windows, step = load_windows(run, segmenter)
+    output = writable_folder(_output(run, options), "--output")
+    if options.input:
+        card, split, name = _other(run, options.input)
+        threshold, chosen_on = known_threshold(run, options, step), "the run's own evaluation"
+    else:
+        prepared = prepare(run.config.data)
+        check_data(Run(run.workdir, run.config, prepared.card))
+        card, name = prepared.card, _held_out(prepared)
+        split = prepared.splits[name]
+        threshold, chosen_on = _threshold(run, options, prepared, windows, name, step)
+    log.info("scoring %d images of %s, %s, at step %d", len(split), card.name, name, step)
     scored = score(split, windows, threshold)
-    classes = segmenter.classes
     report = {
         "checkpoint_step": step,
-        "data": scored_set.card.name,
-        "synthetic": scored_set.card.synthetic,
+        "data": card.name,
+        "synthetic": card.synthetic,
         "split": name,
+        "chose_the_checkpoint": name == "val" and not options.input,
         "images": len(split),
         "patients": len(set(scored.owners)),
         "image_size": run.card.image_size,
-        "classes": list(classes),
+        "classes": list(segmenter.classes),
         "threshold": threshold,
         "threshold_chosen_on": chosen_on,
-        "empty": _empty(scored, classes),
+        "empty": _empty(scored, segmenter.classes),
         "readings": readings(scored.confusion),
-        "scores": summary(scored, classes),
+        "scores": summary(scored, segmenter.classes),
     }
-    _write(output, report, scored, classes)
-    cases = _cases(scored, split, windows, threshold)
-    for kind, listed in cases.items():
-        write_picture(output / f"{kind}.png", panels(listed, scored_set.card))
+    for kind in _KINDS:
+        (output / f"{kind}.png").unlink(missing_ok=True)
+    _write(output, report, scored, segmenter.classes)
+    for kind, cases in _cases(scored, split, windows, threshold).items():
+        write_picture(output / f"{kind}.png", panels(cases, card))
     _say(report, output)
-
-
-def to_mask(probabilities: Probabilities, threshold: float) -> Mask:
-    """Returns the class of each pixel: foreground from a threshold on, or the likeliest of more."""
-    if probabilities.shape[-1] == 2:
-        return (probabilities[..., 1] >= threshold).astype(np.uint8)
-    return probabilities.argmax(-1).astype(np.uint8)
 
 
 def score(split: Split, windows: Windows, threshold: float) -> Scored:
@@ -106,37 +109,6 @@ def score(split: Split, windows: Windows, threshold: float) -> Scored:
     return Scored(split.ids, split.groups, np.stack(confusion), np.array(hd95), np.array(assd))
 
 
-def best_threshold(split: Split, windows: Windows) -> float:
-    """Returns the threshold with the best mean Dice over patients, the middle one of several."""
-    counts = np.stack(
-        [
-            _counts_by_threshold(truth, probabilities[..., 1])
-            for truth, probabilities in _segmented(split, windows, range(len(split)))
-        ]
-    )
-    owners = [group or name for group, name in zip(split.groups, split.ids, strict=True)]
-    patients, owner = np.unique(owners, return_inverse=True)
-    pooled = np.zeros((len(patients), *counts.shape[1:]))
-    np.add.at(pooled, owner, counts)
-    hits, predicted, true = pooled.swapaxes(0, 1)
-    whole = predicted + true
-    dice = np.where(whole == 0, 1.0, 2 * hits / np.maximum(whole, 1)).mean(0)
-    best = np.flatnonzero(dice >= dice.max() - 1e-12)
-    return float(best[len(best) // 2] + 1) / LEVELS
-
-
-def _counts_by_threshold(
-    truth: Mask, foreground: Float[np.ndarray, "height width"]
-) -> Int[np.ndarray, "3 thresholds"]:
-    """Returns hits, predicted and true pixels at the thresholds 1/100, 2/100, ..., 99/100."""
-    levels = np.arange(1, LEVELS) / LEVELS
-    passed = np.searchsorted(levels, foreground.ravel(), side="right")  # thresholds that it passes
-    of_truth = np.bincount(passed[truth.ravel() > 0], minlength=LEVELS)
-    of_all = np.bincount(passed, minlength=LEVELS)
-    hits, predicted = (np.cumsum(counts[::-1])[::-1][1:] for counts in (of_truth, of_all))
-    return np.stack([hits, predicted, np.full_like(hits, (truth > 0).sum())])
-
-
 def _segmented(
     split: Split, windows: Windows, places: Iterable[int]
 ) -> Iterator[tuple[Mask, Probabilities]]:
@@ -147,34 +119,76 @@ def _segmented(
         yield from zip(examples["mask"], segment(examples["image"], windows), strict=True)
 
 
-def _to_score(run: Run, prepared: Prepared, folder: str) -> tuple[Prepared, str]:
-    """Returns the set to score, and which split of it."""
-    if folder:
-        data = ConfigDict(run.config.data.to_dict())
-        data.update(dir=folder, url="", splits="", folds=0)
-        other = prepare(data)
-        if other.card.mask_classes != run.card.mask_classes:
-            raise UserError(
-                f"The masks of {folder} have the classes {', '.join(other.card.mask_classes)}, the"
-                f" run's are {', '.join(run.card.mask_classes)}; both must have the same."
-            )
-        return other, "test" if "test" in other.splits else "train"
+def _output(run: Run, options: Options) -> Path:
+    """Returns the folder for the results: that of another data set is another."""
+    if options.output:
+        return Path(options.output)
+    name = f"{FOLDER}-{Path(options.input).resolve().name}" if options.input else FOLDER
+    return run.workdir / name
+
+
+def _held_out(prepared: Prepared) -> str:
+    """Returns the name of the split to score."""
     for name in ("test", "val"):
         if name in prepared.splits:
-            return prepared, name
+            if name == "val":
+                log.warning(
+                    "There is no test split: scored are the validation images, which chose the"
+                    " checkpoint, so the scores flatter."
+                )
+            return name
     raise UserError(
-        f"{run.card.name} holds nothing out: all images are for training; train with"
+        f"{prepared.card.name} holds nothing out: all images are for training; train with"
         " --config.data.splits=70,15,15, or name a folder of other images with --input=DIR."
     )
 
 
-def _threshold(prepared: Prepared, windows: Windows) -> tuple[float, str]:
+def _other(run: Run, folder: str) -> tuple[DataCard, Split, str]:
+    """Returns the images of another folder, read as the run's are."""
+    data = ConfigDict(run.config.data.to_dict())
+    data.update(dir=folder, url="", name="", splits="", folds=0, fold=0, classes="", only="")
+    try:
+        prepared = prepare(data)
+    except UserError as error:
+        if "config.data.group" not in str(error):
+            raise
+        log.warning("Every image counts as a patient of its own: %s", error)
+        data.group = ""
+        prepared = prepare(data)
+    card = prepared.card
+    if not card.mask_classes:
+        raise UserError(f"--input={folder} has no masks to compare with; see docs/own_data.md.")
+    # Values are read as the run's masks were; only phantoms and a few sources name them themselves.
+    if len(card.mask_classes) != len(run.card.mask_classes):
+        raise UserError(
+            f"The masks of {folder} have the classes {', '.join(card.mask_classes)}, the run's are"
+            f" {', '.join(run.card.mask_classes)}; both must have as many."
+        )
+    if "test" in prepared.splits:
+        return card, prepared.splits["test"], "test"
+    splits = list(prepared.splits.values())
+    everything = Split(
+        splits[0].source,
+        np.concatenate([split.rows for split in splits]),
+        tuple(name for split in splits for name in split.ids),
+        tuple(group for split in splits for group in split.groups),
+    )
+    return card, everything, "all"
+
+
+def _threshold(
+    run: Run, options: Options, prepared: Prepared, windows: Windows, scored: str, step: int
+) -> tuple[float, str]:
     """Returns the threshold and what it was chosen on."""
     if windows.num_classes > 2:
-        return 0.5, "nothing: the likeliest class wins"
-    if "val" not in prepared.splits:
-        return 0.5, "nothing: there is no val split"
-    return best_threshold(prepared.splits["val"], windows), "val"
+        return known_threshold(run, options, step), "nothing: the likeliest class wins"
+    if options.threshold:
+        return options.threshold, "nothing: --threshold"
+    if scored == "val" or "val" not in prepared.splits:
+        return 0.5, "nothing: no validation images beside those that are scored"
+    split = prepared.splits["val"]
+    segmented = _segmented(split, windows, range(len(split)))
+    return best_threshold(segmented, owners_of(split.ids, split.groups)), "val"
 
 
 def _empty(scored: Scored, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
@@ -194,10 +208,6 @@ def _empty(scored: Scored, classes: tuple[str, ...]) -> dict[str, dict[str, int]
 def _write(
     output: Path, report: Mapping[str, Any], scored: Scored, classes: tuple[str, ...]
 ) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output={output} cannot be written: {error.strerror}.") from error
     write_atomically(output / EVALUATION, json.dumps(_finite(report), indent=2) + "\n")
     for name, rows in (("images", image_rows), ("patients", patient_rows)):
         with (output / f"{name}.csv").open("w", newline="") as stream:
@@ -227,24 +237,20 @@ def _cases(
         return {}
     shown = min(_SHOWN, len(order))
     middle = (len(order) - shown) // 2
-    kinds = {
+    places_of = {
         "worst": order[:shown],
         "median": order[middle : middle + shown],
         "best": order[::-1][:shown],
         "random": np.random.default_rng(0).choice(order, shown, replace=False),
     }
     cases = {}
-    for kind, places in kinds.items():
-        images = split.read(places.tolist())["image"]
-        found = _segmented(split, windows, places.tolist())
+    for kind in _KINDS:
+        places = places_of[kind].tolist()
+        images = split.read(places)["image"]
+        found = _segmented(split, windows, places)
         cases[kind] = [
-            Case(
-                image,
-                truth,
-                to_mask(probabilities, threshold),
-                f"{split.ids[i]}  Dice {dice[i]:.3f}",
-            )
-            for i, image, (truth, probabilities) in zip(places, images, found, strict=True)
+            Case(image, truth, to_mask(shares, threshold), f"{split.ids[i]}  Dice {dice[i]:.3f}")
+            for i, image, (truth, shares) in zip(places, images, found, strict=True)
         ]
     return cases
 

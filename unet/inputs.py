@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from jaxtyping import Num, UInt8
 
 _LEAST_DEVIATION = 1.0  # of 255: an image of one grey becomes 0, and its noise is not blown up
@@ -22,10 +23,11 @@ def input_scale(
     shape = (len(images), 1, 1, images.shape[-1])
     if input_name == "unit":
         return xp.zeros(shape, xp.float32), xp.full(shape, 255.0, xp.float32)
-    pixels = images.astype(xp.float32)
-    mean = pixels.mean((1, 2), keepdims=True)
-    deviation = pixels.std((1, 2), keepdims=True)
-    return mean, xp.maximum(deviation, _LEAST_DEVIATION)
+    # NumPy adds up the millions of pixels of a large image one by one: float32 would not do.
+    exact = np.float64 if xp is np else xp.float32
+    mean = images.mean((1, 2), keepdims=True, dtype=exact)
+    deviation = images.std((1, 2), keepdims=True, dtype=exact)
+    return mean.astype(xp.float32), xp.maximum(deviation, _LEAST_DEVIATION).astype(xp.float32)
 
 
 def network_input(

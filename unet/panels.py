@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
 from scipy import ndimage
 
 from common.data.prepared import DataCard
+from common.data.records import Mask
 from common.report.images import Picture, beside, titled, zoom_for
 from common.training.task import Examples
 from unet.inputs import network_input
@@ -22,8 +22,6 @@ _ROWS = 4
 _COLOURS = ((240, 228, 66), (86, 180, 233), (213, 94, 0), (0, 158, 115), (204, 121, 167))
 _TRUE, _PREDICTED, _BOTH = (0, 158, 115), (213, 94, 0), (240, 228, 66)
 LEGEND = "image | truth | prediction | outlines: truth green, prediction orange, both yellow"
-
-Mask = UInt8[np.ndarray, "_height _width"]
 
 
 class Case(NamedTuple):

@@ -1,37 +1,37 @@
 """--mode=predict: masks of new images, in their own size and format."""
 
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
-from common.data.fit import resize_image, resize_shares, scaled_size, to_channels
+from common.data.fit import pad_with_black, resize_image, resize_shares, scaled_size, to_channels
 from common.data.folders import images_below
 from common.data.masks import parse_mask_values
-from common.data.pairs import holds_pairs
-from common.data.records import Pixels
+from common.data.pairs import masks_beside
+from common.data.records import Decoded, Pixels
 from common.data.slices import NIFTI, FileImage, images_in, is_image, stem
 from common.data.sources import reading_of
 from common.errors import UserError
+from common.files import identifier, within, writable_folder
 from common.log import log
 from common.options import Options
 from common.report.images import write_picture
 from common.training.workdir import Run
-from unet.evaluate import BATCH, EVALUATION, FOLDER, to_mask
 from unet.panels import overlay
-from unet.segment import Probabilities, load_windows, segment
+from unet.segment import BATCH, Probabilities, Windows, load_windows, segment
 from unet.state import make_segmenter
+from unet.threshold import known_threshold, to_mask
 
-_AHEAD = 4 * BATCH  # images that are read before they are needed, and written after
-_LEVELS = 65535  # of a probability in a 16-bit PNG
+_AHEAD_BYTES = 256 * 2**20  # of images that are read before they are needed, and as much after
+_LEVELS = 65535  # a probability of 1 in a 16-bit PNG
 
 
 @dataclass
@@ -42,7 +42,8 @@ class _Job:
       source: the file.
       target: where its masks go, without the ending.
       images: in the file: one, frames, or slices.
-      masks, overlays, shares: of the slices of a volume, until all are there.
+      masks: of the slices of a volume, until it is written.
+      shares: their probabilities, likewise.
     """
 
     source: Path
@@ -87,20 +88,21 @@ class _Writer:
         if self.options.overlays:
             yield from (job.file(image, "_overlay", ".png") for image in job.images)
 
-    def write(self, job: _Job, image: FileImage, pixels: Pixels, shares: Probabilities) -> None:
+    def write(self, job: _Job, image: FileImage, read: "_Read", shares: Probabilities) -> None:
         """Writes what one image gives; a volume's last slice writes the volume."""
-        shares = resize_shares(shares, *pixels.shape[:2])
+        pixels = read.pixels
+        shares = resize_shares(shares[read.place], *pixels.shape[:2])
         mask = to_mask(shares, self.threshold)
         if self.options.overlays:
             write_picture(job.file(image, "_overlay", ".png"), overlay(pixels, None, mask))
         if job.volume:
-            job.masks.append(self._values(1)[mask])
+            job.masks.append(self.mask_values(1)[mask])
             if self.options.probabilities:
                 job.shares.append(shares[..., 1:].astype(np.float32))
             if len(job.masks) == len(job.images):
                 self._write_volume(job)
             return
-        Image.fromarray(self._values(255)[mask]).save(job.file(image))
+        Image.fromarray(self.mask_values(255)[mask]).save(job.file(image))
         if self.options.probabilities:
             for index, kind in enumerate(self._share_kinds(), 1):
                 levels = np.rint(shares[..., index] * _LEVELS).astype(np.uint16)
@@ -115,14 +117,23 @@ class _Writer:
             for index, kind in enumerate(self._share_kinds()):
                 slices = [shares[..., index] for shares in job.shares]
                 write_volume(job.file(None, kind), job.source, slices, plane)
+        job.masks.clear()
+        job.shares.clear()
 
     def _share_kinds(self) -> list[str]:
         names = self.run.card.mask_classes[1:]
-        return ["_probability"] if len(names) == 1 else [f"_probability_{name}" for name in names]
+        if len(names) == 1:
+            return ["_probability"]
+        return [f"_probability_{identifier(name)}" for name in names]
 
-    def _values(self, foreground: int) -> UInt8[np.ndarray, " k"] | UInt16[np.ndarray, " k"]:
+    def mask_values(self, foreground: int) -> UInt8[np.ndarray, " k"] | UInt16[np.ndarray, " k"]:
         """Returns what stands for each class: values that `config.data.mask_values` reads back."""
         values = parse_mask_values(self.run.config.data.mask_values).written(foreground)
+        if max(values) > _LEVELS:
+            raise UserError(
+                f"config.data.mask_values of the run has the value {max(values)}, and a mask in a"
+                f" file holds at most {_LEVELS}."
+            )
         return np.array(values, np.uint8 if max(values) < 256 else np.uint16)
 
 
@@ -140,48 +151,65 @@ def predict(run: Run, options: Options) -> None:
     Raises:
       UserError: an option or file can't be used, or a mask exists already.
     """
-    windows, step = load_windows(run, make_segmenter(run.config, run.card), BATCH)
-    writer = _Writer(run, options, _threshold(run, options, step))
+    windows, step = load_windows(run, make_segmenter(run.config, run.card))
+    writer = _Writer(run, options, known_threshold(run, options, step))
     jobs = _jobs(run, options)
     _check_targets(jobs, writer, options.overwrite)
+    writer.mask_values(1)
     if run.card.synthetic:
         log.warning("This network was trained on %s.", run.card.caption)
     for folder in {job.target.parent for job in jobs}:
-        folder.mkdir(parents=True, exist_ok=True)
-    started, failures, count = time.monotonic(), [], 0
-    waiting: deque[tuple[_Job, FileImage, Pixels]] = deque()
+        writable_folder(folder, "--output")
+    started = time.monotonic()
+    failures, count = _segment_all(jobs, writer, windows)
+    seconds = time.monotonic() - started
+    print(
+        f"{count} images are segmented; the masks are in {options.output} (step {step},"
+        f" {_told(run, writer.threshold)}, {count / seconds:.1f} images/s)"
+    )
+    if failures:
+        first = next(iter(failures.values()))
+        raise UserError(f"{len(failures)} files could not be segmented; the first: {first}")
+
+
+def _segment_all(
+    jobs: Sequence[_Job], writer: _Writer, windows: Windows
+) -> tuple[dict[Path, str], int]:
+    """Reads, segments and writes; returns what is wrong with files, and how many images went well.
+
+    Threads read and write; what waits before and behind the network is bounded in bytes.
+    """
+    failures: dict[Path, str] = {}
+    count = 0
+    waiting: deque[tuple[_Job, FileImage, _Read]] = deque()
+    writing: deque[tuple[int, Future[None]]] = deque()
     with ThreadPoolExecutor() as pool:
 
         def images() -> Iterator[Pixels]:
-            for job, image, read in _ahead(pool, jobs, run, options.rescale):
+            for job, image, reading in _ahead(pool, jobs, writer):
                 try:
-                    pixels, scaled = read.result()
+                    read = reading.result()
                 except UserError as error:
-                    log.warning("not segmented: %s", error)
-                    failures.append(str(error))
+                    if job.source not in failures:
+                        log.warning("not segmented: %s", error)
+                    failures.setdefault(job.source, str(error))
                     continue
-                waiting.append((job, image, pixels))
-                yield scaled
+                waiting.append((job, image, read))
+                yield read.shown
 
-        writing: deque[Future[None]] = deque()
         for shares in segment(images(), windows):
-            job, image, pixels = waiting.popleft()
+            job, image, read = waiting.popleft()
             if job.volume:  # in order
-                writer.write(job, image, pixels, shares)
+                writer.write(job, image, read, shares)
             else:
-                writing.append(pool.submit(writer.write, job, image, pixels, shares))
-            while len(writing) > _AHEAD:
-                writing.popleft().result()
+                behind = pool.submit(writer.write, job, image, read, shares)
+                writing.append((shares.nbytes + read.pixels.nbytes, behind))
+            while sum(size for size, _ in writing) > _AHEAD_BYTES:
+                writing.popleft()[1].result()
             count += 1
-        for written in writing:
+        for _, written in writing:
             written.result()
-    seconds = time.monotonic() - started
-    print(
-        f"{count} masks are in {options.output} (step {step}, {_told(run, writer.threshold)},"
-        f" {count / seconds:.1f} images/s)"
-    )
-    if failures:
-        raise UserError(f"{len(failures)} images could not be segmented; the first: {failures[0]}")
+    return failures, count
 
 
 def _jobs(run: Run, options: Options) -> list[_Job]:
@@ -191,17 +219,14 @@ def _jobs(run: Run, options: Options) -> list[_Job]:
             "--mode=predict needs --input=PATH, images, and --output=DIR, for the masks."
         )
     root, output = Path(options.input).expanduser(), Path(options.output).expanduser()
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output={output} is a file; name a folder.")
     if not root.exists():
         raise UserError(f"--input={root} is not there; name a file or a folder of images.")
     if root.is_dir():
-        if holds_pairs(root):
-            raise UserError(
-                f"--input={root} holds masks beside its images; name the folder of the images"
-                f" alone, such as {root / 'images'}."
-            )
-        files, folder = images_below(root), root
+        if images := masks_beside(root):
+            advice = "move the masks elsewhere" if images == root else f"name {images}"
+            raise UserError(f"--input={root} holds masks beside its images; {advice}.")
+        mine = output.resolve()  # earlier masks are no images
+        files, folder = [file for file in images_below(root) if not within(file, mine)], root
     else:
         files, folder = [root] if is_image(root) else [], root.parent
     if not files:
@@ -233,44 +258,50 @@ def _check_targets(jobs: Sequence[_Job], writer: _Writer, overwrite: bool) -> No
                 raise UserError(f"{file} exists; add --overwrite or name another --output.")
 
 
+class _Read(NamedTuple):
+    """An image that has been read.
+
+    Attributes:
+      pixels: as it is, with the network's channels.
+      shown: at the network's scale, filled up where the training images were.
+      place: where in `shown` the image is.
+    """
+
+    pixels: Pixels
+    shown: Pixels
+    place: tuple[slice, slice]
+
+
 def _ahead(
-    pool: ThreadPoolExecutor, jobs: Sequence[_Job], run: Run, rescale: bool
-) -> Iterator[tuple[_Job, FileImage, Future[tuple[Pixels, Pixels]]]]:
-    """Reads images on threads, some of them before they are asked for."""
+    pool: ThreadPoolExecutor, jobs: Sequence[_Job], writer: _Writer
+) -> Iterator[tuple[_Job, FileImage, Future[_Read]]]:
+    """Reads images on threads before they are asked for, as many as fit in memory."""
     listed = ((job, image) for job in jobs for image in job.images)
     running: deque[Any] = deque()
+    largest, first = _AHEAD_BYTES // 2, True  # bytes of an image, which the first one tells
     for job, image in listed:
-        running.append((job, image, pool.submit(_read, image.read, run, rescale)))
-        if len(running) > _AHEAD:
-            yield running.popleft()
+        running.append((job, image, pool.submit(_read, image.read, writer.run, writer.options)))
+        while len(running) > max(1, min(4 * BATCH, _AHEAD_BYTES // largest)):
+            head = running.popleft()
+            if head[2].exception() is None:
+                size = head[2].result().pixels.nbytes
+                largest = size if first else max(largest, size)
+                first = False
+            yield head
     yield from running
 
 
-def _read(read: Callable[[], Any], run: Run, rescale: bool) -> tuple[Pixels, Pixels]:
-    """Returns an image as it is, with the network's channels, and at the network's scale."""
-    card = run.card
+def _read(read: Callable[[], Decoded], run: Run, options: Options) -> _Read:
+    card, fit = run.card, run.config.data.fit
     pixels = to_channels(read().pixels, card.channels)
-    if not rescale:
-        return pixels, pixels
-    height, width, _ = pixels.shape
-    size = scaled_size(height, width, card.image_size, run.config.data.fit, card.native_size)
-    return pixels, resize_image(pixels, *size)
-
-
-def _threshold(run: Run, options: Options, step: int) -> float:
-    """Returns the threshold that was asked for, else the evaluation's of this step, else 1/2."""
-    if not 0 <= options.threshold < 1:
-        raise UserError(f"--threshold is {options.threshold}; it must lie between 0 and 1.")
-    if options.threshold:
-        return options.threshold
-    file = run.workdir / FOLDER / EVALUATION
-    if file.exists():
-        report = json.loads(file.read_text())
-        if report["checkpoint_step"] == step:
-            return float(report["threshold"])
-    if len(run.card.mask_classes) == 2:
-        log.warning("The threshold is 0.5; --mode=evaluate chooses one on the validation images.")
-    return 0.5
+    shown = pixels
+    if options.rescale:
+        height, width, _ = pixels.shape
+        size = scaled_size(height, width, card.image_size, fit, card.native_size)
+        shown = resize_image(pixels, *size)
+    if fit == "pad":
+        return _Read(pixels, *pad_with_black(shown, card.image_size))
+    return _Read(pixels, shown, (slice(None), slice(None)))
 
 
 def _told(run: Run, threshold: float) -> str:

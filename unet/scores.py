@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num, UInt8
+from jaxtyping import Bool, Float, Int, Num
 from scipy import ndimage
 
+from common.data.records import Mask
 from common.metrics import accuracy, class_scores
 
-_RESAMPLES = 2000
+_RESAMPLES, _AT_ONCE = 2000, 100
 _INTERVAL = (2.5, 97.5)  # percentiles
 _DISTANCES = ("hd95", "assd")
 
-Mask = UInt8[np.ndarray, "_height _width"]
 Sums = Mapping[str, Any]  # of groups: name -> [groups, ...]
 
 
@@ -49,7 +49,12 @@ class Scored:
     @property
     def owners(self) -> tuple[str, ...]:
         """Returns the group of each image, the image's own name where it is of nobody."""
-        return tuple(group or name for group, name in zip(self.groups, self.ids, strict=True))
+        return owners_of(self.ids, self.groups)
+
+
+def owners_of(ids: Sequence[str], groups: Sequence[str]) -> tuple[str, ...]:
+    """Returns the group of each image, the image's own name where it is of nobody."""
+    return tuple(group or name for group, name in zip(groups, ids, strict=True))
 
 
 def confusion_of(truth: Mask, predicted: Mask, classes: int) -> Int[np.ndarray, "classes classes"]:
@@ -63,10 +68,11 @@ def surface_distances(
 ) -> tuple[float, float]:
     """Returns the 95 % Hausdorff distance and the average symmetric surface distance, in pixels.
 
-    The surface of a region is its pixels with a neighbour (of four) outside it. With all distances
-    from each surface pixel of one region to the nearest of the other, both ways together, the first
-    is their 95th percentile and the second their mean (MONAI's definitions; MedPy's `assd` averages
-    the two ways' means instead). The module's docstring says what empty regions give.
+    The surface of a region is its pixels with a neighbour (of four) outside it. Of the distances
+    from each surface pixel of one region to the nearest of the other, both ways, the first takes
+    the larger 95th percentile of the two ways and the second the mean of all: MONAI's definitions.
+    (MedPy takes the percentile of all and the mean of the two ways' means.) The module's docstring
+    says what empty regions give.
     """
     if not truth.any() or not predicted.any():
         same = truth.any() == predicted.any()
@@ -74,8 +80,9 @@ def surface_distances(
         return diagonal, diagonal
     surfaces = [region & ~ndimage.binary_erosion(region) for region in (truth, predicted)]
     to_nearest = [ndimage.distance_transform_edt(~surface) for surface in surfaces]
-    distances = np.concatenate([to_nearest[1][surfaces[0]], to_nearest[0][surfaces[1]]])
-    return float(np.percentile(distances, 95)), float(distances.mean())
+    ways = [to_nearest[1][surfaces[0]], to_nearest[0][surfaces[1]]]
+    farthest = max(float(np.percentile(way, 95)) for way in ways)
+    return farthest, float(np.concatenate(ways).mean())
 
 
 def summary(scored: Scored, classes: Sequence[str]) -> dict[str, Any]:
@@ -83,9 +90,10 @@ def summary(scored: Scored, classes: Sequence[str]) -> dict[str, Any]:
 
     `{class: {view: {score: {"value", "low", "high"}}}}`. The views are "pooled" over all pixels;
     "per_image", the mean over images; "per_patient", the mean over patients of whom all images are
-    pooled; and, without what holds nothing to find, "per_image_with_truth", and
-    "per_patient_with_truth", where a patient's images without truth are left out. The intervals are
-    the percentiles of a bootstrap (Efron, 1979) over patients: images of one are not independent.
+    pooled (their distances are means over images); and, without what holds nothing to find,
+    "per_image_with_truth", and "per_patient_with_truth", where a patient's images without truth are
+    left out. The intervals are the percentiles of a bootstrap (Efron, 1979) over patients: images
+    of one are not independent.
 
     Args:
       scored: the images.
@@ -99,13 +107,16 @@ def _of_class(scored: Scored, index: int) -> dict[str, Any]:
     groups = len(next(iter(sums.values())))
     everybody = np.ones((1, groups))
     rng = np.random.default_rng(0)
-    drawn = rng.multinomial(groups, np.full(groups, 1 / groups), size=_RESAMPLES)
-    value, resampled = _views(sums, everybody, index), _views(sums, drawn, index)
+    value = _views(sums, everybody, index)
+    resampled = [
+        _views(sums, rng.multinomial(groups, np.full(groups, 1 / groups), size=_AT_ONCE), index)
+        for _ in range(_RESAMPLES // _AT_ONCE)
+    ]
     found: dict[str, Any] = {}
     for view, scores in value.items():
         for name, number in scores.items():
             # A resample without any truth has no such mean.
-            spread = resampled[view][name]
+            spread = np.concatenate([some[view][name] for some in resampled])
             spread = spread[np.isfinite(spread)]
             low, high = np.percentile(spread, _INTERVAL) if len(spread) else (math.nan, math.nan)
             entry = {"value": float(number[0]), "low": float(low), "high": float(high)}
@@ -126,13 +137,23 @@ def _sums_by_group(scored: Scored, index: int) -> Sums:
 
     per_image = _image_scores(scored, index)
     pooled, pooled_with = by_group(confusion), by_group(confusion * has_truth[:, None, None])
-    patient_has = by_group(has_truth) > 0
     sums: dict[str, Any] = {"pooled": pooled}
+
+    def of_patients(
+        pooled: Num[np.ndarray, "groups classes classes"], counted: Int[np.ndarray, " images"]
+    ) -> dict[str, Any]:
+        """Returns scores of pooled pixels, and the mean distance over a patient's images."""
+        number = np.maximum(by_group(counted), 1)
+        distances = {name: by_group(per_image[name] * counted) / number for name in _DISTANCES}
+        return {**_scores_of(pooled, index), **distances}
+
+    everything = np.ones_like(has_truth)
+    everybody, patient_has = np.ones(len(names)), (by_group(has_truth) > 0) * 1.0
     views: dict[str, Any] = {
-        "per_image": (per_image, np.ones(len(confusion)), by_group),
-        "per_image_with_truth": (per_image, has_truth * 1.0, by_group),
-        "per_patient": (_scores_of(pooled, index), np.ones(len(names)), np.asarray),
-        "per_patient_with_truth": (_scores_of(pooled_with, index), patient_has * 1.0, np.asarray),
+        "per_image": (per_image, everything, by_group),
+        "per_image_with_truth": (per_image, has_truth, by_group),
+        "per_patient": (of_patients(pooled, everything), everybody, np.asarray),
+        "per_patient_with_truth": (of_patients(pooled_with, has_truth), patient_has, np.asarray),
     }
     for view, (scores, counted, summed) in views.items():
         sums[f"{view} count"] = summed(counted)
@@ -204,10 +225,12 @@ def image_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, Any
 
 def patient_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yields a row for each patient and class: all images pooled, and those with truth."""
-    owners = np.array(scored.owners)
+    patients, owner = np.unique(scored.owners, return_inverse=True)
+    order = np.argsort(owner, kind="stable")
+    own = np.split(order, np.cumsum(np.bincount(owner))[:-1])
     for index, name in list(enumerate(classes))[1:]:
-        for patient in sorted(set(scored.owners)):
-            mine = scored.confusion[owners == patient]
+        for patient, places in zip(patients.tolist(), own, strict=True):
+            mine = scored.confusion[places]
             with_truth = mine[mine[:, index].sum(-1) > 0]
             pooled = _scores_of(mine.sum(0), index)
             row = {"patient": patient, "class": name, "images": len(mine)}

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num, UInt8
 
 from common.data.prepared import DataCard
+from common.data.records import Pixels
 from common.training import parallel
 from common.training.network import Variables
 from common.training.workdir import Run
@@ -22,14 +23,16 @@ from unet.inputs import input_scale
 from unet.losses import log_probabilities
 from unet.state import Segmenter, init_state
 
-Pixels = UInt8[np.ndarray, "_height _width _channels"]
+BATCH = 16
 Probabilities = Float[np.ndarray, "_height _width _classes"]
 
 
 class Windows:
     """Segments windows of one size, a batch at a time, spread over this process's devices."""
 
-    def __init__(self, segmenter: Segmenter, variables: Variables, card: DataCard, batch: int):
+    def __init__(
+        self, segmenter: Segmenter, variables: Variables, card: DataCard, batch: int = BATCH
+    ):
         devices = jax.local_device_count()
         self.size, self.channels, self.input = card.image_size, card.channels, segmenter.input
         self.num_classes = len(segmenter.classes)
@@ -182,7 +185,7 @@ def _finished(queue: _Queue) -> Iterator[Probabilities]:
         yield queue.images.pop(0).probabilities()
 
 
-def load_windows(run: Run, segmenter: Segmenter, batch: int) -> tuple[Windows, int]:
+def load_windows(run: Run, segmenter: Segmenter) -> tuple[Windows, int]:
     """Opens the run's best checkpoint, else its newest; returns it ready to use, and its step.
 
     Raises:
@@ -190,4 +193,4 @@ def load_windows(run: Run, segmenter: Segmenter, batch: int) -> tuple[Windows, i
     """
     like = jax.eval_shape(lambda: init_state(segmenter, run.card, jax.random.key(0)))
     step, state = run.best_state(like)
-    return Windows(segmenter, state.average, run.card, batch), step
+    return Windows(segmenter, state.average, run.card), step

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
@@ -140,5 +139,5 @@ def init_state(segmenter: Segmenter, card: DataCard, rng: Key[Array, ""]) -> Seg
     return SegmenterState(
         step=jnp.zeros((), jnp.int32),
         network=NetworkState.create(variables, segmenter.optimizer),
-        average=jax.tree.map(lambda x: x, variables),
+        average=variables,
     )

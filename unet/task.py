@@ -18,7 +18,7 @@ from common.training.randomness import example_keys
 from common.training.task import Batch, Batches, Examples, Metrics
 from unet.evaluate import evaluate
 from unet.inputs import network_input
-from unet.losses import PerImage, log_probabilities, total_loss
+from unet.losses import log_probabilities, total_loss
 from unet.panels import training_panels
 from unet.predict import predict
 from unet.state import Segmenter, SegmenterState, init_state, make_segmenter
@@ -59,7 +59,7 @@ class UNetTask:
             logits, changed = segmenter.network.apply(
                 variables, images, train=True, mutable=["batch_stats"]
             )
-            total, parts = self._loss(logits, batch)
+            total, parts = total_loss(logits, batch["mask"], segmenter.weights, segmenter.loss)
             return total.mean(), (changed["batch_stats"], logits, {"loss": total, **parts})
 
         gradients, (batch_stats, logits, losses) = jax.grad(loss, has_aux=True)(network.params)
@@ -72,9 +72,12 @@ class UNetTask:
 
     def eval_step(self, state: SegmenterState, batch: Batch) -> Metrics:
         """Segments held-out images; the classes are the likeliest ones (a threshold of 1/2)."""
-        images = network_input(batch["image"], self.segmenter.input)
-        logits: Any = self.segmenter.network.apply(state.average, images, train=False)
-        total, parts = self._loss(logits, batch)
+        segmenter = self.segmenter
+        images = network_input(batch["image"], segmenter.input)
+        logits: Any = segmenter.network.apply(state.average, images, train=False)
+        # Over the batch, the loss would depend on which images, and what padding, it holds.
+        each = replace(segmenter.loss, overlap_over="image")
+        total, parts = total_loss(logits, batch["mask"], segmenter.weights, each)
         return self._metrics(logits, batch, {"loss": total, **parts})
 
     def describe(self, state: SegmenterState) -> str:
@@ -84,10 +87,6 @@ class UNetTask:
     def pictures(self, state: SegmenterState, examples: Examples) -> dict[str, Picture]:
         """Returns training images beside their masks and what the network makes of them."""
         return {"segments": training_panels(self.segmenter, state, self.card, examples)}
-
-    def _loss(self, logits: Logits, batch: Batch) -> tuple[PerImage, dict[str, PerImage]]:
-        segmenter = self.segmenter
-        return total_loss(logits, batch["mask"], segmenter.weights, segmenter.loss)
 
     def _metrics(self, logits: Logits, batch: Batch, values: dict[str, Array]) -> Metrics:
         """Returns pooled scores and, beside them, means over images under their own names."""

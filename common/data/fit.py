@@ -84,6 +84,20 @@ def resize_image(image: Pixels, height: int, width: int) -> Pixels:
     return resized.reshape(height, width, image.shape[-1])
 
 
+def pad_with_black(image: Pixels, image_size: int) -> tuple[Pixels, tuple[slice, slice]]:
+    """Fills an image up to a square or more, in its middle, as `fit_image` does with "pad".
+
+    Returns the image and where in it the one that was given is.
+    """
+    height, width, _ = image.shape
+    tall, wide = max(height, image_size), max(width, image_size)
+    top, left = (tall - height) // 2, (wide - width) // 2
+    place = slice(top, top + height), slice(left, left + width)
+    padded = np.zeros((tall, wide, image.shape[-1]), image.dtype)
+    padded[place] = image
+    return padded, place
+
+
 def resize_shares(
     shares: Float[np.ndarray, "_height _width _classes"], height: int, width: int
 ) -> Float[np.ndarray, "{height} {width} _classes"]:

@@ -57,6 +57,19 @@ def holds_pairs(root: Path) -> bool:
     return any(map(_kinds, split_folders(root).values()))
 
 
+def masks_beside(folder: Path) -> Path | None:
+    """Returns where the images of a folder are that holds their masks, too; None if it does not.
+
+    That is its folder of images or, where a_mask.tif lies beside a.tif, the folder itself.
+    """
+    try:
+        kinds = _kinds(folder)
+    except UserError:  # pairs that are not whole are none to train on, but may be predicted
+        return None
+    inner = [path for path in visible(folder)[0] if _FOLDERS.get(path.name.casefold()) == "images"]
+    return (inner or [folder])[0] if "masks" in kinds else None
+
+
 def open_pairs(root: Path, data: ConfigDict, reading: Reading) -> Source:
     """Finds the images of a folder and what belongs to each; decodes none of them.
 

@@ -125,8 +125,9 @@ def test_surface_distances_agree_with_brute_force():
     for _ in range(5):
         truth, predicted = RNG.random(SIZE) > 0.7, RNG.random(SIZE) > 0.8
         apart = cdist(surface(truth), surface(predicted))
-        both = np.concatenate([apart.min(1), apart.min(0)])
-        expected = np.percentile(both, 95), both.mean()
+        ways = apart.min(1), apart.min(0)
+        farthest = max(np.percentile(way, 95) for way in ways)
+        expected = farthest, np.concatenate(ways).mean()
         np.testing.assert_allclose(surface_distances(truth, predicted), expected)
 
 
@@ -169,10 +170,10 @@ def test_the_interval_is_over_patients_and_not_over_their_images():
 
 
 def test_the_interval_covers_the_mean_as_often_as_it_says():
-    """Of 200 experiments with 30 patients of known mean, about 95 % of the intervals hold it."""
+    """Of 100 experiments with 30 patients of known mean, about 95 % of the intervals hold it."""
     rng = np.random.default_rng(1)
     held = 0
-    for _ in range(200):
+    for _ in range(100):
         shares = rng.uniform(0, 1, 30)  # of right pixels, in an image of 1000 with truth everywhere
         right = np.round(1000 * shares).astype(int)
         confusion = np.zeros((30, 2, 2), int)
@@ -182,7 +183,7 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
         found = summary(Scored(ids, ids, confusion, zeros, zeros), ("background", "one"))
         entry = found["one"]["per_patient"]["recall"]
         held += entry["low"] <= 0.5 <= entry["high"]
-    assert 0.88 <= held / 200 <= 0.99
+    assert 0.88 <= held / 100 <= 0.99
 
 
 def test_tables_have_a_row_for_each_image_and_each_patient():

@@ -1,0 +1,90 @@
+"""From probabilities to masks: the threshold, how it is chosen, and where it is kept."""
+
+import json
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from common.data.records import Mask
+from common.errors import UserError
+from common.log import log
+from common.options import Options
+from common.training.workdir import Run
+from unet.segment import Probabilities
+
+FOLDER = "evaluation"  # in the workdir
+EVALUATION = "evaluation.json"
+_STEPS = 100  # thresholds are multiples of 1 / _STEPS
+_DEFAULT = 0.5
+
+
+def to_mask(probabilities: Probabilities, threshold: float) -> Mask:
+    """Returns the class of each pixel: foreground from a threshold on, or the likeliest of more."""
+    if probabilities.shape[-1] == 2:
+        return (probabilities[..., 1] >= threshold).astype(np.uint8)
+    return probabilities.argmax(-1).astype(np.uint8)
+
+
+def best_threshold(
+    segmented: Iterable[tuple[Mask, Probabilities]], patients: tuple[str, ...]
+) -> float:
+    """Returns the threshold with the best mean Dice over patients, the middle one of several.
+
+    Args:
+      segmented: the true mask and the probabilities of two classes, of each image.
+      patients: whom each image is of.
+    """
+    counts = [_counts(truth, probabilities[..., 1]) for truth, probabilities in segmented]
+    names, owner = np.unique(patients, return_inverse=True)
+    pooled = np.zeros((len(names), *counts[0].shape))
+    np.add.at(pooled, owner, np.stack(counts))
+    hits, predicted, true = pooled.swapaxes(0, 1)
+    whole = predicted + true
+    dice = np.where(whole == 0, 1.0, 2 * hits / np.maximum(whole, 1)).mean(0)
+    best = np.flatnonzero(dice >= dice.max() - 1e-12)
+    return float(best[len(best) // 2] + 1) / _STEPS
+
+
+def _counts(
+    truth: Mask, foreground: Float[np.ndarray, "height width"]
+) -> Int[np.ndarray, "3 thresholds"]:
+    """Returns hits, predicted and true pixels at the thresholds 1/100, 2/100, ..., 99/100."""
+    thresholds = np.arange(1, _STEPS) / _STEPS
+    passed = np.searchsorted(thresholds, foreground.ravel(), side="right")  # how many it reaches
+    of_truth = np.bincount(passed[truth.ravel() > 0], minlength=_STEPS)
+    of_all = np.bincount(passed, minlength=_STEPS)
+    hits, predicted = (np.cumsum(counts[::-1])[::-1][1:] for counts in (of_truth, of_all))
+    return np.stack([hits, predicted, np.full_like(hits, (truth > 0).sum())])
+
+
+def known_threshold(run: Run, options: Options, step: int) -> float:
+    """Returns the threshold that was asked for, else the evaluation's of this step, else 1/2.
+
+    Raises:
+      UserError: it is none, or evaluation.json is damaged.
+    """
+    check_threshold(options)
+    if options.threshold or len(run.card.mask_classes) > 2:
+        return options.threshold or _DEFAULT
+    file = run.workdir / FOLDER / EVALUATION
+    if file.exists():
+        try:
+            report = json.loads(file.read_text())
+            if report["checkpoint_step"] == step:
+                return float(report["threshold"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{file} is damaged ({error}); run --mode=evaluate --workdir={run.workdir}"
+                " again, or set --threshold."
+            ) from error
+    log.warning(
+        "The threshold is %s; --mode=evaluate chooses one on the validation images.", _DEFAULT
+    )
+    return _DEFAULT
+
+
+def check_threshold(options: Options) -> None:
+    """Refuses a threshold that is none."""
+    if not 0 <= options.threshold < 1:
+        raise UserError(f"--threshold is {options.threshold}; it must lie between 0 and 1.")
