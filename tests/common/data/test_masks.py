@@ -180,3 +180,14 @@ def test_no_text_makes_anything_but_meanings_or_a_sentence(text):
     except UserError:
         return
     assert sorted(set(values.meaning.values())) == list(range(len(values.classes)))
+
+
+@pytest.mark.parametrize("foreground", [1, 255])
+def test_what_is_written_is_read_again(foreground):
+    for text in ("", "0=background,128=oedema,255=tumour,254=tumour"):
+        values = parse_mask_values(text)
+        written = np.array(values.written(foreground))
+        classes = np.arange(len(values.classes), dtype=np.uint8)[None]
+        np.testing.assert_array_equal(to_classes(written[classes], values, "x"), classes)
+    assert values.written(1) == (0, 128, 255)
+    assert parse_mask_values("").written(foreground) == (0, foreground)

@@ -18,7 +18,14 @@ import pytest
 from nibabel.orientations import axcodes2ornt
 
 from common.data import nifti
-from common.data.nifti import MAX_SLICES, MAX_VOXELS, read_slice, read_slice_values, slices_of
+from common.data.nifti import (
+    MAX_SLICES,
+    MAX_VOXELS,
+    read_slice,
+    read_slice_values,
+    slices_of,
+    write_volume,
+)
 from common.data.slices import PLANES, Reading, images_in
 from common.data.sources import open_source
 from common.errors import UserError
@@ -514,3 +521,29 @@ def test_without_nibabel_a_sentence_says_how_to_install_it(tmp_path, monkeypatch
     monkeypatch.delitem(sys.modules, "common.data.nifti")
     with pytest.raises(UserError, match=r"with nibabel; install it with pip install 'triptych\[n"):
         images_in(path, Reading())
+
+
+# Writing
+
+
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("orientation", ORIENTATIONS[::7])
+def test_a_volume_of_slices_lies_as_the_one_that_they_were_cut_from(tmp_path, plane, orientation):
+    turn = nibabel.orientations.ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(orientation))
+    like = nibabel.Nifti1Image(BRAIN, np.diag([2.0, 3.0, 4.0, 1.0])).as_reoriented(turn)
+    nibabel.save(like, tmp_path / "like.nii")
+    slices = list(values_of(tmp_path / "like.nii", plane).astype(np.int16))
+    write_volume(tmp_path / "copy.nii.gz", tmp_path / "like.nii", slices, plane)
+    copy = nibabel.load(tmp_path / "copy.nii.gz")
+    np.testing.assert_array_equal(np.asarray(copy.dataobj), np.asarray(like.dataobj))
+    np.testing.assert_array_equal(copy.affine, like.affine)
+
+
+def test_a_written_mask_keeps_neither_window_nor_scale_of_its_image(tmp_path):
+    like = save(tmp_path / "like.nii", BRAIN, cal_min=10, cal_max=90, scl_slope=2, scl_inter=-7)
+    masks = [np.eye(6, 5, dtype=np.uint8)] * 7
+    write_volume(tmp_path / "mask.nii", like, masks)
+    mask = nibabel.load(tmp_path / "mask.nii")
+    assert mask.get_data_dtype() == np.uint8 and mask.header["cal_max"] == 0
+    assert set(np.unique(mask.get_fdata())) == {0.0, 1.0}
+    np.testing.assert_array_equal(values_of(tmp_path / "mask.nii"), masks)
