@@ -17,13 +17,14 @@ def get_config(arg: str = "") -> ConfigDict:
     config = unet_config(arg)
     config.data.update(name="brain_mri", image_size=128, channels=3, batch_size=8)
     config.data.group = "(.+)_"  # the patient, see unet_brain_mri.py
-    config.augment.update(flip_horizontal=True, rotation=15.0, zoom=0.1, translation=0.05)
-    config.augment.update(brightness=0.05, contrast=0.15)
-    config.train.update(num_steps="20 epochs", eval_every="1 epochs", checkpoint_every="1 epochs")
-    config.train.update(picture_every="5 epochs", log_every="20")
-    config.model.update(input="standardised", average_decay=0.99)
+    # Standardising undoes changes of brightness and contrast; gamma is what makes scanners differ.
+    config.augment.update(flip_horizontal=True, rotation=15.0, zoom=0.15, translation=0.05)
+    config.augment.update(elastic=0.015, gamma=0.5)
+    config.train.update(num_steps="30 epochs", eval_every="1 epochs", checkpoint_every="1 epochs")
+    config.train.update(picture_every="5 epochs", log_every="50")
+    config.model.update(width=16, input="standardised", average_decay=0.99)
     config.loss.update(cross_entropy=1.0, dice=1.0, overlap_over="batch")
-    config.optimizer.update(decay="cosine", decay_end="20 epochs", warmup="0.5 epochs")
+    config.optimizer.update(decay="cosine", decay_end="30 epochs", warmup="0.5 epochs")
     config.optimizer.decay_begin = "0.5 epochs"
     if arg == "tiny":
         config.data.update(image_size=32, batch_size=4, num_phantoms=16)

@@ -16,6 +16,7 @@ _HIGHEST = {
     "elastic": 0.1,
     "brightness": 1.0,
     "contrast": 1.0,
+    "gamma": 9.0,
 }
 
 
@@ -37,6 +38,8 @@ class Augmentation:
         paper. From about 0.05 on, an image may fold over itself.
       brightness: share of the range of values, added to the image.
       contrast: 0.2 multiplies differences from the mean of the unmoved image by 0.8 to 1.2.
+      gamma: 0.5 raises the values of each channel, as shares of the range, to a power of its own
+        between 1/1.5 and 1.5: shadows or lights gain contrast, as from scanner to scanner.
       fill: what comes in from outside: "black" (background in a mask), the "edge" drawn out, or a
         "reflect"ion of the image.
     """
@@ -50,6 +53,7 @@ class Augmentation:
     elastic: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
+    gamma: float = 0.0
     fill: str = "black"
 
     @property
@@ -60,8 +64,8 @@ class Augmentation:
 
     @property
     def changes_values(self) -> bool:
-        """Says whether images change their brightness or contrast."""
-        return bool(self.brightness or self.contrast)
+        """Says whether images change their brightness, contrast or gamma."""
+        return bool(self.brightness or self.contrast or self.gamma)
 
 
 def default_augmentation() -> ConfigDict:

@@ -44,8 +44,8 @@ def augment(
 ) -> dict[str, Shaped[Array, "batch ..."]]:
     """Varies a training batch at random, each example by its own key alone.
 
-    Image, mask and target move together; brightness and contrast change the image only. What falls
-    between pixels is interpolated linearly; a mask takes its nearest pixel.
+    Image, mask and target move together; brightness, contrast and gamma change the image only. What
+    falls between pixels is interpolated linearly; a mask takes its nearest pixel.
 
     Args:
       batch: `image` uint8 NHWC and, where the data has them, `mask` uint8 class ids NHW and
@@ -162,13 +162,18 @@ def vary_values(
     mean: Float[Array, " channels"],
     settings: Augmentation,
 ) -> Float[Array, "height width channels"]:
-    """Draws a contrast, about a mean, and a brightness for an image of 0..255.
+    """Draws a contrast, about a mean, a brightness and gammas for an image of 0..255.
 
     The result may leave that range.
     """
     contrast, brightness = jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0)
     factor = 1 + settings.contrast * contrast
-    return mean + factor * (image - mean) + 255 * settings.brightness * brightness
+    image = mean + factor * (image - mean) + 255 * settings.brightness * brightness
+    if settings.gamma:
+        channels = (image.shape[-1],)
+        turn = jax.random.uniform(jax.random.fold_in(key, 0), channels, minval=-1.0, maxval=1.0)
+        image = 255 * (image / 255).clip(0, 1) ** (1 + settings.gamma) ** turn
+    return image
 
 
 def _to_bytes(values: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:

@@ -27,8 +27,8 @@ def test_each_change_of_geometry_alone_moves_pixels(name):
     assert not Augmentation(**section).changes_values
 
 
-@pytest.mark.parametrize("name", ["brightness", "contrast"])
-def test_brightness_and_contrast_move_none(name):
+@pytest.mark.parametrize("name", ["brightness", "contrast", "gamma"])
+def test_changes_of_values_move_none(name):
     settings = Augmentation(**{name: 0.1})
     assert settings.changes_values
     assert not settings.moves_pixels
@@ -51,6 +51,7 @@ def test_a_whole_number_is_as_good_as_a_float():
         ("elastic", 2.0),
         ("brightness", float("nan")),
         ("contrast", float("inf")),
+        ("gamma", -0.1),
         ("fill", "white"),
     ],
 )

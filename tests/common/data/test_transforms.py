@@ -31,6 +31,7 @@ EVERYTHING = Augmentation(
     elastic=0.02,
     brightness=0.1,
     contrast=0.3,
+    gamma=0.4,
 )
 CLASS_IDS = (0, 1, 7, 200)
 
@@ -251,6 +252,17 @@ def test_brightness_and_contrast_are_drawn_within_their_bounds():
     factors = stretched.std((1, 2)) / image.std((0, 1))
     assert 0.6 - 1e-3 < factors.min() < 0.62
     assert 1.38 < factors.max() < 1.4 + 1e-3
+
+
+def test_gammas_are_drawn_within_their_bounds_for_each_channel():
+    image = jnp.full((2, 2, 3), 127.5).at[0].set(0.0).at[1, 1].set(255.0)
+    settings, keys = Augmentation(gamma=0.5), keys_of(1000)
+    varied = jax.vmap(lambda key: vary_values(key, image, image.mean((0, 1)), settings))(keys)
+    assert (varied[:, 0] == 0).all() and np.allclose(varied[:, 1, 1], 255)  # black and white stay
+    powers = np.log2(255 / varied[:, 1, 0])
+    assert 1 / 1.5 - 1e-4 < powers.min() < 0.68 and 1.48 < powers.max() < 1.5 + 1e-4
+    assert abs(np.log(powers).mean()) < 0.02  # as often lighter as darker
+    assert abs(np.corrcoef(powers.T)[np.triu_indices(3, 1)]).max() < 0.15
 
 
 def test_values_beyond_black_and_white_are_clipped_and_do_not_wrap_around():
