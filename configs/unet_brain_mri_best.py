@@ -22,7 +22,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.augment.update(elastic=0.015, gamma=0.5)
     config.train.update(num_steps="30 epochs", eval_every="1 epochs", checkpoint_every="1 epochs")
     config.train.update(picture_every="5 epochs", log_every="50")
-    config.model.update(width=16, input="standardised", average_decay=0.99)
+    config.model.update(input="standardised", average_decay=0.99)
     config.loss.update(cross_entropy=1.0, dice=1.0, overlap_over="batch")
     config.optimizer.update(decay="cosine", decay_end="30 epochs", warmup="0.5 epochs")
     config.optimizer.decay_begin = "0.5 epochs"
