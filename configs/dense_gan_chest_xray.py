@@ -4,7 +4,7 @@ python launch.py --config=configs/dense_gan_chest_xray.py                       
 python launch.py --config=configs/dense_gan_chest_xray.py --config.data.dir=DIR  your images
 
 The report's network and recipe: 372 million parameters, 4.7 GB a checkpoint and 14 GB of memory.
-300 of the report's 10,000 steps took 13 minutes on two CPU cores: outlines of chests in noise, and
+1,000 of the report's 10,000 steps took 53 minutes on two busy CPU cores: chests in noise, and
 losses that swing widely (discriminator 0.1 to 3.8, generator 3 to 40), as the report says.
 """
 
