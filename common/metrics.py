@@ -11,6 +11,7 @@ that is 1 where there was nothing to find and nothing was found, else 0. Accurac
 images) of all classes and is always defined.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -26,10 +27,17 @@ from common.files import identifier
 SCORES = ("iou", "dice", "precision", "recall")
 
 
+Score = Callable[[Any], Any]  # of a confusion matrix [classes, classes]
+Scores = tuple[tuple[str, Score], ...]  # by name
+
+
 @lru_cache  # one class per set of names, so that the metrics of two steps can be merged
-def _collection_of(names: tuple[str, ...], classes: tuple[str, ...]) -> type[metrics.Collection]:
+def _collection_of(
+    names: tuple[str, ...], scores: Scores, classes: int
+) -> type[metrics.Collection]:
     averaged = {name: metrics.Average.from_output(name) for name in names}
-    return metrics.Collection.create(**averaged, **_pooled_scores(classes))
+    pooled = {name: _pooled(score, classes) for name, score in scores}
+    return metrics.Collection.create(**averaged, **pooled)
 
 
 def averages(
@@ -47,33 +55,70 @@ def averages(
       mask: False on examples that are padding; only for values per example.
     """
     outputs: dict[str, Any] = dict(values) if mask is None else {**values, "mask": mask}
-    collection = _collection_of(tuple(sorted(values)), ())
+    collection = _collection_of(tuple(sorted(values)), (), 0)
     return collection.gather_from_model_output(axis_name=AXIS, **outputs)
 
 
 def averages_and_scores(
     values: dict[str, Shaped[Array, "*_examples"]],
     confusion: Float[Array, "batch classes classes"],
-    classes: tuple[str, ...],
+    scores: Scores,
     mask: Bool[Array, " batch"] | None = None,
 ) -> metrics.Collection:
-    """Returns what `averages` does, and the scores of the pooled confusion matrix.
-
-    They are "iou", "dice", "precision", "recall", the means over all classes but the first, which
-    is the background, "accuracy" over all pixels and, of more than two classes, "dice_NAME" of each
-    but the first (what is neither letter nor digit in a name becomes _).
+    """Returns what `averages` does, and scores of the pooled confusion matrix.
 
     Args:
       values: name -> value.
       confusion: of each example, see `confusion_matrix`.
-      classes: their names.
+      scores: `segmentation_scores` or `classification_scores`.
       mask: False on examples that are padding.
     """
     outputs: dict[str, Any] = {**values, "confusion": confusion}
     if mask is not None:
         outputs |= {"mask": mask, "confusion": confusion * mask[:, None, None]}
-    collection = _collection_of(tuple(sorted(values)), classes)
+    collection = _collection_of(tuple(sorted(values)), scores, confusion.shape[-1])
     return collection.gather_from_model_output(axis_name=AXIS, **outputs)
+
+
+@lru_cache
+def segmentation_scores(classes: tuple[str, ...]) -> Scores:
+    """Returns the scores of a segmentation, by name.
+
+    "iou", "dice", "precision", "recall", the means over all classes but the first, which is the
+    background; "accuracy" over all pixels; of more than two classes also "dice_NAME" of each but
+    the first (what is neither letter nor digit in a name becomes _).
+    """
+
+    def mean(name: str) -> Score:
+        return lambda confusion: class_scores(confusion)[name][1:].mean()
+
+    found = [*((name, mean(name)) for name in SCORES), ("accuracy", accuracy)]
+    return tuple(found) + (_of_each("dice", classes, 1) if len(classes) > 2 else ())
+
+
+@lru_cache
+def classification_scores(classes: tuple[str, ...]) -> Scores:
+    """Returns the scores of a classification, by name.
+
+    "accuracy"; "balanced_accuracy", the mean recall of the classes that are there; "precision",
+    "recall" and "f1", the means over classes; "f1_NAME" of each.
+    """
+
+    def mean(name: str) -> Score:
+        return lambda confusion: class_scores(confusion)[name].mean()
+
+    def balanced(confusion: Any) -> Any:
+        there = confusion.sum(-1) > 0
+        return (class_scores(confusion)["recall"] * there).sum() / there.sum()
+
+    means = (("precision", "precision"), ("recall", "recall"), ("f1", "dice"))
+    found = [(name, mean(score)) for name, score in means]
+    return (
+        ("accuracy", accuracy),
+        ("balanced_accuracy", balanced),
+        *found,
+        *((f"f1_{name[5:]}", score) for name, score in _of_each("dice", classes, 0)),
+    )
 
 
 def confusion_matrix(
@@ -119,41 +164,35 @@ def accuracy(confusion: Num[Any, "*sets classes classes"]) -> Any:
     return xp.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1))
 
 
-def _pooled_scores(classes: tuple[str, ...]) -> dict[str, type[metrics.Metric]]:
-    """Returns a metric for each score that the pooled confusion matrix gives."""
-    if not classes:
-        return {}
-    found = {name: _score(len(classes), name) for name in (*SCORES, "accuracy")}
-    if len(classes) > 2:
-        named = enumerate(classes[1:], 1)
-        found |= {
-            f"dice_{identifier(name)}": _score(len(classes), "dice", index) for index, name in named
-        }
-    return found
+def _of_each(name: str, classes: tuple[str, ...], first: int) -> Scores:
+    """Returns a score of each class from the first on."""
+
+    def of_class(index: int) -> Score:
+        return lambda confusion: class_scores(confusion)[name][index]
+
+    named = list(enumerate(classes))[first:]
+    return tuple((f"{name}_{identifier(known)}", of_class(index)) for index, known in named)
 
 
-def _score(num_classes: int, name: str, of_class: int = 0) -> type[metrics.Metric]:
-    """Returns a metric: a score of one class, or the mean over all but the background (0)."""
+def _pooled(score: Score, classes: int) -> type[metrics.Metric]:
+    """Returns a metric: a score of all examples' confusion matrix."""
 
     @flax.struct.dataclass
-    class Score(metrics.Metric):
+    class Pooled(metrics.Metric):
         confusion: Array  # [classes, classes]
 
         @classmethod
-        def empty(cls) -> "Score":
-            return cls(jnp.zeros((num_classes, num_classes)))
+        def empty(cls) -> "Pooled":
+            return cls(jnp.zeros((classes, classes)))
 
         @classmethod
-        def from_model_output(cls, confusion: Array, **_: Any) -> "Score":
+        def from_model_output(cls, confusion: Array, **_: Any) -> "Pooled":
             return cls(confusion.sum(0))
 
-        def merge(self, other: "Score") -> "Score":
+        def merge(self, other: "Pooled") -> "Pooled":
             return type(self)(self.confusion + other.confusion)
 
         def compute(self) -> Any:
-            if name == "accuracy":
-                return accuracy(self.confusion)
-            scores = class_scores(self.confusion)[name]
-            return scores[of_class] if of_class else scores[1:].mean()
+            return score(self.confusion)
 
-    return Score
+    return Pooled

@@ -34,6 +34,7 @@ class Options:
     threshold: float = _flag(0.0, "Of a predicted mask's probability; 0: the evaluation's, or 1/2.")
     rescale: bool = _flag(True, "Bring images to the scale of the training images to predict them.")
     overlays: bool = _flag(False, "Write predicted outlines on the images, too.")
+    explain: bool = _flag(False, "Write what in an image speaks for its predicted class, too.")
     probabilities: bool = _flag(False, "Write predicted probabilities, too.")
 
 

@@ -1,6 +1,7 @@
 """The GAN task: what the loop and the modes call."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -55,7 +56,7 @@ class GANTask:
 
     def init(self, rng: Key[Array, ""]) -> GANState:
         """Returns the state at step 0."""
-        return init_state(self.gan, self.card, rng)
+        return jax.jit(partial(init_state, self.gan, self.card))(rng)
 
     def train_step(
         self, state: GANState, batch: Batch, rng: Key[Array, ""]
@@ -70,7 +71,7 @@ class GANTask:
             batch, example_keys(rng, AUGMENTATION, batch["position"]), self._augmentation
         )
         of_discriminator = []
-        reals = _split(batch, gan.batches.number)
+        reals = gan.batches.split(batch)
         for update, real in enumerate(reals, 1):
             position = real["position"]
             drawn_for = position
@@ -153,14 +154,6 @@ def make_task(config: ConfigDict, card: DataCard) -> GANTask:
             " --config.optimizer.half_batches=False."
         )
     return GANTask(gan, card, Augmentation(**config.augment), config.train.picture_grid)
-
-
-def _split(batch: Batch, count: int) -> list[dict[str, Array]]:
-    """Returns the batches that follow each other in a device's share of a step."""
-    if count == 1:
-        return [batch]
-    parts = {name: jnp.split(rows, count) for name, rows in batch.items()}
-    return [{name: rows[i] for name, rows in parts.items()} for i in range(count)]
 
 
 def _joined(outputs: list[Outputs]) -> dict[str, Array]:

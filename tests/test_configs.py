@@ -19,6 +19,7 @@ SCALARS = {
         "train/discriminator_output_fake",
         "train/generator_output_fake",
     },
+    "classify": {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/f1"},
     "unet": {"train/loss", "train/dice", "val/dice", "val/iou", "val/dice_per_image"},
 }
 
@@ -37,10 +38,12 @@ def test_it_trains_resumes_and_does_what_its_task_can(name, launch, tmp_path):
     assert rows[-1]["step"] == 6
     assert {name for row in rows for name in row} >= SCALARS[config.task]
     pictures = {file.name for file in (run / "pictures").iterdir()}
-    kind = {"toy_gan_1d": "density"}.get(name, {"gan": "samples", "unet": "segments"}[config.task])
+    kinds = {"classify": "predictions", "gan": "samples", "unet": "segments"}
+    kind = {"toy_gan_1d": "density"}.get(name, kinds[config.task])
     steps = ("000000", "000003", "000006")
     assert {f"{step}_{kind}.png" for step in steps} | {f"{kind}.webp", "curves.png"} <= pictures
-    {"gan": generates, "unet": segments}[config.task](run, config, launch, tmp_path)
+    modes = {"classify": classifies, "gan": generates, "unet": segments}
+    modes[config.task](run, config, launch, tmp_path)
 
 
 def generates(run, config, launch, tmp_path):
@@ -54,6 +57,16 @@ def generates(run, config, launch, tmp_path):
     assert len(table) == 5
     launch("--mode=generate", f"--workdir={run}", f"--output={out}-walk", "--walk=linear")
     assert (tmp_path / "out-walk" / "walk.webp").exists()
+
+
+def classifies(run, config, launch, tmp_path):
+    launch("--mode=evaluate", f"--workdir={run}")
+    assert json.loads((run / "evaluation" / "evaluation.json").read_text())["images"] == 8
+    image, out = tmp_path / "x.png", tmp_path / "out"
+    Image.new("L", (50, 40)).save(image)
+    launch("--mode=predict", f"--workdir={run}", f"--input={image}", f"--output={out}", "--explain")
+    (row,) = csv.DictReader((out / "predictions.csv").read_text().splitlines())
+    assert row["file"] == "x.png" and (out / "x.png").exists()
 
 
 def segments(run, config, launch, tmp_path):

@@ -1,24 +1,26 @@
 """--mode=evaluate: how good a trained segmentation network is on patients that it has not seen."""
 
-import csv
-import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from common.data.prepared import DataCard, Prepared, Split, prepare
+from common.data.prepared import DataCard, Split
 from common.data.records import Mask
 from common.errors import UserError
-from common.files import writable_folder, write_atomically
 from common.log import log
 from common.options import Options
 from common.report.images import write_picture
-from common.training.workdir import Run, check_data
+from common.training.evaluation import (
+    HeldOut,
+    held_out,
+    output_folder,
+    write_report,
+    write_table,
+)
+from common.training.workdir import Run
 from unet.panels import Case, panels
 from unet.scores import (
     Scored,
@@ -32,14 +34,7 @@ from unet.scores import (
 )
 from unet.segment import Probabilities, Windows, load_windows, segment
 from unet.state import make_segmenter
-from unet.threshold import (
-    EVALUATION,
-    FOLDER,
-    best_threshold,
-    check_threshold,
-    known_threshold,
-    to_mask,
-)
+from unet.threshold import best_threshold, check_threshold, known_threshold, to_mask
 
 _KINDS = ("worst", "median", "best", "random")  # of cases that are shown
 _SHOWN = 4  # of each
@@ -60,27 +55,16 @@ def evaluate(run: Run, options: Options) -> None:
     check_threshold(options)
     segmenter = make_segmenter(run.config, run.card)
     windows, step = load_windows(run, segmenter)
-    output = writable_folder(_output(run, options), "--output")
-    if options.input:
-        card, split, name = _other(run, options.input)
-        threshold, chosen_on = known_threshold(run, options, step), "the run's own evaluation"
-    else:
-        prepared = prepare(run.config.data)
-        check_data(Run(run.workdir, run.config, prepared.card))
-        card, name = prepared.card, _held_out(prepared)
-        split = prepared.splits[name]
-        threshold, chosen_on = _threshold(run, options, prepared, windows, name, step)
-    log.info("scoring %d images of %s, %s, at step %d", len(split), card.name, name, step)
+    output, held = output_folder(run, options), held_out(run, options)
+    _check_masks(run, held.card)
+    threshold, chosen_on = _threshold(run, options, held, windows, step)
+    split = held.split
+    log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
     scored = score(split, windows, threshold)
     report = {
         "checkpoint_step": step,
-        "data": card.name,
-        "synthetic": card.synthetic,
-        "split": name,
-        "chose_the_checkpoint": name == "val" and not options.input,
-        "images": len(split),
+        **held.facts,
         "patients": len(set(scored.owners)),
-        "image_size": run.card.image_size,
         "classes": list(segmenter.classes),
         "threshold": threshold,
         "threshold_chosen_on": chosen_on,
@@ -90,9 +74,11 @@ def evaluate(run: Run, options: Options) -> None:
     }
     for kind in _KINDS:
         (output / f"{kind}.png").unlink(missing_ok=True)
-    _write(output, report, scored, segmenter.classes)
+    write_report(output, report)
+    write_table(output / "images.csv", image_rows(scored, segmenter.classes))
+    write_table(output / "patients.csv", patient_rows(scored, segmenter.classes))
     for kind, cases in _cases(scored, split, windows, threshold).items():
-        write_picture(output / f"{kind}.png", panels(cases, card))
+        write_picture(output / f"{kind}.png", panels(cases, held.card))
     _say(report, output)
 
 
@@ -119,74 +105,31 @@ def _segmented(
         yield from zip(examples["mask"], segment(examples["image"], windows), strict=True)
 
 
-def _output(run: Run, options: Options) -> Path:
-    """Returns the folder for the results: that of another data set is another."""
-    if options.output:
-        return Path(options.output)
-    name = f"{FOLDER}-{Path(options.input).resolve().name}" if options.input else FOLDER
-    return run.workdir / name
-
-
-def _held_out(prepared: Prepared) -> str:
-    """Returns the name of the split to score."""
-    for name in ("test", "val"):
-        if name in prepared.splits:
-            if name == "val":
-                log.warning(
-                    "There is no test split: scored are the validation images, which chose the"
-                    " checkpoint, so the scores flatter."
-                )
-            return name
-    raise UserError(
-        f"{prepared.card.name} holds nothing out: all images are for training; train with"
-        " --config.data.splits=70,15,15, or name a folder of other images with --input=DIR."
-    )
-
-
-def _other(run: Run, folder: str) -> tuple[DataCard, Split, str]:
-    """Returns the images of another folder, read as the run's are."""
-    data = ConfigDict(run.config.data.to_dict())
-    data.update(dir=folder, url="", name="", splits="", folds=0, fold=0, classes="", only="")
-    try:
-        prepared = prepare(data)
-    except UserError as error:
-        if "config.data.group" not in str(error):
-            raise
-        log.warning("Every image counts as a patient of its own: %s", error)
-        data.group = ""
-        prepared = prepare(data)
-    card = prepared.card
+def _check_masks(run: Run, card: DataCard) -> None:
+    """Refuses data whose masks are not of the run's classes."""
     if not card.mask_classes:
-        raise UserError(f"--input={folder} has no masks to compare with; see docs/own_data.md.")
+        raise UserError(f"{card.name} has no masks to compare with; see docs/own_data.md.")
     # Values are read as the run's masks were; only phantoms and a few sources name them themselves.
     if len(card.mask_classes) != len(run.card.mask_classes):
         raise UserError(
-            f"The masks of {folder} have the classes {', '.join(card.mask_classes)}, the run's are"
-            f" {', '.join(run.card.mask_classes)}; both must have as many."
+            f"The masks of {card.name} have the classes {', '.join(card.mask_classes)}, the run's"
+            f" are {', '.join(run.card.mask_classes)}; both must have as many."
         )
-    if "test" in prepared.splits:
-        return card, prepared.splits["test"], "test"
-    splits = list(prepared.splits.values())
-    everything = Split(
-        splits[0].source,
-        np.concatenate([split.rows for split in splits]),
-        tuple(name for split in splits for name in split.ids),
-        tuple(group for split in splits for group in split.groups),
-    )
-    return card, everything, "all"
 
 
 def _threshold(
-    run: Run, options: Options, prepared: Prepared, windows: Windows, scored: str, step: int
+    run: Run, options: Options, held: HeldOut, windows: Windows, step: int
 ) -> tuple[float, str]:
     """Returns the threshold and what it was chosen on."""
     if windows.num_classes > 2:
         return known_threshold(run, options, step), "nothing: the likeliest class wins"
     if options.threshold:
         return options.threshold, "nothing: --threshold"
-    if scored == "val" or "val" not in prepared.splits:
+    if options.input:
+        return known_threshold(run, options, step), "the run's own evaluation"
+    if held.validation is None:
         return 0.5, "nothing: no validation images beside those that are scored"
-    split = prepared.splits["val"]
+    split = held.validation
     segmented = _segmented(split, windows, range(len(split)))
     return best_threshold(segmented, owners_of(split.ids, split.groups)), "val"
 
@@ -203,25 +146,6 @@ def _empty(scored: Scored, classes: tuple[str, ...]) -> dict[str, dict[str, int]
             "prediction_only": int((true & ~predicted).sum()),
         }
     return found
-
-
-def _write(
-    output: Path, report: Mapping[str, Any], scored: Scored, classes: tuple[str, ...]
-) -> None:
-    write_atomically(output / EVALUATION, json.dumps(_finite(report), indent=2) + "\n")
-    for name, rows in (("images", image_rows), ("patients", patient_rows)):
-        with (output / f"{name}.csv").open("w", newline="") as stream:
-            table = list(rows(scored, classes))
-            writer = csv.DictWriter(stream, list(table[0]))
-            writer.writeheader()
-            writer.writerows(table)
-
-
-def _finite(value: Any) -> Any:
-    """Returns a tree with null where a number is none: JSON has no NaN."""
-    if isinstance(value, Mapping):
-        return {name: _finite(entry) for name, entry in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cases(

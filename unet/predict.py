@@ -13,24 +13,22 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from common.data.fit import pad_with_black, resize_image, resize_shares, scaled_size, to_channels
-from common.data.folders import images_below
+from common.data.incoming import AHEAD_BYTES, find_images, read_ahead
 from common.data.masks import parse_mask_values
-from common.data.pairs import masks_beside
 from common.data.records import Decoded, Pixels
-from common.data.slices import NIFTI, FileImage, images_in, is_image, stem
+from common.data.slices import NIFTI, FileImage, images_in, stem
 from common.data.sources import reading_of
 from common.errors import UserError
-from common.files import identifier, within, writable_folder
+from common.files import identifier, writable_folder
 from common.log import log
 from common.options import Options
 from common.report.images import write_picture
 from common.training.workdir import Run
 from unet.panels import overlay
-from unet.segment import BATCH, Probabilities, Windows, load_windows, segment
+from unet.segment import Probabilities, Windows, load_windows, segment
 from unet.state import make_segmenter
 from unet.threshold import known_threshold, to_mask
 
-_AHEAD_BYTES = 256 * 2**20  # of images that are read before they are needed, and as much after
 _LEVELS = 65535  # a probability of 1 in a 16-bit PNG
 
 
@@ -186,7 +184,11 @@ def _segment_all(
     with ThreadPoolExecutor() as pool:
 
         def images() -> Iterator[Pixels]:
-            for job, image, reading in _ahead(pool, jobs, writer):
+            listed = ((job, image) for job in jobs for image in job.images)
+            run, options = writer.run, writer.options
+            for (job, image), reading in read_ahead(
+                pool, listed, lambda one: _read(one[1].read, run, options), _Read.num_bytes
+            ):
                 try:
                     read = reading.result()
                 except UserError as error:
@@ -204,7 +206,7 @@ def _segment_all(
             else:
                 behind = pool.submit(writer.write, job, image, read, shares)
                 writing.append((shares.nbytes + read.pixels.nbytes, behind))
-            while sum(size for size, _ in writing) > _AHEAD_BYTES:
+            while sum(size for size, _ in writing) > AHEAD_BYTES:
                 writing.popleft()[1].result()
             count += 1
         for _, written in writing:
@@ -218,19 +220,8 @@ def _jobs(run: Run, options: Options) -> list[_Job]:
         raise UserError(
             "--mode=predict needs --input=PATH, images, and --output=DIR, for the masks."
         )
-    root, output = Path(options.input).expanduser(), Path(options.output).expanduser()
-    if not root.exists():
-        raise UserError(f"--input={root} is not there; name a file or a folder of images.")
-    if root.is_dir():
-        if images := masks_beside(root):
-            advice = "move the masks elsewhere" if images == root else f"name {images}"
-            raise UserError(f"--input={root} holds masks beside its images; {advice}.")
-        mine = output.resolve()  # earlier masks are no images
-        files, folder = [file for file in images_below(root) if not within(file, mine)], root
-    else:
-        files, folder = [root] if is_image(root) else [], root.parent
-    if not files:
-        raise UserError(f"--input={root} holds no image that can be read; see docs/own_data.md.")
+    output = Path(options.output).expanduser()
+    files, folder = find_images(options.input, output)
     reading = reading_of(run.config.data)
     return [
         _Job(file, output / stem(file.relative_to(folder).as_posix()), images_in(file, reading))
@@ -271,24 +262,9 @@ class _Read(NamedTuple):
     shown: Pixels
     place: tuple[slice, slice]
 
-
-def _ahead(
-    pool: ThreadPoolExecutor, jobs: Sequence[_Job], writer: _Writer
-) -> Iterator[tuple[_Job, FileImage, Future[_Read]]]:
-    """Reads images on threads before they are asked for, as many as fit in memory."""
-    listed = ((job, image) for job in jobs for image in job.images)
-    running: deque[Any] = deque()
-    largest, first = _AHEAD_BYTES // 2, True  # bytes of an image, which the first one tells
-    for job, image in listed:
-        running.append((job, image, pool.submit(_read, image.read, writer.run, writer.options)))
-        while len(running) > max(1, min(4 * BATCH, _AHEAD_BYTES // largest)):
-            head = running.popleft()
-            if head[2].exception() is None:
-                size = head[2].result().pixels.nbytes
-                largest = size if first else max(largest, size)
-                first = False
-            yield head
-    yield from running
+    def num_bytes(self) -> int:
+        """Returns what it takes in memory."""
+        return int(self.pixels.nbytes + self.shown.nbytes)
 
 
 def _read(read: Callable[[], Decoded], run: Run, options: Options) -> _Read:

@@ -1,6 +1,7 @@
 """The segmentation task: what the loop and the modes call."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,12 @@ from ml_collections import ConfigDict
 from common.data.augmentation import Augmentation
 from common.data.prepared import DataCard
 from common.data.transforms import augment
-from common.metrics import averages_and_scores, class_scores, confusion_matrix
+from common.metrics import (
+    averages_and_scores,
+    class_scores,
+    confusion_matrix,
+    segmentation_scores,
+)
 from common.report.images import Picture
 from common.training.network import Variables, moving_average, updated
 from common.training.randomness import example_keys
@@ -43,7 +49,7 @@ class UNetTask:
 
     def init(self, rng: Key[Array, ""]) -> SegmenterState:
         """Returns the state at step 0."""
-        return init_state(self.segmenter, self.card, rng)
+        return jax.jit(partial(init_state, self.segmenter, self.card))(rng)
 
     def train_step(
         self, state: SegmenterState, batch: Batch, rng: Key[Array, ""]
@@ -95,7 +101,9 @@ class UNetTask:
         confusion = confusion_matrix(batch["mask"], predicted, len(classes))
         scores = class_scores(confusion)
         values |= {f"{name}_per_image": scores[name][:, 1:].mean(-1) for name in ("iou", "dice")}
-        return averages_and_scores(values, confusion, classes, batch.get("valid"))
+        return averages_and_scores(
+            values, confusion, segmentation_scores(classes), batch.get("valid")
+        )
 
 
 def make_task(config: ConfigDict, card: DataCard) -> UNetTask:

@@ -1,6 +1,5 @@
 """From probabilities to masks: the threshold, how it is chosen, and where it is kept."""
 
-import json
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,11 +9,10 @@ from common.data.records import Mask
 from common.errors import UserError
 from common.log import log
 from common.options import Options
+from common.training.evaluation import stored_value
 from common.training.workdir import Run
 from unet.segment import Probabilities
 
-FOLDER = "evaluation"  # in the workdir
-EVALUATION = "evaluation.json"
 _STEPS = 100  # thresholds are multiples of 1 / _STEPS
 _DEFAULT = 0.5
 
@@ -67,17 +65,9 @@ def known_threshold(run: Run, options: Options, step: int) -> float:
     check_threshold(options)
     if options.threshold or len(run.card.mask_classes) > 2:
         return options.threshold or _DEFAULT
-    file = run.workdir / FOLDER / EVALUATION
-    if file.exists():
-        try:
-            report = json.loads(file.read_text())
-            if report["checkpoint_step"] == step:
-                return float(report["threshold"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{file} is damaged ({error}); run --mode=evaluate --workdir={run.workdir}"
-                " again, or set --threshold."
-            ) from error
+    known = stored_value(run, "threshold", step)
+    if known is not None:
+        return float(known)
     log.warning(
         "The threshold is %s; --mode=evaluate chooses one on the validation images.", _DEFAULT
     )

@@ -52,6 +52,7 @@ class DataCard:
       bits: that the files keep for a channel, at least 8.
       window: what 0 and 255 mean in the files' own units; () where it differs between the files.
       native_size: height and width in the files, in pixels; () where they differ between the files.
+      class_counts: training images of each class.
     """
 
     name: str
@@ -67,6 +68,7 @@ class DataCard:
     bits: int = 8
     window: tuple[float, ...] = (0.0, 255.0)
     native_size: tuple[int, ...] = ()
+    class_counts: tuple[int, ...] = ()
 
     @property
     def example_bytes(self) -> int:
@@ -217,6 +219,11 @@ def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
         bits=metadata["bits"],
         window=tuple(metadata["window"]),
         native_size=tuple(metadata["native_size"]),
+        class_counts=tuple(
+            np.bincount(
+                np.array(table.labels)[rows["train"]], minlength=len(metadata["classes"])
+            ).tolist()
+        ),
     )
     return Prepared(card, splits)
 

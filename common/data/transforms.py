@@ -30,6 +30,13 @@ def to_signed_unit(
     return images.astype(jnp.float32) / 127.5 - 1.0
 
 
+def to_unit(
+    images: UInt8[Array, "batch height width channels"],
+) -> Float[Array, "batch height width channels"]:
+    """Maps stored pixels 0..255 to [0, 1]."""
+    return images.astype(jnp.float32) / 255.0
+
+
 def from_signed_unit(
     images: Float[Array, "batch height width channels"],
 ) -> UInt8[Array, "batch height width channels"]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
+import jax.numpy as jnp
 import numpy as np
 from clu.metrics import Collection
 from jaxtyping import Array, Key, Shaped
@@ -40,6 +41,13 @@ class Batches(NamedTuple):
     def examples(self) -> int:
         """Returns how many examples a step takes."""
         return self.number * self.size
+
+    def split(self, batch: "Batch") -> list[dict[str, Array]]:
+        """Returns the batches that follow each other in a device's share of a step."""
+        if self.number == 1:
+            return [batch]
+        parts = {name: jnp.split(rows, self.number) for name, rows in batch.items()}
+        return [{name: rows[i] for name, rows in parts.items()} for i in range(self.number)]
 
 
 @runtime_checkable

@@ -91,7 +91,7 @@ def _main_process_first(work: Callable[[], Result]) -> Result | None:
 
 def _restored_or_new(run: Run, task: Task[Any], checkpoints: Checkpoints) -> tuple[Any, int]:
     """Returns the newest saved state, or a new one, and its step."""
-    state = jax.jit(task.init)(jax.random.key(run.config.seed))
+    state = task.init(jax.random.key(run.config.seed))
     step = checkpoints.latest_step() or 0
     if step:
         log.info("going on from step %d of %s", step, run.workdir)

@@ -1,0 +1,45 @@
+"""The keys that every classification config has, with their defaults."""
+
+from ml_collections import ConfigDict
+
+from common.training.config import default_adam, default_config
+
+
+def classify_config(arg: str = "") -> ConfigDict:
+    """Returns a classification config without a network: `model.name` is to be set.
+
+    Args:
+      arg: "" or "tiny".
+    """
+    config = default_config(arg)
+    config.task = "classify"
+    # The best checkpoint, which evaluate and predict take, is that of the least validation loss.
+    config.train.update(best_metric="val/loss", best_is="lowest")
+    config.model = ConfigDict(
+        {
+            "name": "",  # a file in classify/networks
+            "network": {},  # further fields of its class
+            "weights": "",  # of its trunk: "imagenet", or a file of torchvision, Keras, ...
+            "weights_sha256": "",  # checksum of that file; "" is not compared
+            "average_decay": 0.0,  # of the network that is evaluated; 0 evaluates the last step's
+            "mirror": False,  # evaluate and predict average with the mirror image, left to right
+        }
+    )
+    config.loss = ConfigDict(
+        {
+            "label_smoothing": 0.0,  # this share of the target is spread over all classes
+            "class_weights": "",  # "balanced", or one number a class: "1,2.5"
+            "mixup": 0.0,  # alpha of mixup; 0 is off
+        }
+    )
+    config.optimizer = default_adam(1e-3)
+    config.optimizer.update(
+        {
+            "weight_decay": 0.0,  # of AdamW
+            "stage_decay": 1.0,  # each stage nearer to the image learns at this share of the next
+            "frozen": 0,  # stages, from the image on, that do not learn
+            "unfreeze_every": "0",  # then one more learns, from the top, and so on; 0: never
+            "accumulate": 1,  # parts of a batch that are computed one after the other
+        }
+    )
+    return config

@@ -1,0 +1,131 @@
+"""--mode=evaluate: how good a trained classifier is on patients that it has not seen."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from classify.figures import draw_figures
+from classify.inference import BATCH, Inference, load_inference, softmax
+from classify.scores import Predicted, intervals, temperature
+from common.data.prepared import Split
+from common.errors import UserError
+from common.log import log
+from common.options import Options
+from common.training.evaluation import (
+    HeldOut,
+    held_out,
+    output_folder,
+    stored_value,
+    write_report,
+    write_table,
+)
+from common.training.workdir import Run
+
+_TOLD = ("accuracy", "balanced_accuracy", "f1_macro", "roc_auc_macro", "pr_auc_macro", "ece")
+
+
+def evaluate(run: Run, options: Options) -> None:
+    """Writes evaluation.json, predictions.csv and figures.png.
+
+    Scored is the run's split "test", or "val" where there is none, which is said; with --input the
+    images of another folder. Probabilities are those of the logits divided by a temperature, which
+    is fitted on "val" and changes no decision; scores without it stand beside.
+
+    Raises:
+      UserError: nothing is held out, or the data, a folder or the checkpoint can't be used.
+    """
+    inference, step = load_inference(run)
+    output, held = output_folder(run, options), held_out(run, options)
+    if held.card.classes != run.card.classes:
+        raise UserError(
+            f"The classes of {held.card.name} are {', '.join(held.card.classes)}, the run's are"
+            f" {', '.join(run.card.classes)}; both must have the same."
+        )
+    split, classes = held.split, run.card.classes
+    log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
+    hot, fitted_on = _temperature(run, options, held, inference, step)
+    logits, labels = logits_of(split, inference)
+    predicted = Predicted(split.ids, split.groups, labels, softmax(logits, hot))
+    plain = Predicted(split.ids, split.groups, labels, softmax(logits, 1.0))
+    report = {
+        "checkpoint_step": step,
+        **held.facts,
+        "patients": len(
+            {group or name for group, name in zip(split.groups, split.ids, strict=True)}
+        ),
+        "classes": list(classes),
+        "images_of_classes": np.bincount(labels, minlength=len(classes)).tolist(),
+        "temperature": hot,
+        "temperature_fitted_on": fitted_on,
+        "confusion": confusion_of(predicted, len(classes)).tolist(),
+        "scores": intervals(predicted, classes),
+        "scores_without_temperature": intervals(plain, classes),
+    }
+    write_report(output, report)
+    write_table(output / "predictions.csv", prediction_rows(predicted, classes))
+    draw_figures(predicted, plain, classes, output / "figures.png", held.card.caption)
+    _say(report, output)
+
+
+def logits_of(
+    split: Split, inference: Inference
+) -> tuple[Float[np.ndarray, "images classes"], Int[np.ndarray, " images"]]:
+    """Returns the logits and the labels of a split, some images at a time in memory."""
+    logits, labels = [], []
+    for start in range(0, len(split), 8 * BATCH):
+        examples = split.read(range(start, min(start + 8 * BATCH, len(split))))
+        logits.append(inference.logits(examples["image"]))
+        labels.append(examples["label"])
+    return np.concatenate(logits), np.concatenate(labels).astype(np.int64)
+
+
+def confusion_of(predicted: Predicted, classes: int) -> Int[np.ndarray, "classes classes"]:
+    """Counts the images of class i (row) that were taken for class j (column)."""
+    pairs = predicted.labels * classes + predicted.probabilities.argmax(-1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def prediction_rows(predicted: Predicted, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Yields a row of a table for each image."""
+    chosen = predicted.probabilities.argmax(-1)
+    for i, name in enumerate(predicted.ids):
+        yield {
+            "image": name,
+            "patient": predicted.groups[i],
+            "truth": classes[predicted.labels[i]],
+            "label": classes[chosen[i]],
+            **{
+                f"probability_{known}": f"{share:.6f}"
+                for known, share in zip(classes, predicted.probabilities[i], strict=True)
+            },
+        }
+
+
+def _temperature(
+    run: Run, options: Options, held: HeldOut, inference: Inference, step: int
+) -> tuple[float, str]:
+    """Returns the temperature and what it was fitted on."""
+    if options.input:
+        known = stored_value(run, "temperature", step)
+        return (float(known), "the run's own evaluation") if known else (1.0, "nothing")
+    if held.validation is None:
+        return 1.0, "nothing: no validation images beside those that are scored"
+    return temperature(*logits_of(held.validation, inference)), "val"
+
+
+def _say(report: dict[str, Any], output: Path) -> None:
+    print(
+        f"{report['images']} images of {report['patients']} patients ({report['data']},"
+        f" {report['split']}), step {report['checkpoint_step']}"
+    )
+    f1 = [f"f1_{name}" for name in report["classes"]] if len(report["classes"]) < 6 else []
+    for name in (*_TOLD, *f1):
+        entry = report["scores"][name]
+        print(f"  {name:<20} {entry['value']:.4f} [{entry['low']:.4f}, {entry['high']:.4f}]")
+    print(
+        f"  temperature {report['temperature']:.3f} (fitted on {report['temperature_fitted_on']})"
+    )
+    print(f"  written to {output}")

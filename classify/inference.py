@@ -1,0 +1,114 @@
+"""A trained classifier on new images: logits in batches on the devices, and what it looked at."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from classify.state import Classifier, init_state, make_classifier
+from common.training import parallel
+from common.training.network import Variables
+from common.training.workdir import Run
+
+BATCH = 32
+
+Images = UInt8[np.ndarray, "num height width channels"]
+
+
+class Inference:
+    """Classifies batches of images, spread over this process's devices."""
+
+    def __init__(self, classifier: Classifier, variables: Variables) -> None:
+        devices = jax.local_device_count()
+        self.classes, self.batch = classifier.classes, -(-BATCH // devices) * devices
+        self._classifier, self._variables = classifier, variables
+
+        def logits_of(variables: Variables, images: Array) -> Array:
+            found = _logits(classifier, variables, images)
+            if classifier.mirror:
+                found = (found + _logits(classifier, variables, images[:, :, ::-1])) / 2
+            return found
+
+        self._run = parallel.spread(logits_of, variables)
+        self._maps = jax.jit(lambda variables, image: _attention(classifier, variables, image))
+
+    def logits(self, images: Images) -> Float[np.ndarray, "num classes"]:
+        """Returns the logits of any number of images."""
+        parts = []
+        for start in range(0, len(images), self.batch):
+            part = images[start : start + self.batch]
+            short = self.batch - len(part)
+            filled = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
+            found = np.asarray(self._run(filled))
+            parts.append(found.reshape(-1, found.shape[-1])[: len(part)])
+        return np.concatenate(parts)
+
+    def attention(self, image: UInt8[np.ndarray, "height width channels"], label: int) -> Any:
+        """Returns the Grad-CAM of a class, [height, width], 0 to 1: where it speaks for the class.
+
+        The last maps, each weighted by the mean gradient of the class's logit toward it, added up,
+        and what is below zero left out. Source: Selvaraju et al. 2017, "Grad-CAM: Visual
+        Explanations from Deep Networks via Gradient-based Localization".
+        """
+        maps, gradients = self._maps(self._variables, jnp.asarray(image[None]))
+        weights = gradients[0, label].mean((0, 1))
+        heat = jnp.maximum((maps[0] * weights).sum(-1), 0)
+        large = jax.image.resize(heat, image.shape[:2], "linear")
+        return np.asarray(large / jnp.maximum(large.max(), jnp.finfo(large.dtype).tiny))
+
+
+def load_inference(run: Run) -> tuple[Inference, int]:
+    """Opens the run's best checkpoint, else its newest; returns it ready to use, and its step.
+
+    Raises:
+      UserError: there is none, or it does not fit the config.
+    """
+    classifier = make_classifier(run.config, run.card)
+    like = jax.eval_shape(lambda: init_state(classifier, run.card, jax.random.key(0)))
+    step, state = run.best_state(like)
+    return Inference(classifier, state.average), step
+
+
+def softmax(
+    logits: Float[np.ndarray, "num classes"], temperature: float
+) -> Float[np.ndarray, "num classes"]:
+    """Returns the probabilities of logits divided by a temperature, in float64."""
+    scaled = logits.astype(np.float64) / temperature
+    scaled -= scaled.max(-1, keepdims=True)
+    shares = np.exp(scaled)
+    return shares / shares.sum(-1, keepdims=True)
+
+
+def _logits(classifier: Classifier, variables: Variables, images: Array) -> Array:
+    logits: Any = classifier.network.apply(variables, images.astype(jnp.float32) / 255, train=False)
+    return logits
+
+
+def _attention(
+    classifier: Classifier, variables: Variables, images: UInt8[Array, "1 height width channels"]
+) -> tuple[Float[Array, "1 rows columns maps"], Float[Array, "1 classes rows columns maps"]]:
+    """Returns the last maps and the gradient of each class's logit toward them."""
+    inputs = images.astype(jnp.float32) / 255
+
+    def run(moved: Any) -> Any:
+        return classifier.network.apply(
+            {**variables, "perturbations": {"maps": moved}},
+            inputs,
+            train=False,
+            mutable=["intermediates"],
+        )
+
+    (found,) = jax.eval_shape(
+        lambda: classifier.network.apply(variables, inputs, train=False, mutable=["intermediates"])
+    )[1]["intermediates"]["maps"]
+    still = jnp.zeros(found.shape, found.dtype)
+    gradients = jax.jacrev(lambda moved: run(moved)[0])(still)
+    (maps,) = run(still)[1]["intermediates"]["maps"]
+    return maps, gradients[:, :, 0]
+
+
+def labels_of(probabilities: Float[np.ndarray, "num classes"]) -> Int[np.ndarray, " num"]:
+    """Returns the likeliest class of each image, the first of ties."""
+    return probabilities.argmax(-1)

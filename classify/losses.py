@@ -1,0 +1,55 @@
+"""What a classifier minimises: cross-entropy toward targets, smoothed, mixed and weighted."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from common.axis import AXIS
+
+Logits = Float[Array, "batch classes"]
+Targets = Float[Array, "batch classes"]
+
+
+def targets_of(labels: Int[Array, " batch"], classes: int, smoothing: float) -> Targets:
+    """Returns 1 for the label and 0 else, or `(1 - s) * that + s / classes` with smoothing s.
+
+    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision".
+    """
+    return (1 - smoothing) * jax.nn.one_hot(labels, classes) + smoothing / classes
+
+
+def cross_entropy(
+    logits: Logits, targets: Targets, class_weights: Float[Array, " classes"]
+) -> Float[Array, " batch"]:
+    """Returns `-sum_c w_c t_c log p_c` of each image, p being the softmax of the logits."""
+    return -(class_weights * targets * jax.nn.log_softmax(logits)).sum(-1)
+
+
+def mixup(
+    images: Float[Array, "batch height width channels"],
+    targets: Targets,
+    keys: Key[Array, " batch"],
+    alpha: float,
+) -> tuple[Float[Array, "batch height width channels"], Targets]:
+    """Blends each image and its target with those of the next one in the global batch.
+
+    The share of an image is drawn from Beta(alpha, alpha) and is the larger of the two, by the
+    image's own key: it does not matter how the batch lies on devices. Source: Zhang et al. 2018,
+    "mixup: Beyond Empirical Risk Minimization".
+    """
+    share = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(keys)
+    share = jnp.maximum(share, 1 - share)
+
+    def blended(x: Array) -> Array:
+        mine = share.reshape(-1, *[1] * (x.ndim - 1))
+        return mine * x + (1 - mine) * _next(x)
+
+    return blended(images), blended(targets)
+
+
+def _next(x: Array) -> Array:
+    """Returns, for each example, the one behind it; the first of the next device for the last."""
+    devices = jax.lax.axis_size(AXIS)
+    turn = [(device, (device - 1) % devices) for device in range(devices)]
+    following = jax.lax.ppermute(x[:1], AXIS, turn)
+    return jnp.concatenate([x[1:], following])

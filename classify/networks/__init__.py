@@ -1,0 +1,46 @@
+"""The networks: one file per classifier, found by its name, config.model.name = "vgg16".
+
+A file offers the Linen module `Network`, with the fields `num_classes` and `axis_name` and the call
+that `classify/networks/small_cnn.py` shows, and `STAGES`: how the names of its parameters begin,
+stage by stage from the image on, for freezing; what is in none of them is the head. What stands in
+config.model.network are its further fields. A file whose trunk can start from published weights
+also offers `pretrained(weights, sha256) -> parameters` (a part of the tree).
+"""
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from common.data.prepared import DataCard
+from common.errors import UserError
+
+
+def find_network(name: str) -> ModuleType:
+    """Returns the file that config.model.name names.
+
+    Raises:
+      UserError: there is none.
+    """
+    known = [module.name for module in pkgutil.iter_modules(__path__)]
+    if name not in known:
+        raise UserError(f"config.model.name is {name!r}; it must be one of {known}.")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def make_network(model: ConfigDict, card: DataCard) -> Any:
+    """Builds the network that a config describes, for the data's classes.
+
+    Raises:
+      UserError: there is no such file, or a setting that its network does not have.
+    """
+    settings = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in model.network.items()
+    }
+    try:
+        return find_network(model.name).Network(num_classes=len(card.classes), **settings)
+    except TypeError as error:
+        raise UserError(f"config.model.network: {error}.") from error

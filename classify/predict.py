@@ -1,0 +1,126 @@
+"""--mode=predict: the classes of new images, as a table; with --explain, what speaks for them."""
+
+import csv
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from classify.inference import Inference, labels_of, load_inference, softmax
+from common.data.fit import fit_image
+from common.data.incoming import find_images, read_ahead
+from common.data.records import Pixels
+from common.data.slices import FileImage, images_in, stem
+from common.data.sources import reading_of
+from common.errors import UserError
+from common.files import writable_folder
+from common.log import log
+from common.options import Options
+from common.report.images import Picture, write_picture
+from common.training.evaluation import stored_value
+from common.training.workdir import Run
+
+TABLE = "predictions.csv"
+
+
+class _Found(NamedTuple):
+    """An image that has been read and fitted: its name in the table, and its pixels."""
+
+    name: str
+    pixels: Pixels
+
+
+def predict(run: Run, options: Options) -> None:
+    """Writes OUTPUT/predictions.csv: file, label and the probability of every class.
+
+    A frame of a DICOM file or a slice of a volume is "FILE#000". Probabilities are calibrated with
+    the temperature of the run's evaluation, where there is one. With --explain, OUTPUT/x.png shows
+    what in INPUT/x.jpg speaks for its label (Grad-CAM). A file that can't be read is named, the
+    others are classified.
+
+    Raises:
+      UserError: an option or file can't be used, or the table exists already.
+    """
+    if not options.input or not options.output:
+        raise UserError("--mode=predict needs --input=PATH, images, and --output=DIR.")
+    inference, step = load_inference(run)
+    output = Path(options.output).expanduser()
+    files, folder = find_images(options.input, output)
+    if (output / TABLE).exists() and not options.overwrite:
+        raise UserError(f"{output / TABLE} exists; add --overwrite or name another --output.")
+    writable_folder(output, "--output")
+    if run.card.synthetic:
+        log.warning("This network was trained on %s.", run.card.caption)
+    temperature = float(stored_value(run, "temperature", step) or 1.0)
+    started, count = time.monotonic(), 0
+    failures: dict[Path, str] = {}
+    with ThreadPoolExecutor() as pool, (output / TABLE).open("w", newline="") as stream:
+        table = csv.writer(stream)
+        columns = [f"probability_{name}" for name in inference.classes]
+        table.writerow(["file", "label", *columns])
+        for batch in _batches(_read_all(pool, files, folder, run, failures), inference.batch):
+            shares = softmax(inference.logits(np.stack([i.pixels for i in batch])), temperature)
+            for image, label, row in zip(batch, labels_of(shares), shares, strict=True):
+                chosen = inference.classes[label]
+                table.writerow([image.name, chosen, *(f"{share:.6f}" for share in row)])
+                if options.explain:
+                    _explain(output, image, int(label), inference)
+            count += len(batch)
+    print(
+        f"{count} images are classified in {output / TABLE} (step {step}, temperature"
+        f" {temperature:.3f}, {count / (time.monotonic() - started):.1f} images/s)"
+    )
+    if failures:
+        first = next(iter(failures.values()))
+        raise UserError(f"{len(failures)} files could not be classified; the first: {first}")
+
+
+def _read_all(
+    pool: ThreadPoolExecutor, files: list[Path], folder: Path, run: Run, failures: dict[Path, str]
+) -> Iterator[_Found]:
+    """Yields the images of all files, fitted as those of training; notes failures by file."""
+    reading, data, card = reading_of(run.config.data), run.config.data, run.card
+
+    def read(item: tuple[Path, FileImage]) -> _Found:
+        file, image = item
+        pixels = fit_image(image.read().pixels, card.image_size, card.channels, data.fit)
+        return _Found(file.relative_to(folder).as_posix() + image.suffix, pixels)
+
+    listed = ((file, image) for file in files for image in images_in(file, reading))
+    for (file, _), found in read_ahead(pool, listed, read, lambda one: one.pixels.nbytes):
+        try:
+            yield found.result()
+        except UserError as error:
+            if file not in failures:
+                log.warning("not classified: %s", error)
+            failures.setdefault(file, str(error))
+
+
+def _batches(images: Iterator[_Found], size: int) -> Iterator[list[_Found]]:
+    batch: list[_Found] = []
+    for image in images:
+        batch.append(image)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _explain(output: Path, image: _Found, label: int, inference: Inference) -> None:
+    """Writes the image with what speaks for its class in warm colours."""
+    name, _, number = image.name.partition("#")
+    file = output / f"{stem(name)}{'_' + number if number else ''}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(file, heated(image.pixels, inference.attention(image.pixels, label)))
+
+
+def heated(pixels: Pixels, heat: Any) -> Picture:
+    """Lays a map of 0 to 1 over an image: from nothing over red to yellow."""
+    grey = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32)
+    colour = np.stack([np.full_like(heat, 255), 255 * heat, np.zeros_like(heat)], -1)
+    weight = 0.6 * heat[..., None]
+    return np.rint(grey * (1 - weight) + colour * weight).astype(np.uint8)

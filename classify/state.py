@@ -1,0 +1,210 @@
+"""All that training a classifier changes, as one pytree, and the fixed parts."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+
+from classify.networks import find_network, make_network
+from common.data.prepared import DataCard
+from common.errors import UserError
+from common.training.config import steps
+from common.training.network import NetworkState, Variables
+from common.training.optimizers import learning_rate_schedule
+from common.training.task import Batches
+
+
+@flax.struct.dataclass
+class ClassifierState:
+    """A network in training; `average` is the moving average of its variables, for evaluation."""
+
+    step: Any  # int32 []: how many steps were made (also a shape, where trees are traced)
+    network: NetworkState
+    average: Variables
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """What training does not change.
+
+    Attributes:
+      network: images in [0, 1] -> logits.
+      optimizer: its update rule.
+      frozen: says of the path of a parameter whether it never learns, and needs no gradient.
+      batches: what a step takes: the parts of a batch whose gradients are accumulated.
+      classes: their names.
+      class_weights: in the loss; their mean over training images is 1.
+      label_smoothing: see `classify.losses.targets_of`.
+      mixup: its alpha; 0 is off.
+      average_decay: of the moving average; 0 turns it off.
+      mirror: whether new images are seen mirrored, too, left to right.
+    """
+
+    network: Any
+    optimizer: optax.GradientTransformation
+    frozen: Callable[[str], bool]
+    batches: Batches
+    classes: tuple[str, ...]
+    class_weights: Float[np.ndarray, " classes"]
+    label_smoothing: float
+    mixup: float
+    average_decay: float
+    mirror: bool
+
+
+def make_classifier(config: ConfigDict, card: DataCard) -> Classifier:
+    """Builds the fixed parts that a config describes.
+
+    Raises:
+      UserError: the data has one class only, or a setting means nothing.
+    """
+    _check(config, card)
+    parts = config.optimizer.accumulate
+    if config.data.batch_size % parts:
+        raise UserError(
+            f"config.data.batch_size is {config.data.batch_size} and does not divide by"
+            f" config.optimizer.accumulate={parts}; change one of them."
+        )
+    batches = Batches(parts, config.data.batch_size // parts)
+    stages = find_network(config.model.name).STAGES
+    optimizer, frozen = _make_optimizer(
+        config.optimizer, stages, card.num_examples["train"] / batches.examples
+    )
+    return Classifier(
+        network=make_network(config.model, card),
+        optimizer=optimizer,
+        frozen=frozen,
+        batches=batches,
+        classes=card.classes,
+        class_weights=_class_weights(config.loss.class_weights, card),
+        label_smoothing=config.loss.label_smoothing,
+        mixup=config.loss.mixup,
+        average_decay=config.model.average_decay,
+        mirror=config.model.mirror,
+    )
+
+
+def init_state(classifier: Classifier, card: DataCard, rng: Key[Array, ""]) -> ClassifierState:
+    """Returns the state at step 0, all of it drawn at random."""
+    images = jnp.zeros((1, card.image_size, card.image_size, card.channels))
+    made = classifier.network.init(rng, images, train=True)
+    variables = {"params": made["params"], "batch_stats": made.get("batch_stats", {})}
+    return ClassifierState(
+        step=jnp.zeros((), jnp.int32),
+        network=NetworkState.create(variables, classifier.optimizer),
+        average=variables,
+    )
+
+
+def with_weights(config: ConfigDict, state: ClassifierState) -> ClassifierState:
+    """Returns a state whose trunk has the published weights that `config.model.weights` names.
+
+    Raises:
+      UserError: the network has none, or they can't be read.
+    """
+    model = config.model
+    if not model.weights:
+        return state
+    module = find_network(model.name)
+    if not hasattr(module, "pretrained"):
+        raise UserError(
+            f"config.model.weights is {model.weights!r}, but there are none for {model.name}; set"
+            " --config.model.weights=''."
+        )
+    params = {**state.network.params, **module.pretrained(model.weights, model.weights_sha256)}
+    network = replace(state.network, params=params)
+    return replace(state, network=network, average=network.variables)
+
+
+def path_of(keys: Any) -> str:
+    """Returns "trunk/block1_conv1/kernel" of a path in a tree."""
+    return "/".join(str(getattr(key, "key", key)) for key in keys)
+
+
+def _make_optimizer(
+    settings: ConfigDict, stages: tuple[str, ...], steps_per_epoch: float
+) -> tuple[optax.GradientTransformation, Callable[[str], bool]]:
+    """Returns AdamW with a learning rate for each stage, and which parameters never learn.
+
+    The head learns at the config's rate, stage i of n at `stage_decay ** (n - i)` of it
+    (Howard and Ruder, 2018, "Universal Language Model Fine-tuning"); frozen stages at 0, until,
+    with `unfreeze_every`, they thaw from the top on.
+    """
+    schedule = learning_rate_schedule(settings, "optimizer", steps_per_epoch)
+    every = steps(settings.unfreeze_every, steps_per_epoch)
+
+    def stage_of(path: str) -> int:
+        found = (i for i, stage in enumerate(stages) if path.startswith(stage))
+        return next(found, len(stages))
+
+    def of_stage(stage: int) -> optax.GradientTransformation:
+        share = settings.stage_decay ** (len(stages) - stage)
+        thaws = (settings.frozen - stage) * every if stage < settings.frozen else 0
+        if stage < settings.frozen and not every:
+            return optax.set_to_zero()
+        return optax.adamw(
+            lambda count: share * schedule(count) * (count >= thaws),
+            b1=settings.beta1,
+            b2=settings.beta2,
+            eps=settings.epsilon,
+            weight_decay=settings.weight_decay,
+        )
+
+    def labels(params: Variables) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda keys, _: str(stage_of(path_of(keys))), params
+        )
+
+    rules = {str(stage): of_stage(stage) for stage in range(len(stages) + 1)}
+    never = settings.frozen if not every else 0
+    return optax.multi_transform(rules, labels), lambda path: stage_of(path) < never
+
+
+def _class_weights(text: str, card: DataCard) -> Float[np.ndarray, " classes"]:
+    """Returns the weight of each class, so scaled that their mean over training images is 1."""
+    counts = np.array(card.class_counts, float)
+    number = len(card.classes)
+    if not text:
+        return np.ones(number, np.float32)
+    if text == "balanced":
+        return (counts.sum() / (number * np.maximum(counts, 1))).astype(np.float32)
+    if not re.fullmatch(r"\s*[\d.]+\s*(,\s*[\d.]+\s*)*", text) or text.count(",") != number - 1:
+        raise UserError(
+            f"config.loss.class_weights is {text!r}; it must be 'balanced', or a number for each of"
+            f" {', '.join(card.classes)}, as in '1,2.5'."
+        )
+    weights = np.array([float(part) for part in text.split(",")])
+    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+
+
+def _check(config: ConfigDict, card: DataCard) -> None:
+    """Refuses data and settings that mean nothing."""
+    if len(card.classes) < 2:
+        raise UserError(
+            f"config.task is 'classify', but all images of {card.name} are of one class,"
+            f" {card.classes[0]}; put those of each class into a folder of its own, see"
+            " docs/own_data.md."
+        )
+    number = len(find_network(config.model.name).STAGES)
+    ranges = {
+        "model.average_decay": (0, 0.99999),
+        "loss.label_smoothing": (0, 0.99),
+        "loss.mixup": (0, 100.0),
+        "optimizer.stage_decay": (0, 1),
+        "optimizer.weight_decay": (0, 1e6),
+        "optimizer.frozen": (0, number),
+        "optimizer.accumulate": (1, config.data.batch_size),
+    }
+    for name, (least, most) in ranges.items():
+        section, key = name.split(".")
+        value = config[section][key]
+        if not least <= value <= most:
+            raise UserError(f"config.{name} is {value}; it must lie between {least} and {most}.")

@@ -1,0 +1,165 @@
+"""The classification task: what the loop and the modes call."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from clu import parameter_overview
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+
+from classify.evaluate import evaluate
+from classify.losses import cross_entropy, mixup, targets_of
+from classify.predict import predict
+from classify.state import (
+    Classifier,
+    ClassifierState,
+    init_state,
+    make_classifier,
+    path_of,
+    with_weights,
+)
+from common.data.augmentation import Augmentation
+from common.data.prepared import DataCard
+from common.data.transforms import augment, to_unit
+from common.metrics import averages_and_scores, classification_scores, confusion_matrix
+from common.report.images import Picture, grid, titled, zoom_for
+from common.training.network import Variables, moving_average, updated
+from common.training.randomness import example_keys
+from common.training.task import Batch, Batches, Examples, Metrics
+
+__all__ = [
+    "ClassifyTask",
+    "evaluate",
+    "make_task",
+    "predict",
+]  # a mode is a function of this module
+
+_AUGMENTATION, _DROPOUT, _MIXUP = range(3)  # purposes of random keys
+_SHOWN = 32
+
+Logits = Float[Array, "batch classes"]
+
+
+class ClassifyTask:
+    """Supervised training of a classifier on images and their labels."""
+
+    def __init__(self, config: ConfigDict, classifier: Classifier, card: DataCard) -> None:
+        self.classifier, self.card, self._config = classifier, card, config
+        self._augmentation = Augmentation(**config.augment)
+
+    @property
+    def batches(self) -> Batches:
+        """Returns the parts of a batch whose gradients are accumulated."""
+        return self.classifier.batches
+
+    def init(self, rng: Key[Array, ""]) -> ClassifierState:
+        """Returns the state at step 0, with the published weights that the config names."""
+        state = jax.jit(partial(init_state, self.classifier, self.card))(rng)
+        return with_weights(self._config, state)
+
+    def train_step(
+        self, state: ClassifierState, batch: Batch, rng: Key[Array, ""]
+    ) -> tuple[ClassifierState, Metrics]:
+        """Updates the network once, by the mean gradient of the batch's parts.
+
+        The metrics are of the images as they were seen, augmented, and of their own labels; with
+        mixup the loss is of the blends.
+        """
+        network, number = state.network, self.batches.number
+        gradients: Any = jax.tree.map(jnp.zeros_like, network.params)
+        batch_stats, outputs = network.batch_stats, []
+        for waiting in self.batches.split(batch):
+            # One after the other: side by side, their activations would be in memory together.
+            gradients, batch_stats, part = jax.lax.optimization_barrier(
+                (gradients, batch_stats, waiting)
+            )
+            loss = partial(self._loss, batch_stats, part, rng)
+            more, (batch_stats, output) = jax.grad(loss, has_aux=True)(network.params)
+            gradients = jax.tree.map(lambda total, new: total + new / number, gradients, more)
+            outputs.append(output)
+        logits, losses = (jnp.concatenate(x) for x in zip(*outputs, strict=True))
+        network, norm = updated(network, self.classifier.optimizer, gradients, batch_stats)
+        average = moving_average(
+            state.average, network.variables, state.step, self.classifier.average_decay
+        )
+        state = replace(state, step=state.step + 1, network=network, average=average)
+        return state, self._metrics(logits, batch, {"loss": losses, "gradient_norm": norm})
+
+    def _loss(
+        self, batch_stats: Variables, batch: Batch, rng: Key[Array, ""], params: Variables
+    ) -> tuple[Float[Array, ""], Any]:
+        classifier, position = self.classifier, batch["position"]
+        keys = [
+            example_keys(rng, purpose, position) for purpose in (_AUGMENTATION, _DROPOUT, _MIXUP)
+        ]
+        batch = augment(batch, keys[0], self._augmentation)
+        images = to_unit(batch["image"])
+        targets = targets_of(batch["label"], len(classifier.classes), classifier.label_smoothing)
+        if classifier.mixup:
+            images, targets = mixup(images, targets, keys[2], classifier.mixup)
+        params = jax.tree_util.tree_map_with_path(
+            lambda path, x: jax.lax.stop_gradient(x) if classifier.frozen(path_of(path)) else x,
+            params,
+        )
+        logits, changed = classifier.network.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images,
+            train=True,
+            dropout_keys=keys[1],
+            mutable=["batch_stats"],
+        )
+        losses = cross_entropy(logits, targets, jnp.asarray(classifier.class_weights))
+        return losses.mean(), (changed.get("batch_stats", {}), (logits, losses))
+
+    def eval_step(self, state: ClassifierState, batch: Batch) -> Metrics:
+        """Classifies held-out images; the loss is the plain cross-entropy."""
+        classifier = self.classifier
+        logits: Any = classifier.network.apply(state.average, to_unit(batch["image"]), train=False)
+        number = len(classifier.classes)
+        targets = targets_of(batch["label"], number, 0.0)
+        losses = cross_entropy(logits, targets, jnp.ones(number))
+        return self._metrics(logits, batch, {"loss": losses})
+
+    def describe(self, state: ClassifierState) -> str:
+        """Returns a table of the network's parameters and running statistics."""
+        return str(parameter_overview.get_parameter_overview(state.network.variables))
+
+    def pictures(self, state: ClassifierState, examples: Examples) -> dict[str, Picture]:
+        """Returns training images in rows by what the network takes them for."""
+        chosen = np.linspace(0, len(examples["image"]) - 1, _SHOWN, dtype=int)
+        images = examples["image"][chosen]
+        logits: Any = self.classifier.network.apply(
+            state.average, to_unit(jnp.asarray(images)), train=False
+        )
+        predicted = np.asarray(logits.argmax(-1))
+        zoom, rows = zoom_for(self.card.image_size), []
+        for label, name in enumerate(self.card.classes):
+            those = images[predicted == label][: _SHOWN // 2]
+            right = (examples["label"][chosen][predicted == label] == label).sum()
+            blank = np.full((_SHOWN // 2 - len(those), *images.shape[1:]), 255, np.uint8)
+            row = grid(np.concatenate([those, blank])[None], zoom)
+            found = f"{(predicted == label).sum()} taken for {name}, {right} of them rightly"
+            rows.append(titled(row, found))
+        title = f"step {int(state.step)}: training images of {self.card.caption}"
+        return {"predictions": titled(np.concatenate(rows), title)}
+
+    def _metrics(self, logits: Logits, batch: Batch, values: dict[str, Array]) -> Metrics:
+        classes = self.classifier.classes
+        predicted = logits.argmax(-1)
+        confusion = confusion_matrix(batch["label"][:, None], predicted[:, None], len(classes))
+        return averages_and_scores(
+            values, confusion, classification_scores(classes), batch.get("valid")
+        )
+
+
+def make_task(config: ConfigDict, card: DataCard) -> ClassifyTask:
+    """Builds the task that a config describes.
+
+    Raises:
+      UserError: the data has one class only, or a setting means nothing.
+    """
+    return ClassifyTask(config, make_classifier(config, card), card)

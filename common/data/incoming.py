@@ -1,0 +1,69 @@
+"""New images for a trained network: which files there are, and reading them ahead of their turn."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common.data.folders import images_below
+from common.data.pairs import masks_beside
+from common.data.slices import is_image
+from common.errors import UserError
+from common.files import within
+
+AHEAD_BYTES = 256 * 2**20  # of what is read before its turn
+_MOST_AHEAD = 64  # items
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+
+
+def find_images(given: str, output: Path) -> tuple[list[Path], Path]:
+    """Returns the image files at or below --input, and the folder that their names start from.
+
+    What lies in the output folder is left out: earlier results are no images.
+
+    Raises:
+      UserError: there is no image, or masks lie beside them.
+    """
+    root = Path(given).expanduser()
+    if not root.exists():
+        raise UserError(f"--input={root} is not there; name a file or a folder of images.")
+    if root.is_dir():
+        if images := masks_beside(root):
+            advice = "move the masks elsewhere" if images == root else f"name {images}"
+            raise UserError(f"--input={root} holds masks beside its images; {advice}.")
+        mine = output.resolve()
+        files, folder = [file for file in images_below(root) if not within(file, mine)], root
+    else:
+        files, folder = [root] if is_image(root) else [], root.parent
+    if not files:
+        raise UserError(f"--input={root} holds no image that can be read; see docs/own_data.md.")
+    return files, folder
+
+
+def read_ahead(
+    pool: ThreadPoolExecutor,
+    items: Iterable[Item],
+    read: Callable[[Item], Read],
+    num_bytes: Callable[[Read], int],
+) -> Iterator[tuple[Item, Future[Read]]]:
+    """Yields each item with what is read of it, in order; threads read as many as fit in memory.
+
+    Args:
+      pool: whose threads read.
+      items: what to read.
+      read: may raise, which the future then does.
+      num_bytes: what a result takes in memory.
+    """
+    running: deque[Any] = deque()
+    largest = 0  # bytes of a result, which the first one tells
+    for item in items:
+        running.append((item, pool.submit(read, item)))
+        while len(running) > (min(_MOST_AHEAD, AHEAD_BYTES // largest) if largest else 2):
+            head = running.popleft()
+            if head[1].exception() is None:
+                largest = max(largest, 1, num_bytes(head[1].result()))
+            yield head
+    yield from running

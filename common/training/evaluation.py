@@ -1,0 +1,152 @@
+"""What --mode=evaluate of every task shares: which images are scored, and where the report goes."""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from common.data.prepared import DataCard, Prepared, Split, prepare
+from common.errors import UserError
+from common.files import writable_folder, write_atomically
+from common.log import log
+from common.options import Options
+from common.training.workdir import Run, check_data
+
+EVALUATION = "evaluation.json"
+FOLDER = "evaluation"  # in the workdir
+
+
+class HeldOut(NamedTuple):
+    """Images to score.
+
+    Attributes:
+      card: of the data that they are from.
+      split: the images.
+      name: of the split: "test", "val", or "all" of another folder.
+      validation: images to choose thresholds and temperatures on; None where there are none, where
+        they are scored themselves, or where the run's own evaluation has chosen already.
+    """
+
+    card: DataCard
+    split: Split
+    name: str
+    validation: Split | None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Returns what a report says of them."""
+        return {
+            "data": self.card.name,
+            "synthetic": self.card.synthetic,
+            "split": self.name,
+            "chose_the_checkpoint": self.name == "val",
+            "images": len(self.split),
+            "image_size": self.card.image_size,
+        }
+
+
+def output_folder(run: Run, options: Options) -> Path:
+    """Makes the folder for the results, by default in the workdir; other data have another.
+
+    Raises:
+      UserError: it can't be written.
+    """
+    name = f"{FOLDER}-{Path(options.input).resolve().name}" if options.input else FOLDER
+    return writable_folder(Path(options.output or run.workdir / name), "--output")
+
+
+def held_out(run: Run, options: Options) -> HeldOut:
+    """Returns the images to score: the run's "test", else its "val"; or those of --input.
+
+    Raises:
+      UserError: nothing is held out, the data has changed since, or it can't be read.
+    """
+    if options.input:
+        return _other(run, options.input)
+    prepared = prepare(run.config.data)
+    check_data(Run(run.workdir, run.config, prepared.card))
+    splits = prepared.splits
+    if "test" in splits:
+        return HeldOut(prepared.card, splits["test"], "test", splits.get("val"))
+    if "val" in splits:
+        log.warning(
+            "There is no test split: scored are the validation images, which chose the checkpoint,"
+            " so the scores flatter."
+        )
+        return HeldOut(prepared.card, splits["val"], "val", None)
+    raise UserError(
+        f"{prepared.card.name} holds nothing out: all images are for training; train with"
+        " --config.data.splits=70,15,15, or name a folder of other images with --input=DIR."
+    )
+
+
+def _other(run: Run, folder: str) -> HeldOut:
+    """Returns the images of another folder, read as the run's are: its "test", or all of them."""
+    data = ConfigDict(run.config.data.to_dict())
+    data.update(dir=folder, url="", name="", splits="", folds=0, fold=0, classes="", only="")
+    prepared = _prepared_by_group(data)
+    if "test" in prepared.splits:
+        return HeldOut(prepared.card, prepared.splits["test"], "test", None)
+    splits = list(prepared.splits.values())
+    everything = Split(
+        splits[0].source,
+        np.concatenate([split.rows for split in splits]),
+        tuple(name for split in splits for name in split.ids),
+        tuple(group for split in splits for group in split.groups),
+    )
+    return HeldOut(prepared.card, everything, "all", None)
+
+
+def _prepared_by_group(data: ConfigDict) -> Prepared:
+    """Prepares data whose files may be named otherwise than the run's, by patient if possible."""
+    try:
+        return prepare(data)
+    except UserError as error:
+        if "config.data.group" not in str(error):
+            raise
+        log.warning("Every image counts as a patient of its own: %s", error)
+        data.group = ""
+        return prepare(data)
+
+
+def write_report(output: Path, report: Mapping[str, Any]) -> None:
+    """Writes evaluation.json, with null where a number is none: JSON has no NaN."""
+    write_atomically(output / EVALUATION, json.dumps(_finite(report), indent=2) + "\n")
+
+
+def write_table(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes rows of the same columns as CSV."""
+    table = list(rows)
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def stored_value(run: Run, name: str, step: int) -> Any:
+    """Returns a value that the run's own evaluation has chosen at this step, None if there is none.
+
+    Raises:
+      UserError: evaluation.json is damaged.
+    """
+    file = run.workdir / FOLDER / EVALUATION
+    if not file.exists():
+        return None
+    try:
+        report = json.loads(file.read_text())
+        return report[name] if report["checkpoint_step"] == step else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} is damaged ({error}); run --mode=evaluate --workdir={run.workdir} again."
+        ) from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(entry) for name, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
