@@ -51,13 +51,17 @@ def test_five_commands_lead_from_a_folder_to_a_model(desk, launch):
 
 def test_the_documents_name_settings_that_exist():
     from common.training.config import flatten
-    from configs import acgan_covid, unet_brain_mri_best
+    from configs import acgan_covid, unet_brain_mri_best, vgg16_covid
 
-    gan, unet = (
+    gan, unet, classify = (
         {name for name, _ in flatten(module.get_config())}
-        for module in (acgan_covid, unet_brain_mri_best)
+        for module in (acgan_covid, unet_brain_mri_best, vgg16_covid)
     )
-    documents = {"README.md": gan | unet, "docs/own_data.md": gan, "docs/segmentation.md": unet}
+    documents = {
+        "README.md": gan | unet | classify,
+        "docs/own_data.md": gan,
+        "docs/segmentation.md": unet,
+    }
     for document, known in documents.items():
         text = (ROOT / document).read_text()
         named = set(re.findall(r"--config\.([a-z_.]+[a-z](?:256)?)", text))
