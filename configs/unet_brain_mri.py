@@ -6,6 +6,9 @@ python launch.py --mode=evaluate --workdir=runs/unet_brain_mri
 
 128x128x3 in [0, 1], batches of 2 in sequential order, binary cross-entropy, Adam 0.001, 15 epochs;
 a BatchNorm behind the last convolution. `unet_brain_mri_best.py` is what we would train.
+
+LGG brain MRI, 1,323 slices of 77 patients: 53 minutes on two busy CPU cores. 22 test patients: Dice
+0.582 pooled, 0.561 per patient on slices with tumour; IoU per image, mean of both classes, 0.743.
 """
 
 from ml_collections import ConfigDict

@@ -4,6 +4,10 @@ python launch.py --config=configs/unet_brain_mri_best.py                        
 python launch.py --config=configs/unet_brain_mri_best.py --config.data.dir=DIR  your images
 python launch.py --mode=evaluate --workdir=runs/unet_brain_mri_best
 python launch.py --mode=predict  --workdir=runs/unet_brain_mri_best --input=IMAGES --output=MASKS
+
+Not yet measured in this form. With brightness and contrast instead of gamma and elastic
+deformation, and 20 epochs of which 18 were made in 69 minutes on two busy CPU cores: 22 test
+patients of LGG brain MRI, Dice 0.849 pooled, 0.796 per patient on slices with tumour.
 """
 
 from ml_collections import ConfigDict
