@@ -5,6 +5,15 @@
 Both read PNG files of 128x128x3, segment them in batches of 16 on the CPU and write a PNG mask of
 each, with the same weights; ours starts and compiles within its time. Prints one table; none when
 the masks differ. A ratio compares two neighbouring rounds.
+
+With --rounds=2 on two cores of an AMD EPYC, nearly alone (2026-11-24, JAX 0.10.2, PyTorch 2.13):
+
+| U-Net 128x128x3, 1000 slices to masks | this project | PyTorch |
+| --- | --- | --- |
+| slices per second, median (range), rounds: 2 | 36.7 (36.7..36.7) | 41.9 (39.9..43.8) |
+| **times as fast** | **0.879 (0.837..0.921)** | 1 |
+| times less processor time | 1.13 (1.1..1.16) | 1 |
+| share of pixels of another class, same weights | 1e-06 |  |
 """
 
 import argparse
