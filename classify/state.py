@@ -1,11 +1,10 @@
-"""All that training a classifier changes, as one pytree, and the fixed parts."""
+"""The fixed parts of training a classifier, and the state that it starts from."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,18 +16,9 @@ from classify.networks import find_network, make_network
 from common.data.prepared import DataCard
 from common.errors import UserError
 from common.training.config import steps
-from common.training.network import NetworkState, Variables
+from common.training.network import SupervisedState, Variables
 from common.training.optimizers import learning_rate_schedule
 from common.training.task import Batches
-
-
-@flax.struct.dataclass
-class ClassifierState:
-    """A network in training; `average` is the moving average of its variables, for evaluation."""
-
-    step: Any  # int32 []: how many steps were made (also a shape, where trees are traced)
-    network: NetworkState
-    average: Variables
 
 
 @dataclass(frozen=True)
@@ -92,19 +82,14 @@ def make_classifier(config: ConfigDict, card: DataCard) -> Classifier:
     )
 
 
-def init_state(classifier: Classifier, card: DataCard, rng: Key[Array, ""]) -> ClassifierState:
+def init_state(classifier: Classifier, card: DataCard, rng: Key[Array, ""]) -> SupervisedState:
     """Returns the state at step 0, all of it drawn at random."""
     images = jnp.zeros((1, card.image_size, card.image_size, card.channels))
     made = classifier.network.init(rng, images, train=True)
-    variables = {"params": made["params"], "batch_stats": made.get("batch_stats", {})}
-    return ClassifierState(
-        step=jnp.zeros((), jnp.int32),
-        network=NetworkState.create(variables, classifier.optimizer),
-        average=variables,
-    )
+    return SupervisedState.create(made, classifier.optimizer)
 
 
-def with_weights(config: ConfigDict, state: ClassifierState) -> ClassifierState:
+def with_weights(config: ConfigDict, state: SupervisedState) -> SupervisedState:
     """Returns a state whose trunk has the published weights that `config.model.weights` names.
 
     Raises:

@@ -1,6 +1,5 @@
 """The classification task: what the loop and the modes call."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,6 @@ from classify.losses import cross_entropy, mixup, targets_of
 from classify.predict import predict
 from classify.state import (
     Classifier,
-    ClassifierState,
     init_state,
     make_classifier,
     path_of,
@@ -27,7 +25,7 @@ from common.data.prepared import DataCard
 from common.data.transforms import augment, to_unit
 from common.metrics import averages_and_scores, classification_scores, confusion_matrix
 from common.report.images import Picture, grid, titled, zoom_for
-from common.training.network import Variables, moving_average, updated
+from common.training.network import SupervisedState, Variables, advanced
 from common.training.randomness import example_keys
 from common.training.task import Batch, Batches, Examples, Metrics
 
@@ -56,14 +54,14 @@ class ClassifyTask:
         """Returns the parts of a batch whose gradients are accumulated."""
         return self.classifier.batches
 
-    def init(self, rng: Key[Array, ""]) -> ClassifierState:
+    def init(self, rng: Key[Array, ""]) -> SupervisedState:
         """Returns the state at step 0, with the published weights that the config names."""
         state = jax.jit(partial(init_state, self.classifier, self.card))(rng)
         return with_weights(self._config, state)
 
     def train_step(
-        self, state: ClassifierState, batch: Batch, rng: Key[Array, ""]
-    ) -> tuple[ClassifierState, Metrics]:
+        self, state: SupervisedState, batch: Batch, rng: Key[Array, ""]
+    ) -> tuple[SupervisedState, Metrics]:
         """Updates the network once, by the mean gradient of the batch's parts.
 
         The metrics are of the images as they were seen, augmented, and of their own labels; with
@@ -82,11 +80,10 @@ class ClassifyTask:
             gradients = jax.tree.map(lambda total, new: total + new / number, gradients, more)
             outputs.append(output)
         logits, losses = (jnp.concatenate(x) for x in zip(*outputs, strict=True))
-        network, norm = updated(network, self.classifier.optimizer, gradients, batch_stats)
-        average = moving_average(
-            state.average, network.variables, state.step, self.classifier.average_decay
+        classifier = self.classifier
+        state, norm = advanced(
+            state, classifier.optimizer, gradients, batch_stats, classifier.average_decay
         )
-        state = replace(state, step=state.step + 1, network=network, average=average)
         return state, self._metrics(logits, batch, {"loss": losses, "gradient_norm": norm})
 
     def _loss(
@@ -115,7 +112,7 @@ class ClassifyTask:
         losses = cross_entropy(logits, targets, jnp.asarray(classifier.class_weights))
         return losses.mean(), (changed.get("batch_stats", {}), (logits, losses))
 
-    def eval_step(self, state: ClassifierState, batch: Batch) -> Metrics:
+    def eval_step(self, state: SupervisedState, batch: Batch) -> Metrics:
         """Classifies held-out images; the loss is the plain cross-entropy."""
         classifier = self.classifier
         logits: Any = classifier.network.apply(state.average, to_unit(batch["image"]), train=False)
@@ -124,11 +121,11 @@ class ClassifyTask:
         losses = cross_entropy(logits, targets, jnp.ones(number))
         return self._metrics(logits, batch, {"loss": losses})
 
-    def describe(self, state: ClassifierState) -> str:
+    def describe(self, state: SupervisedState) -> str:
         """Returns a table of the network's parameters and running statistics."""
         return str(parameter_overview.get_parameter_overview(state.network.variables))
 
-    def pictures(self, state: ClassifierState, examples: Examples) -> dict[str, Picture]:
+    def pictures(self, state: SupervisedState, examples: Examples) -> dict[str, Picture]:
         """Returns training images in rows by what the network takes them for."""
         chosen = np.linspace(0, len(examples["image"]) - 1, _SHOWN, dtype=int)
         images = examples["image"][chosen]

@@ -10,10 +10,11 @@ from scipy import ndimage
 from common.data.prepared import DataCard
 from common.data.records import Mask
 from common.report.images import Picture, beside, titled, zoom_for
+from common.training.network import SupervisedState
 from common.training.task import Examples
 from unet.inputs import network_input
 from unet.losses import log_probabilities
-from unet.state import Segmenter, SegmenterState
+from unet.state import Segmenter
 
 _SMALLEST = 160  # pixels along a panel's side
 _ROWS = 4
@@ -54,7 +55,7 @@ def overlay(image: Picture, truth: Mask | None, predicted: Mask, zoom: int = 1) 
 
 
 def training_panels(
-    segmenter: Segmenter, state: SegmenterState, card: DataCard, examples: Examples
+    segmenter: Segmenter, state: SupervisedState, card: DataCard, examples: Examples
 ) -> Picture:
     """Segments some training images, those with something to find first."""
     found = np.flatnonzero(examples["mask"].any((1, 2)))

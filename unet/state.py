@@ -1,10 +1,9 @@
-"""All that training a segmentation network changes, as one pytree, and the fixed parts."""
+"""The fixed parts of training a segmentation network, and the state that it starts from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import flax.struct
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
@@ -13,21 +12,12 @@ from ml_collections import ConfigDict
 from common.data.prepared import DataCard
 from common.errors import UserError
 from common.networks.unet import UNet
-from common.training.network import NetworkState, Variables
+from common.training.network import SupervisedState
 from common.training.optimizers import make_adam
 from common.training.task import Batches
 from unet.losses import LOSSES, LossSettings
 
 INPUTS = ("unit", "standardised")
-
-
-@flax.struct.dataclass
-class SegmenterState:
-    """A network in training; `average` is the moving average of its variables, for evaluation."""
-
-    step: Any  # int32 []: how many steps were made (also a shape, where trees are traced)
-    network: NetworkState
-    average: Variables
 
 
 @dataclass(frozen=True)
@@ -129,15 +119,8 @@ def _check(config: ConfigDict, card: DataCard) -> None:
         )
 
 
-def init_state(segmenter: Segmenter, card: DataCard, rng: Key[Array, ""]) -> SegmenterState:
+def init_state(segmenter: Segmenter, card: DataCard, rng: Key[Array, ""]) -> SupervisedState:
     """Returns the state at step 0."""
     size = segmenter.network.multiple
-    variables: Any = segmenter.network.init(
-        rng, jnp.zeros((1, size, size, card.channels)), train=True
-    )
-    variables = {"params": variables["params"], "batch_stats": variables["batch_stats"]}
-    return SegmenterState(
-        step=jnp.zeros((), jnp.int32),
-        network=NetworkState.create(variables, segmenter.optimizer),
-        average=variables,
-    )
+    made: Any = segmenter.network.init(rng, jnp.zeros((1, size, size, card.channels)), train=True)
+    return SupervisedState.create(made, segmenter.optimizer)

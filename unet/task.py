@@ -19,7 +19,7 @@ from common.metrics import (
     segmentation_scores,
 )
 from common.report.images import Picture
-from common.training.network import Variables, moving_average, updated
+from common.training.network import SupervisedState, Variables, advanced
 from common.training.randomness import example_keys
 from common.training.task import Batch, Batches, Examples, Metrics
 from unet.evaluate import evaluate
@@ -27,7 +27,7 @@ from unet.inputs import network_input
 from unet.losses import log_probabilities, total_loss
 from unet.panels import training_panels
 from unet.predict import predict
-from unet.state import Segmenter, SegmenterState, init_state, make_segmenter
+from unet.state import Segmenter, init_state, make_segmenter
 
 __all__ = ["UNetTask", "evaluate", "make_task", "predict"]  # a mode is a function of this module
 
@@ -47,13 +47,13 @@ class UNetTask:
         """Returns one batch of images and masks."""
         return self.segmenter.batches
 
-    def init(self, rng: Key[Array, ""]) -> SegmenterState:
+    def init(self, rng: Key[Array, ""]) -> SupervisedState:
         """Returns the state at step 0."""
         return jax.jit(partial(init_state, self.segmenter, self.card))(rng)
 
     def train_step(
-        self, state: SegmenterState, batch: Batch, rng: Key[Array, ""]
-    ) -> tuple[SegmenterState, Metrics]:
+        self, state: SupervisedState, batch: Batch, rng: Key[Array, ""]
+    ) -> tuple[SupervisedState, Metrics]:
         """Updates the network once; the metrics are of the batch as it was seen, augmented."""
         segmenter, network = self.segmenter, state.network
         keys = example_keys(rng, _AUGMENTATION, batch["position"])
@@ -69,14 +69,12 @@ class UNetTask:
             return total.mean(), (changed["batch_stats"], logits, {"loss": total, **parts})
 
         gradients, (batch_stats, logits, losses) = jax.grad(loss, has_aux=True)(network.params)
-        network, norm = updated(network, segmenter.optimizer, gradients, batch_stats)
-        average = moving_average(
-            state.average, network.variables, state.step, segmenter.average_decay
+        state, norm = advanced(
+            state, segmenter.optimizer, gradients, batch_stats, segmenter.average_decay
         )
-        state = replace(state, step=state.step + 1, network=network, average=average)
         return state, self._metrics(logits, batch, {**losses, "gradient_norm": norm})
 
-    def eval_step(self, state: SegmenterState, batch: Batch) -> Metrics:
+    def eval_step(self, state: SupervisedState, batch: Batch) -> Metrics:
         """Segments held-out images; the classes are the likeliest ones (a threshold of 1/2)."""
         segmenter = self.segmenter
         images = network_input(batch["image"], segmenter.input)
@@ -86,11 +84,11 @@ class UNetTask:
         total, parts = total_loss(logits, batch["mask"], segmenter.weights, each)
         return self._metrics(logits, batch, {"loss": total, **parts})
 
-    def describe(self, state: SegmenterState) -> str:
+    def describe(self, state: SupervisedState) -> str:
         """Returns a table of the network's parameters and running statistics."""
         return str(parameter_overview.get_parameter_overview(state.network.variables))
 
-    def pictures(self, state: SegmenterState, examples: Examples) -> dict[str, Picture]:
+    def pictures(self, state: SupervisedState, examples: Examples) -> dict[str, Picture]:
         """Returns training images beside their masks and what the network makes of them."""
         return {"segments": training_panels(self.segmenter, state, self.card, examples)}
 

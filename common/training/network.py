@@ -36,6 +36,34 @@ class NetworkState:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
+@flax.struct.dataclass
+class SupervisedState:
+    """One network in training; `average` is the moving average of its variables, for evaluation."""
+
+    step: Any  # int32 []: how many steps were made (also a shape, where trees are traced)
+    network: NetworkState
+    average: Variables
+
+    @classmethod
+    def create(cls, made: Variables, optimizer: optax.GradientTransformation) -> "SupervisedState":
+        """Returns the state at step 0 of what `module.init` made."""
+        network = NetworkState.create(made, optimizer)
+        return cls(jnp.zeros((), jnp.int32), network, network.variables)
+
+
+def advanced(
+    state: SupervisedState,
+    optimizer: optax.GradientTransformation,
+    gradients: Variables,
+    batch_stats: Variables,
+    decay: float,
+) -> tuple[SupervisedState, Float[Array, ""]]:
+    """Returns the state one update on, its average by `decay`, and the gradient's length."""
+    network, norm = updated(state.network, optimizer, gradients, batch_stats)
+    average = moving_average(state.average, network.variables, state.step, decay)
+    return SupervisedState(state.step + 1, network, average), norm
+
+
 def updated(
     network: NetworkState,
     optimizer: optax.GradientTransformation,
