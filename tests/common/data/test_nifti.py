@@ -461,8 +461,8 @@ def test_flipped_bytes_of_the_header_give_slices_or_a_sentence(tmp_path, seed):
         b"hello",
         b"\0" * 1000,
         b"\x89PNG\r\n\x1a\n" + b"\0" * 500,
-        gzip.compress(b""),
-        gzip.compress(b"hello" * 100),
+        gzip.compress(b"", mtime=0),  # a time would enter the test's name
+        gzip.compress(b"hello" * 100, mtime=0),
         *(random.Random(seed).randbytes(1000) for seed in range(5)),
         whole()[:348].replace(b"n+1", b"ni1"),
     ],
