@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from common.layers import Form, conv, conv_transpose, max_pool_2x2, upsample_conv
+from common.layers import Form, conv, conv_transpose, depthwise_conv, max_pool_2x2, upsample_conv
 
 FORMS: tuple[Form, ...] = ("lax", "products")
 
@@ -88,6 +88,23 @@ CASES = (
     Case("U-Net up 2x2/2 64->32, 64", conv_transpose, (16, 64, 64, 64), (2, 2, 64, 32)),
     Case("U-Net conv 1x1 32->1, 128", conv, (16, 128, 128, 32), (1, 1, 32, 1)),
     Case("U-Net max pool 32, 128", max_pool_2x2, (16, 128, 128, 32)),
+    *(
+        Case(
+            f"depthwise {size}x{size}/{stride} {channels}, {height}",
+            depthwise_conv,
+            (16, height, height, channels),
+            (size, size, 1, channels),
+            {"stride": stride},
+        )
+        for channels, height, size, stride in (
+            (96, 112, 3, 2),
+            (144, 56, 3, 1),
+            (240, 28, 5, 1),
+            (480, 14, 5, 1),
+            (672, 14, 5, 2),
+            (1152, 7, 5, 1),
+        )
+    ),
 )
 
 

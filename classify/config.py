@@ -19,8 +19,10 @@ def classify_config(arg: str = "") -> ConfigDict:
         {
             "name": "",  # a file in classify/networks
             "network": {},  # further fields of its class
-            "weights": "",  # of its trunk: "imagenet", or a file of torchvision, Keras, ...
-            "weights_sha256": "",  # checksum of that file; "" is not compared
+            "weights": "",  # to start from: "imagenet", or a file or URL of torchvision, Keras, ...
+            "weights_sha256": "",  # its checksum; a file is not compared with ""
+            # A frozen trunk's features are computed once, of so many views of each training image:
+            "cached_views": 0,  # 1: as it is; more: augmented, too; 0: in every step anew
             "average_decay": 0.0,  # of the network that is evaluated; 0 evaluates the last step's
             "mirror": False,  # evaluate and predict average with the mirror image, left to right
         }

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,12 +14,17 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from classify.networks import find_network, make_network
+from common.cache import cache_dir
+from common.data.augmentation import Augmentation
+from common.data.download import Settings, remote_file
 from common.data.prepared import DataCard
 from common.errors import UserError
 from common.training.config import steps
 from common.training.network import SupervisedState, Variables
 from common.training.optimizers import learning_rate_schedule
 from common.training.task import Batches
+
+_WEIGHTS = Settings("config.model.weights", "config.model.weights_sha256", "config.model.weights")
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def init_state(classifier: Classifier, card: DataCard, rng: Key[Array, ""]) -> S
 
 
 def with_weights(config: ConfigDict, state: SupervisedState) -> SupervisedState:
-    """Returns a state whose trunk has the published weights that `config.model.weights` names.
+    """Returns a state that starts from the published weights that `config.model.weights` names.
 
     Raises:
       UserError: the network has none, or they can't be read.
@@ -104,9 +110,24 @@ def with_weights(config: ConfigDict, state: SupervisedState) -> SupervisedState:
             f"config.model.weights is {model.weights!r}, but there are none for {model.name}; set"
             " --config.model.weights=''."
         )
-    params = {**state.network.params, **module.pretrained(model.weights, model.weights_sha256)}
-    network = replace(state.network, params=params)
+    found = module.pretrained(_weights_file(config), model.weights_sha256)
+    network = replace(
+        state.network,
+        params={**state.network.params, **found["params"]},
+        batch_stats={**state.network.batch_stats, **found["batch_stats"]},
+    )
     return replace(state, network=network, average=network.variables)
+
+
+def _weights_file(config: ConfigDict) -> Path | None:
+    """Returns the file of published weights, fetched if need be; None for those of a package."""
+    model = config.model
+    if model.weights == "imagenet":
+        return None
+    if "://" not in model.weights:
+        return Path(model.weights).expanduser()
+    cache = cache_dir(config.data.cache_dir)
+    return remote_file(model.weights, model.weights_sha256, cache, _WEIGHTS).fetch()
 
 
 def path_of(keys: Any) -> str:
@@ -179,7 +200,9 @@ def _check(config: ConfigDict, card: DataCard) -> None:
             " docs/own_data.md."
         )
     number = len(find_network(config.model.name).STAGES)
+    _check_cached_views(config, number)
     ranges = {
+        "model.cached_views": (0, 1000),
         "model.average_decay": (0, 0.99999),
         "loss.label_smoothing": (0, 0.99),
         "loss.mixup": (0, 100.0),
@@ -193,3 +216,28 @@ def _check(config: ConfigDict, card: DataCard) -> None:
         value = config[section][key]
         if not least <= value <= most:
             raise UserError(f"config.{name} is {value}; it must lie between {least} and {most}.")
+
+
+def _check_cached_views(config: ConfigDict, stages: int) -> None:
+    """Refuses to cache features that training would change."""
+    if not config.model.cached_views:
+        return
+    rule = config.optimizer
+    if rule.frozen < stages or rule.unfreeze_every != "0":
+        raise UserError(
+            f"config.model.cached_views is {config.model.cached_views}, which needs a trunk that"
+            f" stays frozen; set --config.optimizer.frozen={stages} and"
+            " --config.optimizer.unfreeze_every=0."
+        )
+    if config.loss.mixup:
+        raise UserError(
+            "config.loss.mixup blends images, but with config.model.cached_views training sees"
+            " features only; set one of them to 0."
+        )
+    augmentation = Augmentation(**config.augment)
+    varies = augmentation.moves_pixels or augmentation.changes_values
+    if config.model.cached_views > 1 and not varies:
+        raise UserError(
+            f"config.model.cached_views is {config.model.cached_views}, but config.augment varies"
+            " nothing, so that all views would be equal; set it to 1."
+        )

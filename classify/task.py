@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from classify.evaluate import evaluate
+from classify.features import with_features
 from classify.losses import cross_entropy, mixup, targets_of
 from classify.predict import predict
 from classify.state import (
@@ -21,7 +22,7 @@ from classify.state import (
     with_weights,
 )
 from common.data.augmentation import Augmentation
-from common.data.prepared import DataCard
+from common.data.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_unit
 from common.metrics import averages_and_scores, classification_scores, confusion_matrix
 from common.report.images import Picture, grid, titled, zoom_for
@@ -59,6 +60,12 @@ class ClassifyTask:
         state = jax.jit(partial(init_state, self.classifier, self.card))(rng)
         return with_weights(self._config, state)
 
+    def prepare(self, prepared: Prepared, state: SupervisedState) -> Prepared:
+        """Adds the features of a frozen trunk, where the config wants them computed once."""
+        if not self._config.model.cached_views:
+            return prepared
+        return with_features(prepared, self.classifier, state.network.variables, self._config)
+
     def train_step(
         self, state: SupervisedState, batch: Batch, rng: Key[Array, ""]
     ) -> tuple[SupervisedState, Metrics]:
@@ -93,7 +100,11 @@ class ClassifyTask:
         keys = [
             example_keys(rng, purpose, position) for purpose in (_AUGMENTATION, _DROPOUT, _MIXUP)
         ]
-        batch = augment(batch, keys[0], self._augmentation)
+        features = None
+        if "features" in batch:
+            features = _any_view(batch["features"], keys[0])
+        else:
+            batch = augment(batch, keys[0], self._augmentation)
         images = to_unit(batch["image"])
         targets = targets_of(batch["label"], len(classifier.classes), classifier.label_smoothing)
         if classifier.mixup:
@@ -107,6 +118,7 @@ class ClassifyTask:
             images,
             train=True,
             dropout_keys=keys[1],
+            features=features,
             mutable=["batch_stats"],
         )
         losses = cross_entropy(logits, targets, jnp.asarray(classifier.class_weights))
@@ -115,7 +127,12 @@ class ClassifyTask:
     def eval_step(self, state: SupervisedState, batch: Batch) -> Metrics:
         """Classifies held-out images; the loss is the plain cross-entropy."""
         classifier = self.classifier
-        logits: Any = classifier.network.apply(state.average, to_unit(batch["image"]), train=False)
+        logits: Any = classifier.network.apply(
+            state.average,
+            to_unit(batch["image"]),
+            train=False,
+            features=batch["features"][:, 0] if "features" in batch else None,
+        )
         number = len(classifier.classes)
         targets = targets_of(batch["label"], number, 0.0)
         losses = cross_entropy(logits, targets, jnp.ones(number))
@@ -151,6 +168,15 @@ class ClassifyTask:
         return averages_and_scores(
             values, confusion, classification_scores(classes), batch.get("valid")
         )
+
+
+def _any_view(
+    features: Float[Array, "batch views features"], keys: Key[Array, " batch"]
+) -> Float[Array, "batch features"]:
+    """Draws one of the views of each example, by the example's own key."""
+    views = features.shape[1]
+    chosen = jax.vmap(lambda key: jax.random.randint(key, (), 0, views))(keys)
+    return jnp.take_along_axis(features, chosen[:, None, None], axis=1)[:, 0]
 
 
 def make_task(config: ConfigDict, card: DataCard) -> ClassifyTask:

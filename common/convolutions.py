@@ -64,7 +64,7 @@ def conv(
             in TensorFlow and Flax), "VALID", or explicit ((top, bottom), (left, right)).
         form: "auto" chooses by platform; tests and benchmarks name one.
     """
-    pads = _forward_pads(x, kernel, stride, padding)
+    pads = forward_pads(x, kernel, stride, padding)
     if form != "lax" and stride == 1 and kernel.shape[0] * kernel.shape[1] >= _MANY_TAPS:
         return conv_fourier(x, kernel, pads)
     plain = form_on_this_platform(form) == "lax"
@@ -284,7 +284,7 @@ def _transpose_pads(size: int, stride: int, padding: str) -> tuple[int, int]:
     return low, total - low
 
 
-def _forward_pads(x: Array, kernel: Array, stride: int, padding: Padding) -> Pairs:
+def forward_pads(x: Array, kernel: Array, stride: int, padding: Padding) -> Pairs:
     """Gives the padding of a convolution as pairs."""
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), padding)

@@ -51,18 +51,21 @@ from jaxtyping import Array, Float, Key
 
 from common.axis import AXIS
 from common.convolutions import Form, Padding, conv, conv_transpose
+from common.depthwise import depthwise_conv
 from common.resampling import max_pool_2x2, upsample_conv
 
 __all__ = [
     "BatchNorm",
     "Conv",
     "ConvTranspose",
+    "DepthwiseConv",
     "Dropout",
     "Form",
     "Padding",
     "UpsampleConv",
     "conv",
     "conv_transpose",
+    "depthwise_conv",
     "dropout",
     "dropout_after",
     "max_pool_2x2",
@@ -117,6 +120,33 @@ class ConvTranspose(nn.Module):
         """Convolves x backwards."""
         x, kernel, bias = _weights(self, x, self.kernel_size)
         return _add(conv_transpose(x, kernel, self.stride, self.padding), bias)
+
+
+class DepthwiseConv(nn.Module):
+    """A convolution of each channel by itself, with weights: see `depthwise_conv`.
+
+    Attributes:
+        kernel_size: height and width.
+        stride: the same in both directions.
+        padding: "SAME", "VALID" or pairs.
+        kernel_init: how the kernel starts; Glorot uniform, as in Keras.
+    """
+
+    kernel_size: int = 3
+    stride: int = 1
+    padding: Padding = "SAME"
+    kernel_init: Initializer = nn.initializers.glorot_uniform()
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch out_height out_width channels"]:
+        """Convolves x."""
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
+        kernel = self.param("kernel", self.kernel_init, shape, dtype)
+        x, kernel = promote_dtype(x, kernel, dtype=None)
+        return depthwise_conv(x, kernel, self.stride, self.padding)
 
 
 class UpsampleConv(nn.Module):

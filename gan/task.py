@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from common import metrics
 from common.data.augmentation import Augmentation
-from common.data.prepared import DataCard
+from common.data.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_signed_unit
 from common.errors import UserError
 from common.report.images import Picture
@@ -57,6 +57,10 @@ class GANTask:
     def init(self, rng: Key[Array, ""]) -> GANState:
         """Returns the state at step 0."""
         return jax.jit(partial(init_state, self.gan, self.card))(rng)
+
+    def prepare(self, prepared: Prepared, state: GANState) -> Prepared:
+        """Returns the data as it is."""
+        return prepared
 
     def train_step(
         self, state: GANState, batch: Batch, rng: Key[Array, ""]

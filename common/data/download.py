@@ -7,6 +7,7 @@ import shutil
 import time
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import Request, urlopen
@@ -32,6 +33,75 @@ _PARTIAL, _NOT_SATISFIABLE = 206, 416
 Response = HTTPResponse | addinfourl  # the latter of a file on this machine
 
 
+class Settings(NamedTuple):
+    """The settings that a user changes when something is wrong, for messages.
+
+    Attributes:
+      url: names the file.
+      sha256: its checksum.
+      local: names a file that was fetched by other means.
+    """
+
+    url: str
+    sha256: str
+    local: str
+
+
+_DATA = Settings("config.data.url", "config.data.sha256", "config.data.dir")
+
+
+class RemoteFile(NamedTuple):
+    """A file by URL, and where it lies once it was fetched.
+
+    Attributes:
+      url: of http, https or file.
+      shown: the URL without what may be a password.
+      digest: the SHA-256 of the file.
+      path: of the file in the cache.
+      settings: what messages name.
+    """
+
+    url: str
+    shown: str
+    digest: str
+    path: Path
+    settings: Settings
+
+    def fetch(self) -> Path:
+        """Fetches the file unless it is there; returns its path.
+
+        Raises:
+          UserError: it can't be fetched, or is another one.
+        """
+        if not self.path.exists():
+            _fetch(self)
+        return self.path
+
+
+def remote_file(url: str, sha256: str, cache: Path, settings: Settings) -> RemoteFile:
+    """Checks what names a file to fetch; fetches nothing yet.
+
+    Args:
+      url: of http, https or file.
+      sha256: the file's checksum.
+      cache: the cache folder.
+      settings: where both stand.
+
+    Raises:
+      UserError: one can't be used.
+    """
+    split = _parse(url, settings)
+    name = _file_name(split)
+    digest = sha256.strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise UserError(
+            f"{settings.sha256} is '{sha256}', but {settings.url} needs the 64 digits that"
+            " tell whether the right file came; take them from where it is published, or from a"
+            f" copy that you trust, by sha256sum {name}"
+        )
+    return RemoteFile(url, _shown(url), digest, cache / "downloads" / digest[:24] / name, settings)
+
+
 def open_url(data: ConfigDict) -> Source:
     """Opens the file at a URL by its type, as `open_path` does; fetches nothing yet.
 
@@ -43,64 +113,66 @@ def open_url(data: ConfigDict) -> Source:
       UserError: a setting can't be used; from the contents also that the file can't be fetched or
         is another one, and all that is wrong with it.
     """
-    split = _parse(data.url)
-    name = re.sub(r"[^\w.-]", "_", PurePosixPath(unquote(split.path)).name)
-    # What stands before the host or behind the path may be a password.
-    shown = f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"
-    if not name.lower().endswith(_ENDINGS):
+    if not _file_name(_parse(data.url, _DATA)).lower().endswith(_ENDINGS):
         raise UserError(
-            f"config.data.url is {shown}, whose path does not end in the name of a file that can be"
-            f" opened ({', '.join(_ENDINGS)}); pack a folder as a zip archive."
+            f"config.data.url is {_shown(data.url)}, whose path does not end in the name of a file"
+            f" that can be opened ({', '.join(_ENDINGS)}); pack a folder as a zip archive."
         )
-    digest = data.sha256.strip().lower()
-    if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise UserError(
-            f"config.data.sha256 is '{data.sha256}', but config.data.url needs the 64 digits that"
-            " tell whether the right file came; take them from where it is published, or from a"
-            f" copy that you trust, by sha256sum {name}"
-        )
-    file = cache_dir(data.cache_dir) / "downloads" / digest[:24] / name
+    remote = remote_file(data.url, data.sha256, cache_dir(data.cache_dir), _DATA)
 
     def contents() -> Contents:
         from common.data.sources import open_path
 
-        if not file.exists():
-            _fetch(data.url, shown, file, digest)
-        return open_path(file, data).contents()
+        return open_path(remote.fetch(), data).contents()
 
-    return Source(shown, fingerprint("url", digest, name), False, Once(contents))
+    identity = fingerprint("url", remote.digest, remote.path.name)
+    return Source(remote.shown, identity, False, Once(contents))
 
 
-def _parse(url: str) -> SplitResult:
+def _parse(url: str, settings: Settings) -> SplitResult:
     try:
         split = urlsplit(url)
     except ValueError as error:
-        raise UserError(f"config.data.url is '{url}', which is no URL ({error}).") from error
+        raise UserError(f"{settings.url} is '{url}', which is no URL ({error}).") from error
     if split.scheme not in _SCHEMES:
         raise UserError(
-            f"config.data.url is '{url}'; it begins with {', '.join(_SCHEMES)} and ://, and a file"
-            " on this machine is named by --config.data.dir instead."
+            f"{settings.url} is '{url}'; it begins with {', '.join(_SCHEMES)} and ://, and a file"
+            f" on this machine is named by --{settings.local} instead."
         )
     return split
 
 
-def _fetch(url: str, shown: str, file: Path, digest: str) -> None:
+def _file_name(split: SplitResult) -> str:
+    """Returns a name of harmless letters for the file that a URL names."""
+    return re.sub(r"[^\w.-]", "_", PurePosixPath(unquote(split.path)).name)
+
+
+def _shown(url: str) -> str:
+    """Returns a URL without what may be a password, before the host or behind the path."""
+    split = urlsplit(url)
+    return f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"
+
+
+def _fetch(remote: RemoteFile) -> None:
     """Fetches a file that is there under its name only when it is whole and the right one."""
+    file = remote.path
     part = file.with_name(f"{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with (file.parent / ".lock").open("a") as lock:
             if not take(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                log.info("waiting for the process that fetches %s", shown)
+                log.info("waiting for the process that fetches %s", remote.shown)
                 take(lock, fcntl.LOCK_EX)
             if file.exists():
                 return
             resumes = part.exists()
-            _fetch_part(url, shown, part)
-            if resumes and _sha256(part) != digest:  # by a file that a crash has left damaged?
+            _fetch_part(remote, part)
+            if (
+                resumes and _sha256(part) != remote.digest
+            ):  # by a file that a crash has left damaged?
                 part.unlink()
-                _fetch_part(url, shown, part)
-            _check(part, shown, digest)
+                _fetch_part(remote, part)
+            _check(part, remote)
             part.rename(file)
             _validator_file(part).unlink(missing_ok=True)
     except OSError as error:
@@ -110,24 +182,25 @@ def _fetch(url: str, shown: str, file: Path, digest: str) -> None:
         ) from error
 
 
-def _fetch_part(url: str, shown: str, part: Path) -> None:
+def _fetch_part(remote: RemoteFile, part: Path) -> None:
     for _ in range(_ATTEMPTS):
-        if _connect(url, shown, part):
+        if _connect(remote, part):
             return
-        log.info("%s broke off", shown)
+        log.info("%s broke off", remote.shown)
     raise UserError(
-        f"{shown} broke off {_ATTEMPTS} times, now after {part.stat().st_size:,} bytes; start again"
-        " to go on from there, or fetch it by other means and set --config.data.dir."
+        f"{remote.shown} broke off {_ATTEMPTS} times, now after {part.stat().st_size:,} bytes;"
+        " start again to go on from there, or fetch it by other means and set"
+        f" --{remote.settings.local}."
     )
 
 
-def _connect(url: str, shown: str, part: Path) -> bool:
+def _connect(remote: RemoteFile, part: Path) -> bool:
     """Fetches the rest of a file, or all of it where the server has changed it or can't resume.
 
     Returns:
       Whether the file is whole now; else the connection broke off.
     """
-    request = Request(url, headers={"User-Agent": "triptych"})
+    request = Request(remote.url, headers={"User-Agent": "triptych"})
     begin = part.stat().st_size if part.exists() else 0
     if begin and _validator_file(part).exists():
         request.add_header("Range", f"bytes={begin}-")
@@ -138,23 +211,23 @@ def _connect(url: str, shown: str, part: Path) -> bool:
         with error:
             if error.code == _NOT_SATISFIABLE and request.has_header("Range"):
                 return True  # nothing is left to be fetched
-            raise _unreachable(shown, f"{error.code} {error.reason}") from error
+            raise _unreachable(remote, f"{error.code} {error.reason}") from error
     except URLError as error:
-        raise _unreachable(shown, getattr(error.reason, "strerror", "") or error.reason) from error
+        raise _unreachable(remote, getattr(error.reason, "strerror", "") or error.reason) from error
     except (OSError, HTTPException, ValueError) as error:
-        raise _unreachable(shown, error) from error
+        raise _unreachable(remote, error) from error
     with response:
         resumed = response.status == _PARTIAL
         begin = begin if resumed else 0
         if not resumed:
             _note_validator(response, part)
-        return _receive(response, shown, part, begin)
+        return _receive(response, remote.shown, part, begin)
 
 
-def _unreachable(shown: str, reason: object) -> UserError:
+def _unreachable(remote: RemoteFile, reason: object) -> UserError:
     return UserError(
-        f"{shown} can't be fetched: {reason}; check --config.data.url and the network, or fetch it"
-        " by other means and set --config.data.dir."
+        f"{remote.shown} can't be fetched: {reason}; check --{remote.settings.url} and the network,"
+        f" or fetch it by other means and set --{remote.settings.local}."
     )
 
 
@@ -208,12 +281,13 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check(part: Path, shown: str, digest: str) -> None:
+def _check(part: Path, remote: RemoteFile) -> None:
     found = _sha256(part)
-    if found != digest:
+    if found != remote.digest:
         size = part.stat().st_size
         part.unlink()
         raise UserError(
-            f"{shown} gave {size:,} bytes of sha256 {found} rather than {digest}; check"
-            " config.data.url, and change config.data.sha256 only if you trust what came."
+            f"{remote.shown} gave {size:,} bytes of sha256 {found} rather than {remote.digest};"
+            f" check {remote.settings.url}, and change {remote.settings.sha256} only if you trust"
+            " what came."
         )

@@ -12,7 +12,7 @@ from clu.metrics import Collection
 from jaxtyping import Array, Key, Shaped
 from ml_collections import ConfigDict
 
-from common.data.prepared import DataCard
+from common.data.prepared import DataCard, Prepared
 from common.errors import UserError
 from common.report.images import Picture
 
@@ -67,6 +67,10 @@ class Task(Protocol[State]):
 
     def init(self, rng: Key[Array, ""]) -> State:
         """Returns the state at step 0."""
+        ...
+
+    def prepare(self, prepared: Prepared, state: State) -> Prepared:
+        """Returns the data with what training needs computed of it once; most tasks: nothing."""
         ...
 
     def train_step(self, state: State, batch: Batch, rng: Key[Array, ""]) -> tuple[State, Metrics]:

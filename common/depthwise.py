@@ -1,0 +1,107 @@
+"""The depthwise convolution: every channel has a kernel of its own.
+
+On a CPU, XLA computes it pixel by pixel in scalars. As a sum of shifted images, each times one row
+of weights, it becomes one vectorised loop: in EfficientNet-Lite0's layers, batch 16, it took 6 to
+23 times less time forward (`python bench/layers.py`), and its gradients 4 to 15 times less.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from common.convolutions import (
+    LAYOUT,
+    Form,
+    Padding,
+    form_on_this_platform,
+    forward_pads,
+    pad,
+)
+from common.fourier import Pairs
+
+
+def depthwise_conv(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "kernel_height kernel_width 1 channels"],
+    stride: int = 1,
+    padding: Padding = "SAME",
+    form: Form = "auto",
+) -> Float[Array, "batch out_height out_width channels"]:
+    """Convolves each channel with its own kernel.
+
+    `y[i, j, c] = sum_ab x[s i + a - low_h, s j + b - low_w, c] kernel[a, b, 0, c]`, equal to
+    `lax.conv_general_dilated` with as many feature groups as channels; arguments as those of
+    `common.convolutions.conv`.
+    """
+    pads = forward_pads(x, kernel, stride, padding)
+    if form_on_this_platform(form) == "lax":
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            pads,
+            dimension_numbers=LAYOUT,
+            feature_group_count=x.shape[-1],
+        )
+    return _depthwise(x, kernel, stride, pads)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _depthwise(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
+    return _sum_of_taps(pad(x, *pads), kernel, stride)
+
+
+def _depthwise_forward(
+    x: Array, kernel: Array, stride: int, pads: Pairs
+) -> tuple[Array, tuple[Array, Array]]:
+    return _depthwise(x, kernel, stride, pads), (x, kernel)
+
+
+def _depthwise_backward(
+    stride: int, pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    """Gives both gradients as sums of shifted images, too."""
+    x, kernel = residuals
+    # The gradient of x is the cotangent, dilated, under the kernel reversed in both directions.
+    sizes = zip(kernel.shape, pads, x.shape[1:3], cotangent.shape[1:3], strict=False)
+    around = [
+        (size - 1 - low, inner + low - stride * (outer - 1) - 1, stride - 1)
+        for size, (low, _), inner, outer in sizes
+    ]
+    dilated = lax.pad(cotangent, jnp.zeros((), x.dtype), ((0, 0, 0), *around, (0, 0, 0)))
+    toward_x = _sum_of_taps(dilated, kernel[::-1, ::-1], 1)
+    rows, columns, _, channels = kernel.shape
+    padded, shape = pad(x, *pads), (cotangent.shape[1], cotangent.shape[2])
+    # Rows first: summed over all axes at once, XLA would not vectorise over the channels.
+    toward_kernel = [
+        (_tap(padded, a, b, shape, stride) * cotangent).sum(1).sum((0, 1))
+        for a in range(rows)
+        for b in range(columns)
+    ]
+    return toward_x, jnp.stack(toward_kernel).reshape(rows, columns, 1, channels)
+
+
+_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def _sum_of_taps(padded: Array, kernel: Array, stride: int) -> Array:
+    rows, columns, _, channels = kernel.shape
+    height = (padded.shape[1] - rows) // stride + 1
+    width = (padded.shape[2] - columns) // stride + 1
+    total = jnp.zeros((len(padded), height, width, channels), padded.dtype)
+    for a in range(rows):
+        for b in range(columns):
+            total = total + _tap(padded, a, b, (height, width), stride) * kernel[a, b, 0]
+    return total
+
+
+def _tap(padded: Array, row: int, column: int, shape: tuple[int, int], stride: int) -> Array:
+    """Returns the pixels that one weight of the kernel sees."""
+    last_row, last_column = (
+        first + stride * (n - 1) + 1 for first, n in zip((row, column), shape, strict=True)
+    )
+    ends = (len(padded), last_row, last_column, padded.shape[-1])
+    return lax.slice(padded, (0, row, column, 0), ends, (1, stride, stride, 1))

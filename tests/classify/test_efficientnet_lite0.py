@@ -1,0 +1,99 @@
+"""EfficientNet-Lite0: its size, and that its published weights see what is on a photograph."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.datasets import load_sample_image
+
+from classify.networks.efficientnet_lite0 import STAGES, Network, _bundled_weights, pretrained
+from common.errors import UserError
+from common.weight_files import read_weights
+
+SIZE = 224
+
+
+@pytest.fixture(scope="module")
+def weights():
+    """The published layers, all of them, and the file that they came from."""
+    try:
+        found, file = pretrained(None, ""), _bundled_weights()
+    except UserError as error:
+        pytest.skip(str(error))
+    arrays = read_weights(file)
+    classes = {"kernel": arrays["_fc.weight"].T, "bias": arrays["_fc.bias"]}
+    params = {**found["params"], "classes": classes}
+    return {"params": params, "batch_stats": found["batch_stats"]}, file
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    """A palace."""
+    return load_sample_image("china.jpg")[100 : 100 + SIZE, 200 : 200 + SIZE] / np.float32(255)
+
+
+def test_it_has_the_parameters_of_the_publication():
+    images = jnp.zeros((1, 64, 64, 3))
+    shapes = jax.eval_shape(lambda: Network(1000).init(jax.random.key(0), images, train=True))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == 4_652_008
+    names = set(shapes["params"]) - {"classes"}
+    assert all(sum(name.startswith(stage) for stage in STAGES) == 1 for name in names)
+
+
+def test_published_weights_are_of_every_layer_but_the_last(weights):
+    images = jnp.zeros((1, 64, 64, 1))
+    like = jax.eval_shape(lambda: Network(1000).init(jax.random.key(0), images, train=True))
+    for collection in ("params", "batch_stats"):
+        shapes = jax.tree.map(lambda leaf: leaf.shape, dict(like[collection]))
+        assert jax.tree.map(lambda leaf: leaf.shape, weights[0][collection]) == shapes
+
+
+def test_a_palace_is_taken_for_a_palace(weights, photograph):
+    logits = jax.jit(lambda v, x: Network(1000).apply(v, x, train=False))(
+        weights[0], photograph[None]
+    )
+    palace, monastery = 698, 663  # of ImageNet's classes
+    assert np.argsort(-logits[0])[:2].tolist() == [palace, monastery]
+
+
+def test_logits_are_those_of_pytorch(weights, photograph):
+    torch = pytest.importorskip("torch", reason="there is no torch: pip install -e '.[bench]'")
+    package = pytest.importorskip(
+        "efficientnet_lite_pytorch", reason="pip install efficientnet_lite_pytorch"
+    )
+    theirs = package.EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=str(weights[1])
+    )
+    pixels = (photograph[None] * 255 - 127) / 128
+    with torch.no_grad():
+        expected = theirs.eval()(torch.from_numpy(pixels).permute(0, 3, 1, 2)).numpy()
+    logits = jax.jit(lambda v, x: Network(1000).apply(v, x, train=False))(
+        weights[0], photograph[None]
+    )
+    np.testing.assert_allclose(logits, expected, atol=1e-5 * abs(expected).max())
+
+
+def test_stored_statistics_stay_in_training():
+    images = jnp.asarray(np.random.default_rng(0).random((4, 32, 32, 1)), jnp.float32)
+    for stored in (True, False):
+        network = Network(2, stored_statistics=stored, axis_name="")
+        variables = jax.jit(lambda n=network: n.init(jax.random.key(0), images, train=True))()
+        state = {name: variables[name] for name in ("params", "batch_stats")}
+        run = jax.jit(lambda v, n=network: n.apply(v, images, train=True, mutable=["batch_stats"]))
+        _, changed = run(state)
+        same = jax.tree.map(
+            np.array_equal, dict(changed["batch_stats"]), dict(state["batch_stats"])
+        )
+        assert all(jax.tree.leaves(same)) == stored
+
+
+def test_without_the_package_the_weights_are_asked_for(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"triptych\[pretrained\]"):
+        pretrained(None, "")
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    np.savez(tmp_path / "w.npz", kernel=np.zeros(3))
+    with pytest.raises(UserError, match="it holds no weights of EfficientNet-Lite0"):
+        pretrained(tmp_path / "w.npz", "")
