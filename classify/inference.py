@@ -20,9 +20,9 @@ Images = UInt8[np.ndarray, "num height width channels"]
 class Inference:
     """Classifies batches of images, spread over this process's devices."""
 
-    def __init__(self, classifier: Classifier, variables: Variables) -> None:
+    def __init__(self, classifier: Classifier, variables: Variables, batch: int = BATCH) -> None:
         devices = jax.local_device_count()
-        self.classes, self.batch = classifier.classes, -(-BATCH // devices) * devices
+        self.classes, self.batch = classifier.classes, -(-batch // devices) * devices
         self._classifier, self._variables = classifier, variables
 
         def logits_of(variables: Variables, images: Array) -> Array:
