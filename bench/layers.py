@@ -90,6 +90,15 @@ CASES = (
     Case("U-Net max pool 32, 128", max_pool_2x2, (16, 128, 128, 32)),
     *(
         Case(
+            f"conv 1x1 {channels}->{features}, {size}",
+            conv,
+            (16, size, size, channels),
+            (1, 1, channels, features),
+        )
+        for channels, features, size in ((16, 96, 112), (144, 24, 56), (112, 672, 14))
+    ),
+    *(
+        Case(
             f"depthwise {size}x{size}/{stride} {channels}, {height}",
             depthwise_conv,
             (16, height, height, channels),

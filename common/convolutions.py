@@ -8,7 +8,10 @@ products and in most convolutions and their gradients, strided ones too; it is s
 
 - an image is dilated: a transposed convolution becomes one of stride 1 whose features are the
   pixels of a block, and both its gradients those of the strided convolution it transposes;
-- a convolution has few features: one product with all taps, then shifted sums.
+- a kernel is one pixel: a product, with its gradients;
+- a convolution has few features: one product with all taps, then shifted sums;
+- the gradient of a kernel is taken: one-dimensional convolutions along the rows, batch and height
+  side by side as their channels.
 
 A convolution with very many taps goes through the Fourier domain on every platform
 (`common/fourier.py`).
@@ -31,6 +34,7 @@ Form = Literal["auto", "lax", "products"]
 Padding = str | Sequence[tuple[int, int]]
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+_MANY_CHANNELS = 32
 _MANY_TAPS = 15 * 15  # from about here on the Fourier form is faster (bench/layers.py)
 
 
@@ -67,9 +71,14 @@ def conv(
     pads = forward_pads(x, kernel, stride, padding)
     if form != "lax" and stride == 1 and kernel.shape[0] * kernel.shape[1] >= _MANY_TAPS:
         return conv_fourier(x, kernel, pads)
-    plain = form_on_this_platform(form) == "lax"
-    if not plain and stride == 1 and _few_features(kernel):
+    if form_on_this_platform(form) == "lax":
+        return lax_conv(x, kernel, stride, pads)
+    if kernel.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
+        return _pointwise(x[:, ::stride, ::stride], kernel)
+    if stride == 1 and _few_features(kernel):
         return _conv_to_few(x, kernel, pads)
+    if stride == 1 and _many_channels(kernel):
+        return _conv_of_many(x, kernel, pads)
     return lax_conv(x, kernel, stride, pads)
 
 
@@ -159,6 +168,27 @@ def _conv_transpose_backward(
 _conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
 
 
+# The convolution with a kernel of one pixel, with its gradients.
+
+
+@jax.custom_vjp
+def _pointwise(x: Array, kernel: Array) -> Array:
+    return matmul(x, kernel[0, 0])
+
+
+def _pointwise_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _pointwise(x, kernel), (x, kernel)
+
+
+def _pointwise_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
+    toward_x = matmul_transposed(cotangent, kernel[0, 0])
+    return toward_x, outer_sum(x, cotangent)[None, None]
+
+
+_pointwise.defvjp(_pointwise_forward, _pointwise_backward)
+
+
 # The convolution to few features, with its gradients.
 
 
@@ -201,6 +231,70 @@ def _conv_to_few_backward(
 
 
 _conv_to_few.defvjp(_conv_to_few_forward, _conv_to_few_backward)
+
+
+# The convolution of many channels, with its gradients.
+
+
+def _many_channels(kernel: Array) -> bool:
+    """Whether the gradient of a kernel is faster by rows (bench/layers.py)."""
+    rows, columns, channels, features = kernel.shape
+    return rows * columns > 1 and min(channels, features) >= _MANY_CHANNELS
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv_of_many(x: Array, kernel: Array, pads: Pairs) -> Array:
+    return lax_conv(x, kernel, 1, pads)
+
+
+def _conv_of_many_forward(
+    x: Array, kernel: Array, pads: Pairs
+) -> tuple[Array, tuple[Array, Array]]:
+    return _conv_of_many(x, kernel, pads), (x, kernel)
+
+
+def _conv_of_many_backward(
+    pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    x, kernel = residuals
+    mirrored = _pairs(
+        (k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape, pads, strict=False)
+    )
+    toward_x = lax_conv(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), 1, mirrored)
+    return toward_x, _toward_kernel(x, cotangent, kernel.shape[0], pads)
+
+
+def _toward_kernel(x: Array, cotangent: Array, rows: int, pads: Pairs) -> Array:
+    """Gives the gradient of a kernel, `sum_nij x[n, i + a - top, j + b - left] c[n, i, j]`.
+
+    Each row a of it is a convolution along the image's rows, of which a pixel's channels are the
+    batch and the height together: long runs, where XLA's own form gathers runs as short as the
+    batch, at a fifth to a half of the speed.
+    """
+    batch, height, width, channels = x.shape
+    _, out_height, out_width, features = cotangent.shape
+    (top, _), columns = pads
+    images = x.transpose(3, 2, 1, 0).reshape(channels, width, height * batch)
+    shifted = lax.pad(
+        cotangent.transpose(2, 1, 0, 3),
+        jnp.zeros((), cotangent.dtype),
+        ((0, 0, 0), (rows - 1 - top, height + top - out_height, 0), (0, 0, 0), (0, 0, 0)),
+    )
+    shifted = lax.optimization_barrier(shifted)  # transposed once, and not in each row
+    of_rows = [
+        lax.conv_general_dilated(
+            images,
+            shifted[:, start : start + height].reshape(out_width, height * batch, features),
+            (1,),
+            (columns,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+        )
+        for start in reversed(range(rows))
+    ]
+    return jnp.stack(of_rows).swapaxes(1, 2)
+
+
+_conv_of_many.defvjp(_conv_of_many_forward, _conv_of_many_backward)
 
 
 # Building blocks.

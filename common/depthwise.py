@@ -75,9 +75,8 @@ def _depthwise_backward(
     toward_x = _sum_of_taps(dilated, kernel[::-1, ::-1], 1)
     rows, columns, _, channels = kernel.shape
     padded, shape = pad(x, *pads), (cotangent.shape[1], cotangent.shape[2])
-    # Rows first: summed over all axes at once, XLA would not vectorise over the channels.
     toward_kernel = [
-        (_tap(padded, a, b, shape, stride) * cotangent).sum(1).sum((0, 1))
+        _sum_of_products(_tap(padded, a, b, shape, stride), cotangent)
         for a in range(rows)
         for b in range(columns)
     ]
@@ -105,3 +104,16 @@ def _tap(padded: Array, row: int, column: int, shape: tuple[int, int], stride: i
     )
     ends = (len(padded), last_row, last_column, padded.shape[-1])
     return lax.slice(padded, (0, row, column, 0), ends, (1, stride, stride, 1))
+
+
+def _sum_of_products(x: Array, y: Array) -> Array:
+    """Sums x y over all but the channels.
+
+    XLA sums in scalars where it computes what it sums in the same loop. Parts of the batch are
+    added up in a vectorised loop instead, and what is left is a product with ones.
+    """
+    parts = next(parts for parts in (8, 4, 2, 1) if len(x) % parts == 0)
+    pairs = zip(jnp.split(x, parts), jnp.split(y, parts), strict=True)
+    products = sum(left * right for left, right in pairs)
+    rows = jnp.reshape(products, (-1, x.shape[-1]))
+    return jnp.ones(len(rows), x.dtype) @ rows

@@ -1,8 +1,8 @@
-"""A small network on chest X-rays, from scratch: pneumonia or not?
+r"""A small network on chest X-rays, from scratch: pneumonia or not?
 
 python launch.py --config=configs/small_cnn_chest_xray.py                        built-in phantoms
 python launch.py --config=configs/small_cnn_chest_xray.py --config.data.dir=DIR \
-    --config.data.splits=80,20,0                                                 your images
+    --config.data.folds=10                                                       your images
 python launch.py --mode=evaluate --workdir=runs/small_cnn_chest_xray
 python launch.py --mode=predict  --workdir=runs/small_cnn_chest_xray --input=IMAGES --output=OUT
 

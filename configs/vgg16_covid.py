@@ -1,4 +1,4 @@
-"""VGG16 on COVID / non-COVID lung CT, as the report had it: does transfer learning tell them apart?
+r"""VGG16 on COVID / non-COVID lung CT, as the report had it: does transfer learning work?
 
 python launch.py --config=configs/vgg16_covid.py                                       phantoms
 python launch.py --config=configs/vgg16_covid.py --config.data.dir=DIR \

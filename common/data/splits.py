@@ -126,6 +126,12 @@ def assign_splits(
     names = np.array(table.splits)
     if data.splits:
         shares = _percentages(data.splits)
+        if "test" in table.splits:
+            log.warning(
+                "config.data.splits=%s makes the splits anew, also of the images that were given"
+                " as test; config.data.folds=10 takes a tenth for validation and leaves test alone",
+                data.splits,
+            )
         everything = np.arange(len(names))
         parts = _divide(table, groups, everything, list(shares.values()), data.split_seed)
         names = np.array(list(shares))[parts]

@@ -84,6 +84,12 @@ class TestConv:
         x, kernel = normal(2, 9, 8, 16), normal(size, size, 16, features)
         assert_forms_agree(conv, x, kernel, stride=stride, padding=padding)
 
+    @pytest.mark.parametrize("padding", ["SAME", "VALID", EXPLICIT, ((3, 0), (0, 4))])
+    @pytest.mark.parametrize("size", [(3, 3), (2, 5), (4, 1), (1, 4)])
+    def test_of_many_channels_equals_lax_with_gradients(self, padding, size):
+        x, kernel = normal(2, 9, 7, 32), normal(*size, 32, 40)
+        assert_forms_agree(conv, x, kernel, padding=padding)
+
     def test_equals_flax_same_padding_of_even_images(self):
         x = normal(2, 8, 8, 3)
         layer = nn.Conv(5, (3, 3), strides=2)
@@ -96,10 +102,11 @@ class TestConv:
         kernel = jnp.zeros((3, 3, 1, 1)).at[0, 2, 0, 0].set(1.0)
         assert conv(x, kernel, padding="VALID").item() == x[0, 0, 2, 0]
 
-    @pytest.mark.parametrize("features", [1, 8])
+    @pytest.mark.parametrize("features", [1, 8, 32])
     def test_second_derivatives_exist_and_agree(self, features):
         """Gradient penalties differentiate a gradient."""
-        x, kernel = normal(1, 5, 5, 16), normal(3, 3, 16, features)
+        channels = max(16, features)
+        x, kernel = normal(1, 5, 5, channels), normal(3, 3, channels, features)
 
         def penalty(kernel: jax.Array, form: convolutions.Form) -> jax.Array:
             toward_x = jax.grad(lambda x: jnp.tanh(conv(x, kernel, form=form)).sum())(x)

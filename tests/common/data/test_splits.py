@@ -169,6 +169,18 @@ def test_a_class_that_is_too_rare_for_every_split_goes_to_train_and_the_rest_is_
     assert "no image of class B in val: it has too few groups" in caplog.text
 
 
+@pytest.mark.parametrize(("given", "said"), [("test", True), ("val", False)])
+def test_given_test_images_do_not_enter_training_unsaid(caplog, given, said):
+    examples = table([0, 1] * 20, splits=["train"] * 30 + [given] * 10)
+    with caplog.at_level(logging.WARNING, "triptych"):
+        divided(examples, splits="70,15,15")
+    assert ("also of the images that were given as test" in caplog.text) == said
+    with caplog.at_level(logging.WARNING, "triptych"):
+        caplog.clear()
+        divided(examples, folds=5)
+    assert not caplog.text
+
+
 # The same for the same
 
 
