@@ -61,14 +61,17 @@ def test_the_documents_name_settings_that_exist():
         "README.md": gan | unet | classify,
         "docs/own_data.md": gan,
         "docs/segmentation.md": unet,
+        "docs/classification.md": classify,
     }
     for document, known in documents.items():
         text = (ROOT / document).read_text()
         named = set(re.findall(r"--config\.([a-z_.]+[a-z](?:256)?)", text))
         assert named and named <= known, document
     sections = "data|model|loss|optimizer|train"
-    listed = re.findall(rf"`((?:{sections})\.\w+)`", (ROOT / "docs/segmentation.md").read_text())
-    assert len(set(listed)) > 9 and set(listed) <= unet
+    for document, known in (("segmentation", unet), ("classification", classify)):
+        text = (ROOT / f"docs/{document}.md").read_text()
+        listed = set(re.findall(rf"`((?:{sections})\.\w+)`", text))
+        assert len(listed) > 9 and listed <= known | {"model.network"}, document
 
 
 def test_generated_images_of_a_windowed_source_are_written_in_its_range(launch, tmp_path):

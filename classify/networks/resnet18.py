@@ -106,8 +106,8 @@ def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
     if file is None:
         raise UserError(
             "No package brings weights of ResNet-18; name a file or URL of torchvision by"
-            " --config.model.weights and --config.model.weights_sha256, and set"
-            " --config.model.network.imagenet_input=True."
+            " --config.model.weights and --config.model.weights_sha256, and give"
+            " config.model.network imagenet_input=True."
         )
     return torch_layers(read_weights(file, sha256), _layer_names(), str(file))
 

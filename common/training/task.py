@@ -16,6 +16,8 @@ from common.data.prepared import DataCard, Prepared
 from common.errors import UserError
 from common.report.images import Picture
 
+_TASKS = ("gan", "unet", "classify")
+
 Batch: TypeAlias = dict[str, Shaped[Array, "batch ..."]]
 Metrics: TypeAlias = Collection
 Examples: TypeAlias = dict[str, Shaped[np.ndarray, "n ..."]]
@@ -99,10 +101,32 @@ def find_task(name: str) -> ModuleType:
     Raises:
       UserError: there is no such package.
     """
-    known = [known for known in ("gan", "unet", "classify") if importlib.util.find_spec(known)]
+    known = [known for known in _TASKS if importlib.util.find_spec(known)]
     if name not in known:
         raise UserError(f"config.task is {name!r}; it must be one of {', '.join(known)}.")
     return importlib.import_module(f"{name}.task")
+
+
+def with_defaults(config: ConfigDict) -> ConfigDict:
+    """Returns a config with the settings that came after it was written, at their defaults.
+
+    A setting's default is what was done before there was one, so that older runs can be used.
+    """
+    name = config.get("task", "")
+    if name not in _TASKS:
+        return config
+    module = importlib.import_module(f"{name}.config")
+    whole = ConfigDict(getattr(module, f"{name}_config")().to_dict())
+    return _filled(ConfigDict(config.to_dict()), whole).lock()
+
+
+def _filled(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
+    for key, value in defaults.items():
+        if key not in config:
+            config[key] = value
+        elif isinstance(value, ConfigDict) and isinstance(config[key], ConfigDict):
+            _filled(config[key], value)
+    return config
 
 
 def find_mode(name: str, mode: str, modes: Sequence[str]) -> Callable[..., None]:

@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.files import write_atomically
 from common.training.checkpoints import Checkpoints
 from common.training.config import differences, from_json, to_json
+from common.training.task import with_defaults
 
 State = TypeVar("State")
 
@@ -68,7 +69,7 @@ def open_run(workdir: Path) -> Run:
             " or train it first with --config=FILE."
         )
     try:
-        config = from_json(config_file.read_text())
+        config = with_defaults(from_json(config_file.read_text()))
         card = DataCard.from_dict(json.loads(record_file.read_text())["data"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{workdir}: config.json or run.json is damaged ({error}).") from error
@@ -135,7 +136,7 @@ def check_owner(workdir: Path, config: ConfigDict) -> None:
         theirs = from_json(config_file.read_text())
     except ValueError as error:
         raise UserError(f"{config_file} is damaged ({error}); choose another --workdir.") from error
-    if found := differences(theirs, config):
+    if found := differences(with_defaults(theirs), with_defaults(config)):
         raise UserError(
             f"The workdir {workdir} belongs to another config, which differs in"
             f" {', '.join(found)}; choose another --workdir."

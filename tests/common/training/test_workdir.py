@@ -1,0 +1,29 @@
+"""A run that was made before a setting existed can be used, and gone on with."""
+
+import json
+
+import pytest
+
+from common.data.prepared import DataCard
+from common.errors import UserError
+from common.training.config import to_json
+from common.training.workdir import check_owner, open_run
+from configs import acgan_covid, unet_brain_mri, vgg16_covid
+
+CARD = DataCard("test", ("A", "B"), {"train": 8}, 64, 1, "0", False, 0, class_counts=(4, 4))
+NEWER = {"classify": "cached_views", "unet": "input", "gan": "latent"}
+
+
+@pytest.mark.parametrize("module", [acgan_covid, unet_brain_mri, vgg16_covid])
+def test_settings_that_came_later_have_their_defaults(tmp_path, module):
+    config = module.get_config("tiny")
+    name = NEWER[config.task]
+    older = json.loads(to_json(config))
+    default = older["model"].pop(name)
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    (tmp_path / "run.json").write_text(json.dumps({"data": CARD.to_dict()}))
+    assert open_run(tmp_path).config.model[name] == default
+    check_owner(tmp_path, config)
+    config.data.batch_size *= 2
+    with pytest.raises(UserError, match=r"differs in data\.batch_size"):
+        check_owner(tmp_path, config)
