@@ -6,8 +6,8 @@ augmented; a step draws one. The features lie in the cache, named by all that de
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,11 +17,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
+from classify.networks import find_network
 from classify.state import Classifier, path_of
 from common.cache import cache_dir
 from common.data.augmentation import Augmentation
 from common.data.prepared import Example, Prepared, Split
+from common.data.scratch import move_into_place, scratch_folder
 from common.data.transforms import augment, to_unit
+from common.errors import UserError
 from common.log import log
 from common.training import parallel
 from common.training.network import Variables
@@ -29,8 +32,11 @@ from common.training.randomness import example_keys
 
 _BATCH = 32
 _VIEW = 0  # purpose of random keys
+_VERSION = 1  # of what is computed; a new one makes all features anew
+_HEAD = ("hidden", "dropout_rate")  # settings of networks that only the head knows
 
 Features = Float[np.ndarray, "images views features"]
+Maker = Callable[[Split, int], Iterator[tuple[int, Float[np.ndarray, "images features"]]]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class _WithFeatures(Sequence[Example]):
 
     def __getitem__(self, row: int) -> Example:  # type: ignore[override]
         example = self.split.source[int(self.split.rows[row])]
-        return {**example, "features": self.features[row]}
+        return {**example, "features": np.array(self.features[row])}
 
 
 def with_features(
@@ -58,43 +64,89 @@ def with_features(
       classifier: its trunk is frozen.
       variables: of its network.
       config: of the experiment.
+
+    Raises:
+      UserError: the cache can't be written.
     """
-    file = (
-        cache_dir(config.data.cache_dir) / "features" / f"{_key(prepared, variables, config)}.npz"
-    )
-    if not file.exists():
-        _write(file, _computed(prepared, classifier, variables, config))
-    with np.load(file, allow_pickle=False) as stored:
-        splits = {
-            name: replace(
-                split,
-                source=_WithFeatures(split, stored[name]),
-                rows=np.arange(len(split)),
-            )
-            if name in stored
-            else split
-            for name, split in prepared.splits.items()
-        }
+    views = {"train": config.model.cached_views, "val": 1}
+    chosen = {name: count for name, count in views.items() if name in prepared.splits}
+    folder = cache_dir(config.data.cache_dir) / "features" / _key(prepared, variables, config)
+    features = _stored(folder, prepared, chosen)
+    if features is None:
+        _write(folder, prepared, chosen, _maker(classifier, variables, config))
+        features = _stored(folder, prepared, chosen)
+    assert features is not None  # just written
+    splits = dict(prepared.splits)
+    for name, array in features.items():
+        split = splits[name]
+        source = _WithFeatures(split, array)
+        splits[name] = replace(split, source=source, rows=np.arange(len(split)))
     return replace(prepared, splits=splits)
 
 
 def _key(prepared: Prepared, variables: Variables, config: ConfigDict) -> str:
-    """Returns a digest of all that decides the features: images, weights, network, variation."""
+    """Returns a digest of all that decides the features: images, trunk and variation."""
     card, model = prepared.card, config.model
-    settings = [card.fingerprint, card.image_size, card.channels, model.name, config.seed]
-    settings += [model.network.to_dict(), config.augment.to_dict(), model.cached_views]
+    trunk = {name: value for name, value in model.network.items() if name not in _HEAD}
+    settings = [_VERSION, card.fingerprint, card.image_size, card.channels, model.name, trunk]
+    settings.append(model.cached_views)
+    if model.cached_views > 1:
+        settings += [config.seed, config.augment.to_dict()]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=list).encode())
-    leaves = jax.tree_util.tree_leaves_with_path(variables)
-    for path, values in sorted((path_of(keys), values) for keys, values in leaves):
-        if "/classes/" not in path and "/hidden_" not in path:
-            digest.update(path.encode() + np.asarray(values).tobytes())
+    stages = find_network(model.name).STAGES
+    for collection in sorted(variables):
+        leaves = jax.tree_util.tree_leaves_with_path(variables[collection])
+        for path, values in sorted((path_of(keys), values) for keys, values in leaves):
+            if path.startswith(stages):
+                digest.update(f"{collection}/{path}".encode() + np.asarray(values).tobytes())
     return digest.hexdigest()[:24]
 
 
-def _computed(
-    prepared: Prepared, classifier: Classifier, variables: Variables, config: ConfigDict
-) -> Mapping[str, Features]:
-    """Computes the features of the training and validation images."""
+def _stored(
+    folder: Path, prepared: Prepared, views: Mapping[str, int]
+) -> dict[str, Features] | None:
+    """Opens the features in a folder without reading them; None where they are not whole."""
+    arrays = {}
+    for name, count in views.items():
+        try:
+            array = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        if array.shape[:2] != (len(prepared.splits[name]), count):
+            return None
+        arrays[name] = array
+    return arrays
+
+
+def _write(folder: Path, prepared: Prepared, views: Mapping[str, int], maker: Maker) -> None:
+    """Computes the features view by view; the folder is there whole or not at all."""
+    try:
+        with scratch_folder(folder.parent) as scratch:
+            made = scratch / folder.name
+            made.mkdir()
+            for name, count in views.items():
+                split = prepared.splits[name]
+                log.info("computing features: %s, %d images, views: %d", name, len(split), count)
+                file, array = made / f"{name}.npy", None
+                for view in range(count):
+                    for start, features in maker(split, view):
+                        if array is None:
+                            shape = (len(split), count, features.shape[1])
+                            array = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+                        array[start : start + len(features), view] = features
+                assert array is not None  # a split has at least one example
+                array.flush()
+            shutil.rmtree(folder, ignore_errors=True)  # what is there is not whole
+            move_into_place(made, folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder} can't be written: {error.strerror}; make room or check permissions, or"
+            " choose another --config.data.cache_dir."
+        ) from error
+
+
+def _maker(classifier: Classifier, variables: Variables, config: ConfigDict) -> Maker:
+    """Returns (split, view) -> its features, some at a time, and where they begin."""
     devices = jax.local_device_count()
     batch = -(-_BATCH // devices) * devices
     augmentation = Augmentation(**config.augment)
@@ -116,28 +168,11 @@ def _computed(
 
     run = parallel.spread(features_of, variables)
 
-    def of_view(split: Split, view: int) -> Float[np.ndarray, "images features"]:
-        parts = []
+    def make(split: Split, view: int) -> Iterator[tuple[int, Float[np.ndarray, "images features"]]]:
         for start in range(0, len(split), batch):
             rows = np.minimum(np.arange(start, start + batch), len(split) - 1).astype(np.int32)
             images = split.read(rows.tolist())["image"]
             found = np.asarray(run(images, rows, np.full(batch, view, np.int32)))
-            parts.append(found.reshape(batch, -1)[: len(split) - start])
-        return np.concatenate(parts)
+            yield start, found.reshape(batch, -1)[: len(split) - start]
 
-    arrays = {}
-    for name, count in (("train", config.model.cached_views), ("val", 1)):
-        if name in prepared.splits:
-            split = prepared.splits[name]
-            log.info("computing features of %d images (%s), %d views", len(split), name, count)
-            arrays[name] = np.stack([of_view(split, view) for view in range(count)], 1)
-    return arrays
-
-
-def _write(file: Path, arrays: Mapping[str, Features]) -> None:
-    """Writes the whole file or nothing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{os.getpid()}.{file.name}")
-    with scratch.open("wb") as stream:
-        np.savez(stream, **dict(arrays), allow_pickle=False)
-    scratch.replace(file)
+    return make

@@ -76,7 +76,7 @@ def make_classifier(config: ConfigDict, card: DataCard) -> Classifier:
         config.optimizer, stages, card.num_examples["train"] / batches.examples
     )
     return Classifier(
-        network=make_network(config.model, card),
+        network=make_network(config.model, card, _never_learning(config.optimizer)),
         optimizer=optimizer,
         frozen=frozen,
         batches=batches,
@@ -111,8 +111,9 @@ def with_weights(config: ConfigDict, state: SupervisedState) -> SupervisedState:
             f"config.model.weights is {model.weights!r}, but there are none for {model.name}; set"
             " --config.model.weights=''."
         )
-    found = module.pretrained(_weights_file(config), model.weights_sha256)
-    _check_shapes(found, state.network.variables, model.weights)
+    file = _weights_file(config)
+    found = module.pretrained(file, model.weights_sha256)
+    _check_shapes(found, state.network.variables, str(file or model.weights))
     network = replace(
         state.network,
         params={**state.network.params, **found["params"]},
@@ -184,8 +185,13 @@ def _make_optimizer(
         )
 
     rules = {str(stage): of_stage(stage) for stage in range(len(stages) + 1)}
-    never = settings.frozen if not every else 0
+    never = _never_learning(settings)
     return optax.multi_transform(rules, labels), lambda path: stage_of(path) < never
+
+
+def _never_learning(settings: ConfigDict) -> int:
+    """Returns how many stages, from the image on, are frozen and never thaw."""
+    return settings.frozen if settings.unfreeze_every == "0" else 0
 
 
 def _class_weights(text: str, card: DataCard) -> Float[np.ndarray, " classes"]:
@@ -234,7 +240,7 @@ def _check(config: ConfigDict, card: DataCard) -> None:
 
 def _check_cached_views(config: ConfigDict, stages: int) -> None:
     """Refuses to cache features that training would change."""
-    if not config.model.cached_views:
+    if config.model.cached_views <= 0:
         return
     rule = config.optimizer
     if rule.frozen < stages or rule.unfreeze_every != "0":
@@ -254,4 +260,9 @@ def _check_cached_views(config: ConfigDict, stages: int) -> None:
         raise UserError(
             f"config.model.cached_views is {config.model.cached_views}, but config.augment varies"
             " nothing, so that all views would be equal; set it to 1."
+        )
+    if config.model.cached_views == 1 and varies:
+        raise UserError(
+            "config.model.cached_views is 1, which is each image as it is, but config.augment"
+            " varies images; set it to 8, say, or turn config.augment off."
         )

@@ -56,8 +56,11 @@ class ClassifyTask:
         return self.classifier.batches
 
     def init(self, rng: Key[Array, ""]) -> SupervisedState:
-        """Returns the state at step 0, with the published weights that the config names."""
-        state = jax.jit(partial(init_state, self.classifier, self.card))(rng)
+        """Returns the state at step 0, all of it drawn at random."""
+        return jax.jit(partial(init_state, self.classifier, self.card))(rng)
+
+    def warm_start(self, state: SupervisedState) -> SupervisedState:
+        """Returns the state with the published weights that the config names."""
         return with_weights(self._config, state)
 
     def prepare(self, prepared: Prepared, state: SupervisedState) -> Prepared:

@@ -58,6 +58,10 @@ class GANTask:
         """Returns the state at step 0."""
         return jax.jit(partial(init_state, self.gan, self.card))(rng)
 
+    def warm_start(self, state: GANState) -> GANState:
+        """Returns the state as it is."""
+        return state
+
     def prepare(self, prepared: Prepared, state: GANState) -> Prepared:
         """Returns the data as it is."""
         return prepared

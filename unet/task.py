@@ -51,6 +51,10 @@ class UNetTask:
         """Returns the state at step 0."""
         return jax.jit(partial(init_state, self.segmenter, self.card))(rng)
 
+    def warm_start(self, state: SupervisedState) -> SupervisedState:
+        """Returns the state as it is."""
+        return state
+
     def prepare(self, prepared: Prepared, state: SupervisedState) -> Prepared:
         """Returns the data as it is."""
         return prepared

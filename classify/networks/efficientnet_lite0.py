@@ -56,12 +56,14 @@ class Network(nn.Module):
       dropout_rate: before the last layer.
       stored_statistics: whether BatchNorm keeps the statistics that came with the weights, in
         training, too: a batch of a few images says little of its own.
+      frozen: so many stages, from the image on, never learn: their BatchNorm does not either.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
     num_classes: int
     dropout_rate: float = 0.2
     stored_statistics: bool = False
+    frozen: int = 0
     axis_name: str = AXIS
 
     @nn.compact
@@ -87,7 +89,8 @@ class Network(nn.Module):
 
         def norm(x: Array, name: str) -> Array:
             layer = BatchNorm(0.9, _EPSILON, self.axis_name, name=f"{name}_norm")
-            return layer(x, use_running_average=not train or self.stored_statistics)
+            stays = self.stored_statistics or name.startswith(STAGES[: self.frozen])
+            return layer(x, use_running_average=not train or stays)
 
         def conv(x: Array, features: int, size: int, stride: int, name: str) -> Array:
             layer = Conv(features, size, stride, "SAME", False, _CONV, name=f"{name}_conv")

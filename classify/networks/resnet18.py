@@ -33,9 +33,10 @@ class Network(nn.Module):
       width: maps of the first stage; 64 in the paper.
       dropout_rate: before the last layer.
       imagenet_input: whether a grey image is given to three channels and brought to the range of
-        ImageNet, as published weights expect it.
+        ImageNet, as published weights expect it; with them it is the default.
       stored_statistics: whether BatchNorm keeps the statistics that came with the weights, in
         training, too.
+      frozen: so many stages, from the image on, never learn: their BatchNorm does not either.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
@@ -44,6 +45,7 @@ class Network(nn.Module):
     dropout_rate: float = 0.0
     imagenet_input: bool = False
     stored_statistics: bool = False
+    frozen: int = 0
     axis_name: str = AXIS
 
     @nn.compact
@@ -72,7 +74,8 @@ class Network(nn.Module):
             pads = ((pad, pad), (pad, pad))
             x = Conv(features, size, stride, pads, False, _INIT, name=f"{name}_conv")(x)
             norm = BatchNorm(0.9, _EPSILON, self.axis_name, name=f"{name}_norm")
-            return norm(x, use_running_average=not train or self.stored_statistics)
+            stays = self.stored_statistics or name.startswith(STAGES[: self.frozen])
+            return norm(x, use_running_average=not train or stays)
 
         if self.imagenet_input:
             images = to_imagenet_range(jnp.broadcast_to(images, (*images.shape[:3], 3)))
@@ -106,8 +109,7 @@ def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
     if file is None:
         raise UserError(
             "No package brings weights of ResNet-18; name a file or URL of torchvision by"
-            " --config.model.weights and --config.model.weights_sha256, and give"
-            " config.model.network imagenet_input=True."
+            " --config.model.weights and --config.model.weights_sha256."
         )
     return torch_layers(read_weights(file, sha256), _layer_names(), str(file))
 

@@ -18,12 +18,14 @@ class Network(nn.Module):
       num_classes: how many logits.
       width: maps of the first level; each further one has twice as many.
       dropout_rate: before the last layer.
+      frozen: so many stages, from the image on, never learn: their BatchNorm does not either.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
     num_classes: int
     width: int = 32
     dropout_rate: float = 0.0
+    frozen: int = 0
     axis_name: str = AXIS
 
     @nn.compact
@@ -50,7 +52,8 @@ class Network(nn.Module):
         for i, name in enumerate(STAGES):
             x = Conv(self.width << i, 3, use_bias=False, name=f"{name}_conv")(x)
             norm = BatchNorm(0.9, _EPSILON, self.axis_name, name=f"{name}_norm")
-            x = max_pool_2x2(nn.relu(norm(x, use_running_average=not train)))
+            stored = not train or i < self.frozen
+            x = max_pool_2x2(nn.relu(norm(x, use_running_average=stored)))
         # For Grad-CAM: the last maps, and the gradient toward them.
         x = self.perturb("maps", x)
         self.sow("intermediates", "maps", x)

@@ -92,6 +92,8 @@ def remote_file(url: str, sha256: str, cache: Path, settings: Settings) -> Remot
     """
     split = _parse(url, settings)
     name = _file_name(split)
+    if not name:
+        raise UserError(f"{settings.url} is {_shown(url)}, whose path names no file.")
     digest = sha256.strip().lower()
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise UserError(

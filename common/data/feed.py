@@ -14,7 +14,7 @@ from jaxtyping import Int, Shaped
 from ml_collections import ConfigDict
 
 from common.data.order import batch_indices
-from common.data.prepared import DataCard, Prepared, Split
+from common.data.prepared import Prepared, Split
 from common.log import log
 from common.training import parallel
 from common.training.parallel import Block
@@ -137,16 +137,16 @@ class StreamedFeed:
 
 def open_feed(config: ConfigDict, prepared: Prepared, batches: Batches) -> Feed:
     """Returns the feed of the training split: resident when it fits, else streamed."""
-    split, card = prepared.splits["train"], prepared.card
-    if fits_on_device(config, card, "train"):
+    split = prepared.splits["train"]
+    if fits_on_device(config, split):
         return ResidentFeed(config, split, batches)
-    log.info("streaming %s: it is larger than config.data.resident_limit_mb", card.name)
+    log.info("streaming %s: it is larger than config.data.resident_limit_mb", prepared.card.name)
     return StreamedFeed(config, split, batches)
 
 
-def fits_on_device(config: ConfigDict, card: DataCard, split: str) -> bool:
+def fits_on_device(config: ConfigDict, split: Split) -> bool:
     """Says whether a split is small enough to live on every device."""
-    needed = card.example_bytes * card.num_examples[split]
+    needed = sum(rows.nbytes for rows in split.read([0]).values()) * len(split)
     return bool(needed <= config.data.resident_limit_mb * 2**20)
 
 

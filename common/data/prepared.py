@@ -23,7 +23,7 @@ from common.cache import cache_dir
 from common.data.preparation import EVERYTHING, PREPARATION, read_table, write_prepared
 from common.data.records import SPLITS, Source
 from common.data.sources import open_source
-from common.data.splits import Table, assign_splits, groups_of, stated_by_source
+from common.data.splits import Table, assign_splits, groups_of, stated_by_source, warn_of_mixed_test
 from common.errors import UserError
 from common.log import log
 
@@ -195,6 +195,7 @@ def _key(source: Source, data: ConfigDict) -> str:
 def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
     everything, metadata, table = _stored(folder)
     groups, rows = _assigned(table, source, metadata["classes"], data)
+    warn_of_mixed_test(table, data)
     splits = {
         split: Split(
             everything,

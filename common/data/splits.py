@@ -126,12 +126,6 @@ def assign_splits(
     names = np.array(table.splits)
     if data.splits:
         shares = _percentages(data.splits)
-        if "test" in table.splits:
-            log.warning(
-                "config.data.splits=%s makes the splits anew, also of the images that were given"
-                " as test; config.data.folds=10 takes a tenth for validation and leaves test alone",
-                data.splits,
-            )
         everything = np.arange(len(names))
         parts = _divide(table, groups, everything, list(shares.values()), data.split_seed)
         names = np.array(list(shares))[parts]
@@ -148,6 +142,16 @@ def assign_splits(
     if data.splits or data.folds:
         _check_classes(splits, np.array(table.labels), classes)
     return splits
+
+
+def warn_of_mixed_test(table: Table, data: ConfigDict) -> None:
+    """Says that images which were given as test enter training, where they do."""
+    if data.splits and "test" in table.splits:
+        log.warning(
+            "config.data.splits=%s makes the splits anew, also of the images that were given as"
+            " test; config.data.folds=10 takes a tenth for validation and leaves test alone",
+            data.splits,
+        )
 
 
 def _percentages(text: str) -> dict[str, float]:

@@ -71,6 +71,10 @@ class Task(Protocol[State]):
         """Returns the state at step 0."""
         ...
 
+    def warm_start(self, state: State) -> State:
+        """Returns a new state with what training starts from, such as published weights."""
+        ...
+
     def prepare(self, prepared: Prepared, state: State) -> Prepared:
         """Returns the data with what training needs computed of it once; most tasks: nothing."""
         ...

@@ -100,6 +100,7 @@ def _restored_or_new(run: Run, task: Task[Any], checkpoints: Checkpoints) -> tup
     if step:
         log.info("going on from step %d of %s", step, run.workdir)
         return checkpoints.restore(step, state), step
+    state = _main_process_first(partial(task.warm_start, state)) or task.warm_start(state)
     log.info("%s", task.describe(state))
     return state, step
 
@@ -163,7 +164,7 @@ def _compile_evaluation(
     first = next(evaluation_batches(split, batch_size))
     eval_step = parallel.compile_evaluation(task, state, first)
     resident = None
-    if fits_on_device(config, prepared.card, _VALIDATION):
+    if fits_on_device(config, split):
         resident = list(evaluation_batches(split, batch_size))
 
     def evaluate(state: Any) -> dict[str, float]:

@@ -242,7 +242,8 @@ def test_what_does_not_fit_together_is_refused():
     config = settings()
     config.model.weights = "imagenet"
     with pytest.raises(UserError, match="there are none for small_cnn"):
-        make_task(config, CARD).init(jax.random.key(0))
+        task = make_task(config, CARD)
+        task.warm_start(task.init(jax.random.key(0)))
     with pytest.raises(UserError, match="make it 32 or more"):
         card = DataCard("test", CLASSES, {"train": 8}, 16, 1, "0", False, 0)
         make_task(settings("vgg16"), card).init(jax.random.key(0))

@@ -91,19 +91,56 @@ def test_features_are_computed_once_for_the_same_images_weights_and_variation(ca
     def compute(*args):
         raise ComputedError
 
-    monkeypatch.setattr(features, "_computed", compute)
+    monkeypatch.setattr(features, "_write", compute)
     config.optimizer.learning_rate = 0.5
+    config.model.network.hidden = (3,)
+    config.seed = 5
     again = built(config)[2].splits["train"].read(range(COUNT))["features"]
     np.testing.assert_array_equal(again, kept)
     with pytest.raises(ComputedError):
         other = settings(cache, 2)
         other.augment.rotation = 5.0
         built(other)
-    task, state, _ = built(config)
+    task, state, _ = built(settings(cache, 1))
     moved = jax.tree.map(lambda leaf: leaf + 1e-3, state.network.params)
     state = state.replace(network=state.network.replace(params=moved))
     with pytest.raises(ComputedError):
         task.prepare(prepare(config.data), state)
+
+
+def test_a_damaged_cache_is_made_anew_and_one_that_cannot_be_written_is_said(cache):
+    config = settings(cache, 1)
+    kept = built(config)[2].splits["val"].read([0])["features"]
+    for file in cache.glob("features/*/*.npy"):
+        file.write_bytes(file.read_bytes()[:100])
+    np.testing.assert_array_equal(built(config)[2].splits["val"].read([0])["features"], kept)
+    assert not list(cache.glob("features/incomplete-*"))
+    _, state, _ = built(config)
+    elsewhere = settings(cache, 1)
+    elsewhere.data.cache_dir = str(cache / "full")
+    (cache / "full").mkdir()
+    (cache / "full" / "features").write_text("")
+    with pytest.raises(UserError, match=r"can't be written: .* another --config\.data\.cache_dir"):
+        make_task(elsewhere, prepare(config.data).card).prepare(prepare(config.data), state)
+
+
+def test_normalisation_of_a_frozen_trunk_is_that_of_its_features(cache):
+    """BatchNorm that never learns keeps its statistics: cached or not, the loss is the same."""
+    losses = []
+    for views in (0, 1):
+        config = settings(cache, views)
+        config.model.name = "small_cnn"
+        with config.unlocked():
+            config.model.network = {"width": 4}
+        config.optimizer.frozen = 4
+        task, state, prepared = built(config)
+        after, metrics = step(task, state, batch_of(prepared))
+        losses.append(metrics.compute()["loss"])
+        for old, new in zip(
+            *(jax.tree.leaves(s.network.batch_stats) for s in (state, after)), strict=True
+        ):
+            np.testing.assert_array_equal(old, new)
+    np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +151,7 @@ def test_features_are_computed_once_for_the_same_images_weights_and_variation(ca
         ("loss", "mixup", 0.2, "config.loss.mixup blends images"),
         ("model", "cached_views", 2, "varies nothing"),
         ("model", "cached_views", -1, "cached_views is -1"),
+        ("augment", "rotation", 5.0, "each image as it is"),
     ],
 )
 def test_what_training_would_change_is_not_cached(cache, section, name, value, said):

@@ -1,7 +1,5 @@
 """The feed: resident and streamed give the same batches in the same order, from any step on."""
 
-from dataclasses import replace
-
 import jax
 import numpy as np
 import pytest
@@ -101,21 +99,21 @@ def test_blocks_have_one_shape_so_that_nothing_compiles_twice(config, monkeypatc
 
 
 def test_a_set_over_the_limit_is_streamed(config):
-    card = DataCard("x", ("A", "B"), {"train": NUM}, 1024, 3, "f", False, 0)
+    card = DataCard("x", ("A", "B"), {"train": NUM}, 2, 1, "f", False, 0)
     prepared = Prepared(card, {"train": make_split()})
     assert isinstance(open_feed(config, prepared, BATCHES), ResidentFeed)
-    config.data.resident_limit_mb = 1
+    config.data.resident_limit_mb = 0
     assert isinstance(open_feed(config, prepared, BATCHES), StreamedFeed)
 
 
-def test_masks_and_targets_count_towards_the_limit(config):
-    config.data.resident_limit_mb = 3
-    card = DataCard("x", ("A",), {"train": 1}, 1024, 1, "f", False, 0, ("background", "lesion"))
-    assert card.example_bytes == 2 * 2**20 and fits_on_device(config, card, "train")
-    card = replace(card, channels=3)
-    assert card.example_bytes == 4 * 2**20 and not fits_on_device(config, card, "train")
-    card = replace(card, mask_classes=(), has_targets=True)
-    assert card.example_bytes == 6 * 2**20
+@pytest.mark.parametrize("more", [None, "mask", "target", "features"])
+def test_all_that_an_example_has_counts_towards_the_limit(config, more):
+    config.data.resident_limit_mb = 1
+    example = {"image": np.zeros((512, 512, 1), np.uint8), "label": np.int32(0)}
+    if more:
+        example[more] = np.zeros((256, 256), np.float32)
+    split = split_of([example] * 3)
+    assert fits_on_device(config, split) == (more is None)
 
 
 def test_evaluation_sees_every_example_once_and_masks_what_fills_the_last_batch():

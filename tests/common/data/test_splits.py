@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from common.data.sources import open_source
-from common.data.splits import Table, assign_splits, groups_of
+from common.data.splits import Table, assign_splits, groups_of, warn_of_mixed_test
 from common.errors import UserError
 from common.training.config import default_config
 
@@ -173,11 +173,11 @@ def test_a_class_that_is_too_rare_for_every_split_goes_to_train_and_the_rest_is_
 def test_given_test_images_do_not_enter_training_unsaid(caplog, given, said):
     examples = table([0, 1] * 20, splits=["train"] * 30 + [given] * 10)
     with caplog.at_level(logging.WARNING, "triptych"):
-        divided(examples, splits="70,15,15")
+        warn_of_mixed_test(examples, data(splits="70,15,15"))
     assert ("also of the images that were given as test" in caplog.text) == said
     with caplog.at_level(logging.WARNING, "triptych"):
         caplog.clear()
-        divided(examples, folds=5)
+        warn_of_mixed_test(examples, data(folds=5))
     assert not caplog.text
 
 
