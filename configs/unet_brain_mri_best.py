@@ -5,8 +5,8 @@ python launch.py --config=configs/unet_brain_mri_best.py --config.data.dir=DIR  
 python launch.py --mode=evaluate --workdir=runs/unet_brain_mri_best
 python launch.py --mode=predict  --workdir=runs/unet_brain_mri_best --input=IMAGES --output=MASKS
 
-On the 22 test patients of LGG brain MRI: Dice 0.867 over all pixels, 0.828 [0.780, 0.869] per patient
-on slices with tumour, after 80 minutes on two CPU cores that other trainings were using, too.
+On the 22 test patients of LGG brain MRI: Dice 0.867 over all pixels, 0.828 [0.780, 0.869] per
+patient on slices with tumour, after 80 minutes on two CPU cores that other trainings used, too.
 docs/segmentation.md says how these settings were found.
 """
 
