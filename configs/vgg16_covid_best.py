@@ -7,7 +7,7 @@ python launch.py --mode=evaluate --workdir=runs/vgg16_covid_best
 
 Beside the report's VGG16 (vgg16_covid.py): EfficientNet-Lite0, which takes a fortieth of the work,
 all of it fine-tuned with varied images, a moving average of the weights, smoothed labels; new
-images are seen mirrored, too.
+images are seen mirrored, too. docs/classification.md has what it reached; it is not settled.
 """
 
 from ml_collections import ConfigDict
