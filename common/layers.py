@@ -28,11 +28,24 @@ their difference is noise.
     DCGAN G transpose/2 64->3, 32          5.1   108.5       7.4    17.8
     DCGAN D conv/2 64->128, 32            31.6   112.8      31.8   111.2
     CNN GAN G conv 15x15 128->3, 60       20.8   245.9      15.0    32.2
-    U-Net conv 32->32, 128, batch 16      30.6   155.1      31.6   154.7
     U-Net up 2x2/2 512->256, 8             3.4   379.8       3.7    16.5
     U-Net up 2x2/2 64->32, 64             18.0   392.6      16.4    48.8
     U-Net conv 1x1 32->1, 128              5.7    14.0       1.2     6.9
     U-Net max pool 32, 128                 1.5    53.1       2.0     8.8
+
+The same on two cores of an Intel Xeon (Sapphire Rapids) that were free, batch 16, --repeats=5:
+
+    layer                                lax     all      ours     all
+    U-Net conv 32->32, 128                43.3   228.6      41.7   157.3
+    U-Net conv 64->64, 64                 37.1   221.1      38.7   110.9
+    U-Net conv 128->128, 32               18.2   120.6      17.0    60.1
+    U-Net conv 256->256, 16               16.9    57.9      16.9    54.7
+    conv 1x1 16->96, 112                  20.4   116.9       8.6    21.8
+    conv 1x1 144->24, 56                   8.2    60.5       3.4    10.2
+    conv 1x1 112->672, 14                  3.4    14.5       2.0     7.6
+    depthwise 3x3/2 96, 112              125.5  1152.0      12.8    68.5
+    depthwise 5x5 240, 28                113.6   652.4       4.1    25.0
+    depthwise 5x5 1152, 7                 33.9   307.4       2.6     8.1
 
 Without huge pages (the first word of the command left out) the two upsampling layers took 2 to 3
 times as long, a whole AC-GAN update 1.5 times: the kernel hands large temporary arrays to the

@@ -68,15 +68,15 @@ def torch_layers(
       UserError: an array is missing.
     """
 
-    def read(name: str) -> Any:
-        if name not in arrays:
+    def read(name: str, axes: int = 1) -> Any:
+        if name not in arrays or np.ndim(arrays[name]) != axes:
             raise UserError(f"{where} has no {name}; it does not hold the weights of this network.")
         return np.asarray(arrays[name], np.float32)
 
     params: dict[str, Any] = {}
     stats: dict[str, Any] = {}
     for ours, conv, norm in layers:
-        params[f"{ours}_conv"] = {"kernel": read(f"{conv}.weight").transpose(2, 3, 1, 0)}
+        params[f"{ours}_conv"] = {"kernel": read(f"{conv}.weight", 4).transpose(2, 3, 1, 0)}
         params[f"{ours}_norm"] = {"scale": read(f"{norm}.weight"), "bias": read(f"{norm}.bias")}
         stats[f"{ours}_norm"] = {
             "mean": read(f"{norm}.running_mean"),

@@ -94,6 +94,7 @@ def test_without_the_package_the_weights_are_asked_for(monkeypatch):
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    np.savez(tmp_path / "w.npz", kernel=np.zeros(3))
-    with pytest.raises(UserError, match="does not hold the weights of this network"):
-        pretrained(tmp_path / "w.npz", "")
+    for arrays in ({"kernel": np.zeros(3)}, {"_conv_stem.weight": np.zeros(3)}):
+        np.savez(tmp_path / "w.npz", **arrays)
+        with pytest.raises(UserError, match="does not hold the weights of this network"):
+            pretrained(tmp_path / "w.npz", "")
