@@ -52,8 +52,8 @@ class Network(nn.Module):
         for i, name in enumerate(STAGES):
             x = Conv(self.width << i, 3, use_bias=False, name=f"{name}_conv")(x)
             norm = BatchNorm(0.9, _EPSILON, self.axis_name, name=f"{name}_norm")
-            stored = not train or i < self.frozen
-            x = max_pool_2x2(nn.relu(norm(x, use_running_average=stored)))
+            stays = i < self.frozen
+            x = max_pool_2x2(nn.relu(norm(x, use_running_average=not train or stays)))
         # For Grad-CAM: the last maps, and the gradient toward them.
         x = self.perturb("maps", x)
         self.sow("intermediates", "maps", x)
