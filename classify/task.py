@@ -27,6 +27,7 @@ from common.data.transforms import augment, to_unit
 from common.metrics import averages_and_scores, classification_scores, confusion_matrix
 from common.report.images import Picture, grid, titled, zoom_for
 from common.training.network import SupervisedState, Variables, advanced
+from common.training.ordering import in_order
 from common.training.randomness import example_keys
 from common.training.task import Batch, Batches, Examples, Metrics
 
@@ -81,10 +82,11 @@ class ClassifyTask:
         gradients: Any = jax.tree.map(jnp.zeros_like, network.params)
         batch_stats, outputs = network.batch_stats, []
         for waiting in self.batches.split(batch):
-            # One after the other: side by side, their activations would be in memory together.
-            gradients, batch_stats, part = jax.lax.optimization_barrier(
-                (gradients, batch_stats, waiting)
-            )
+            part = waiting
+            if number > 1:  # one after the other, for their activations' sake
+                gradients, batch_stats, part = in_order(
+                    state.step >= 0, (gradients, batch_stats, waiting)
+                )
             loss = partial(self._loss, batch_stats, part, rng)
             more, (batch_stats, output) = jax.grad(loss, has_aux=True)(network.params)
             gradients = jax.tree.map(lambda total, new: total + new / number, gradients, more)

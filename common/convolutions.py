@@ -10,8 +10,10 @@ products and in most convolutions and their gradients, strided ones too; it is s
   pixels of a block, and both its gradients those of the strided convolution it transposes;
 - a kernel is one pixel: a product, with its gradients;
 - a convolution has few features: one product with all taps, then shifted sums;
-- the gradient of a kernel is taken: one-dimensional convolutions along the rows, batch and height
-  side by side as their channels.
+- a 3x3 kernel has many channels and features: Winograd's form, with its gradients
+  (`common/winograd.py`), does with a quarter of the multiplications;
+- the gradient of another kernel is taken: one-dimensional convolutions along the rows, batch and
+  height side by side as their channels.
 
 A convolution with very many taps goes through the Fourier domain on every platform
 (`common/fourier.py`).
@@ -19,7 +21,9 @@ A convolution with very many taps goes through the Fourier domain on every platf
 `common/layers.py` has the measured times.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Literal
 
@@ -29,13 +33,28 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from common.fourier import Pairs, conv_fourier
+from common.winograd import conv_winograd, num_tiles
 
 Form = Literal["auto", "lax", "products"]
 Padding = str | Sequence[tuple[int, int]]
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 _MANY_CHANNELS = 32
+_MANY_TILES = 32
 _MANY_TAPS = 15 * 15  # from about here on the Fourier form is faster (bench/layers.py)
+
+
+_plain: ContextVar[bool] = ContextVar("plain", default=False)
+
+
+@contextmanager
+def plain_forms() -> Iterator[None]:
+    """What is traced within takes the plain form, whose operations XLA can count."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
 
 
 def form_on_this_platform(form: Form = "auto") -> Literal["lax", "products"]:
@@ -44,7 +63,7 @@ def form_on_this_platform(form: Form = "auto") -> Literal["lax", "products"]:
     This is the only place that asks which platform the program runs on; it is asked at trace time.
     """
     if form == "auto":
-        return "products" if jax.default_backend() == "cpu" else "lax"
+        return "products" if jax.default_backend() == "cpu" and not _plain.get() else "lax"
     return form
 
 
@@ -75,11 +94,20 @@ def conv(
         return lax_conv(x, kernel, stride, pads)
     if kernel.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
         return _pointwise(x[:, ::stride, ::stride], kernel)
-    if stride == 1 and _few_features(kernel):
+    if stride > 1:
+        return lax_conv(x, kernel, stride, pads)
+    return _conv_on_cpu(x, kernel, pads)
+
+
+def _conv_on_cpu(x: Array, kernel: Array, pads: Pairs) -> Array:
+    """Convolves with stride 1 in the form that is fastest for this many channels and pixels."""
+    if _few_features(kernel):
         return _conv_to_few(x, kernel, pads)
-    if stride == 1 and _many_channels(kernel):
+    if _winograd_pays(x, kernel, pads):
+        return conv_winograd(x, kernel, pads)
+    if _many_channels(kernel):
         return _conv_of_many(x, kernel, pads)
-    return lax_conv(x, kernel, stride, pads)
+    return lax_conv(x, kernel, 1, pads)
 
 
 def conv_transpose(
@@ -295,6 +323,20 @@ def _toward_kernel(x: Array, cotangent: Array, rows: int, pads: Pairs) -> Array:
 
 
 _conv_of_many.defvjp(_conv_of_many_forward, _conv_of_many_backward)
+
+
+# Winograd's form.
+
+
+def _winograd_pays(x: Array, kernel: Array, pads: Pairs) -> bool:
+    """Whether Winograd's form is the faster one (bench/layers.py).
+
+    Its rounding is that of float32, so other types do without.
+    """
+    rows, columns, channels, features = kernel.shape
+    if (rows, columns) != (3, 3) or min(channels, features) < 2 * _MANY_CHANNELS:
+        return False
+    return x.dtype == jnp.float32 and num_tiles(x.shape, rows, pads) >= _MANY_TILES
 
 
 # Building blocks.

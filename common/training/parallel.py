@@ -6,7 +6,7 @@ own rows. One executable advances the state by up to `max_steps` steps, so it co
 
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Shaped
 
 from common.axis import AXIS
+from common.convolutions import plain_forms
 from common.errors import UserError
 from common.training.randomness import step_key
 from common.training.task import Batch, Metrics, Task
@@ -52,14 +53,15 @@ class Advance(NamedTuple):
       empty_metrics: returns metrics with nothing in them yet.
       metric_names: of the training metrics.
       temporary_bytes: what one device needs beside state and data.
-      flops: floating-point operations of one step on one device, as XLA counts them.
+      flops: returns the floating-point operations of one step on one device, as XLA counts those
+        of the plain forms; the first call traces the step anew.
     """
 
     run: Callable[[Any, Metrics, Block], tuple[Any, Metrics, Int[Array, " devices"]]]
     empty_metrics: Callable[[], Metrics]
     metric_names: tuple[str, ...]
     temporary_bytes: int
-    flops: float
+    flops: Callable[[], float]
 
 
 def start_distributed(coordinator: str, num_processes: int, process_id: int) -> None:
@@ -225,7 +227,9 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
         empty_metrics,
         _names(metrics_type),
         _temporary_bytes(compiled),
-        _flops(compiled),
+        cache(
+            partial(_flops, one_step, _on_one_device(state, block.examples, block.indices[:, 0]))
+        ),
     )
 
 
@@ -262,10 +266,14 @@ def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
 
 def _metrics_type(step: Callable[..., Any], *args: Any) -> type[Metrics]:
     """Returns the class of the metrics, found by tracing a step for one device."""
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), args)
-    result = jax.eval_shape(jax.vmap(step, axis_name=AXIS), *one)
+    result = jax.eval_shape(jax.vmap(step, axis_name=AXIS), *_on_one_device(*args))
     metrics = result[1] if isinstance(result, tuple) else result
     return type(metrics)
+
+
+def _on_one_device(*args: Any) -> Any:
+    """Returns the shapes of arrays [devices, ...] if there were one device."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), args)
 
 
 def _names(metrics: type[Metrics]) -> tuple[str, ...]:
@@ -282,7 +290,11 @@ def _temporary_bytes(compiled: Any) -> int:
     return int(stats.temp_size_in_bytes + made)
 
 
-def _flops(compiled: Any) -> float:
-    cost = compiled.cost_analysis()
-    cost = cost[0] if isinstance(cost, list) else cost
+def _flops(step: Callable[..., Any], shapes: Any) -> float:
+    """Counts the operations of a step: of the plain forms, and before XLA changes any.
+
+    The executable itself tells too little: XLA counts the body of a loop once.
+    """
+    with plain_forms():
+        cost = jax.jit(jax.vmap(step, axis_name=AXIS)).lower(*shapes).cost_analysis()
     return float((cost or {}).get("flops", 0.0))

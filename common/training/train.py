@@ -219,7 +219,7 @@ def _recorder(run: Run, first_step: int, examples_per_step: int) -> Callable[[Lo
                 "step": loop.step,
                 "wall_seconds": round(seconds + clock.seconds, 1),
                 "images_per_second": round(per_second * examples_per_step, 2),
-                "flops_per_second_and_device": per_second * loop.advance.flops,
+                "flops_per_second_and_device": per_second * loop.advance.flops(),
                 "idle_share": round(clock.idle_share, 5),
                 "data_wait_share": round(clock.data_wait_share, 5),
                 "metrics": {**metrics, **loop.latest},

@@ -76,5 +76,5 @@ def test_memory_and_work_of_the_program_are_known(monkeypatch):
     task, feed = Counter(), ResidentFeed(config, make_split(4), Batches(1, 4))
     state = parallel.replicate(jax.jit(task.init)(jax.random.key(0)))
     advance = parallel.compile_advance(task, 0, state, feed.example_block())
-    assert advance.temporary_bytes >= 0 and advance.flops > 0
+    assert advance.temporary_bytes >= 0 and advance.flops() > 0
     assert advance.metric_names == ("position", "shown")

@@ -1,0 +1,105 @@
+"""Winograd's form equals the plain one, in value and in every gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from common import convolutions
+from common.convolutions import conv, lax_conv, plain_forms
+from common.training.ordering import in_order
+from common.winograd import conv_winograd, num_tiles
+
+SHAPES = [  # images; one of whole tiles, one whose tiles overhang, one that is cut
+    ((2, 8, 8, 5), ((1, 1), (1, 1))),
+    ((1, 13, 7, 4), ((0, 2), (1, 0))),
+    ((3, 6, 9, 2), ((1, 1), (-1, 0))),
+]
+
+
+def images_and_kernel(shape, size):
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(size, size, shape[-1], 6))
+    return (jnp.asarray(x, jnp.float32) for x in (rng.normal(size=shape), kernel))
+
+
+def assert_close(ours, plain):
+    for a, b in zip(*map(jax.tree.leaves, (ours, plain)), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=0, atol=3e-5 * float(jnp.abs(b).max()))
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize(("shape", "pads"), SHAPES)
+def test_equals_the_plain_form_with_gradients_of_both_orders(shape, pads, size):
+    """The second order is what a gradient penalty takes."""
+
+    def value_and_gradients(form, x, kernel):
+        def loss(x, kernel):
+            return (form(x, kernel, pads) ** 2).sum()
+
+        def penalty(x, kernel):
+            return sum((part**2).sum() for part in jax.grad(loss, (0, 1))(x, kernel))
+
+        both = jax.grad(loss, (0, 1)), jax.grad(penalty, (0, 1))
+        return form(x, kernel, pads), [gradient(x, kernel) for gradient in both]
+
+    x, kernel = images_and_kernel(shape, size)
+    plain = value_and_gradients(lambda x, k, pads: lax_conv(x, k, 1, pads), x, kernel)
+    assert_close(value_and_gradients(conv_winograd, x, kernel), plain)
+
+
+def test_is_what_a_convolution_of_many_channels_takes_on_a_cpu(monkeypatch):
+    x, kernel = jnp.zeros((2, 16, 16, 64)), jnp.zeros((3, 3, 64, 64))
+    called = []
+    monkeypatch.setattr(convolutions, "conv_winograd", lambda x, *_: called.append(x.shape) or x)
+    conv(x, kernel)
+    assert called == [x.shape]
+    with plain_forms():
+        conv(x, kernel)
+    conv(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
+    conv(x[:1, :8], kernel)  # too few tiles
+    conv(x[..., :3], kernel[:, :, :3])  # too few channels
+    assert called == [x.shape]
+
+
+def test_numbers_of_tiles():
+    assert num_tiles((2, 8, 8, 5), 3, ((1, 1), (1, 1))) == 8
+    assert num_tiles((1, 9, 8, 5), 3, ((1, 1), (1, 1))) == 6
+
+
+def test_is_not_kept_in_memory_from_the_start_of_a_program_on():
+    """Four layers with gradients need no more memory than in the plain form."""
+
+    def bytes_of(form):
+        def loss(kernels, x):
+            for kernel in kernels:
+                x = jax.nn.relu(conv(x, kernel, form=form))
+            return (x**2).mean()
+
+        shapes = [jax.ShapeDtypeStruct((3, 3, 64, 64), jnp.float32)] * 4
+        images = jax.ShapeDtypeStruct((16, 64, 64, 64), jnp.float32)
+        compiled = jax.jit(jax.grad(loss)).lower(shapes, images).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert bytes_of("products") <= bytes_of("lax")
+
+
+def test_parts_in_order_need_the_memory_of_one():
+    def bytes_of(parts):
+        def gradients(kernel, images, step):
+            total = jnp.zeros_like(kernel)
+            for part in jnp.split(images, parts):
+                total, waiting = in_order(step >= 0, (total, part))
+                total = total + jax.grad(lambda k, x: jnp.tanh(conv(x.astype(k.dtype), k)).sum())(
+                    kernel, waiting
+                )
+            return total
+
+        kernel = jax.ShapeDtypeStruct((3, 3, 64, 64), jnp.float32)
+        images = jax.ShapeDtypeStruct((4 * parts, 32, 32, 64), jnp.uint8)
+        step = jax.ShapeDtypeStruct((), jnp.int32)
+        compiled = jax.jit(gradients).lower(kernel, images, step).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert bytes_of(6) < 1.2 * bytes_of(2)
