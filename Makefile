@@ -17,8 +17,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python bench/acgan.py
-	$(BIN)/python bench/cnn_gan.py
+	$(BIN)/python bench/table.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

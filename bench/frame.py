@@ -1,77 +1,19 @@
-"""What benchmarks share: taking turns, medians and ranges, the machine, the end."""
+"""What benchmarks share: medians and ranges, the machine, the end."""
 
 import argparse
-import datetime
 import os
 import platform
 import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
-
-Row = tuple[str, str, str]
-
-
-class Spent(NamedTuple):
-    """Milliseconds per step in one round, on the clock and of all processor cores together."""
-
-    wall: float
-    cpu: float
-
-
-class Contender(NamedTuple):
-    """Somebody who can train.
-
-    Attributes:
-      software: versions and settings.
-      run: makes a number of steps and waits for their end.
-      first_step: seconds from building the networks to the end of the first step.
-    """
-
-    software: str
-    run: Callable[[int], None]
-    first_step: float
-
-
-def interleave(
-    runs: Sequence[Callable[[int], None]], num_steps: int, num_rounds: int
-) -> list[list[Spent]]:
-    """Lets everyone make `num_steps`, in turn, `num_rounds` times; returns the rounds of each."""
-    spent: list[list[Spent]] = [[] for _ in runs]
-    for _ in range(num_rounds):
-        for run, rounds in zip(runs, spent, strict=True):
-            wall, cpu = time.perf_counter(), time.process_time()
-            run(num_steps)
-            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            rounds.append(Spent(1e3 * wall / num_steps, 1e3 * cpu / num_steps))
-    return spent
-
-
-def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Returns rows, the first of which is the head, as a Markdown table."""
-    lines = [rows[0], ("---", "---", "---"), *rows[1:]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
-
-
-def circumstances(load: float) -> list[Row]:
-    """Returns the rows of a table that say where and when; `load` is that before the start."""
-    return [
-        ("machine", machine(), f"load {load:.1f} before the start"),
-        ("date", f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC", ""),
-    ]
+from typing import NoReturn
 
 
 def spread(values: Sequence[float], form: str = ".3g") -> str:
     """Returns "median (least..greatest)"."""
     median, least, most = (f(values) for f in (statistics.median, min, max))
     return f"{median:{form}} ({least:{form}}..{most:{form}})"
-
-
-def first_steps(*contenders: Contender) -> list[str]:
-    """Returns the seconds of each contender's first step."""
-    return [f"{contender.first_step:.1f}" for contender in contenders]
 
 
 def machine() -> str:

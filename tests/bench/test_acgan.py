@@ -12,23 +12,23 @@ pytest.importorskip("keras")
 tensorflow = pytest.importorskip("tensorflow")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
-import acgan_keras  # noqa: E402
-import acgan_same  # noqa: E402
+import keras_acgan  # noqa: E402
+import keras_same  # noqa: E402
 
 
 @pytest.mark.parametrize(("image_size", "channels", "num_classes"), [(16, 1, 2), (28, 3, 5)])
 def test_acgan_is_the_function_that_keras_computes(image_size, channels, num_classes):
-    assert acgan_same.compare(image_size, channels, num_classes).difference < 1e-5
+    assert keras_same.compare(image_size, channels, num_classes).difference < 1e-5
 
 
 def test_acgan_has_the_original_numbers_of_parameters_in_keras_too():
-    assert acgan_same.compare(64, 1, 2).parameters == (3_533_001, 128_643)
+    assert keras_same.compare(64, 1, 2).parameters == (3_533_001, 128_643)
 
 
 @pytest.mark.parametrize("player", [0, 1], ids=["generator", "discriminator"])
 def test_acgan_has_the_gradients_and_running_statistics_of_keras(player):
-    pairs = acgan_same.make_pairs(16, 1, 2, dropout_rate=0.0)
-    latents, labels, images = acgan_same.random_inputs(pairs)
+    pairs = keras_same.make_pairs(16, 1, 2, dropout_rate=0.0)
+    latents, labels, images = keras_same.random_inputs(pairs)
     module, variables, model = pairs[player]
     inputs = jax.tree.map(jnp.asarray, ((latents, labels), (images,))[player])
     keras_inputs = ([latents, labels[:, None]], images)[player]
@@ -39,7 +39,7 @@ def test_acgan_has_the_gradients_and_running_statistics_of_keras(player):
     def ours(params):
         of_step = {**variables, "params": params}
         outputs, changed = module.apply(of_step, *inputs, train=True, mutable=["batch_stats"])
-        outputs = (outputs,) if player == 0 else acgan_same.probabilities(outputs)
+        outputs = (outputs,) if player == 0 else keras_same.probabilities(outputs)
         value = sum((y * d).sum() for y, d in zip(outputs, directions, strict=True))
         return value, changed["batch_stats"]
 
@@ -50,7 +50,7 @@ def test_acgan_has_the_gradients_and_running_statistics_of_keras(player):
         outputs = outputs if isinstance(outputs, list) else [outputs]
         products = [y * d for y, d in zip(outputs, directions, strict=True)]
         expected = tensorflow.add_n([tensorflow.reduce_sum(product) for product in products])
-    named = acgan_keras.weights(model)
+    named = keras_acgan.weights(model)
     trained = [key for key in named if key[0] == "params"]
     expected_gradients = tape.gradient(expected, [named[key].value for key in trained])
     np.testing.assert_allclose(value, expected, rtol=1e-4)
@@ -71,12 +71,12 @@ def test_acgan_has_the_gradients_and_running_statistics_of_keras(player):
 def test_the_script_in_keras_trains_both_and_freezes_the_discriminator_in_combined():
     images = np.random.default_rng(0).uniform(-1, 1, (16, 16, 16, 1)).astype(np.float32)
     labels = np.arange(16, dtype=np.int32) % 2
-    gan = acgan_keras.KerasGAN(images, labels, 2, 100, 8, jit_compile=False)
+    gan = keras_acgan.KerasGAN(images, labels, 2, 100, 8, jit_compile=False)
     gan.run(1)
 
     def copies():
         return [
-            [weight.numpy() for weight in acgan_keras.weights(model).values()]
+            [weight.numpy() for weight in keras_acgan.weights(model).values()]
             for model in (gan.generator, gan.discriminator)
         ]
 

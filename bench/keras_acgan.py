@@ -3,7 +3,9 @@
 The layers have the names of `gan/networks/acgan.py`, so that `copy_weights` can pair them.
 """
 
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,10 +13,12 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Float32, Int32
 from keras import layers
+from rows import Row, settings
 
 Images = Float32[np.ndarray, "n height width channels"]
 Labels = Int32[np.ndarray, " n"]
 
+_TRIAL = 3  # steps
 _LOSSES = ["binary_crossentropy", "sparse_categorical_crossentropy"]
 
 # What Keras calls a weight -> where Flax keeps it. Both have NHWC images and HWIO kernels.
@@ -172,3 +176,48 @@ class KerasGAN:
             optimizer=keras.optimizers.Adam(2e-4, 0.5),
             jit_compile=self._jit_compile,
         )
+
+
+class Rival:
+    """What the worker runs for Keras: the faster of its two ways, without XLA and with it.
+
+    Attributes:
+      software: its version.
+      run: makes a number of steps and waits for them.
+      first_step: seconds from building to the end of the first step.
+      difference: the largest between its outputs and ours.
+    """
+
+    def __init__(self, row: Row, scratch: Path) -> None:
+        config = settings(row, scratch / "cache")
+        with np.load(scratch / "examples.npz") as examples:
+            images, labels = examples["image"].astype("float32") / 127.5 - 1, examples["label"]
+        ways = {}
+        for jit in (False, True):
+            started = time.perf_counter()
+            gan = KerasGAN(
+                images,
+                labels,
+                int(labels.max()) + 1,
+                config.model.generator.latent_size,
+                config.data.batch_size,
+                jit,
+            )
+            gan.run(1)
+            first = time.perf_counter() - started
+            started = time.perf_counter()
+            gan.run(_TRIAL)
+            ways[jit] = time.perf_counter() - started, first, gan
+        jit = min(ways, key=lambda way: ways[way][0])
+        _, self.first_step, gan = ways[jit]
+        self.run = gan.run
+        self.software = f"{software()}, jit_compile={jit}"
+        from keras_same import compare
+
+        self.difference = compare(
+            images.shape[1], images.shape[3], int(labels.max()) + 1
+        ).difference
+
+    def facts(self) -> dict[str, float]:
+        """Returns what this rival knows of itself."""
+        return {"difference": self.difference}

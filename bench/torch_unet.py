@@ -1,9 +1,9 @@
 """The U-Net as PyTorch users write it, and its loop over a folder of images.
 
-The layers have the names of `common/networks/unet.py`, so that `copy_weights` can pair them.
+The layers have the names of `common/networks/unet.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
-
-Variables = Mapping[str, Any]  # "params" and "batch_stats" of ours
-
-_NAMES = {
-    **{"kernel": "weight", "scale": "weight", "bias": "bias"},
-    **{"mean": "running_mean", "var": "running_var"},
-}
-
-
-def software() -> str:
-    """Returns the version, and what PyTorch computes on."""
-    return f"PyTorch {torch.__version__} (cpu, {torch.get_num_threads()} threads)"
 
 
 class TorchUNet(nn.Module):
@@ -71,33 +59,6 @@ class TorchUNet(nn.Module):
         return x
 
 
-def copy_weights(variables: Variables, network: nn.Module) -> None:
-    """Gives a network the weights and running statistics of ours.
-
-    Raises:
-      RuntimeError: the two do not have the same weights, of the same shapes.
-    """
-    tensors = {
-        f"{layer}.{_NAMES[name]}": torch.from_numpy(_turned(layer, np.asarray(array)))
-        for collection in ("params", "batch_stats")
-        for layer, of_layer in variables[collection].items()
-        for name, array in of_layer.items()
-    }
-    counters = {name for name, _ in network.named_buffers() if name.endswith("num_batches_tracked")}
-    missing, unexpected = network.load_state_dict(tensors, strict=False)
-    if unexpected or set(missing) - counters:
-        raise RuntimeError(f"weights without a partner: {missing} and {unexpected}")
-
-
-def _turned(layer: str, array: np.ndarray) -> np.ndarray:
-    """Returns a copy with PyTorch's order of axes."""
-    if array.ndim == 4 and layer.startswith("double"):
-        array = array[::-1, ::-1].transpose(2, 3, 0, 1)
-    elif array.ndim == 4:
-        array = array.transpose(3, 2, 0, 1)
-    return np.array(array, order="C")
-
-
 class _Folder(Dataset[Any]):
     """The images of a folder, NCHW in [0, 1], and where their masks go."""
 
@@ -113,15 +74,19 @@ class _Folder(Dataset[Any]):
         return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, self._files[index].name
 
 
-def predict_folder(
-    network: nn.Module, files: Sequence[Path], output: Path, batch: int, workers: int
-) -> None:
+def predict_folder(network: nn.Module, files: Sequence[Path], output: Path, batch: int) -> None:
     """Writes the mask of every image."""
-    loader = DataLoader(_Folder(files), batch, num_workers=workers)
+    parameter = next(network.parameters())
+    last = any(
+        kernel.is_contiguous(memory_format=torch.channels_last) and not kernel.is_contiguous()
+        for kernel in network.parameters()
+        if kernel.ndim == 4
+    )
     with torch.inference_mode():
-        for images, names in loader:
-            if next(network.parameters()).is_contiguous(memory_format=torch.channels_last):
-                images = images.to(memory_format=torch.channels_last)  # noqa: PLW2901
-            masks = (torch.sigmoid(network(images)) >= 0.5).to(torch.uint8) * 255
-            for mask, name in zip(masks[:, 0].numpy(), names, strict=True):
+        for images, names in DataLoader(_Folder(files), batch):
+            batch_of = images.to(parameter.device)
+            if last:
+                batch_of = batch_of.to(memory_format=torch.channels_last)
+            masks = (torch.sigmoid(network(batch_of)) >= 0.5).to(torch.uint8) * 255
+            for mask, name in zip(masks[:, 0].cpu().numpy(), names, strict=True):
                 Image.fromarray(mask).save(output / name)

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from acgan_keras import build_discriminator, build_generator, copy_weights
 from clu.parameter_overview import count_parameters
 from jaxtyping import Array, Float
+from keras_acgan import build_discriminator, build_generator, copy_weights
 
 from common.data.prepared import DataCard
 from configs.acgan_covid import get_config

@@ -1,0 +1,246 @@
+"""This project as a contender: the same feed, dispatches, clock and modes as `launch.py`."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import tree_flatten_with_path, tree_unflatten
+from ml_collections import ConfigDict
+from PIL import Image
+from rows import NUM_FILES, Row, settings
+
+from classify.inference import Inference
+from common.data.feed import open_feed
+from common.data.phantoms import brain_mri
+from common.data.prepared import Prepared, prepare
+from common.data.transforms import to_unit
+from common.options import Options
+from common.training import parallel
+from common.training.clock import DeviceClock
+from common.training.task import find_task, make_task
+from common.training.train import train
+from common.training.workdir import open_run
+
+Arrays = dict[str, np.ndarray]
+
+_FEW = 4  # images on which two networks are compared
+_DRAWN = 100  # different slices; the folder repeats them
+_MATRIX = 2048
+
+
+def software() -> str:
+    """Returns the versions, and what JAX computes on."""
+    device = jax.devices()[0].device_kind
+    return f"JAX {jax.__version__}, Flax {flax.__version__} ({jax.device_count()} x {device})"
+
+
+class Training:
+    """A run without evaluations, pictures and checkpoints.
+
+    Attributes:
+      idle_share: of the time of the last `run`, that in which no compiled step ran.
+    """
+
+    def __init__(self, config: ConfigDict, prepared: Prepared) -> None:
+        task = make_task(config, prepared.card)
+        self.idle_share = 0.0
+        self._state = parallel.replicate(jax.jit(task.init)(jax.random.key(config.seed)))
+        self._feed, self._step = open_feed(config, prepared, task.batches), 0
+        self._advance = parallel.compile_advance(
+            task, config.seed, self._state, self._feed.example_block()
+        )
+
+    def run(self, num_steps: int) -> None:
+        """Makes steps, waits for them and reads their metrics, as the loop does when it logs."""
+        clock, metrics = DeviceClock(), self._advance.empty_metrics()
+        end = self._step + num_steps
+        while self._step < end:
+            count = min(self._feed.max_steps, end - self._step)
+            block = self._feed.block(self._step, count)
+            clock.before_dispatch()
+            self._state, metrics, done = self._advance.run(self._state, metrics, block)
+            clock.after_dispatch(done)
+            self._step += count
+        clock.stop()
+        self.idle_share = clock.idle_share
+        parallel.to_host(metrics).compute()
+
+    def flops(self) -> float:
+        """Returns the floating-point operations of a step on all devices."""
+        return self._advance.flops() * jax.local_device_count()
+
+
+class _Mode:
+    """A mode of `launch.py` that writes files, with a network trained for two steps."""
+
+    def __init__(self, row: Row, config: ConfigDict, scratch: Path) -> None:
+        config.train.update(num_steps="2", checkpoint_every="2")
+        train(config, scratch / "run")
+        self._run = open_run(scratch / "run")
+        self._mode: Any = getattr(find_task(config.task), row.work)
+        self._options = Options(
+            input=str(scratch / "slices"),
+            output=str(scratch / "ours"),
+            overwrite=True,
+            num_images=NUM_FILES,
+            threshold=0.5 if row.work == "predict" else 0.0,
+        )
+
+    def run(self, times: int) -> None:
+        """Runs the mode."""
+        for _ in range(times):
+            self._mode(self._run, self._options)
+
+
+class _Forward:
+    """A batch classified, over and over."""
+
+    def __init__(self, config: ConfigDict, prepared: Prepared) -> None:
+        task: Any = make_task(config, prepared.card)
+        state = task.init(jax.random.key(config.seed))
+        self._images = prepared.splits["train"].read(range(config.data.batch_size))["image"]
+        self._inference = Inference(task.classifier, state.average, config.data.batch_size)
+
+    def run(self, times: int) -> None:
+        """Classifies the batch."""
+        for _ in range(times):
+            self._inference.logits(self._images)
+
+
+class Ours:
+    """What the worker runs for this project.
+
+    Attributes:
+      software: versions.
+      run: makes a number of steps and waits for them.
+      first_step: seconds from building to the end of the first step.
+    """
+
+    def __init__(self, row: Row, scratch: Path) -> None:
+        config = settings(row, scratch / "cache")
+        prepared = prepare(config.data)
+        if row.work == "predict":
+            draw_slices(scratch / "slices", config.data.image_size)
+        started = time.perf_counter()
+        contender: Any
+        if row.work == "train":
+            contender = Training(config, prepared)
+        elif row.work == "forward":
+            contender = _Forward(config, prepared)
+        else:
+            contender = _Mode(row, config, scratch)
+        self.software, self.run = software(), contender.run
+        self.run(1)
+        self.first_step = time.perf_counter() - started
+        self._contender = contender
+        if row.work in ("train", "forward"):
+            write_example(config, prepared, scratch)
+
+    def facts(self) -> dict[str, float]:
+        """Returns what only this project knows of itself."""
+        known: dict[str, float] = {"matrix_flops_per_second": matrix_rate()}
+        if isinstance(self._contender, Training):
+            known |= {
+                "flops": self._contender.flops(),
+                "idle_share": self._contender.idle_share,
+            }
+        return known
+
+
+def matrix_rate() -> float:
+    """Returns the floating-point operations a second of a product of two large matrices."""
+    matrix = jnp.ones((_MATRIX, _MATRIX))
+    product = jax.jit(jnp.matmul)
+    times = []
+    for _ in range(6):
+        started = time.perf_counter()
+        product(matrix, matrix).block_until_ready()
+        times.append(time.perf_counter() - started)
+    return float(2 * _MATRIX**3 / np.median(times[1:]))
+
+
+def draw_slices(folder: Path, size: int) -> None:
+    """Draws the slices to segment."""
+    folder.mkdir(exist_ok=True)
+    images = brain_mri(0, _DRAWN, size).images
+    for number in range(NUM_FILES):
+        Image.fromarray(images[number % len(images)]).save(folder / f"{number:05d}.png")
+
+
+def write_example(config: ConfigDict, prepared: Prepared, scratch: Path) -> None:
+    """Writes weights, inputs and outputs of the networks, which a rival's must equal.
+
+    No weight is where it starts: biases of 0 or scales of 1 would hide much.
+    """
+    weights, inputs, outputs = example(config, prepared)
+    for name, arrays in (("weights", weights), ("inputs", inputs), ("outputs", outputs)):
+        _save(scratch / f"{name}.npz", arrays)
+    batch = prepared.splits["train"].read(range(min(256, prepared.card.num_examples["train"])))
+    _save(scratch / "examples.npz", batch)
+
+
+def _save(file: Path, arrays: Arrays) -> None:
+    save: Any = np.savez  # whose type takes names for its own arguments
+    save(file, **arrays)
+
+
+def example(config: ConfigDict, prepared: Prepared) -> tuple[Arrays, Arrays, Arrays]:
+    """Returns weights by path, inputs and outputs by name, of inference."""
+    task: Any = make_task(config, prepared.card)
+    numbers = np.random.default_rng(1)
+    state = task.init(jax.random.key(config.seed))
+    images = prepared.splits["train"].read(range(_FEW))["image"]
+    if config.task == "gan":
+        networks = {"generator": state.generator, "discriminator": state.discriminator}
+        variables = {name: _moved(network.variables, numbers) for name, network in networks.items()}
+        players = task.gan.networks
+        latents = numbers.normal(size=(_FEW, task.gan.latent_size)).astype(np.float32)
+        labels = (np.arange(_FEW) % task.gan.num_classes).astype(np.int32)
+        drawn = _infer(players.generator, variables["generator"], latents, labels)
+        judged = _infer(players.discriminator, variables["discriminator"], drawn)
+        inputs = {"latents": latents, "labels": labels}
+        outputs = {"images": np.asarray(drawn), "logits": np.asarray(judged.logits)}
+        if judged.class_logits is not None:
+            outputs["class_logits"] = np.asarray(judged.class_logits)
+        weights = dict(_named(variables))
+    else:
+        network = task.segmenter.network if config.task == "unet" else task.classifier.network
+        variables = _moved(state.network.variables, numbers)
+        inputs = {"images": images}
+        logits = _infer(network, variables, to_unit(jnp.asarray(images)))
+        outputs = {"logits": np.asarray(logits)}
+        weights = dict(_named({"network": variables}))
+    return weights, inputs, outputs
+
+
+def _infer(network: Any, variables: Any, *inputs: Any) -> Any:
+    """Applies a network; outside the parallel step BatchNorm has no axis."""
+    if hasattr(network, "axis_name"):
+        network = network.clone(axis_name="")
+    return jax.jit(partial(network.apply, train=False))(variables, *inputs)
+
+
+def _moved(variables: Any, numbers: np.random.Generator) -> Any:
+    """Moves biases, scales and running statistics away from the zeros and ones they start at."""
+    leaves, structure = tree_flatten_with_path(variables)
+
+    def moved(path: Any, leaf: Any) -> Any:
+        name = path[-1].key
+        if name in {"kernel", "embedding"}:
+            return leaf
+        return leaf + np.abs(0.1 * numbers.normal(size=leaf.shape)).astype(np.float32)
+
+    return tree_unflatten(structure, [moved(path, leaf) for path, leaf in leaves])
+
+
+def _named(networks: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields "generator/norm_1/mean" and the array, of {"generator": {"batch_stats": ...}}."""
+    for path, leaf in tree_flatten_with_path(networks)[0]:
+        network, _, *rest = (key.key for key in path)
+        yield "/".join((network, *rest)), np.asarray(leaf)

@@ -1,0 +1,68 @@
+"""Our weights in PyTorch's layouts; its layers have the names of ours."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+Weights = Mapping[str, np.ndarray]  # "network/layer/kernel" -> array
+
+_NAMES = {
+    **{"kernel": "weight", "embedding": "weight", "scale": "weight", "bias": "bias"},
+    **{"mean": "running_mean", "var": "running_var"},
+}
+
+
+class Flattened(nn.Linear):
+    """A dense layer over flattened maps, or one whose output is made into maps.
+
+    Ours are flattened from height, width, maps, and PyTorch's from maps, height, width.
+
+    Attributes:
+      maps_in: maps of the input; 0 where it is no image.
+      maps_out: maps of the output.
+    """
+
+    def __init__(self, before: int, features: int, *, maps_in: int = 0, maps_out: int = 0) -> None:
+        super().__init__(before, features)
+        self.maps_in, self.maps_out = maps_in, maps_out
+
+
+def copy_weights(weights: Weights, name: str, network: nn.Module) -> None:
+    """Gives a network the weights of ours of that name.
+
+    Raises:
+      RuntimeError: the two do not have the same weights, of the same shapes.
+    """
+    tensors = {}
+    for path, array in weights.items():
+        of_network, *layers, kind = path.split("/")
+        if of_network == name:
+            layer = ".".join(layers)
+            turned = _turned(network.get_submodule(layer), kind, array)
+            tensors[f"{layer}.{_NAMES[kind]}"] = torch.from_numpy(np.array(turned, order="C"))
+    known = {key for key, _ in network.named_parameters()}
+    known |= {key for key, _ in network.named_buffers() if "running" in key}
+    if unpaired := tensors.keys() ^ known:
+        raise RuntimeError(f"only one of the two networks has {sorted(unpaired)}")
+    network.load_state_dict(tensors, strict=False)
+
+
+def _turned(layer: nn.Module, kind: str, array: np.ndarray) -> np.ndarray:
+    """Returns a view, or a copy, with PyTorch's order of axes and of flattened images."""
+    if isinstance(layer, nn.ConvTranspose2d) and kind == "kernel":
+        return array[::-1, ::-1].transpose(2, 3, 0, 1)
+    if array.ndim == 4:
+        return array.transpose(3, 2, 0, 1)
+    if isinstance(layer, Flattened):
+        if layer.maps_out:
+            array = _maps_first(array, layer.maps_out)
+        if layer.maps_in and kind == "kernel":
+            array = _maps_first(array.T, layer.maps_in).T
+    return array.T if isinstance(layer, nn.Linear) and kind == "kernel" else array
+
+
+def _maps_first(array: np.ndarray, maps: int) -> np.ndarray:
+    """Turns the last axis, images flattened from HWC, into images flattened from CHW."""
+    return array.reshape(*array.shape[:-1], -1, maps).swapaxes(-1, -2).reshape(array.shape)
