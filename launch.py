@@ -19,6 +19,9 @@ _TASK_MODES = ("generate", "evaluate", "predict")  # each is a function of the t
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; default runs/NAME.")
 _MODE = flags.DEFINE_enum("mode", "train", ("train", "inspect", *_TASK_MODES), "What to do.")
+_PROFILE = flags.DEFINE_bool(
+    "profile", False, "Write a trace of training steps 10 to 20 to WORKDIR/profile."
+)
 define_option_flags()
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "HOST:PORT of process 0; not needed under srun and mpirun."
@@ -71,7 +74,8 @@ def _train() -> None:
 
     file = config_flags.get_config_filename(flags.FLAGS["config"])
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
-    train(_CONFIG.value, Path(_WORKDIR.value or default_workdir(file, overrides)))
+    workdir = Path(_WORKDIR.value or default_workdir(file, overrides))
+    train(_CONFIG.value, workdir, profile=_PROFILE.value)
 
 
 def _run_task_mode() -> None:

@@ -84,6 +84,15 @@ CASES = (
             (512, 512, 8),
         )
     ),
+    *(
+        Case(
+            f"VGG16 conv {features}->{features}, {size}",
+            conv,
+            (16, size, size, features),
+            (3, 3, features, features),
+        )
+        for features, size in ((64, 224), (128, 112), (256, 56), (512, 28), (512, 14))
+    ),
     Case("U-Net up 2x2/2 512->256, 8", conv_transpose, (16, 8, 8, 512), (2, 2, 512, 256)),
     Case("U-Net up 2x2/2 64->32, 64", conv_transpose, (16, 64, 64, 64), (2, 2, 64, 32)),
     Case("U-Net conv 1x1 32->1, 128", conv, (16, 128, 128, 32), (1, 1, 32, 1)),

@@ -139,8 +139,7 @@ class Ours:
         self.run(1)
         self.first_step = time.perf_counter() - started
         self._contender = contender
-        if row.work in ("train", "forward"):
-            write_example(config, prepared, scratch)
+        write_example(config, prepared, scratch)
 
     def facts(self) -> dict[str, float]:
         """Returns what only this project knows of itself."""

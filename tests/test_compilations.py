@@ -1,9 +1,18 @@
-"""Nothing is compiled once the first logging interval is over."""
+"""What is compiled: nothing once the first logging interval is over, and no slow convolution."""
+
+import re
 
 import jax
+import jax.numpy as jnp
+import pytest
 
+from common import convolutions, winograd
+from common.axis import AXIS
+from common.data.prepared import prepare
 from common.training import writers
+from common.training.task import make_task
 from common.training.train import train
+from configs import acgan_covid, cnn_gan_chest_xray, dcgan_chest_xray, unet_brain_mri, vgg16_covid
 from configs.acgan_covid import get_config
 
 
@@ -26,3 +35,48 @@ def test_no_compilation_after_the_first_interval(tmp_path, monkeypatch):
     assert at_log[0] > 0  # the listener listens
     # Evaluation, pictures and checkpoints come after the first interval, and every one again.
     assert len(compiled) == at_log[0]
+
+
+def step_as_compiled(config, tmp_path):
+    """Returns the text of the optimised program of a training step."""
+    config.data.cache_dir = str(tmp_path)
+    prepared = prepare(config.data)
+    task = make_task(config, prepared.card)
+    batch = prepared.splits["train"].read(range(config.data.batch_size))
+    batch["position"] = jnp.arange(config.data.batch_size)
+    one = jax.tree.map(lambda x: x[None], (task.init(jax.random.key(0)), batch))
+    step = jax.vmap(lambda s, b: task.train_step(s, b, jax.random.key(1)), axis_name=AXIS)
+    return jax.jit(step).lower(*one).compile().as_text()
+
+
+def computations_of_loops(program):
+    """Returns the text of everything that a loop of the program runs, by name."""
+    parts = re.split(r"\n(?=(?:ENTRY )?%?[\w.-]+ \([^\n]*\{\n)", program)
+    text = {re.match(r"(?:ENTRY )?%?([\w.-]+)", part).group(1): part for part in parts[1:]}
+    waiting = re.findall(r" while\(.*?body=%?([\w.-]+)", program)
+    found = {}
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = text[name]
+            called = r"(?:calls|to_apply|body|condition|true_computation|false_computation)="
+            waiting += re.findall(called + r"%?([\w.-]+)", text[name])
+    return found
+
+
+@pytest.mark.parametrize(
+    "module",
+    [acgan_covid, cnn_gan_chest_xray, dcgan_chest_xray, unet_brain_mri, vgg16_covid],
+    ids=lambda module: module.__name__.rpartition(".")[2],
+)
+def test_no_convolution_is_inside_a_loop_on_a_cpu(module, tmp_path, monkeypatch):
+    """There it is up to 60 times slower; the loops of Winograd's form hold products only."""
+    monkeypatch.setattr(convolutions, "_MANY_CHANNELS", 4)  # so that small networks take it, too
+    monkeypatch.setattr(convolutions, "_MANY_TILES", 1)
+    monkeypatch.setattr(winograd, "_TILES_IN_CHUNK", 8)  # else one chunk would do, without a loop
+    program = step_as_compiled(module.get_config("tiny"), tmp_path)
+    loops = computations_of_loops(program)
+    assert " convolution(" in program or module is vgg16_covid
+    if module in (unet_brain_mri, vgg16_covid):
+        assert any(" dot(" in part for part in loops.values())
+    assert not [name for name, part in loops.items() if " convolution(" in part]

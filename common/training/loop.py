@@ -12,6 +12,7 @@ from common.training.clock import DeviceClock, Due, Schedule
 from common.training.finite import check_finite
 from common.training.interrupts import StopRequest
 from common.training.parallel import Advance
+from common.training.profile import Profile
 from common.training.task import Metrics, Picture
 from common.training.writers import Writers
 
@@ -40,6 +41,7 @@ class Loop:
       writers: where numbers and pictures go; None in all processes but the main one.
       best_metric: names the metric by which the best checkpoint is chosen, or "".
       record: called in the main process after each save and at the end.
+      profile: traces a few steps, when told.
       clock: how long the devices waited, and for what.
       step: how far training is.
       latest: the last value of every metric.
@@ -55,6 +57,7 @@ class Loop:
     writers: Writers | None
     best_metric: str
     record: Callable[["Loop"], None]
+    profile: Profile
     clock: DeviceClock = field(default_factory=DeviceClock)
     step: int = 0
     latest: dict[str, float] = field(default_factory=dict)
@@ -72,13 +75,18 @@ class Loop:
         """
         metrics, interval_start = self.advance.empty_metrics(), step
         while step < self.schedule.num_steps:
-            count = min(self.feed.max_steps, self.schedule.next_boundary(step) - step)
+            boundary = self.profile.next_boundary(step, self.schedule.next_boundary(step))
+            count = min(self.feed.max_steps, boundary - step)
             with self.clock.waiting_for_data():
                 block = self.feed.block(step, count)
+            self.profile.before(step)
             self.clock.before_dispatch()
             state, metrics, done = self.advance.run(state, metrics, block)
             self.clock.after_dispatch(done)
             self.step = step = step + count
+            if self.profile.due(step):
+                self.clock.finish()
+                self.profile.after(step, end=False)
             self._read()
             if self.writers:
                 self.writers.console.progress(step)
@@ -93,6 +101,7 @@ class Loop:
             if due.stop:
                 break
         self.clock.stop()
+        self.profile.after(step, end=True)
         if self.writers:
             self.record(self)
         return step

@@ -20,6 +20,7 @@ from common.training.checkpoints import Checkpoints
 from common.training.clock import Schedule
 from common.training.interrupts import stop_request
 from common.training.loop import Loop
+from common.training.profile import Profile
 from common.training.task import Examples, Task, find_task, make_task
 from common.training.workdir import (
     Run,
@@ -44,8 +45,10 @@ _NEXT = {  # what to do with a trained run, by mode
 Result = TypeVar("Result")
 
 
-def train(config: ConfigDict, workdir: Path) -> None:
+def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> None:
     """Trains an experiment in its workdir, going on where an earlier run of it stopped.
+
+    With `profile` a trace of the steps 10 to 20 of this session is written to WORKDIR/profile.
 
     Raises:
       UserError: a setting, the data, the workdir, the memory or the disk will not do.
@@ -69,7 +72,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
         prepared = _main_process_first(partial(task.prepare, prepared, state)) or task.prepare(
             prepared, state
         )
-        loop, state = _build_loop(run, prepared, task, checkpoints, state, step, stack)
+        traced = Profile(workdir / "profile" if profile else None, step)
+        loop, state = _build_loop(run, prepared, task, checkpoints, state, step, traced, stack)
         _main_process_first(lambda: claim(run))
         if step < loop.schedule.num_steps:
             if loop.writers and loop.schedule.picture:
@@ -112,6 +116,7 @@ def _build_loop(
     checkpoints: Checkpoints,
     state: Any,
     step: int,
+    profile: Profile,
     stack: ExitStack,
 ) -> tuple[Loop, Any]:
     """Compiles the parts of the loop and places the state on the devices."""
@@ -141,6 +146,7 @@ def _build_loop(
         writers=writers,
         best_metric=config.train.best_metric,
         record=_recorder(run, step, task.batches.examples),
+        profile=profile,
     )
     return loop, state
 
