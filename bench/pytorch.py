@@ -1,6 +1,7 @@
 """PyTorch as a contender: the same networks and updates, as its users write them."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,6 @@ class Rival:
     def __init__(self, row: Row, variant: str, scratch: Path) -> None:
         started = time.perf_counter()
         config = settings(row, scratch / "cache")
-        files = {"predict": "slices", "generate": "generated"}
         examples = _load(scratch / "examples.npz")
         num_classes = int(examples["label"].max()) + 1 if "label" in examples else 1
         channels = examples["image"].shape[-1]
@@ -62,7 +62,7 @@ class Rival:
             "forward": getattr(contender, "forward", contender.run),
             "generate": lambda times: contender.generate(times, scratch / "theirs"),
             "predict": lambda times: contender.predict(
-                times, scratch / files["predict"], scratch / "theirs"
+                times, scratch / "slices", scratch / "theirs"
             ),
         }[row.work]
         building = time.perf_counter() - started
@@ -195,7 +195,7 @@ class GANTraining:
         return found
 
 
-class _Supervised:
+class _Supervised(ABC):
     """One network, over and over on the same batch."""
 
     def __init__(self, config: Any, examples: Arrays, network: nn.Module, variant: str) -> None:
@@ -210,9 +210,9 @@ class _Supervised:
         )
         self.load = self._networks.load
 
+    @abstractmethod
     def loss(self, logits: Tensor) -> Tensor:
         """Returns what is minimised."""
-        raise NotImplementedError
 
     def run(self, num_steps: int) -> None:
         """Makes training steps."""

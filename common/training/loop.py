@@ -79,14 +79,11 @@ class Loop:
             count = min(self.feed.max_steps, boundary - step)
             with self.clock.waiting_for_data():
                 block = self.feed.block(step, count)
-            self.profile.before(step)
             self.clock.before_dispatch()
             state, metrics, done = self.advance.run(state, metrics, block)
             self.clock.after_dispatch(done)
             self.step = step = step + count
-            if self.profile.due(step):
-                self.clock.finish()
-                self.profile.after(step, end=False)
+            self.profile.after(step, self.clock.finish)
             self._read()
             if self.writers:
                 self.writers.console.progress(step)
@@ -101,7 +98,7 @@ class Loop:
             if due.stop:
                 break
         self.clock.stop()
-        self.profile.after(step, end=True)
+        self.profile.close()
         if self.writers:
             self.record(self)
         return step

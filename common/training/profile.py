@@ -1,5 +1,6 @@
 """--profile: a trace of a few training steps, for TensorBoard or ui.perfetto.dev."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -14,29 +15,27 @@ class Profile:
 
     def __init__(self, folder: Path | None, step: int) -> None:
         """Looks ahead from the step at which the session starts."""
-        self._folder, self._start, self._tracing = folder, step, False
+        self._folder, self._tracing = folder, False
+        self._edges = (step + _FIRST, step + _LAST) if folder is not None else ()
 
     def next_boundary(self, step: int, otherwise: int) -> int:
         """Returns the first step after `step` at which a trace begins or ends, if it is sooner."""
-        if self._folder is None:
-            return otherwise
-        ahead = (self._start + edge for edge in (_FIRST, _LAST) if self._start + edge > step)
-        return min([*ahead, otherwise])
+        return min([*(edge for edge in self._edges if edge > step), otherwise])
 
-    def before(self, step: int) -> None:
-        """Begins the trace when step 10 is next; the step before it must have ended."""
-        if self._folder is not None and step == self._start + _FIRST:
+    def after(self, step: int, finish: Callable[[], None]) -> None:
+        """Begins or ends the trace where it is time; `finish` waits for the steps so far."""
+        if step not in self._edges:
+            return
+        finish()
+        if step == self._edges[0]:
             jax.profiler.start_trace(self._folder)
             self._tracing = True
+        else:
+            self.close()
 
-    def due(self, step: int) -> bool:
-        """Says whether the trace begins or ends after this step, for which it must be over."""
-        edges = self._start + _FIRST, self._start + _LAST
-        return self._folder is not None and step in edges
-
-    def after(self, step: int, end: bool) -> None:
-        """Writes the trace after step 20, or at the end of the run."""
-        if self._tracing and (end or step >= self._start + _LAST):
+    def close(self) -> None:
+        """Writes the trace, if one has begun."""
+        if self._tracing:
             jax.profiler.stop_trace()
             self._tracing = False
-            log.info("a trace of the steps up to %d is in %s", step, self._folder)
+            log.info("a trace of some steps is in %s", self._folder)
