@@ -16,15 +16,17 @@ class Profile:
     def __init__(self, folder: Path | None, step: int) -> None:
         """Looks ahead from the step at which the session starts."""
         self._folder, self._tracing = folder, False
-        self._edges = (step + _FIRST, step + _LAST) if folder is not None else ()
+        self._edges = (step + _FIRST, step + _LAST)
 
     def next_boundary(self, step: int, otherwise: int) -> int:
         """Returns the first step after `step` at which a trace begins or ends, if it is sooner."""
+        if self._folder is None:
+            return otherwise
         return min([*(edge for edge in self._edges if edge > step), otherwise])
 
     def after(self, step: int, finish: Callable[[], None]) -> None:
         """Begins or ends the trace where it is time; `finish` waits for the steps so far."""
-        if step not in self._edges:
+        if self._folder is None or step not in self._edges:
             return
         finish()
         if step == self._edges[0]:
