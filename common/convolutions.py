@@ -33,16 +33,15 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from common.fourier import Pairs, conv_fourier
-from common.winograd import conv_winograd, num_tiles
+from common.winograd import conv_winograd, tiles_per_image
 
 Form = Literal["auto", "lax", "products"]
 Padding = str | Sequence[tuple[int, int]]
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 _MANY_CHANNELS = 32
-_MANY_TILES = 32
+_MANY_TILES = 16
 _MANY_TAPS = 15 * 15  # from about here on the Fourier form is faster (bench/layers.py)
-
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
@@ -331,12 +330,13 @@ _conv_of_many.defvjp(_conv_of_many_forward, _conv_of_many_backward)
 def _winograd_pays(x: Array, kernel: Array, pads: Pairs) -> bool:
     """Whether Winograd's form is the faster one (bench/layers.py).
 
-    Its rounding is that of float32, so other types do without.
+    That depends on each image alone and not on how many there are: a result is the same on any
+    number of devices. Its rounding is that of float32, so other types do without.
     """
     rows, columns, channels, features = kernel.shape
     if (rows, columns) != (3, 3) or min(channels, features) < 2 * _MANY_CHANNELS:
         return False
-    return x.dtype == jnp.float32 and num_tiles(x.shape, rows, pads) >= _MANY_TILES
+    return x.dtype == jnp.float32 and tiles_per_image(x.shape, rows, pads) >= _MANY_TILES
 
 
 # Building blocks.

@@ -58,7 +58,6 @@ free, batch 16, --repeats=3 and 5:
     VGG16 conv 512->512, 14               78.9   245.7      57.7   204.6
     U-Net conv 64->64, 64                 47.7   157.2      38.1   112.7
     U-Net conv 128->128, 32               26.1    82.5      22.7    63.3
-    U-Net conv 512->512, 8                27.5    85.5      19.7    61.6
 
 Without huge pages (the first word of the command left out) the two upsampling layers took 2 to 3
 times as long, a whole AC-GAN update 1.5 times: the kernel hands large temporary arrays to the

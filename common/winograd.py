@@ -9,7 +9,7 @@ place of 64. Over the channels each point is a matrix product, and so are the tr
 The tiles pass in chunks that stay in the caches of a CPU, one after the other in a loop: their
 transforms, twice the size of the image, are never in memory as a whole.
 
-In float32 the result differs from the plain form's by some 1e-5 of its largest value.
+In float32 the result differs from the exact one by some 3e-6 of its largest value.
 """
 
 from functools import cache, partial
@@ -24,7 +24,8 @@ from jaxtyping import Array, Float, Int
 from common.fourier import Pairs
 
 _SIDE = 4  # of a tile's output
-_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0)  # and infinity; small ones, for rounding's sake
+# And infinity. The rounding is a quarter of that of the usual 0, 1, -1, 2, -2 (256 channels, 3x3).
+_POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 _TILES_IN_CHUNK = 256  # the fastest of 64 to 1024 in most layers of VGG16
 
 
@@ -42,7 +43,6 @@ def conv_winograd(
     to_output, to_kernel, _ = _matrices(size)
     tiling = _tiling(x.shape, size, pads)
     taps = jnp.matmul(to_kernel, kernel.reshape(size * size, -1)).reshape(-1, channels, features)
-
     pixels = _padded(x, size, pads, tiling, jnp.zeros((), x.dtype))
 
     def with_band(index: Int[Array, ""], bands: Array) -> Array:
@@ -92,17 +92,11 @@ def kernel_gradient(
     to_output, to_kernel, _ = _matrices(size)
     tiling = _tiling(x.shape, size, pads)
     channels, features = x.shape[-1], cotangent.shape[-1]
-    below, beside = (
-        _SIDE * number - out
-        for number, out in (
-            (tiling.rows, tiling.out_height),
-            (tiling.columns, tiling.out_width),
-        )
-    )
+    below = _SIDE * tiling.rows - tiling.out_height
+    beside = _SIDE * tiling.columns - tiling.out_width
     bands = jnp.pad(cotangent, ((0, 0), (0, below), (0, beside), (0, 0))).reshape(
         tiling.chunks, tiling.rows_in_chunk, _SIDE, tiling.columns, _SIDE, features
     )
-
     zero = _zero_after(cotangent)
     pixels = _padded(x, size, pads, tiling, zero)
 
@@ -173,10 +167,10 @@ def _tiling(shape: tuple[int, ...], size: int, pads: Pairs) -> _Tiling:
     return _Tiling(rows, columns, height, width, rows_in_chunk, batch * rows // rows_in_chunk)
 
 
-def num_tiles(shape: tuple[int, ...], size: int, pads: Pairs) -> int:
-    """Says how many tiles cover the output of a batch of images."""
+def tiles_per_image(shape: tuple[int, ...], size: int, pads: Pairs) -> int:
+    """Says how many tiles cover the output of one image."""
     tiling = _tiling(shape, size, pads)
-    return shape[0] * tiling.rows * tiling.columns
+    return tiling.rows * tiling.columns
 
 
 def _padded(
@@ -228,8 +222,6 @@ def _matrices(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         to_kernel[i] = point ** np.arange(size) / np.prod(point - others)
         to_points[i, :-1] = np.poly(others)[::-1]
     to_points[-1] = np.poly(points)[::-1]
-    both = (
-        np.kron(matrix, matrix).astype(np.float32) for matrix in (to_output, to_kernel, to_points)
-    )
-    first, second, third = both
+    matrices = (to_output, to_kernel, to_points)
+    first, second, third = (np.kron(each, each).astype(np.float32) for each in matrices)
     return first, second, third
