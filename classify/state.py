@@ -43,6 +43,7 @@ class Classifier:
       mixup: its alpha; 0 is off.
       average_decay: of the moving average; 0 turns it off.
       mirror: whether new images are seen mirrored, too, left to right.
+      dtype: what the network computes in, in training.
     """
 
     network: Any
@@ -55,6 +56,7 @@ class Classifier:
     mixup: float
     average_decay: float
     mirror: bool
+    dtype: str = "float32"
 
 
 def make_classifier(config: ConfigDict, card: DataCard) -> Classifier:
@@ -86,6 +88,7 @@ def make_classifier(config: ConfigDict, card: DataCard) -> Classifier:
         mixup=config.loss.mixup,
         average_decay=config.model.average_decay,
         mirror=config.model.mirror,
+        dtype=config.train.dtype,
     )
 
 

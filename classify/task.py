@@ -28,6 +28,7 @@ from common.metrics import averages_and_scores, classification_scores, confusion
 from common.report.images import Picture, grid, titled, zoom_for
 from common.training.network import SupervisedState, Variables, advanced
 from common.training.ordering import in_order
+from common.training.precision import narrow, widen
 from common.training.randomness import example_keys
 from common.training.task import Batch, Batches, Examples, Metrics
 
@@ -120,12 +121,13 @@ class ClassifyTask:
         )
         logits, changed = classifier.network.apply(
             {"params": params, "batch_stats": batch_stats},
-            images,
+            narrow(images, classifier.dtype),
             train=True,
             dropout_keys=keys[1],
-            features=features,
+            features=None if features is None else narrow(features, classifier.dtype),
             mutable=["batch_stats"],
         )
+        logits = widen(logits)
         losses = cross_entropy(logits, targets, jnp.asarray(classifier.class_weights))
         return losses.mean(), (changed.get("batch_stats", {}), (logits, losses))
 

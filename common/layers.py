@@ -1,8 +1,9 @@
 """Layers that are fast on every platform: convolutions, normalisation, dropout.
 
-The modules hold parameters (`kernel`, `bias`; NHWC images, HWIO kernels as in Flax) and call the
-functions of `common/convolutions.py` and `common/resampling.py`, which choose their form by
-platform and are re-exported here.
+The modules hold parameters (`kernel`, `bias`; NHWC images, HWIO kernels as in Flax), compute in the
+dtype of what they are given (`common/training/precision.py`), and call the functions of
+`common/convolutions.py` and `common/resampling.py`, which choose their form by platform and are
+re-exported here.
 
 Milliseconds in the plain `lax` form and in ours, forward and with all gradients, from
 
@@ -83,6 +84,7 @@ __all__ = [
     "BatchNorm",
     "Conv",
     "ConvTranspose",
+    "Dense",
     "DepthwiseConv",
     "Dropout",
     "Form",
@@ -170,7 +172,7 @@ class DepthwiseConv(nn.Module):
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape, dtype)
-        x, kernel = promote_dtype(x, kernel, dtype=None)
+        x, kernel = promote_dtype(x, kernel, dtype=x.dtype)
         return depthwise_conv(x, kernel, self.stride, self.padding)
 
 
@@ -188,6 +190,21 @@ class UpsampleConv(nn.Module):
         """Doubles x and convolves it."""
         x, kernel, bias = _weights(self, x, 3)
         return _add(upsample_conv(x, kernel), bias)
+
+
+class Dense(nn.Module):
+    """A matrix product with weights; attributes as in `Conv`."""
+
+    features: int
+    kernel_init: Initializer = nn.initializers.glorot_uniform()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch inputs"]) -> Float[Array, "batch {self.features}"]:
+        """Multiplies x with the kernel and adds the bias."""
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), dtype)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), dtype)
+        return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -302,7 +319,7 @@ def dropout_after(
 def _weights(
     module: Any, x: Array, kernel_size: int | tuple[int, int]
 ) -> tuple[Array, Array, Array | None]:
-    """Creates or reads a module's kernel and bias and brings all to one dtype."""
+    """Creates or reads a module's kernel and bias, in the dtype of what it is given."""
     if isinstance(kernel_size, int):
         kernel_size = (kernel_size, kernel_size)
     dtype = jnp.promote_types(x.dtype, jnp.float32)
@@ -311,7 +328,7 @@ def _weights(
     bias = None
     if module.use_bias:
         bias = module.param("bias", nn.initializers.zeros_init(), (module.features,), dtype)
-    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=None)
+    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=x.dtype)
     return x, kernel, bias
 
 

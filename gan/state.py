@@ -60,6 +60,7 @@ class GAN:
       loss: what the players minimise.
       weights: of the parts of the losses.
       average_decay: of the moving average of the generator; 0 turns it off.
+      dtype: what the networks compute in, in training.
     """
 
     networks: Networks
@@ -72,6 +73,7 @@ class GAN:
     loss: AdversarialLoss
     weights: Weights
     average_decay: float
+    dtype: str = "float32"
 
     @property
     def latent_size(self) -> int:
@@ -110,6 +112,7 @@ def make_gan(config: ConfigDict, card: DataCard) -> GAN:
             loss.discriminator_weight, loss.class_weight, loss.gradient_penalty, loss.r1
         ),
         average_decay=config.model.average_decay,
+        dtype=config.train.dtype,
     )
 
 

@@ -13,6 +13,7 @@ import jax
 from jaxtyping import Array, Float, Int, Key
 
 from common.training.network import Variables, moving_average, updated
+from common.training.precision import narrow, widen
 from common.training.randomness import example_keys
 from gan.losses import class_loss, gradient_penalty, r1
 from gan.networks import Judgement
@@ -89,13 +90,13 @@ def draw_fakes(
         variables = {"params": params, "batch_stats": generator.batch_stats}
         images, changed = gan.networks.generator.apply(
             variables,
-            latents,
+            narrow(latents, gan.dtype),
             labels,
             train=True,
             dropout_keys=dropout_keys,
             mutable=["batch_stats"],
         )
-        return images, changed.get("batch_stats", {})
+        return widen(images), changed.get("batch_stats", {})
 
     images, pullback, batch_stats = jax.vjp(draw, generator.params, has_aux=True)
     return Generated(images, labels, batch_stats, pullback)
@@ -199,12 +200,12 @@ def _judge(
     """Judges in training mode; returns the running statistics after this batch, too."""
     judged, changed = gan.networks.discriminator.apply(
         {"params": params, "batch_stats": batch_stats},
-        images,
+        narrow(images, gan.dtype),
         train=True,
         dropout_keys=dropout_keys,
         mutable=["batch_stats"],
     )
-    return judged, changed.get("batch_stats", {})
+    return jax.tree.map(widen, judged), changed.get("batch_stats", {})
 
 
 def _judgement_loss(

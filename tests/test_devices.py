@@ -5,11 +5,10 @@ Each count runs in a process of its own, because XLA fixes its devices when it s
 
 import numpy as np
 
-from configs.acgan_covid import get_config
 from tests.checkpoint_leaves import read_leaves
 
 TINY = "--config=configs/acgan_covid.py:tiny"
-LEARNING_RATE = get_config("tiny").optimizer.generator.learning_rate
+LEARNING_RATE = 1e-6
 
 
 def first_steps(start, dtype, folder):
@@ -49,8 +48,11 @@ def test_five_steps_in_float64(start, tmp_path):
 
 
 def test_a_checkpoint_of_one_device_restores_on_four_and_then_on_two(launch, tmp_path):
+    """The steps are so small that rounding does not grow from one to the next."""
     run = (
         TINY,
+        f"--config.optimizer.generator.learning_rate={LEARNING_RATE}",
+        f"--config.optimizer.discriminator.learning_rate={LEARNING_RATE}",
         "--config.train.picture_every=0",
         "--config.train.eval_every=0",
         "--config.train.keep_last=9",
@@ -67,9 +69,8 @@ def test_a_checkpoint_of_one_device_restores_on_four_and_then_on_two(launch, tmp
     moved, stayed = read_leaves(tmp_path / "moved", 6), read_leaves(tmp_path / "stayed", 6)
     early = read_leaves(tmp_path / "moved", 2)
     for name, leaf in stayed.items():
-        # Sums in another order differ in the last bits. Adam makes a full step of a gradient that
-        # is zero but for rounding, so single entries may differ, but not the leaf as a whole. A
-        # bias that went back and forth has travelled nearly nothing: hence a hundredth of a step.
+        # Adam makes a full step of a gradient that is zero but for rounding, so single entries may
+        # differ by the steps made, but not the leaf as a whole.
         apart = np.abs(moved[name] - leaf).mean()
         travelled = np.abs(leaf - early[name]).mean()
-        assert apart <= 0.05 * travelled + 0.01 * LEARNING_RATE, name
+        assert apart <= 0.01 * travelled, name

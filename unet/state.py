@@ -33,6 +33,7 @@ class Segmenter:
       weights: of the losses, by name.
       loss: what shapes them.
       average_decay: of the moving average; 0 turns it off.
+      dtype: what the network computes in, in training.
     """
 
     network: UNet
@@ -43,6 +44,7 @@ class Segmenter:
     weights: Mapping[str, float]
     loss: LossSettings
     average_decay: float
+    dtype: str = "float32"
 
 
 def make_segmenter(config: ConfigDict, card: DataCard) -> Segmenter:
@@ -83,6 +85,7 @@ def make_segmenter(config: ConfigDict, card: DataCard) -> Segmenter:
             loss.focal_gamma, loss.tversky_alpha, loss.tversky_beta, loss.overlap_over
         ),
         average_decay=model.average_decay,
+        dtype=config.train.dtype,
     )
 
 

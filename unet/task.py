@@ -20,6 +20,7 @@ from common.metrics import (
 )
 from common.report.images import Picture
 from common.training.network import SupervisedState, Variables, advanced
+from common.training.precision import narrow, widen
 from common.training.randomness import example_keys
 from common.training.task import Batch, Batches, Examples, Metrics
 from unet.evaluate import evaluate
@@ -71,8 +72,9 @@ class UNetTask:
         def loss(params: Variables) -> tuple[Float[Array, ""], Any]:
             variables = {"params": params, "batch_stats": network.batch_stats}
             logits, changed = segmenter.network.apply(
-                variables, images, train=True, mutable=["batch_stats"]
+                variables, narrow(images, segmenter.dtype), train=True, mutable=["batch_stats"]
             )
+            logits = widen(logits)
             total, parts = total_loss(logits, batch["mask"], segmenter.weights, segmenter.loss)
             return total.mean(), (changed["batch_stats"], logits, {"loss": total, **parts})
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key
 
 from common.axis import AXIS
 from common.errors import UserError
-from common.layers import BatchNorm, Conv, dropout_after
+from common.layers import BatchNorm, Conv, Dense, dropout_after
 from common.networks.vgg16 import to_imagenet_range
 from common.weight_files import read_weights, torch_layers
 
@@ -61,7 +61,9 @@ class Network(nn.Module):
         x = self._features(images, train) if features is None else features
         self.sow("intermediates", "features", x)
         x = dropout_after(x, dropout_keys if train else None, 0, self.dropout_rate)
-        logits: jax.Array = nn.Dense(self.num_classes, name="classes")(x)
+        logits: jax.Array = Dense(self.num_classes, nn.initializers.lecun_normal(), name="classes")(
+            x
+        )
         return logits
 
     def _features(

@@ -5,7 +5,7 @@ import jax
 from jaxtyping import Array, Float, Key
 
 from common.axis import AXIS
-from common.layers import BatchNorm, Conv, dropout_after, max_pool_2x2
+from common.layers import BatchNorm, Conv, Dense, dropout_after, max_pool_2x2
 
 STAGES = ("level_0", "level_1", "level_2", "level_3")
 _EPSILON = 1e-5
@@ -41,7 +41,9 @@ class Network(nn.Module):
         x = self._features(images, train) if features is None else features
         self.sow("intermediates", "features", x)
         x = dropout_after(x, dropout_keys if train else None, 0, self.dropout_rate)
-        logits: jax.Array = nn.Dense(self.num_classes, name="classes")(x)
+        logits: jax.Array = Dense(self.num_classes, nn.initializers.lecun_normal(), name="classes")(
+            x
+        )
         return logits
 
     def _features(

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key
 
 from common.axis import AXIS
 from common.errors import UserError
-from common.layers import dropout_after
+from common.layers import Dense, dropout_after
 from common.networks.vgg16 import VGG16, bundled_weights, to_imagenet_range, vgg16_params
 from common.weight_files import read_weights
 
@@ -55,9 +55,9 @@ class Network(nn.Module):
         keys = dropout_keys if train else None
         for i, width in enumerate(self.hidden):
             x = dropout_after(x, keys, i, self.dropout_rate)
-            x = nn.relu(nn.Dense(width, kernel_init=_GLOROT, name=f"hidden_{i + 1}")(x))
+            x = nn.relu(Dense(width, name=f"hidden_{i + 1}")(x))
         x = dropout_after(x, keys, len(self.hidden), self.dropout_rate)
-        logits: jax.Array = nn.Dense(self.num_classes, kernel_init=_GLOROT, name="classes")(x)
+        logits: jax.Array = Dense(self.num_classes, name="classes")(x)
         return logits
 
     def _features(
@@ -73,9 +73,6 @@ class Network(nn.Module):
         maps = self.perturb("maps", VGG16(name="trunk")(to_imagenet_range(rgb)))
         self.sow("intermediates", "maps", maps)
         return maps.mean((1, 2)) if self.pooled else maps.reshape(len(maps), -1)
-
-
-_GLOROT = nn.initializers.glorot_uniform()  # as Keras' dense layers start
 
 
 def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:

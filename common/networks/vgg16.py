@@ -53,7 +53,7 @@ def to_imagenet_range(
     images: Float[Any, "batch height width 3"],
 ) -> Float[Any, "batch height width 3"]:
     """Maps RGB in [0, 1] to what torchvision's weights were trained on."""
-    mean, deviation = (np.array(x, np.float32) for x in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, deviation = (np.array(x, images.dtype) for x in (IMAGENET_MEAN, IMAGENET_STD))
     return (images - mean) / deviation
 
 

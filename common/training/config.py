@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from common.data.augmentation import check_augmentation, default_augmentation
 from common.errors import UserError
+from common.training.precision import DTYPES
 
 Fields: TypeAlias = ConfigDict | Mapping[str, Any]
 
@@ -69,6 +70,7 @@ def default_config(arg: str = "") -> ConfigDict:
     config.train = ConfigDict(
         {
             "num_steps": "1500",
+            "dtype": "float32",  # or "bfloat16": what networks compute in on an accelerator
             "log_every": "50",
             "eval_every": "250",
             "checkpoint_every": "250",
@@ -168,6 +170,7 @@ def check(config: ConfigDict) -> None:
         "data.pairs": ("stems", "sorted"),
         "data.plane": ("axial", "coronal", "sagittal"),
         "train.best_is": ("highest", "lowest"),
+        "train.dtype": DTYPES,
     }
     for name, allowed in choices.items():
         if fields[name] not in allowed:

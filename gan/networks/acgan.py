@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key
 
 from common.axis import AXIS
 from common.errors import UserError
-from common.layers import BatchNorm, Conv, UpsampleConv, dropout_after
+from common.layers import BatchNorm, Conv, Dense, UpsampleConv, dropout_after
 from gan.networks import Judgement, Labels
 
 _LEAK = 0.2
@@ -78,11 +78,15 @@ class Generator(nn.Module):
             return jax.random.uniform(key, shape, dtype, -scale, scale)
 
         embedding = nn.Embed(
-            self.num_classes, self.latent_size, embedding_init=uniform, name="embedding"
+            self.num_classes,
+            self.latent_size,
+            dtype=latents.dtype,
+            embedding_init=uniform,
+            name="embedding",
         )
         of_labels = embedding(labels) if labels.ndim == 1 else labels @ embedding.embedding
         x = latents * of_labels
-        x = nn.relu(nn.Dense(128 * small**2, kernel_init=_GLOROT, name="dense")(x))
+        x = nn.relu(Dense(128 * small**2, name="dense")(x))
         x = normalise(x.reshape(-1, small, small, 128), "norm_1")
         x = nn.relu(UpsampleConv(128, name="upsample_1")(x))
         x = normalise(x, "norm_2")
@@ -135,9 +139,6 @@ class Discriminator(nn.Module):
         x = normalise(x, "norm_3")
         x = activate(Conv(128, name="conv_4")(x), 4)
         x = x.reshape(x.shape[0], -1)
-        logits = nn.Dense(1, kernel_init=_GLOROT, name="real_or_generated")(x)[:, 0]
-        class_logits = nn.Dense(self.num_classes, kernel_init=_GLOROT, name="classes")(x)
+        logits = Dense(1, name="real_or_generated")(x)[:, 0]
+        class_logits = Dense(self.num_classes, name="classes")(x)
         return Judgement(logits, class_logits)
-
-
-_GLOROT = nn.initializers.glorot_uniform()

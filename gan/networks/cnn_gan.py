@@ -12,11 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from common.errors import UserError
-from common.layers import Conv, ConvTranspose, dropout_after
+from common.layers import Conv, ConvTranspose, Dense, dropout_after
 from gan.networks import Judgement, Labels
 
 _LEAK = 0.2
-_GLOROT = nn.initializers.glorot_uniform()
 
 
 class Generator(nn.Module):
@@ -54,7 +53,7 @@ class Generator(nn.Module):
                 " multiple of 4."
             )
         quarter, width = self.image_size // 4, self.width
-        x = nn.Dense(quarter**2 * width, kernel_init=_GLOROT, name="dense")(latents)
+        x = Dense(quarter**2 * width, name="dense")(latents)
         x = nn.leaky_relu(x, _LEAK).reshape(-1, quarter, quarter, width)
         x = nn.leaky_relu(ConvTranspose(width, name="double_1")(x), _LEAK)
         x = nn.leaky_relu(ConvTranspose(width, name="double_2")(x), _LEAK)
@@ -91,5 +90,5 @@ class Discriminator(nn.Module):
             x = nn.leaky_relu(Conv(features, stride=2, name=f"conv_{layer}")(x), _LEAK)
             x = dropout_after(x, dropout_keys, layer, self.dropout_rate)
         x = x.reshape(x.shape[0], -1)
-        logits = nn.Dense(1, kernel_init=_GLOROT, name="real_or_generated")(x)
+        logits = Dense(1, name="real_or_generated")(x)
         return Judgement(logits[:, 0], None)

@@ -12,12 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from common.axis import AXIS
-from common.layers import BatchNorm, dropout_after
+from common.layers import BatchNorm, Dense, dropout_after
 from gan.networks import Judgement, Labels
 
 _LEAK = 0.2
 _EPSILON = 1e-3  # Keras' default, in which the originals were written
-_GLOROT = nn.initializers.glorot_uniform()
 
 
 class Generator(nn.Module):
@@ -59,16 +58,14 @@ class Generator(nn.Module):
         del labels
         x = latents
         for layer, width in enumerate(self.widths):
-            x = nn.leaky_relu(
-                nn.Dense(width, kernel_init=_GLOROT, name=f"dense_{layer + 1}")(x), _LEAK
-            )
+            x = nn.leaky_relu(Dense(width, name=f"dense_{layer + 1}")(x), _LEAK)
             if layer:
                 x = dropout_after(x, dropout_keys, layer, self.dropout_rate)
             if self.batch_norm:
                 norm = BatchNorm(self.momentum, _EPSILON, self.axis_name, name=f"norm_{layer + 1}")
                 x = norm(x, use_running_average=not train)
         shape = (self.image_size, self.image_size, self.channels)
-        x = nn.Dense(shape[0] * shape[1] * shape[2], kernel_init=_GLOROT, name="to_image")(x)
+        x = Dense(shape[0] * shape[1] * shape[2], name="to_image")(x)
         return jnp.tanh(x).reshape(-1, *shape)
 
 
@@ -99,8 +96,6 @@ class Discriminator(nn.Module):
         del train, dropout_keys
         x = images.reshape(images.shape[0], -1)
         for layer, width in enumerate(self.widths):
-            x = nn.leaky_relu(
-                nn.Dense(width, kernel_init=_GLOROT, name=f"dense_{layer + 1}")(x), _LEAK
-            )
-        logits = nn.Dense(1, kernel_init=_GLOROT, name="real_or_generated")(x)
+            x = nn.leaky_relu(Dense(width, name=f"dense_{layer + 1}")(x), _LEAK)
+        logits = Dense(1, name="real_or_generated")(x)
         return Judgement(logits[:, 0], None)
