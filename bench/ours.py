@@ -23,6 +23,7 @@ from common.data.transforms import to_unit
 from common.options import Options
 from common.training import parallel
 from common.training.clock import DeviceClock
+from common.training.speed import matrix_rate
 from common.training.task import find_task, make_task
 from common.training.train import train
 from common.training.workdir import open_run
@@ -31,7 +32,6 @@ Arrays = dict[str, np.ndarray]
 
 _FEW = 4  # images on which two networks are compared
 _DRAWN = 100  # different slices; the folder repeats them
-_MATRIX = 2048
 
 
 def software() -> str:
@@ -150,18 +150,6 @@ class Ours:
                 "idle_share": self._contender.idle_share,
             }
         return known
-
-
-def matrix_rate() -> float:
-    """Returns the floating-point operations a second of a product of two large matrices."""
-    matrix = jnp.ones((_MATRIX, _MATRIX))
-    product = jax.jit(jnp.matmul)
-    times = []
-    for _ in range(6):
-        started = time.perf_counter()
-        product(matrix, matrix).block_until_ready()
-        times.append(time.perf_counter() - started)
-    return float(2 * _MATRIX**3 / np.median(times[1:]))
 
 
 def draw_slices(folder: Path, size: int) -> None:

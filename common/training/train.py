@@ -21,6 +21,7 @@ from common.training.clock import Schedule
 from common.training.interrupts import stop_request
 from common.training.loop import Loop
 from common.training.profile import Profile
+from common.training.speed import matrix_rate
 from common.training.task import Examples, Task, find_task, make_task
 from common.training.workdir import (
     Run,
@@ -81,6 +82,8 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> None:
                 if step == 0:
                     loop.writers.write_images(0, loop.pictures(state))
             step = loop.run(state, step, stop)
+            if parallel.is_main_process():
+                _record_utilisation(run)
     if parallel.is_main_process():
         _say_where(run, step, loop.schedule.num_steps, stop.signal_name)
 
@@ -235,6 +238,20 @@ def _recorder(run: Run, first_step: int, examples_per_step: int) -> Callable[[Lo
     return record
 
 
+def _record_utilisation(run: Run) -> None:
+    """Adds to run.json how near the steps came to the speed of a matrix product.
+
+    The operations are those of the plain forms; Winograd's makes do with fewer, so that more than
+    1 is possible.
+    """
+    rate = matrix_rate(run.config.train.dtype)
+    speed = read_record(run.workdir)["flops_per_second_and_device"]
+    update_record(
+        run.workdir,
+        {"matrix_flops_per_second": rate, "utilisation": round(speed / rate, 4)},
+    )
+
+
 def _say_where(run: Run, step: int, num_steps: int, signal_name: str) -> None:
     """Prints where things are and, after a signal, how to go on."""
     workdir = run.workdir
@@ -248,6 +265,14 @@ def _say_where(run: Run, step: int, num_steps: int, signal_name: str) -> None:
     print(f"  pictures:    {workdir}/pictures")
     print(f"  checkpoints: {workdir}/checkpoints")
     print(f"  numbers:     {workdir}/metrics.jsonl and run.json")
+    record = read_record(workdir)
+    if "utilisation" in record:
+        print(
+            f"  speed:       {record['images_per_second']:.4g} images/s,"
+            f" {record['utilisation']:.0%} of a matrix product's operations a second;"
+            f" {record['idle_share']:.1%} of the time without a step,"
+            f" {record['data_wait_share']:.1%} for want of data"
+        )
     task = find_task(run.config.task)
     for mode, (what, more) in _NEXT.items():
         if hasattr(task, mode):
