@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
 from classify.evaluate import evaluate
@@ -51,6 +51,7 @@ class ClassifyTask:
     def __init__(self, config: ConfigDict, classifier: Classifier, card: DataCard) -> None:
         self.classifier, self.card, self._config = classifier, card, config
         self._augmentation = Augmentation(**config.augment)
+        self._predict = jax.jit(partial(_predict, classifier))
 
     @property
     def batches(self) -> Batches:
@@ -153,10 +154,7 @@ class ClassifyTask:
         """Returns training images in rows by what the network takes them for."""
         chosen = np.linspace(0, len(examples["image"]) - 1, _SHOWN, dtype=int)
         images = examples["image"][chosen]
-        logits: Any = self.classifier.network.apply(
-            state.average, to_unit(jnp.asarray(images)), train=False
-        )
-        predicted = np.asarray(logits.argmax(-1))
+        predicted = np.asarray(self._predict(state.average, images))
         zoom, rows = zoom_for(self.card.image_size), []
         for label, name in enumerate(self.card.classes):
             those = images[predicted == label][: _SHOWN // 2]
@@ -175,6 +173,14 @@ class ClassifyTask:
         return averages_and_scores(
             values, confusion, classification_scores(classes), batch.get("valid")
         )
+
+
+def _predict(
+    classifier: Classifier, variables: Variables, images: UInt8[Array, "batch h w channels"]
+) -> Int[Array, " batch"]:
+    """Returns the likeliest class of each image."""
+    logits: Any = classifier.network.apply(variables, to_unit(images), train=False)
+    return logits.argmax(-1)
 
 
 def _any_view(

@@ -25,13 +25,16 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train.update(num_steps="6 epochs", eval_every="1 epochs", checkpoint_every="1 epochs")
     config.train.update(picture_every="2 epochs", log_every="20")
     config.model.update(name="efficientnet_lite0", average_decay=0.98)
-    config.model.network = ConfigDict({"dropout_rate": 0.2, "stored_statistics": True})
+    config.model.network = ConfigDict(
+        {"depth": 1.0, "dropout_rate": 0.2, "stored_statistics": True}
+    )
     config.loss.label_smoothing = 0.05
     config.optimizer.update(learning_rate=5e-4, weight_decay=1e-2)
     config.optimizer.update(warmup="0.5 epochs", decay="cosine", decay_begin="0.5 epochs")
     config.optimizer.decay_end = "6 epochs"
     if arg == "tiny":
         config.data.update(image_size=32, batch_size=8, num_phantoms=32)
+        config.model.network.depth = 0.25
         config.train.update(TINY_TRAIN)
         config.optimizer.update(warmup="1", decay_begin="1", decay_end="6")
     return config.lock()

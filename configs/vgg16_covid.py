@@ -23,11 +23,11 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train.update(num_steps="5 epochs", eval_every="1 epochs", checkpoint_every="1 epochs")
     config.train.update(picture_every="1 epochs", log_every="1")
     config.model.name = "vgg16"
-    config.model.network = ConfigDict({"hidden": (4096, 4096), "pooled": False})
+    config.model.network = ConfigDict({"width": 64, "hidden": (4096, 4096), "pooled": False})
     config.optimizer.update(epsilon=1e-7, accumulate=25)
     if arg == "tiny":
         config.data.update(image_size=32, batch_size=8, num_phantoms=32)
-        config.model.network.hidden = (16, 16)
+        config.model.network.update(width=4, hidden=(16, 16))
         config.optimizer.accumulate = 2
         config.train.update(TINY_TRAIN)
     return config.lock()

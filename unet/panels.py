@@ -1,20 +1,18 @@
 """Pictures of segmentations: image, truth, prediction, and both outlines on the image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 from scipy import ndimage
 
 from common.data.prepared import DataCard
 from common.data.records import Mask
 from common.report.images import Picture, beside, titled, zoom_for
-from common.training.network import SupervisedState
+from common.training.network import SupervisedState, Variables
 from common.training.task import Examples
-from unet.inputs import network_input
-from unet.losses import log_probabilities
-from unet.state import Segmenter
 
 _SMALLEST = 160  # pixels along a panel's side
 _ROWS = 4
@@ -55,18 +53,18 @@ def overlay(image: Picture, truth: Mask | None, predicted: Mask, zoom: int = 1) 
 
 
 def training_panels(
-    segmenter: Segmenter, state: SupervisedState, card: DataCard, examples: Examples
+    segment: Callable[[Variables, Array], Array],
+    state: SupervisedState,
+    card: DataCard,
+    examples: Examples,
 ) -> Picture:
-    """Segments some training images, those with something to find first."""
+    """Draws what `segment` finds in some training images, those with something to find first."""
     found = np.flatnonzero(examples["mask"].any((1, 2)))
     others = np.setdiff1d(np.arange(len(examples["mask"])), found)
     spread = found[np.linspace(0, len(found) - 1, min(_ROWS, len(found)), dtype=int)]
     chosen = np.concatenate([spread, others])[:_ROWS].astype(int)
     images, masks = examples["image"][chosen], examples["mask"][chosen]
-    logits: Any = segmenter.network.apply(
-        state.average, network_input(jnp.asarray(images), segmenter.input), train=False
-    )
-    predicted = np.asarray(log_probabilities(logits).argmax(-1)).astype(np.uint8)
+    predicted = np.asarray(segment(state.average, jnp.asarray(images))).astype(np.uint8)
     cases = [Case(*case, "") for case in zip(images, masks, predicted, strict=True)]
     return panels(cases, card, f"step {int(state.step)}: training images of {card.caption}")
 

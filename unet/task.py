@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 from clu import parameter_overview
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
 from common.data.augmentation import Augmentation
@@ -42,6 +42,7 @@ class UNetTask:
 
     def __init__(self, segmenter: Segmenter, card: DataCard, augmentation: Augmentation) -> None:
         self.segmenter, self.card, self._augmentation = segmenter, card, augmentation
+        self._segment = jax.jit(partial(_segment, segmenter))
 
     @property
     def batches(self) -> Batches:
@@ -100,7 +101,7 @@ class UNetTask:
 
     def pictures(self, state: SupervisedState, examples: Examples) -> dict[str, Picture]:
         """Returns training images beside their masks and what the network makes of them."""
-        return {"segments": training_panels(self.segmenter, state, self.card, examples)}
+        return {"segments": training_panels(self._segment, state, self.card, examples)}
 
     def _metrics(self, logits: Logits, batch: Batch, values: dict[str, Array]) -> Metrics:
         """Returns pooled scores and, beside them, means over images under their own names."""
@@ -112,6 +113,16 @@ class UNetTask:
         return averages_and_scores(
             values, confusion, segmentation_scores(classes), batch.get("valid")
         )
+
+
+def _segment(
+    segmenter: Segmenter, variables: Variables, images: UInt8[Array, "batch height width channels"]
+) -> Int[Array, "batch height width"]:
+    """Returns the likeliest class of every pixel."""
+    logits: Any = segmenter.network.apply(
+        variables, network_input(images, segmenter.input), train=False
+    )
+    return log_probabilities(logits).argmax(-1)
 
 
 def make_task(config: ConfigDict, card: DataCard) -> UNetTask:

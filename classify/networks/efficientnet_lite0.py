@@ -8,6 +8,7 @@ widen the channels by a 1x1 convolution, convolve each by itself, and narrow the
 """
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +54,7 @@ class Network(nn.Module):
 
     Attributes:
       num_classes: how many logits.
+      depth: so many times the blocks of each stage, rounded up; 1 in the paper's B0.
       dropout_rate: before the last layer.
       stored_statistics: whether BatchNorm keeps the statistics that came with the weights, in
         training, too: a batch of a few images says little of its own.
@@ -61,6 +63,7 @@ class Network(nn.Module):
     """
 
     num_classes: int
+    depth: float = 1.0
     dropout_rate: float = 0.2
     stored_statistics: bool = False
     frozen: int = 0
@@ -110,7 +113,7 @@ class Network(nn.Module):
         x = jnp.broadcast_to(images, (*images.shape[:3], 3))
         x = nn.relu6(conv((x - _PIXEL_MEAN) / _PIXEL_SCALE, 32, 3, 2, "stem"))
         for i, stage in enumerate(_STAGES, 1):
-            for j in range(1, stage.blocks + 1):
+            for j in range(1, math.ceil(self.depth * stage.blocks) + 1):
                 x = block(x, stage, j == 1, f"stage_{i}_block_{j}")
         x = nn.relu6(conv(x, 1280, 1, 1, "top"))
         x = self.perturb("maps", x)

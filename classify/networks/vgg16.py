@@ -28,6 +28,7 @@ class Network(nn.Module):
 
     Attributes:
       num_classes: how many logits.
+      width: maps of the first block; 64 in the paper.
       hidden: widths of the dense layers before the last.
       pooled: whether the head sees the maps' mean rather than all of them.
       dropout_rate: before each dense layer.
@@ -35,6 +36,7 @@ class Network(nn.Module):
     """
 
     num_classes: int
+    width: int = 64
     hidden: tuple[int, ...] = (4096, 4096)
     pooled: bool = False
     dropout_rate: float = 0.0
@@ -70,7 +72,7 @@ class Network(nn.Module):
                 f" make it {_SMALLEST} or more."
             )
         rgb = jnp.broadcast_to(images, (*images.shape[:3], 3))
-        maps = self.perturb("maps", VGG16(name="trunk")(to_imagenet_range(rgb)))
+        maps = self.perturb("maps", VGG16(self.width, name="trunk")(to_imagenet_range(rgb)))
         self.sow("intermediates", "maps", maps)
         return maps.mean((1, 2)) if self.pooled else maps.reshape(len(maps), -1)
 

@@ -31,19 +31,25 @@ Params = Mapping[str, Mapping[str, Any]]  # layer -> "kernel" and "bias"
 
 
 class VGG16(nn.Module):
-    """Images -> 512 maps of a thirty-second of their size.
+    """Images -> maps of a thirty-second of their size, 512 in the paper.
 
     The layers are named as Keras names them, "block1_conv1" and so on.
+
+    Attributes:
+      width: maps of the first block; 64 in the paper.
     """
+
+    width: int = BLOCKS[0][0]
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "batch height width 3"]
-    ) -> Float[Array, "batch height//32 width//32 512"]:
+    ) -> Float[Array, "batch height//32 width//32 {8*self.width}"]:
         """Computes the features of RGB images of ImageNet's mean 0 and deviation 1."""
         x, names = images, iter(NAMES)
         for widths in BLOCKS:
-            for width in widths:
+            for maps in widths:
+                width = maps * self.width // BLOCKS[0][0]
                 x = nn.relu(Conv(width, 3, name=next(names))(x))
             x = max_pool_2x2(x)
         return x

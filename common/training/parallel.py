@@ -54,7 +54,7 @@ class Advance(NamedTuple):
       metric_names: of the training metrics.
       temporary_bytes: what one device needs beside state and data.
       flops: returns the floating-point operations of one step on one device, as XLA counts those
-        of the plain forms; the first call traces the step anew.
+        of the plain forms.
     """
 
     run: Callable[[Any, Metrics, Block], tuple[Any, Metrics, Int[Array, " devices"]]]
@@ -206,7 +206,9 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
     mapped = jax.pmap(
         advance, AXIS, in_axes=(0, 0, 0, 0, None), donate_argnums=(0, 1), devices=_devices()
     )
-    metrics_type = _metrics_type(one_step, state, block.examples, block.indices[:, 0])
+    with plain_forms():
+        traced = _trace(one_step, state, block.examples, block.indices[:, 0])
+    metrics_type = type(traced.out_info[1])
 
     # As NumPy arrays: a JAX operation would wait in the queue behind the running step.
     empty = jax.tree.map(np.asarray, metrics_type.empty())
@@ -227,9 +229,7 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
         empty_metrics,
         _names(metrics_type),
         _temporary_bytes(compiled),
-        cache(
-            partial(_flops, one_step, _on_one_device(state, block.examples, block.indices[:, 0]))
-        ),
+        cache(partial(_flops, traced)),
     )
 
 
@@ -243,7 +243,7 @@ class Evaluation(NamedTuple):
 def compile_evaluation(task: Task[Any], state: Any, batch: Batch) -> Evaluation:
     """Compiles eval_step for the shapes of this state and batch."""
     compiled = jax.pmap(task.eval_step, AXIS, devices=_devices()).lower(state, batch).compile()
-    names = _names(_metrics_type(task.eval_step, state, batch))
+    names = _names(type(_trace(task.eval_step, state, batch).out_info))
     return Evaluation(lambda state, batch: to_host(compiled(state, batch)), names)
 
 
@@ -264,16 +264,10 @@ def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
     return run
 
 
-def _metrics_type(step: Callable[..., Any], *args: Any) -> type[Metrics]:
-    """Returns the class of the metrics, found by tracing a step for one device."""
-    result = jax.eval_shape(jax.vmap(step, axis_name=AXIS), *_on_one_device(*args))
-    metrics = result[1] if isinstance(result, tuple) else result
-    return type(metrics)
-
-
-def _on_one_device(*args: Any) -> Any:
-    """Returns the shapes of arrays [devices, ...] if there were one device."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), args)
+def _trace(step: Callable[..., Any], *args: Any) -> Any:
+    """Traces a step for one device, of arrays [devices, ...]."""
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), args)
+    return jax.jit(jax.vmap(step, axis_name=AXIS)).trace(*shapes)
 
 
 def _names(metrics: type[Metrics]) -> tuple[str, ...]:
@@ -290,11 +284,10 @@ def _temporary_bytes(compiled: Any) -> int:
     return int(stats.temp_size_in_bytes + made)
 
 
-def _flops(step: Callable[..., Any], shapes: Any) -> float:
-    """Counts the operations of a step: of the plain forms, and before XLA changes any.
+def _flops(traced: Any) -> float:
+    """Counts the operations of a step traced in its plain forms, before XLA changes any.
 
     The executable itself tells too little: XLA counts the body of a loop once.
     """
-    with plain_forms():
-        cost = jax.jit(jax.vmap(step, axis_name=AXIS)).lower(*shapes).cost_analysis()
+    cost = traced.lower().cost_analysis()
     return float((cost or {}).get("flops", 0.0))
