@@ -6,8 +6,8 @@ Every function equals its plain `jax.lax` form, gradients included, in every flo
 On an accelerator the plain form is used. On a CPU, XLA reaches the peak of the machine in matrix
 products and in most convolutions and their gradients, strided ones too; it is slow where
 
-- an image is dilated: a transposed convolution becomes one of stride 1 whose features are the
-  pixels of a block, and both its gradients those of the strided convolution it transposes;
+- an image is dilated, in transposed convolutions and in the gradient of strided ones
+  (`common/strided.py`);
 - a kernel is one pixel: a product, with its gradients;
 - a convolution has few features: one product with all taps, then shifted sums;
 - a 3x3 kernel has many channels and features: Winograd's form, with its gradients
@@ -21,7 +21,7 @@ A convolution with very many taps goes through the Fourier domain on every platf
 `common/layers.py` has the measured times.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -32,15 +32,26 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from common.fourier import Pairs, conv_fourier
-from common.winograd import conv_winograd, tiles_per_image
+from common.blocks import (
+    LAYOUT,
+    Pairs,
+    lax_conv,
+    matmul,
+    matmul_transposed,
+    outer_sum,
+    pad,
+    pairs,
+    project,
+)
+from common.fourier import conv_fourier
+from common.strided import strided_conv, transposed_conv
+from common.winograd import conv_winograd, fills_tiles
 
 Form = Literal["auto", "lax", "products"]
 Padding = str | Sequence[tuple[int, int]]
 
-LAYOUT = ("NHWC", "HWIO", "NHWC")
 _MANY_CHANNELS = 32
-_MANY_TILES = 16
+_MANY_PIXELS = 13 * 13  # with fewer, the kernel at the points is more work than the image
 _MANY_TAPS = 15 * 15  # from about here on the Fourier form is faster (bench/layers.py)
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
@@ -94,7 +105,7 @@ def conv(
     if kernel.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
         return _pointwise(x[:, ::stride, ::stride], kernel)
     if stride > 1:
-        return lax_conv(x, kernel, stride, pads)
+        return strided_conv(x, kernel, stride, pads)
     return _conv_on_cpu(x, kernel, pads)
 
 
@@ -134,65 +145,7 @@ def conv_transpose(
     pads = _backward_pads(kernel, stride, padding)
     if form_on_this_platform(form) == "lax":
         return lax.conv_transpose(x, kernel, (stride, stride), pads, dimension_numbers=LAYOUT)
-    return _conv_transpose(x, kernel, stride, pads)
-
-
-# The transposed convolution, with its gradients.
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv_transpose(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
-    """See `conv_transpose`."""
-    backwards = kernel[::-1, ::-1]
-    height, width, channels, features = kernel.shape
-    (top, bottom), (left, right) = pads
-    if x.shape[1:3] == (1, 1):
-        image = _project(x, backwards).reshape(-1, height, width, features)
-        height_cut, width_cut = 1 - height, 1 - width
-        return pad(
-            image, (top + height_cut, bottom + height_cut), (left + width_cut, right + width_cut)
-        )
-    # Each pixel and its neighbours make one block of the output: a stride-1 convolution whose
-    # features are the pixels of the block. The blocks overhang the output; the rest is cut off.
-    blocks = _kernel_in_blocks(backwards, stride)[::-1, :, ::-1]
-    rows, _, columns, _, _, _ = blocks.shape
-    blocks = blocks.transpose(0, 2, 4, 1, 3, 5).reshape(rows, columns, channels, -1)
-    image = lax_conv(x, blocks, 1, ((rows - 1,) * 2, (columns - 1,) * 2))
-    return pad(
-        depth_to_space(image, stride),
-        (top - height + 1, bottom - stride * rows + 1),
-        (left - width + 1, right - stride * columns + 1),
-    )
-
-
-def _conv_transpose_forward(
-    x: Array, kernel: Array, stride: int, pads: Pairs
-) -> tuple[Array, tuple[Array, Array]]:
-    return _conv_transpose(x, kernel, stride, pads), (x, kernel)
-
-
-def _conv_transpose_backward(
-    stride: int, pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
-) -> tuple[Array, Array]:
-    """Gives both gradients by the strided convolution that maps outputs to inputs.
-
-    y is linear in x, `<y, c> = <x, strided(c, kernel)>`: the gradient of x is `strided`, and the
-    gradient of the kernel is that of `strided` with x as its cotangent.
-    """
-    x, kernel = residuals
-    sizes = zip(kernel.shape, pads, x.shape[1:3], cotangent.shape[1:3], strict=False)
-    back = _pairs(
-        (k - 1 - low, (inner - 1) * stride + low + 1 - outer) for k, (low, _), inner, outer in sizes
-    )
-
-    def strided(kernel: Array) -> Array:
-        return lax_conv(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), stride, back)
-
-    toward_x, pullback = jax.vjp(strided, kernel)
-    return toward_x, pullback(x)[0]
-
-
-_conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
+    return transposed_conv(x, kernel, stride, pads)
 
 
 # The convolution with a kernel of one pixel, with its gradients.
@@ -228,7 +181,7 @@ def _few_features(kernel: Array) -> bool:
 def _conv_to_few(x: Array, kernel: Array, pads: Pairs) -> Array:
     """Convolves with stride 1: one product with all taps, then the shifted results added."""
     rows, columns, _, features = kernel.shape
-    taps = pad(_project(x, kernel), *pads)
+    taps = pad(project(x, kernel), *pads)
     height, width = taps.shape[1] - rows + 1, taps.shape[2] - columns + 1
     corners = [(a, b) for a in range(rows) for b in range(columns)]
     total = jnp.zeros((x.shape[0], height, width, features), taps.dtype)
@@ -248,7 +201,7 @@ def _conv_to_few_backward(
     """Gives both gradients from the windows of the cotangent, which are small."""
     x, kernel = residuals
     rows, columns, channels, _ = kernel.shape
-    mirrored = _pairs(
+    mirrored = pairs(
         (k - 1 - low, k - 1 - high) for k, (low, high) in zip((rows, columns), pads, strict=True)
     )
     toward_x = lax_conv(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), 1, mirrored)
@@ -284,7 +237,7 @@ def _conv_of_many_backward(
     pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
     x, kernel = residuals
-    mirrored = _pairs(
+    mirrored = pairs(
         (k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape, pads, strict=False)
     )
     toward_x = lax_conv(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), 1, mirrored)
@@ -328,63 +281,12 @@ _conv_of_many.defvjp(_conv_of_many_forward, _conv_of_many_backward)
 
 
 def _winograd_pays(x: Array, kernel: Array, pads: Pairs) -> bool:
-    """Whether Winograd's form is the faster one (bench/layers.py).
-
-    That depends on each image alone and not on how many there are: a result is the same on any
-    number of devices. Its rounding is that of float32, so other types do without.
-    """
+    """Whether Winograd's form is the faster one (bench/layers.py)."""
     rows, columns, channels, features = kernel.shape
-    if (rows, columns) != (3, 3) or min(channels, features) < 2 * _MANY_CHANNELS:
+    if (rows, columns) != (3, 3) or min(channels, features) < _MANY_CHANNELS:
         return False
-    return x.dtype == jnp.float32 and tiles_per_image(x.shape, rows, pads) >= _MANY_TILES
-
-
-# Building blocks.
-
-
-def pad(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
-    """Pads images with zeros; a negative number crops."""
-    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)))
-
-
-def matmul(x: Array, matrix: Array) -> Array:
-    """Multiplies the channels of every pixel with a matrix [channels, features]."""
-    return lax.dot_general(x, matrix, (((x.ndim - 1,), (0,)), ((), ())))
-
-
-def matmul_transposed(x: Array, matrix: Array) -> Array:
-    """Multiplies the channels of every pixel with the transpose of a matrix."""
-    return lax.dot_general(x, matrix, (((x.ndim - 1,), (1,)), ((), ())))
-
-
-def outer_sum(x: Array, y: Array) -> Array:
-    """Sums the outer products of two images' channels over all pixels.
-
-    Written as a contraction of the first axes: where XLA differentiates a product by itself it
-    first copies one of the two into a transposed layout.
-    """
-    x, y = (part.reshape(-1, part.shape[-1]) for part in (x, y))
-    return lax.dot_general(x, y, (((0,), (0,)), ((), ())))
-
-
-def space_to_depth(x: Array, size: int) -> Array:
-    """Turns the pixels of each size x size block into channels: (row, column, channel)."""
-    batch, height, width, channels = x.shape
-    rows, columns = height // size, width // size
-    blocks = x.reshape(batch, rows, size, columns, size, channels).swapaxes(2, 3)
-    return blocks.reshape(batch, rows, columns, size * size * channels)
-
-
-def depth_to_space(x: Array, size: int) -> Array:
-    """Undoes `space_to_depth`."""
-    batch, rows, columns, depth = x.shape
-    blocks = x.reshape(batch, rows, columns, size, size, depth // size**2).swapaxes(2, 3)
-    return blocks.reshape(batch, rows * size, columns * size, depth // size**2)
-
-
-def lax_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
-    """Convolves in the plain form."""
-    return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=LAYOUT)
+    height, width = (n + sum(p) - 2 for n, p in zip(x.shape[1:3], pads, strict=True))
+    return height * width >= _MANY_PIXELS and fills_tiles(x, (height, width))
 
 
 def _windows(x: Array, rows: int, columns: int, pads: Pairs) -> Array:
@@ -393,19 +295,6 @@ def _windows(x: Array, rows: int, columns: int, pads: Pairs) -> Array:
     height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
     windows = [x[:, a : a + height, b : b + width] for a in range(rows) for b in range(columns)]
     return jnp.concatenate(windows, -1)
-
-
-def _project(x: Array, kernel: Array) -> Array:
-    """Multiplies every pixel with every tap: [..., rows * columns * features]."""
-    return matmul(x, kernel.transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1))
-
-
-def _kernel_in_blocks(kernel: Array, stride: int) -> Array:
-    """Cuts a kernel, zeros appended, into [rows, stride, columns, stride, channels, features]."""
-    height, width, channels, features = kernel.shape
-    rows, columns = -(-height // stride), -(-width // stride)
-    spare = ((0, rows * stride - height), (0, columns * stride - width), (0, 0), (0, 0))
-    return jnp.pad(kernel, spare).reshape(rows, stride, columns, stride, channels, features)
 
 
 def _transpose_pads(size: int, stride: int, padding: str) -> tuple[int, int]:
@@ -424,16 +313,11 @@ def forward_pads(x: Array, kernel: Array, stride: int, padding: Padding) -> Pair
     """Gives the padding of a convolution as pairs."""
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), padding)
-    return _pairs(padding)
+    return pairs(padding)
 
 
 def _backward_pads(kernel: Array, stride: int, padding: Padding) -> Pairs:
     """Gives the padding of a transposed convolution as pairs."""
     if isinstance(padding, str):
         padding = [_transpose_pads(size, stride, padding) for size in kernel.shape[:2]]
-    return _pairs(padding)
-
-
-def _pairs(pads: Iterable[Sequence[int]]) -> Pairs:
-    (top, bottom), (left, right) = pads
-    return (top, bottom), (left, right)
+    return pairs(padding)

@@ -14,15 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from common.convolutions import (
-    LAYOUT,
-    Form,
-    Padding,
-    form_on_this_platform,
-    forward_pads,
-    pad,
-)
-from common.fourier import Pairs
+from common.blocks import LAYOUT, Pairs, pad
+from common.convolutions import Form, Padding, form_on_this_platform, forward_pads
 
 _PARTS = 8
 

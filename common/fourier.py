@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 from scipy.fft import next_fast_len
 
+from common.blocks import Pairs
+
 Size = tuple[int, int]
-Pairs = tuple[Size, Size]
 Spectra = Complex[Array, "_ _ _rows _half_columns"]
 
 

@@ -8,10 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from common.convolutions import (
-    Form,
+from common.blocks import (
     depth_to_space,
-    form_on_this_platform,
     lax_conv,
     matmul,
     matmul_transposed,
@@ -19,6 +17,7 @@ from common.convolutions import (
     pad,
     space_to_depth,
 )
+from common.convolutions import Form, form_on_this_platform
 
 
 def upsample_conv(

@@ -4,7 +4,8 @@ Winograd's F(4x4, r x r) (Lavin and Gray, 2016, "Fast algorithms for convolution
 networks"): the image is cut into tiles that each give 4x4 pixels of the output; a tile and the
 kernel are taken to as many points as the tile has pixels, where the convolution is one product a
 point. For a 3x3 kernel that is 36 products for 16 pixels in place of 144, for a 2x2 kernel 25 in
-place of 64. Over the channels each point is a matrix product, and so are the transforms.
+place of 64. Over the channels each point is a matrix product; the transforms are sums of every
+fourth row, then of every fourth column.
 
 The tiles pass in chunks that stay in the caches of a CPU, one after the other in a loop: their
 transforms, twice the size of the image, are never in memory as a whole.
@@ -12,6 +13,7 @@ transforms, twice the size of the image, are never in memory as a whole.
 In float32 the result differs from the exact one by some 3e-6 of its largest value.
 """
 
+from collections.abc import Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -21,12 +23,24 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from common.fourier import Pairs
+from common.blocks import Pairs
 
 _SIDE = 4  # of a tile's output
 # And infinity. The rounding is a quarter of that of the usual 0, 1, -1, 2, -2 (256 channels, 3x3).
 _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
-_TILES_IN_CHUNK = 256  # the fastest of 64 to 1024 in most layers of VGG16
+_FILLED = 0.75  # of the tiles' pixels; VGG16's images of 14 have 0.77
+_TILES_IN_CHUNK = 256  # as fast as 128 to 1024 in the layers of VGG16 and of the U-Net
+
+
+def fills_tiles(x: Array, out_size: tuple[int, int]) -> bool:
+    """Whether outputs of a height and width fill their tiles well enough for this form to pay.
+
+    That depends on each image alone and not on how many there are: a result is the same on any
+    number of devices. The rounding is that of float32, so other types do without.
+    """
+    height, width = out_size
+    tiles = -(-height // _SIDE) * -(-width // _SIDE)
+    return bool(x.dtype == jnp.float32 and height * width >= _FILLED * tiles * _SIDE**2)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -40,24 +54,21 @@ def conv_winograd(
     `Y = A^T [(G k G^T) (B^T d B)] A` for each tile d.
     """
     size, _, channels, features = kernel.shape
-    to_output, to_kernel, _ = _matrices(size)
     tiling = _tiling(x.shape, size, pads)
-    taps = jnp.matmul(to_kernel, kernel.reshape(size * size, -1)).reshape(-1, channels, features)
-    pixels = _padded(x, size, pads, tiling, jnp.zeros((), x.dtype))
+    taps = _on_both_axes(_transforms(size).to_kernel, kernel).reshape(-1, channels, features)
+    padded = _padded(x, size, pads, tiling)
 
-    def with_band(index: Int[Array, ""], bands: Array) -> Array:
+    def with_chunk(index: Int[Array, ""], output: Array) -> Array:
         """Fills in some rows of tiles of the output."""
-        points = _at_points(pixels, size, tiling, index)
-        products = lax.dot_general(points, taps, (((2,), (1,)), ((0,), (0,))))
-        tiles = jnp.matmul(to_output, products.reshape(len(taps), -1)).reshape(
-            _SIDE, _SIDE, tiling.rows_in_chunk, tiling.columns, features
-        )
-        return bands.at[index].set(tiles.transpose(2, 0, 3, 1, 4))
+        points = _at_points(_chunk(padded, tiling, index, size - 1), size)
+        products = lax.dot_general(_as_matrices(points), taps, (((2,), (1,)), ((0,), (0,))))
+        tiles = _on_both_axes(_transforms(size).to_output, products.reshape(*points.shape[:5], -1))
+        rows = tiles.transpose(2, 3, 0, 4, 1, 5).reshape(*_size(tiling), features)
+        return lax.dynamic_update_slice(output, rows, _corner(tiling, index))
 
-    shape = tiling.chunks, tiling.rows_in_chunk, _SIDE, tiling.columns, _SIDE, features
-    bands = lax.fori_loop(0, tiling.chunks, with_band, jnp.full(shape, _zero_after(x)))
-    whole = bands.reshape(len(x), tiling.rows * _SIDE, tiling.columns * _SIDE, features)
-    return whole[:, : tiling.out_height, : tiling.out_width]
+    shape = len(x), tiling.rows * _SIDE, tiling.columns * _SIDE, features
+    output = lax.fori_loop(0, tiling.chunks, with_chunk, jnp.full(shape, _zero_after(x)))
+    return output[:, : tiling.out_height, : tiling.out_width]
 
 
 def _forward(x: Array, kernel: Array, pads: Pairs) -> tuple[Array, tuple[Array, Array]]:
@@ -89,28 +100,28 @@ def kernel_gradient(
     pads: Pairs,
 ) -> Float[Array, "size size channels features"]:
     """Gives the gradient of a kernel, `sum_nij x[n, i + a - top, j + b - left] c[n, i, j]`."""
-    to_output, to_kernel, _ = _matrices(size)
     tiling = _tiling(x.shape, size, pads)
-    channels, features = x.shape[-1], cotangent.shape[-1]
     below = _SIDE * tiling.rows - tiling.out_height
     beside = _SIDE * tiling.columns - tiling.out_width
-    bands = jnp.pad(cotangent, ((0, 0), (0, below), (0, beside), (0, 0))).reshape(
-        tiling.chunks, tiling.rows_in_chunk, _SIDE, tiling.columns, _SIDE, features
-    )
     zero = _zero_after(cotangent)
-    pixels = _padded(x, size, pads, tiling, zero)
+    whole = lax.pad(cotangent, zero, ((0, 0, 0), (0, below, 0), (0, beside, 0), (0, 0, 0)))
+    padded = _padded(x, size, pads, tiling)
+    back = _transforms(size).to_output.T
 
-    def add(total: Array, chunk: tuple[Array, Array]) -> tuple[Array, None]:
-        index, band = chunk
-        points = _at_points(pixels, size, tiling, index)
-        tiles = band.transpose(1, 3, 0, 2, 4).reshape(_SIDE * _SIDE, -1)
-        weights = jnp.matmul(to_output.T, tiles).reshape(*points.shape[:2], features)
-        return total + lax.dot_general(points, weights, (((1,), (1,)), ((0,), (0,)))), None
+    def with_chunk(index: Int[Array, ""], total: Array) -> Array:
+        points = _at_points(_chunk(padded, tiling, index, size - 1), size)
+        tiles = _tiles(_chunk(whole, tiling, index, 0))
+        weights = _as_matrices(_on_both_axes(back, tiles))
+        sums = lax.dot_general(_as_matrices(points), weights, (((1,), (1,)), ((0,), (0,))))
+        return total + sums
 
-    start = jnp.full((len(to_kernel), channels, features), zero)
-    taps, _ = lax.scan(add, start, (jnp.arange(tiling.chunks), bands))
-    gradient = jnp.matmul(to_kernel.T, taps.reshape(len(to_kernel), -1))
-    return gradient.reshape(size, size, channels, features)
+    count, channels, features = (_SIDE + size - 1) ** 2, x.shape[-1], cotangent.shape[-1]
+    start = jnp.full((count, channels, features), zero)
+    taps = lax.fori_loop(0, tiling.chunks, with_chunk, start)
+    side = _SIDE + size - 1
+    return _on_both_axes(
+        _transforms(size).to_kernel.T, taps.reshape(side, side, channels, features)
+    )
 
 
 def _kernel_gradient_forward(
@@ -145,7 +156,7 @@ class _Tiling(NamedTuple):
     Attributes:
       rows, columns: of tiles in an image.
       out_height, out_width: of the output in pixels; the tiles may overhang it.
-      rows_in_chunk: rows of tiles that are computed at a time; divides those of the batch.
+      chunk_images, chunk_rows: a chunk is of so many images, and of so many of their rows of tiles.
       chunks: their number.
     """
 
@@ -153,7 +164,8 @@ class _Tiling(NamedTuple):
     columns: int
     out_height: int
     out_width: int
-    rows_in_chunk: int
+    chunk_images: int
+    chunk_rows: int
     chunks: int
 
 
@@ -161,59 +173,109 @@ def _tiling(shape: tuple[int, ...], size: int, pads: Pairs) -> _Tiling:
     batch, *sides, _ = shape
     height, width = (side + sum(pad) - size + 1 for side, pad in zip(sides, pads, strict=True))
     rows, columns = -(-height // _SIDE), -(-width // _SIDE)
-    divisors = [part for part in range(1, batch * rows + 1) if batch * rows % part == 0]
+    # Some rows of an image, or some images whole.
+    choices = [(1, part) for part in range(1, rows + 1) if rows % part == 0]
+    choices += [(part, rows) for part in range(2, batch + 1) if batch % part == 0]
     wanted = np.log(_TILES_IN_CHUNK / columns)
-    rows_in_chunk = min(divisors, key=lambda part: abs(np.log(part) - wanted))
-    return _Tiling(rows, columns, height, width, rows_in_chunk, batch * rows // rows_in_chunk)
+    images, part = min(choices, key=lambda choice: abs(np.log(choice[0] * choice[1]) - wanted))
+    chunks = (batch // images) * (rows // part)
+    return _Tiling(rows, columns, height, width, images, part, chunks)
 
 
-def tiles_per_image(shape: tuple[int, ...], size: int, pads: Pairs) -> int:
-    """Says how many tiles cover the output of one image."""
-    tiling = _tiling(shape, size, pads)
-    return tiling.rows * tiling.columns
-
-
-def _padded(
-    x: Array, size: int, pads: Pairs, tiling: _Tiling, zero: Float[Array, ""]
-) -> Float[Array, "pixels channels"]:
-    """Gives all pixels of the images, padded to the last tiles' ends."""
+def _padded(x: Array, size: int, pads: Pairs, tiling: _Tiling) -> Array:
+    """Pads the images to the last tiles' ends."""
     edges = [
         (low, _SIDE * number + size - 1 - low - side, 0)
         for side, number, (low, _) in zip(
             x.shape[1:3], (tiling.rows, tiling.columns), pads, strict=True
         )
     ]
-    return lax.pad(x, zero, ((0, 0, 0), *edges, (0, 0, 0))).reshape(-1, x.shape[-1])
+    return lax.pad(x, _zero_after(x), ((0, 0, 0), *edges, (0, 0, 0)))
+
+
+def _size(tiling: _Tiling) -> tuple[int, int, int]:
+    """Gives a chunk's images, and its rows and columns of pixels of the output."""
+    return tiling.chunk_images, tiling.chunk_rows * _SIDE, tiling.columns * _SIDE
+
+
+def _corner(tiling: _Tiling, chunk: Int[Array, ""]) -> tuple[Array, Array, int, int]:
+    """Gives the place of a chunk's first pixel in a batch."""
+    image, part = divmod(chunk, tiling.rows // tiling.chunk_rows)
+    return image * tiling.chunk_images, part * tiling.chunk_rows * _SIDE, 0, 0
+
+
+def _chunk(x: Array, tiling: _Tiling, index: Int[Array, ""], beyond: int) -> Array:
+    """Cuts a chunk out of a batch, with so many pixels beyond its output's."""
+    images, height, width = _size(tiling)
+    shape = images, height + beyond, width + beyond, x.shape[-1]
+    return lax.dynamic_slice(x, _corner(tiling, index), shape)
+
+
+def _tiles(
+    x: Float[Array, "images height width channels"],
+) -> Float[Array, "side side images rows columns channels"]:
+    """Cuts images into tiles that do not overlap: one array for each pixel of a tile."""
+    images, height, width, channels = x.shape
+    shape = images, height // _SIDE, _SIDE, width // _SIDE, _SIDE, channels
+    return x.reshape(shape).transpose(2, 4, 0, 1, 3, 5)
 
 
 def _at_points(
-    pixels: Float[Array, "pixels channels"], size: int, tiling: _Tiling, chunk: Int[Array, ""]
-) -> Float[Array, "points tiles channels"]:
-    """Gives the tiles of a chunk at the points, where the convolution is a product."""
-    side = _SIDE + size - 1
-    height, width = (_SIDE * number + size - 1 for number in (tiling.rows, tiling.columns))
-    number = tiling.rows_in_chunk * tiling.columns
-    row, column = divmod(chunk * number + jnp.arange(number), tiling.columns)  # of tiles
-    image, row = divmod(row, tiling.rows)
-    corner = (image * height + row * _SIDE) * width + column * _SIDE
-    inside = (np.arange(side)[:, None] * width + np.arange(side)).reshape(-1, 1)
-    taken = pixels.at[(inside + corner).ravel()].get(mode="promise_in_bounds")
-    to_points = _matrices(size)[2]
-    return jnp.matmul(to_points, taken.reshape(side * side, -1)).reshape(side * side, number, -1)
+    x: Float[Array, "images height width channels"], size: int
+) -> Float[Array, "side side images rows columns channels"]:
+    """Gives the tiles at the points, where the convolution is a product."""
+    to_points = _transforms(size).to_points
+    rows = jnp.stack(_combined(to_points, _every_fourth(x, 1, size)))
+    return jnp.stack(_combined(to_points, _every_fourth(rows, 3, size)), 1)
+
+
+def _every_fourth(x: Array, axis: int, size: int) -> list[Array]:
+    """Gives pixel 0 of all tiles along an axis, pixel 1 of all, and so on."""
+    span = x.shape[axis] - size - _SIDE + 2  # from the first tile's pixel to the last one's
+    return [
+        lax.slice_in_dim(x, start, start + span, _SIDE, axis) for start in range(_SIDE + size - 1)
+    ]
+
+
+def _on_both_axes(matrix: np.ndarray, x: Float[Array, "n n *rest"]) -> Float[Array, "m m *rest"]:
+    """Multiplies the first two axes with a matrix [m, n]."""
+    x = jnp.stack(_combined(matrix, list(x)))
+    return jnp.stack(_combined(matrix, [x[:, i] for i in range(x.shape[1])]), 1)
+
+
+def _combined(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
+    """Gives the sums of arrays weighted with the rows of a matrix; zeros cost nothing."""
+    return [
+        sum(weight * part for weight, part in zip(row, parts, strict=True) if weight)
+        for row in matrix
+    ]
+
+
+def _as_matrices(points: Array) -> Float[Array, "points tiles channels"]:
+    return points.reshape(points.shape[0] * points.shape[1], -1, points.shape[-1])
+
+
+class _Transforms(NamedTuple):
+    """Matrices of one dimension.
+
+    Attributes:
+      to_output: `A^T [4, points]` takes products to the output.
+      to_kernel: `G [points, size]` takes a kernel to the points.
+      to_points: `B^T [points, points]` takes a tile to the points.
+    """
+
+    to_output: np.ndarray
+    to_kernel: np.ndarray
+    to_points: np.ndarray
 
 
 @cache
-def _matrices(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gives the transforms `A^T`, `G` and `B^T` of two dimensions at once.
-
-    The polynomials of one dimension are multiplied through their values at `_POINTS` and infinity;
-    `A^T [16, points]` takes products to the output, `G [points, size^2]` and `B^T [points, points]`
-    take kernel and tile to the points.
-    """
+def _transforms(size: int) -> _Transforms:
+    """Gives the transforms: polynomials multiplied by their values at `_POINTS` and infinity."""
     count = _SIDE + size - 1
     points = np.array(_POINTS[: count - 1])
     to_output, to_kernel, to_points = (
-        np.zeros(shape) for shape in ((_SIDE, count), (count, size), (count, count))
+        np.zeros(shape, np.float32) for shape in ((_SIDE, count), (count, size), (count, count))
     )
     to_output[:, :-1] = points ** np.arange(_SIDE)[:, None]
     to_output[-1, -1] = to_kernel[-1, -1] = 1
@@ -222,6 +284,4 @@ def _matrices(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         to_kernel[i] = point ** np.arange(size) / np.prod(point - others)
         to_points[i, :-1] = np.poly(others)[::-1]
     to_points[-1] = np.poly(points)[::-1]
-    matrices = (to_output, to_kernel, to_points)
-    first, second, third = (np.kron(each, each).astype(np.float32) for each in matrices)
-    return first, second, third
+    return _Transforms(to_output, to_kernel, to_points)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from common import convolutions, winograd
+from common import convolutions, strided, winograd
 from common.axis import AXIS
 from common.data.prepared import prepare
 from common.training import writers
@@ -72,11 +72,14 @@ def computations_of_loops(program):
 def test_no_convolution_is_inside_a_loop_on_a_cpu(module, tmp_path, monkeypatch):
     """There it is up to 60 times slower; the loops of Winograd's form hold products only."""
     monkeypatch.setattr(convolutions, "_MANY_CHANNELS", 4)  # so that small networks take it, too
-    monkeypatch.setattr(convolutions, "_MANY_TILES", 1)
+    monkeypatch.setattr(convolutions, "_MANY_PIXELS", 1)
+    monkeypatch.setattr(strided, "_MANY_CHANNELS", 4)
+    monkeypatch.setattr(strided, "_MANY_FEATURES", 4)
+    monkeypatch.setattr(winograd, "_FILLED", 0)
     monkeypatch.setattr(winograd, "_TILES_IN_CHUNK", 8)  # else one chunk would do, without a loop
     program = step_as_compiled(module.get_config("tiny"), tmp_path)
     loops = computations_of_loops(program)
     assert " convolution(" in program or module is vgg16_covid
-    if module in (unet_brain_mri, vgg16_covid):
+    if module in (dcgan_chest_xray, unet_brain_mri, vgg16_covid):
         assert any(" dot(" in part for part in loops.values())
     assert not [name for name, part in loops.items() if " convolution(" in part]

@@ -64,10 +64,10 @@ def test_the_first_view_is_the_image_and_the_others_are_augmented(cache):
     config.augment.rotation = 20.0
     _, _, prepared = built(config)
     views = prepared.splits["train"].read(range(COUNT))["features"]
-    assert plain.shape == (COUNT, 1, 512) and views.shape == (COUNT, 3, 512)
+    assert plain.shape == (COUNT, 1, 32) and views.shape == (COUNT, 3, 32)
     np.testing.assert_allclose(views[:, 0], plain[:, 0], rtol=1e-5, atol=1e-6)
     assert all(np.abs(views[:, i] - views[:, j]).max() > 1e-3 for i, j in ((0, 1), (0, 2), (1, 2)))
-    assert prepared.splits["val"].read(range(COUNT))["features"].shape == (COUNT, 1, 512)
+    assert prepared.splits["val"].read(range(COUNT))["features"].shape == (COUNT, 1, 32)
 
 
 def test_a_step_draws_views_whatever_the_number_of_devices(cache):

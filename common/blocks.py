@@ -1,0 +1,68 @@
+"""What convolutions are made of: products, rearranged pixels, and the plain convolution."""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+Pairs: TypeAlias = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def pad(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+    """Pads images with zeros; a negative number crops."""
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)))
+
+
+def matmul(x: Array, matrix: Array) -> Array:
+    """Multiplies the channels of every pixel with a matrix [channels, features]."""
+    return lax.dot_general(x, matrix, (((x.ndim - 1,), (0,)), ((), ())))
+
+
+def matmul_transposed(x: Array, matrix: Array) -> Array:
+    """Multiplies the channels of every pixel with the transpose of a matrix."""
+    return lax.dot_general(x, matrix, (((x.ndim - 1,), (1,)), ((), ())))
+
+
+def outer_sum(x: Array, y: Array) -> Array:
+    """Sums the outer products of two images' channels over all pixels.
+
+    Written as a contraction of the first axes: where XLA differentiates a product by itself it
+    first copies one of the two into a transposed layout.
+    """
+    x, y = (part.reshape(-1, part.shape[-1]) for part in (x, y))
+    return lax.dot_general(x, y, (((0,), (0,)), ((), ())))
+
+
+def space_to_depth(x: Array, size: int) -> Array:
+    """Turns the pixels of each size x size block into channels: (row, column, channel)."""
+    batch, height, width, channels = x.shape
+    rows, columns = height // size, width // size
+    blocks = x.reshape(batch, rows, size, columns, size, channels).swapaxes(2, 3)
+    return blocks.reshape(batch, rows, columns, size * size * channels)
+
+
+def depth_to_space(x: Array, size: int) -> Array:
+    """Undoes `space_to_depth`."""
+    batch, rows, columns, depth = x.shape
+    blocks = x.reshape(batch, rows, columns, size, size, depth // size**2).swapaxes(2, 3)
+    return blocks.reshape(batch, rows * size, columns * size, depth // size**2)
+
+
+def lax_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
+    """Convolves in the plain form."""
+    return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=LAYOUT)
+
+
+def project(x: Array, kernel: Array) -> Array:
+    """Multiplies every pixel with every tap: [..., rows * columns * features]."""
+    return matmul(x, kernel.transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1))
+
+
+def pairs(pads: Iterable[Sequence[int]]) -> Pairs:
+    """Gives padding as pairs."""
+    (top, bottom), (left, right) = pads
+    return (top, bottom), (left, right)
