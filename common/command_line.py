@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from common.errors import DivergenceError, UserError
-from common.huge_pages import restart_with_huge_pages
+from common.memory import restart_with_huge_pages
 
 
 def run_app(main: Callable[[list[str]], None]) -> None:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Int, Shaped
 from common.axis import AXIS
 from common.convolutions import plain_forms
 from common.errors import UserError
+from common.memory import give_back_freed_memory
 from common.training.randomness import step_key
 from common.training.task import Batch, Metrics, Task
 
@@ -219,6 +220,7 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
     compiled = mapped.lower(
         state, empty_metrics(), block.examples, block.indices, np.int32(0)
     ).compile()
+    give_back_freed_memory()
 
     def run(state: Any, metrics: Metrics, block: Block) -> Any:
         steps = np.int32(block.num_steps)
