@@ -33,7 +33,8 @@ Params = Mapping[str, Mapping[str, Any]]  # layer -> "kernel" and "bias"
 class VGG16(nn.Module):
     """Images -> 512 maps of a thirty-second of their size.
 
-    The layers are named as Keras names them, "block1_conv1" and so on.
+    The layers are named as Keras names them, "block1_conv1" and so on; each block's maps before
+    pooling are kept as "block1" and so on.
     """
 
     @nn.compact
@@ -42,9 +43,10 @@ class VGG16(nn.Module):
     ) -> Float[Array, "batch height//32 width//32 512"]:
         """Computes the features of RGB images of ImageNet's mean 0 and deviation 1."""
         x, names = images, iter(NAMES)
-        for widths in BLOCKS:
+        for block, widths in enumerate(BLOCKS, 1):
             for width in widths:
                 x = nn.relu(Conv(width, 3, name=next(names))(x))
+            self.sow("intermediates", f"block{block}", x)
             x = max_pool_2x2(x)
         return x
 
