@@ -1,10 +1,10 @@
 """Radiomics: what statistics say of a grey image, without a network and without a segmentation.
 
 Deep features were learned from photographs; these are formulas that radiologists' software shares,
-as pyradiomics (van Griethuysen et al., 2017) and the IBSI (Zwanenburg et al., 2020) define them. They
-are of the whole image x with values in [0, 1], cut into 32 equal grey levels where levels are spoken
-of. p are frequencies and E means, never totals (pyradiomics' energy is one), so that images of two
-sizes can be compared.
+as pyradiomics (van Griethuysen et al., 2017) and the IBSI (Zwanenburg et al., 2020) define them.
+They are of the whole image x with values in [0, 1], cut into 32 equal grey levels where levels are
+spoken of. p are frequencies and E means, never totals (pyradiomics' energy is one), so that images
+of two sizes can be compared.
 
     mean, deviation, energy      E x, sqrt(E (x - mean)^2), E x^2
     skewness, kurtosis           E (x - mean)^n / deviation^n, n = 3 and 4 (3 for a normal
