@@ -28,8 +28,8 @@ def images():
 
 @pytest.fixture(scope="module")
 def found(images):
-    """Each feature of all images, by name."""
-    values = radiomics(jnp.asarray(images[..., None]))
+    """Each feature of all images, by name; of two channels whose mean they exactly are."""
+    values = radiomics(jnp.asarray(np.stack([0 * images, 2 * images], -1)))
     assert values.shape == (len(images), len(FEATURES)) and values.dtype == jnp.float32
     assert np.isfinite(values).all()
     return dict(zip(FEATURES, np.asarray(values, np.float64).T, strict=True))
@@ -123,11 +123,3 @@ def test_a_checkerboard_differs_along_its_lines_and_not_along_its_diagonals(foun
 def test_the_slope_of_a_ramp_is_known(found):
     np.testing.assert_allclose(found["gradient_mean"][RAMP], 0.03, rtol=1e-5)
     assert found["gradient_deviation"][RAMP] < 1e-6
-
-
-def test_channels_are_averaged_and_large_sets_are_cut(images, found):
-    rgb = np.stack([images, 0 * images, 2 * images], -1)[[0, 1, 2, 0] * 9]
-    values = radiomics(jnp.asarray(rgb))
-    for name, column in zip(FEATURES, values.T, strict=True):
-        expected = found[name][[0, 1, 2, 0] * 9]
-        np.testing.assert_allclose(column, expected, rtol=1e-4, atol=1e-5, err_msg=name)
