@@ -33,7 +33,8 @@ Params = Mapping[str, Mapping[str, Any]]  # layer -> "kernel" and "bias"
 class VGG16(nn.Module):
     """Images -> maps of a thirty-second of their size, 512 in the paper.
 
-    The layers are named as Keras names them, "block1_conv1" and so on.
+    The layers are named as Keras names them, "block1_conv1" and so on; each block's maps before
+    pooling are kept as "block1" and so on.
 
     Attributes:
       width: maps of the first block; 64 in the paper.
@@ -47,10 +48,11 @@ class VGG16(nn.Module):
     ) -> Float[Array, "batch height//32 width//32 {8*self.width}"]:
         """Computes the features of RGB images of ImageNet's mean 0 and deviation 1."""
         x, names = images, iter(NAMES)
-        for widths in BLOCKS:
+        for block, widths in enumerate(BLOCKS, 1):
             for maps in widths:
                 width = maps * self.width // BLOCKS[0][0]
                 x = nn.relu(Conv(width, 3, name=next(names))(x))
+            self.sow("intermediates", f"block{block}", x)
             x = max_pool_2x2(x)
         return x
 
