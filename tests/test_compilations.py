@@ -29,6 +29,7 @@ def test_no_compilation_after_the_first_interval(tmp_path, monkeypatch):
         write(self, step, scalars)
 
     monkeypatch.setattr(writers.JsonlWriter, "write_scalars", counting)
+    monkeypatch.setattr("common.training.train.matrix_rate", lambda _: 1e9)  # after the last step
     config = get_config("tiny")
     config.train.update(num_steps="12", checkpoint_every="4")
     train(config, tmp_path / "run")
@@ -76,7 +77,7 @@ def test_no_convolution_is_inside_a_loop_on_a_cpu(module, tmp_path, monkeypatch)
     monkeypatch.setattr(strided, "_MANY_CHANNELS", 4)
     monkeypatch.setattr(strided, "_MANY_FEATURES", 4)
     monkeypatch.setattr(winograd, "_FILLED", 0)
-    monkeypatch.setattr(winograd, "_TILES_IN_CHUNK", 8)  # else one chunk would do, without a loop
+    monkeypatch.setattr(winograd, "_TILES_IN_CHUNK", 2)  # else one chunk would do, without a loop
     program = step_as_compiled(module.get_config("tiny"), tmp_path)
     loops = computations_of_loops(program)
     assert " convolution(" in program or module is vgg16_covid
