@@ -28,7 +28,7 @@ def draws(gan, position):
     """Returns the latents and a dropout mask of the first step, as each device draws them."""
     from common.layers import dropout
 
-    rng = step_key(0, jnp.int32(0))
+    rng = step_key(jax.random.key(0), jnp.int32(0))
     latents = draw_latents(gan, example_keys(rng, LATENTS, position))
     ones = jnp.ones((position.shape[0], 8, 8, 4))
     return latents, dropout(ones, example_keys(rng, DROPOUT_REAL, position), 0.25)

@@ -184,18 +184,23 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
     max_steps, num_batches, per_device = block.indices.shape[1:]
     starts = per_device * jax.device_count() * jnp.arange(num_batches, dtype=jnp.int32)[:, None]
 
-    def one_step(state: Any, examples: dict[str, Array], indices: Array) -> Any:
+    def one_step(seed: Array, state: Any, examples: dict[str, Array], indices: Array) -> Any:
         batch = {name: rows[indices.ravel()] for name, rows in examples.items()}
         first = jax.lax.axis_index(AXIS) * per_device
         batch["position"] = (starts + first + jnp.arange(per_device, dtype=jnp.int32)).ravel()
-        return task.train_step(state, batch, step_key(seed, state.step))
+        return task.train_step(state, batch, step_key(jax.random.wrap_key_data(seed), state.step))
 
     def advance(
-        state: Any, metrics: Metrics, examples: dict[str, Array], indices: Array, num_steps: Array
+        state: Any,
+        metrics: Metrics,
+        examples: dict[str, Array],
+        indices: Array,
+        seed: Array,
+        num_steps: Array,
     ) -> Any:
         def body(i: Any, carry: Any) -> Any:
             state, metrics = carry
-            state, new = one_step(state, examples, indices[i])
+            state, new = one_step(seed, state, examples, indices[i])
             return state, metrics.merge(new)
 
         if max_steps == 1:
@@ -205,10 +210,12 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
         return state, metrics, state.step
 
     mapped = jax.pmap(
-        advance, AXIS, in_axes=(0, 0, 0, 0, None), donate_argnums=(0, 1), devices=_devices()
+        advance, AXIS, in_axes=(0, 0, 0, 0, 0, None), donate_argnums=(0, 1), devices=_devices()
     )
+    # An argument, so that runs with other seeds find the program already compiled.
+    key = replicate(jax.random.key_data(jax.random.key(seed)))
     with plain_forms():
-        traced = _trace(one_step, state, block.examples, block.indices[:, 0])
+        traced = _trace(one_step, key, state, block.examples, block.indices[:, 0])
     metrics_type = type(traced.out_info[1])
 
     # As NumPy arrays: a JAX operation would wait in the queue behind the running step.
@@ -218,13 +225,13 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
         return replicate(empty)
 
     compiled = mapped.lower(
-        state, empty_metrics(), block.examples, block.indices, np.int32(0)
+        state, empty_metrics(), block.examples, block.indices, key, np.int32(0)
     ).compile()
     give_back_freed_memory()
 
     def run(state: Any, metrics: Metrics, block: Block) -> Any:
         steps = np.int32(block.num_steps)
-        return compiled(state, metrics, block.examples, block.indices, steps)
+        return compiled(state, metrics, block.examples, block.indices, key, steps)
 
     return Advance(
         run,

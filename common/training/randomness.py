@@ -8,9 +8,9 @@ import jax
 from jaxtyping import Array, Int, Key
 
 
-def step_key(seed: int, step: Int[Array, ""]) -> Key[Array, ""]:
-    """Returns the key of one training step."""
-    return jax.random.fold_in(jax.random.key(seed), step)
+def step_key(run_key: Key[Array, ""], step: Int[Array, ""]) -> Key[Array, ""]:
+    """Returns the key of one training step; a run's key is that of its seed."""
+    return jax.random.fold_in(run_key, step)
 
 
 def example_keys(

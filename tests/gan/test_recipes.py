@@ -38,7 +38,7 @@ from tests.memory_split import split_of
 BATCH = 8
 SIZES = {"dense": 4, "dcgan": 8}
 CARD = DataCard("test", ("A", "B"), {"train": 6 * BATCH}, 4, 1, "0", False, 0)
-RNG = step_key(0, jnp.int32(5))
+RNG = step_key(jax.random.key(0), jnp.int32(5))
 DROPOUT = {"model__generator__dropout_rate": 0.3}
 
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -48,7 +48,7 @@ def state(gan):
 
 @pytest.fixture(scope="module")
 def draws(gan):
-    rng, position = step_key(0, jnp.int32(5)), jnp.arange(BATCH)
+    rng, position = step_key(jax.random.key(0), jnp.int32(5)), jnp.arange(BATCH)
     latents = draw_latents(gan, example_keys(rng, LATENTS, position))
     labels = draw_labels(gan, example_keys(rng, LABELS, position))
     images = jnp.tanh(jax.random.normal(jax.random.key(1), (BATCH, 16, 16, 1)))
@@ -147,7 +147,7 @@ def test_the_discriminators_loss_is_half_the_sum_of_its_parts(gan, state, draws)
 
 
 def test_every_example_draws_by_its_place_in_the_global_batch(gan):
-    rng = step_key(0, jnp.int32(5))
+    rng = step_key(jax.random.key(0), jnp.int32(5))
     whole = draw_latents(gan, example_keys(rng, LATENTS, jnp.arange(8)))
     half = draw_latents(gan, example_keys(rng, LATENTS, jnp.arange(4, 8)))
     np.testing.assert_array_equal(whole[4:], half)

@@ -16,7 +16,7 @@ from configs.acgan_covid import get_config
 from gan.steps import AUGMENTATION, Generated
 
 CARD = DataCard("test", ("COVID", "NonCOVID"), {"train": 8}, 16, 1, "0", False, 0)
-RNG = step_key(0, jnp.int32(5))
+RNG = step_key(jax.random.key(0), jnp.int32(5))
 FLIPPED = {"flip_horizontal": True, "rotation": 10.0}
 
 

@@ -78,3 +78,23 @@ def test_memory_and_work_of_the_program_are_known(monkeypatch):
     advance = parallel.compile_advance(task, 0, state, feed.example_block())
     assert advance.temporary_bytes >= 0 and advance.flops() > 0
     assert advance.metric_names == ("position", "shown")
+
+
+def test_another_seed_finds_the_program_compiled(monkeypatch):
+    monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: 1)
+    config = default_config()
+    config.data.batch_size = 4
+    task, feed = Counter(), ResidentFeed(config, make_split(4), Batches(1, 4))
+    state = parallel.replicate(jax.jit(task.init)(jax.random.key(0)))
+    events = []
+    jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
+    least = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    try:
+        for seed in (0, 2**40):
+            events.clear()
+            parallel.compile_advance(task, seed, state, feed.example_block())
+    finally:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
+    assert "/jax/compilation_cache/cache_hits" in events
+    assert "/jax/compilation_cache/cache_misses" not in events
