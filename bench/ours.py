@@ -124,6 +124,7 @@ class Ours:
 
     def __init__(self, row: Row, scratch: Path) -> None:
         config = settings(row, scratch / "cache")
+        self._dtype = config.train.dtype
         prepared = prepare(config.data)
         if row.work == "predict":
             draw_slices(scratch / "slices", config.data.image_size)
@@ -143,7 +144,7 @@ class Ours:
 
     def facts(self) -> dict[str, float]:
         """Returns what only this project knows of itself."""
-        known: dict[str, float] = {"matrix_flops_per_second": matrix_rate()}
+        known: dict[str, float] = {"matrix_flops_per_second": matrix_rate(self._dtype)}
         if isinstance(self._contender, Training):
             known |= {
                 "flops": self._contender.flops(),

@@ -82,7 +82,8 @@ class Rival:
 class _Networks:
     """Networks in one of PyTorch's forms."""
 
-    def __init__(self, variant: str, **networks: nn.Module) -> None:
+    def __init__(self, variant: str, dtype: str, **networks: nn.Module) -> None:
+        self._dtype = dtype
         self._last = "channels_last" in variant
         self._compiled = "compile" in variant
         for network in networks.values():
@@ -95,6 +96,11 @@ class _Networks:
             name: torch.compile(network) if self._compiled else network
             for name, network in networks.items()
         }
+
+    def precision(self) -> torch.autocast:
+        """Surrounds the networks and losses of a training step."""
+        narrow = self._dtype == "bfloat16"
+        return torch.autocast(device().type, torch.bfloat16, enabled=narrow)
 
     def load(self, weights: Weights) -> None:
         """Takes our weights."""
@@ -113,7 +119,9 @@ class GANTraining:
     def __init__(self, config: Any, examples: Arrays, num_classes: int, variant: str) -> None:
         channels = examples["image"].shape[-1]
         generator, discriminator = make_networks(config, channels, num_classes)
-        self._networks = _Networks(variant, generator=generator, discriminator=discriminator)
+        self._networks = _Networks(
+            variant, config.train.dtype, generator=generator, discriminator=discriminator
+        )
         self._images = self._networks.placed(
             torch.from_numpy(examples["image"]).permute(0, 3, 1, 2).contiguous()
         )
@@ -146,16 +154,18 @@ class GANTraining:
             images = self._images[rows].float() / 127.5 - 1
             latents = torch.randn(self._batch, self._latent, device=device())
             asked = torch.randint(self._classes, (self._batch,), device=device())
-            fakes = generator(latents, asked)
-            real = _adversarial(discriminator(images), 1.0, self._labels[rows])
-            fake = _adversarial(discriminator(fakes.detach()[:seen]), 0.0, asked[:seen])
-            loss = self._weight * (real + fake)
+            with self._networks.precision():
+                fakes = generator(latents, asked)
+                real = _adversarial(discriminator(images), 1.0, self._labels[rows])
+                fake = _adversarial(discriminator(fakes.detach()[:seen]), 0.0, asked[:seen])
+                loss = self._weight * (real + fake)
             self._optimizers["discriminator"].zero_grad()
             loss.backward()
             self._optimizers["discriminator"].step()
             critic.requires_grad_(False)
             self._optimizers["generator"].zero_grad()
-            toward_real = _adversarial(discriminator(fakes), 1.0, asked)
+            with self._networks.precision():
+                toward_real = _adversarial(discriminator(fakes), 1.0, asked)
             toward_real.backward()
             self._optimizers["generator"].step()
             critic.requires_grad_(True)
@@ -199,7 +209,8 @@ class _Supervised(ABC):
     """One network, over and over on the same batch."""
 
     def __init__(self, config: Any, examples: Arrays, network: nn.Module, variant: str) -> None:
-        self._networks, self._batch = _Networks(variant, network=network), config.data.batch_size
+        self._networks = _Networks(variant, config.train.dtype, network=network)
+        self._batch = config.data.batch_size
         images = examples["image"][: self._batch] / np.float32(255)
         self._images = self._networks.placed(
             torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
@@ -219,7 +230,8 @@ class _Supervised(ABC):
         self._networks.plain["network"].train()
         for _ in range(num_steps):
             self._optimizer.zero_grad()
-            loss = self.loss(self._networks.call["network"](self._images))
+            with self._networks.precision():
+                loss = self.loss(self._networks.call["network"](self._images))
             loss.backward()
             self._optimizer.step()
         loss.item()

@@ -1,7 +1,7 @@
 """What is timed: each row is one experiment of this project and one kind of work in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -113,12 +113,17 @@ ROWS = (
 
 
 def row_named(name: str) -> Row:
-    """Returns the row of that name.
+    """Returns the row of that name; "NAME:bfloat16" trains in mixed precision.
 
     Raises:
       KeyError: there is none.
     """
-    return {row.name: row for row in ROWS}[name]
+    name, _, dtype = name.partition(":")
+    row = {row.name: row for row in ROWS}[name]
+    if not dtype:
+        return row
+    changes = {**row.changes, "train.dtype": dtype}
+    return replace(row, name=f"{name}:{dtype}", title=f"{row.title}, {dtype}", changes=changes)
 
 
 def settings(row: Row, cache: Path) -> ConfigDict:

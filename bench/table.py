@@ -3,6 +3,9 @@
     python bench/table.py [--rows=dcgan_64,unet_2] [--rivals=NCHW,channels_last] [--rounds=5]
                           [--output=bench/results/NAME.md]
 
+NAME:bfloat16 is a row in mixed precision, PyTorch's by autocast; on a GPU every training row comes
+in both.
+
 Each contender is a process of its own (`bench/worker.py`); only one works at a time, A B A B. Of
 PyTorch's variants, eager and compiled, NCHW and channels_last, the fastest in a short trial takes
 part. Before that each has shown that with our weights it computes our outputs, to 1e-4 of the
@@ -19,6 +22,7 @@ import argparse
 import datetime
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -235,12 +239,14 @@ def _line(cells: Sequence[str]) -> str:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     names = [row.name for row in ROWS]
-    parser.add_argument("--rows", default=",".join(names), help="of: " + ", ".join(names))
+    narrow = [f"{row.name}:bfloat16" for row in ROWS if row.work == "train"]
+    default = names + narrow if shutil.which("nvidia-smi") else names
+    parser.add_argument("--rows", default=",".join(default), help="of: " + ", ".join(names))
     parser.add_argument("--rivals", default=",".join(RIVALS), help="of: " + ", ".join(RIVALS))
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--output", default="", help="a file for the table")
     flags = parser.parse_args()
-    for known, asked in ((names, flags.rows), (RIVALS, flags.rivals)):
+    for known, asked in (([*names, *narrow], flags.rows), (RIVALS, flags.rivals)):
         for name in asked.split(","):
             if name not in known:
                 parser.error(f"{name} is unknown; it is one of {', '.join(known)}")
