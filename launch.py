@@ -63,7 +63,7 @@ def _start_jax() -> None:
     from common.training.parallel import is_main_process, start_distributed
 
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     start_distributed(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     talk(this_process=is_main_process())
 

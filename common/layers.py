@@ -1,7 +1,7 @@
 """Layers that are fast on every platform: convolutions, normalisation, dropout.
 
 The modules hold parameters (`kernel`, `bias`; NHWC images, HWIO kernels as in Flax), compute in the
-dtype of what they are given (`common/training/precision.py`), and call the functions of
+dtype of a narrow input (`common/training/precision.py`), and call the functions of
 `common/convolutions.py` and `common/resampling.py`, which choose their form by platform and are
 re-exported here.
 
@@ -95,6 +95,7 @@ __all__ = [
     "depthwise_conv",
     "dropout",
     "dropout_after",
+    "in_one_dtype",
     "max_pool_2x2",
     "upsample_conv",
 ]
@@ -172,7 +173,7 @@ class DepthwiseConv(nn.Module):
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape, dtype)
-        x, kernel = promote_dtype(x, kernel, dtype=x.dtype)
+        x, kernel = in_one_dtype(x, kernel)
         return depthwise_conv(x, kernel, self.stride, self.padding)
 
 
@@ -204,7 +205,8 @@ class Dense(nn.Module):
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), dtype)
-        return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+        x, kernel, bias = in_one_dtype(x, kernel, bias)
+        return x @ kernel + bias
 
 
 class BatchNorm(nn.Module):
@@ -316,10 +318,19 @@ def dropout_after(
     return dropout(x, jax.vmap(jax.random.fold_in, (0, None))(keys, layer), rate)
 
 
+def in_one_dtype(x: Array, *weights: Array) -> list[Array]:
+    """Returns x and weights in x's dtype where that is narrower than float32, else in the widest.
+
+    See `common/training/precision.py`.
+    """
+    narrow = x.dtype if x.dtype.itemsize < 4 else None
+    return list(promote_dtype(x, *weights, dtype=narrow))
+
+
 def _weights(
     module: Any, x: Array, kernel_size: int | tuple[int, int]
 ) -> tuple[Array, Array, Array | None]:
-    """Creates or reads a module's kernel and bias, in the dtype of what it is given."""
+    """Creates or reads a module's kernel and bias and brings all to one dtype."""
     if isinstance(kernel_size, int):
         kernel_size = (kernel_size, kernel_size)
     dtype = jnp.promote_types(x.dtype, jnp.float32)
@@ -328,8 +339,8 @@ def _weights(
     bias = None
     if module.use_bias:
         bias = module.param("bias", nn.initializers.zeros_init(), (module.features,), dtype)
-    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=x.dtype)
-    return x, kernel, bias
+    x, kernel, *rest = in_one_dtype(x, kernel, *(() if bias is None else (bias,)))
+    return x, kernel, rest[0] if rest else None
 
 
 def _add(x: Array, bias: Array | None) -> Array:

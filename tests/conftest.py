@@ -33,23 +33,49 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Command:
+def without_tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with which programs run as on a machine that has no TensorFlow."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sitecustomize.py").write_text(_HIDE_TENSORFLOW)
+    return folder
+
+
+_HIDE_TENSORFLOW = """
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+
+def hiding(name, path=None, target=None):
+    hidden = name.split(".")[0] in ("tensorflow", "tensorboard")
+    return None if hidden else find(name, path, target)
+
+PathFinder.find_spec = hiding
+"""
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory, without_tensorflow: Path) -> Command:
     """Starts a Python program of the project in a process of its own, with a cache of its own.
 
-    `devices` is how many CPU devices XLA shows it; further keywords become its environment. It runs
-    in `cwd`.
+    `devices` is how many CPU devices XLA shows it; `tensorflow` whether it finds that, which takes
+    seconds to import; further keywords become its environment. It runs in `cwd`.
     """
     cache = tmp_path_factory.getbasetemp().parent / "triptych-cache"  # of all xdist workers
 
     def run(
-        *args: object, devices: int = 1, cwd: Path = ROOT, **environment: str
+        *args: object,
+        devices: int = 1,
+        tensorflow: bool = False,
+        cwd: Path = ROOT,
+        **environment: str,
     ) -> subprocess.Popen:
+        path = [ROOT] if tensorflow else [without_tensorflow, ROOT]
         return subprocess.Popen(
             [sys.executable, *map(str, args)],
             cwd=cwd,
             env={
                 **os.environ,
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": os.pathsep.join(map(str, path)),
                 "TRIPTYCH_CACHE": str(cache),
                 "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
                 **environment,

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 
 from common.data.augmentation import check_augmentation, default_augmentation
 from common.errors import UserError
-from common.training.precision import DTYPES
 
 Fields: TypeAlias = ConfigDict | Mapping[str, Any]
 
@@ -170,7 +169,7 @@ def check(config: ConfigDict) -> None:
         "data.pairs": ("stems", "sorted"),
         "data.plane": ("axial", "coronal", "sagittal"),
         "train.best_is": ("highest", "lowest"),
-        "train.dtype": DTYPES,
+        "train.dtype": ("float32", "bfloat16"),
     }
     for name, allowed in choices.items():
         if fields[name] not in allowed:

@@ -1,15 +1,14 @@
 """Mixed precision: networks that compute in bfloat16 with parameters and statistics in float32.
 
-A layer computes in the dtype of what it is given, its weights rounded to it; only BatchNorm takes
-its statistics in float32. So a narrow input is all that a network needs. bfloat16 has the exponents
-of float32, and losses need no scaling (Kalamkar et al., "A Study of BFLOAT16 for Deep Learning
-Training", 2019). Losses, gradients of parameters and updates are float32.
+A layer that is given something narrower than float32 computes in that dtype, its weights rounded to
+it; only BatchNorm takes its statistics in float32. So a narrow input is all that a network needs.
+bfloat16 has the exponents of float32, and losses need no scaling (Kalamkar et al., "A Study of
+BFLOAT16 for Deep Learning Training", 2019). Losses, gradients of parameters and updates are
+float32.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-
-DTYPES = ("float32", "bfloat16")
 
 
 def narrow(x: Float[Array, "*shape"], dtype: str) -> Float[Array, "*shape"]:

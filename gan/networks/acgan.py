@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key
 
 from common.axis import AXIS
 from common.errors import UserError
-from common.layers import BatchNorm, Conv, Dense, UpsampleConv, dropout_after
+from common.layers import BatchNorm, Conv, Dense, UpsampleConv, dropout_after, in_one_dtype
 from gan.networks import Judgement, Labels
 
 _LEAK = 0.2
@@ -80,11 +80,11 @@ class Generator(nn.Module):
         embedding = nn.Embed(
             self.num_classes,
             self.latent_size,
-            dtype=latents.dtype,
             embedding_init=uniform,
             name="embedding",
         )
         of_labels = embedding(labels) if labels.ndim == 1 else labels @ embedding.embedding
+        latents, of_labels = in_one_dtype(latents, of_labels)
         x = latents * of_labels
         x = nn.relu(Dense(128 * small**2, name="dense")(x))
         x = normalise(x.reshape(-1, small, small, 128), "norm_1")
