@@ -48,8 +48,9 @@ The same on two cores of an Intel Xeon (Sapphire Rapids) that were free, batch 1
     depthwise 5x5 240, 28                113.6   652.4       4.1    25.0
     depthwise 5x5 1152, 7                 33.9   307.4       2.6     8.1
 
-Many channels, 3x3 (Winograd's form, `common/winograd.py`), on two cores of an AMD EPYC that were
-free, batch 16, --repeats=3 and 5:
+Many channels, 3x3 (Winograd's form, `common/winograd.py`, before its transforms were sums of
+slices, which took a fifth to a half off its time), on two cores of an AMD EPYC that were free,
+batch 16, --repeats=3 and 5:
 
     layer                                lax     all      ours     all
     VGG16 conv 64->64, 224               358.6  2289.9     533.5  1695.4
