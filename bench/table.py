@@ -13,9 +13,9 @@ largest. A ratio compares two neighbouring rounds, so that a busy moment of the 
 
 The table has, for each row: milliseconds per step, images per second, how many times as fast as
 PyTorch (median and range of the rounds) and as Keras; peak memory of both processes; the share of
-the machine's rate in a product of two 2048x2048 matrices that the plain forms' operations reach;
-the share of the time in which no compiled step ran; and seconds to the end of the first step,
-compiled afresh, and with a warm cache.
+the machine's rate in a product of two matrices (`common/training/speed.py`) that the plain forms'
+operations reach; the share of the time in which no compiled step ran; and seconds to the end of the
+first step, compiled afresh, and with a warm cache.
 """
 
 import argparse

@@ -62,6 +62,11 @@ def project(x: Array, kernel: Array) -> Array:
     return matmul(x, kernel.transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1))
 
 
+def mirrored(kernel: Array) -> Array:
+    """Turns a kernel round, its channels and features exchanged: that of the gradient of images."""
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
 def pairs(pads: Iterable[Sequence[int]]) -> Pairs:
     """Gives padding as pairs."""
     (top, bottom), (left, right) = pads

@@ -6,8 +6,8 @@ Every function equals its plain `jax.lax` form, gradients included, in every flo
 On an accelerator the plain form is used. On a CPU, XLA reaches the peak of the machine in matrix
 products and in most convolutions and their gradients, strided ones too; it is slow where
 
-- an image is dilated, in transposed convolutions and in the gradient of strided ones
-  (`common/strided.py`);
+- an image is dilated: transposed convolutions and 4x4 ones of stride 2 have forms of their own,
+  with their gradients (`common/strided.py`);
 - a kernel is one pixel: a product, with its gradients;
 - a convolution has few features: one product with all taps, then shifted sums;
 - a 3x3 kernel has many channels and features: Winograd's form, with its gradients
@@ -38,6 +38,7 @@ from common.blocks import (
     lax_conv,
     matmul,
     matmul_transposed,
+    mirrored,
     outer_sum,
     pad,
     pairs,
@@ -201,11 +202,11 @@ def _conv_to_few_backward(
     """Gives both gradients from the windows of the cotangent, which are small."""
     x, kernel = residuals
     rows, columns, channels, _ = kernel.shape
-    mirrored = pairs(
+    back = pairs(
         (k - 1 - low, k - 1 - high) for k, (low, high) in zip((rows, columns), pads, strict=True)
     )
-    toward_x = lax_conv(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), 1, mirrored)
-    windows = _windows(cotangent, rows, columns, mirrored)
+    toward_x = lax_conv(cotangent, mirrored(kernel), 1, back)
+    windows = _windows(cotangent, rows, columns, back)
     toward_kernel = outer_sum(x, windows).reshape(channels, rows, columns, -1)
     return toward_x, toward_kernel.transpose(1, 2, 0, 3)[::-1, ::-1]
 
@@ -237,10 +238,10 @@ def _conv_of_many_backward(
     pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
     x, kernel = residuals
-    mirrored = pairs(
+    back = pairs(
         (k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape, pads, strict=False)
     )
-    toward_x = lax_conv(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), 1, mirrored)
+    toward_x = lax_conv(cotangent, mirrored(kernel), 1, back)
     return toward_x, _toward_kernel(x, cotangent, kernel.shape[0], pads)
 
 

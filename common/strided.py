@@ -1,10 +1,11 @@
 """Convolutions with a stride and their transposes, as they are fastest on a CPU.
 
-A transposed convolution is the gradient of a strided one and the other way about: each takes its
-gradients from the other, and neither leaves a dilated image to XLA. With kernels of 4x4 and stride
-2, which halve and double an image, both are convolutions of 2x2 and stride 1, in Winograd's form
-where there are many channels: of the image's 2x2 blocks as channels; for each of the output's even
-and odd rows and columns.
+A transposed convolution is the gradient of a strided one and the other way about. With kernels of
+4x4 and stride 2, which halve and double an image, both are convolutions of 2x2 and stride 1, in
+Winograd's form where there are many channels: of the image's 2x2 blocks as channels; for each of
+the output's even and odd rows and columns. These take their gradients from each other, and other
+transposed convolutions from the strided one, so that XLA meets no dilated image; strided ones of
+other kernels, or of few channels, are left to it whole.
 """
 
 from functools import partial
@@ -13,7 +14,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from common.blocks import Pairs, depth_to_space, lax_conv, pad, pairs, project, space_to_depth
+from common.blocks import (
+    Pairs,
+    depth_to_space,
+    lax_conv,
+    mirrored,
+    pad,
+    pairs,
+    project,
+    space_to_depth,
+)
 from common.winograd import conv_winograd, fills_tiles, kernel_gradient
 
 _MANY_CHANNELS = 32
@@ -70,7 +80,7 @@ def _transposed_backward(
     )
 
     def strided(kernel: Array) -> Array:
-        return strided_conv(cotangent, _mirrored(kernel), stride, back)
+        return strided_conv(cotangent, mirrored(kernel), stride, back)
 
     toward_x, pullback = jax.vjp(strided, kernel)
     return toward_x, pullback(x)[0]
@@ -100,7 +110,7 @@ def _halve_backward(
     x, kernel = residuals
     sizes = zip(x.shape[1:3], cotangent.shape[1:3], pads, strict=True)
     back = pairs((3 - low, outer + 1 - 2 * inner + low) for outer, inner, (low, _) in sizes)
-    toward_x = transposed_conv(cotangent, _mirrored(kernel), 2, back)
+    toward_x = transposed_conv(cotangent, mirrored(kernel), 2, back)
     taps = kernel_gradient(_in_blocks(x, pads), cotangent, 2, _NONE)
     taps = taps.reshape(2, 2, 2, 2, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
     return toward_x, taps.reshape(kernel.shape)
@@ -124,10 +134,6 @@ def _in_blocks(x: Array, pads: Pairs) -> Array:
     sizes = zip(x.shape[1:3], _halved(x, pads), pads, strict=True)
     cut = pairs((low, 2 * out + 2 - low - size) for size, out, (low, _) in sizes)
     return space_to_depth(pad(x, *cut), 2)
-
-
-def _mirrored(kernel: Array) -> Array:
-    return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
 # Doubling and other transposed convolutions.

@@ -14,6 +14,18 @@ ROOT = Path(__file__).resolve().parent.parent
 Command = Callable[..., subprocess.Popen]
 Launch = Callable[..., subprocess.CompletedProcess]
 
+_HIDE_TENSORFLOW = """
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+
+def hiding(name, path=None, target=None):
+    hidden = name.split(".")[0] in ("tensorflow", "tensorboard")
+    return None if hidden else find(name, path, target)
+
+PathFinder.find_spec = hiding
+"""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -38,19 +50,6 @@ def without_tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     (folder / "sitecustomize.py").write_text(_HIDE_TENSORFLOW)
     return folder
-
-
-_HIDE_TENSORFLOW = """
-from importlib.machinery import PathFinder
-
-find = PathFinder.find_spec
-
-def hiding(name, path=None, target=None):
-    hidden = name.split(".")[0] in ("tensorflow", "tensorboard")
-    return None if hidden else find(name, path, target)
-
-PathFinder.find_spec = hiding
-"""
 
 
 @pytest.fixture(scope="session")

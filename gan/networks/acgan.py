@@ -78,10 +78,7 @@ class Generator(nn.Module):
             return jax.random.uniform(key, shape, dtype, -scale, scale)
 
         embedding = nn.Embed(
-            self.num_classes,
-            self.latent_size,
-            embedding_init=uniform,
-            name="embedding",
+            self.num_classes, self.latent_size, embedding_init=uniform, name="embedding"
         )
         of_labels = embedding(labels) if labels.ndim == 1 else labels @ embedding.embedding
         latents, of_labels = in_one_dtype(latents, of_labels)

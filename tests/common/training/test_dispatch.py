@@ -69,23 +69,25 @@ def test_the_loop_inside_the_program_is_the_loop_outside(monkeypatch, max_steps,
     assert logged["position"] == 1.5  # of positions 0, 1, 2, 3 in every step
 
 
-def test_memory_and_work_of_the_program_are_known(monkeypatch):
-    monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: 1)
+def compiler(monkeypatch, max_steps, split):
+    """Returns seed -> the dispatch of a counter on this split, compiled."""
+    monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: max_steps)
     config = default_config()
     config.data.batch_size = 4
-    task, feed = Counter(), ResidentFeed(config, make_split(4), Batches(1, 4))
+    task, feed = Counter(), ResidentFeed(config, split, Batches(1, 4))
     state = parallel.replicate(jax.jit(task.init)(jax.random.key(0)))
-    advance = parallel.compile_advance(task, 0, state, feed.example_block())
+    return lambda seed: parallel.compile_advance(task, seed, state, feed.example_block())
+
+
+def test_memory_and_work_of_the_program_are_known(monkeypatch):
+    compiled = compiler(monkeypatch, 1, make_split(4))
+    advance = compiled(0)
     assert advance.temporary_bytes >= 0 and advance.flops() > 0
     assert advance.metric_names == ("position", "shown")
 
 
 def test_another_seed_finds_the_program_compiled(monkeypatch):
-    monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: 1)
-    config = default_config()
-    config.data.batch_size = 4
-    task, feed = Counter(), ResidentFeed(config, make_split(4), Batches(1, 4))
-    state = parallel.replicate(jax.jit(task.init)(jax.random.key(0)))
+    compiled = compiler(monkeypatch, 1, make_split(4))
     events = []
     jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
     least = jax.config.jax_persistent_cache_min_compile_time_secs
@@ -93,7 +95,7 @@ def test_another_seed_finds_the_program_compiled(monkeypatch):
     try:
         for seed in (0, 2**40):
             events.clear()
-            parallel.compile_advance(task, seed, state, feed.example_block())
+            compiled(seed)
     finally:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
     assert "/jax/compilation_cache/cache_hits" in events
