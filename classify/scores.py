@@ -1,28 +1,31 @@
 """How good predicted classes and probabilities are, with intervals over patients.
 
-scikit-learn computes what it knows. What has no value (an area under a curve where all images are
-of one class, a precision where nothing was predicted) is NaN, and null in a file, rather than a
-convention; a mean over classes is over those that have one.
+Every score is computed of many draws of the images at once, a draw being how often it has each
+image: the intervals need thousands, for each of which scikit-learn (with which the tests compare)
+would check its arguments anew. What has no value (an area under a curve where all images are of one
+class, a precision where nothing was predicted) is NaN, and null in a file, not what a convention
+says; a mean over classes is over those that have one.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn import metrics
 
 _BINS = 15  # of the expected calibration error, as in its publication
 _RESAMPLES = 2000
+_AT_ONCE = 2_000_000  # counts of images
 _INTERVAL = (2.5, 97.5)  # percentiles
 _COLDEST, _HOTTEST = 0.05, 20.0  # temperatures
 
 Probabilities = Float[np.ndarray, "images classes"]
 Labels = Int[np.ndarray, " images"]
+Draws = Num[np.ndarray, "draws images"]
+OfDraws = Float[np.ndarray, " draws"]
 
 
 @dataclass(frozen=True)
@@ -53,32 +56,66 @@ def scores(
     the others and their macro mean; "brier", the mean squared distance from the truth summed over
     classes (Brier, 1950: 0 to 2); "log_loss"; "ece", the expected calibration error.
     """
+    once = np.ones((1, len(labels)))
+    found = _scores_of_draws(once, labels, probabilities, classes)
+    return {name: float(values[0]) for name, values in found.items()}
+
+
+def _scores_of_draws(
+    draws: Draws, labels: Labels, probabilities: Probabilities, classes: Sequence[str]
+) -> dict[str, OfDraws]:
+    """Returns every score of each draw: all are ratios of sums over its images."""
+    number = len(classes)
     predicted = probabilities.argmax(-1)
-    indices = np.arange(len(classes))
-    truth = labels[:, None] == indices
-    found: dict[str, float] = {"accuracy": float((predicted == labels).mean())}
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        labels, predicted, labels=indices, zero_division=np.nan
-    )
-    present = truth.any(0)
-    recall = np.where(present, recall, np.nan)
-    f1 = np.where(present | (predicted[:, None] == indices).any(0), f1, np.nan)
-    found["balanced_accuracy"] = _mean(recall)
-    areas = {"roc_auc": metrics.roc_auc_score, "pr_auc": metrics.average_precision_score}
-    of_classes: dict[str, Any] = {"precision": precision, "recall": recall, "f1": f1}
-    for name, area in areas.items():
-        of_classes[name] = np.array(
-            [_area(area, truth[:, index], probabilities[:, index]) for index in indices]
-        )
+    of_pair = np.eye(number**2)[labels * number + predicted]
+    confusion = (draws @ of_pair).reshape(-1, number, number)
+    right, true, called = confusion.diagonal(0, 1, 2), confusion.sum(2), confusion.sum(1)
+    total = confusion.sum((1, 2))
+    truth = labels[:, None] == np.arange(number)
+    with np.errstate(invalid="ignore"):
+        of_classes = {
+            "precision": right / called,
+            "recall": right / true,
+            "f1": 2 * right / (true + called),
+        }
+    areas = [_areas(draws, truth[:, i], probabilities[:, i]) for i in range(number)]
+    of_classes["roc_auc"], of_classes["pr_auc"] = (np.stack(x, 1) for x in zip(*areas, strict=True))
+    found = {"accuracy": right.sum(1) / total, "balanced_accuracy": _mean(of_classes["recall"])}
     for name, values in of_classes.items():
         found[f"{name}_macro"] = _mean(values)
-        found |= {f"{name}_{known}": float(v) for known, v in zip(classes, values, strict=True)}
+        found |= {f"{name}_{known}": values[:, i] for i, known in enumerate(classes)}
     found["f1_micro"] = found["accuracy"]  # of one label an image, so are precision and recall
-    found["brier"] = float(((probabilities - truth) ** 2).sum(-1).mean())
+    found["brier"] = draws @ ((probabilities - truth) ** 2).sum(-1) / total
     chosen = probabilities[np.arange(len(labels)), labels]
-    found["log_loss"] = float(-np.log(np.maximum(chosen, np.finfo(float).tiny)).mean())
-    found["ece"] = calibration_error(labels, probabilities)
+    found["log_loss"] = draws @ -np.log(np.maximum(chosen, np.finfo(float).tiny)) / total
+    gap = (probabilities.max(-1) - (predicted == labels))[:, None]
+    in_bin = np.eye(_BINS)[_bin_of(probabilities)]
+    found["ece"] = np.abs(draws @ (in_bin * gap)).sum(1) / total
     return found
+
+
+def _areas(
+    draws: Draws, truth: Bool[np.ndarray, " images"], score: Float[np.ndarray, " images"]
+) -> tuple[OfDraws, OfDraws]:
+    """Returns the areas under the ROC curve and, by steps, under that of precision and recall.
+
+    The latter is the average precision. Images of one score pass the threshold together; those that
+    a draw lacks add points to its curves that lie on them. NaN where all images are of one class.
+    """
+    order = np.argsort(-score, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    sorted_draws = draws[:, order]
+    positives = np.cumsum(sorted_draws * truth[order], 1, dtype=float)[:, ends]
+    passed = np.cumsum(sorted_draws, 1, dtype=float)[:, ends]
+    negatives = passed - positives
+    new_positives, new_negatives = (np.diff(x, prepend=0.0, axis=1) for x in (positives, negatives))
+    all_positives, all_negatives = positives[:, -1], negatives[:, -1]
+    with np.errstate(invalid="ignore"):
+        roc = (new_negatives * (positives - new_positives / 2)).sum(1)
+        precision = positives / np.maximum(passed, 1)
+        step = (new_positives * precision).sum(1) / all_positives
+        roc = roc / (all_positives * all_negatives)
+    return roc, np.where(all_negatives > 0, step, np.nan)
 
 
 def calibration_error(labels: Labels, probabilities: Probabilities) -> float:
@@ -97,11 +134,16 @@ def reliability(
     """Returns, of each bin, the mean confidence, the accuracy (NaN if empty) and its share."""
     confidence = probabilities.max(-1)
     right = probabilities.argmax(-1) == labels
-    place = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
+    place = _bin_of(probabilities)
     count = np.bincount(place, minlength=_BINS)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(place, x, minlength=_BINS) / count for x in (confidence, right)]
     return means[0], means[1], count / len(labels)
+
+
+def _bin_of(probabilities: Probabilities) -> Int[np.ndarray, " images"]:
+    """Returns the bin of each image by the probability of the class that is predicted."""
+    return np.clip(np.ceil(probabilities.max(-1) * _BINS).astype(int) - 1, 0, _BINS - 1)
 
 
 def temperature(logits: Float[np.ndarray, "images classes"], labels: Labels) -> float:
@@ -129,29 +171,27 @@ def intervals(
     """
     owners = [g or name for g, name in zip(predicted.groups, predicted.ids, strict=True)]
     _, owner = np.unique(owners, return_inverse=True)
-    members = np.split(np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner))[:-1])
     rng = np.random.default_rng(0)
+    groups, images = owner.max() + 1, len(owner)
     value = scores(predicted.labels, predicted.probabilities, classes)
-    drawn: dict[str, list[float]] = {name: [] for name in value}
-    for _ in range(resamples):
-        chosen = rng.integers(len(members), size=len(members))
-        rows = np.concatenate([members[group] for group in chosen])
-        some = scores(predicted.labels[rows], predicted.probabilities[rows], classes)
-        for name, number in some.items():
-            drawn[name].append(number)
+    some: list[dict[str, OfDraws]] = []
+    at_once = max(_AT_ONCE // images, 1)
+    for start in range(0, resamples, at_once):
+        chosen = rng.integers(groups, size=(min(at_once, resamples - start), groups))
+        times = np.stack([np.bincount(draw, minlength=groups) for draw in chosen])
+        draws = times[:, owner].astype(float)
+        some.append(_scores_of_draws(draws, predicted.labels, predicted.probabilities, classes))
+    drawn = {name: np.concatenate([part[name] for part in some]) for name in value}
     found = {}
     for name, number in value.items():
-        known = np.array(drawn[name])[np.isfinite(drawn[name])]
+        known = drawn[name][np.isfinite(drawn[name])]
         low, high = np.percentile(known, _INTERVAL) if len(known) else (math.nan, math.nan)
         found[name] = {"value": number, "low": float(low), "high": float(high)}
     return found
 
 
-def _mean(values: Float[np.ndarray, " classes"]) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else math.nan
-
-
-def _area(area: Callable[..., float], truth: Any, score: Float[np.ndarray, " images"]) -> float:
-    """Returns an area under a curve, NaN where all images are of one class."""
-    return float(area(truth, score)) if truth.any() and not truth.all() else math.nan
+def _mean(values: Float[np.ndarray, "draws classes"]) -> OfDraws:
+    """Returns the mean over the classes that have a value, NaN where none has."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0.0).sum(1) / known.sum(1)

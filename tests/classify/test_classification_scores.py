@@ -35,11 +35,15 @@ def test_every_score_agrees_with_scikit_learn(classes, ties):
         )
         each = function(labels, predicted, average=None)
         assert [found[f"{score}_{name}"] for name in names] == pytest.approx(each)
-    assert found["f1_micro"] == reference.f1_score(labels, predicted, average="micro")
+    assert found["f1_micro"] == pytest.approx(
+        reference.f1_score(labels, predicted, average="micro")
+    )
     for index, name in enumerate(names):
         truth, score = labels == index, probabilities[:, index]
-        assert found[f"roc_auc_{name}"] == reference.roc_auc_score(truth, score)
-        assert found[f"pr_auc_{name}"] == reference.average_precision_score(truth, score)
+        roc_auc = reference.roc_auc_score(truth, score)
+        assert found[f"roc_auc_{name}"] == pytest.approx(roc_auc, rel=1e-12)
+        pr_auc = reference.average_precision_score(truth, score)
+        assert found[f"pr_auc_{name}"] == pytest.approx(pr_auc, rel=1e-12)
     if classes > 2:
         macro = reference.roc_auc_score(labels, probabilities, multi_class="ovr")
         assert found["roc_auc_macro"] == pytest.approx(macro)
@@ -90,6 +94,23 @@ def test_temperature_scaling_finds_the_temperature(true):
 def test_a_temperature_stays_within_bounds_where_nothing_is_wrong():
     logits = np.array([[1.0, 0.0], [0.0, 1.0]])
     assert 0.04 < temperature(logits, np.array([0, 1])) < 0.1
+
+
+def test_an_interval_is_of_the_scores_of_images_drawn_again():
+    """Image by image and draw by draw, as the bootstrap is written in books."""
+    labels, probabilities = random_predictions(25, 3, ties=True)
+    ids, names = tuple(map(str, range(25))), ("a", "b", "c")
+    groups = tuple(f"patient {place // 2}" for place in range(25))
+    found = intervals(Predicted(ids, groups, labels, probabilities), names, 40)
+    patients = sorted(set(groups))
+    drawn = np.random.default_rng(0).integers(len(patients), size=(40, len(patients)))
+    of_draws = []
+    for draw in drawn:
+        rows = [row for one in draw for row in range(25) if groups[row] == patients[one]]
+        of_draws.append(scores(labels[rows], probabilities[rows], names))
+    for name, entry in found.items():
+        low, high = np.nanpercentile([some[name] for some in of_draws], (2.5, 97.5))
+        assert (entry["low"], entry["high"]) == pytest.approx((low, high), rel=1e-9), name
 
 
 def test_intervals_are_over_patients():
