@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn import metrics
 
 from classify.scores import Predicted, reliability
 
@@ -24,7 +23,8 @@ def draw_figures(
       file: to write.
       caption: what the images are.
     """
-    from matplotlib.figure import Figure  # a second to import
+    from matplotlib.figure import Figure  # both take a second or more to import
+    from sklearn import metrics
 
     figure = Figure(figsize=(15, 3.9), layout="constrained")
     figure.suptitle(caption, fontsize=9)
@@ -52,9 +52,8 @@ def draw_figures(
 
 
 def _draw_confusion(axis: Any, predicted: Predicted, classes: Sequence[str]) -> None:
-    counts = metrics.confusion_matrix(
-        predicted.labels, predicted.probabilities.argmax(-1), labels=np.arange(len(classes))
-    )
+    pairs = predicted.labels * len(classes) + predicted.probabilities.argmax(-1)
+    counts = np.bincount(pairs, minlength=len(classes) ** 2).reshape(len(classes), -1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape) if len(classes) <= 20 else ():

@@ -73,6 +73,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float, Key
 
@@ -319,10 +320,11 @@ def dropout_after(
     return dropout(x, jax.vmap(jax.random.fold_in, (0, None))(keys, layer), rate)
 
 
-def in_one_dtype(x: Array, *weights: Array) -> list[Array]:
+def in_one_dtype(x: Array | np.ndarray, *weights: Array | np.ndarray) -> list[Array]:
     """Returns x and weights in x's dtype where that is narrower than float32, else in the widest.
 
-    See `common/training/precision.py`.
+    Weights are NumPy arrays where a checkpoint was restored to the host. See
+    `common/training/precision.py`.
     """
     narrow = x.dtype if x.dtype.itemsize < 4 else None
     return list(promote_dtype(x, *weights, dtype=narrow))

@@ -33,6 +33,7 @@ def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.getbasetemp().parent / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +58,8 @@ def start(tmp_path_factory: pytest.TempPathFactory, without_tensorflow: Path) ->
     """Starts a Python program of the project in a process of its own, with a cache of its own.
 
     `devices` is how many CPU devices XLA shows it; `tensorflow` whether it finds that, which takes
-    seconds to import; further keywords become its environment. It runs in `cwd`.
+    seconds to import; `optimised` whether XLA takes its time over programs that are to run long;
+    further keywords become its environment. It runs in `cwd`.
     """
     cache = tmp_path_factory.getbasetemp().parent / "triptych-cache"  # of all xdist workers
 
@@ -65,6 +67,7 @@ def start(tmp_path_factory: pytest.TempPathFactory, without_tensorflow: Path) ->
         *args: object,
         devices: int = 1,
         tensorflow: bool = False,
+        optimised: bool = False,
         cwd: Path = ROOT,
         **environment: str,
     ) -> subprocess.Popen:
@@ -76,6 +79,7 @@ def start(tmp_path_factory: pytest.TempPathFactory, without_tensorflow: Path) ->
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(map(str, path)),
                 "TRIPTYCH_CACHE": str(cache),
+                "JAX_DISABLE_MOST_OPTIMIZATIONS": str(not optimised),
                 "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
                 **environment,
             },

@@ -34,6 +34,7 @@ def test_a_classifier_of_real_phantoms_names_the_class_of_generated_ones(launch,
         "--config.train.picture_every=0",
         "--config.train.eval_every=0",
         f"--workdir={workdir}",
+        optimised=True,
     )
     launch("--mode=generate", f"--workdir={workdir}", f"--output={out}", "--num_images=200")
     real = KINDS["covid_ct"].draw(1, 600, SIZE)  # another seed than the training set's

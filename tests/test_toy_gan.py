@@ -14,7 +14,7 @@ from gan.sampling import Sampler
 
 def test_the_one_dimensional_gan_reaches_its_equilibrium_in_a_minute(launch, tmp_path, monkeypatch):
     started = time.monotonic()
-    launch("--config=configs/toy_gan_1d.py", f"--workdir={tmp_path / 'run'}")
+    launch("--config=configs/toy_gan_1d.py", f"--workdir={tmp_path / 'run'}", optimised=True)
     seconds = json.loads((tmp_path / "run" / "run.json").read_text())["wall_seconds"]
     assert seconds < 60 and seconds < time.monotonic() - started
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
