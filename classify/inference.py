@@ -21,8 +21,7 @@ class Inference:
     """Classifies batches of images, spread over this process's devices."""
 
     def __init__(self, classifier: Classifier, variables: Variables, batch: int = BATCH) -> None:
-        devices = jax.local_device_count()
-        self.classes, self.batch = classifier.classes, -(-batch // devices) * devices
+        self.classes = classifier.classes
         self._classifier, self._variables = classifier, variables
 
         def logits_of(variables: Variables, images: Array) -> Array:
@@ -31,19 +30,12 @@ class Inference:
                 found = (found + _logits(classifier, variables, images[:, :, ::-1])) / 2
             return found
 
-        self._run = parallel.spread(logits_of, variables)
+        self._run = parallel.in_batches(logits_of, variables, batch)
         self._maps = jax.jit(lambda variables, image: _attention(classifier, variables, image))
 
     def logits(self, images: Images) -> Float[np.ndarray, "num classes"]:
         """Returns the logits of any number of images."""
-        parts = []
-        for start in range(0, len(images), self.batch):
-            part = images[start : start + self.batch]
-            short = self.batch - len(part)
-            filled = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
-            found = np.asarray(self._run(filled))
-            parts.append(found.reshape(-1, found.shape[-1])[: len(part)])
-        return np.concatenate(parts)
+        return self._run(images)
 
     def attention(self, image: UInt8[np.ndarray, "height width channels"], label: int) -> Any:
         """Returns the Grad-CAM of a class, [height, width], 0 to 1: where it speaks for the class.

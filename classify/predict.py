@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from classify.inference import Inference, labels_of, load_inference, softmax
+from classify.inference import BATCH, Inference, labels_of, load_inference, softmax
 from common.data.fit import fit_image
 from common.data.incoming import find_images, read_ahead
 from common.data.records import Pixels
@@ -61,7 +61,7 @@ def predict(run: Run, options: Options) -> None:
         table = csv.writer(stream)
         columns = [f"probability_{name}" for name in inference.classes]
         table.writerow(["file", "label", *columns])
-        for batch in _batches(_read_all(pool, files, folder, run, failures), inference.batch):
+        for batch in _batches(_read_all(pool, files, folder, run, failures), BATCH):
             shares = softmax(inference.logits(np.stack([i.pixels for i in batch])), temperature)
             for image, label, row in zip(batch, labels_of(shares), shares, strict=True):
                 chosen = inference.classes[label]

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from classify.evaluate import evaluate
 from classify.features import with_features
+from classify.judge import make_judge
 from classify.losses import cross_entropy, mixup, targets_of
 from classify.predict import predict
 from classify.state import (
@@ -35,6 +36,7 @@ from common.training.task import Batch, Batches, Examples, Metrics
 __all__ = [
     "ClassifyTask",
     "evaluate",
+    "make_judge",
     "make_task",
     "predict",
 ]  # a mode is a function of this module
@@ -145,6 +147,9 @@ class ClassifyTask:
         targets = targets_of(batch["label"], number, 0.0)
         losses = cross_entropy(logits, targets, jnp.ones(number))
         return self._metrics(logits, batch, {"loss": losses})
+
+    def measurement(self, prepared: Prepared) -> None:
+        """Returns nothing: `eval_step` says all."""
 
     def describe(self, state: SupervisedState) -> str:
         """Returns a table of the network's parameters and running statistics."""

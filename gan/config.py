@@ -23,6 +23,14 @@ def gan_config(arg: str = "") -> ConfigDict:
             "discriminator": {},
         }
     )
+    config.quality = ConfigDict(  # of generated images, at every train.eval_every: gan/watch.py
+        {
+            "extractor": "pixels" if arg == "tiny" else "radiomic",  # gan/features.py; "": off
+            "num_images": 16 if arg == "tiny" else 256,  # of the most frequent class
+            "k": 5,  # neighbours that precision, recall, density and coverage look at
+            "on_collapse": "warn",  # or "stop"
+        }
+    )
     config.loss = ConfigDict(
         {
             "name": "non_saturating",  # or minimax, least_squares, hinge, wasserstein

@@ -4,6 +4,7 @@ import csv
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,7 @@ def generate(run: Run, options: Options) -> None:
             f"--truncation is for normal latents; this run's are {gan.latent}: leave it out."
         )
     sampler = Sampler(gan)
-    variables = _load(run, sampler, options.truncation)
+    variables = load_generator(run, sampler, options.truncation).variables
     names = run.card.classes if gan.conditional else (_NO_CLASS,)
     _make_output(output, () if options.walk else names, options.overwrite)
     if options.walk:
@@ -100,8 +101,19 @@ def _check_depth(run: Run) -> None:
         )
 
 
-def _load(run: Run, sampler: Sampler, truncation: float) -> Variables:
-    """Restores the best checkpoint, or the newest, and estimates its running statistics."""
+class Generator(NamedTuple):
+    """A trained generator: its parameters with running statistics, and how far it was trained."""
+
+    step: int
+    variables: Variables
+
+
+def load_generator(run: Run, sampler: Sampler, truncation: float = 0.0) -> Generator:
+    """Restores the best checkpoint, or the newest, and estimates its running statistics.
+
+    Raises:
+      UserError: there is none, or it does not fit the config.
+    """
     like = jax.eval_shape(lambda: init_state(sampler.gan, run.card, jax.random.key(0)))
     step, state = run.best_state(like)
     log.info("drawing from step %d of %s", step, run.workdir)
@@ -110,7 +122,7 @@ def _load(run: Run, sampler: Sampler, truncation: float) -> Variables:
     statistics = sampler.batch_stats(
         state.average, state.generator.batch_stats, _ESTIMATION_BATCHES, truncation
     )
-    return {"params": state.average, "batch_stats": statistics}
+    return Generator(step, {"params": state.average, "batch_stats": statistics})
 
 
 def _make_output(output: Path, names: tuple[str, ...], overwrite: bool) -> None:

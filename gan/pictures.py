@@ -11,7 +11,7 @@ from common.report.images import Picture, beside, grid, titled, zoom_for
 from common.training.task import Examples
 from gan.density import density_picture
 from gan.sampling import Sampler
-from gan.state import GAN, GANState
+from gan.state import GANState
 
 _SEED = 0
 # Enough for a picture: BatchNorm averages over every pixel of these 128 images, too.
@@ -21,16 +21,16 @@ _ESTIMATION_BATCHES = 2
 class Pictures:
     """Draws the pictures of one run, always of the same latents."""
 
-    def __init__(self, gan: GAN, card: DataCard, side: int) -> None:
+    def __init__(self, sampler: Sampler, card: DataCard, side: int) -> None:
         """Prepares them.
 
         Args:
-          gan: whose pictures.
+          sampler: of the GAN whose pictures they are.
           card: of its data.
           side: images in a row; and rows, but a conditional generator has one row for each class.
         """
-        self._gan, self._card, self._side = gan, card, side
-        self._sampler = Sampler(gan)
+        self._gan, self._sampler = sampler.gan, sampler
+        self._card, self._side = card, side
 
     def draw(self, state: GANState, examples: Examples) -> dict[str, Picture]:
         """Returns the pictures of a state, by name.

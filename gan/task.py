@@ -17,10 +17,13 @@ from common.data.transforms import augment, to_signed_unit
 from common.errors import UserError
 from common.report.images import Picture
 from common.training.randomness import example_keys
-from common.training.task import Batch, Batches, Examples, Metrics
+from common.training.task import Batch, Batches, Examples, Measurement, Metrics
+from gan import watch
+from gan.evaluate import evaluate
 from gan.generate import generate
 from gan.losses import class_loss
 from gan.pictures import Pictures
+from gan.sampling import Sampler
 from gan.state import GAN, GANState, init_state, make_gan
 from gan.steps import (
     AUGMENTATION,
@@ -37,17 +40,16 @@ from gan.steps import (
     generator_step,
 )
 
-__all__ = ["GANTask", "generate", "make_task"]  # a mode is a function of this module
+__all__ = ["GANTask", "evaluate", "generate", "make_task"]  # a mode is a function of this module
 
 
 class GANTask:
     """Adversarial training of a generator and a discriminator."""
 
-    def __init__(
-        self, gan: GAN, card: DataCard, augmentation: Augmentation, picture_grid: int
-    ) -> None:
-        self.gan, self.card, self._augmentation = gan, card, augmentation
-        self._pictures = Pictures(gan, card, picture_grid)
+    def __init__(self, config: ConfigDict, gan: GAN, card: DataCard) -> None:
+        self.gan, self.card, self._config = gan, card, config
+        self._augmentation, self._sampler = Augmentation(**config.augment), Sampler(gan)
+        self._pictures = Pictures(self._sampler, card, config.train.picture_grid)
 
     @property
     def batches(self) -> Batches:
@@ -132,6 +134,10 @@ class GANTask:
             )
         return metrics.averages(values, mask=batch["valid"])
 
+    def measurement(self, prepared: Prepared) -> Measurement[GANState] | None:
+        """Returns what measures the images that it draws: see gan/watch.py."""
+        return watch.measurement(self.gan, self._sampler, prepared, self._config)
+
     def describe(self, state: GANState) -> str:
         """Returns tables of both networks' parameters and running statistics."""
         return "\n".join(
@@ -161,7 +167,7 @@ def make_task(config: ConfigDict, card: DataCard) -> GANTask:
             f" divide by {devices} devices; make it a multiple of {2 * devices}, or set"
             " --config.optimizer.half_batches=False."
         )
-    return GANTask(gan, card, Augmentation(**config.augment), config.train.picture_grid)
+    return GANTask(config, gan, card)
 
 
 def _joined(outputs: list[Outputs]) -> dict[str, Array]:

@@ -95,6 +95,9 @@ class UNetTask:
         total, parts = total_loss(logits, batch["mask"], segmenter.weights, each)
         return self._metrics(logits, batch, {"loss": total, **parts})
 
+    def measurement(self, prepared: Prepared) -> None:
+        """Returns nothing: `eval_step` says all."""
+
     def describe(self, state: SupervisedState) -> str:
         """Returns a table of the network's parameters and running statistics."""
         return str(parameter_overview.get_parameter_overview(state.network.variables))

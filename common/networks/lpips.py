@@ -27,6 +27,7 @@ from common.errors import UserError
 from common.networks.vgg16 import BLOCKS, VGG16, bundled_weights, to_imagenet_range, vgg16_params
 from common.weight_files import read_weights
 
+_BATCH = 25  # images at a time
 _TINY = 1e-10  # added to lengths, as published
 
 Params = Mapping[str, Mapping[str, Any]]
@@ -74,6 +75,29 @@ def lpips_embedding(
         _, height, width, _ = maps.shape
         parts.append(jnp.sqrt(weights / (height * width)) * maps / (length + _TINY))
     return jnp.concatenate([part.reshape(len(images), -1) for part in parts], 1)
+
+
+def mean_pairwise(images: Float[np.ndarray, "images height width channels"]) -> float:
+    """Returns the mean distance of all pairs of different images in [0, 1]: how varied they are.
+
+    As the distance is a squared Euclidean one, this is twice the variance of `lpips_embedding`, for
+    which each image is looked at once.
+
+    Raises:
+      UserError: fewer than two images, or the package is not installed.
+    """
+    if len(images) < 2:
+        raise UserError(f"A distance is between two images and there are {len(images)}; add some.")
+    params, squares = lpips_params(), 0.0
+    total = np.zeros(())
+    for start in range(0, len(images), _BATCH):
+        rows = np.minimum(np.arange(start, start + _BATCH), len(images) - 1)
+        found = np.asarray(lpips_embedding(params, jnp.asarray(images[rows])), np.float64)
+        found = found[: len(images) - start]
+        squares += (found**2).sum()
+        total = total + found.sum(0)
+    n = len(images)
+    return float(2 * (squares - (total**2).sum() / n) / (n - 1))
 
 
 @cache

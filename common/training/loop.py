@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from common.data.feed import Feed
+from common.log import log
 from common.training import parallel
 from common.training.checkpoints import Checkpoints
 from common.training.clock import DeviceClock, Due, Schedule
@@ -13,7 +14,7 @@ from common.training.finite import check_finite
 from common.training.interrupts import StopRequest
 from common.training.parallel import Advance
 from common.training.profile import Profile
-from common.training.task import Metrics, Picture
+from common.training.task import Measurement, Metrics, Picture
 from common.training.writers import Writers
 
 
@@ -42,9 +43,11 @@ class Loop:
       best_metric: names the metric by which the best checkpoint is chosen, or "".
       record: called in the main process after each save and at the end.
       profile: traces a few steps, when told.
+      measurement: what `evaluate` measures beside the validation, or None.
       clock: how long the devices waited, and for what.
       step: how far training is.
       latest: the last value of every metric.
+      warnings: what was said of what goes wrong.
     """
 
     advance: Advance
@@ -58,9 +61,11 @@ class Loop:
     best_metric: str
     record: Callable[["Loop"], None]
     profile: Profile
+    measurement: Measurement[Any] | None = None
     clock: DeviceClock = field(default_factory=DeviceClock)
     step: int = 0
     latest: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     _unread: _Interval | None = None
     _saved_at: float = field(default_factory=time.monotonic)
 
@@ -94,6 +99,9 @@ class Loop:
             if due.evaluate or due.save or due.draw:
                 self._read()
                 self.clock.finish()
+                wrong = self._evaluate(state, step) if due.evaluate else []
+                if wrong and self.measurement and self.measurement.stops:
+                    due = due._replace(save=True, stop=True)
                 self._pause(state, step, due)
             if due.stop:
                 break
@@ -114,16 +122,24 @@ class Loop:
             saves = due.save or stops or (due.log and parallel.any_process(bool(late)))
             due = due._replace(log=due.log or saves, save=saves, stop=stops)
         # What a checkpoint scores must be of its own state.
-        scores = due.save and self.best_metric.startswith("val/")
+        scores = due.save and self.best_metric.startswith(("val/", "quality/"))
         return due._replace(evaluate=due.evaluate or scores)
+
+    def _evaluate(self, state: Any, step: int) -> list[str]:
+        """Writes what the state scores; returns what is wrong with it, which is said."""
+        started = time.perf_counter()
+        values = self.evaluate(state)
+        self.clock.evaluated(time.perf_counter() - started)
+        self._write(step, step - 1, values, {})
+        found = self.measurement.warnings(step, self.latest) if self.measurement else []
+        if self.writers:
+            for warning in found:
+                log.warning("%s", warning)
+        self.warnings += found
+        return found
 
     def _pause(self, state: Any, step: int, due: Due) -> None:
         """Does what needs the state, before the next dispatch takes it."""
-        if due.evaluate:
-            started = time.perf_counter()
-            values = self.evaluate(state)
-            self.clock.evaluated(time.perf_counter() - started)
-            self._write(step, step - 1, values, {})
         if due.save:
             self.checkpoints.save(step, parallel.to_host(state), self.latest)
             self._saved_at = time.monotonic()

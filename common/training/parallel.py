@@ -264,13 +264,37 @@ def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
     """
     devices = jax.local_devices()
     mapped = jax.pmap(function, AXIS, devices=devices)
-    repeated = jax.tree.map(lambda x: np.broadcast_to(x, (len(devices), *np.shape(x))), constants)
-    placed = jax.pmap(lambda x: x, devices=devices)(repeated)
+    placed = jax.tree.map(lambda x: np.broadcast_to(x, (len(devices), *np.shape(x))), constants)
+    if jax.tree.leaves(placed):
+        placed = jax.pmap(lambda x: x, devices=devices)(placed)
 
     def run(*arrays: Shaped[np.ndarray, "num ..."]) -> Any:
         return mapped(placed, *(x.reshape(len(devices), -1, *x.shape[1:]) for x in arrays))
 
     return run
+
+
+def in_batches(
+    function: Callable[[Any, Array], Array], constants: Any, batch: int
+) -> Callable[[Shaped[np.ndarray, "num ..."]], Shaped[np.ndarray, "num ..."]]:
+    """Returns arrays of any length -> function(constants, array), on all this process's devices.
+
+    One program serves all lengths: it takes `batch` rows at a time, or the next number that divides
+    by the devices; the last rows are filled up with the last one.
+    """
+    devices = jax.local_device_count()
+    size = -(-batch // devices) * devices
+    run = spread(function, constants)
+
+    def all_of(array: Shaped[np.ndarray, "num ..."]) -> Shaped[np.ndarray, "num ..."]:
+        parts = []
+        for start in range(0, len(array), size):
+            rows = np.minimum(np.arange(start, start + size), len(array) - 1)
+            found = np.asarray(run(array[rows]))
+            parts.append(found.reshape(size, *found.shape[2:])[: len(array) - start])
+        return np.concatenate(parts)
+
+    return all_of
 
 
 def _trace(step: Callable[..., Any], *args: Any) -> Any:

@@ -2,9 +2,10 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +24,23 @@ Metrics: TypeAlias = Collection
 Examples: TypeAlias = dict[str, Shaped[np.ndarray, "n ..."]]
 
 State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Measurement(Generic[State]):
+    """What is measured of a state in training beside the metrics of its steps.
+
+    Attributes:
+      names: of the figures.
+      measure: state, on the host or on one device -> the figures by name.
+      warnings: (step, the latest value of every metric) -> sentences about what goes wrong now.
+      stops: whether such a sentence ends the training.
+    """
+
+    names: tuple[str, ...]
+    measure: Callable[[State], dict[str, float]]
+    warnings: Callable[[int, Mapping[str, float]], list[str]]
+    stops: bool
 
 
 class Batches(NamedTuple):
@@ -85,6 +103,10 @@ class Task(Protocol[State]):
 
     def eval_step(self, state: State, batch: Batch) -> Metrics:
         """Returns metrics of held-out examples."""
+        ...
+
+    def measurement(self, prepared: Prepared) -> Measurement[State] | None:
+        """Returns what is measured at every `config.train.eval_every`, beside `eval_step`."""
         ...
 
     def describe(self, state: State) -> str:

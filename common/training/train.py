@@ -22,7 +22,7 @@ from common.training.interrupts import stop_request
 from common.training.loop import Loop
 from common.training.profile import Profile
 from common.training.speed import matrix_rate
-from common.training.task import Examples, Task, find_task, make_task
+from common.training.task import Examples, Measurement, Task, find_task, make_task
 from common.training.workdir import (
     Run,
     check_data,
@@ -136,6 +136,10 @@ def _build_loop(
     advance = parallel.compile_advance(task, config.seed, state, feed.example_block())
     preflight.check_memory(advance.temporary_bytes)
     evaluate, val_names = _compile_evaluation(config, prepared, task, state)
+    measurement = task.measurement(prepared) if config.train.eval_every != "0" else None
+    if measurement:
+        evaluate = _with_measurement(evaluate, measurement)
+        val_names = [*val_names, *measurement.names]
     _check_best_metric(config, [*(f"train/{name}" for name in advance.metric_names), *val_names])
     examples = _some_examples(prepared)
     loop = Loop(
@@ -149,6 +153,7 @@ def _build_loop(
         writers=writers,
         best_metric=config.train.best_metric,
         record=_recorder(run, step, task.batches.examples),
+        measurement=measurement,
         profile=profile,
     )
     return loop, state
@@ -187,6 +192,16 @@ def _compile_evaluation(
     return evaluate, [f"{_VALIDATION}/{name}" for name in eval_step.metric_names]
 
 
+def _with_measurement(
+    evaluate: Callable[[Any], dict[str, float]], measurement: Measurement[Any]
+) -> Callable[[Any], dict[str, float]]:
+    """Returns state -> both kinds of figures. Every process measures, and finds the same."""
+    return lambda state: {
+        **evaluate(state),
+        **measurement.measure(parallel.unreplicate(state)),
+    }
+
+
 def _check_validation(config: ConfigDict, prepared: Prepared) -> None:
     """Refuses a best checkpoint by a validation that will not be; needs nothing compiled."""
     best = config.train.best_metric
@@ -218,6 +233,7 @@ def _recorder(run: Run, first_step: int, examples_per_step: int) -> Callable[[Lo
     """Returns what brings run.json up to date, earlier sessions of the run included."""
     earlier = read_record(run.workdir)
     seconds, metrics = earlier.get("wall_seconds", 0.0), earlier.get("metrics", {})
+    warnings = earlier.get("warnings", [])
 
     def record(loop: Loop) -> None:
         clock, num_steps = loop.clock, loop.step - first_step
@@ -232,6 +248,7 @@ def _recorder(run: Run, first_step: int, examples_per_step: int) -> Callable[[Lo
                 "idle_share": round(clock.idle_share, 5),
                 "data_wait_share": round(clock.data_wait_share, 5),
                 "metrics": {**metrics, **loop.latest},
+                "warnings": [*warnings, *loop.warnings],
             },
         )
 
@@ -273,6 +290,8 @@ def _say_where(run: Run, step: int, num_steps: int, signal_name: str) -> None:
             f" {record['idle_share']:.1%} of the time without a step,"
             f" {record['data_wait_share']:.1%} for want of data"
         )
+    for warning in record.get("warnings", []):
+        print(f"  warning:     {warning}")
     task = find_task(run.config.task)
     for mode, (what, more) in _NEXT.items():
         if hasattr(task, mode):

@@ -55,6 +55,12 @@ def read_jsonl(file: Path) -> list[dict[str, int | float]]:
     return rows
 
 
+_SHOWN = (
+    *("train/loss", "train/discriminator_loss", "train/generator_loss"),
+    *("val/", "quality/frechet", "quality/spread"),
+)
+
+
 class ConsoleWriter:
     """A progress bar on a terminal; elsewhere one line per logging interval."""
 
@@ -78,8 +84,7 @@ class ConsoleWriter:
         losses = "  ".join(
             f"{name.split('/', 1)[1]} {value:.3f}"
             for name, value in scalars.items()
-            if name in ("train/loss", "train/discriminator_loss", "train/generator_loss")
-            or name.startswith("val/")
+            if name.startswith(_SHOWN)
         )
         if (wait := scalars.get("timing/data_wait_share")) is not None:
             losses += f"  waiting for data {wait:.0%}"

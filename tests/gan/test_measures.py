@@ -10,7 +10,13 @@ from scipy.spatial.distance import cdist
 
 from common.errors import UserError
 from gan import measures
-from gan.measures import floor, frechet_distance, kernel_distance, manifold_scores, moments
+from gan.measures import (
+    disjoint_halves,
+    frechet_distance,
+    kernel_distance,
+    manifold_scores,
+    moments,
+)
 
 NAMES = ("precision", "recall", "density", "coverage")
 
@@ -199,11 +205,13 @@ class TestKnownFaults:
 
     def test_another_real_set_lies_at_the_floor_and_a_wrong_one_above(self):
         x, y, wrong = normal(0, 800, 16), normal(1, 400, 16), normal(1, 400, 16, spread=1.3)
+        halves = [disjoint_halves([str(i) for i in range(800)], seed) for seed in range(5)]
         for measure in (frechet_distance, lambda a, b: 1 - manifold_scores(a, b)["coverage"]):
-            best = [floor(measure, x, 400, seed) for seed in range(5)]
+            best = [measure(x[first], x[second]) for first, second in halves]
             assert measure(x[:400], y) < 1.3 * np.mean(best)
             assert measure(x[:400], wrong) > 2 * np.max(best)
-        for estimate in (kernel_distance(x[:400], y), floor(kernel_distance, x, 400)):
+        first, second = halves[0]
+        for estimate in (kernel_distance(x[:400], y), kernel_distance(x[first], x[second])):
             assert abs(estimate.value) < 2 * estimate.standard_error
         estimate = kernel_distance(x[:400], wrong)
         assert estimate.value > 3 * estimate.standard_error
@@ -257,20 +265,24 @@ class TestKnownFaults:
         assert abs(one.value) < 2 * one.standard_error
 
 
-class TestFloor:
-    def test_measures_two_disjoint_sets_of_the_asked_size(self):
-        real = np.arange(20.0)[:, None]
-        first, second = floor(lambda a, b: (a, b), real, 8, seed=1)
-        assert first.shape == second.shape == (8, 1)
-        assert len(set(first.ravel()) | set(second.ravel())) == 16
+class TestDisjointHalves:
+    def test_no_owner_is_in_both_and_they_are_about_equal(self):
+        owners = np.repeat([f"patient {i}" for i in range(30)], np.arange(30) + 1)
+        for seed in range(10):
+            first, second = disjoint_halves(owners.tolist(), seed)
+            assert sorted([*first, *second]) == list(range(len(owners)))
+            assert not set(owners[first]) & set(owners[second])
+            assert abs(len(first) - len(second)) <= 2
 
-    def test_is_a_function_of_the_seed(self):
-        drawn = [floor(frechet_distance, normal(0, 40, 3), 20, seed) for seed in (0, 0, 1)]
+    def test_are_a_function_of_the_seed(self):
+        owners = [str(i) for i in range(40)]
+        drawn = [disjoint_halves(owners, seed)[0].tolist() for seed in (0, 0, 1)]
         assert drawn[0] == drawn[1] != drawn[2]
+        assert set(drawn[0]) & set(drawn[2]), "they overlap as random halves do"
 
-    def test_needs_twice_the_images(self):
-        with pytest.raises(UserError, match="there are 39 images; measure 19 or fewer"):
-            floor(frechet_distance, normal(0, 39, 3), 20)
+    def test_one_owner_has_no_halves(self):
+        with pytest.raises(ValueError, match="one owner"):
+            disjoint_halves(["a", "a"], 0)
 
 
 @pytest.mark.parametrize(

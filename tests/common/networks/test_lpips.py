@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_sample_image
 
 from common.errors import UserError
-from common.networks.lpips import lpips, lpips_embedding, lpips_params
+from common.networks.lpips import lpips, lpips_embedding, lpips_params, mean_pairwise
 from common.networks.vgg16 import bundled_weights
 
 
@@ -63,3 +63,15 @@ def test_a_file_without_the_heads_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("common.networks.lpips.bundled_weights", lambda: tmp_path / "vgg16.npz")
     with pytest.raises(UserError, match=r"vgg16\.npz has no weights of LPIPS"):
         lpips_params.__wrapped__()
+
+
+def test_the_mean_of_all_pairs_comes_from_one_look_at_each(package, images):
+    first, second = np.triu_indices(len(images), 1)
+    expected = package(images[first], images[second]).mean()
+    assert mean_pairwise(np.asarray(images)) == pytest.approx(float(expected), rel=1e-4)
+    assert mean_pairwise(np.asarray(images[:1]).repeat(3, 0)) == pytest.approx(0, abs=1e-5)
+
+
+def test_one_image_has_no_pair():
+    with pytest.raises(UserError, match="there are 1"):
+        mean_pairwise(np.zeros((1, 32, 32, 1), np.float32))

@@ -1,0 +1,91 @@
+"""A trained classifier as the judge of generated images: is what they show what they should show?
+
+Its test accuracy on them is called GAN-test: Shmelkov, Schmid and Alahari, "How good is my GAN?"
+(2018). A generator that draws one caricature of each class scores best: read it beside coverage and
+diversity. (Their GAN-train is the other way round, a classifier trained on generated images that
+reads real ones: the arm "synthetic" of `--mode=utility`.)
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from classify.evaluate import confusion_of
+from classify.figures import draw_figures
+from classify.inference import BATCH, Inference, softmax
+from classify.scores import Predicted, intervals
+from classify.state import init_state, make_classifier
+from common.training import parallel
+from common.training.evaluation import EVALUATION, FOLDER, stored_value
+from common.training.workdir import Run
+
+Images = UInt8[np.ndarray, "images height width channels"]
+
+
+class ClassifierJudge:
+    """Reads images by the best checkpoint of a run, else its newest; see `common.judge.Judge`."""
+
+    def __init__(self, run: Run) -> None:
+        """Opens it.
+
+        Raises:
+          UserError: the run has no checkpoint, or its evaluation is damaged.
+        """
+        classifier = make_classifier(run.config, run.card)
+        like = jax.eval_shape(lambda: init_state(classifier, run.card, jax.random.key(0)))
+        step, state = run.best_state(like)
+        self.classes = run.card.classes
+        self._inference = Inference(classifier, state.average)
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves(state.average):
+            digest.update(np.asarray(leaf).tobytes())
+        self.identity = digest.hexdigest()[:16]
+        self.facts = {"run": str(run.workdir), "checkpoint_step": step, **_own_scores(run, step)}
+        self._temperature = float(stored_value(run, "temperature", step) or 1.0)
+
+        def features_of(variables: Any, images: Array) -> Array:
+            _, kept = classifier.network.apply(
+                variables, images / 255.0, train=False, mutable=["intermediates"]
+            )
+            (features,) = kept["intermediates"]["features"]
+            return features
+
+        self._features = parallel.in_batches(features_of, state.average, BATCH)
+
+    def features(self, images: Images) -> Float[np.ndarray, "images features"]:
+        """Returns what the last layer sees of each image."""
+        return self._features(images)
+
+    def report(
+        self, images: Images, labels: Int[np.ndarray, " images"], figure: Path, caption: str
+    ) -> dict[str, Any]:
+        """Returns the scores of images that are to be of these classes, and draws their figure."""
+        probabilities = softmax(self._inference.logits(images), self._temperature)
+        names = tuple(str(number) for number in range(len(images)))
+        predicted = Predicted(names, ("",) * len(images), labels.astype(np.int64), probabilities)
+        draw_figures(predicted, predicted, self.classes, figure, caption)
+        return {
+            "images": len(images),
+            "classes": list(self.classes),
+            "confusion": confusion_of(predicted, len(self.classes)).tolist(),
+            "scores": intervals(predicted, self.classes),
+        }
+
+
+def make_judge(run: Run) -> ClassifierJudge:
+    """Opens a run of this task as a judge."""
+    return ClassifierJudge(run)
+
+
+def _own_scores(run: Run, step: int) -> dict[str, Any]:
+    """Returns how the judge reads real held-out images, where it was evaluated at this step."""
+    if stored_value(run, "scores", step) is None:
+        return {"of_real_images": None}
+    report = json.loads((run.workdir / FOLDER / EVALUATION).read_text())
+    told = ("split", "images", "scores")
+    return {"of_real_images": {name: report[name] for name in told}}

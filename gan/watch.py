@@ -1,0 +1,185 @@
+"""Quality during training, and a sentence when the game goes wrong.
+
+At every `config.train.eval_every` the generator draws `config.quality.num_images` of each class,
+which are compared with the training images (gan/quality.py). Beside the measures stands "spread",
+the variance of generated images' features within their class as a share of the real ones': 1 is as
+varied as real images, 0 one picture a class.
+
+Three things are watched, each of which is how a GAN commonly fails:
+
+    saturation   the discriminator is sure of every image: the generator learns nothing any more
+    diversity    the spread has fallen below a quarter: distances are half of the real ones
+    distance     the Fréchet distance has been more than twice its best, twice in a row
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from common.data.prepared import Prepared
+from common.errors import UserError
+from common.training.task import Measurement
+from gan.features import make_extractors
+from gan.measures import frechet_distance, kernel_distance, manifold_scores
+from gan.quality import Reference, drawn, reference_of
+from gan.sampling import Sampler
+from gan.state import GAN, GANState
+
+_MOST = 2000  # training images
+_ESTIMATION_BATCHES = 4
+_SEED = 0
+_SURE = 0.95  # of what the discriminator says, 0 to 1
+_LEAST_SPREAD = 0.25
+_FACTOR, _IN_A_ROW = 2.0, 2
+ACTIONS = ("warn", "stop")
+
+
+def measurement(
+    gan: GAN, sampler: Sampler, prepared: Prepared, config: ConfigDict
+) -> Measurement[GANState] | None:
+    """Returns what measures a GAN in training; None where `config.quality.extractor` is "".
+
+    Raises:
+      UserError: a setting of config.quality means nothing.
+    """
+    chosen = config.quality
+    if not chosen.extractor:
+        return None
+    if chosen.on_collapse not in ACTIONS:
+        raise UserError(
+            f"config.quality.on_collapse is {chosen.on_collapse!r}; it must be"
+            f" {' or '.join(map(repr, ACTIONS))}."
+        )
+    card = prepared.card
+    (extractor, *more) = make_extractors(chosen.extractor, card.image_size, card.channels)
+    if more:
+        raise UserError(
+            f"config.quality.extractor is {chosen.extractor!r}; one is watched in training, all are"
+            " measured by --mode=evaluate --extractors."
+        )
+    least = chosen.k + 1
+    if chosen.num_images < max(least, 3) or len(prepared.splits["train"]) < max(least, 3):
+        raise UserError(
+            f"config.quality.num_images is {chosen.num_images}, and there are"
+            f" {len(prepared.splits['train'])} training images; config.quality.k={chosen.k} needs"
+            f" {max(least, 3)} of both, or set config.quality.extractor=''."
+        )
+    reference = reference_of(
+        prepared, "train", gan.conditional, [extractor], config.data.cache_dir, _MOST
+    )
+    counts = reference.proportions(chosen.num_images)
+    name = extractor.name
+    real = reference.scaled(name, reference.features[name])
+    end = f"{name}_train_{len(real)}_{sum(counts)}"
+    measures = ("frechet", "kernel", "precision", "recall", "density", "coverage", "spread")
+    watch = CollapseWatch(f"quality/frechet_{end}", f"quality/spread_{end}")
+
+    def measure(state: GANState) -> dict[str, float]:
+        statistics = sampler.batch_stats(
+            state.average, state.generator.batch_stats, _ESTIMATION_BATCHES
+        )
+        variables = {"params": state.average, "batch_stats": statistics}
+        images, labels = drawn(sampler, variables, _SEED, counts)
+        made = reference.scaled(name, extractor.extract(images))
+        values = {
+            "frechet": frechet_distance(real, made),
+            "kernel": kernel_distance(real, made).value,
+            **manifold_scores(real, made, chosen.k),
+            "spread": spread(reference, real, made, labels),
+        }
+        return {f"quality/{measure}_{end}": values[measure] for measure in measures}
+
+    return Measurement(
+        names=tuple(f"quality/{measure}_{end}" for measure in measures),
+        measure=measure,
+        warnings=watch.warnings,
+        stops=chosen.on_collapse == "stop",
+    )
+
+
+def spread(
+    reference: Reference,
+    real: np.ndarray,
+    made: np.ndarray,
+    labels: np.ndarray,
+) -> float:
+    """Returns the variance within classes of generated features as a share of the real ones'."""
+
+    def within(features: np.ndarray, labels: np.ndarray) -> float:
+        classes = np.unique(labels)
+        return float(
+            np.mean([features[labels == label].var(0).sum(dtype=np.float64) for label in classes])
+        )
+
+    known = reference.labels if reference.classes else np.zeros(len(real), int)
+    return within(made, labels) / max(within(real, known), np.finfo(float).tiny)
+
+
+@dataclass
+class CollapseWatch:
+    """Says once, in one sentence each, what has gone wrong.
+
+    Attributes:
+      frechet: the name of the distance that it watches.
+      spread: the name of the spread.
+    """
+
+    frechet: str
+    spread: str
+    _best: tuple[float, int] = (np.inf, 0)
+    _worse: int = 0
+    _said: set[str] = field(default_factory=set)
+
+    def warnings(self, step: int, values: Mapping[str, float]) -> list[str]:
+        """Returns a sentence for each thing that sets in now.
+
+        Args:
+          step: how far training is.
+          values: the latest value of every metric; those that are not there are not watched.
+        """
+        found = {
+            "saturation": self._saturation(values),
+            "diversity": self._diversity(values),
+            "distance": self._distance(step, values),
+        }
+        new = [name for name, sentence in found.items() if sentence and name not in self._said]
+        self._said = {name for name, sentence in found.items() if sentence}
+        return [f"Step {step}: {found[name]}" for name in new]
+
+    def _saturation(self, values: Mapping[str, float]) -> str:
+        real = values.get("train/discriminator_output_real", 0.5)
+        fake = values.get("train/discriminator_output_fake", 0.5)
+        if not (_SURE < real <= 1 and 0 <= fake < 1 - _SURE):
+            return ""
+        return (
+            f"the discriminator is saturated ({real:.3f} for real and {fake:.3f} for generated"
+            " images), so that the generator learns little; give it a lower learning rate, dropout,"
+            " or --config.loss.r1=1."
+        )
+
+    def _diversity(self, values: Mapping[str, float]) -> str:
+        share = values.get(self.spread, 1.0)
+        if share >= _LEAST_SPREAD:
+            return ""
+        return (
+            f"generated images of a class vary {share:.0%} as much as real ones (variance of their"
+            " features): the generator collapses onto few pictures."
+        )
+
+    def _distance(self, step: int, values: Mapping[str, float]) -> str:
+        distance = values.get(self.frechet)
+        if distance is None:
+            return ""
+        best, at = self._best
+        if distance < best:
+            self._best = distance, step
+        self._worse = self._worse + 1 if distance > _FACTOR * best else 0
+        if self._worse < _IN_A_ROW:
+            return ""
+        return (
+            f"the Fréchet distance is {distance:.3g}, more than twice its best, {best:.3g} at step"
+            f" {at}; keep that checkpoint with --config.train.best_metric={self.frechet}"
+            " --config.train.best_is=lowest."
+        )

@@ -1,0 +1,295 @@
+"""Quality beside its floor: constructed sets whose faults are known, and real training runs."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from common.data.phantoms import KINDS
+from common.data.prepared import prepare
+from common.errors import UserError
+from common.options import Options
+from common.training.train import train
+from common.training.workdir import open_run
+from configs import acgan_covid, toy_gan_1d
+from gan import quality as room
+from gan.evaluate import evaluate
+from gan.features import Extractor, make_extractors
+from gan.generate import generate
+from gan.quality import Reference, beside_floor, quality, reference_of
+from gan.watch import spread
+
+CLASSES = ("COVID", "NonCOVID")
+(RADIOMIC,) = make_extractors("radiomic", 32, 1)
+
+
+def phantoms(seed, number=240):
+    return KINDS["covid_ct"].draw(seed, number, 32)
+
+
+def reference(real, extractor=RADIOMIC):
+    return Reference(
+        split="train",
+        rows=np.arange(len(real.images)),
+        labels=real.labels,
+        owners=tuple(map(str, range(len(real.images)))),
+        classes=CLASSES,
+        extractors={extractor.name: extractor},
+        features={extractor.name: extractor.extract(real.images)},
+    )
+
+
+REAL = phantoms(0)
+REFERENCE = reference(REAL)
+
+
+def compared(images, labels, known="all"):
+    found = quality(REFERENCE, "radiomic", RADIOMIC.extract(images), labels, 5)[known]
+    return {name.split("_")[0]: entry for name, entry in found.items() if "error" not in name}
+
+
+def blurred(images, width):
+    return ndimage.gaussian_filter(images.astype(float), (0, width, width, 0)).astype(np.uint8)
+
+
+def noisy(images, deviation):
+    noise = np.random.default_rng(3).normal(0, deviation, images.shape)
+    return np.clip(images + noise, 0, 255).astype(np.uint8)
+
+
+def test_new_real_images_score_the_floor():
+    new = phantoms(1)
+    found = compared(new.images, new.labels)
+    assert found["frechet"]["same_n"] < 1.5 * found["frechet"]["floor"]
+    for name in ("precision", "recall", "density", "coverage"):
+        assert found[name]["same_n"] > found[name]["floor"] - 0.1
+
+
+def test_copies_of_the_reference_are_at_no_distance():
+    found = compared(REAL.images, REAL.labels)
+    assert found["frechet"]["value"] < 1e-6 and found["coverage"]["value"] == 1.0
+
+
+@pytest.mark.parametrize("worse", [blurred, noisy])
+def test_figures_fall_as_images_get_worse(worse):
+    new = phantoms(1)
+    strengths = (0.3, 0.7, 2) if worse is blurred else (2, 8, 30)
+    found = [compared(worse(new.images, strength), new.labels) for strength in strengths]
+    for name in ("frechet", "kernel"):
+        values = [some[name]["value"] for some in found]
+        assert values == sorted(values) and values[0] < values[-1] / 5
+    for name in ("precision", "density", "coverage"):
+        values = [some[name]["value"] for some in found]
+        assert values == sorted(values, reverse=True)
+
+
+def test_a_lost_class_shows_in_its_own_figures_and_in_all():
+    new = phantoms(1)
+    found = quality(
+        REFERENCE, "radiomic", RADIOMIC.extract(new.images[new.labels == 0].repeat(2, 0)),
+        np.repeat(np.arange(2), (new.labels == 0).sum()), 5
+    )  # fmt: skip
+    frechet = {known: entry for known, named in found.items() for name, entry in named.items()
+               if name.startswith("frechet")}  # fmt: skip
+    assert frechet["COVID"]["same_n"] < 1.5 * frechet["COVID"]["floor"]
+    assert frechet["NonCOVID"]["same_n"] > 2 * frechet["NonCOVID"]["floor"]
+    assert frechet["all"]["same_n"] > 1.5 * frechet["all"]["floor"]
+
+
+def test_the_name_of_a_figure_says_its_protocol():
+    new = phantoms(1)
+    found = quality(REFERENCE, "radiomic", RADIOMIC.extract(new.images), new.labels, 5)
+    assert "frechet_radiomic_train_240_240" in found["all"]
+    ours, theirs = (int((x.labels == 0).sum()) for x in (REAL, new))
+    assert f"coverage_radiomic_train_{ours}_{theirs}" in found["COVID"]
+
+
+def test_all_is_mixed_as_the_real_images_are():
+    few = replace(REFERENCE, labels=np.repeat([0, 1], (180, 60)))
+    assert few.proportions(300) == [300, 100]
+    assert replace(few, classes=()).proportions(300) == [300]
+
+
+def test_a_class_of_too_few_images_is_left_out_and_said(caplog):
+    few = replace(REFERENCE, labels=np.repeat([0, 1], (229, 11)))
+    with caplog.at_level("WARNING"):
+        found = quality(few, "radiomic", RADIOMIC.extract(REAL.images), REAL.labels, 5)
+    assert set(found) == {"all", "COVID"} and "of NonCOVID: 11 real images" in caplog.text
+
+
+def test_halves_share_no_patient():
+    """Images of a patient that are all alike make halves that mix patients look perfect."""
+    patients = np.random.default_rng(0).normal(size=(40, 6))
+    real = patients.repeat(8, 0)
+    owners = np.arange(40).repeat(8).astype(str).tolist()
+    found = beside_floor(real, owners, np.random.default_rng(1).normal(size=(320, 6)), 3)
+    assert found["coverage"]["floor"] < 0.5
+
+
+def test_spread_is_the_variance_within_classes():
+    labels = np.arange(240) % 2
+    real = np.random.default_rng(0).normal(size=(240, 4)) + 100 * labels[:, None]
+    known = replace(REFERENCE, labels=labels)
+    assert spread(known, real, real, labels) == pytest.approx(1)
+    half = 0.5 * (real - 100 * labels[:, None]) + 3 * labels[:, None]
+    assert spread(known, real, half, labels) == pytest.approx(0.25)
+
+
+class TestReference:
+    def test_its_features_are_computed_once(self, tmp_path):
+        config = acgan_covid.get_config("tiny")
+        seen = []
+
+        def extract(images):
+            seen.append(len(images))
+            return images.reshape(len(images), -1)[:, :3].astype(np.float32)
+
+        config.data.cache_dir = str(tmp_path)
+        prepared = prepare(config.data)
+        extractor = Extractor("three", "three 1", False, extract)
+        make = partial(reference_of, prepared, "train", True, cache=str(tmp_path))
+        first, again = make([extractor]), make([extractor])
+        assert sum(seen) == len(prepared.splits["train"])
+        assert np.array_equal(first.features["three"], again.features["three"])
+        make([replace(extractor, identity="three 2")])
+        assert sum(seen) == 2 * len(prepared.splits["train"])
+        assert len(make([extractor], most=10).labels) == 10
+
+    def test_a_broken_file_is_made_anew(self, tmp_path):
+        config = acgan_covid.get_config("tiny")
+        config.data.cache_dir = str(tmp_path)
+        make = partial(reference_of, prepare(config.data), "train", True, cache=str(tmp_path))
+        extractors = make_extractors("pixels", 16, 1)
+        whole = make(extractors).features["pixels"]
+        (file,) = (tmp_path / "quality").glob("*.npy")
+        file.write_bytes(file.read_bytes()[:99])
+        assert np.array_equal(make(extractors).features["pixels"], whole)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("radiomics", "'radiomics' names no features"),
+        ("inception", "'inception' names no features"),
+        ("vgg16:file", "'vgg16:file' names no features"),
+        (" ,", "No features to compare by"),
+        ("classifier:nowhere", "holds no run"),
+        ("inception:nowhere.pth", "nowhere.pth"),
+    ],
+)
+def test_what_names_no_features_is_said(names, message):
+    with pytest.raises(UserError, match=message):
+        make_extractors(names, 32, 1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("acgan")
+    config = acgan_covid.get_config("tiny")
+    config.train.update(picture_every="0", best_is="lowest")
+    config.train.best_metric = "quality/frechet_pixels_train_64_32"
+    train(config, folder / "run")
+    return open_run(folder / "run")
+
+
+@pytest.fixture(scope="module")
+def judge(launch, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judge")
+    launch(
+        "--config=configs/small_cnn_chest_xray.py:tiny",
+        "--config.data.name=covid_ct",
+        "--config.data.image_size=16",
+        "--config.train.picture_every=0",
+        f"--workdir={folder / 'run'}",
+    )
+    launch("--mode=evaluate", f"--workdir={folder / 'run'}")
+    return folder / "run"
+
+
+class TestEvaluation:
+    """Through the mode, on a tiny AC-GAN and a tiny classifier of the same phantoms."""
+
+    @pytest.fixture(autouse=True)
+    def _without_vgg16(self, monkeypatch):
+        """Its passes take a minute; tests/common/networks/test_lpips.py has them."""
+        monkeypatch.setattr("gan.evaluate.weights_are_bundled", lambda: False)
+
+    def test_it_reports_every_figure_and_the_judge(self, run, judge, tmp_path, capsys):
+        names = f"radiomic,pixels,classifier:{judge}"
+        options = Options(
+            output=str(tmp_path), images_per_class=20, extractors=names, judge=str(judge)
+        )
+        evaluate(run, options)
+        report = json.loads((tmp_path / "evaluation.json").read_text())
+        assert set(report["quality"]) == {"radiomic", "pixels", "classifier"}
+        assert "frechet_pixels_train_64_40" in report["quality"]["pixels"]["all"]
+        assert report["checkpoint_step"] in (3, 6) and report["synthetic"]
+        assert report["judge"]["generated"]["images"] == 40
+        assert report["judge"]["of_real_images"]["split"] == "test"
+        assert 0 <= report["judge"]["generated"]["scores"]["accuracy"]["value"] <= 1
+        assert (tmp_path / "judge.png").exists()
+        assert set(report["diversity"]) == set(CLASSES)
+        said = capsys.readouterr().out
+        assert "GAN-test accuracy" in said and "drawings, not patients" in said
+
+    def test_what_is_measured_is_what_generate_writes(self, run, tmp_path, monkeypatch):
+        seen = []
+        monkeypatch.setattr(
+            "gan.evaluate.drawn", lambda *args: seen.append(room.drawn(*args)) or seen[0]
+        )
+        evaluate(run, Options(output=str(tmp_path / "e"), images_per_class=8, extractors="pixels"))
+        generate(run, Options(output=str(tmp_path / "g"), num_images=6, label="NonCOVID"))
+        images, labels = seen[0]
+        for i in range(6):
+            with Image.open(tmp_path / "g" / "NonCOVID" / f"{i:06d}.png") as written:
+                assert np.array_equal(np.asarray(written), images[labels == 1][i, :, :, 0])
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"images_per_class": 1}, "must be at least 2"),
+            ({"input": "folder"}, "leave --input"),
+            ({"judge": "nowhere"}, "holds no run"),
+            ({"extractors": "fid"}, "names no features"),
+        ],
+    )
+    def test_what_it_cannot_follow_is_said(self, run, tmp_path, options, message):
+        with pytest.raises(UserError, match=message):
+            evaluate(run, Options(output=str(tmp_path), **options))
+
+    def test_a_gan_is_no_judge(self, run, tmp_path):
+        with pytest.raises(UserError, match="name one of a classifier"):
+            evaluate(run, Options(output=str(tmp_path), judge=str(run.workdir)))
+
+    def test_quality_is_measured_in_training_and_chose_the_checkpoint(self, run):
+        name, file = run.config.train.best_metric, run.workdir / "metrics.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        scored = {row["step"]: row[name] for row in rows if name in row}
+        assert set(scored) == {3, 6}
+        with run.checkpoints() as checkpoints:
+            assert checkpoints.best_step() == min(scored, key=scored.get)
+
+    def test_a_collapse_ends_the_training_when_told(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr("gan.watch._LEAST_SPREAD", 1e9)
+        config = acgan_covid.get_config("tiny")
+        config.train.update(picture_every="0", checkpoint_every="6")
+        config.quality.on_collapse = "stop"
+        train(config, tmp_path / "run")
+        record = json.loads((tmp_path / "run" / "run.json").read_text())
+        assert record["step"] == 3 and "collapses onto few pictures" in record["warnings"][0]
+        assert "collapses onto few pictures" in capsys.readouterr().out
+        with open_run(tmp_path / "run").checkpoints() as checkpoints:
+            assert checkpoints.latest_step() == 3
+
+
+def test_a_generator_without_classes_has_figures_of_all(tmp_path):
+    config = toy_gan_1d.get_config("tiny")
+    config.train.picture_every = "0"
+    train(config, tmp_path / "run")
+    evaluate(open_run(tmp_path / "run"), Options(output=str(tmp_path / "e"), images_per_class=16))
+    report = json.loads((tmp_path / "e" / "evaluation.json").read_text())
+    assert set(report["quality"]["pixels"]) == {"all"} and report["diversity"] == {"all": {}}
