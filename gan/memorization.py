@@ -1,16 +1,16 @@
 """Whether a generator gives back the images that it was trained on.
 
-| figure         | asks                                                            | at best        |
-|----------------|-----------------------------------------------------------------|----------------|
-| suspicious     | how many generated images lie as near to a training image as    | the same share |
-|                | only 5 % of new patients' images do?                            |                |
-| authenticity   | which share lies farther from its nearest training image than   | that of held-  |
-|                | that one from the next?                                         | out images     |
-| membership AUC | does the discriminator know its training images?                | 0.5            |
+| figure         | asks                                                        | at best         |
+|----------------|-------------------------------------------------------------|-----------------|
+| suspicious     | how many generated images are as near to a training image   | 5 % of them,    |
+|                | as only 5 % of new patients' images are?                    | or fewer        |
+| authenticity   | which share is farther from its nearest training image than | that of         |
+|                | this is from the next?                                      | held-out images |
+| membership AUC | does the discriminator know its training images?            | 0.5             |
 
-The first alone decides. Its reference are held-out images: real ones of patients that the generator
-has not seen. Held-out and generated images are compared with one and the same training set, so it
-does not matter how many images that has. All is computed on the host in float64.
+The first alone decides. It needs held-out images: real ones of patients that the generator has not
+seen. They and generated images are compared with one and the same training set, so it does not
+matter how many images that has. All is computed on the host in float64.
 
 The images of a set count as drawn independently. Where several are of one patient, hold one image
 of each patient out: with 12 patients of 5 images each, made-up sets without any copy were flagged
@@ -165,8 +165,10 @@ def nearest(
 
 
 def ratios(images: Features, training: Features) -> Float64[np.ndarray, " _images"]:
-    """Returns `d_1 / mean(d_1, ..., d_k)`, where d_i is the distance from the i-th nearest
-    training image and k is 10: 0 for a copy, 1 where all training images are equally far.
+    """Returns how much nearer the nearest training image is than the nearest ten are on average.
+
+    `d_1 / mean(d_1, ..., d_k)`, d_i the distance from the i-th nearest training image and k = 10:
+    0 for a copy, 1 where all of these are equally far.
 
     Carlini et al., "Extracting Training Data from Diffusion Models" (2023), section 4.2, with
     k = 50. An image's ratio depends on this image and on the training set alone, so that those of
@@ -176,7 +178,7 @@ def ratios(images: Features, training: Features) -> Float64[np.ndarray, " _image
     dimensions 60 % of generators that shrink new images towards the mean were, with it 1 %. The
     distance of the nearest training image from its own nearest neighbour in place of the mean has
     that fault, too (13 %), and it is 0 where the training set holds an image twice.
-    """  # noqa: D205
+    """
     exact, others = (x.astype(np.float64, copy=False) for x in (images, training))
     return _neighbourhood(exact, others).ratios
 
