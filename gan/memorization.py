@@ -14,8 +14,9 @@ matter how many images that has. All is computed on the host in float64.
 
 The images of a set count as drawn independently. Where several are of one patient, hold one image
 of each patient out: with 12 patients of 5 images each, made-up sets without any copy were flagged
-at 8 % rather than at 1 %. Copies that are mirrored, turned or shifted are found only if such
-training images are given, too, or if the features do not mind.
+at 8 % rather than at 1 %. A generator that makes one new image over and over is flagged at 5 %:
+when a new patient's image would be suspicious. Copies that are mirrored, turned or shifted are
+found only if such training images are given, too, or if the features do not mind.
 """
 
 import math
@@ -243,8 +244,8 @@ def verdict(found: Mapping[str, Memorization], membership: Estimate | None = Non
         raise ValueError("there is no space of features to judge by")
     guilty = repeating(found)
     start = "The generator repeats training images" if guilty else "No sign of memorisation"
-    told = "; ".join(_told(name, found[name], LEVEL / len(found)) for name in guilty or found)
-    return f"{start}: {told}{_told_membership(membership) if membership else ''}."
+    told = _told({name: found[name] for name in guilty or found}, LEVEL / len(found))
+    return f"{start}: {', '.join(told)}{_told_membership(membership) if membership else ''}."
 
 
 def suspicious_picture(
@@ -266,7 +267,7 @@ def suspicious_picture(
     picture = grid(np.stack([images[x] for images, x in columns]), zoom_for(generated.shape[1]))
     values = [pair.ratio for pair in found.pairs]
     titles = (
-        "generated / nearest training image / nearest held-out image",
+        "from the top: generated, nearest training image, nearest held-out image",
         f"ratios {min(values):.2f} to {max(values):.2f}; suspicious below {found.threshold:.2f}",
     )
     # A title is cut off where the picture ends.
@@ -360,13 +361,14 @@ def _least_sign(found: Memorization, level: float) -> int:
     return next((k for k in counts if precedence_p_value(k, *sizes) < level), counts.stop)
 
 
-def _told(name: str, found: Memorization, level: float) -> str:
-    verb = "is" if found.suspicious == 1 else "are"
-    return (
-        f"{found.suspicious} of {found.generated} generated images {verb} as near to a training"
-        f" image as only {RARE:.0%} of new patients' are ({name}; p = {found.p_value:.2g},"
-        f" {_least_sign(found, level)} would be a sign)"
-    ).replace("%", " %")
+def _told(found: Mapping[str, Memorization], level: float) -> Iterator[str]:
+    for number, (name, x) in enumerate(found.items()):
+        counts = f"{x.suspicious} of {x.generated}"
+        if not number:
+            verb = "is" if x.suspicious == 1 else "are"
+            counts += f" generated images {verb} as near to a training image as only"
+            counts += f" {100 * RARE:.0f} % of new patients' are"
+        yield f"{counts} ({name}: p = {x.p_value:.2g}, a sign from {_least_sign(x, level)})"
 
 
 def _told_membership(membership: Estimate) -> str:
