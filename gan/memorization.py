@@ -317,8 +317,9 @@ def _distances(
     queries: Exact, references: Exact, rows: Int[np.ndarray, " _images"]
 ) -> Float64[np.ndarray, " _images"]:
     """Returns the distances of pairs from differences, which are 0 where images are the same."""
-    pairs = zip(queries, rows, strict=True)  # one at a time: many large images need much memory
-    return np.array([np.linalg.norm(query - references[row]) for query, row in pairs])
+    # One at a time: all differences of many large images need much memory.
+    apart = (query - references[row] for query, row in zip(queries, rows, strict=True))
+    return np.sqrt([difference @ difference for difference in apart])
 
 
 def _authenticity(found: _Neighbourhood, apart: Float64[np.ndarray, " _training"]) -> float:
