@@ -112,25 +112,24 @@ class TestPValue:
         for m in (20, 60, 99, 139):
             assert 0.05 - 1 / (m + 1) < precedence_p_value(1, 1, m) <= 0.05 + 1e-12
 
-    def test_is_uniform_but_for_steps_if_nothing_is_copied(self):
-        """Under every level lies at most this share of sets."""
-        p = [memorization(*example(seed)).p_value for seed in range(100)]
-        for level in (0.05, 0.2, 0.5):
-            assert np.mean(np.array(p) < level) < level + 3 * np.sqrt(level * (1 - level) / 100)
-            assert np.mean(np.array(p) < level) > level / 4
-
 
 class TestCalibration:
-    @pytest.mark.parametrize(("m", "g"), [(M, G), (20, 20), (200, 100)])
+    def test_under_every_level_lies_at_most_this_share_of_sets_of_new_images(self):
+        p = np.array([memorization(*example(seed)).p_value for seed in range(150)])
+        assert (p < LEVEL).mean() < 0.05
+        for level in (0.05, 0.2, 0.5):
+            assert level / 4 < (p < level).mean() < level + 3 * np.sqrt(level * (1 - level) / 150)
+
+    @pytest.mark.parametrize(("m", "g"), [(100, 100), (20, 20)])
     def test_new_images_are_rarely_flagged(self, m, g):
         assert flagged(lambda rng, _, g: real(rng, g), 100, m, g) < 0.05
 
-    @pytest.mark.parametrize("noise", [0, 0.02, 0.1])
+    @pytest.mark.parametrize("noise", [0, 0.1])
     def test_copies_are_always_flagged(self, noise):
         assert flagged(lambda rng, x, g: copies(rng, x, g, noise), 100) == 1
 
     def test_so_are_copies_when_few_images_are_held_out_and_few_generated(self):
-        assert flagged(copies, 100, m=20, g=20) == 1
+        assert flagged(copies, 50, m=20, g=20) == 1
 
     @pytest.mark.parametrize("noise", [0, 0.02])
     def test_so_is_a_generator_of_which_a_fifth_are_copies(self, noise):
@@ -139,13 +138,13 @@ class TestCalibration:
 
         assert flagged(fifth, 100) == 1
 
-    def test_images_of_half_the_spread_are_no_copies_though_near_to_training_images(self):
+    def test_images_of_less_spread_are_no_copies_though_near_to_training_images(self):
         """Blurred images lie in the midst of all."""
 
         def blurred(rng, training, g):
             return training.mean(0) + 0.6 * (real(rng, g) - training.mean(0))
 
-        assert flagged(blurred, 100) < 0.05
+        assert flagged(blurred, 60) < 0.05
 
     def test_training_images_that_are_there_twice_hide_no_copies_of_theirs(self):
         def twice(rng, training, g):
@@ -156,8 +155,8 @@ class TestCalibration:
 
     def test_more_training_images_than_held_out_ones_accuse_nobody(self):
         rng = np.random.default_rng(0)
-        found = [memorization(real(rng, 100), real(rng, 1000), real(rng, 20)) for _ in range(30)]
-        assert np.mean([x.memorized for x in found]) < 0.1
+        found = [memorization(real(rng, 100), real(rng, 1000), real(rng, 20)) for _ in range(15)]
+        assert sum(x.memorized for x in found) <= 1
 
 
 class TestMemorization:
@@ -185,10 +184,10 @@ class TestMemorization:
         self, d, reflexive
     ):
         """Pickard, "Isolated nearest neighbors" (1982): 6 pi / (8 pi + 3^(3/2)) in the plane."""
-        new, training, held_out = np.random.default_rng(0).random((3, 3000, d))
+        new, training, held_out = np.random.default_rng(0).random((3, 2000, d))
         found = memorization(new, training, held_out)
-        assert found.authenticity == pytest.approx(1 - reflexive, abs=0.03)
-        assert found.authenticity_held_out == pytest.approx(1 - reflexive, abs=0.03)
+        assert found.authenticity == pytest.approx(1 - reflexive, abs=0.035)
+        assert found.authenticity_held_out == pytest.approx(1 - reflexive, abs=0.035)
         assert memorization(training, training, held_out).authenticity == 0
 
     def test_pairs_are_the_nearest_one_of_each_training_image(self):
