@@ -171,7 +171,7 @@ def ratios(images: Features, training: Features) -> Float64[np.ndarray, " _image
     `d_1 / mean(d_1, ..., d_k)`, d_i the distance from the i-th nearest training image and k = 10:
     0 for a copy, 1 where all of these are equally far.
 
-    Carlini et al., "Extracting Training Data from Diffusion Models" (2023), section 4.2, with
+    Carlini et al., "Extracting Training Data from Diffusion Models" (2023), with
     k = 50. An image's ratio depends on this image and on the training set alone, so that those of
     held-out and of generated images can be compared. The denominator tells how densely training
     images lie there, since to be near to one is no sign of copying where all are near. Without it,
@@ -326,7 +326,7 @@ def _authenticity(found: _Neighbourhood, apart: Float64[np.ndarray, " _training"
     """Returns the share of images farther from their training image than this from the next.
 
     Alaa et al., "How Faithful is your Synthetic Data? Sample-level Metrics for Evaluating and
-    Auditing Generative Models" (2022), section 3.3.
+    Auditing Generative Models" (2022).
     """
     return float((found.distances > apart[found.rows]).mean())
 
