@@ -63,7 +63,7 @@ def moments(features: Features) -> Moments:
     Raises:
       UserError: fewer than 2 images, or features that are not finite.
     """
-    exact = _exact(features, 2)
+    exact = exact_features(features, 2)
     mean = exact.mean(0)
     # The covariance itself holds squares: the roots of its small eigenvalues would be noise.
     root: Any = np.linalg.qr(exact - mean, mode="r")  # NumPy's types do not know the mode
@@ -81,7 +81,7 @@ def frechet_distance(real: Features | Moments, generated: Features | Moments) ->
       UserError: fewer than 2 images, features that are not finite or are of two kinds.
     """
     first, second = (x if isinstance(x, Moments) else moments(x) for x in (real, generated))
-    _check_kind(len(first.mean), len(second.mean))
+    check_kind(len(first.mean), len(second.mean))
     shift = ((first.mean - second.mean) ** 2).sum()
     spread = (first.root**2).sum() + (second.root**2).sum()
     # The eigenvalues of S_r S_g are the squared singular values of R_r R_g^T. So no matrix has to
@@ -152,8 +152,8 @@ def manifold_scores(real: Features, generated: Features, k: int = 5) -> dict[str
     real_radii, generated_radii = (_neighbour_squares(x, k) - edge for x in (first, second))
     balls = np.zeros(len(second), int)
     covered, recalled = np.empty((2, len(first)), bool)
-    for rows in _blocks(len(first)):
-        squares = _squares(first[rows], second)
+    for rows in blocks(len(first)):
+        squares = squared_distances(first[rows], second)
         in_real = squares < real_radii[rows, None]
         balls += in_real.sum(0)
         covered[rows] = in_real.any(1)
@@ -191,7 +191,7 @@ def disjoint_halves(
     return np.flatnonzero(side[owner] == 0), np.flatnonzero(side[owner] == 1)
 
 
-def _exact(features: Features, least: int) -> Exact:
+def exact_features(features: Features, least: int) -> Exact:
     """Returns the features in float64 if there are enough and all are finite."""
     if len(features) < least:
         raise UserError(
@@ -208,19 +208,21 @@ def _exact(features: Features, least: int) -> Exact:
 
 
 def _exact_pair(real: Features, generated: Features, least: int) -> tuple[Exact, Exact]:
-    _check_kind(real.shape[1], generated.shape[1])
-    return _exact(real, least), _exact(generated, least)
+    check_kind(real.shape[1], generated.shape[1])
+    return exact_features(real, least), exact_features(generated, least)
 
 
-def _check_kind(real: int, generated: int) -> None:
-    if real != generated:
+def check_kind(real: int, others: int, name: str = "generated") -> None:
+    """Refuses two sets of images that have different numbers of features."""
+    if real != others:
         raise UserError(
-            f"Real images have {real} features and generated ones {generated}; make both with the"
+            f"Real images have {real} features and {name} ones {others}; make both with the"
             " same network."
         )
 
 
-def _blocks(count: int) -> Iterator[slice]:
+def blocks(count: int) -> Iterator[slice]:
+    """Yields the rows of a matrix of pairs, as many at a time as are to be in memory."""
     return (slice(start, start + _ROWS) for start in range(0, count, _ROWS))
 
 
@@ -229,14 +231,14 @@ def _kernel_sums(
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " m"]]:
     """Returns the sums of the kernel over y for each x, and over x for each y."""
     of_x, of_y = np.empty(len(x)), np.zeros(len(y))
-    for rows in _blocks(len(x)):
+    for rows in blocks(len(x)):
         kernel = (x[rows] @ y.T / x.shape[1] + 1) ** 3
         of_x[rows] = kernel.sum(1)
         of_y += kernel.sum(0)
     return of_x, of_y
 
 
-def _squares(
+def squared_distances(
     x: Float64[np.ndarray, "n features"], y: Float64[np.ndarray, "m features"]
 ) -> Float64[np.ndarray, "n m"]:
     """Returns the squared distances of all pairs."""
@@ -246,5 +248,7 @@ def _squares(
 def _neighbour_squares(x: Float64[np.ndarray, "n features"], k: int) -> Float64[np.ndarray, " n"]:
     """Returns each row's squared distance from its k-th nearest other row."""
     # Place 0 is a row's own.
-    nearest = [np.partition(_squares(x[rows], x), k, axis=1)[:, k] for rows in _blocks(len(x))]
+    nearest = [
+        np.partition(squared_distances(x[rows], x), k, axis=1)[:, k] for rows in blocks(len(x))
+    ]
     return np.concatenate(nearest)
