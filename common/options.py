@@ -20,6 +20,9 @@ class Options:
     num_images: int = _flag(64, "How many images to generate.")
     label: str = _flag("", "Of which class; default all in turn.")
     seed: int = _flag(0, "Of what is generated; training has --config.seed.")
+    strict: bool = _flag(
+        False, "Generate only if --mode=evaluate found that no training images are repeated."
+    )
     bits: int = _flag(8, "Of generated images; 16: the source's range.", (8, 16))
     truncation: float = _flag(0.0, "Latents lie within +- this: fewer odd images; 0: anywhere.")
     walk: str = _flag(

@@ -18,7 +18,8 @@ from common.options import Options
 from common.training.evaluation import output_folder, write_report, write_table
 from common.training.workdir import Run, check_data
 from gan.features import default_extractors, make_extractors
-from gan.generate import load_generator
+from gan.generate import load_trained
+from gan.novelty import judged_new, scores_of
 from gan.quality import Reference, drawn, quality, reference_of
 from gan.sampling import Sampler
 from gan.state import make_gan
@@ -33,7 +34,7 @@ Labels = Int[np.ndarray, " images"]
 
 
 def evaluate(run: Run, options: Options) -> None:
-    """Writes evaluation.json and quality.csv; with --judge, judge.png.
+    """Writes evaluation.json, quality.csv and memorization.png; with --judge, judge.png.
 
     Compared are --images_per_class generated images of each class with the training images, by the
     features that --extractors names: gan/quality.py. The images are those that --mode=generate
@@ -55,22 +56,22 @@ def evaluate(run: Run, options: Options) -> None:
     output, prepared = output_folder(run, options), prepare(run.config.data)
     check_data(Run(run.workdir, run.config, prepared.card))
     sampler = Sampler(gan)
-    generator = load_generator(run, sampler)
+    trained = load_trained(run, sampler)
     reference = reference_of(
         prepared, _SPLIT, gan.conditional, extractors, run.config.data.cache_dir
     )
     counts = [options.images_per_class] * (len(card.classes) if gan.conditional else 1)
-    log.info("drawing %d images at step %d", sum(counts), generator.step)
-    images, labels = drawn(sampler, generator.variables, options.seed, counts)
-    found = {}
+    log.info("drawing %d images at step %d", sum(counts), trained.step)
+    images, labels = drawn(sampler, trained.generator, options.seed, counts)
+    found, generated = {}, {}
     for extractor in extractors:
         log.info("comparing %s features", extractor.name)
-        features = extractor.extract(images)
+        features = generated[extractor.name] = extractor.extract(images)
         found[extractor.name] = quality(
             reference, extractor.name, features, labels, run.config.quality.k
         )
     report: dict[str, Any] = {
-        "checkpoint_step": generator.step,
+        "checkpoint_step": trained.step,
         "data": card.name,
         "synthetic": card.synthetic,
         "reference": _SPLIT,
@@ -80,6 +81,9 @@ def evaluate(run: Run, options: Options) -> None:
         "quality": found,
         "diversity": _diversity(prepared.splits[_SPLIT], reference, images, labels),
     }
+    report["memorization"] = judged_new(
+        output, prepared, reference, images, generated, scores_of(gan, trained.discriminator)
+    )
     if judge:
         caption = f"generated images, read by {options.judge}; trained on {card.caption}"
         report["judge"] = {
@@ -178,4 +182,5 @@ def _say(report: Mapping[str, Any], output: Path) -> None:
                 f"  {'GAN-test ' + name:<38} {'all':<12} {entry['value']:9.4g}"
                 f" [{entry['low']:.4g}, {entry['high']:.4g}]"
             )
+    print(f"  {report['memorization']['verdict']}")
     print(f"  written to {output}")

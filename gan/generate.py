@@ -16,6 +16,7 @@ from common.log import log
 from common.options import Options
 from common.report.deep import rescaling, to_stored, write_deep
 from common.report.images import Picture, grid, titled, write_picture, zoom_for
+from common.training.evaluation import stored_value
 from common.training.network import Variables
 from common.training.workdir import Run
 from gan.sampling import BATCH, Sampler
@@ -37,9 +38,12 @@ def generate(run: Run, options: Options) -> None:
     many are asked for; i of one class and i of another share their latent. Without a label the
     classes take turns. A generator that draws no class on demand has the one label "generated".
 
+    Of a generator that --mode=evaluate found to repeat training images it warns; with --strict it
+    draws only from one that was found not to.
+
     Raises:
       UserError: an option that cannot be followed, an output folder in use, or a run without a
-        checkpoint.
+        checkpoint; with --strict, a generator that repeats training images, or may.
     """
     output = _check(run, options)
     gan = make_gan(run.config, run.card)
@@ -51,7 +55,9 @@ def generate(run: Run, options: Options) -> None:
             f"--truncation is for normal latents; this run's are {gan.latent}: leave it out."
         )
     sampler = Sampler(gan)
-    variables = load_generator(run, sampler, options.truncation).variables
+    trained = load_trained(run, sampler, options.truncation)
+    _heed_verdict(run, trained.step, options.strict)
+    variables = trained.generator
     names = run.card.classes if gan.conditional else (_NO_CLASS,)
     _make_output(output, () if options.walk else names, options.overwrite)
     if options.walk:
@@ -101,15 +107,16 @@ def _check_depth(run: Run) -> None:
         )
 
 
-class Generator(NamedTuple):
-    """A trained generator: its parameters with running statistics, and how far it was trained."""
+class Trained(NamedTuple):
+    """How far a run was trained, and both networks' variables, the generator's for drawing."""
 
     step: int
-    variables: Variables
+    generator: Variables
+    discriminator: Variables
 
 
-def load_generator(run: Run, sampler: Sampler, truncation: float = 0.0) -> Generator:
-    """Restores the best checkpoint, or the newest, and estimates its running statistics.
+def load_trained(run: Run, sampler: Sampler, truncation: float = 0.0) -> Trained:
+    """Restores the best checkpoint, or the newest, and estimates the generator's statistics.
 
     Raises:
       UserError: there is none, or it does not fit the config.
@@ -122,7 +129,25 @@ def load_generator(run: Run, sampler: Sampler, truncation: float = 0.0) -> Gener
     statistics = sampler.batch_stats(
         state.average, state.generator.batch_stats, _ESTIMATION_BATCHES, truncation
     )
-    return Generator(step, {"params": state.average, "batch_stats": statistics})
+    drawing = {"params": state.average, "batch_stats": statistics}
+    return Trained(step, drawing, state.discriminator.variables)
+
+
+def _heed_verdict(run: Run, step: int, strict: bool) -> None:
+    """Warns of a generator that was found to repeat training images; when strict, refuses it."""
+    evaluated = f"python launch.py --mode=evaluate --workdir={run.workdir}"
+    found = stored_value(run, "memorization", step)
+    if strict and found is None:
+        raise UserError(
+            f"Nobody knows whether the generator of step {step} repeats training images; run"
+            f" {evaluated}, or leave out --strict."
+        )
+    if strict and not found["can_tell"]:
+        raise UserError(f"{found['verdict']} Leave out --strict to draw all the same.")
+    if found and found["memorized"]:
+        if strict:
+            raise UserError(f"{found['verdict']} Leave out --strict to draw all the same.")
+        log.warning("%s", found["verdict"])
 
 
 def _make_output(output: Path, names: tuple[str, ...], overwrite: bool) -> None:

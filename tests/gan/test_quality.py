@@ -273,6 +273,25 @@ class TestEvaluation:
         with run.checkpoints() as checkpoints:
             assert checkpoints.best_step() == min(scored, key=scored.get)
 
+    def test_strict_wants_a_verdict_and_heeds_it(self, run, tmp_path, caplog):
+        def options(**more):
+            return Options(output=str(tmp_path / "out"), num_images=2, overwrite=True, **more)
+
+        with pytest.raises(UserError, match="Nobody knows whether the generator of step"):
+            generate(run, options(strict=True))
+        evaluate(run, Options(images_per_class=20, extractors="pixels"))
+        generate(run, options(strict=True))
+        file = run.workdir / "evaluation" / "evaluation.json"
+        report = json.loads(file.read_text())
+        assert report["memorization"]["verdict"].startswith("No sign of memorisation")
+        report["memorization"] |= {"memorized": True, "verdict": "The generator repeats all."}
+        file.write_text(json.dumps(report))
+        with pytest.raises(UserError, match=r"The generator repeats all\. Leave out --strict"):
+            generate(run, options(strict=True))
+        with caplog.at_level("WARNING"):
+            generate(run, options())
+        assert "The generator repeats all." in caplog.text
+
     def test_a_collapse_ends_the_training_when_told(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr("gan.watch._LEAST_SPREAD", 1e9)
         config = acgan_covid.get_config("tiny")
