@@ -9,6 +9,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constra
 
 run: $(VENV)/.installed
 	$(BIN)/python launch.py --config=configs/acgan_covid.py
+	$(BIN)/python launch.py --mode=evaluate --workdir=runs/acgan_covid
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

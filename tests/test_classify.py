@@ -30,8 +30,8 @@ def run(launch, tmp_path_factory):
     """A trained and evaluated run, what it said, and the seconds that both took."""
     workdir = tmp_path_factory.mktemp("classify") / "run"
     started = time.monotonic()
-    launch(*TRAINING, f"--workdir={workdir}")
-    said = launch("--mode=evaluate", f"--workdir={workdir}")
+    launch(*TRAINING, f"--workdir={workdir}", optimised=True)
+    said = launch("--mode=evaluate", f"--workdir={workdir}", optimised=True)
     return workdir, said.stdout, time.monotonic() - started
 
 
