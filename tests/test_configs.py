@@ -55,6 +55,9 @@ def generates(run, config, launch, tmp_path):
             assert image.size == (config.data.image_size,) * 2
             assert image.mode == {1: "L", 3: "RGB"}[config.data.channels]
     assert len(table) == 5
+    if config.model.name == "acgan":  # a walk is the same for all: tests/gan/test_walk.py
+        launch("--mode=generate", f"--workdir={run}", f"--output={out}-walk", "--walk=linear")
+        assert (tmp_path / "out-walk" / "walk.webp").exists()
 
 
 def classifies(run, config, launch, tmp_path):
