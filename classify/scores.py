@@ -8,7 +8,7 @@ says; a mean over classes is over those that have one.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,9 +186,7 @@ def intervals(
     return found
 
 
-def bootstrap(
-    predicted: Predicted, classes: Sequence[str], resamples: int
-) -> dict[str, OfDraws]:
+def bootstrap(predicted: Predicted, classes: Sequence[str], resamples: int) -> dict[str, OfDraws]:
     """Returns every score of each draw of groups, drawn with replacement.
 
     Draw i is the same for all who predict the same images, so that their scores can be compared

@@ -35,6 +35,10 @@ class Interval(NamedTuple):
         """Says whether all of the interval is on one side of 0."""
         return self.low > 0 or self.high < 0
 
+    def within(self, least: float, most: float) -> "Interval":
+        """Returns the part of it that the score can take."""
+        return Interval(self.value, max(self.low, least), min(self.high, most))
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -98,7 +102,7 @@ def interval(measured: Measured, level: float = 0.95) -> Interval:
         return Interval(value, math.nan, math.nan)
     of_patients = drawn.mean(1).var(ddof=1)
     if seeds == 1:
-        variance, freedom = of_patients, measured.patients - 1
+        variance, freedom = of_patients, measured.patients - 1.0
     else:
         rng = np.random.default_rng(1)
         chosen = rng.integers(seeds, size=(len(drawn), seeds - 1))

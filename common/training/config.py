@@ -24,6 +24,9 @@ CONTINUABLE = frozenset(
         "data.url",
         "data.sha256",
         "data.resident_limit_mb",
+        "study.arms",  # of a study, none of whose runs depends on what else is in these lists
+        "study.seeds",
+        "study.sizes",
         "train.best_is",
         "train.best_metric",
         "train.checkpoint_every",
