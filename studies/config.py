@@ -48,10 +48,10 @@ class Arm:
     def meaning(self) -> str:
         """Returns what is done beyond the base, for a sentence."""
         if not self.real:
-            return "training on synthetic images only, as many as real ones"
+            return "training on synthetic images only, as many as the real ones,"
         if self.ratio:
             to = " to augmentation" if self.augmented else ""
-            return f"adding {self.ratio:g} synthetic images for each real one{to}"
+            return f"adding synthetic images{to}, {self.ratio:g} for each real one,"
         return "classical augmentation" if self.augmented else "training on real images"
 
 

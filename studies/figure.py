@@ -43,8 +43,6 @@ def draw(rows: "Sequence[Row]", metric: str, name: str, file: Path, caption: str
         above.set_title(images, fontsize=9)
         above.set_xlabel(f"{metric}, 95 % interval", fontsize=8)
         below.set_xlabel(f"difference of {metric}, corrected interval", fontsize=8)
-    for axis in panels[:, 0]:
-        axis.invert_yaxis()
     figure.savefig(file, dpi=110)
 
 
@@ -57,5 +55,6 @@ def _points(axis: Any, names: Sequence[str], found: Sequence[Any]) -> None:
             value, places, xerr=[value - low, high - value], fmt="o", markersize=4, capsize=2
         )
         axis.set_yticks(places, names, fontsize=8)
+        axis.set_ylim(len(names) - 0.5, -0.5)  # the first on top
     axis.tick_params(labelsize=8)
     axis.grid(axis="x", alpha=0.3)

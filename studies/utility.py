@@ -85,8 +85,10 @@ class Cell:
         return run_config(part, self.config.data, self.seed, dir=str(data), group=folders.GROUP)
 
 
-def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> None:
+def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
     """Runs the study, going on where it was stopped, and writes its table, figure and report.
+
+    Returns whether it is complete; a signal ends it before that.
 
     Raises:
       UserError: a setting, the data or the workdir will not do.
@@ -115,7 +117,7 @@ def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> 
             print(
                 f"Stopped. Run the same command again to go on; {workdir}/{_LOG} has the details."
             )
-            return
+            return False
         found = {
             (cell.size, cell.seed, arm.name): read_predictions(cell.predictions(arm), card.classes)
             for cell in cells
@@ -124,6 +126,7 @@ def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> 
         counts = {cell.size: sum(map(len, cell.chosen.values())) for cell in cells}
         print(write_results(workdir, study, card, counts, _aligned(found)))
         print(f"table, figure and report: {workdir}/report.md, utility.csv, .json and .png")
+    return True
 
 
 def _check(study: Study, config: ConfigDict, card: DataCard) -> None:
