@@ -20,10 +20,11 @@ def get_config(arg: str = "") -> ConfigDict:
     gan = ConfigDict(acgan_covid.get_config(arg).to_dict())
     gan.train.update(log_every="100", picture_every="500", checkpoint_every="500", eval_every="0")
     classifier = ConfigDict(small_cnn_chest_xray.get_config(arg).to_dict())
+    classifier.model.network.width = 4 if arg == "tiny" else 16
     classifier.augment.flip_horizontal = True
     classifier.train.update(num_steps="400", eval_every="50", checkpoint_every="50")
     classifier.train.update(log_every="50", picture_every="0", keep_last=1)
-    classifier.optimizer.decay = "none"
+    classifier.optimizer.update(decay="none", decay_end="0")
     # Streamed data have the same shapes however many they are: one program for all arms.
     gan.data.resident_limit_mb = classifier.data.resident_limit_mb = 0
     config = utility_config(gan, classifier)

@@ -48,7 +48,7 @@ class Row:
             if self.differences:
                 cells |= _columns(f"{name}_difference", self.differences[name])
             else:
-                cells |= dict.fromkeys(_columns(f"{name}_difference", Interval(0, 0, 0)), "")
+                cells |= dict.fromkeys(_columns(f"{name}_difference", Interval(0.0, 0.0, 0.0)), "")
         return cells
 
     def sentence(self) -> str:
@@ -97,7 +97,7 @@ def write_results(
         "level_of_differences": corrected_level(study.comparisons),
         "resamples": RESAMPLES,
     }
-    said = conclusion(rows, card)
+    said = conclusion(rows, len(study.seeds), drawings=card.synthetic)
     write_report(
         workdir,
         {**facts, "conclusion": said, "rows": [row.cells() for row in rows]},
@@ -128,22 +128,22 @@ def compare(
         for arm in study.arms:
             own, base = found[arm.name], found.get(arm.base, {})
             differences = {
-                name: interval(own[name] - base[name], level).within(-1, 1)
+                name: interval(own[name] - base[name], level).within(-1.0, 1.0)
                 for name in METRICS
                 if base
             }
-            scores = {name: interval(own[name]).within(0, 1) for name in METRICS}
+            scores = {name: interval(own[name]).within(0.0, 1.0) for name in METRICS}
             rows.append(Row(size, real[size], arm, scores, differences))
     return rows
 
 
-def conclusion(rows: Sequence[Row], card: DataCard) -> str:
+def conclusion(rows: Sequence[Row], seeds: int, drawings: bool) -> str:
     """Returns sentences on what synthetic images did, derived from the intervals alone."""
     mixed = [row for row in rows if row.arm.real and row.arm.ratio]
     helped = [row for row in mixed if row.differences[_FIRST].low > 0]
     harmed = [row for row in mixed if row.differences[_FIRST].high < 0]
     name, said = METRICS[_FIRST], []
-    if card.synthetic:
+    if drawings:
         said.append("The images are drawings, not patients: this says nothing of medicine.")
     if mixed:
         open_ones = len(mixed) - len(helped) - len(harmed)
@@ -154,7 +154,9 @@ def conclusion(rows: Sequence[Row], card: DataCard) -> str:
         )
     if mixed and not helped:
         said.append("That synthetic data help has not been shown here.")
-    if mixed and not helped and not harmed:
+    if seeds == 1:
+        said.append("With one seed, how far trainings scatter is unknown and in no interval.")
+    elif mixed and not helped and not harmed:
         most = max(row.differences[_FIRST].high for row in mixed)
         if most < 1:
             said.append(f"Gains of more than {most:.3f} in {name} can be ruled out.")
@@ -178,9 +180,6 @@ def _page(rows: Sequence[Row], facts: Mapping[str, Any], said: str, card: DataCa
         lines.append("| " + " | ".join([row.size, row.arm.name, *scores, *differences]) + " |")
     table = "\n".join(lines)
     sentences = "\n".join(f"- {row.sentence()}" for row in rows if row.differences)
-    alone = (
-        "" if len(facts["seeds"]) > 1 else " One seed says nothing of how far trainings scatter."
-    )
     return f"""# Does synthetic data help?
 
 {said}
@@ -196,7 +195,7 @@ seeds {seeds}. Scores are means over seeds with 95 % intervals. Differences are 
 augmented+R to 'augmented', of all others to 'real'; their intervals, each of level
 {100 * level:.2f} %, are corrected for {facts["comparisons"]} comparisons of a score (Bonferroni).
 All cover patients and seeds by a paired bootstrap ({facts["resamples"]} draws) with Student's
-t.{alone}
+t.
 """
 
 
