@@ -4,9 +4,10 @@ python launch.py --mode=utility --config=configs/utility_covid.py               
 python launch.py --mode=utility --config=configs/utility_covid.py --config.data.dir=DIR  your images
 
 50, 100 and all real images of each class, three seeds; on each the AC-GAN of acgan_covid.py is
-trained (1,500 steps; --config.gan.train.num_steps=500 for a first look), and a small network from scratch on real, augmented, synthetic images and mixtures. Needs
-train, val and test: --config.data.splits=70,15,15 makes them. docs/does_synthetic_data_help.md
-says what is compared and how.
+trained (1,500 steps; --config.gan.train.num_steps=500 for a first look), and a small network from
+scratch on real, augmented and synthetic images and mixtures. Needs train, val and test:
+--config.data.splits=70,15,15 makes them. docs/does_synthetic_data_help.md says what is compared
+and how. Not yet run on patients.
 """
 
 from ml_collections import ConfigDict
