@@ -18,7 +18,9 @@ _TASK_MODES = ("generate", "evaluate", "predict")  # each is a function of the t
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; default runs/NAME.")
-_MODE = flags.DEFINE_enum("mode", "train", ("train", "inspect", *_TASK_MODES), "What to do.")
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ("train", "inspect", "utility", *_TASK_MODES), "What to do."
+)
 _PROFILE = flags.DEFINE_bool(
     "profile", False, "Write a trace of training steps 10 to 20 to WORKDIR/profile."
 )
@@ -36,13 +38,14 @@ def main(argv: list[str]) -> None:
         raise UserError(f"'{argv[1]}' is not a flag; flags begin with --, see --help.")
     if _MODE.value == "inspect":
         _inspect()
-    if _MODE.value == "train" and _CONFIG.value is None:
-        raise UserError("--mode=train needs --config=FILE, such as configs/acgan_covid.py.")
-    if _MODE.value != "train" and not _WORKDIR.value:
+    with_config = {"train": "acgan_covid", "utility": "utility_covid"}.get(_MODE.value)
+    if with_config and _CONFIG.value is None:
+        raise UserError(f"--mode={_MODE.value} needs --config=FILE, as configs/{with_config}.py.")
+    if not with_config and not _WORKDIR.value:
         raise UserError(f"--mode={_MODE.value} needs --workdir=DIR, the folder of a trained run.")
     _start_jax()
-    if _MODE.value == "train":
-        _train()
+    if with_config:
+        _run_config()
     else:
         _run_task_mode()
 
@@ -68,14 +71,17 @@ def _start_jax() -> None:
     talk(this_process=is_main_process())
 
 
-def _train() -> None:
+def _run_config() -> None:
     from common.training.config import default_workdir
-    from common.training.train import train
 
     file = config_flags.get_config_filename(flags.FLAGS["config"])
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     workdir = Path(_WORKDIR.value or default_workdir(file, overrides))
-    train(_CONFIG.value, workdir, profile=_PROFILE.value)
+    if _MODE.value == "utility":
+        from studies.utility import run_utility as run
+    else:
+        from common.training.train import train as run
+    run(_CONFIG.value, workdir, profile=_PROFILE.value)
 
 
 def _run_task_mode() -> None:

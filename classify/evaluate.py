@@ -1,5 +1,6 @@
 """--mode=evaluate: how good a trained classifier is on patients that it has not seen."""
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from common.training.evaluation import (
 )
 from common.training.workdir import Run
 
+PREDICTIONS = "predictions.csv"
 _TOLD = ("accuracy", "balanced_accuracy", "f1_macro", "roc_auc_macro", "pr_auc_macro", "ece")
 
 
@@ -65,8 +67,9 @@ def evaluate(run: Run, options: Options) -> None:
         "scores_without_temperature": intervals(plain, classes),
     }
     write_report(output, report)
-    write_table(output / "predictions.csv", prediction_rows(predicted, classes))
     draw_figures(predicted, plain, classes, output / "figures.png", held.card.caption)
+    # Last: where it is, the evaluation is whole.
+    write_table(output / PREDICTIONS, prediction_rows(predicted, classes))
     _say(report, output)
 
 
@@ -102,6 +105,27 @@ def prediction_rows(predicted: Predicted, classes: tuple[str, ...]) -> Iterator[
                 for known, share in zip(classes, predicted.probabilities[i], strict=True)
             },
         }
+
+
+def read_predictions(file: Path, classes: tuple[str, ...]) -> Predicted:
+    """Reads the table that `evaluate` wrote.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        with file.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        return Predicted(
+            tuple(row["image"] for row in rows),
+            tuple(row["patient"] for row in rows),
+            np.array([classes.index(row["truth"]) for row in rows]),
+            np.array([[float(row[f"probability_{name}"]) for name in classes] for row in rows]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} is damaged ({error}); remove it and run the same command again."
+        ) from error
 
 
 def _temperature(

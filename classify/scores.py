@@ -57,14 +57,21 @@ def scores(
     classes (Brier, 1950: 0 to 2); "log_loss"; "ece", the expected calibration error.
     """
     once = np.ones((1, len(labels)))
-    found = _scores_of_draws(once, labels, probabilities, classes)
+    found = scores_of_draws(once, labels, probabilities, classes)
     return {name: float(values[0]) for name, values in found.items()}
 
 
-def _scores_of_draws(
+def scores_of_draws(
     draws: Draws, labels: Labels, probabilities: Probabilities, classes: Sequence[str]
 ) -> dict[str, OfDraws]:
-    """Returns every score of each draw: all are ratios of sums over its images."""
+    """Returns every score of each draw: all are ratios of sums over its images.
+
+    Args:
+      draws: how often each draw has each image.
+      labels: the true classes.
+      probabilities: of every class.
+      classes: their names.
+    """
     number = len(classes)
     predicted = probabilities.argmax(-1)
     of_pair = np.eye(number**2)[labels * number + predicted]
@@ -169,25 +176,39 @@ def intervals(
     The percentiles of a bootstrap (Efron, 1979) over groups: images of one patient are drawn
     together, as they are not independent.
     """
-    owners = [g or name for g, name in zip(predicted.groups, predicted.ids, strict=True)]
-    _, owner = np.unique(owners, return_inverse=True)
-    rng = np.random.default_rng(0)
-    groups, images = owner.max() + 1, len(owner)
     value = scores(predicted.labels, predicted.probabilities, classes)
-    some: list[dict[str, OfDraws]] = []
-    at_once = max(_AT_ONCE // images, 1)
-    for start in range(0, resamples, at_once):
-        chosen = rng.integers(groups, size=(min(at_once, resamples - start), groups))
-        times = np.stack([np.bincount(draw, minlength=groups) for draw in chosen])
-        draws = times[:, owner].astype(float)
-        some.append(_scores_of_draws(draws, predicted.labels, predicted.probabilities, classes))
-    drawn = {name: np.concatenate([part[name] for part in some]) for name in value}
+    drawn = bootstrap(predicted, classes, resamples)
     found = {}
     for name, number in value.items():
         known = drawn[name][np.isfinite(drawn[name])]
         low, high = np.percentile(known, _INTERVAL) if len(known) else (math.nan, math.nan)
         found[name] = {"value": number, "low": float(low), "high": float(high)}
     return found
+
+
+def bootstrap(predicted: Predicted, classes: Sequence[str], resamples: int) -> dict[str, OfDraws]:
+    """Returns every score of each draw of groups, drawn with replacement.
+
+    Draw i is the same for all who predict the same images, so that their scores can be compared
+    draw by draw.
+    """
+    owner = owners(predicted)
+    rng = np.random.default_rng(0)
+    groups, images = owner.max() + 1, len(owner)
+    some: list[dict[str, OfDraws]] = []
+    at_once = max(_AT_ONCE // images, 1)
+    for start in range(0, resamples, at_once):
+        chosen = rng.integers(groups, size=(min(at_once, resamples - start), groups))
+        times = np.stack([np.bincount(draw, minlength=groups) for draw in chosen])
+        draws = times[:, owner].astype(float)
+        some.append(scores_of_draws(draws, predicted.labels, predicted.probabilities, classes))
+    return {name: np.concatenate([part[name] for part in some]) for name in some[0]}
+
+
+def owners(predicted: Predicted) -> Int[np.ndarray, " images"]:
+    """Returns the number of the group of each image; one of nobody is a group of its own."""
+    names = [g or name for g, name in zip(predicted.groups, predicted.ids, strict=True)]
+    return np.unique(names, return_inverse=True)[1]
 
 
 def _mean(values: Float[np.ndarray, "draws classes"]) -> OfDraws:

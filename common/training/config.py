@@ -28,6 +28,9 @@ CONTINUABLE = frozenset(
         "quality.num_images",
         "quality.k",
         "quality.on_collapse",
+        "study.arms",  # of a study, none of whose runs depends on what else is in these lists
+        "study.seeds",
+        "study.sizes",
         "train.best_is",
         "train.best_metric",
         "train.checkpoint_every",

@@ -1,6 +1,7 @@
 """What --mode=evaluate of every task shares: which images are scored, and where the report goes."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -114,18 +115,18 @@ def _prepared_by_group(data: ConfigDict) -> Prepared:
         return prepare(data)
 
 
-def write_report(output: Path, report: Mapping[str, Any]) -> None:
-    """Writes evaluation.json, with null where a number is none: JSON has no NaN."""
-    write_atomically(output / EVALUATION, json.dumps(_finite(report), indent=2) + "\n")
+def write_report(output: Path, report: Mapping[str, Any], name: str = EVALUATION) -> None:
+    """Writes a report as JSON, with null where a number is none: JSON has no NaN."""
+    write_atomically(output / name, json.dumps(_finite(report), indent=2) + "\n")
 
 
 def write_table(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes rows of the same columns as CSV."""
-    table = list(rows)
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
+    """Writes rows of the same columns as CSV, the whole file or none of it."""
+    table, text = list(rows), io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    write_atomically(file, text.getvalue())
 
 
 def stored_value(run: Run, name: str, step: int) -> Any:
@@ -149,4 +150,6 @@ def stored_value(run: Run, name: str, step: int) -> Any:
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

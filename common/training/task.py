@@ -129,7 +129,10 @@ def find_task(name: str) -> ModuleType:
     """
     known = [known for known in _TASKS if importlib.util.find_spec(known)]
     if name not in known:
-        raise UserError(f"config.task is {name!r}; it must be one of {', '.join(known)}.")
+        raise UserError(
+            f"config.task is {name!r}; it must be one of {', '.join(known)}; a study is run by"
+            " a mode of its own, --mode=utility."
+        )
     return importlib.import_module(f"{name}.task")
 
 

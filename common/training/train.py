@@ -46,8 +46,10 @@ _NEXT = {  # what to do with a trained run, by mode
 Result = TypeVar("Result")
 
 
-def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> None:
+def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
     """Trains an experiment in its workdir, going on where an earlier run of it stopped.
+
+    Returns whether all steps are done; a signal ends it before that.
 
     With `profile` a trace of the steps 10 to 20 of this session is written to WORKDIR/profile.
 
@@ -55,6 +57,7 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> None:
       UserError: a setting, the data, the workdir, the memory or the disk will not do.
       DivergenceError: a metric became infinite or not a number.
     """
+    find_task(config.get("task", ""))
     configs.check(config)
     check_owner(workdir, config)
     parallel.local_batch_size(config.data.batch_size)
@@ -86,6 +89,7 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> None:
                 _record_utilisation(run)
     if parallel.is_main_process():
         _say_where(run, step, loop.schedule.num_steps, stop.signal_name)
+    return step >= loop.schedule.num_steps and not stop.requested
 
 
 def _main_process_first(work: Callable[[], Result]) -> Result | None:

@@ -1,0 +1,184 @@
+"""The settings of the study "does synthetic data help?", and the runs that they describe.
+
+Its config has the data once, in `config.data`; `config.gan` and `config.classifier` are whole
+configs of such runs without what the study sets itself: their data and their seeds.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from common.errors import UserError
+from common.training import config as configs
+
+TASK = "utility"
+ALL = "all"
+METRICS = {  # what is compared: a name of classify/scores.py -> what people call it
+    "roc_auc_macro": "AUC",
+    "f1_macro": "F1 (macro)",
+    "accuracy": "accuracy",
+}
+
+_OF_RUNS = ("batch_size", "shuffle", "resident_limit_mb")  # of config.data, each run its own
+_ARM = re.compile(r"(?:(?P<real>real|augmented)(?:\+(?P<ratio>\d+(?:\.\d+)?))?|synthetic)")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to train the classifier.
+
+    Attributes:
+      name: in the config, in the tables and of its folder: "real+0.5".
+      real: whether the real images are among those it is trained on.
+      augmented: whether images vary as `config.classifier.augment` says.
+      ratio: synthetic images for each real one.
+      base: the arm that it is compared with; "" where there is none: "real".
+    """
+
+    name: str
+    real: bool
+    augmented: bool
+    ratio: float
+    base: str
+
+    @property
+    def meaning(self) -> str:
+        """Returns what is done beyond the base, for a sentence."""
+        if not self.real:
+            return "training on synthetic images only, as many as the real ones,"
+        if self.ratio:
+            to = " to augmentation" if self.augmented else ""
+            return f"adding synthetic images{to}, {self.ratio:g} for each real one,"
+        return "classical augmentation" if self.augmented else "training on real images"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What `config.study` says.
+
+    Attributes:
+      sizes: real training images of each class, as texts; "all" for as many as there are.
+      seeds: of the choice of images and of all trainings.
+      arms: ways to train.
+    """
+
+    sizes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    arms: tuple[Arm, ...]
+
+    @property
+    def comparisons(self) -> int:
+        """Returns how many differences of one score are looked at."""
+        return len(self.sizes) * sum(bool(arm.base) for arm in self.arms)
+
+    @property
+    def most_synthetic(self) -> float:
+        """Returns how many synthetic images for each real one are needed at most."""
+        return max(arm.ratio for arm in self.arms)
+
+
+def utility_config(gan: ConfigDict, classifier: ConfigDict) -> ConfigDict:
+    """Returns the config of a study of a GAN and a classifier; the data are the GAN's."""
+    config = ConfigDict({"task": TASK})
+    data = gan.data.to_dict()
+    config.data = ConfigDict({name: data[name] for name in data if name not in _OF_RUNS})
+    config.study = ConfigDict(
+        {
+            "sizes": "50,100,all",  # real training images of each class
+            "seeds": "0,1,2",  # each draws other images and trains all networks anew
+            # real, augmented (as classifier.augment says), +R: with R synthetic images for each
+            # real one; synthetic: these alone, as many as real ones
+            "arms": "real,augmented,real+0.5,real+1,real+2,augmented+1,synthetic",
+        }
+    )
+    for name, part in (("gan", gan), ("classifier", classifier)):
+        whole = part.to_dict()
+        whole["data"] = {key: whole["data"][key] for key in _OF_RUNS}
+        del whole["seed"]
+        config[name] = ConfigDict(whole)
+    return config
+
+
+def read_study(config: ConfigDict) -> Study:
+    """Returns what `config.study` says.
+
+    Raises:
+      UserError: a setting means nothing, or the arms could not be compared fairly.
+    """
+    if config.get("task") != TASK:
+        raise UserError(
+            "--mode=utility is for a study, such as --config=configs/utility_covid.py; this config"
+            f" is of the task {config.get('task')!r}."
+        )
+    sizes, seeds = _listed(config, "sizes"), _listed(config, "seeds")
+    for size in sizes:
+        if size != ALL and not (size.isdecimal() and int(size)):
+            raise UserError(
+                f"config.study.sizes has '{size}'; write numbers of images, or '{ALL}'."
+            )
+    for seed in seeds:
+        if not seed.isdecimal():
+            raise UserError(f"config.study.seeds has '{seed}'; write numbers, as in 0,1,2.")
+    arms = tuple(_read_arm(name) for name in _listed(config, "arms"))
+    names = [arm.name for arm in arms]
+    for arm in arms:
+        if arm.base and arm.base not in names:
+            raise UserError(
+                f"config.study.arms has '{arm.name}' but not '{arm.base}', with which it is"
+                " compared; add that."
+            )
+    for name, value in configs.flatten(config.classifier):
+        if isinstance(value, str) and re.fullmatch(r"[\d.]+ *epochs?", value):
+            raise UserError(
+                f"config.classifier.{name} is '{value}', of which arms with more images would have"
+                " more steps; write steps."
+            )
+    return Study(sizes, tuple(map(int, seeds)), arms)
+
+
+def run_config(part: ConfigDict, data: ConfigDict, seed: int, **changed: Any) -> ConfigDict:
+    """Returns the config of one run on a folder that the study wrote.
+
+    Args:
+      part: `config.gan` or `config.classifier`.
+      data: `config.data`.
+      seed: of the run.
+      **changed: settings of its data: `dir`.
+    """
+    config = ConfigDict(part.to_dict())
+    as_written: Mapping[str, Any] = {
+        **{"url": "", "sha256": "", "classes": "", "only": "", "window": "", "splits": ""},
+        **{"folds": 0, "fold": 0, "fit": "stretch", "mask_values": "", "pairs": "stems"},
+        "on_bad_image": "error",
+    }
+    name = "" if data.name.startswith("tfds:") else data.name
+    config.data = ConfigDict({**data.to_dict(), **part.data, **as_written, "name": name, **changed})
+    config.seed = seed
+    return config.lock()
+
+
+def _listed(config: ConfigDict, name: str) -> tuple[str, ...]:
+    """Returns the parts of a setting "a,b,c", each once."""
+    parts = [part.strip() for part in config.study[name].split(",")]
+    found = tuple(dict.fromkeys(part for part in parts if part))
+    if not found:
+        raise UserError(f"config.study.{name} is empty; name one at least.")
+    return found
+
+
+def _read_arm(name: str) -> Arm:
+    match = _ARM.fullmatch(name)
+    ratio = float(match["ratio"] or 0) if match else 0.0
+    if match is None or (match["ratio"] and not ratio):
+        raise UserError(
+            f"config.study.arms has '{name}'; write real or augmented, either with +R synthetic"
+            " images for each real one (real+0.5), or synthetic."
+        )
+    if not match["real"]:
+        return Arm(name, real=False, augmented=False, ratio=1.0, base="real")
+    augmented = match["real"] == "augmented"
+    base = match["real"] if ratio else ("real" if augmented else "")
+    return Arm(name, real=True, augmented=augmented, ratio=ratio, base=base)

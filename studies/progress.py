@@ -1,0 +1,39 @@
+"""How far a study is, and how long it may still take."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+from common.log import log
+
+
+class Progress:
+    """Says before each piece of work how long all have taken and are expected to take."""
+
+    def __init__(self, kinds: Sequence[str], now: Callable[[], float] = time.monotonic) -> None:
+        """Makes one for pieces of these kinds; a kind takes as long as it did on average."""
+        self._waiting, self._now, self._start = list(kinds), now, now()
+        self._seconds: dict[str, list[float]] = {}
+
+    @contextmanager
+    def timed(self, kind: str, what: str) -> Iterator[None]:
+        """Surrounds a piece of work."""
+        elapsed = _clock(self._now() - self._start)
+        log.info("%s; %s elapsed, %s remaining", what, elapsed, self.remaining)
+        start = self._now()
+        yield
+        self._seconds.setdefault(kind, []).append(self._now() - start)
+        self._waiting.remove(kind)
+
+    @property
+    def remaining(self) -> str:
+        """Returns the expected time, as far as pieces of every kind were timed."""
+        if set(self._waiting) - set(self._seconds):
+            return "unknown time"
+        mean = {kind: sum(some) / len(some) for kind, some in self._seconds.items()}
+        return f"about {_clock(sum(mean[kind] for kind in self._waiting))}"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

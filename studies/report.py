@@ -1,0 +1,211 @@
+"""What a study found, as a table, a figure and sentences, whichever way it falls."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from classify.scores import Predicted
+from common.data.prepared import DataCard
+from common.files import write_atomically
+from common.training.evaluation import write_report, write_table
+from studies.config import ALL, METRICS, Arm, Study
+from studies.statistics import RESAMPLES, Interval, corrected_level, interval, measure
+
+_FIRST = "roc_auc_macro"  # the score that conclusions are drawn from
+
+
+@dataclass(frozen=True)
+class Row:
+    """What an arm reached at a size.
+
+    Attributes:
+      size: real training images of each class, as a text.
+      real: training images, of all classes together.
+      arm: how it was trained.
+      scores: by name, with 95 % intervals.
+      differences: to the arm's base, with intervals corrected for the number of comparisons; {}
+        for the base.
+    """
+
+    size: str
+    real: int
+    arm: Arm
+    scores: Mapping[str, Interval]
+    differences: Mapping[str, Interval]
+
+    def cells(self) -> dict[str, Any]:
+        """Returns the row of a table."""
+        cells: dict[str, Any] = {
+            "images_per_class": self.size,
+            "real_images": self.real if self.arm.real else 0,
+            "synthetic_images": round(self.arm.ratio * self.real),
+            "arm": self.arm.name,
+            "compared_with": self.arm.base,
+        }
+        for name in METRICS:
+            cells |= _columns(name, self.scores[name])
+            if self.differences:
+                cells |= _columns(f"{name}_difference", self.differences[name])
+            else:
+                cells |= dict.fromkeys(_columns(f"{name}_difference", Interval(0.0, 0.0, 0.0)), "")
+        return cells
+
+    def sentence(self) -> str:
+        """Returns what the difference says."""
+        found, images = self.differences[_FIRST], f"{self.size} real images of each class"
+        if self.size == ALL:
+            images = f"all {self.real} real images"
+        if not found.excludes_zero:
+            verdict = "no difference could be shown"
+        else:
+            verdict = "it helped" if found.value > 0 else "it harmed"
+        return (
+            f"With {images}, {self.arm.meaning} changed the {METRICS[_FIRST]} of '{self.arm.base}'"
+            f" by {_signed(found)}: {verdict}."
+        )
+
+
+def write_results(
+    workdir: Path,
+    study: Study,
+    card: DataCard,
+    real: Mapping[str, int],
+    predicted: Mapping[tuple[str, int, str], Predicted],
+) -> str:
+    """Writes utility.json, utility.csv, utility.png and report.md; returns the conclusion.
+
+    Args:
+      workdir: where to.
+      study: what was done.
+      card: of the data.
+      real: training images of each size.
+      predicted: by size, seed and arm, all of the same test images.
+    """
+    rows = compare(study, card.classes, real, predicted)
+    one = next(iter(predicted.values()))
+    facts = {
+        "data": card.name,
+        "synthetic": card.synthetic,
+        "classes": list(card.classes),
+        "test_images": len(one.ids),
+        "test_patients": len(
+            {group or name for group, name in zip(one.groups, one.ids, strict=True)}
+        ),
+        "seeds": list(study.seeds),
+        "comparisons": study.comparisons,
+        "level_of_differences": corrected_level(study.comparisons),
+        "resamples": RESAMPLES,
+    }
+    said = conclusion(rows, len(study.seeds), drawings=card.synthetic)
+    write_report(
+        workdir,
+        {**facts, "conclusion": said, "rows": [row.cells() for row in rows]},
+        "utility.json",
+    )
+    write_table(workdir / "utility.csv", [row.cells() for row in rows])
+    write_atomically(workdir / "report.md", _page(rows, facts, said, card))
+    from studies.figure import draw  # matplotlib takes a second to import
+
+    draw(rows, METRICS[_FIRST], _FIRST, workdir / "utility.png", card.caption)
+    return said
+
+
+def compare(
+    study: Study,
+    classes: Sequence[str],
+    real: Mapping[str, int],
+    predicted: Mapping[tuple[str, int, str], Predicted],
+) -> list[Row]:
+    """Returns a row for each size and arm."""
+    level = corrected_level(study.comparisons)
+    rows = []
+    for size in study.sizes:
+        found = {
+            arm.name: measure([predicted[size, seed, arm.name] for seed in study.seeds], classes)
+            for arm in study.arms
+        }
+        for arm in study.arms:
+            own, base = found[arm.name], found.get(arm.base, {})
+            differences = {
+                name: interval(own[name] - base[name], level).within(-1.0, 1.0)
+                for name in METRICS
+                if base
+            }
+            scores = {name: interval(own[name]).within(0.0, 1.0) for name in METRICS}
+            rows.append(Row(size, real[size], arm, scores, differences))
+    return rows
+
+
+def conclusion(rows: Sequence[Row], seeds: int, drawings: bool) -> str:
+    """Returns sentences on what synthetic images did, derived from the intervals alone."""
+    mixed = [row for row in rows if row.arm.real and row.arm.ratio]
+    helped = [row for row in mixed if row.differences[_FIRST].low > 0]
+    harmed = [row for row in mixed if row.differences[_FIRST].high < 0]
+    name, said = METRICS[_FIRST], []
+    if drawings:
+        said.append("The images are drawings, not patients: this says nothing of medicine.")
+    if mixed:
+        open_ones = len(mixed) - len(helped) - len(harmed)
+        said.append(
+            f"Adding synthetic images to real ones raised the {name} in {len(helped)} of"
+            f" {len(mixed)} comparisons and lowered it in {len(harmed)}; in {open_ones} no"
+            " difference could be shown."
+        )
+    if mixed and not helped:
+        said.append("That synthetic data help has not been shown here.")
+    if seeds == 1:
+        said.append("With one seed, how far trainings scatter is unknown and in no interval.")
+    elif mixed and not helped and not harmed:
+        most = max(row.differences[_FIRST].high for row in mixed)
+        if most < 1:
+            said.append(f"Gains of more than {most:.3f} in {name} can be ruled out.")
+    return " ".join(said)
+
+
+def _page(rows: Sequence[Row], facts: Mapping[str, Any], said: str, card: DataCard) -> str:
+    level, seeds = facts["level_of_differences"], ", ".join(map(str, facts["seeds"]))
+    head = [
+        "images a class",
+        "arm",
+        *METRICS.values(),
+        *(f"{m}: difference" for m in METRICS.values()),
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        scores = [_plain(row.scores[name]) for name in METRICS]
+        differences = [
+            _signed(row.differences[name]) if row.differences else "" for name in METRICS
+        ]
+        lines.append("| " + " | ".join([row.size, row.arm.name, *scores, *differences]) + " |")
+    table = "\n".join(lines)
+    sentences = "\n".join(f"- {row.sentence()}" for row in rows if row.differences)
+    return f"""# Does synthetic data help?
+
+{said}
+
+{sentences}
+
+![{METRICS[_FIRST]} and differences](utility.png)
+
+{table}
+
+Data: {card.caption}; {facts["test_images"]} test images of {facts["test_patients"]} patients;
+seeds {seeds}. Scores are means over seeds with 95 % intervals. Differences are paired, of
+augmented+R to 'augmented', of all others to 'real'; their intervals, each of level
+{100 * level:.2f} %, are corrected for {facts["comparisons"]} comparisons of a score (Bonferroni).
+All cover patients and seeds by a paired bootstrap ({facts["resamples"]} draws) with Student's
+t.
+"""
+
+
+def _columns(name: str, found: Interval) -> dict[str, float]:
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def _plain(found: Interval) -> str:
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _signed(found: Interval) -> str:
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"

@@ -1,0 +1,171 @@
+"""The study "does synthetic data help?" through the command line, and its parts."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+
+from classify.scores import Predicted
+from common.errors import UserError
+from configs.utility_covid import get_config
+from studies.config import read_study, run_config
+from studies.folders import choose, num_synthetic
+from studies.progress import Progress
+from studies.report import compare, conclusion
+
+BASE = (
+    "--mode=utility",
+    "--config=configs/utility_covid.py:tiny",
+    "--config.study.sizes=8",
+    "--config.classifier.train.num_steps=3",
+)
+ARMS = "real,real+0.5,synthetic"
+
+
+def study_of(**settings):
+    config = get_config()
+    config.study.update(settings)
+    return read_study(config)
+
+
+def test_it_runs_resumes_by_cells_and_says_what_it_found(launch, tmp_path):
+    work = tmp_path / "study"
+    base = (*BASE, f"--config.study.arms={ARMS}", f"--workdir={work}")
+    first = launch(*base)
+    assert "drawings, not patients" in first.stdout and "cell 2 of 2" in first.stderr
+    report, table = (work / "report.md").read_text(), (work / "utility.csv").read_text()
+    assert "With 8 real images of each class, adding synthetic images, 0.5 for" in report
+    rows = list(csv.DictReader(table.splitlines()))
+    assert [row["arm"] for row in rows] == ARMS.split(",")
+    assert [row["real_images"] for row in rows] == ["16", "16", "0"]
+    assert [row["synthetic_images"] for row in rows] == ["0", "8", "16"]
+    found = json.loads((work / "utility.json").read_text())
+    assert found["comparisons"] == 2 and found["synthetic"] and len(found["rows"]) == 3
+    assert (work / "utility.png").stat().st_size > 1000
+
+    cell = work / "cells" / "8_1"
+    data = cell / "arms" / "real+0.5" / "data"
+    assert len(list(data.glob("train/*/patient*.png"))) == 16
+    assert len(list(data.glob("train/*/synthetic*.png"))) == 8
+    gan = json.loads((cell / "gan" / "run.json").read_text())["data"]
+    assert gan["num_examples"] == {"train": 16}  # the same images and nothing else
+    tests = {file.name for file in data.glob("test/*/*.png")}
+    assert {file.name for file in work.glob("images/test/*/*.png")} == tests
+
+    deleted = cell / "arms" / "real+0.5" / "run" / "evaluation" / "predictions.csv"
+    before = deleted.read_text()
+    deleted.unlink()
+    again = launch(*base)
+    assert again.stderr.count("cell ") == 1 and "seed 1): real+0.5" in again.stderr
+    assert deleted.read_text() == before and (work / "utility.csv").read_text() == table
+
+    other = launch(*base, "--config.gan.train.num_steps=5", code=2)
+    assert "belongs to another config" in other.stderr
+    # A cell is a run like any other.
+    launch("--mode=evaluate", f"--workdir={deleted.parents[1]}")
+    assert deleted.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"arms": "real,real*2"}, "config.study.arms has 'real*2'"),
+        ({"arms": "real,augmented+1"}, "not 'augmented'"),
+        ({"arms": "real,real+0"}, "config.study.arms has 'real+0'"),
+        ({"arms": "synthetic"}, "not 'real'"),
+        ({"sizes": "50,most"}, "config.study.sizes has 'most'"),
+        ({"sizes": ""}, "config.study.sizes is empty"),
+        ({"seeds": "0,x"}, "config.study.seeds has 'x'"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_in_a_sentence(settings, said):
+    with pytest.raises(UserError) as error:
+        study_of(**settings)
+    assert said in str(error.value) and str(error.value).endswith(".")
+
+
+def test_arms_must_have_equal_steps():
+    config = get_config()
+    config.classifier.train.num_steps = "20 epochs"
+    with pytest.raises(UserError, match=r"classifier\.train\.num_steps is '20 epochs'"):
+        read_study(config)
+
+
+def test_too_few_images_and_missing_splits_are_said_before_anything_runs(launch, tmp_path):
+    base = (*BASE[:2], f"--workdir={tmp_path / 'study'}")
+    few = launch(*base, "--config.study.sizes=99", code=2)
+    assert "config.study.sizes has 99, but class COVID has 16 training images" in few.stderr
+    untested = launch(*base, "--config.data.splits=80,20,0", code=2)
+    assert "has no test split" in untested.stderr and "--config.data.splits" in untested.stderr
+    assert not (tmp_path / "study" / "cells").exists()
+
+
+def test_the_larger_choice_of_a_seed_holds_the_smaller(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for number in range(9):
+            (tmp_path / "train" / name / f"{number}.png").touch()
+    few, many, everything = (choose(tmp_path, ("a", "b"), size, 3) for size in ("3", "6", "all"))
+    assert set(few["a"]) < set(many["a"]) < set(everything["a"]) and len(everything["b"]) == 9
+    assert [f.name for f in few["a"]] != [f.name for f in few["b"]]
+    assert choose(tmp_path, ("a", "b"), "3", 4) != few
+    assert num_synthetic(many, 0.5) == {"a": 3, "b": 3}
+    assert num_synthetic(few, 0.1) == {"a": 1, "b": 1}
+
+
+def test_runs_differ_from_the_configs_in_data_and_seed_alone():
+    config = get_config()
+    run = run_config(config.gan, config.data, 7, dir="DIR")
+    assert (run.seed, run.data.dir, run.data.batch_size, run.task) == (7, "DIR", 32, "gan")
+    assert run.train == config.gan.train and run.optimizer == config.gan.optimizer
+
+
+def found_by(skills, images=200, seeds=3):
+    """Returns what classifiers say that see more or less of the truth."""
+    labels = np.arange(images) % 2
+    ids, hard = tuple(map(str, range(images))), np.random.default_rng(0).normal(size=images)
+    found = {}
+    for arm, skill in skills.items():
+        for seed in range(seeds):
+            noise = np.random.default_rng([seed, len(arm)]).normal(size=images) * 0.1
+            chance = 1 / (1 + np.exp(-(labels * skill + hard + noise)))
+            probabilities = np.stack([1 - chance, chance], 1)
+            found["50", seed, arm] = Predicted(ids, ("",) * images, labels, probabilities)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("skill", "verdict", "said"),
+    [
+        (3.0, "it helped", "raised the AUC in 1 of 1 comparisons"),
+        (1.0, "no difference could be shown", "has not been shown here. Gains of more than 0.0"),
+        (0.0, "it harmed", "lowered it in 1"),
+    ],
+    ids=["helps", "nothing", "harms"],
+)
+@pytest.mark.parametrize("phantoms", [False, True])
+def test_the_conclusion_goes_whichever_way_the_intervals_fall(skill, verdict, said, phantoms):
+    study = study_of(sizes="50", arms="real,real+1")
+    found = found_by({"real": 1.0, "real+1": skill})
+    real, mixed = compare(study, ("a", "b"), {"50": 100}, found)
+    assert not real.differences and mixed.sentence().endswith(f": {verdict}.")
+    of_three = conclusion([real, mixed], 3, phantoms)
+    assert said in of_three and ("drawings" in of_three) == phantoms
+    one_seed = conclusion([real, mixed], 1, phantoms)
+    assert "With one seed" in one_seed and "Gains" not in one_seed
+    assert math.isclose(
+        mixed.differences["accuracy"].value,
+        mixed.scores["accuracy"].value - real.scores["accuracy"].value,
+    )
+
+
+def test_the_expected_time_is_that_of_each_kind_so_far():
+    clock = iter([0.0, 0.0, 0.0, 30.0, 30.0, 30.0, 40.0])
+    progress = Progress(["gan", "classifier", "gan", "classifier"], lambda: next(clock))
+    with progress.timed("gan", ""):
+        assert progress.remaining == "unknown time"
+    with progress.timed("classifier", ""):
+        pass
+    assert progress.remaining == "about 0:00:40"
