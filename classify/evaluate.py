@@ -55,9 +55,7 @@ def evaluate(run: Run, options: Options) -> None:
     report = {
         "checkpoint_step": step,
         **held.facts,
-        "patients": len(
-            {group or name for group, name in zip(split.groups, split.ids, strict=True)}
-        ),
+        "patients": len(set(split.owners)),
         "classes": list(classes),
         "images_of_classes": np.bincount(labels, minlength=len(classes)).tolist(),
         "temperature": hot,

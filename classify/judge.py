@@ -65,10 +65,13 @@ class ClassifierJudge:
         self, images: Images, labels: Int[np.ndarray, " images"], figure: Path, caption: str
     ) -> dict[str, Any]:
         """Returns the scores of images that are to be of these classes, and draws their figure."""
-        probabilities = softmax(self._inference.logits(images), self._temperature)
-        names = tuple(str(number) for number in range(len(images)))
-        predicted = Predicted(names, ("",) * len(images), labels.astype(np.int64), probabilities)
-        draw_figures(predicted, predicted, self.classes, figure, caption)
+        logits = self._inference.logits(images)
+        names, nobody = tuple(map(str, range(len(images)))), ("",) * len(images)
+        plain, predicted = (
+            Predicted(names, nobody, labels.astype(np.int64), softmax(logits, temperature))
+            for temperature in (1.0, self._temperature)
+        )
+        draw_figures(predicted, plain, self.classes, figure, caption)
         return {
             "images": len(images),
             "classes": list(self.classes),

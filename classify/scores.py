@@ -74,11 +74,10 @@ def scores_of_draws(
     """
     number = len(classes)
     predicted = probabilities.argmax(-1)
-    of_pair = np.eye(number**2)[labels * number + predicted]
-    confusion = (draws @ of_pair).reshape(-1, number, number)
-    right, true, called = confusion.diagonal(0, 1, 2), confusion.sum(2), confusion.sum(1)
-    total = confusion.sum((1, 2))
-    truth = labels[:, None] == np.arange(number)
+    indices = np.arange(number)
+    truth, choice = labels[:, None] == indices, predicted[:, None] == indices
+    right, true, called = (draws @ x.astype(float) for x in (truth & choice, truth, choice))
+    total = true.sum(1)
     with np.errstate(invalid="ignore"):
         of_classes = {
             "precision": right / called,

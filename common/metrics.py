@@ -179,7 +179,7 @@ def _pooled(score: Score, classes: int) -> type[metrics.Metric]:
 
     @flax.struct.dataclass
     class Pooled(metrics.Metric):
-        confusion: Array  # [classes, classes]
+        confusion: Any  # [classes, classes] (also a shape, where trees are traced)
 
         @classmethod
         def empty(cls) -> "Pooled":

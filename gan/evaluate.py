@@ -19,8 +19,8 @@ from common.training.evaluation import output_folder, write_report, write_table
 from common.training.workdir import Run, check_data
 from gan.features import default_extractors, make_extractors
 from gan.generate import load_trained
-from gan.novelty import judged_new, scores_of
-from gan.quality import Reference, drawn, quality, reference_of
+from gan.novelty import check_memorization, scores_of
+from gan.quality import Reference, draw_images, quality, reference_of
 from gan.sampling import Sampler
 from gan.state import make_gan
 
@@ -45,6 +45,8 @@ def evaluate(run: Run, options: Options) -> None:
     """
     if options.images_per_class < 2:
         raise UserError(f"--images_per_class is {options.images_per_class}; it must be at least 2.")
+    if run.config.quality.k < 1:
+        raise UserError(f"config.quality.k is {run.config.quality.k}; it must be at least 1.")
     if options.input:
         raise UserError(
             "--mode=evaluate of a GAN compares with its training images; leave --input."
@@ -62,7 +64,7 @@ def evaluate(run: Run, options: Options) -> None:
     )
     counts = [options.images_per_class] * (len(card.classes) if gan.conditional else 1)
     log.info("drawing %d images at step %d", sum(counts), trained.step)
-    images, labels = drawn(sampler, trained.generator, options.seed, counts)
+    images, labels = draw_images(sampler, trained.generator, options.seed, counts)
     found, generated = {}, {}
     for extractor in extractors:
         log.info("comparing %s features", extractor.name)
@@ -81,8 +83,15 @@ def evaluate(run: Run, options: Options) -> None:
         "quality": found,
         "diversity": _diversity(prepared.splits[_SPLIT], reference, images, labels),
     }
-    report["memorization"] = judged_new(
-        output, prepared, reference, images, generated, scores_of(gan, trained.discriminator)
+    report["memorization"] = check_memorization(
+        output,
+        prepared,
+        reference,
+        images,
+        labels,
+        generated,
+        scores_of(gan, trained.discriminator),
+        mirrored=run.config.augment.flip_horizontal,
     )
     if judge:
         caption = f"generated images, read by {options.judge}; trained on {card.caption}"
@@ -91,7 +100,8 @@ def evaluate(run: Run, options: Options) -> None:
             "generated": judge.report(images, labels, output / "judge.png", caption),
         }
     write_report(output, report)
-    write_table(output / "quality.csv", _rows(found))
+    if rows := _rows(found):
+        write_table(output / "quality.csv", rows)
     _say(report, output)
 
 

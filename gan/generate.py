@@ -56,6 +56,11 @@ def generate(run: Run, options: Options) -> None:
         )
     sampler = Sampler(gan)
     trained = load_trained(run, sampler, options.truncation)
+    if options.strict and options.truncation:
+        raise UserError(
+            "--strict rests on a verdict about images of latents that are not truncated; leave out"
+            " --strict or --truncation."
+        )
     _heed_verdict(run, trained.step, options.strict)
     variables = trained.generator
     names = run.card.classes if gan.conditional else (_NO_CLASS,)

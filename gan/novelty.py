@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from common.data.prepared import Prepared
 from common.data.transforms import to_signed_unit
@@ -23,11 +23,12 @@ from gan.memorization import (
     suspicious_picture,
     verdict,
 )
-from gan.quality import Reference
+from gan.quality import Labels, Reference
 from gan.state import GAN
 
 _HELD_OUT = ("val", "test")  # splits
 _BATCH = 32
+_MOST = 2000  # held-out images
 _PIXELS = "pixels"
 
 Images = UInt8[np.ndarray, "_images height width channels"]
@@ -48,30 +49,39 @@ def scores_of(gan: GAN, variables: Variables) -> Callable[[Images], Scores]:
     return lambda images: run(images).reshape(len(images))
 
 
-def judged_new(
+def check_memorization(
     output: Path,
     prepared: Prepared,
     reference: Reference,
     images: Images,
+    labels: Labels,
     features: Mapping[str, Float[np.ndarray, "_images _features"]],
     scores: Callable[[Images], Scores],
+    mirrored: bool,
 ) -> dict[str, Any]:
     """Returns the verdict and all figures behind it, and draws the most suspicious pairs.
 
-    Compared are the pixels and the features; held out is one image of each patient of the splits
-    "val" and "test", because images of one are not independent.
+    Compared are the pixels and the features; held out is a random image of each patient of the
+    splits "val" and "test", because images of one are not independent. Generated are as many of
+    each class as there are in proportion among the real ones: those of a rare class lie elsewhere.
 
     Args:
       output: where memorization.png goes.
       prepared: the data.
       reference: the training images.
       images: generated ones.
+      labels: the classes that they were asked to be.
       features: of these, by extractor of the reference.
       scores: see `scores_of`.
+      mirrored: whether training images were mirrored, too; a copy of one is a copy.
     """
-    held_out = _one_of_each(prepared)
-    training = prepared.splits[reference.split].read(reference.rows.tolist())["image"]
-    (pixels,) = make_extractors(_PIXELS, prepared.card.image_size, prepared.card.channels)
+    mixed, held_out = reference.mixed(labels), _one_of_each(prepared)
+    split = prepared.splits[reference.split]
+    real = split.read(reference.rows.tolist())["image"]
+    training = np.concatenate([real, real[:, :, ::-1]]) if mirrored else real
+    card = prepared.card
+    extractors = {**reference.extractors}
+    extractors |= {x.name: x for x in make_extractors(_PIXELS, card.image_size, card.channels)}
     found: dict[str, Memorization] = {}
     try:
         if not len(held_out):
@@ -79,35 +89,43 @@ def judged_new(
                 "Whether the generator repeats training images cannot be told without held-out"
                 " images; train with --config.data.splits=70,15,15."
             )
-        found[_PIXELS] = memorization(*(pixels.extract(x) for x in (images, training, held_out)))
-        for name, extractor in reference.extractors.items():
-            if name != _PIXELS:
-                sets = features[name], reference.features[name], extractor.extract(held_out)
-                found[name] = memorization(*(reference.scaled(name, x) for x in sets))
+        for name, extractor in extractors.items():
+            made = features[name] if name in features else extractor.extract(images)
+            sets = [made[mixed], extractor.extract(training), extractor.extract(held_out)]
+            if name in reference.features:
+                sets = [reference.scaled(name, some) for some in sets]
+            found[name] = memorization(*sets)
     except UserError as error:
         return {"can_tell": False, "memorized": False, "verdict": str(error)}
-    membership = membership_auc(scores(training), scores(held_out))
+    membership = membership_auc(scores(real), scores(held_out))
     worst = min(found.values(), key=lambda space: space.p_value)
-    write_picture(
-        output / "memorization.png", suspicious_picture(worst, images, training, held_out)
-    )
+    picture = suspicious_picture(worst, images[mixed], training, held_out)
+    write_picture(output / "memorization.png", picture)
+    sentence, all_known = verdict(found, membership), len(real) == len(split)
+    if not all_known:
+        sentence += f" Only {len(real):,} of {len(split):,} training images were looked at."
     return {
-        "can_tell": True,
+        "can_tell": all_known or bool(repeating(found)),
         "memorized": bool(repeating(found)),
-        "verdict": verdict(found, membership),
+        "verdict": sentence,
         "spaces": {name: asdict(space) for name, space in found.items()},
         "membership_auc": asdict(membership),
     }
 
 
 def _one_of_each(prepared: Prepared) -> Images:
-    """Returns an image of each patient that is held out."""
-    parts = []
-    for name in _HELD_OUT:
-        if split := prepared.splits.get(name):
-            owners = [group or own for group, own in zip(split.groups, split.ids, strict=True)]
-            first: Int[np.ndarray, " patients"] = np.unique(owners, return_index=True)[1]
-            parts.append(split.read(first.tolist())["image"])
+    """Returns a random image of each patient that is held out, 2,000 at most."""
+    held = [prepared.splits[name] for name in _HELD_OUT if name in prepared.splits]
+    places = [(split, row) for split in held for row in range(len(split))]
+    owners = [owner for split in held for owner in split.owners]
+    order = np.random.default_rng(0).permutation(len(places))
+    first: dict[str, int] = {}
+    for place in order.tolist():
+        first.setdefault(owners[place], place)
+    chosen = sorted(list(first.values())[:_MOST])
     card = prepared.card
-    empty = np.empty((0, card.image_size, card.image_size, card.channels), np.uint8)
-    return np.concatenate([empty, *parts])
+    images = np.empty((len(chosen), card.image_size, card.image_size, card.channels), np.uint8)
+    for number, place in enumerate(chosen):
+        split, row = places[place]
+        images[number] = split.read([row])["image"][0]
+    return images

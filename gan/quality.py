@@ -69,6 +69,13 @@ class Reference:
         counts = np.bincount(self.labels, minlength=len(self.classes))
         return [round(per_class * count / counts.max()) for count in counts.tolist()]
 
+    def mixed(self, labels: Labels) -> Int[np.ndarray, " _chosen"]:
+        """Returns the rows of generated images that make a set mixed as the real one."""
+        counts = self.proportions(int(np.bincount(labels).max()))
+        return np.concatenate(
+            [np.flatnonzero(labels == label)[:count] for label, count in enumerate(counts)]
+        )
+
     def scaled(self, name: str, features: Features) -> Features:
         """Returns features as distances take them: see `Extractor.standardised`."""
         if not self.extractors[name].standardised:
@@ -109,7 +116,7 @@ def reference_of(
         name,
         rows,
         labels,
-        tuple(split.groups[row] or split.ids[row] for row in rows.tolist()),
+        tuple(np.array(split.owners)[rows].tolist()),
         card.classes if conditional else (),
         {extractor.name: extractor for extractor in extractors},
         features,
@@ -144,7 +151,7 @@ def _kept(file: Path, split: Split, rows: Int[np.ndarray, " n"], extractor: Extr
     return found
 
 
-def drawn(
+def draw_images(
     sampler: Sampler, variables: Variables, seed: int, counts: Sequence[int]
 ) -> tuple[Images, Labels]:
     """Returns images number 0, 1, ... of a seed and each class: those that --mode=generate writes.
@@ -177,30 +184,32 @@ def figures(real: Features, generated: Features, k: int) -> dict[str, float]:
     }
 
 
-def least_images(k: int) -> int:
-    """Returns how many real images the figures with their floors need."""
-    return 2 * (k + 1)
-
-
-def beside_floor(
+def with_floor(
     real: Features, owners: Sequence[str], generated: Features, k: int
 ) -> dict[str, dict[str, float]]:
     """Returns each figure's "value", and "same_n" and "floor": see the module's docstring.
 
+    {} where there are too few images, be it in a half, or all are of one owner.
+
     Args:
-      real: at least `least_images(k)`, of at least two owners.
+      real: features of real images.
       owners: whose image each is.
-      generated: more than k.
+      generated: features of generated images.
       k: see `manifold_scores`.
     """
-    value = figures(real, generated, k)
+    if len(set(owners)) < 2 or len(generated) <= k:
+        return {}
     of_halves: dict[str, list[dict[str, float]]] = {"same_n": [], "floor": []}
     for seed in range(_HALVINGS):
+        rng = np.random.default_rng(seed)
         first, second = disjoint_halves(owners, seed)
-        chosen = np.random.default_rng(seed).permutation(len(generated))
-        count = min(len(first), len(second), len(chosen))
+        chosen, others = rng.permutation(len(generated)), rng.permutation(second)
+        count = min(len(first), len(others), len(chosen))
+        if count <= k:
+            return {}
         of_halves["same_n"].append(figures(real[first], generated[chosen[:count]], k))
-        of_halves["floor"].append(figures(real[first], real[second[:count]], k))
+        of_halves["floor"].append(figures(real[first], real[others[:count]], k))
+    value = figures(real, generated, k)
     found = {name: {"value": number} for name, number in value.items()}
     for which, some in of_halves.items():
         for name, entry in found.items():
@@ -227,26 +236,19 @@ def quality(
         reference.scaled(name, features) for features in (reference.features[name], generated)
     )
     owners = np.array(reference.owners)
-    per_class = int(np.bincount(labels).max())
-    mixed = np.concatenate(
-        [
-            np.flatnonzero(labels == label)[:count]
-            for label, count in enumerate(reference.proportions(per_class))
-        ]
-    )
-    sets = {"all": (np.arange(len(real)), mixed)}
+    sets = {"all": (np.arange(len(real)), reference.mixed(labels))}
     for label, known in enumerate(reference.classes):
         sets[known] = np.flatnonzero(reference.labels == label), np.flatnonzero(labels == label)
     found = {}
     for known, (ours, theirs) in sets.items():
-        if len(ours) < least_images(k) or len(set(owners[ours])) < 2 or len(theirs) <= k:
+        compared = with_floor(real[ours], owners[ours].tolist(), made[theirs], k)
+        if not compared:
             log.warning(
                 "No %s figures of %s: %d real images of %d patients and %d generated ones are too"
                 " few.",
                 *(name, known, len(ours), len(set(owners[ours])), len(theirs)),
             )
             continue
-        compared = beside_floor(real[ours], owners[ours].tolist(), made[theirs], k)
         end = f"{name}_{reference.split}_{len(ours)}_{len(theirs)}"
         found[known] = {f"{figure}_{end}": entry for figure, entry in compared.items()}
     return found

@@ -9,12 +9,16 @@ Three things are watched, each of which is how a GAN commonly fails:
 
     saturation   the discriminator is sure of every image: the generator learns nothing any more
     diversity    the spread has fallen below a quarter: distances are half of the real ones
-    distance     the Fréchet distance has been more than twice its best, twice in a row
+    distance     the Fréchet distance has been more than twice its best, twice in a row; a best
+                 below its floor, the distance of two halves of the training images, counts as this
+
+Nothing is said of the first evaluation, before which hardly anything is learnt.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -22,8 +26,8 @@ from common.data.prepared import Prepared
 from common.errors import UserError
 from common.training.task import Measurement
 from gan.features import make_extractors
-from gan.measures import frechet_distance, kernel_distance, manifold_scores
-from gan.quality import Reference, drawn, reference_of
+from gan.measures import disjoint_halves, frechet_distance, kernel_distance, manifold_scores
+from gan.quality import Features, Labels, Reference, draw_images, reference_of
 from gan.sampling import Sampler
 from gan.state import GAN, GANState
 
@@ -59,6 +63,8 @@ def measurement(
             f"config.quality.extractor is {chosen.extractor!r}; one is watched in training, all are"
             " measured by --mode=evaluate --extractors."
         )
+    if chosen.k < 1:
+        raise UserError(f"config.quality.k is {chosen.k}; it must be at least 1.")
     least = chosen.k + 1
     if chosen.num_images < max(least, 3) or len(prepared.splits["train"]) < max(least, 3):
         raise UserError(
@@ -74,14 +80,20 @@ def measurement(
     real = reference.scaled(name, reference.features[name])
     end = f"{name}_train_{len(real)}_{sum(counts)}"
     measures = ("frechet", "kernel", "precision", "recall", "density", "coverage", "spread")
-    watch = CollapseWatch(f"quality/frechet_{end}", f"quality/spread_{end}")
+    first, second = disjoint_halves([str(i) for i in range(len(real))], 0)
+    watch = CollapseWatch(
+        f"quality/frechet_{end}",
+        f"quality/spread_{end}",
+        frechet_distance(real[first], real[second]),
+        probabilities=gan.loss.output is jax.nn.sigmoid,
+    )
 
     def measure(state: GANState) -> dict[str, float]:
         statistics = sampler.batch_stats(
             state.average, state.generator.batch_stats, _ESTIMATION_BATCHES
         )
         variables = {"params": state.average, "batch_stats": statistics}
-        images, labels = drawn(sampler, variables, _SEED, counts)
+        images, labels = draw_images(sampler, variables, _SEED, counts)
         made = reference.scaled(name, extractor.extract(images))
         values = {
             "frechet": frechet_distance(real, made),
@@ -99,22 +111,23 @@ def measurement(
     )
 
 
-def spread(
-    reference: Reference,
-    real: np.ndarray,
-    made: np.ndarray,
-    labels: np.ndarray,
-) -> float:
-    """Returns the variance within classes of generated features as a share of the real ones'."""
+def spread(reference: Reference, real: Features, made: Features, labels: Labels) -> float:
+    """Returns the variance within classes of generated features as a share of the real ones'.
 
-    def within(features: np.ndarray, labels: np.ndarray) -> float:
-        classes = np.unique(labels)
-        return float(
-            np.mean([features[labels == label].var(0).sum(dtype=np.float64) for label in classes])
-        )
-
+    Args:
+      reference: has the real labels.
+      real: its features.
+      made: features of generated images.
+      labels: of these.
+    """
     known = reference.labels if reference.classes else np.zeros(len(real), int)
-    return within(made, labels) / max(within(real, known), np.finfo(float).tiny)
+    return _within(made, labels) / max(_within(real, known), np.finfo(float).tiny)
+
+
+def _within(features: Features, labels: Labels) -> float:
+    """Returns the mean over classes of the summed variances of the features."""
+    of_classes = [features[labels == label] for label in np.unique(labels)]
+    return float(np.mean([some.var(0, dtype=np.float64).sum() for some in of_classes]))
 
 
 @dataclass
@@ -124,12 +137,17 @@ class CollapseWatch:
     Attributes:
       frechet: the name of the distance that it watches.
       spread: the name of the spread.
+      floor: of the distance.
+      probabilities: whether the discriminator's outputs are some.
     """
 
     frechet: str
     spread: str
+    floor: float
+    probabilities: bool
     _best: tuple[float, int] = (np.inf, 0)
     _worse: int = 0
+    _begun: bool = False
     _said: set[str] = field(default_factory=set)
 
     def warnings(self, step: int, values: Mapping[str, float]) -> list[str]:
@@ -139,6 +157,10 @@ class CollapseWatch:
           step: how far training is.
           values: the latest value of every metric; those that are not there are not watched.
         """
+        if self.frechet in values and not self._begun:
+            self._begun = True
+            self._best = values[self.frechet], step
+            return []
         found = {
             "saturation": self._saturation(values),
             "diversity": self._diversity(values),
@@ -149,9 +171,11 @@ class CollapseWatch:
         return [f"Step {step}: {found[name]}" for name in new]
 
     def _saturation(self, values: Mapping[str, float]) -> str:
+        if not self.probabilities:
+            return ""
         real = values.get("train/discriminator_output_real", 0.5)
         fake = values.get("train/discriminator_output_fake", 0.5)
-        if not (_SURE < real <= 1 and 0 <= fake < 1 - _SURE):
+        if real <= _SURE or fake >= 1 - _SURE:
             return ""
         return (
             f"the discriminator is saturated ({real:.3f} for real and {fake:.3f} for generated"
@@ -175,11 +199,11 @@ class CollapseWatch:
         best, at = self._best
         if distance < best:
             self._best = distance, step
-        self._worse = self._worse + 1 if distance > _FACTOR * best else 0
+        self._worse = self._worse + 1 if distance > _FACTOR * max(best, self.floor) else 0
         if self._worse < _IN_A_ROW:
             return ""
         return (
             f"the Fréchet distance is {distance:.3g}, more than twice its best, {best:.3g} at step"
-            f" {at}; keep that checkpoint with --config.train.best_metric={self.frechet}"
-            " --config.train.best_is=lowest."
+            f" {at}; a run with --config.train.best_metric={self.frechet}"
+            " --config.train.best_is=lowest keeps its best checkpoint."
         )

@@ -36,10 +36,7 @@ def write_images(prepared: Prepared, workdir: Path) -> Path:
     folder = workdir / IMAGES
     if folder.exists():
         return folder
-    names = {
-        split: [group or name for group, name in zip(part.groups, part.ids, strict=True)]
-        for split, part in prepared.splits.items()
-    }
+    names = {split: part.owners for split, part in prepared.splits.items()}
     everybody = {name for some in names.values() for name in some}
     patient = {name: number for number, name in enumerate(sorted(everybody))}
     classes, rows = prepared.card.classes, []

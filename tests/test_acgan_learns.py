@@ -3,6 +3,7 @@
 import csv
 
 import numpy as np
+import pytest
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -24,6 +25,7 @@ def read_generated(folder):
     return np.stack(images), np.array(labels)
 
 
+@pytest.mark.slow
 def test_a_classifier_of_real_phantoms_names_the_class_of_generated_ones(launch, tmp_path):
     """The default recipe at half the size and a third of the steps."""
     workdir, out = tmp_path / "run", tmp_path / "new"

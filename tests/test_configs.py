@@ -1,13 +1,18 @@
-"""Every experiment, `:tiny`, through the command line: trains, resumes, does its modes."""
+"""Every experiment, `:tiny`: trains, resumes, does its modes. test_launch.py has the flags."""
 
 import csv
 import importlib
 import json
 
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
+from common.options import Options
 from common.training.config import flatten
+from common.training.task import find_mode
+from common.training.train import train
+from common.training.workdir import open_run
 from tests.conftest import ROOT
 
 CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("*.py") if file.stem != "__init__")
@@ -32,53 +37,61 @@ RUNS = [name for name in CONFIGS if config_of(name).task in SCALARS]  # not stud
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_it_trains_resumes_and_does_what_its_task_can(name, launch, tmp_path):
-    run, config = tmp_path / "run", config_of(name, "tiny")
-    base = (f"--config=configs/{name}.py:tiny", f"--workdir={run}")
-    launch(*base, "--config.train.num_steps=3")
-    assert "going on from step 3" in launch(*base).stderr
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+def test_it_trains_resumes_and_does_what_its_task_can(name, tmp_path, caplog):
+    folder, config = tmp_path / "run", config_of(name, "tiny")
+    begun = ConfigDict(config.to_dict())
+    begun.train.num_steps = "3"
+    train(begun, folder)
+    with caplog.at_level("INFO"):
+        train(config, folder)
+    assert "going on from step 3" in caplog.text
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 6
     assert {name for row in rows for name in row} >= SCALARS[config.task]
-    pictures = {file.name for file in (run / "pictures").iterdir()}
+    pictures = {file.name for file in (folder / "pictures").iterdir()}
     kinds = {"classify": "predictions", "gan": "samples", "unet": "segments"}
     kind = {"toy_gan_1d": "density"}.get(name, kinds[config.task])
     steps = ("000000", "000003", "000006")
     assert {f"{step}_{kind}.png" for step in steps} | {f"{kind}.webp", "curves.png"} <= pictures
     modes = {"classify": classifies, "gan": generates, "unet": segments}
-    modes[config.task](run, config, launch, tmp_path)
+    modes[config.task](open_run(folder), tmp_path)
 
 
-def generates(run, config, launch, tmp_path):
-    out = tmp_path / "out"
-    launch("--mode=generate", f"--workdir={run}", f"--output={out}", "--num_images=5")
+def do(mode, run, **options):
+    find_mode(run.config.task, mode, (mode,))(run, Options(**options))
+
+
+def report_of(run):
+    return json.loads((run.workdir / "evaluation" / "evaluation.json").read_text())
+
+
+def generates(run, folder):
+    out, data = folder / "out", run.config.data
+    do("generate", run, output=str(out), num_images=5)
     table = list(csv.DictReader((out / "labels.csv").read_text().splitlines()))
     for row in table:
         with Image.open(out / row["file"]) as image:
-            assert image.size == (config.data.image_size,) * 2
-            assert image.mode == {1: "L", 3: "RGB"}[config.data.channels]
+            assert image.size == (data.image_size,) * 2
+            assert image.mode == {1: "L", 3: "RGB"}[data.channels]
     assert len(table) == 5
-    if config.model.name == "acgan":  # a walk is the same for all: tests/gan/test_walk.py
-        launch("--mode=generate", f"--workdir={run}", f"--output={out}-walk", "--walk=linear")
-        assert (tmp_path / "out-walk" / "walk.webp").exists()
 
 
-def classifies(run, config, launch, tmp_path):
-    launch("--mode=evaluate", f"--workdir={run}")
-    assert json.loads((run / "evaluation" / "evaluation.json").read_text())["images"] == 8
-    image, out = tmp_path / "x.png", tmp_path / "out"
+def classifies(run, folder):
+    do("evaluate", run)
+    assert report_of(run)["images"] == 8
+    image, out = folder / "x.png", folder / "out"
     Image.new("L", (50, 40)).save(image)
-    launch("--mode=predict", f"--workdir={run}", f"--input={image}", f"--output={out}", "--explain")
+    do("predict", run, input=str(image), output=str(out), explain=True)
     (row,) = csv.DictReader((out / "predictions.csv").read_text().splitlines())
     assert row["file"] == "x.png" and (out / "x.png").exists()
 
 
-def segments(run, config, launch, tmp_path):
-    launch("--mode=evaluate", f"--workdir={run}")
-    assert json.loads((run / "evaluation" / "evaluation.json").read_text())["images"] == 4
-    image, out = tmp_path / "x.png", tmp_path / "out"
+def segments(run, folder):
+    do("evaluate", run)
+    assert report_of(run)["images"] == 4
+    image, out = folder / "x.png", folder / "out"
     Image.new("RGB", (50, 40)).save(image)
-    launch("--mode=predict", f"--workdir={run}", f"--input={image}", f"--output={out}")
+    do("predict", run, input=str(image), output=str(out))
     with Image.open(out / "x.png") as mask:
         assert mask.size == (50, 40) and mask.mode == "L"
 

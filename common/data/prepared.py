@@ -139,6 +139,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Returns the group of each, its own name where nobody says."""
+        return tuple(group or name for group, name in zip(self.groups, self.ids, strict=True))
+
     def read(self, indices: Sequence[int]) -> dict[str, Shaped[np.ndarray, "n ..."]]:
         """Returns the examples at these places.
 

@@ -99,8 +99,7 @@ class Loop:
             if due.evaluate or due.save or due.draw:
                 self._read()
                 self.clock.finish()
-                wrong = self._evaluate(state, step) if due.evaluate else []
-                if wrong and self.measurement and self.measurement.stops:
+                if due.evaluate and self._evaluate(state, step):
                     due = due._replace(save=True, stop=True)
                 self._pause(state, step, due)
             if due.stop:
@@ -110,6 +109,10 @@ class Loop:
         if self.writers:
             self.record(self)
         return step
+
+    @property
+    def _may_stop(self) -> bool:
+        return self.measurement is not None and self.measurement.stops
 
     def _due(self, step: int, stop: StopRequest) -> Due:
         due = self.schedule.due(step)
@@ -123,10 +126,12 @@ class Loop:
             due = due._replace(log=due.log or saves, save=saves, stop=stops)
         # What a checkpoint scores must be of its own state.
         scores = due.save and self.best_metric.startswith(("val/", "quality/"))
-        return due._replace(evaluate=due.evaluate or scores)
+        evaluates = due.evaluate or scores
+        # Saving ends the interval, and this evaluation may end in it.
+        return due._replace(evaluate=evaluates, log=due.log or (evaluates and self._may_stop))
 
-    def _evaluate(self, state: Any, step: int) -> list[str]:
-        """Writes what the state scores; returns what is wrong with it, which is said."""
+    def _evaluate(self, state: Any, step: int) -> bool:
+        """Writes what the state scores and says what is wrong with it; whether that ends all."""
         started = time.perf_counter()
         values = self.evaluate(state)
         self.clock.evaluated(time.perf_counter() - started)
@@ -136,7 +141,8 @@ class Loop:
             for warning in found:
                 log.warning("%s", warning)
         self.warnings += found
-        return found
+        # Where an image differs in its last bit between processes, they must still agree.
+        return self._may_stop and parallel.any_process(bool(found))
 
     def _pause(self, state: Any, step: int, due: Due) -> None:
         """Does what needs the state, before the next dispatch takes it."""

@@ -32,7 +32,7 @@ from common.training.workdir import (
     read_record,
     update_record,
 )
-from common.training.writers import Writers
+from common.training.writers import Writers, read_jsonl
 
 _VALIDATION = "val"
 _EXAMPLE_BYTES = 32 * 2**20
@@ -49,7 +49,8 @@ Result = TypeVar("Result")
 def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
     """Trains an experiment in its workdir, going on where an earlier run of it stopped.
 
-    Returns whether all steps are done; a signal ends it before that.
+    Returns whether all steps are done, or as many as it was to make of a GAN that collapses; a
+    signal ends it before that.
 
     With `profile` a trace of the steps 10 to 20 of this session is written to WORKDIR/profile.
 
@@ -80,6 +81,8 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
         loop, state = _build_loop(run, prepared, task, checkpoints, state, step, traced, stack)
         _main_process_first(lambda: claim(run))
         if step < loop.schedule.num_steps:
+            if loop.measurement:
+                loop.measurement.measure(parallel.unreplicate(state))  # compiles, as do pictures
             if loop.writers and loop.schedule.picture:
                 loop.pictures(state)  # compiles before the clock starts
                 if step == 0:
@@ -89,7 +92,7 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
                 _record_utilisation(run)
     if parallel.is_main_process():
         _say_where(run, step, loop.schedule.num_steps, stop.signal_name)
-    return step >= loop.schedule.num_steps and not stop.requested
+    return not stop.requested
 
 
 def _main_process_first(work: Callable[[], Result]) -> Result | None:
@@ -140,8 +143,12 @@ def _build_loop(
     advance = parallel.compile_advance(task, config.seed, state, feed.example_block())
     preflight.check_memory(advance.temporary_bytes)
     evaluate, val_names = _compile_evaluation(config, prepared, task, state)
-    measurement = task.measurement(prepared) if config.train.eval_every != "0" else None
+    measurement = None
+    if config.train.eval_every != "0":
+        measurement = _main_process_first(partial(task.measurement, prepared))
+        measurement = measurement or task.measurement(prepared)
     if measurement:
+        _recall(measurement, run.workdir, step)
         evaluate = _with_measurement(evaluate, measurement)
         val_names = [*val_names, *measurement.names]
     _check_best_metric(config, [*(f"train/{name}" for name in advance.metric_names), *val_names])
@@ -204,6 +211,16 @@ def _with_measurement(
         **evaluate(state),
         **measurement.measure(parallel.unreplicate(state)),
     }
+
+
+def _recall(measurement: Measurement[Any], workdir: Path, step: int) -> None:
+    """Tells the measurement what earlier sessions of the run have logged, so that none is told."""
+    latest: dict[str, float] = {}
+    for row in read_jsonl(workdir / "metrics.jsonl"):
+        if row["step"] <= step:
+            latest |= {name: float(value) for name, value in row.items()}
+            if measurement.names[0] in row:
+                measurement.warnings(int(row["step"]), latest)
 
 
 def _check_validation(config: ConfigDict, prepared: Prepared) -> None:
@@ -282,7 +299,8 @@ def _say_where(run: Run, step: int, num_steps: int, signal_name: str) -> None:
             " Run the same command again to go on."
         )
         return
-    print(f"step {step} of {num_steps}: {workdir} is finished")
+    ended = "is finished" if step >= num_steps else "was ended early, see the warning"
+    print(f"step {step} of {num_steps}: {workdir} {ended}")
     print(f"  pictures:    {workdir}/pictures")
     print(f"  checkpoints: {workdir}/checkpoints")
     print(f"  numbers:     {workdir}/metrics.jsonl and run.json")

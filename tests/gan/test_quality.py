@@ -20,7 +20,7 @@ from gan import quality as room
 from gan.evaluate import evaluate
 from gan.features import Extractor, make_extractors
 from gan.generate import generate
-from gan.quality import Reference, beside_floor, quality, reference_of
+from gan.quality import Reference, quality, reference_of, with_floor
 from gan.watch import spread
 
 CLASSES = ("COVID", "NonCOVID")
@@ -126,8 +126,21 @@ def test_halves_share_no_patient():
     patients = np.random.default_rng(0).normal(size=(40, 6))
     real = patients.repeat(8, 0)
     owners = np.arange(40).repeat(8).astype(str).tolist()
-    found = beside_floor(real, owners, np.random.default_rng(1).normal(size=(320, 6)), 3)
+    found = with_floor(real, owners, np.random.default_rng(1).normal(size=(320, 6)), 3)
     assert found["coverage"]["floor"] < 0.5
+
+
+def test_the_floor_of_few_generated_images_is_of_a_random_part_of_a_half():
+    """Rows are sorted by class; the first of a half would be of one class only."""
+    real = np.random.default_rng(0).normal(size=(200, 3)) + 20 * (np.arange(200) > 99)[:, None]
+    found = with_floor(real, [str(i) for i in range(200)], real[::5], 3)
+    assert found["frechet"]["floor"] < 60
+
+
+def test_too_few_images_in_a_half_have_no_figures():
+    real = np.random.default_rng(0).normal(size=(14, 3))
+    assert with_floor(real, ["a"] * 10 + list("bcde"), real, 5) == {}
+    assert with_floor(real, ["a"] * 14, real, 5) == {}
 
 
 def test_spread_is_the_variance_within_classes():
@@ -176,6 +189,7 @@ class TestReference:
         ("radiomics", "'radiomics' names no features"),
         ("inception", "'inception' names no features"),
         ("vgg16:file", "'vgg16:file' names no features"),
+        ("pixels,pixels", "one kind twice"),
         (" ,", "No features to compare by"),
         ("classifier:nowhere", "holds no run"),
         ("inception:nowhere.pth", "nowhere.pth"),
@@ -239,7 +253,8 @@ class TestEvaluation:
     def test_what_is_measured_is_what_generate_writes(self, run, tmp_path, monkeypatch):
         seen = []
         monkeypatch.setattr(
-            "gan.evaluate.drawn", lambda *args: seen.append(room.drawn(*args)) or seen[0]
+            "gan.evaluate.draw_images",
+            lambda *args: seen.append(room.draw_images(*args)) or seen[0],
         )
         evaluate(run, Options(output=str(tmp_path / "e"), images_per_class=8, extractors="pixels"))
         generate(run, Options(output=str(tmp_path / "g"), num_images=6, label="NonCOVID"))
@@ -295,20 +310,20 @@ class TestEvaluation:
     def test_a_collapse_ends_the_training_when_told(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr("gan.watch._LEAST_SPREAD", 1e9)
         config = acgan_covid.get_config("tiny")
-        config.train.update(picture_every="0", checkpoint_every="6")
+        config.train.update(picture_every="0", checkpoint_every="6", log_every="3", eval_every="2")
         config.quality.on_collapse = "stop"
         train(config, tmp_path / "run")
         record = json.loads((tmp_path / "run" / "run.json").read_text())
-        assert record["step"] == 3 and "collapses onto few pictures" in record["warnings"][0]
+        assert record["step"] == 4 and "collapses onto few pictures" in record["warnings"][0]
         assert "collapses onto few pictures" in capsys.readouterr().out
         with open_run(tmp_path / "run").checkpoints() as checkpoints:
-            assert checkpoints.latest_step() == 3
+            assert checkpoints.latest_step() == 4
 
 
 def test_a_generator_without_classes_has_figures_of_all(tmp_path):
     config = toy_gan_1d.get_config("tiny")
     config.train.picture_every = "0"
     train(config, tmp_path / "run")
-    evaluate(open_run(tmp_path / "run"), Options(output=str(tmp_path / "e"), images_per_class=16))
+    evaluate(open_run(tmp_path / "run"), Options(output=str(tmp_path / "e"), images_per_class=40))
     report = json.loads((tmp_path / "e" / "evaluation.json").read_text())
     assert set(report["quality"]["pixels"]) == {"all"} and report["diversity"] == {"all": {}}

@@ -10,9 +10,10 @@ from gan.state import make_gan
 from gan.watch import CollapseWatch, measurement
 
 
-def said(*rows):
+def said(*rows, probabilities=True):
     """Returns the sentences of each row of metrics, 100 steps apart."""
-    watch = CollapseWatch("frechet", "spread")
+    watch = CollapseWatch("frechet", "spread", floor=1.0, probabilities=probabilities)
+    watch.warnings(0, {"frechet": 99.0})  # the first evaluation, which is not judged
     return [watch.warnings(100 * (i + 1), row) for i, row in enumerate(rows)]
 
 
@@ -33,10 +34,20 @@ def test_a_sure_discriminator_is_saturated():
     assert sentence.startswith("Step 100: the discriminator is saturated (0.990 for real and 0.010")
 
 
+def test_nothing_is_said_of_the_first_evaluation():
+    watch = CollapseWatch("frechet", "spread", floor=1.0, probabilities=True)
+    assert watch.warnings(100, {"frechet": 50.0, "spread": 0.01}) == []
+    assert len(watch.warnings(200, {"frechet": 50.0, "spread": 0.01})) == 1
+
+
+def test_a_best_below_its_floor_is_luck():
+    assert said(*({"frechet": x} for x in (0.1, 1.9, 1.9))) == [[]] * 3
+    assert len(said(*({"frechet": x} for x in (0.1, 2.1, 2.1)))[2]) == 1
+
+
 def test_scores_that_are_no_probabilities_say_nothing_of_saturation():
-    assert said(
-        {"train/discriminator_output_real": 7.0, "train/discriminator_output_fake": -9.0}
-    ) == [[]]
+    scores = {"train/discriminator_output_real": 7.0, "train/discriminator_output_fake": -9.0}
+    assert said(scores, probabilities=False) == [[]]
 
 
 def test_few_pictures_are_a_collapse():
