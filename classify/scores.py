@@ -54,7 +54,9 @@ def scores(
     "recall" and "f1" of each class ("f1_COVID"), their "macro" mean over classes and, micro-
     averaged, the accuracy again; "roc_auc" and "pr_auc" (average precision) of each class against
     the others and their macro mean; "brier", the mean squared distance from the truth summed over
-    classes (Brier, 1950: 0 to 2); "log_loss"; "ece", the expected calibration error.
+    classes (Brier, 1950: 0 to 2); "log_loss"; "ece", the expected calibration error, the mean gap
+    between confidence and accuracy of fifteen bins of equal width (Guo et al. 2017, "On Calibration
+    of Modern Neural Networks", equation 3).
     """
     once = np.ones((1, len(labels)))
     found = scores_of_draws(once, labels, probabilities, classes)
@@ -122,16 +124,6 @@ def _areas(
         step = (new_positives * precision).sum(1) / all_positives
         roc = roc / (all_positives * all_negatives)
     return roc, np.where(all_negatives > 0, step, np.nan)
-
-
-def calibration_error(labels: Labels, probabilities: Probabilities) -> float:
-    """Returns the expected calibration error: the mean gap between confidence and accuracy.
-
-    Images are sorted into fifteen bins of equal width by the probability of the predicted class.
-    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
-    """
-    confidence, accuracy, share = reliability(labels, probabilities)
-    return float(np.nansum(share * np.abs(confidence - accuracy)))
 
 
 def reliability(

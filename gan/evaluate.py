@@ -19,7 +19,7 @@ from common.training.evaluation import output_folder, write_report, write_table
 from common.training.workdir import Run, check_data
 from gan.features import default_extractors, make_extractors
 from gan.generate import load_trained
-from gan.novelty import check_memorization, scores_of
+from gan.novelty import Generated, check_memorization, scores_of
 from gan.quality import Reference, draw_images, quality, reference_of
 from gan.sampling import Sampler
 from gan.state import make_gan
@@ -43,14 +43,7 @@ def evaluate(run: Run, options: Options) -> None:
     Raises:
       UserError: an option, the data, a folder or the checkpoint can't be used.
     """
-    if options.images_per_class < 2:
-        raise UserError(f"--images_per_class is {options.images_per_class}; it must be at least 2.")
-    if run.config.quality.k < 1:
-        raise UserError(f"config.quality.k is {run.config.quality.k}; it must be at least 1.")
-    if options.input:
-        raise UserError(
-            "--mode=evaluate of a GAN compares with its training images; leave --input."
-        )
+    _check(run, options)
     card, gan = run.card, make_gan(run.config, run.card)
     names = options.extractors or default_extractors(card.image_size)
     extractors = make_extractors(names, card.image_size, card.channels)
@@ -65,13 +58,9 @@ def evaluate(run: Run, options: Options) -> None:
     counts = [options.images_per_class] * (len(card.classes) if gan.conditional else 1)
     log.info("drawing %d images at step %d", sum(counts), trained.step)
     images, labels = draw_images(sampler, trained.generator, options.seed, counts)
-    found, generated = {}, {}
-    for extractor in extractors:
-        log.info("comparing %s features", extractor.name)
-        features = generated[extractor.name] = extractor.extract(images)
-        found[extractor.name] = quality(
-            reference, extractor.name, features, labels, run.config.quality.k
-        )
+    features = {extractor.name: extractor.extract(images) for extractor in extractors}
+    k = run.config.quality.k
+    found = {name: quality(reference, name, made, labels, k) for name, made in features.items()}
     report: dict[str, Any] = {
         "checkpoint_step": trained.step,
         "data": card.name,
@@ -79,30 +68,36 @@ def evaluate(run: Run, options: Options) -> None:
         "reference": _SPLIT,
         "images_per_class": options.images_per_class,
         "seed": options.seed,
-        "k": run.config.quality.k,
+        "k": k,
         "quality": found,
         "diversity": _diversity(prepared.splits[_SPLIT], reference, images, labels),
     }
+    scores = scores_of(gan, trained.discriminator)
+    mirrored = run.config.augment.flip_horizontal
+    generated = Generated(images, labels, features)
     report["memorization"] = check_memorization(
-        output,
-        prepared,
-        reference,
-        images,
-        labels,
-        generated,
-        scores_of(gan, trained.discriminator),
-        mirrored=run.config.augment.flip_horizontal,
+        output, prepared, reference, generated, scores, mirrored
     )
     if judge:
         caption = f"generated images, read by {options.judge}; trained on {card.caption}"
-        report["judge"] = {
-            **judge.facts,
-            "generated": judge.report(images, labels, output / "judge.png", caption),
-        }
+        read = judge.report(images, labels, output / "judge.png", caption)
+        report["judge"] = {**judge.facts, "generated": read}
     write_report(output, report)
     if rows := _rows(found):
         write_table(output / "quality.csv", rows)
     _say(report, output)
+
+
+def _check(run: Run, options: Options) -> None:
+    """Refuses options that mean nothing."""
+    if options.images_per_class < 2:
+        raise UserError(f"--images_per_class is {options.images_per_class}; it must be at least 2.")
+    if run.config.quality.k < 1:
+        raise UserError(f"config.quality.k is {run.config.quality.k}; it must be at least 1.")
+    if options.input:
+        raise UserError(
+            "--mode=evaluate of a GAN compares with its training images; leave --input."
+        )
 
 
 def _judge(workdir: str, run: Run, conditional: bool) -> Judge | None:

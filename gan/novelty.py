@@ -1,7 +1,7 @@
 """Are a generator's images new? The test of gan/memorization.py on the images of a run."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,12 @@ from gan.memorization import (
     suspicious_picture,
     verdict,
 )
-from gan.quality import Labels, Reference
+from gan.quality import Features, Labels, Reference
 from gan.state import GAN
 
 _HELD_OUT = ("val", "test")  # splits
 _BATCH = 32
 _MOST = 2000  # held-out images
-_PIXELS = "pixels"
 
 Images = UInt8[np.ndarray, "_images height width channels"]
 Scores = Float[np.ndarray, " images"]
@@ -49,13 +48,26 @@ def scores_of(gan: GAN, variables: Variables) -> Callable[[Images], Scores]:
     return lambda images: run(images).reshape(len(images))
 
 
+@dataclass(frozen=True)
+class Generated:
+    """Generated images.
+
+    Attributes:
+      images: all of them.
+      labels: the classes that they were asked to be; 0 where none was asked for.
+      features: by extractor of the reference.
+    """
+
+    images: Images
+    labels: Labels
+    features: Mapping[str, Features]
+
+
 def check_memorization(
     output: Path,
     prepared: Prepared,
     reference: Reference,
-    images: Images,
-    labels: Labels,
-    features: Mapping[str, Float[np.ndarray, "_images _features"]],
+    generated: Generated,
     scores: Callable[[Images], Scores],
     mirrored: bool,
 ) -> dict[str, Any]:
@@ -69,38 +81,22 @@ def check_memorization(
       output: where memorization.png goes.
       prepared: the data.
       reference: the training images.
-      images: generated ones.
-      labels: the classes that they were asked to be.
-      features: of these, by extractor of the reference.
+      generated: images.
       scores: see `scores_of`.
       mirrored: whether training images were mirrored, too; a copy of one is a copy.
     """
-    mixed, held_out = reference.mixed(labels), _one_of_each(prepared)
-    split = prepared.splits[reference.split]
+    held_out, split = _one_of_each(prepared), prepared.splits[reference.split]
     real = split.read(reference.rows.tolist())["image"]
-    training = np.concatenate([real, real[:, :, ::-1]]) if mirrored else real
-    card = prepared.card
-    extractors = {**reference.extractors}
-    extractors |= {x.name: x for x in make_extractors(_PIXELS, card.image_size, card.channels)}
-    found: dict[str, Memorization] = {}
     try:
-        if not len(held_out):
-            raise UserError(
-                "Whether the generator repeats training images cannot be told without held-out"
-                " images; train with --config.data.splits=70,15,15."
-            )
-        for name, extractor in extractors.items():
-            made = features[name] if name in features else extractor.extract(images)
-            sets = [made[mixed], extractor.extract(training), extractor.extract(held_out)]
-            if name in reference.features:
-                sets = [reference.scaled(name, some) for some in sets]
-            found[name] = memorization(*sets)
+        found = _in_each_space(reference, generated, real, held_out, mirrored)
     except UserError as error:
         return {"can_tell": False, "memorized": False, "verdict": str(error)}
-    membership = membership_auc(scores(real), scores(held_out))
     worst = min(found.values(), key=lambda space: space.p_value)
-    picture = suspicious_picture(worst, images[mixed], training, held_out)
+    made = generated.images[reference.mixed(generated.labels)]
+    training = np.concatenate([real, real[:, :, ::-1]]) if mirrored else real
+    picture = suspicious_picture(worst, made, training, held_out)
     write_picture(output / "memorization.png", picture)
+    membership = membership_auc(scores(real), scores(held_out))
     sentence, all_known = verdict(found, membership), len(real) == len(split)
     if not all_known:
         sentence += f" Only {len(real):,} of {len(split):,} training images were looked at."
@@ -111,6 +107,31 @@ def check_memorization(
         "spaces": {name: asdict(space) for name, space in found.items()},
         "membership_auc": asdict(membership),
     }
+
+
+def _in_each_space(
+    reference: Reference, generated: Generated, real: Images, held_out: Images, mirrored: bool
+) -> dict[str, Memorization]:
+    """Returns what distances say of pixels and of each kind of features."""
+    if not len(held_out):
+        raise UserError(
+            "Whether the generator repeats training images cannot be told without held-out images;"
+            " train with --config.data.splits=70,15,15."
+        )
+    (pixels,) = make_extractors("pixels", real.shape[1], real.shape[-1])
+    mixed, found = reference.mixed(generated.labels), {}
+    for name, extractor in {pixels.name: pixels, **reference.extractors}.items():
+        known, made = reference.features.get(name), generated.features.get(name)
+        training = [extractor.extract(real) if known is None else known]
+        if mirrored:
+            training.append(extractor.extract(real[:, :, ::-1]))
+        if made is None:
+            made = extractor.extract(generated.images)
+        sets = [made[mixed], np.concatenate(training), extractor.extract(held_out)]
+        if known is not None:
+            sets = [reference.scaled(name, some) for some in sets]
+        found[name] = memorization(*sets)
+    return found
 
 
 def _one_of_each(prepared: Prepared) -> Images:

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from common.data.prepared import Prepared
 from common.errors import UserError
 from common.training.task import Measurement
-from gan.features import make_extractors
+from gan.features import Extractor, make_extractors
 from gan.measures import disjoint_halves, frechet_distance, kernel_distance, manifold_scores
 from gan.quality import Features, Labels, Reference, draw_images, reference_of
 from gan.sampling import Sampler
@@ -37,7 +37,8 @@ _SEED = 0
 _SURE = 0.95  # of what the discriminator says, 0 to 1
 _LEAST_SPREAD = 0.25
 _FACTOR, _IN_A_ROW = 2.0, 2
-ACTIONS = ("warn", "stop")
+_ACTIONS = ("warn", "stop")
+_MEASURES = ("frechet", "kernel", "precision", "recall", "density", "coverage", "spread")
 
 
 def measurement(
@@ -51,27 +52,7 @@ def measurement(
     chosen = config.quality
     if not chosen.extractor:
         return None
-    if chosen.on_collapse not in ACTIONS:
-        raise UserError(
-            f"config.quality.on_collapse is {chosen.on_collapse!r}; it must be"
-            f" {' or '.join(map(repr, ACTIONS))}."
-        )
-    card = prepared.card
-    (extractor, *more) = make_extractors(chosen.extractor, card.image_size, card.channels)
-    if more:
-        raise UserError(
-            f"config.quality.extractor is {chosen.extractor!r}; one is watched in training, all are"
-            " measured by --mode=evaluate --extractors."
-        )
-    if chosen.k < 1:
-        raise UserError(f"config.quality.k is {chosen.k}; it must be at least 1.")
-    least = chosen.k + 1
-    if chosen.num_images < max(least, 3) or len(prepared.splits["train"]) < max(least, 3):
-        raise UserError(
-            f"config.quality.num_images is {chosen.num_images}, and there are"
-            f" {len(prepared.splits['train'])} training images; config.quality.k={chosen.k} needs"
-            f" {max(least, 3)} of both, or set config.quality.extractor=''."
-        )
+    extractor = _only_extractor(prepared, chosen)
     reference = reference_of(
         prepared, "train", gan.conditional, [extractor], config.data.cache_dir, _MOST
     )
@@ -79,7 +60,6 @@ def measurement(
     name = extractor.name
     real = reference.scaled(name, reference.features[name])
     end = f"{name}_train_{len(real)}_{sum(counts)}"
-    measures = ("frechet", "kernel", "precision", "recall", "density", "coverage", "spread")
     first, second = disjoint_halves([str(i) for i in range(len(real))], 0)
     watch = CollapseWatch(
         f"quality/frechet_{end}",
@@ -101,14 +81,40 @@ def measurement(
             **manifold_scores(real, made, chosen.k),
             "spread": spread(reference, real, made, labels),
         }
-        return {f"quality/{measure}_{end}": values[measure] for measure in measures}
+        return {f"quality/{measure}_{end}": values[measure] for measure in _MEASURES}
 
     return Measurement(
-        names=tuple(f"quality/{measure}_{end}" for measure in measures),
+        names=tuple(f"quality/{measure}_{end}" for measure in _MEASURES),
         measure=measure,
         warnings=watch.warnings,
         stops=chosen.on_collapse == "stop",
     )
+
+
+def _only_extractor(prepared: Prepared, chosen: ConfigDict) -> Extractor:
+    """Returns what config.quality names; refuses what means nothing there."""
+    if chosen.on_collapse not in _ACTIONS:
+        raise UserError(
+            f"config.quality.on_collapse is {chosen.on_collapse!r}; it must be"
+            f" {' or '.join(map(repr, _ACTIONS))}."
+        )
+    card = prepared.card
+    (extractor, *more) = make_extractors(chosen.extractor, card.image_size, card.channels)
+    if more:
+        raise UserError(
+            f"config.quality.extractor is {chosen.extractor!r}; one is watched in training, all are"
+            " measured by --mode=evaluate --extractors."
+        )
+    if chosen.k < 1:
+        raise UserError(f"config.quality.k is {chosen.k}; it must be at least 1.")
+    least, training = max(chosen.k + 1, 3), len(prepared.splits["train"])
+    if min(chosen.num_images, training) < least:
+        raise UserError(
+            f"config.quality.num_images is {chosen.num_images}, and there are {training} training"
+            f" images; config.quality.k={chosen.k} needs {least} of both, or set"
+            " config.quality.extractor=''."
+        )
+    return extractor
 
 
 def spread(reference: Reference, real: Features, made: Features, labels: Labels) -> float:

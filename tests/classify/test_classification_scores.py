@@ -7,7 +7,7 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics as reference
 
-from classify.scores import Predicted, calibration_error, intervals, scores, temperature
+from classify.scores import Predicted, intervals, scores, temperature
 
 RNG = np.random.default_rng(0)
 
@@ -74,13 +74,13 @@ def test_calibration_error_in_closed_form():
     """Nine of ten sure to 0.8 are right: a gap of 0.1; five of ten sure to 0.6: another."""
     probabilities = np.array([[0.8, 0.2]] * 10 + [[0.6, 0.4]] * 10)
     labels = np.array([0] * 9 + [1] + [0] * 5 + [1] * 5)
-    assert calibration_error(labels, probabilities) == pytest.approx(0.1)
+    assert scores(labels, probabilities, ("a", "b"))["ece"] == pytest.approx(0.1)
 
 
 def test_probabilities_that_come_true_are_calibrated():
     probabilities = RNG.dirichlet([1, 1], 50_000)
     labels = (RNG.random(50_000) < probabilities[:, 1]).astype(int)
-    assert calibration_error(labels, probabilities) < 0.01
+    assert scores(labels, probabilities, ("a", "b"))["ece"] < 0.01
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])

@@ -8,7 +8,7 @@ from common.data.phantoms import KINDS
 from common.data.prepared import prepare
 from configs import acgan_covid
 from gan.features import make_extractors
-from gan.novelty import check_memorization
+from gan.novelty import Generated, check_memorization
 from gan.quality import reference_of
 
 SIZE = 16
@@ -28,9 +28,8 @@ def judged(prepared, images, folder, mirrored=False):
     reference = reference_of(prepared, "train", True, EXTRACTORS, "")
     features = {"radiomic": EXTRACTORS[0].extract(images)}
     labels = np.arange(len(images)) % 2
-    return check_memorization(
-        folder, prepared, reference, images, labels, features, brightness, mirrored
-    )
+    generated = Generated(images, labels, features)
+    return check_memorization(folder, prepared, reference, generated, brightness, mirrored)
 
 
 def test_copies_of_training_images_are_found(prepared, tmp_path):
@@ -55,9 +54,8 @@ def test_of_a_part_of_the_training_images_no_good_verdict_is_claimed(prepared, t
     images = KINDS["covid_ct"].draw(77, 60, SIZE).images
     features = {"radiomic": EXTRACTORS[0].extract(images)}
     labels = np.arange(60) % 2
-    found = check_memorization(
-        tmp_path, prepared, reference, images, labels, features, brightness, False
-    )
+    generated = Generated(images, labels, features)
+    found = check_memorization(tmp_path, prepared, reference, generated, brightness, False)
     assert not found["can_tell"] and "Only 40 of 64 training images" in found["verdict"]
 
 

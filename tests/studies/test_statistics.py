@@ -50,12 +50,6 @@ def test_the_variance_of_seeds_alone_gives_students_interval():
     assert found.high - found.value == pytest.approx(half, rel=0.01)
 
 
-def test_percentiles_of_three_seeds_would_be_right_75_times_in_100():
-    rng = np.random.default_rng(0)
-    three = rng.normal(size=(100_000, 3))
-    assert np.mean((three.min(1) < 0) & (three.max(1) > 0)) == pytest.approx(0.75, abs=0.01)
-
-
 def test_the_variance_of_patients_alone_is_that_of_a_proportion():
     """The accuracy of one training on n patients: sqrt(p (1 - p) / n)."""
     labels = np.arange(400) % 2
