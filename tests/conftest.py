@@ -9,6 +9,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from tests.forked import run_forked, start_fork_server
+
 ROOT = Path(__file__).resolve().parent.parent
 
 Command = Callable[..., subprocess.Popen]
@@ -54,35 +56,42 @@ def without_tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory, without_tensorflow: Path) -> Command:
-    """Starts a Python program of the project in a process of its own, with a cache of its own.
+def environment(
+    tmp_path_factory: pytest.TempPathFactory, without_tensorflow: Path
+) -> Callable[..., dict[str, str]]:
+    """Returns the environment of a program of the project, with a cache of its own.
 
     `devices` is how many CPU devices XLA shows it; `tensorflow` whether it finds that, which takes
     seconds to import; `optimised` whether XLA takes its time over programs that are to run long;
-    further keywords become its environment. It runs in `cwd`.
+    further keywords are added.
     """
     cache = tmp_path_factory.getbasetemp().parent / "triptych-cache"  # of all xdist workers
 
-    def run(
-        *args: object,
-        devices: int = 1,
-        tensorflow: bool = False,
-        optimised: bool = False,
-        cwd: Path = ROOT,
-        **environment: str,
-    ) -> subprocess.Popen:
+    def of(
+        *, devices: int = 1, tensorflow: bool = False, optimised: bool = False, **more: str
+    ) -> dict[str, str]:
         path = [ROOT] if tensorflow else [without_tensorflow, ROOT]
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, path)),
+            "TRIPTYCH_CACHE": str(cache),
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": str(not optimised),
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            **more,
+        }
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def start(environment: Callable[..., dict[str, str]]) -> Command:
+    """Starts a Python program of the project in a process of its own; keywords: `environment`."""
+
+    def run(*args: object, cwd: Path = ROOT, **keywords: object) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, *map(str, args)],
             cwd=cwd,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(map(str, path)),
-                "TRIPTYCH_CACHE": str(cache),
-                "JAX_DISABLE_MOST_OPTIMIZATIONS": str(not optimised),
-                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-                **environment,
-            },
+            env=environment(**keywords),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -92,15 +101,35 @@ def start(tmp_path_factory: pytest.TempPathFactory, without_tensorflow: Path) ->
 
 
 @pytest.fixture(scope="session")
-def launch(start: Command) -> Launch:
-    """Runs `python launch.py ...` to its end; a failure shows what it said, unless expected."""
+def launch(
+    start: Command,
+    environment: Callable[..., dict[str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Launch:
+    """Runs `python launch.py ...` to its end; a failure shows what it said, unless expected.
+
+    It is forked from a process that has imported the libraries, unless keywords ask for an
+    environment that this one can't be given any more.
+    """
 
     def run(
-        *args: object, code: int = 0, program: object = "launch.py", **options: object
+        *args: object,
+        code: int = 0,
+        program: object = "launch.py",
+        cwd: Path = ROOT,
+        devices: int = 1,
+        **keywords: object,
     ) -> subprocess.CompletedProcess:
-        process = start(program, *args, **options)
-        out, err = process.communicate(timeout=600)
-        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        if any(keywords.values()):
+            process = start(program, *args, cwd=cwd, devices=devices, **keywords)
+            said = process.communicate(timeout=600)
+            done = subprocess.CompletedProcess(process.args, process.returncode, *said)
+        else:
+            flags = {"XLA_FLAGS": environment(devices=devices)["XLA_FLAGS"]}
+            folder = tmp_path_factory.mktemp("said")
+            done = run_forked([str(x) for x in (program, *args)], cwd, flags, folder)
+        assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
 
+    start_fork_server(environment())
     return run
