@@ -60,7 +60,7 @@ def test_the_documents_name_settings_that_exist():
     documents = {
         "README.md": gan | unet | classify,
         "docs/own_data.md": gan,
-        "docs/quality.md": gan,
+        "docs/quality.md": gan | classify,
         "docs/segmentation.md": unet,
         "docs/classification.md": classify,
     }
