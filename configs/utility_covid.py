@@ -7,7 +7,7 @@ python launch.py --mode=utility --config=configs/utility_covid.py --config.data.
 trained (1,500 steps; --config.gan.train.num_steps=500 for a first look), and a small network from
 scratch on real, augmented and synthetic images and mixtures. Needs train, val and test:
 --config.data.splits=70,15,15 makes them. docs/does_synthetic_data_help.md says what is compared
-and how. Not yet run on patients.
+and how, and the result on COVID-CT.
 """
 
 from ml_collections import ConfigDict
