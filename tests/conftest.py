@@ -131,5 +131,6 @@ def launch(
         assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
-    start_fork_server(environment())
+    # Without huge pages launch.py would start itself anew.
+    start_fork_server(environment(GLIBC_TUNABLES="glibc.malloc.hugetlb=1"))
     return run
