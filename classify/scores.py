@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float, Int, Num
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from common.data.prepared import owners_of
+
 _BINS = 15  # of the expected calibration error, as in its publication
 _RESAMPLES = 2000
 _AT_ONCE = 2_000_000  # counts of images
@@ -198,8 +200,7 @@ def bootstrap(predicted: Predicted, classes: Sequence[str], resamples: int) -> d
 
 def owners(predicted: Predicted) -> Int[np.ndarray, " images"]:
     """Returns the number of the group of each image; one of nobody is a group of its own."""
-    names = [g or name for g, name in zip(predicted.groups, predicted.ids, strict=True)]
-    return np.unique(names, return_inverse=True)[1]
+    return np.unique(owners_of(predicted.ids, predicted.groups), return_inverse=True)[1]
 
 
 def _mean(values: Float[np.ndarray, "draws classes"]) -> OfDraws:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from classify.scores import Predicted
-from common.data.prepared import DataCard
+from common.data.prepared import DataCard, owners_of
 from common.files import write_atomically
 from common.training.evaluation import write_report, write_table
 from studies.config import ALL, METRICS, Arm, Study
@@ -89,9 +89,7 @@ def write_results(
         "synthetic": card.synthetic,
         "classes": list(card.classes),
         "test_images": len(one.ids),
-        "test_patients": len(
-            {group or name for group, name in zip(one.groups, one.ids, strict=True)}
-        ),
+        "test_patients": len(set(owners_of(one.ids, one.groups))),
         "seeds": list(study.seeds),
         "comparisons": study.comparisons,
         "level_of_differences": corrected_level(study.comparisons),

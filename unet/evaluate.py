@@ -26,7 +26,6 @@ from unet.scores import (
     Scored,
     confusion_of,
     image_rows,
-    owners_of,
     patient_rows,
     readings,
     summary,
@@ -131,7 +130,7 @@ def _threshold(
         return 0.5, "nothing: no validation images beside those that are scored"
     split = held.validation
     segmented = _segmented(split, windows, range(len(split)))
-    return best_threshold(segmented, owners_of(split.ids, split.groups)), "val"
+    return best_threshold(segmented, split.owners), "val"
 
 
 def _empty(scored: Scored, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 from scipy import ndimage
 
+from common.data.prepared import owners_of
 from common.data.records import Mask
 from common.metrics import accuracy, class_scores
 
@@ -50,11 +51,6 @@ class Scored:
     def owners(self) -> tuple[str, ...]:
         """Returns the group of each image, the image's own name where it is of nobody."""
         return owners_of(self.ids, self.groups)
-
-
-def owners_of(ids: Sequence[str], groups: Sequence[str]) -> tuple[str, ...]:
-    """Returns the group of each image, the image's own name where it is of nobody."""
-    return tuple(group or name for group, name in zip(groups, ids, strict=True))
 
 
 def confusion_of(truth: Mask, predicted: Mask, classes: int) -> Int[np.ndarray, "classes classes"]:

@@ -120,6 +120,11 @@ class Examples(Sequence[Example]):
         return example
 
 
+def owners_of(ids: Sequence[str], groups: Sequence[str]) -> tuple[str, ...]:
+    """Returns the group of each image, the image's own name where it is of nobody."""
+    return tuple(group or name for group, name in zip(groups, ids, strict=True))
+
+
 @dataclass(frozen=True)
 class Split:
     """Random access to the prepared examples of one split.
@@ -142,7 +147,7 @@ class Split:
     @property
     def owners(self) -> tuple[str, ...]:
         """Returns the group of each, its own name where nobody says."""
-        return tuple(group or name for group, name in zip(self.groups, self.ids, strict=True))
+        return owners_of(self.ids, self.groups)
 
     def read(self, indices: Sequence[int]) -> dict[str, Shaped[np.ndarray, "n ..."]]:
         """Returns the examples at these places.
