@@ -1,7 +1,7 @@
 """--mode=generate: images of chosen classes as PNG files with a table, or walks between images."""
 
 import csv
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -131,8 +131,12 @@ def load_trained(run: Run, sampler: Sampler, truncation: float = 0.0) -> Trained
     log.info("drawing from step %d of %s", step, run.workdir)
     if run.card.synthetic:
         log.warning("This generator was trained on %s.", run.card.caption)
-    statistics = sampler.batch_stats(
-        state.average, state.generator.batch_stats, _ESTIMATION_BATCHES, truncation
+    statistics = sampler.kept_batch_stats(
+        state.average,
+        state.generator.batch_stats,
+        _ESTIMATION_BATCHES,
+        truncation,
+        run.config.data.cache_dir,
     )
     drawing = {"params": state.average, "batch_stats": statistics}
     return Trained(step, drawing, state.discriminator.variables)
@@ -188,6 +192,7 @@ def _write_images(
     shown: dict[str, list[Picture]] = {names[label]: [] for label in chosen}
     most = _GRID_COLUMNS * (1 if len(names) > 1 else _GRID_ROWS)
     window = run.card.window
+    writing: list[Future[None]] = []
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it compresses
         for start in range(0, options.num_images, BATCH):
             part = slice(start, start + BATCH)
@@ -196,14 +201,19 @@ def _write_images(
             )[: len(numbers[part])]
             values = sampler.many_values(variables, latents, jnp.asarray(labels[part]))
             images = np.asarray(from_signed_unit(jnp.asarray(values)))
-            paths = [output / name for name in files[part]]
-            if options.bits == 16:
-                list(pool.map(partial(write_deep, window=window), paths, to_stored(values, window)))
-            else:
-                list(pool.map(write_picture, paths, images))
+            for written in writing:  # the batch before
+                written.result()
+            write = partial(write_deep, window=window) if options.bits == 16 else write_picture
+            pixels = to_stored(values, window) if options.bits == 16 else images
+            writing = [
+                pool.submit(write, output / name, image)
+                for name, image in zip(files[part], pixels, strict=True)
+            ]
             for image, label in zip(images, labels[part], strict=True):
                 if len(shown[names[label]]) < most:
                     shown[names[label]].append(image)
+        for written in writing:
+            written.result()
     with (output / "labels.csv").open("w", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(["file", "label"])

@@ -12,17 +12,15 @@ what stands beside the floor. Both are means over four random halvings.
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from common.cache import cache_dir
+from common.cache import cache_dir, kept_array
 from common.data.prepared import Prepared, Split
-from common.data.scratch import move_into_place, scratch_folder
-from common.errors import UserError
 from common.log import log
 from common.training.network import Variables
 from gan.features import Extractor
@@ -110,7 +108,9 @@ def reference_of(
     for extractor in extractors:
         key = repr((card.fingerprint, card.image_size, card.channels, name, len(rows)))
         key = hashlib.sha256(f"{key} {extractor.identity}".encode()).hexdigest()[:24]
-        features[extractor.name] = _kept(folder / f"{key}.npy", split, rows, extractor)
+        features[extractor.name] = kept_array(
+            folder / f"{key}.npy", len(rows), partial(_features_of, split, rows, extractor)
+        )
     labels = np.concatenate([part["label"] for part in _parts(split, rows)])
     return Reference(
         name,
@@ -128,27 +128,10 @@ def _parts(split: Split, rows: Int[np.ndarray, " n"]) -> Iterator[dict[str, Any]
         yield split.read(rows[start : start + _AT_ONCE].tolist())
 
 
-def _kept(file: Path, split: Split, rows: Int[np.ndarray, " n"], extractor: Extractor) -> Features:
-    """Returns features from the cache, where they are put if they are not there."""
-    try:
-        found: Features = np.load(file, allow_pickle=False)
-        if len(found) == len(rows):
-            return found
-    except (OSError, ValueError, EOFError):
-        pass  # not there, or not whole
+def _features_of(split: Split, rows: Int[np.ndarray, " n"], extractor: Extractor) -> Features:
     if len(rows) > _AT_ONCE:
         log.info("computing %s features of %d real images", extractor.name, len(rows))
-    found = np.concatenate([extractor.extract(part["image"]) for part in _parts(split, rows)])
-    try:
-        with scratch_folder(file.parent) as scratch:
-            np.save(scratch / file.name, found)
-            move_into_place(scratch / file.name, file)
-    except OSError as error:
-        raise UserError(
-            f"{file} can't be written: {error.strerror}; make room or check permissions, or choose"
-            " another --config.data.cache_dir."
-        ) from error
-    return found
+    return np.concatenate([extractor.extract(part["image"]) for part in _parts(split, rows)])
 
 
 def draw_images(

@@ -4,13 +4,16 @@ The moving average of the parameters has no running statistics of its own, so Ba
 estimated anew, from latents of a fixed seed: the same state always draws the same images.
 """
 
+import hashlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, UInt8
 
+from common.cache import cache_dir, kept_array
 from common.data.transforms import from_signed_unit
 from common.training.network import Variables
 from common.training.randomness import example_keys
@@ -59,6 +62,41 @@ class Sampler:
         ]
         moments = jax.tree.map(lambda *values: sum(values) / num_batches, *batches)
         return _of_each_norm(moments, lambda mean, square: jnp.maximum(square - mean**2, 0.0))
+
+    def kept_batch_stats(
+        self,
+        params: Variables,
+        batch_stats: Variables,
+        num_batches: int,
+        truncation: float,
+        cache: str,
+    ) -> Variables:
+        """Returns `batch_stats` of these arguments; only the first time it estimates them.
+
+        They are in the cache under the program and the parameters that they come from.
+
+        Args:
+          params: of the generator.
+          batch_stats: running statistics, for their structure.
+          num_batches: of 64 latents.
+          truncation: of the latents.
+          cache: `config.data.cache_dir`.
+        """
+        if not batch_stats:
+            return batch_stats
+        program = self._moments.lower(params, batch_stats, jnp.int32(0), truncation).as_text()
+        digest = hashlib.sha256(f"{num_batches} {program}".encode())
+        for leaf in jax.tree.leaves(params):
+            digest.update(np.ascontiguousarray(leaf).data)
+        file = cache_dir(cache) / "statistics" / f"{digest.hexdigest()[:24]}.npy"
+        numbers, from_numbers = ravel_pytree(batch_stats)
+
+        def estimate() -> Any:
+            found = self.batch_stats(params, batch_stats, num_batches, truncation)
+            return np.asarray(ravel_pytree(found)[0])
+
+        kept: Variables = from_numbers(jnp.asarray(kept_array(file, len(numbers), estimate)))
+        return kept
 
     def latents(
         self, seed: int, indices: Int[Array, " n"], truncation: float = 0.0

@@ -81,3 +81,30 @@ def test_truncation_has_statistics_of_its_own(gan, state):
         for truncation in (0.0, 0.5)
     ]
     assert stats[1]["norm_1"]["var"].mean() < 0.5 * stats[0]["norm_1"]["var"].mean()
+
+
+def test_statistics_are_estimated_once_for_a_generator(gan, state, tmp_path, monkeypatch):
+    params, running = state.generator.params, state.generator.batch_stats
+    sampler, cache = Sampler(gan), str(tmp_path)
+    expected = sampler.batch_stats(params, running, 2, 0.5)
+    first = sampler.kept_batch_stats(params, running, 2, 0.5, cache)
+    afresh = Sampler(gan)  # as another process would have it
+    with monkeypatch.context() as patch:
+        patch.delattr(Sampler, "batch_stats")
+        again = afresh.kept_batch_stats(params, running, 2, 0.5, cache)
+    for found in (first, again):
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    others = jax.tree.map(lambda x: x + 0.01, params)
+    for args in ((others, running, 2, 0.5), (params, running, 1, 0.5), (params, running, 2, 0.0)):
+        kept = afresh.kept_batch_stats(*args, cache)
+        jax.tree.map(np.testing.assert_array_equal, kept, sampler.batch_stats(*args))
+    assert len(list(tmp_path.glob("statistics/*.npy"))) == 4
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(gan, state, tmp_path, caplog):
+    (tmp_path / "statistics").write_text("a file where the folder should be")
+    params, running = state.generator.params, state.generator.batch_stats
+    kept = Sampler(gan).kept_batch_stats(params, running, 1, 0.0, str(tmp_path))
+    expected = Sampler(gan).batch_stats(params, running, 1)
+    jax.tree.map(np.testing.assert_array_equal, kept, expected)
+    assert "computed anew" in caplog.text
