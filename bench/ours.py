@@ -24,7 +24,7 @@ from common.options import Options
 from common.training import parallel
 from common.training.clock import DeviceClock
 from common.training.speed import matrix_rate
-from common.training.task import find_task, make_task
+from common.training.task import find_task, make_task, new_state
 from common.training.train import train
 from common.training.workdir import open_run
 
@@ -50,7 +50,7 @@ class Training:
     def __init__(self, config: ConfigDict, prepared: Prepared) -> None:
         task = make_task(config, prepared.card)
         self.idle_share = 0.0
-        self._state = parallel.replicate(jax.jit(task.init)(jax.random.key(config.seed)))
+        self._state = parallel.place(new_state(task, config.seed))
         self._feed, self._step = open_feed(config, prepared, task.batches), 0
         self._advance = parallel.compile_advance(
             task, config.seed, self._state, self._feed.example_block()

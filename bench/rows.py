@@ -27,6 +27,7 @@ class Row:
       changes: settings that differ from the file's.
       must: how many times as fast as PyTorch it has to be.
       steps: in a round; 0: as many as fill one.
+      most_rounds: PyTorch needs minutes for a step of some.
       rivals: of `RIVALS`, those that take part; all when empty.
     """
 
@@ -37,6 +38,7 @@ class Row:
     changes: Mapping[str, Any] = field(default_factory=dict)
     must: float = 0.0
     steps: int = 0
+    most_rounds: int = 100
     rivals: tuple[str, ...] = ()
 
 
@@ -79,6 +81,7 @@ ROWS = (
         changes={"data.batch_size": 8},
         must=2.0,
         steps=1,
+        most_rounds=2,
         rivals=("NCHW",),
     ),
     Row("unet_2", "U-Net 128x128x3, batch 2", "unet_brain_mri", must=0.8),

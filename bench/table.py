@@ -12,10 +12,11 @@ part. Before that each has shown that with our weights it computes our outputs, 
 largest. A ratio compares two neighbouring rounds, so that a busy moment of the machine meets both.
 
 The table has, for each row: milliseconds per step, images per second, how many times as fast as
-PyTorch (median and range of the rounds) and as Keras; peak memory of both processes; the share of
-the machine's rate in a product of two matrices (`common/training/speed.py`) that the plain forms'
-operations reach; the share of the time in which no compiled step ran; and seconds to the end of the
-first step, compiled afresh, and with a warm cache.
+PyTorch (median and range of the rounds) and as Keras; peak memory of both processes, ours also when
+its programs come from the cache; the share of the machine's rate in a product of two matrices
+(`common/training/speed.py`) that the plain forms' operations reach; the share of the time in which
+no compiled step ran; and seconds to the end of the first step, compiled afresh, and with a warm
+cache.
 """
 
 import argparse
@@ -41,7 +42,7 @@ _TRIAL_SECONDS = 2.0
 _MOST_DIFFERENT = 1e-4
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"  # as launch.py sets them, for all
 _HEAD = (
-    *("", "ms", "images/s", "times PyTorch", "which", "times Keras", "GiB", "PyTorch's"),
+    *("", "ms", "images/s", "times PyTorch", "which", "times Keras", "GiB", "warm", "PyTorch's"),
     *("of matrix rate", "idle", "first step, s", "warm", "PyTorch's"),
 )
 
@@ -135,7 +136,7 @@ def measure(row: Row, flags: argparse.Namespace, software: set[str]) -> list[str
         say(f"{row.name}: ours, {steps} steps a round")
         torch, keras = _fastest(row, flags, scratch)
         contenders = [timed for timed in (ours, torch, keras) if timed]
-        for _ in range(flags.rounds):
+        for _ in range(min(flags.rounds, row.most_rounds)):
             for timed in contenders:
                 timed.seconds.append(timed.worker.ask(f"run {steps}")["wall"] / steps)
         facts = {timed.worker.name: timed.worker.ask("facts") for timed in contenders}
@@ -143,6 +144,7 @@ def measure(row: Row, flags: argparse.Namespace, software: set[str]) -> list[str
             timed.worker.end()
             software.add(timed.worker.first["software"])
         warm = Worker(row, "ours", scratch)
+        facts["warm"] = warm.ask("facts")
         warm.end()
         config = settings(row, scratch / "cache")
         return _cells(row, images_per_step(row, config), ours, torch, keras, facts, warm)
@@ -218,6 +220,7 @@ def _cells(
         torch.worker.name if torch else "",
         ratio(keras),
         f"{known['peak_bytes'] / gibibyte:.2f}",
+        f"{facts['warm']['peak_bytes'] / gibibyte:.2f}",
         f"{facts[torch.worker.name]['peak_bytes'] / gibibyte:.2f}" if torch else "",
         f"{share:.0%}" if share else "",
         f"{known['idle_share']:.1%}" if "idle_share" in known else "",

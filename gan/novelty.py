@@ -122,7 +122,7 @@ def _in_each_space(
     mixed, found = reference.mixed(generated.labels), {}
     for name, extractor in {pixels.name: pixels, **reference.extractors}.items():
         known, made = reference.features.get(name), generated.features.get(name)
-        training = [extractor.extract(real) if known is None else known]
+        training = [extractor.extract(real) if known is None else known()]
         if mirrored:
             training.append(extractor.extract(real[:, :, ::-1]))
         if made is None:

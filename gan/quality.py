@@ -10,9 +10,9 @@ what stands beside the floor. Both are means over four random halvings.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ class Reference:
       classes: the names of the classes that figures are given for; () where the generator can't be
         asked for one.
       extractors: what makes features, by name.
-      features: of the real images, by extractor.
+      features: of the real images, by extractor; made when they are first asked for.
     """
 
     split: str
@@ -58,7 +58,7 @@ class Reference:
     owners: tuple[str, ...]
     classes: tuple[str, ...]
     extractors: Mapping[str, Extractor]
-    features: Mapping[str, Features]
+    features: Mapping[str, Callable[[], Features]]
 
     def proportions(self, per_class: int) -> list[int]:
         """Returns how many generated images of each class make a set mixed as the real one."""
@@ -78,7 +78,7 @@ class Reference:
         """Returns features as distances take them: see `Extractor.standardised`."""
         if not self.extractors[name].standardised:
             return features
-        real = self.features[name].astype(np.float64)
+        real = self.features[name]().astype(np.float64)
         deviation = real.std(0)
         return (features - real.mean(0)) / np.where(deviation > 0, deviation, 1.0)
 
@@ -88,7 +88,7 @@ def reference_of(
     name: str,
     conditional: bool,
     extractors: Sequence[Extractor],
-    cache: str,
+    cache_at: str,
     most: int = _MOST,
 ) -> Reference:
     """Returns a split as a reference; its features are kept in the cache.
@@ -98,19 +98,19 @@ def reference_of(
       name: of the split.
       conditional: whether the generator draws the class that it is asked for.
       extractors: of the features.
-      cache: `config.data.cache_dir`.
+      cache_at: `config.data.cache_dir`.
       most: of a larger split this many images, from all over it, are taken.
     """
     split, card = prepared.splits[name], prepared.card
     rows = np.linspace(0, len(split) - 1, min(len(split), most), dtype=int)
-    folder = cache_dir(cache) / "quality"
+    folder = cache_dir(cache_at) / "quality"
     features = {}
     for extractor in extractors:
         key = repr((card.fingerprint, card.image_size, card.channels, name, len(rows)))
         key = hashlib.sha256(f"{key} {extractor.identity}".encode()).hexdigest()[:24]
-        features[extractor.name] = kept_array(
-            folder / f"{key}.npy", len(rows), partial(_features_of, split, rows, extractor)
-        )
+        make = partial(_features_of, split, rows, extractor)
+        file = folder / f"{key}.npy"
+        features[extractor.name] = cache(partial(kept_array, file, len(rows), make))
     labels = np.concatenate([part["label"] for part in _parts(split, rows)])
     return Reference(
         name,
@@ -216,7 +216,7 @@ def quality(
       k: see `manifold_scores`.
     """
     real, made = (
-        reference.scaled(name, features) for features in (reference.features[name], generated)
+        reference.scaled(name, features) for features in (reference.features[name](), generated)
     )
     owners = np.array(reference.owners)
     sets = {"all": (np.arange(len(real)), reference.mixed(labels))}

@@ -15,8 +15,9 @@ Three things are watched, each of which is how a GAN commonly fails:
 Nothing is said of the first evaluation, before which hardly anything is learnt.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import jax
 import numpy as np
@@ -58,13 +59,22 @@ def measurement(
     )
     counts = reference.proportions(chosen.num_images)
     name = extractor.name
-    real = reference.scaled(name, reference.features[name])
-    end = f"{name}_train_{len(real)}_{sum(counts)}"
-    first, second = disjoint_halves([str(i) for i in range(len(real))], 0)
+    number = len(reference.rows)
+    end = f"{name}_train_{number}_{sum(counts)}"
+
+    @cache
+    def of_real_images() -> Features:
+        return reference.scaled(name, reference.features[name]())
+
+    @cache
+    def floor() -> float:
+        first, second = disjoint_halves([str(i) for i in range(number)], 0)
+        return frechet_distance(of_real_images()[first], of_real_images()[second])
+
     watch = CollapseWatch(
         f"quality/frechet_{end}",
         f"quality/spread_{end}",
-        frechet_distance(real[first], real[second]),
+        floor,
         probabilities=gan.loss.output is jax.nn.sigmoid,
     )
 
@@ -74,7 +84,7 @@ def measurement(
         )
         variables = {"params": state.average, "batch_stats": statistics}
         images, labels = draw_images(sampler, variables, _SEED, counts)
-        made = reference.scaled(name, extractor.extract(images))
+        real, made = of_real_images(), reference.scaled(name, extractor.extract(images))
         values = {
             "frechet": frechet_distance(real, made),
             "kernel": kernel_distance(real, made).value,
@@ -143,13 +153,13 @@ class CollapseWatch:
     Attributes:
       frechet: the name of the distance that it watches.
       spread: the name of the spread.
-      floor: of the distance.
+      floor: returns that of the distance.
       probabilities: whether the discriminator's outputs are some.
     """
 
     frechet: str
     spread: str
-    floor: float
+    floor: Callable[[], float]
     probabilities: bool
     _best: tuple[float, int] = (np.inf, 0)
     _worse: int = 0
@@ -205,7 +215,7 @@ class CollapseWatch:
         best, at = self._best
         if distance < best:
             self._best = distance, step
-        self._worse = self._worse + 1 if distance > _FACTOR * max(best, self.floor) else 0
+        self._worse = self._worse + 1 if distance > _FACTOR * max(best, self.floor()) else 0
         if self._worse < _IN_A_ROW:
             return ""
         return (

@@ -87,6 +87,12 @@ class DeviceClock:
         self._start = self._end = self._evaluation = 0.0
         self._lap_start = self._lap_data = 0.0
 
+    def restart(self) -> None:
+        """Forgets all that was; the next dispatch starts the clock anew."""
+        self.finish()
+        self.idle_seconds = self.data_seconds = self._evaluation = self._lap_data = 0.0
+        self._newest = None
+
     def before_dispatch(self) -> None:
         """Call right before each dispatch."""
         if self._newest is None:

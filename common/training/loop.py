@@ -33,6 +33,7 @@ class Loop:
 
     Attributes:
       advance: the compiled training dispatch.
+      warm_up: of a state, compiles what comes between steps.
       evaluate: state -> metrics of the validation split, {} where there is none.
       pictures: state -> pictures by name.
       feed: where the data comes from.
@@ -46,11 +47,13 @@ class Loop:
       measurement: what `evaluate` measures beside the validation, or None.
       clock: how long the devices waited, and for what.
       step: how far training is.
+      clocked_from: the step from which `clock` counts.
       latest: the last value of every metric.
       warnings: what was said of what goes wrong.
     """
 
     advance: Advance
+    warm_up: Callable[[Any], None]
     evaluate: Callable[[Any], dict[str, float]]
     pictures: Callable[[Any], dict[str, Picture]]
     feed: Feed
@@ -64,6 +67,7 @@ class Loop:
     measurement: Measurement[Any] | None = None
     clock: DeviceClock = field(default_factory=DeviceClock)
     step: int = 0
+    clocked_from: int = 0
     latest: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     _unread: _Interval | None = None
@@ -79,9 +83,11 @@ class Loop:
           DivergenceError: a metric became infinite or not a number.
         """
         metrics, interval_start = self.advance.empty_metrics(), step
+        first = self.clocked_from = step
         while step < self.schedule.num_steps:
             boundary = self.profile.next_boundary(step, self.schedule.next_boundary(step))
-            count = min(self.feed.max_steps, boundary - step)
+            # The first step comes alone, as soon as it is compiled.
+            count = 1 if step == first else min(self.feed.max_steps, boundary - step)
             with self.clock.waiting_for_data():
                 block = self.feed.block(step, count)
             self.clock.before_dispatch()
@@ -104,11 +110,26 @@ class Loop:
                 self._pause(state, step, due)
             if due.stop:
                 break
+            if step == first + 1 < self.schedule.num_steps:
+                self._warm_up(state, step)
         self.clock.stop()
         self.profile.close()
         if self.writers:
             self.record(self)
         return step
+
+    def _warm_up(self, state: Any, step: int) -> None:
+        """Compiles what comes between steps and draws a first picture; the clock starts anew."""
+        self._read()
+        self.warm_up(state)
+        if self.writers and self.schedule.picture:
+            pictures = self.pictures(state)
+            if step == 1:
+                self.writers.write_images(step, pictures)
+        if self.writers:
+            self.writers.console.restart(step)
+        self.clock.restart()
+        self.clocked_from = step
 
     @property
     def _may_stop(self) -> bool:

@@ -71,7 +71,10 @@ def updated(
     batch_stats: Variables,
 ) -> tuple[NetworkState, Float[Array, ""]]:
     """Returns a network after one update by all devices' mean gradient, and its length."""
-    gradients = jax.lax.pmean(gradients, AXIS)
+    # With the devices' axis in front, as the state has it: else XLA copies both moments and the new
+    # parameters in each step rather than overwrite them.
+    mean = jax.lax.pmean(jax.tree.map(lambda g: g[None], gradients), AXIS)
+    gradients = jax.tree.map(lambda g: g[0], mean)
     updates, opt_state = optimizer.update(gradients, network.opt_state, network.params)
     params = optax.apply_updates(network.params, updates)
     return NetworkState(params, batch_stats, opt_state), optax.tree.norm(gradients)

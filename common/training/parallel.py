@@ -169,6 +169,16 @@ def replicate(tree: Any) -> Any:
     return shard(jax.tree.map(lambda x: np.broadcast_to(x, (count, *np.shape(x))), tree))
 
 
+def place(state: Any) -> Any:
+    """Replicates a state into memory that is the devices' own, which a step may overwrite.
+
+    What `replicate` puts on a CPU may still be the caller's memory; a step must not overwrite that,
+    and would copy the whole state first.
+    """
+    copy = jax.pmap(lambda x: x, AXIS, devices=_devices())
+    return copy(replicate(state))
+
+
 def unreplicate(tree: Tree) -> Tree:
     """Returns the copy on this process's first device, still on the device."""
     return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
@@ -243,17 +253,25 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
 
 
 class Evaluation(NamedTuple):
-    """A compiled eval_step: run(state, batch [devices, batch, ...]) -> metrics on the host."""
+    """An eval_step: run(state, batch [devices, batch, ...]) -> metrics on the host.
+
+    Attributes:
+      run: does it; compiles it where that has not been done.
+      metric_names: of what it returns.
+      compile: does that before.
+    """
 
     run: Callable[[Any, Batch], Metrics]
     metric_names: tuple[str, ...]
+    compile: Callable[[], Any]
 
 
-def compile_evaluation(task: Task[Any], state: Any, batch: Batch) -> Evaluation:
-    """Compiles eval_step for the shapes of this state and batch."""
-    compiled = jax.pmap(task.eval_step, AXIS, devices=_devices()).lower(state, batch).compile()
-    names = _names(type(_trace(task.eval_step, state, batch).out_info))
-    return Evaluation(lambda state, batch: to_host(compiled(state, batch)), names)
+def prepare_evaluation(task: Task[Any], state: Any, batch: Batch) -> Evaluation:
+    """Prepares eval_step for the shapes of this state and batch."""
+    lowered = jax.pmap(task.eval_step, AXIS, devices=_devices()).lower(state, batch)
+    compiled = cache(lowered.compile)
+    names = _names(type(lowered.out_info))
+    return Evaluation(lambda state, batch: to_host(compiled()(state, batch)), names, compiled)
 
 
 def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from clu.metrics import Collection
@@ -119,6 +120,13 @@ class Task(Protocol[State]):
         `examples` are some of the training set as stored, always the same.
         """
         ...
+
+
+def new_state(task: Task[State], seed: int) -> State:
+    """Returns the state at step 0. It is made once, so XLA is asked to optimise little of it."""
+    init = jax.jit(task.init, compiler_options={"xla_backend_optimization_level": 1})
+    state: State = init(jax.random.key(seed))
+    return state
 
 
 def find_task(name: str) -> ModuleType:

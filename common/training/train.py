@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -22,7 +21,7 @@ from common.training.interrupts import stop_request
 from common.training.loop import Loop
 from common.training.profile import Profile
 from common.training.speed import matrix_rate
-from common.training.task import Examples, Measurement, Task, find_task, make_task
+from common.training.task import Examples, Measurement, Task, find_task, make_task, new_state
 from common.training.workdir import (
     Run,
     check_data,
@@ -77,16 +76,13 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
         prepared = _main_process_first(partial(task.prepare, prepared, state)) or task.prepare(
             prepared, state
         )
+        keep_last = run.config.train.keep_last
+        _main_process_first(lambda: preflight.check_disk(workdir, state, keep_last))
+        state = parallel.place(state)
         traced = Profile(workdir / "profile" if profile else None, step)
-        loop, state = _build_loop(run, prepared, task, checkpoints, state, step, traced, stack)
+        loop = _build_loop(run, prepared, task, checkpoints, state, step, traced, stack)
         _main_process_first(lambda: claim(run))
         if step < loop.schedule.num_steps:
-            if loop.measurement:
-                loop.measurement.measure(parallel.unreplicate(state))  # compiles, as do pictures
-            if loop.writers and loop.schedule.picture:
-                loop.pictures(state)  # compiles before the clock starts
-                if step == 0:
-                    loop.writers.write_images(0, loop.pictures(state))
             step = loop.run(state, step, stop)
             if parallel.is_main_process():
                 _record_utilisation(run)
@@ -109,7 +105,7 @@ def _main_process_first(work: Callable[[], Result]) -> Result | None:
 
 def _restored_or_new(run: Run, task: Task[Any], checkpoints: Checkpoints) -> tuple[Any, int]:
     """Returns the newest saved state, or a new one, and its step."""
-    state = task.init(jax.random.key(run.config.seed))
+    state = new_state(task, run.config.seed)
     step = checkpoints.latest_step() or 0
     if step:
         log.info("going on from step %d of %s", step, run.workdir)
@@ -128,21 +124,18 @@ def _build_loop(
     step: int,
     profile: Profile,
     stack: ExitStack,
-) -> tuple[Loop, Any]:
-    """Compiles the parts of the loop and places the state on the devices."""
+) -> Loop:
+    """Compiles the parts of the loop for a state that lies on the devices."""
     config, main = run.config, parallel.is_main_process()
-    _main_process_first(lambda: preflight.check_disk(run.workdir, state, config.train.keep_last))
     steps_per_epoch = prepared.card.num_examples["train"] / task.batches.examples
     schedule = Schedule.from_config(config.train, steps_per_epoch)
-    # The writers start first: TensorFlow loads in the background while XLA compiles.
     writers = None
     if main:
         writers = stack.enter_context(Writers(run.workdir, step, schedule.num_steps))
-    state = parallel.replicate(state)
     feed = open_feed(config, prepared, task.batches)
     advance = parallel.compile_advance(task, config.seed, state, feed.example_block())
     preflight.check_memory(advance.temporary_bytes)
-    evaluate, val_names = _compile_evaluation(config, prepared, task, state)
+    evaluate, val_names, compile_evaluation = _prepare_evaluation(config, prepared, task, state)
     measurement = None
     if config.train.eval_every != "0":
         measurement = _main_process_first(partial(task.measurement, prepared))
@@ -153,8 +146,15 @@ def _build_loop(
         val_names = [*val_names, *measurement.names]
     _check_best_metric(config, [*(f"train/{name}" for name in advance.metric_names), *val_names])
     examples = _some_examples(prepared)
-    loop = Loop(
+
+    def warm_up(state: Any) -> None:
+        compile_evaluation()
+        if measurement:
+            measurement.measure(parallel.unreplicate(state))
+
+    return Loop(
         advance=advance,
+        warm_up=warm_up,
         evaluate=evaluate,
         pictures=lambda state: task.pictures(parallel.unreplicate(state), examples),
         feed=feed,
@@ -163,11 +163,10 @@ def _build_loop(
         checkpoint_minutes=config.train.checkpoint_minutes,
         writers=writers,
         best_metric=config.train.best_metric,
-        record=_recorder(run, step, task.batches.examples),
+        record=_recorder(run, task.batches.examples),
         measurement=measurement,
         profile=profile,
     )
-    return loop, state
 
 
 def _some_examples(prepared: Prepared) -> Examples:
@@ -178,16 +177,16 @@ def _some_examples(prepared: Prepared) -> Examples:
     return split.read(spread.tolist())
 
 
-def _compile_evaluation(
+def _prepare_evaluation(
     config: ConfigDict, prepared: Prepared, task: Task[Any], state: Any
-) -> tuple[Callable[[Any], dict[str, float]], list[str]]:
-    """Returns state -> metrics of the validation split, and the names of the metrics."""
+) -> tuple[Callable[[Any], dict[str, float]], list[str], Callable[[], Any]]:
+    """Returns state -> metrics of the validation split, their names, and what compiles it."""
     split = prepared.splits.get(_VALIDATION)
     if split is None or config.train.eval_every == "0":
-        return lambda state: {}, []
+        return lambda state: {}, [], lambda: None
     batch_size = config.data.batch_size
     first = next(evaluation_batches(split, batch_size))
-    eval_step = parallel.compile_evaluation(task, state, first)
+    eval_step = parallel.prepare_evaluation(task, state, first)
     resident = None
     if fits_on_device(config, split):
         resident = list(evaluation_batches(split, batch_size))
@@ -200,7 +199,8 @@ def _compile_evaluation(
         assert total is not None  # a split has at least one example
         return {f"{_VALIDATION}/{name}": float(value) for name, value in total.compute().items()}
 
-    return evaluate, [f"{_VALIDATION}/{name}" for name in eval_step.metric_names]
+    names = [f"{_VALIDATION}/{name}" for name in eval_step.metric_names]
+    return evaluate, names, eval_step.compile
 
 
 def _with_measurement(
@@ -250,14 +250,14 @@ def _check_best_metric(config: ConfigDict, names: list[str]) -> None:
         )
 
 
-def _recorder(run: Run, first_step: int, examples_per_step: int) -> Callable[[Loop], None]:
+def _recorder(run: Run, examples_per_step: int) -> Callable[[Loop], None]:
     """Returns what brings run.json up to date, earlier sessions of the run included."""
     earlier = read_record(run.workdir)
     seconds, metrics = earlier.get("wall_seconds", 0.0), earlier.get("metrics", {})
     warnings = earlier.get("warnings", [])
 
     def record(loop: Loop) -> None:
-        clock, num_steps = loop.clock, loop.step - first_step
+        clock, num_steps = loop.clock, loop.step - loop.clocked_from
         per_second = num_steps / clock.seconds
         update_record(
             run.workdir,

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -74,10 +75,14 @@ class ConsoleWriter:
         )
 
     def progress(self, step: int) -> None:
-        """Moves the bar; the rate counts from the first call, when all has been compiled."""
+        """Moves the bar; the rate counts from the first call, or from `restart`."""
         self._first = self._first or (step, time.perf_counter())
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
+
+    def restart(self, step: int) -> None:
+        """Lets the rate count from here, where all has been compiled."""
+        self._first = step, time.perf_counter()
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Shows the losses; the other numbers are in metrics.jsonl."""
@@ -116,8 +121,6 @@ class Writers:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writers")
         self._pending: list[Future[Any]] = []
         self._drawn: set[str] = set()  # names of pictures
-        self._tensorboard: Any = None
-        self._later(self._open_tensorboard)
 
     def __enter__(self) -> "Writers":
         return self
@@ -173,14 +176,18 @@ class Writers:
         for name in sorted(self._drawn):
             write_training_film(self._workdir / "pictures", name)
 
-    def _open_tensorboard(self) -> None:
-        """TensorFlow takes seconds to import, so it is imported here and nowhere else."""
+    @cached_property
+    def _tensorboard(self) -> Any:
+        """CLU's writer, None without TensorFlow, which takes seconds to import: only here.
+
+        The background thread asks for it when it has something to write, after the first step.
+        """
         if not importlib.util.find_spec("tensorflow"):
             log.warning(
                 "TensorFlow is not installed: no TensorBoard files"
                 " (pip install 'triptych[tensorboard]'); metrics.jsonl has every number."
             )
-            return
+            return None
         # It computes nothing here and has nothing to say.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -190,15 +197,16 @@ class Writers:
         for kind in ("GPU", "TPU"):  # they are JAX's
             tensorflow.config.set_visible_devices([], kind)
 
-        self._tensorboard = metric_writers.SummaryWriter(str(self._workdir / "metrics"))
+        return metric_writers.SummaryWriter(str(self._workdir / "metrics"))
 
     def _tensorboard_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         if self._tensorboard is not None:
             self._tensorboard.write_scalars(step, dict(scalars))
 
     def _close_tensorboard(self) -> None:
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        opened = vars(self).get("_tensorboard")  # where `cached_property` keeps it
+        if opened is not None:
+            opened.close()
 
 
 def _duration(seconds: float) -> str:

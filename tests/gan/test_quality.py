@@ -39,7 +39,7 @@ def reference(real, extractor=RADIOMIC):
         owners=tuple(map(str, range(len(real.images)))),
         classes=CLASSES,
         extractors={extractor.name: extractor},
-        features={extractor.name: extractor.extract(real.images)},
+        features={extractor.name: lambda: extractor.extract(real.images)},
     )
 
 
@@ -164,23 +164,24 @@ class TestReference:
         config.data.cache_dir = str(tmp_path)
         prepared = prepare(config.data)
         extractor = Extractor("three", "three 1", False, extract)
-        make = partial(reference_of, prepared, "train", True, cache=str(tmp_path))
+        make = partial(reference_of, prepared, "train", True, cache_at=str(tmp_path))
         first, again = make([extractor]), make([extractor])
+        assert not seen  # until they are asked for
+        assert np.array_equal(first.features["three"](), again.features["three"]())
         assert sum(seen) == len(prepared.splits["train"])
-        assert np.array_equal(first.features["three"], again.features["three"])
-        make([replace(extractor, identity="three 2")])
+        make([replace(extractor, identity="three 2")]).features["three"]()
         assert sum(seen) == 2 * len(prepared.splits["train"])
         assert len(make([extractor], most=10).labels) == 10
 
     def test_a_broken_file_is_made_anew(self, tmp_path):
         config = acgan_covid.get_config("tiny")
         config.data.cache_dir = str(tmp_path)
-        make = partial(reference_of, prepare(config.data), "train", True, cache=str(tmp_path))
+        make = partial(reference_of, prepare(config.data), "train", True, cache_at=str(tmp_path))
         extractors = make_extractors("pixels", 16, 1)
-        whole = make(extractors).features["pixels"]
+        whole = make(extractors).features["pixels"]()
         (file,) = (tmp_path / "quality").glob("*.npy")
         file.write_bytes(file.read_bytes()[:99])
-        assert np.array_equal(make(extractors).features["pixels"], whole)
+        assert np.array_equal(make(extractors).features["pixels"](), whole)
 
 
 @pytest.mark.parametrize(

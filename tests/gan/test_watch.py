@@ -12,7 +12,7 @@ from gan.watch import CollapseWatch, measurement
 
 def said(*rows, probabilities=True):
     """Returns the sentences of each row of metrics, 100 steps apart."""
-    watch = CollapseWatch("frechet", "spread", floor=1.0, probabilities=probabilities)
+    watch = CollapseWatch("frechet", "spread", floor=lambda: 1.0, probabilities=probabilities)
     watch.warnings(0, {"frechet": 99.0})  # the first evaluation, which is not judged
     return [watch.warnings(100 * (i + 1), row) for i, row in enumerate(rows)]
 
@@ -35,7 +35,7 @@ def test_a_sure_discriminator_is_saturated():
 
 
 def test_nothing_is_said_of_the_first_evaluation():
-    watch = CollapseWatch("frechet", "spread", floor=1.0, probabilities=True)
+    watch = CollapseWatch("frechet", "spread", floor=lambda: 1.0, probabilities=True)
     assert watch.warnings(100, {"frechet": 50.0, "spread": 0.01}) == []
     assert len(watch.warnings(200, {"frechet": 50.0, "spread": 0.01})) == 1
 
