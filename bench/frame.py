@@ -3,6 +3,7 @@
 import argparse
 import os
 import platform
+import resource
 import statistics
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,18 @@ def machine() -> str:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
     return f"{model}, {os.cpu_count()} cores"
+
+
+def peak_bytes() -> int:
+    """Returns the most memory that this process has had since it began, or since `forget_peak`."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def forget_peak() -> None:
+    """Begins to look for the peak anew; only Linux can."""
+    mark = Path("/proc/self/clear_refs")
+    if mark.exists():
+        mark.write_text("5")
 
 
 def positive(text: str) -> int:

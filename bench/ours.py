@@ -10,6 +10,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from frame import forget_peak, peak_bytes
 from jax.tree_util import tree_flatten_with_path, tree_unflatten
 from ml_collections import ConfigDict
 from PIL import Image
@@ -140,11 +141,17 @@ class Ours:
         self.run(1)
         self.first_step = time.perf_counter() - started
         self._contender = contender
-        write_example(config, prepared, scratch)
+        self._peak = peak_bytes()
+        write_example(config, prepared, scratch)  # with networks and states of its own
+        forget_peak()
 
     def facts(self) -> dict[str, float]:
         """Returns what only this project knows of itself."""
-        known: dict[str, float] = {"matrix_flops_per_second": matrix_rate(self._dtype)}
+        peak = max(self._peak, peak_bytes())
+        known: dict[str, float] = {
+            "peak_bytes": peak,
+            "matrix_flops_per_second": matrix_rate(self._dtype),
+        }
         if isinstance(self._contender, Training):
             known |= {
                 "flops": self._contender.flops(),

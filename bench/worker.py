@@ -9,15 +9,13 @@ how long N steps took, and to "facts" what it knows of itself. It ends with its 
 import contextlib
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from frame import peak_bytes
 from rows import Row, row_named
-
-_KIB = 1024
 
 
 def main() -> None:
@@ -38,8 +36,7 @@ def main() -> None:
             rival.run(int(arguments[0]))
             answer(wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
         else:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
-            answer(peak_bytes=peak, **rival.facts())
+            answer(**{"peak_bytes": peak_bytes(), **rival.facts()})
 
 
 def _make(row: Row, contender: str, scratch: Path) -> Any:
