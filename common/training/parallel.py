@@ -175,8 +175,9 @@ def place(state: Any) -> Any:
     What `replicate` puts on a CPU may still be the caller's memory; a step must not overwrite that,
     and would copy the whole state first.
     """
-    copy = jax.pmap(lambda x: x, AXIS, devices=_devices())
-    return copy(replicate(state))
+    placed = replicate(state)
+    # Compiled before it is called: `pmap` itself takes and gives this process's rows only.
+    return jax.pmap(lambda x: x, AXIS, devices=_devices()).lower(placed).compile()(placed)
 
 
 def unreplicate(tree: Tree) -> Tree:
