@@ -27,7 +27,7 @@ class Row:
       changes: settings that differ from the file's.
       must: how many times as fast as PyTorch it has to be.
       steps: in a round; 0: as many as fill one.
-      most_rounds: PyTorch needs minutes for a step of some.
+      most_rounds: no more than so many; PyTorch needs minutes for a step of some.
       rivals: of `RIVALS`, those that take part; all when empty.
     """
 

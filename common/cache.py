@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from common.data.scratch import scratch_folder
+from common.data.scratch import move_into_place, scratch_folder
 from common.log import log
 
 Numbers = Float[np.ndarray, "length *rest"]
@@ -42,10 +42,11 @@ def kept_array(file: Path, length: int, make: Callable[[], Numbers]) -> Numbers:
     try:
         with scratch_folder(file.parent) as scratch:
             np.save(scratch / file.name, made)
-            (scratch / file.name).replace(file)
+            move_into_place(scratch / file.name, file)
     except OSError as error:
         log.warning(
-            "%s can't be written (%s): what belongs there is computed anew each time.",
+            "%s can't be written (%s): what belongs there is computed anew each time; make room or"
+            " check permissions.",
             file,
             error.strerror,
         )

@@ -9,10 +9,10 @@ no patient in both. Halves are smaller, so `same_n` is the generator's figure at
 what stands beside the floor. Both are means over four random halvings.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -88,7 +88,7 @@ def reference_of(
     name: str,
     conditional: bool,
     extractors: Sequence[Extractor],
-    cache_at: str,
+    cache: str,
     most: int = _MOST,
 ) -> Reference:
     """Returns a split as a reference; its features are kept in the cache.
@@ -98,19 +98,21 @@ def reference_of(
       name: of the split.
       conditional: whether the generator draws the class that it is asked for.
       extractors: of the features.
-      cache_at: `config.data.cache_dir`.
+      cache: `config.data.cache_dir`.
       most: of a larger split this many images, from all over it, are taken.
     """
     split, card = prepared.splits[name], prepared.card
     rows = np.linspace(0, len(split) - 1, min(len(split), most), dtype=int)
-    folder = cache_dir(cache_at) / "quality"
+    folder = cache_dir(cache) / "quality"
     features = {}
     for extractor in extractors:
         key = repr((card.fingerprint, card.image_size, card.channels, name, len(rows)))
         key = hashlib.sha256(f"{key} {extractor.identity}".encode()).hexdigest()[:24]
-        make = partial(_features_of, split, rows, extractor)
+        make = functools.partial(_features_of, split, rows, extractor)
         file = folder / f"{key}.npy"
-        features[extractor.name] = cache(partial(kept_array, file, len(rows), make))
+        features[extractor.name] = functools.cache(
+            functools.partial(kept_array, file, len(rows), make)
+        )
     labels = np.concatenate([part["label"] for part in _parts(split, rows)])
     return Reference(
         name,

@@ -1,7 +1,7 @@
 """Drawing images from a trained generator.
 
 The moving average of the parameters has no running statistics of its own, so BatchNorm's are
-estimated anew, from latents of a fixed seed: the same state always draws the same images.
+estimated, from latents of a fixed seed: the same state always draws the same images.
 """
 
 import hashlib

@@ -33,7 +33,7 @@ class Loop:
 
     Attributes:
       advance: the compiled training dispatch.
-      warm_up: of a state, compiles what comes between steps.
+      compile_rest: of a state, compiles what comes between steps, but for pictures.
       evaluate: state -> metrics of the validation split, {} where there is none.
       pictures: state -> pictures by name.
       feed: where the data comes from.
@@ -53,7 +53,7 @@ class Loop:
     """
 
     advance: Advance
-    warm_up: Callable[[Any], None]
+    compile_rest: Callable[[Any], None]
     evaluate: Callable[[Any], dict[str, float]]
     pictures: Callable[[Any], dict[str, Picture]]
     feed: Feed
@@ -121,7 +121,7 @@ class Loop:
     def _warm_up(self, state: Any, step: int) -> None:
         """Compiles what comes between steps and draws a first picture; the clock starts anew."""
         self._read()
-        self.warm_up(state)
+        self.compile_rest(state)
         if self.writers and self.schedule.picture:
             pictures = self.pictures(state)
             if step == 1:

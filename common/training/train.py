@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -105,11 +106,12 @@ def _main_process_first(work: Callable[[], Result]) -> Result | None:
 
 def _restored_or_new(run: Run, task: Task[Any], checkpoints: Checkpoints) -> tuple[Any, int]:
     """Returns the newest saved state, or a new one, and its step."""
-    state = new_state(task, run.config.seed)
     step = checkpoints.latest_step() or 0
     if step:
         log.info("going on from step %d of %s", step, run.workdir)
-        return checkpoints.restore(step, state), step
+        like = jax.eval_shape(task.init, jax.random.key(run.config.seed))
+        return checkpoints.restore(step, like), step
+    state = new_state(task, run.config.seed)
     state = _main_process_first(partial(task.warm_start, state)) or task.warm_start(state)
     log.info("%s", task.describe(state))
     return state, step
@@ -147,14 +149,14 @@ def _build_loop(
     _check_best_metric(config, [*(f"train/{name}" for name in advance.metric_names), *val_names])
     examples = _some_examples(prepared)
 
-    def warm_up(state: Any) -> None:
+    def compile_rest(state: Any) -> None:
         compile_evaluation()
         if measurement:
             measurement.measure(parallel.unreplicate(state))
 
     return Loop(
         advance=advance,
-        warm_up=warm_up,
+        compile_rest=compile_rest,
         evaluate=evaluate,
         pictures=lambda state: task.pictures(parallel.unreplicate(state), examples),
         feed=feed,

@@ -164,7 +164,7 @@ class TestReference:
         config.data.cache_dir = str(tmp_path)
         prepared = prepare(config.data)
         extractor = Extractor("three", "three 1", False, extract)
-        make = partial(reference_of, prepared, "train", True, cache_at=str(tmp_path))
+        make = partial(reference_of, prepared, "train", True, cache=str(tmp_path))
         first, again = make([extractor]), make([extractor])
         assert not seen  # until they are asked for
         assert np.array_equal(first.features["three"](), again.features["three"]())
@@ -176,7 +176,7 @@ class TestReference:
     def test_a_broken_file_is_made_anew(self, tmp_path):
         config = acgan_covid.get_config("tiny")
         config.data.cache_dir = str(tmp_path)
-        make = partial(reference_of, prepare(config.data), "train", True, cache_at=str(tmp_path))
+        make = partial(reference_of, prepare(config.data), "train", True, cache=str(tmp_path))
         extractors = make_extractors("pixels", 16, 1)
         whole = make(extractors).features["pixels"]()
         (file,) = (tmp_path / "quality").glob("*.npy")

@@ -115,6 +115,20 @@ def test_evaluation_is_work():
     assert clock.idle_seconds == pytest.approx(0.5)
 
 
+def test_a_clock_that_starts_anew_has_seen_nothing():
+    machine = Machine()
+    clock = make_clock(machine)
+    starve(machine, clock, 2, data_seconds=3.0)
+    machine.time += 8.0
+    clock.restart()
+    machine.time += 8.0  # what is compiled meanwhile does not count
+    run(machine, clock, 4)
+    clock.finish()
+    clock.stop()
+    assert (clock.idle_seconds, clock.data_seconds, clock.seconds) == (0.0, 0.0, 4.0)
+    assert clock.lap() == 0.0
+
+
 def starve(machine, clock, num_steps, data_seconds):
     for _ in range(num_steps):
         with clock.waiting_for_data():

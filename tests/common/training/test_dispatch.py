@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import struct
 
@@ -10,7 +11,8 @@ from common import metrics
 from common.data.feed import ResidentFeed
 from common.training import parallel
 from common.training.config import default_config
-from common.training.task import Batches, Task
+from common.training.network import NetworkState, updated
+from common.training.task import Batches, Task, new_state
 from tests.memory_split import split_of
 
 
@@ -48,7 +50,7 @@ def train(monkeypatch, max_steps, cuts):
     config = default_config()
     config.data.batch_size = 4
     task, feed = Counter(), ResidentFeed(config, make_split(11), Batches(1, 4))
-    state = parallel.replicate(jax.jit(task.init)(jax.random.key(0)))
+    state = parallel.place(new_state(task, 0))
     advance = parallel.compile_advance(task, 0, state, feed.example_block())
     total, step = advance.empty_metrics(), 0
     for count in cuts:
@@ -75,7 +77,7 @@ def compiler(monkeypatch, max_steps, split):
     config = default_config()
     config.data.batch_size = 4
     task, feed = Counter(), ResidentFeed(config, split, Batches(1, 4))
-    state = parallel.replicate(jax.jit(task.init)(jax.random.key(0)))
+    state = parallel.place(new_state(task, 0))
     return lambda seed: parallel.compile_advance(task, seed, state, feed.example_block())
 
 
@@ -100,3 +102,32 @@ def test_another_seed_finds_the_program_compiled(monkeypatch):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
     assert "/jax/compilation_cache/cache_hits" in events
     assert "/jax/compilation_cache/cache_misses" not in events
+
+
+def addresses(tree):
+    return [x.addressable_data(0).unsafe_buffer_pointer() for x in jax.tree.leaves(tree)]
+
+
+def test_a_step_overwrites_a_state_that_was_placed():
+    state = {"a": np.ones((300, 400), np.float32), "b": np.ones(7, np.float32)}
+    placed = parallel.place(state)
+    before = addresses(placed)
+    step = jax.pmap(lambda x: jax.tree.map(lambda y: y + 1, x), donate_argnums=0)
+    after = step(placed)
+    assert addresses(after) == before
+    assert (state["a"] == 1).all() and (after["a"] == 2).all()
+
+
+def test_an_update_overwrites_moments_and_parameters():
+    """Beside the state it needs the gradient and its square, not copies of what it replaces."""
+    optimizer = optax.adam(1e-3)
+    network = NetworkState.create({"params": {"kernel": jnp.ones((512, 512))}}, optimizer)
+
+    def step(network, x):
+        gradients = {"kernel": x.T @ x}
+        return updated(network, optimizer, gradients, {})
+
+    args = parallel.place(network), parallel.replicate(np.ones((64, 512), np.float32))
+    compiled = jax.pmap(step, "batch", donate_argnums=0).lower(*args).compile()
+    of_parameters = 512 * 512 * 4
+    assert compiled.memory_analysis().temp_size_in_bytes < 2.5 * of_parameters
