@@ -85,7 +85,8 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
         _main_process_first(lambda: claim(run))
         if step < loop.schedule.num_steps:
             step = loop.run(state, step, stop)
-            if parallel.is_main_process():
+            if loop.writers:
+                loop.writers.flush()  # the last picture, drawn meanwhile, would halve the rate
                 _record_utilisation(run)
     if parallel.is_main_process():
         _say_where(run, step, loop.schedule.num_steps, stop.signal_name)
