@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from common.data.feed import open_feed
 from common.data.phantoms import brain_mri
 from common.data.prepared import Prepared, prepare
 from common.data.transforms import to_unit
+from common.memory import give_back_freed_memory
 from common.options import Options
 from common.training import parallel
 from common.training.clock import DeviceClock
@@ -54,7 +56,11 @@ class Training:
         self._state = parallel.place(new_state(task, config.seed))
         self._feed, self._step = open_feed(config, prepared, task.batches), 0
         self._advance = parallel.compile_advance(
-            task, config.seed, self._state, self._feed.example_block()
+            task,
+            config.seed,
+            self._state,
+            self._feed.example_block(),
+            low_memory=config.train.low_memory,
         )
 
     def run(self, num_steps: int) -> None:
@@ -82,7 +88,11 @@ class _Mode:
 
     def __init__(self, row: Row, config: ConfigDict, scratch: Path) -> None:
         config.train.update(num_steps="2", checkpoint_every="2")
-        train(config, scratch / "run")
+        if not (scratch / "run").exists():
+            # In a process of its own, as it is with `launch.py`.
+            training = get_context("spawn").Process(target=train, args=(config, scratch / "run"))
+            training.start()
+            training.join()
         self._run = open_run(scratch / "run")
         self._mode: Any = getattr(find_task(config.task), row.work)
         self._options = Options(
@@ -143,6 +153,7 @@ class Ours:
         self._contender = contender
         self._peak = peak_bytes()
         write_example(config, prepared, scratch)  # with networks and states of its own
+        give_back_freed_memory()
         forget_peak()
 
     def facts(self) -> dict[str, float]:

@@ -14,7 +14,7 @@ def classify_config(arg: str = "") -> ConfigDict:
     config = default_config(arg)
     config.task = "classify"
     # The best checkpoint, which evaluate and predict take, is that of the least validation loss.
-    config.train.update(best_metric="val/loss", best_is="lowest")
+    config.train.update(best_metric="val/loss", best_is="lowest", low_memory=True)
     config.model = ConfigDict(
         {
             "name": "",  # a file in classify/networks

@@ -21,7 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config = gan_config(arg)
     config.data.update(name="chest_xray", image_size=64, channels=3, batch_size=128)
     config.train.update(num_steps="30 epochs", log_every="10", eval_every="100")
-    config.train.update(picture_every="100", checkpoint_every="200")
+    config.train.update(picture_every="100", checkpoint_every="200", low_memory=True)
     config.model.name = "dcgan"
     config.model.generator.update(width=64)
     config.model.discriminator.update(width=64)

@@ -15,6 +15,7 @@ def unet_config(arg: str = "") -> ConfigDict:
     config.task = "unet"
     # The best checkpoint, which evaluate and predict take, is that of the best validation Dice.
     config.train.best_metric = "val/dice"
+    config.train.low_memory = True
     config.model = ConfigDict(
         {
             "width": 32,  # maps of the first level; each further level has twice as many

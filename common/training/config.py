@@ -77,6 +77,7 @@ def default_config(arg: str = "") -> ConfigDict:
         {
             "num_steps": "1500",
             "dtype": "float32",  # or "bfloat16": what networks compute in on an accelerator
+            "low_memory": False,  # on CPUs: a step that needs less, and may take longer
             "log_every": "50",
             "eval_every": "250",
             "checkpoint_every": "250",

@@ -5,7 +5,7 @@ own rows. One executable advances the state by up to `max_steps` steps, so it co
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,13 +19,15 @@ from jaxtyping import Array, Int, Shaped
 from common.axis import AXIS
 from common.convolutions import plain_forms
 from common.errors import UserError
-from common.memory import give_back_freed_memory
+from common.memory import give_back_freed_memory, low_memory_options
 from common.training.randomness import step_key
 from common.training.task import Batch, Metrics, Task
 
 # Many steps per dispatch keep a fast accelerator from waiting for Python. On a CPU it is one step,
 # outside any loop, because XLA's CPU convolutions are up to 60 times slower inside one.
 STEPS_PER_DISPATCH = 100
+
+_PLACED_AT_ONCE = 2**28  # bytes of a state
 
 Tree = TypeVar("Tree")
 
@@ -173,11 +175,32 @@ def place(state: Any) -> Any:
     """Replicates a state into memory that is the devices' own, which a step may overwrite.
 
     What `replicate` puts on a CPU may still be the caller's memory; a step must not overwrite that,
-    and would copy the whole state first.
+    and would copy the whole state first. JAX's arrays are given up on the way, so that a state of
+    many GB does not lie in memory twice.
     """
-    placed = replicate(state)
-    # Compiled before it is called: `pmap` itself takes and gives this process's rows only.
-    return jax.pmap(lambda x: x, AXIS, devices=_devices()).lower(placed).compile()(placed)
+    leaves, structure = jax.tree.flatten(state)
+    placed = []
+    for group in _groups(leaves, _PLACED_AT_ONCE):
+        there = replicate(group)
+        # Compiled before it is called: `pmap` itself takes and gives this process's rows only.
+        copy = jax.pmap(lambda x: x, AXIS, devices=_devices()).lower(there).compile()
+        placed += jax.block_until_ready(copy(there))
+        del there
+        for leaf in group:
+            if isinstance(leaf, jax.Array):
+                leaf.delete()
+    return jax.tree.unflatten(structure, placed)
+
+
+def _groups(arrays: list[Any], most_bytes: int) -> Iterator[list[Any]]:
+    """Yields the arrays in groups of at most so many bytes, or of one."""
+    group: list[Any] = []
+    for array in arrays:
+        if group and sum(x.nbytes for x in group) + array.nbytes > most_bytes:
+            yield group
+            group = []
+        group.append(array)
+    yield group
 
 
 def unreplicate(tree: Tree) -> Tree:
@@ -190,7 +213,9 @@ def to_host(tree: Tree) -> Tree:
     return jax.tree.map(lambda x: np.array(x.addressable_data(0))[0], tree)
 
 
-def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Advance:
+def compile_advance(
+    task: Task[Any], seed: int, state: Any, block: Block, *, low_memory: bool = False
+) -> Advance:
     """Compiles the dispatch for the shapes of this state and block."""
     max_steps, num_batches, per_device = block.indices.shape[1:]
     starts = per_device * jax.device_count() * jnp.arange(num_batches, dtype=jnp.int32)[:, None]
@@ -211,7 +236,7 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
     ) -> Any:
         def body(i: Any, carry: Any) -> Any:
             state, metrics = carry
-            state, new = one_step(seed, state, examples, indices[i])
+            state, new = step(seed, state, examples, indices[i])
             return state, metrics.merge(new)
 
         if max_steps == 1:
@@ -225,9 +250,12 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
     )
     # An argument, so that runs with other seeds find the program already compiled.
     key = replicate(jax.random.key_data(jax.random.key(seed)))
-    with plain_forms():
-        traced = _trace(one_step, key, state, block.examples, block.indices[:, 0])
-    metrics_type = type(traced.out_info[1])
+    inputs = (key, state, block.examples, block.indices[:, 0])
+    # Traced here for the kind of its metrics; where there is one process, `advance` finds it done.
+    step = jax.jit(one_step)
+    local = jax.pmap(step, AXIS, devices=jax.local_devices())
+    _, shapes = jax.eval_shape(local, *_for_devices(jax.local_device_count(), inputs))
+    metrics_type = type(shapes)
 
     # As NumPy arrays: a JAX operation would wait in the queue behind the running step.
     empty = jax.tree.map(np.asarray, metrics_type.empty())
@@ -237,7 +265,7 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
 
     compiled = mapped.lower(
         state, empty_metrics(), block.examples, block.indices, key, np.int32(0)
-    ).compile()
+    ).compile(low_memory_options() if low_memory else {})
     give_back_freed_memory()
 
     def run(state: Any, metrics: Metrics, block: Block) -> Any:
@@ -249,7 +277,7 @@ def compile_advance(task: Task[Any], seed: int, state: Any, block: Block) -> Adv
         empty_metrics,
         _names(metrics_type),
         _temporary_bytes(compiled),
-        cache(partial(_flops, traced)),
+        cache(partial(_flops, one_step, *_for_devices(1, inputs))),
     )
 
 
@@ -316,10 +344,9 @@ def in_batches(
     return all_of
 
 
-def _trace(step: Callable[..., Any], *args: Any) -> Any:
-    """Traces a step for one device, of arrays [devices, ...]."""
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), args)
-    return jax.jit(jax.vmap(step, axis_name=AXIS)).trace(*shapes)
+def _for_devices(count: int, tree: Tree) -> Tree:
+    """Returns the shapes of arrays [devices, ...] on so many of them."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), tree)
 
 
 def _names(metrics: type[Metrics]) -> tuple[str, ...]:
@@ -336,10 +363,11 @@ def _temporary_bytes(compiled: Any) -> int:
     return int(stats.temp_size_in_bytes + made)
 
 
-def _flops(traced: Any) -> float:
-    """Counts the operations of a step traced in its plain forms, before XLA changes any.
+def _flops(step: Callable[..., Any], *inputs: Any) -> float:
+    """Counts the operations of a step in its plain forms on one device, before XLA changes any.
 
     The executable itself tells too little: XLA counts the body of a loop once.
     """
-    cost = traced.lower().cost_analysis()
-    return float((cost or {}).get("flops", 0.0))
+    with plain_forms():
+        lowered = jax.jit(jax.vmap(step, axis_name=AXIS)).lower(*inputs)
+    return float((lowered.cost_analysis() or {}).get("flops", 0.0))

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from common.data.prepared import DataCard, Prepared
 from common.errors import UserError
+from common.memory import give_back_freed_memory, low_memory_options
 from common.report.images import Picture
 
 _TASKS = ("gan", "unet", "classify")
@@ -124,8 +125,10 @@ class Task(Protocol[State]):
 
 def new_state(task: Task[State], seed: int) -> State:
     """Returns the state at step 0. It is made once, so XLA is asked to optimise little of it."""
-    init = jax.jit(task.init, compiler_options={"xla_backend_optimization_level": 1})
-    state: State = init(jax.random.key(seed))
+    options = {"xla_backend_optimization_level": 1, **low_memory_options()}
+    init = jax.jit(task.init, compiler_options=options)
+    state: State = jax.block_until_ready(init(jax.random.key(seed)))
+    give_back_freed_memory()
     return state
 
 

@@ -136,7 +136,9 @@ def _build_loop(
     if main:
         writers = stack.enter_context(Writers(run.workdir, step, schedule.num_steps))
     feed = open_feed(config, prepared, task.batches)
-    advance = parallel.compile_advance(task, config.seed, state, feed.example_block())
+    advance = parallel.compile_advance(
+        task, config.seed, state, feed.example_block(), low_memory=config.train.low_memory
+    )
     preflight.check_memory(advance.temporary_bytes)
     evaluate, val_names, compile_evaluation = _prepare_evaluation(config, prepared, task, state)
     measurement = None
