@@ -56,7 +56,7 @@ def conv_winograd(
     size, _, channels, features = kernel.shape
     tiling = _tiling(x.shape, size, pads)
     taps = _on_both_axes(_transforms(size).to_kernel, kernel).reshape(-1, channels, features)
-    padded = _padded(x, size, pads, tiling)
+    padded = _padded(x, _zero_after(x), size, pads, tiling)
 
     def with_chunk(index: Int[Array, ""], output: Array) -> Array:
         """Fills in some rows of tiles of the output."""
@@ -105,7 +105,7 @@ def kernel_gradient(
     beside = _SIDE * tiling.columns - tiling.out_width
     zero = _zero_after(cotangent)
     whole = lax.pad(cotangent, zero, ((0, 0, 0), (0, below, 0), (0, beside, 0), (0, 0, 0)))
-    padded = _padded(x, size, pads, tiling)
+    padded = _padded(x, zero, size, pads, tiling)
     back = _transforms(size).to_output.T
 
     def with_chunk(index: Int[Array, ""], total: Array) -> Array:
@@ -181,7 +181,7 @@ def _tiling(shape: tuple[int, ...], size: int, pads: Pairs) -> _Tiling:
     return _Tiling(rows, columns, height, width, images, part, chunks)
 
 
-def _padded(x: Array, size: int, pads: Pairs, tiling: _Tiling) -> Array:
+def _padded(x: Array, zero: Array, size: int, pads: Pairs, tiling: _Tiling) -> Array:
     """Pads the images to the last tiles' ends."""
     edges = [
         (low, _SIDE * number + size - 1 - low - side, 0)
@@ -189,7 +189,7 @@ def _padded(x: Array, size: int, pads: Pairs, tiling: _Tiling) -> Array:
             x.shape[1:3], (tiling.rows, tiling.columns), pads, strict=True
         )
     ]
-    return lax.pad(x, _zero_after(x), ((0, 0, 0), *edges, (0, 0, 0)))
+    return lax.pad(x, zero, ((0, 0, 0), *edges, (0, 0, 0)))
 
 
 def _chunk_size(tiling: _Tiling) -> tuple[int, int, int]:
