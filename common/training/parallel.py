@@ -5,6 +5,7 @@ own rows. One executable advances the state by up to `max_steps` steps, so it co
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
@@ -179,6 +180,7 @@ def place(state: Any) -> Any:
     many GB does not lie in memory twice.
     """
     leaves, structure = jax.tree.flatten(state)
+    waiting = Counter(map(id, leaves))  # an average begins as the very arrays of its network
     placed = []
     for group in _groups(leaves, _PLACED_AT_ONCE):
         there = replicate(group)
@@ -187,7 +189,8 @@ def place(state: Any) -> Any:
         placed += jax.block_until_ready(copy(there))
         del there
         for leaf in group:
-            if isinstance(leaf, jax.Array):
+            waiting[id(leaf)] -= 1
+            if isinstance(leaf, jax.Array) and not waiting[id(leaf)]:
                 leaf.delete()
     return jax.tree.unflatten(structure, placed)
 

@@ -90,6 +90,23 @@ def test_is_not_kept_in_memory_from_the_start_of_a_program_on():
     assert bytes_of("products") <= bytes_of("lax") + 6 * points
 
 
+def test_a_layer_keeps_its_input_once_and_not_padded_too():
+    size = 8 * 64 * 64 * 16 * 4  # bytes of a layer's images
+
+    def bytes_of(layers):
+        def loss(kernels, x):
+            for kernel in kernels:
+                x = jax.nn.relu(conv_winograd(x, kernel, ((1, 1), (1, 1))))
+            return (x**2).sum()
+
+        kernels = [jax.ShapeDtypeStruct((3, 3, 16, 16), jnp.float32)] * layers
+        images = jax.ShapeDtypeStruct((8, 64, 64, 16), jnp.float32)
+        compiled = jax.jit(jax.grad(loss)).lower(kernels, images).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert bytes_of(8) - bytes_of(4) < 4 * 1.2 * size
+
+
 def test_parts_in_order_need_the_memory_of_one():
     def bytes_of(parts):
         def gradients(kernel, images, step):

@@ -9,6 +9,7 @@ from flax import struct
 
 from common import metrics
 from common.data.feed import ResidentFeed
+from common.memory import low_memory_options
 from common.training import parallel
 from common.training.config import default_config
 from common.training.network import NetworkState, updated
@@ -45,13 +46,14 @@ def make_split(num):
     )
 
 
-def train(monkeypatch, max_steps, cuts):
+def train(monkeypatch, max_steps, cuts, *, low_memory=False):
     monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: max_steps)
     config = default_config()
     config.data.batch_size = 4
     task, feed = Counter(), ResidentFeed(config, make_split(11), Batches(1, 4))
     state = parallel.place(new_state(task, 0))
-    advance = parallel.compile_advance(task, 0, state, feed.example_block())
+    block = feed.example_block()
+    advance = parallel.compile_advance(task, 0, state, block, low_memory=low_memory)
     total, step = advance.empty_metrics(), 0
     for count in cuts:
         state, total, done = advance.run(state, total, feed.block(step, count))
@@ -69,6 +71,20 @@ def test_the_loop_inside_the_program_is_the_loop_outside(monkeypatch, max_steps,
     np.testing.assert_allclose(state.noise, expected.noise, rtol=1e-6)
     np.testing.assert_allclose(logged["shown"], expected_log["shown"], rtol=1e-6)
     assert logged["position"] == 1.5  # of positions 0, 1, 2, 3 in every step
+
+
+def test_a_program_for_less_memory_makes_the_same_steps(monkeypatch):
+    state, logged = train(monkeypatch, 1, [1] * 7, low_memory=True)
+    expected, expected_log = train(monkeypatch, 1, [1] * 7)
+    np.testing.assert_allclose(state.total, expected.total, rtol=1e-6)
+    np.testing.assert_allclose(state.noise, expected.noise, rtol=1e-6)
+    assert logged.keys() == expected_log.keys()
+
+
+def test_less_memory_is_asked_for_on_cpus_alone(monkeypatch):
+    assert low_memory_options()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert low_memory_options() == {}
 
 
 def compiler(monkeypatch, max_steps, split):
@@ -116,6 +132,18 @@ def test_a_step_overwrites_a_state_that_was_placed():
     after = step(placed)
     assert addresses(after) == before
     assert (state["a"] == 1).all() and (after["a"] == 2).all()
+
+
+@pytest.mark.parametrize("most", [1, 1500, 2**30])
+def test_a_state_is_placed_in_groups_and_given_up(monkeypatch, most):
+    monkeypatch.setattr(parallel, "_PLACED_AT_ONCE", most)
+    given = {"a": jnp.arange(300.0), "b": np.arange(7), "c": jnp.ones((4, 5)), "d": jnp.int32(3)}
+    given["e"] = given["a"]
+    expected = jax.tree.map(np.array, given)
+    placed = parallel.to_host(parallel.place(given))
+    jax.tree.map(np.testing.assert_array_equal, placed, expected)
+    assert [given[name].is_deleted() for name in "acde"] == [True] * 4
+    assert (given["b"] == expected["b"]).all()
 
 
 def test_an_update_overwrites_moments_and_parameters():
