@@ -84,15 +84,9 @@ class Training:
 
 
 class _Mode:
-    """A mode of `launch.py` that writes files, with a network trained for two steps."""
+    """A mode of `launch.py` that writes files, with the network of `train_apart`."""
 
     def __init__(self, row: Row, config: ConfigDict, scratch: Path) -> None:
-        config.train.update(num_steps="2", checkpoint_every="2")
-        if not (scratch / "run").exists():
-            # In a process of its own, as it is with `launch.py`.
-            training = get_context("spawn").Process(target=train, args=(config, scratch / "run"))
-            training.start()
-            training.join()
         self._run = open_run(scratch / "run")
         self._mode: Any = getattr(find_task(config.task), row.work)
         self._options = Options(
@@ -137,6 +131,8 @@ class Ours:
         config = settings(row, scratch / "cache")
         self._dtype = config.train.dtype
         prepared = prepare(config.data)
+        if row.work in ("generate", "predict"):
+            train_apart(config, scratch / "run")
         if row.work == "predict":
             draw_slices(scratch / "slices", config.data.image_size)
         started = time.perf_counter()
@@ -169,6 +165,22 @@ class Ours:
                 "idle_share": self._contender.idle_share,
             }
         return known
+
+
+def train_apart(config: ConfigDict, workdir: Path) -> None:
+    """Makes a run of two steps in a process of its own, as `launch.py` would, unless it is there.
+
+    Raises:
+      ChildProcessError: the training failed.
+    """
+    if workdir.exists():
+        return
+    config.train.update(num_steps="2", checkpoint_every="2")
+    training = get_context("spawn").Process(target=train, args=(config, workdir))
+    training.start()
+    training.join()
+    if training.exitcode:
+        raise ChildProcessError(f"training in {workdir} ended with {training.exitcode}")
 
 
 def draw_slices(folder: Path, size: int) -> None:

@@ -27,11 +27,11 @@ def restart_with_huge_pages() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Hands what is no longer needed back to the system; glibc only.
+    """Collects garbage and, with glibc, hands what was freed back to the system.
 
     Tracing and compiling take several hundred MB, which Python and the C library would keep: right
-    after it the process of the DCGAN shrank from 1,092 to 617 MiB by this call, that of the U-Net
-    from 1,335 to 731.
+    after it the C library's part of this call shrank the process of the DCGAN from 1,092 to 617
+    MiB, that of the U-Net from 1,335 to 731.
     """
     gc.collect()
     if _on_glibc():

@@ -103,6 +103,7 @@ def kernel_gradient(
     tiling = _tiling(x.shape, size, pads)
     below = _SIDE * tiling.rows - tiling.out_height
     beside = _SIDE * tiling.columns - tiling.out_width
+    # Not the zero of x: XLA would see that the forward pass has padded x alike, and keep that.
     zero = _zero_after(cotangent)
     whole = lax.pad(cotangent, zero, ((0, 0, 0), (0, below, 0), (0, beside, 0), (0, 0, 0)))
     padded = _padded(x, zero, size, pads, tiling)

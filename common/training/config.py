@@ -28,6 +28,8 @@ CONTINUABLE = frozenset(
         "quality.num_images",
         "quality.k",
         "quality.on_collapse",
+        "classifier.train.low_memory",  # of a study
+        "gan.train.low_memory",
         "study.arms",  # of a study, none of whose runs depends on what else is in these lists
         "study.seeds",
         "study.sizes",
@@ -38,6 +40,7 @@ CONTINUABLE = frozenset(
         "train.eval_every",
         "train.keep_last",
         "train.log_every",
+        "train.low_memory",  # as on another machine, other results are in the last digits
         "train.num_steps",
         "train.picture_grid",
         "train.picture_every",
@@ -77,7 +80,7 @@ def default_config(arg: str = "") -> ConfigDict:
         {
             "num_steps": "1500",
             "dtype": "float32",  # or "bfloat16": what networks compute in on an accelerator
-            "low_memory": False,  # on CPUs: a step that needs less, and may take longer
+            "low_memory": False,  # on CPUs: programs that need less; the AC-GAN's are slower
             "log_every": "50",
             "eval_every": "250",
             "checkpoint_every": "250",

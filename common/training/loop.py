@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from common.data.feed import Feed
 from common.log import log
+from common.memory import give_back_freed_memory
 from common.training import parallel
 from common.training.checkpoints import Checkpoints
 from common.training.clock import DeviceClock, Due, Schedule
@@ -126,6 +127,7 @@ class Loop:
             pictures = self.pictures(state)
             if step == 1:
                 self.writers.write_images(step, pictures)
+        give_back_freed_memory()
         if self.writers:
             self.writers.console.restart(step)
         self.clock.restart()

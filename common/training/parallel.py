@@ -176,11 +176,14 @@ def place(state: Any) -> Any:
     """Replicates a state into memory that is the devices' own, which a step may overwrite.
 
     What `replicate` puts on a CPU may still be the caller's memory; a step must not overwrite that,
-    and would copy the whole state first. JAX's arrays are given up on the way, so that a state of
-    many GB does not lie in memory twice.
+    and would copy the whole state first.
+
+    Deletes the JAX arrays of `state`, which must not be used afterwards, so that a new state of
+    many GB does not lie in memory twice. NumPy arrays, as of a restored state, stay the caller's.
     """
     leaves, structure = jax.tree.flatten(state)
-    waiting = Counter(map(id, leaves))  # an average begins as the very arrays of its network
+    # An average begins as the very arrays of its network, which go after their last use.
+    uses_left = Counter(map(id, leaves))
     placed = []
     for group in _groups(leaves, _PLACED_AT_ONCE):
         there = replicate(group)
@@ -189,8 +192,8 @@ def place(state: Any) -> Any:
         placed += jax.block_until_ready(copy(there))
         del there
         for leaf in group:
-            waiting[id(leaf)] -= 1
-            if isinstance(leaf, jax.Array) and not waiting[id(leaf)]:
+            uses_left[id(leaf)] -= 1
+            if isinstance(leaf, jax.Array) and not uses_left[id(leaf)]:
                 leaf.delete()
     return jax.tree.unflatten(structure, placed)
 
@@ -254,11 +257,12 @@ def compile_advance(
     # An argument, so that runs with other seeds find the program already compiled.
     key = replicate(jax.random.key_data(jax.random.key(seed)))
     inputs = (key, state, block.examples, block.indices[:, 0])
-    # Traced here for the kind of its metrics; where there is one process, `advance` finds it done.
+    # Traced to learn the metrics' class. JAX keeps the trace, and `advance` finds it; but not where
+    # there are several processes, whose axis is longer.
     step = jax.jit(one_step)
-    local = jax.pmap(step, AXIS, devices=jax.local_devices())
-    _, shapes = jax.eval_shape(local, *_for_devices(jax.local_device_count(), inputs))
-    metrics_type = type(shapes)
+    on_local_devices = jax.pmap(step, AXIS, devices=jax.local_devices())
+    _, metrics = jax.eval_shape(on_local_devices, *_shapes_on(jax.local_device_count(), inputs))
+    metrics_type = type(metrics)
 
     # As NumPy arrays: a JAX operation would wait in the queue behind the running step.
     empty = jax.tree.map(np.asarray, metrics_type.empty())
@@ -280,7 +284,7 @@ def compile_advance(
         empty_metrics,
         _names(metrics_type),
         _temporary_bytes(compiled),
-        cache(partial(_flops, one_step, *_for_devices(1, inputs))),
+        cache(partial(_flops, one_step, *_shapes_on(1, inputs))),
     )
 
 
@@ -298,10 +302,12 @@ class Evaluation(NamedTuple):
     compile: Callable[[], Any]
 
 
-def prepare_evaluation(task: Task[Any], state: Any, batch: Batch) -> Evaluation:
+def prepare_evaluation(
+    task: Task[Any], state: Any, batch: Batch, *, low_memory: bool = False
+) -> Evaluation:
     """Prepares eval_step for the shapes of this state and batch."""
     lowered = jax.pmap(task.eval_step, AXIS, devices=_devices()).lower(state, batch)
-    compiled = cache(lowered.compile)
+    compiled = cache(partial(lowered.compile, low_memory_options() if low_memory else {}))
     names = _names(type(lowered.out_info))
     return Evaluation(lambda state, batch: to_host(compiled()(state, batch)), names, compiled)
 
@@ -347,7 +353,7 @@ def in_batches(
     return all_of
 
 
-def _for_devices(count: int, tree: Tree) -> Tree:
+def _shapes_on(count: int, tree: Tree) -> Tree:
     """Returns the shapes of arrays [devices, ...] on so many of them."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), tree)
 

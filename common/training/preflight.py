@@ -11,13 +11,17 @@ import psutil
 from common.errors import UserError
 
 
-def check_memory(temporary_bytes: int) -> None:
+def check_memory(temporary_bytes: int, low_memory: bool) -> None:
     """Compares what a step needs beside state and data with what the devices have left.
+
+    Args:
+      temporary_bytes: that of one device.
+      low_memory: whether it was compiled for less memory.
 
     Raises:
       UserError: it will not fit.
     """
-    devices = jax.local_devices()
+    devices, less = jax.local_devices(), ""
     stats = devices[0].memory_stats() if devices[0].platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         where, needed = "the device", temporary_bytes
@@ -25,10 +29,12 @@ def check_memory(temporary_bytes: int) -> None:
     else:  # the devices of a CPU share the machine's memory
         where, needed = "this machine", temporary_bytes * len(devices)
         available = psutil.virtual_memory().available
+        less = "" if low_memory else "set --config.train.low_memory=True or "
     if needed > available:
         raise UserError(
             f"One training step needs {_gigabytes(needed)} more and {where} has"
-            f" {_gigabytes(available)}; lower config.data.batch_size or config.data.image_size."
+            f" {_gigabytes(available)}; {less}lower config.data.batch_size or"
+            " config.data.image_size."
         )
 
 
@@ -48,5 +54,5 @@ def check_disk(workdir: Path, state: Any, keep_last: int) -> None:
         )
 
 
-def _gigabytes(count: float) -> str:
+def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.2f} GB"

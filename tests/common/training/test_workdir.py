@@ -24,6 +24,8 @@ def test_settings_that_came_later_have_their_defaults(tmp_path, module):
     (tmp_path / "run.json").write_text(json.dumps({"data": CARD.to_dict()}))
     assert open_run(tmp_path).config.model[name] == default
     check_owner(tmp_path, config)
+    config.train.low_memory = not config.train.low_memory
+    check_owner(tmp_path, config)
     config.data.batch_size *= 2
     with pytest.raises(UserError, match=r"differs in data\.batch_size"):
         check_owner(tmp_path, config)
