@@ -224,42 +224,20 @@ def compile_advance(
 ) -> Advance:
     """Compiles the dispatch for the shapes of this state and block."""
     max_steps, num_batches, per_device = block.indices.shape[1:]
-    starts = per_device * jax.device_count() * jnp.arange(num_batches, dtype=jnp.int32)[:, None]
-
-    def one_step(seed: Array, state: Any, examples: dict[str, Array], indices: Array) -> Any:
-        batch = {name: rows[indices.ravel()] for name, rows in examples.items()}
-        first = jax.lax.axis_index(AXIS) * per_device
-        batch["position"] = (starts + first + jnp.arange(per_device, dtype=jnp.int32)).ravel()
-        return task.train_step(state, batch, step_key(jax.random.wrap_key_data(seed), state.step))
-
-    def advance(
-        state: Any,
-        metrics: Metrics,
-        examples: dict[str, Array],
-        indices: Array,
-        seed: Array,
-        num_steps: Array,
-    ) -> Any:
-        def body(i: Any, carry: Any) -> Any:
-            state, metrics = carry
-            state, new = step(seed, state, examples, indices[i])
-            return state, metrics.merge(new)
-
-        if max_steps == 1:
-            state, metrics = body(0, (state, metrics))
-        else:
-            state, metrics = jax.lax.fori_loop(0, num_steps, body, (state, metrics))
-        return state, metrics, state.step
-
+    one_step = _step_on_device(task, num_batches, per_device)
+    step = jax.jit(one_step)
     mapped = jax.pmap(
-        advance, AXIS, in_axes=(0, 0, 0, 0, 0, None), donate_argnums=(0, 1), devices=_devices()
+        _dispatch(step, max_steps),
+        AXIS,
+        in_axes=(0, 0, 0, 0, 0, None),
+        donate_argnums=(0, 1),
+        devices=_devices(),
     )
     # An argument, so that runs with other seeds find the program already compiled.
     key = replicate(jax.random.key_data(jax.random.key(seed)))
     inputs = (key, state, block.examples, block.indices[:, 0])
-    # Traced to learn the metrics' class. JAX keeps the trace, and `advance` finds it; but not where
+    # Traced to learn the metrics' class. JAX keeps the trace, and `mapped` finds it; but not where
     # there are several processes, whose axis is longer.
-    step = jax.jit(one_step)
     on_local_devices = jax.pmap(step, AXIS, devices=jax.local_devices())
     _, metrics = jax.eval_shape(on_local_devices, *_shapes_on(jax.local_device_count(), inputs))
     metrics_type = type(metrics)
@@ -286,6 +264,44 @@ def compile_advance(
         _temporary_bytes(compiled),
         cache(partial(_flops, one_step, *_shapes_on(1, inputs))),
     )
+
+
+def _step_on_device(task: Task[Any], num_batches: int, per_device: int) -> Callable[..., Any]:
+    """Returns (seed, state, examples, indices) -> (state, metrics): a step, on one device."""
+    starts = per_device * jax.device_count() * jnp.arange(num_batches, dtype=jnp.int32)[:, None]
+
+    def one_step(seed: Array, state: Any, examples: dict[str, Array], indices: Array) -> Any:
+        batch = {name: rows[indices.ravel()] for name, rows in examples.items()}
+        first = jax.lax.axis_index(AXIS) * per_device
+        batch["position"] = (starts + first + jnp.arange(per_device, dtype=jnp.int32)).ravel()
+        return task.train_step(state, batch, step_key(jax.random.wrap_key_data(seed), state.step))
+
+    return one_step
+
+
+def _dispatch(step: Callable[..., Any], max_steps: int) -> Callable[..., Any]:
+    """Returns what makes some steps on one of the devices and merges their metrics."""
+
+    def advance(
+        state: Any,
+        metrics: Metrics,
+        examples: dict[str, Array],
+        indices: Array,
+        seed: Array,
+        num_steps: Array,
+    ) -> Any:
+        def body(i: Any, carry: Any) -> Any:
+            state, metrics = carry
+            state, new = step(seed, state, examples, indices[i])
+            return state, metrics.merge(new)
+
+        if max_steps == 1:
+            state, metrics = body(0, (state, metrics))
+        else:
+            state, metrics = jax.lax.fori_loop(0, num_steps, body, (state, metrics))
+        return state, metrics, state.step
+
+    return advance
 
 
 class Evaluation(NamedTuple):
