@@ -25,6 +25,7 @@ from classify.state import (
 from common.data.augmentation import Augmentation
 from common.data.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_unit
+from common.memory import low_memory_options
 from common.metrics import averages_and_scores, classification_scores, confusion_matrix
 from common.report.images import Picture, grid, titled, zoom_for
 from common.training.network import SupervisedState, Variables, advanced
@@ -53,7 +54,9 @@ class ClassifyTask:
     def __init__(self, config: ConfigDict, classifier: Classifier, card: DataCard) -> None:
         self.classifier, self.card, self._config = classifier, card, config
         self._augmentation = Augmentation(**config.augment)
-        self._predict = jax.jit(partial(_predict, classifier))
+        self._predict = jax.jit(
+            partial(_predict, classifier), compiler_options=low_memory_options()
+        )
 
     @property
     def batches(self) -> Batches:

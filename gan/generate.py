@@ -13,6 +13,7 @@ import numpy as np
 from common.data.transforms import from_signed_unit
 from common.errors import UserError
 from common.log import log
+from common.memory import give_back_freed_memory
 from common.options import Options
 from common.report.deep import rescaling, to_stored, write_deep
 from common.report.images import Picture, grid, titled, write_picture, zoom_for
@@ -138,6 +139,7 @@ def load_trained(run: Run, sampler: Sampler, truncation: float = 0.0) -> Trained
         truncation,
         run.config.data.cache_dir,
     )
+    give_back_freed_memory()
     drawing = {"params": state.average, "batch_stats": statistics}
     return Trained(step, drawing, state.discriminator.variables)
 

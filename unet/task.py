@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from common.data.augmentation import Augmentation
 from common.data.prepared import DataCard, Prepared
 from common.data.transforms import augment
+from common.memory import low_memory_options
 from common.metrics import (
     averages_and_scores,
     class_scores,
@@ -42,7 +43,7 @@ class UNetTask:
 
     def __init__(self, segmenter: Segmenter, card: DataCard, augmentation: Augmentation) -> None:
         self.segmenter, self.card, self._augmentation = segmenter, card, augmentation
-        self._segment = jax.jit(partial(_segment, segmenter))
+        self._segment = jax.jit(partial(_segment, segmenter), compiler_options=low_memory_options())
 
     @property
     def batches(self) -> Batches:

@@ -340,8 +340,15 @@ def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
     if jax.tree.leaves(placed):
         placed = jax.pmap(lambda x: x, devices=devices)(placed)
 
+    @cache
+    def program(*shapes: jax.ShapeDtypeStruct) -> Any:
+        compiled = mapped.lower(placed, *shapes).compile(low_memory_options())
+        give_back_freed_memory()
+        return compiled
+
     def run(*arrays: Shaped[np.ndarray, "num ..."]) -> Any:
-        return mapped(placed, *(x.reshape(len(devices), -1, *x.shape[1:]) for x in arrays))
+        rows = [x.reshape(len(devices), -1, *x.shape[1:]) for x in arrays]
+        return program(*(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in rows))(placed, *rows)
 
     return run
 
