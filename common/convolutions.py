@@ -84,11 +84,12 @@ def conv(
     stride: int = 1,
     padding: Padding = "SAME",
     form: Form = "auto",
+    bias: Float[Array, " features"] | None = None,
 ) -> Float[Array, "batch out_height out_width features"]:
     """Convolves images with a kernel (cross-correlation, as everywhere in this field).
 
-    `y[i, j] = sum_ab x[s i + a - low_h, s j + b - low_w] kernel[a, b]`, equal to
-    `lax.conv_general_dilated`.
+    `y[i, j] = sum_ab x[s i + a - low_h, s j + b - low_w] kernel[a, b] + bias`, equal to
+    `lax.conv_general_dilated` and a sum.
 
     Args:
         x: images.
@@ -97,8 +98,21 @@ def conv(
         padding: "SAME" (out = ceil(in / s); the odd row of padding goes below and to the right, as
             in TensorFlow and Flax), "VALID", or explicit ((top, bottom), (left, right)).
         form: "auto" chooses by platform; tests and benchmarks name one.
+        bias: a number that is added to each output channel; None adds nothing.
     """
     pads = forward_pads(x, kernel, stride, padding)
+    if (
+        form_on_this_platform(form) == "products"
+        and stride == 1
+        and _winograd_pays(x, kernel, pads)
+    ):
+        # Added tile by tile: else XLA would keep the outputs with and without the bias.
+        return conv_winograd(x, kernel, bias, pads)
+    y = _without_bias(x, kernel, stride, pads, form)
+    return y if bias is None else y + bias
+
+
+def _without_bias(x: Array, kernel: Array, stride: int, pads: Pairs, form: Form) -> Array:
     if form != "lax" and stride == 1 and kernel.shape[0] * kernel.shape[1] >= _MANY_TAPS:
         return conv_fourier(x, kernel, pads)
     if form_on_this_platform(form) == "lax":
@@ -111,11 +125,9 @@ def conv(
 
 
 def _conv_on_cpu(x: Array, kernel: Array, pads: Pairs) -> Array:
-    """Convolves with stride 1 in the form that is fastest for this many channels and pixels."""
+    """Convolves with stride 1, not by Winograd's form, in the one that is fastest."""
     if _few_features(kernel):
         return _conv_to_few(x, kernel, pads)
-    if _winograd_pays(x, kernel, pads):
-        return conv_winograd(x, kernel, pads)
     if _many_channels(kernel):
         return _conv_of_many(x, kernel, pads)
     return lax_conv(x, kernel, 1, pads)

@@ -130,7 +130,7 @@ class Conv(nn.Module):
     ) -> Float[Array, "batch out_height out_width {self.features}"]:
         """Convolves x."""
         x, kernel, bias = _weights(self, x, self.kernel_size)
-        return _add(conv(x, kernel, self.stride, self.padding), bias)
+        return conv(x, kernel, self.stride, self.padding, bias=bias)
 
 
 class ConvTranspose(nn.Module):

@@ -97,7 +97,9 @@ def _halve(x: Array, kernel: Array, pads: Pairs) -> Array:
     """Convolves the image's 2x2 blocks."""
     _, _, channels, features = kernel.shape
     taps = kernel.reshape(2, 2, 2, 2, channels, features).transpose(0, 2, 1, 3, 4, 5)
-    return conv_winograd(_in_blocks(x, pads), taps.reshape(2, 2, 4 * channels, features), _NONE)
+    return conv_winograd(
+        _in_blocks(x, pads), taps.reshape(2, 2, 4 * channels, features), None, _NONE
+    )
 
 
 def _halve_forward(x: Array, kernel: Array, pads: Pairs) -> tuple[Array, tuple[Array, Array]]:
@@ -157,7 +159,7 @@ def _double(x: Array, kernel: Array, pads: Pairs) -> Array:
 
     def of(row: int, column: int) -> Array:
         (top, rows), (left, columns) = phase(row, 0), phase(column, 1)
-        return conv_winograd(x, kernel[top::2, left::2], (rows, columns))
+        return conv_winograd(x, kernel[top::2, left::2], None, (rows, columns))
 
     # [batch, rows, 2, columns, 2, features]
     whole = jnp.stack([jnp.stack([of(row, 0), of(row, 1)], 3) for row in (0, 1)], 2)

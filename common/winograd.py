@@ -43,15 +43,16 @@ def fills_tiles(x: Array, out_size: tuple[int, int]) -> bool:
     return bool(x.dtype == jnp.float32 and height * width >= _FILLED * tiles * _SIDE**2)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def conv_winograd(
     x: Float[Array, "batch height width channels"],
     kernel: Float[Array, "size size channels features"],
+    bias: Float[Array, " features"] | None,
     pads: Pairs,
 ) -> Float[Array, "batch out_height out_width features"]:
     """Convolves with stride 1, as `common.convolutions.conv` does; `size` is 2 or 3.
 
-    `Y = A^T [(G k G^T) (B^T d B)] A` for each tile d.
+    `Y = A^T [(G k G^T) (B^T d B)] A + bias` for each tile d.
     """
     size, _, channels, features = kernel.shape
     tiling = _tiling(x.shape, size, pads)
@@ -64,6 +65,7 @@ def conv_winograd(
         products = lax.dot_general(_as_matrices(points), taps, (((2,), (1,)), ((0,), (0,))))
         tiles = _on_both_axes(_transforms(size).to_output, products.reshape(*points.shape[:5], -1))
         rows = tiles.transpose(2, 3, 0, 4, 1, 5).reshape(*_chunk_size(tiling), features)
+        rows = rows if bias is None else rows + bias
         return lax.dynamic_update_slice(output, rows, _chunk_corner(tiling, index))
 
     shape = len(x), tiling.rows * _SIDE, tiling.columns * _SIDE, features
@@ -71,14 +73,23 @@ def conv_winograd(
     return output[:, : tiling.out_height, : tiling.out_width]
 
 
-def _forward(x: Array, kernel: Array, pads: Pairs) -> tuple[Array, tuple[Array, Array]]:
-    return conv_winograd(x, kernel, pads), (x, kernel)
+def _forward(
+    x: Array, kernel: Array, bias: Array | None, pads: Pairs
+) -> tuple[Array, tuple[Array, Array, Array | None]]:
+    return conv_winograd(x, kernel, bias, pads), (x, kernel, bias)
 
 
-def _backward(pads: Pairs, residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    x, kernel = residuals
-    size = len(kernel)
-    return _toward_x(kernel, cotangent, pads), kernel_gradient(x, cotangent, size, pads)
+def _backward(
+    pads: Pairs, residuals: tuple[Array, Array, Array | None], cotangent: Array
+) -> tuple[Array, Array, Array | None]:
+    x, kernel, bias = residuals
+    toward_bias = None if bias is None else cotangent.sum((0, 1, 2))
+    toward_kernel = kernel_gradient(x, cotangent, len(kernel), pads)
+    # The image's gradient waits: after it, x and the cotangent are needed no more.
+    kernel = kernel + _zero_after(toward_kernel)
+    if toward_bias is not None:
+        kernel = kernel + _zero_after(toward_bias)
+    return _toward_x(kernel, cotangent, pads), toward_kernel, toward_bias
 
 
 def _toward_x(kernel: Array, cotangent: Array, pads: Pairs) -> Array:
@@ -86,7 +97,7 @@ def _toward_x(kernel: Array, cotangent: Array, pads: Pairs) -> Array:
     (top, bottom), (left, right) = pads
     last = len(kernel) - 1
     back = (last - top, last - bottom), (last - left, last - right)
-    return conv_winograd(cotangent, mirrored(kernel), back)
+    return conv_winograd(cotangent, mirrored(kernel), None, back)
 
 
 conv_winograd.defvjp(_forward, _backward)
@@ -135,7 +146,7 @@ def _kernel_gradient_backward(
 ) -> tuple[Array, Array]:
     """Gives both gradients of what is linear in both (a gradient penalty asks for them)."""
     x, cotangent = residuals
-    return _toward_x(kernel, cotangent, pads), conv_winograd(x, kernel, pads)
+    return _toward_x(kernel, cotangent, pads), conv_winograd(x, kernel, None, pads)
 
 
 kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
