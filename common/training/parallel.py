@@ -340,15 +340,15 @@ def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
     if jax.tree.leaves(placed):
         placed = jax.pmap(lambda x: x, devices=devices)(placed)
 
-    @cache
-    def program(*shapes: jax.ShapeDtypeStruct) -> Any:
-        compiled = mapped.lower(placed, *shapes).compile(low_memory_options())
-        give_back_freed_memory()
-        return compiled
+    programs: dict[Any, Any] = {}
 
     def run(*arrays: Shaped[np.ndarray, "num ..."]) -> Any:
         rows = [x.reshape(len(devices), -1, *x.shape[1:]) for x in arrays]
-        return program(*(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in rows))(placed, *rows)
+        shapes = tuple((x.shape, x.dtype) for x in rows)
+        if shapes not in programs:
+            programs[shapes] = mapped.lower(placed, *rows).compile(low_memory_options())
+            give_back_freed_memory()
+        return programs[shapes](placed, *rows)
 
     return run
 
