@@ -53,15 +53,15 @@ class Training:
     def __init__(self, config: ConfigDict, prepared: Prepared) -> None:
         task = make_task(config, prepared.card)
         self.idle_share = 0.0
-        self._state = parallel.place(new_state(task, config.seed))
         self._feed, self._step = open_feed(config, prepared, task.batches), 0
         self._advance = parallel.compile_advance(
             task,
             config.seed,
-            self._state,
+            parallel.stand_in(jax.eval_shape(task.init, jax.random.key(config.seed))),
             self._feed.example_block(),
             low_memory=config.train.low_memory,
         )
+        self._state = parallel.place(new_state(task, config.seed))
 
     def run(self, num_steps: int) -> None:
         """Makes steps, waits for them and reads their metrics, as the loop does when it logs."""

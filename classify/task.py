@@ -71,9 +71,14 @@ class ClassifyTask:
         """Returns the state with the published weights that the config names."""
         return with_weights(self._config, state)
 
+    @property
+    def needs_preparation(self) -> bool:
+        """Returns whether the config wants the features of a frozen trunk computed once."""
+        return bool(self._config.model.cached_views)
+
     def prepare(self, prepared: Prepared, state: SupervisedState) -> Prepared:
-        """Adds the features of a frozen trunk, where the config wants them computed once."""
-        if not self._config.model.cached_views:
+        """Adds the features of the frozen trunk, where the config wants them computed once."""
+        if not self.needs_preparation:
             return prepared
         return with_features(prepared, self.classifier, state.network.variables, self._config)
 

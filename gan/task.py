@@ -64,6 +64,11 @@ class GANTask:
         """Returns the state as it is."""
         return state
 
+    @property
+    def needs_preparation(self) -> bool:
+        """Returns false."""
+        return False
+
     def prepare(self, prepared: Prepared, state: GANState) -> Prepared:
         """Returns the data as it is."""
         return prepared

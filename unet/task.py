@@ -58,6 +58,11 @@ class UNetTask:
         """Returns the state as it is."""
         return state
 
+    @property
+    def needs_preparation(self) -> bool:
+        """Returns false."""
+        return False
+
     def prepare(self, prepared: Prepared, state: SupervisedState) -> Prepared:
         """Returns the data as it is."""
         return prepared

@@ -198,6 +198,16 @@ def place(state: Any) -> Any:
     return jax.tree.unflatten(structure, placed)
 
 
+def stand_in(like: Any) -> Any:
+    """Returns what programs for placed states can be compiled with, in no memory.
+
+    Args:
+      like: the shapes of a state that has not been placed.
+    """
+    count = jax.local_device_count()
+    return jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), (count, *x.shape)), like)
+
+
 def _groups(arrays: list[Any], most_bytes: int) -> Iterator[list[Any]]:
     """Yields the arrays in groups of at most so many bytes, or of one."""
     group: list[Any] = []
@@ -222,7 +232,7 @@ def to_host(tree: Tree) -> Tree:
 def compile_advance(
     task: Task[Any], seed: int, state: Any, block: Block, *, low_memory: bool = False
 ) -> Advance:
-    """Compiles the dispatch for the shapes of this state and block."""
+    """Compiles the dispatch for the shapes of this state, or of its stand-in, and block."""
     max_steps, num_batches, per_device = block.indices.shape[1:]
     one_step = _step_on_device(task, num_batches, per_device)
     step = jax.jit(one_step)
@@ -321,7 +331,7 @@ class Evaluation(NamedTuple):
 def prepare_evaluation(
     task: Task[Any], state: Any, batch: Batch, *, low_memory: bool = False
 ) -> Evaluation:
-    """Prepares eval_step for the shapes of this state and batch."""
+    """Prepares eval_step for the shapes of this state, or of its stand-in, and batch."""
     lowered = jax.pmap(task.eval_step, AXIS, devices=_devices()).lower(state, batch)
     compiled = cache(partial(lowered.compile, low_memory_options() if low_memory else {}))
     names = _names(type(lowered.out_info))

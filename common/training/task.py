@@ -95,6 +95,11 @@ class Task(Protocol[State]):
         """Returns a new state with what training starts from, such as published weights."""
         ...
 
+    @property
+    def needs_preparation(self) -> bool:
+        """Returns whether training needs more of the data than there is: see `prepare`."""
+        ...
+
     def prepare(self, prepared: Prepared, state: State) -> Prepared:
         """Returns the data with what training needs computed of it once; most tasks: nothing."""
         ...

@@ -73,15 +73,23 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
         _main_process_first(lambda: stack.enter_context(exclusive(workdir)))
         checkpoints = stack.enter_context(run.checkpoints(read_only=False))
         stop = stack.enter_context(stop_request())
-        state, step = _restored_or_new(run, task, checkpoints)
-        prepared = _main_process_first(partial(task.prepare, prepared, state)) or task.prepare(
-            prepared, state
-        )
+        step = checkpoints.latest_step() or 0
+        like = jax.eval_shape(task.init, jax.random.key(config.seed))
         keep_last = run.config.train.keep_last
-        _main_process_first(lambda: preflight.check_disk(workdir, state, keep_last))
-        state = parallel.place(state)
+        _main_process_first(lambda: preflight.check_disk(workdir, like, keep_last))
+        state = None
+        if task.needs_preparation:
+            state = _restored_or_new(run, task, checkpoints, step, like)
+            prepare_more = partial(task.prepare, prepared, state)
+            prepared = _main_process_first(prepare_more) or prepare_more()
         traced = Profile(workdir / "profile" if profile else None, step)
-        loop = _build_loop(run, prepared, task, checkpoints, state, step, traced, stack)
+        # Before there is a state: compiling takes memory of its own, and gives it back.
+        stand_in = parallel.stand_in(like)
+        loop = _build_loop(run, prepared, task, checkpoints, stand_in, step, traced, stack)
+        if state is None:
+            state = _restored_or_new(run, task, checkpoints, step, like)
+        state = parallel.place(state)
+        preflight.check_memory(loop.advance.temporary_bytes, config.train.low_memory)
         _main_process_first(lambda: claim(run))
         if step < loop.schedule.num_steps:
             step = loop.run(state, step, stop)
@@ -105,17 +113,17 @@ def _main_process_first(work: Callable[[], Result]) -> Result | None:
     return result
 
 
-def _restored_or_new(run: Run, task: Task[Any], checkpoints: Checkpoints) -> tuple[Any, int]:
-    """Returns the newest saved state, or a new one, and its step."""
-    step = checkpoints.latest_step() or 0
+def _restored_or_new(
+    run: Run, task: Task[Any], checkpoints: Checkpoints, step: int, like: Any
+) -> Any:
+    """Returns the state saved at a step, or at step 0 a new one."""
     if step:
         log.info("going on from step %d of %s", step, run.workdir)
-        like = jax.eval_shape(task.init, jax.random.key(run.config.seed))
-        return checkpoints.restore(step, like), step
+        return checkpoints.restore(step, like)
     state = new_state(task, run.config.seed)
     state = _main_process_first(partial(task.warm_start, state)) or task.warm_start(state)
     log.info("%s", task.describe(state))
-    return state, step
+    return state
 
 
 def _build_loop(
@@ -128,7 +136,7 @@ def _build_loop(
     profile: Profile,
     stack: ExitStack,
 ) -> Loop:
-    """Compiles the parts of the loop for a state that lies on the devices."""
+    """Compiles the parts of the loop for states like this one."""
     config, main = run.config, parallel.is_main_process()
     steps_per_epoch = prepared.card.num_examples["train"] / task.batches.examples
     schedule = Schedule.from_config(config.train, steps_per_epoch)
@@ -140,7 +148,6 @@ def _build_loop(
     advance = parallel.compile_advance(
         task, config.seed, state, feed.example_block(), low_memory=low_memory
     )
-    preflight.check_memory(advance.temporary_bytes, low_memory)
     evaluate, val_names, compile_evaluation = _prepare_evaluation(config, prepared, task, state)
     measurement = None
     if config.train.eval_every != "0":
