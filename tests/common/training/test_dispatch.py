@@ -27,7 +27,7 @@ class CounterState:
 class Counter(Task[CounterState]):
     """A task small enough to see through: it sums what it is shown, and some noise."""
 
-    batches = Batches(1, 4)
+    batches, needs_preparation = Batches(1, 4), False
 
     def init(self, rng):
         return CounterState(jnp.int32(0), jnp.float32(0), jnp.float32(0))
