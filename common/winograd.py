@@ -15,7 +15,7 @@ In float32 the result differs from the exact one by some 2e-6 of its largest val
 
 from collections.abc import Sequence
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,17 +73,25 @@ def conv_winograd(
     return output[:, : tiling.out_height, : tiling.out_width]
 
 
-def _forward(
-    x: Array, kernel: Array, bias: Array | None, pads: Pairs
-) -> tuple[Array, tuple[Array, Array, Array | None]]:
-    return conv_winograd(x, kernel, bias, pads), (x, kernel, bias)
+def _forward(x: Any, kernel: Any, bias: Any, pads: Pairs) -> tuple[Array, Any]:
+    """Returns the output, and what the gradients need: the image only for that of the kernel.
+
+    With `symbolic_zeros` an argument says whether a gradient toward it is asked for.
+    """
+    added = None if bias is None else bias.value
+    kept = x.value if kernel.perturbed else None
+    return conv_winograd(x.value, kernel.value, added, pads), (kept, kernel.value, added)
 
 
 def _backward(
-    pads: Pairs, residuals: tuple[Array, Array, Array | None], cotangent: Array
-) -> tuple[Array, Array, Array | None]:
+    pads: Pairs,
+    residuals: tuple[Array | None, Array, Array | None],
+    cotangent: Array,
+) -> tuple[Array, Array | None, Array | None]:
     x, kernel, bias = residuals
     toward_bias = None if bias is None else cotangent.sum((0, 1, 2))
+    if x is None:
+        return _toward_x(kernel, cotangent, pads), None, toward_bias
     toward_kernel = kernel_gradient(x, cotangent, len(kernel), pads)
     # The image's gradient waits: after it, x and the cotangent are needed no more.
     kernel = kernel + _zero_after(toward_kernel)
@@ -100,7 +108,7 @@ def _toward_x(kernel: Array, cotangent: Array, pads: Pairs) -> Array:
     return conv_winograd(cotangent, mirrored(kernel), None, back)
 
 
-conv_winograd.defvjp(_forward, _backward)
+conv_winograd.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -62,6 +62,19 @@ def test_does_without_a_bias():
     assert_close(pullback(value), biased_pullback(value))
 
 
+def test_the_gradient_of_the_image_alone_takes_no_gradient_of_the_kernel():
+    """As the generator's, through the discriminator; in order, it would else wait for it."""
+
+    def products(*arguments):
+        def loss(x, kernel, bias):
+            return (conv_winograd(x, kernel, bias, SHAPES[0][1]) ** 2).sum()
+
+        inputs = images_kernel_and_bias(*SHAPES[0][:1], 3)
+        return jax.jit(jax.grad(loss, arguments)).lower(*inputs).as_text().count("dot_general")
+
+    assert products(0, 1, 2) == 3 and products(0, 2) == products(0) == 2
+
+
 def test_is_what_a_convolution_of_many_channels_takes_on_a_cpu(monkeypatch):
     x, kernel = jnp.zeros((2, 16, 16, 64)), jnp.zeros((3, 3, 64, 64))
     called = []

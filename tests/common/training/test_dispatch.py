@@ -51,9 +51,10 @@ def train(monkeypatch, max_steps, cuts, *, low_memory=False):
     config = default_config()
     config.data.batch_size = 4
     task, feed = Counter(), ResidentFeed(config, make_split(11), Batches(1, 4))
-    state = parallel.place(new_state(task, 0))
+    stand_in = parallel.stand_in(jax.eval_shape(task.init, jax.random.key(0)))
     block = feed.example_block()
-    advance = parallel.compile_advance(task, 0, state, block, low_memory=low_memory)
+    advance = parallel.compile_advance(task, 0, stand_in, block, low_memory=low_memory)
+    state = parallel.place(new_state(task, 0))
     total, step = advance.empty_metrics(), 0
     for count in cuts:
         state, total, done = advance.run(state, total, feed.block(step, count))
@@ -71,6 +72,11 @@ def test_the_loop_inside_the_program_is_the_loop_outside(monkeypatch, max_steps,
     np.testing.assert_allclose(state.noise, expected.noise, rtol=1e-6)
     np.testing.assert_allclose(logged["shown"], expected_log["shown"], rtol=1e-6)
     assert logged["position"] == 1.5  # of positions 0, 1, 2, 3 in every step
+
+
+def test_a_stand_in_takes_no_memory():
+    like = jax.ShapeDtypeStruct((2**40,), jnp.float32)
+    assert parallel.stand_in(like).shape == (jax.local_device_count(), 2**40)
 
 
 def test_a_program_for_less_memory_makes_the_same_steps(monkeypatch):
