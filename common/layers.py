@@ -149,7 +149,8 @@ class ConvTranspose(nn.Module):
     ) -> Float[Array, "batch out_height out_width {self.features}"]:
         """Convolves x backwards."""
         x, kernel, bias = _weights(self, x, self.kernel_size)
-        return _add(conv_transpose(x, kernel, self.stride, self.padding), bias)
+        y = conv_transpose(x, kernel, self.stride, self.padding)
+        return y if bias is None else y + bias
 
 
 class DepthwiseConv(nn.Module):
@@ -192,7 +193,7 @@ class UpsampleConv(nn.Module):
     ) -> Float[Array, "batch 2*height 2*width {self.features}"]:
         """Doubles x and convolves it."""
         x, kernel, bias = _weights(self, x, 3)
-        return _add(upsample_conv(x, kernel), bias)
+        return upsample_conv(x, kernel, bias)
 
 
 class Dense(nn.Module):
@@ -344,7 +345,3 @@ def _weights(
         bias = module.param("bias", nn.initializers.zeros_init(), (module.features,), dtype)
     x, kernel, *rest = in_one_dtype(x, kernel, *(() if bias is None else (bias,)))
     return x, kernel, rest[0] if rest else None
-
-
-def _add(x: Array, bias: Array | None) -> Array:
-    return x if bias is None else x + bias

@@ -3,10 +3,13 @@
 See `common/convolutions.py`, which decides the form.
 """
 
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from common.blocks import (
     depth_to_space,
@@ -16,13 +19,17 @@ from common.blocks import (
     outer_sum,
     pad,
     space_to_depth,
+    zero_after,
 )
 from common.convolutions import Form, form_on_this_platform
+
+_PIXELS_IN_CHUNK = 1024  # of small images; 512 to 2048 are as fast, and less is slower
 
 
 def upsample_conv(
     x: Float[Array, "batch height width channels"],
     kernel: Float[Array, "3 3 channels features"],
+    bias: Float[Array, " features"] | None = None,
     form: Form = "auto",
 ) -> Float[Array, "batch 2*height 2*width features"]:
     """Doubles images by repeating pixels, then convolves them 3x3 with "SAME" padding.
@@ -38,12 +45,15 @@ def upsample_conv(
     Args:
         x: the small images.
         kernel: the weights of the convolution on the large images.
+        bias: a number that is added to each output channel; None adds nothing.
         form: "auto" chooses by platform; tests and benchmarks name one.
     """
+    if bias is None:
+        bias = jnp.zeros(kernel.shape[-1], x.dtype)
     if form_on_this_platform(form) == "lax":
         large = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-        return lax_conv(large, kernel, 1, ((1, 1), (1, 1)))
-    return _upsample_correlate(x, kernel)
+        return lax_conv(large, kernel, 1, ((1, 1), (1, 1))) + bias
+    return _upsample_correlate(x, kernel, bias)
 
 
 def max_pool_2x2(
@@ -65,19 +75,101 @@ def max_pool_2x2(
     return _max_of_slices(x)
 
 
-# The upsampling convolution, with its gradients.
+# The upsampling convolution, with its gradients. The images pass in chunks that stay in the caches
+# of a CPU, one after the other in a loop: their differences and products, more than five times the
+# size of the output together, are never in memory as a whole.
 
 
 @jax.custom_vjp
-def _upsample_correlate(x: Array, kernel: Array) -> Array:
+def _upsample_correlate(x: Array, kernel: Array, bias: Array) -> Array:
     """See `upsample_conv`."""
     batch, height, width, _ = x.shape
-    features = kernel.shape[-1]
-    whole, across, down, both = (
-        matmul(part, taps) for part, taps in zip(_differences(x), _tap_sums(kernel), strict=True)
+    taps = _tap_sums(kernel)
+    size = _images_in_chunk(x.shape)
+
+    def with_chunk(index: Int[Array, ""], output: Array) -> Array:
+        """Fills in some images of the output."""
+        products = [
+            matmul(part, tap)
+            for part, tap in zip(_differences(_chunk(x, index, size)), taps, strict=True)
+        ]
+        return _with_chunk(output, index, _assembled(*products) + bias)
+
+    shape = batch, 2 * height, 2 * width, kernel.shape[-1]
+    return lax.fori_loop(0, batch // size, with_chunk, jnp.full(shape, zero_after(x)))
+
+
+def _upsample_forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _upsample_correlate(x, kernel, bias), (x, kernel)
+
+
+def _upsample_backward(
+    residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array, Array]:
+    x, kernel = residuals
+    taps, toward_kernel = jax.vjp(_tap_sums, kernel)
+    size = _images_in_chunk(x.shape)
+
+    def with_chunk(index: Int[Array, ""], gradients: _Gradients) -> _Gradients:
+        """Fills in the gradient of some images and adds theirs of the weights."""
+        toward_x, toward_taps, toward_bias = gradients
+        images, above = _chunk(x, index, size), _chunk(cotangent, index, size)
+        parts = _cotangent_sums(above)
+        outer_sums = [
+            total + outer_sum(part, sums)
+            for total, part, sums in zip(toward_taps, _differences(images), parts, strict=True)
+        ]
+        whole, across, down, both = (
+            matmul_transposed(sums, tap) for sums, tap in zip(parts, taps, strict=True)
+        )
+        here = whole + _step(across, 2) + _step(down + _step(both, 2), 1)
+        return (
+            _with_chunk(toward_x, index, here),
+            tuple(outer_sums),
+            toward_bias + above.sum((0, 1, 2)),
+        )
+
+    # Sums over chunks are not rounded to a narrow type each time.
+    wide = jnp.promote_types(cotangent.dtype, jnp.float32)
+    zero = zero_after(cotangent)
+    start = (
+        jnp.full(x.shape, zero),
+        tuple(jnp.full(tap.shape, zero, wide) for tap in taps),
+        jnp.full(cotangent.shape[-1], zero, wide),
     )
-    # The channels of `across` at column j belong to the large columns 2j-1 and 2j; those of `down`
-    # and `both` are read alike. All four meet in one elementwise kernel.
+    toward_x, toward_taps, toward_bias = lax.fori_loop(0, len(x) // size, with_chunk, start)
+    toward_taps = tuple(total.astype(cotangent.dtype) for total in toward_taps)
+    return toward_x, toward_kernel(toward_taps)[0], toward_bias.astype(cotangent.dtype)
+
+
+_upsample_correlate.defvjp(_upsample_forward, _upsample_backward)
+
+_Gradients: TypeAlias = tuple[Array, tuple[Array, ...], Array]  # of images, taps and bias
+
+
+def _images_in_chunk(shape: tuple[int, ...]) -> int:
+    """Chooses how many images of a batch pass at once."""
+    batch, height, width, _ = shape
+    wanted = np.log(_PIXELS_IN_CHUNK / (height * width))
+    divisors = [size for size in range(1, batch + 1) if batch % size == 0]
+    return min(divisors, key=lambda size: abs(np.log(size) - wanted))
+
+
+def _chunk(x: Array, index: Int[Array, ""], size: int) -> Array:
+    return lax.dynamic_slice_in_dim(x, index * size, size)
+
+
+def _with_chunk(x: Array, index: Int[Array, ""], chunk: Array) -> Array:
+    return lax.dynamic_update_slice_in_dim(x, chunk, index * len(chunk), 0)
+
+
+def _assembled(whole: Array, across: Array, down: Array, both: Array) -> Array:
+    """Adds the products of `x` and its differences up to the large images.
+
+    The channels of `across` at column j belong to the large columns 2j-1 and 2j; those of `down`
+    and `both` are read alike. All four meet in one elementwise kernel.
+    """
+    batch, height, width, features = whole.shape
     whole = whole.reshape(batch, height, 1, width, 1, features)
     across = across.reshape(batch, height, 1, 2 * width + 2, features)[:, :, :, 1:-1]
     across = across.reshape(batch, height, 1, width, 2, features)
@@ -86,30 +178,6 @@ def _upsample_correlate(x: Array, kernel: Array) -> Array:
     down = down.reshape(batch, height, 2, width, 1, features)
     both = depth_to_space(both, 2)[:, 1:-1, 1:-1].reshape(batch, height, 2, width, 2, features)
     return (whole + across + down + both).reshape(batch, 2 * height, 2 * width, features)
-
-
-def _upsample_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _upsample_correlate(x, kernel), (x, kernel)
-
-
-def _upsample_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    x, kernel = residuals
-    parts = _cotangent_sums(cotangent)
-    taps, toward_taps = jax.vjp(_tap_sums, kernel)
-    (toward_kernel,) = toward_taps(
-        tuple(
-            outer_sum(part, sums).reshape(tap.shape)
-            for part, sums, tap in zip(_differences(x), parts, taps, strict=True)
-        )
-    )
-    whole, across, down, both = (
-        matmul_transposed(sums, tap) for sums, tap in zip(parts, taps, strict=True)
-    )
-    toward_x = whole + _step(across, 2) + _step(down + _step(both, 2), 1)
-    return toward_x, toward_kernel
-
-
-_upsample_correlate.defvjp(_upsample_forward, _upsample_backward)
 
 
 def _differences(x: Array) -> tuple[Array, Array, Array, Array]:

@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from common.blocks import Pairs, mirrored
+from common.blocks import Pairs, mirrored, zero_after
 
 _SIDE = 4  # of a tile's output
 # And infinity. The rounding is half of that of the usual 0, 1, -1, 2, -2 (256 channels, 3x3).
@@ -57,7 +57,7 @@ def conv_winograd(
     size, _, channels, features = kernel.shape
     tiling = _tiling(x.shape, size, pads)
     taps = _on_both_axes(_transforms(size).to_kernel, kernel).reshape(-1, channels, features)
-    padded = _padded(x, _zero_after(x), size, pads, tiling)
+    padded = _padded(x, zero_after(x), size, pads, tiling)
 
     def with_chunk(index: Int[Array, ""], output: Array) -> Array:
         """Fills in some rows of tiles of the output."""
@@ -69,7 +69,7 @@ def conv_winograd(
         return lax.dynamic_update_slice(output, rows, _chunk_corner(tiling, index))
 
     shape = len(x), tiling.rows * _SIDE, tiling.columns * _SIDE, features
-    output = lax.fori_loop(0, tiling.chunks, with_chunk, jnp.full(shape, _zero_after(x)))
+    output = lax.fori_loop(0, tiling.chunks, with_chunk, jnp.full(shape, zero_after(x)))
     return output[:, : tiling.out_height, : tiling.out_width]
 
 
@@ -94,9 +94,9 @@ def _backward(
         return _toward_x(kernel, cotangent, pads), None, toward_bias
     toward_kernel = kernel_gradient(x, cotangent, len(kernel), pads)
     # The image's gradient waits: after it, x and the cotangent are needed no more.
-    kernel = kernel + _zero_after(toward_kernel)
+    kernel = kernel + zero_after(toward_kernel)
     if toward_bias is not None:
-        kernel = kernel + _zero_after(toward_bias)
+        kernel = kernel + zero_after(toward_bias)
     return _toward_x(kernel, cotangent, pads), toward_kernel, toward_bias
 
 
@@ -123,7 +123,7 @@ def kernel_gradient(
     below = _SIDE * tiling.rows - tiling.out_height
     beside = _SIDE * tiling.columns - tiling.out_width
     # Not the zero of x: XLA would see that the forward pass has padded x alike, and keep that.
-    zero = _zero_after(cotangent)
+    zero = zero_after(cotangent)
     whole = lax.pad(cotangent, zero, ((0, 0, 0), (0, below, 0), (0, beside, 0), (0, 0, 0)))
     padded = _padded(x, zero, size, pads, tiling)
     back = _transforms(size).to_output.T
@@ -158,15 +158,6 @@ def _kernel_gradient_backward(
 
 
 kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
-
-
-def _zero_after(x: Array) -> Float[Array, ""]:
-    """Gives a zero that is known only when x is.
-
-    What is made of a constant XLA makes as early as it likes, and keeps: the empty output of each
-    loop from the program's start on, a padded image from the forward to the backward pass.
-    """
-    return 0 * x[(0,) * x.ndim]
 
 
 class _Tiling(NamedTuple):

@@ -180,9 +180,33 @@ class TestConvTranspose:
 
 
 class TestUpsampleConv:
-    @pytest.mark.parametrize("shape", [(2, 5, 4, 3), (1, 1, 1, 2), (2, 1, 3, 4)])
+    @pytest.mark.parametrize("shape", [(2, 5, 4, 3), (1, 1, 1, 2), (2, 1, 3, 4), (6, 24, 20, 3)])
     def test_equals_repetition_and_convolution_with_gradients(self, shape):
-        assert_forms_agree(upsample_conv, normal(*shape), normal(3, 3, shape[-1], 6))
+        assert_forms_agree(upsample_conv, normal(*shape), normal(3, 3, shape[-1], 6), normal(6))
+
+    def test_sums_over_many_images_keep_the_precision_of_a_narrow_type(self):
+        """A running sum in bfloat16 would stop growing at 256 times what is added."""
+        x, kernel = jnp.ones((512, 32, 32, 1), jnp.bfloat16), jnp.ones((3, 3, 1, 1), jnp.bfloat16)
+        bias = jnp.zeros(1, jnp.bfloat16)
+
+        def mean(kernel: jax.Array, bias: jax.Array) -> jax.Array:
+            return upsample_conv(x, kernel, bias, form="products").astype(jnp.float32).mean()
+
+        toward_kernel, toward_bias = jax.jit(jax.grad(mean, (0, 1)))(kernel, bias)
+        assert float(toward_bias[0]) == pytest.approx(1.0, rel=2e-2)
+        assert float(toward_kernel[1, 1, 0, 0]) == pytest.approx(1.0, rel=2e-2)
+
+    def test_keeps_its_input_and_no_products(self):
+        """XLA would make ReLU's gradient of the products, five times the size of the output."""
+
+        def loss(kernel: jax.Array, x: jax.Array) -> jax.Array:
+            return (jax.nn.relu(upsample_conv(x, kernel, form="products")) ** 2).sum()
+
+        kernel = jax.ShapeDtypeStruct((3, 3, 16, 16), jnp.float32)
+        images = jax.ShapeDtypeStruct((8, 64, 64, 16), jnp.float32)
+        compiled = jax.jit(jax.grad(loss, (0, 1))).lower(kernel, images).compile()
+        output = 4 * images.size * 4  # bytes
+        assert compiled.memory_analysis().temp_size_in_bytes < 4 * output
 
     def test_offset_images_lose_no_precision(self):
         """The differences of neighbours are small beside their mean; only they may round."""
@@ -192,7 +216,7 @@ class TestUpsampleConv:
         x, kernel = normal(1, 3, 3, 2), normal(3, 3, 2, 3)
 
         def penalty(kernel: jax.Array, form: convolutions.Form) -> jax.Array:
-            toward_x = jax.grad(lambda x: jnp.tanh(upsample_conv(x, kernel, form)).sum())(x)
+            toward_x = jax.grad(lambda x: jnp.tanh(upsample_conv(x, kernel, form=form)).sum())(x)
             return (toward_x**2).sum()
 
         gradient = jax.jit(jax.grad(penalty), static_argnums=1)
