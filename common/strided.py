@@ -12,7 +12,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from common.blocks import (
     Pairs,
@@ -31,42 +31,50 @@ _MANY_FEATURES = 128  # of a doubling, to be faster by rows and columns than by 
 _NONE = ((0, 0), (0, 0))
 
 
-def strided_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
+def strided_conv(
+    x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool = False
+) -> Array:
     """See `common.convolutions.conv`."""
-    channels, features = kernel.shape[2:]
     if (
         _is_4x4_by_2(kernel, stride)
-        and min(channels, features) >= _MANY_CHANNELS
+        and min(kernel.shape[2:]) >= _MANY_CHANNELS
         and fills_tiles(x, _halved(x, pads))
     ):
-        return _halve(x, kernel, pads)
-    return lax_conv(x, kernel, stride, pads)
+        return _halve(x, kernel, pads, transpose_kernel)
+    return lax_conv(x, mirrored(kernel) if transpose_kernel else kernel, stride, pads)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def transposed_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def transposed_conv(
+    x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool = False
+) -> Array:
     """See `common.convolutions.conv_transpose`."""
-    channels, features = kernel.shape[2:]
-    if x.shape[1:3] == (1, 1):
-        return _spread_pixel(x, kernel, pads)
+    channels, features = kernel.shape[:1:-1] if transpose_kernel else kernel.shape[2:]
     if (
         _is_4x4_by_2(kernel, stride)
         and channels >= _MANY_CHANNELS
         and features >= _MANY_FEATURES
         and fills_tiles(x, (x.shape[1], x.shape[2]))
     ):
-        return _double(x, kernel, pads)
+        return _double(x, kernel, pads, transpose_kernel)
+    kernel = mirrored(kernel) if transpose_kernel else kernel
+    if x.shape[1:3] == (1, 1):
+        return _spread_pixel(x, kernel, pads)
     return _spread_blocks(x, kernel, stride, pads)
 
 
 def _transposed_forward(
-    x: Array, kernel: Array, stride: int, pads: Pairs
+    x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool
 ) -> tuple[Array, tuple[Array, Array]]:
-    return transposed_conv(x, kernel, stride, pads), (x, kernel)
+    return transposed_conv(x, kernel, stride, pads, transpose_kernel), (x, kernel)
 
 
 def _transposed_backward(
-    stride: int, pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
+    stride: int,
+    pads: Pairs,
+    transpose_kernel: bool,
+    residuals: tuple[Array, Array],
+    cotangent: Array,
 ) -> tuple[Array, Array]:
     """Gives both gradients by the strided convolution that maps outputs to inputs.
 
@@ -80,7 +88,7 @@ def _transposed_backward(
     )
 
     def strided(kernel: Array) -> Array:
-        return strided_conv(cotangent, mirrored(kernel), stride, back)
+        return strided_conv(cotangent, kernel, stride, back, not transpose_kernel)
 
     toward_x, pullback = jax.vjp(strided, kernel)
     return toward_x, pullback(x)[0]
@@ -92,33 +100,45 @@ transposed_conv.defvjp(_transposed_forward, _transposed_backward)
 # Halving: 4x4 and stride 2.
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _halve(x: Array, kernel: Array, pads: Pairs) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _halve(x: Array, kernel: Array, pads: Pairs, transpose_kernel: bool) -> Array:
     """Convolves the image's 2x2 blocks."""
-    _, _, channels, features = kernel.shape
-    taps = kernel.reshape(2, 2, 2, 2, channels, features).transpose(0, 2, 1, 3, 4, 5)
-    return conv_winograd(
-        _in_blocks(x, pads), taps.reshape(2, 2, 4 * channels, features), None, _NONE
-    )
+    taps = _block_taps(kernel, transpose_kernel)
+    return conv_winograd(_in_blocks(x, pads), taps, None, _NONE, transpose_kernel)
 
 
-def _halve_forward(x: Array, kernel: Array, pads: Pairs) -> tuple[Array, tuple[Array, Array]]:
-    return _halve(x, kernel, pads), (x, kernel)
+def _halve_forward(
+    x: Array, kernel: Array, pads: Pairs, transpose_kernel: bool
+) -> tuple[Array, tuple[Array, Array]]:
+    return _halve(x, kernel, pads, transpose_kernel), (x, kernel)
 
 
 def _halve_backward(
-    pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
+    pads: Pairs, transpose_kernel: bool, residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
     x, kernel = residuals
     sizes = zip(x.shape[1:3], cotangent.shape[1:3], pads, strict=True)
     back = pairs((3 - low, outer + 1 - 2 * inner + low) for outer, inner, (low, _) in sizes)
-    toward_x = transposed_conv(cotangent, mirrored(kernel), 2, back)
-    taps = kernel_gradient(_in_blocks(x, pads), cotangent, 2, _NONE)
-    taps = taps.reshape(2, 2, 2, 2, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
-    return toward_x, taps.reshape(kernel.shape)
+    toward_x = transposed_conv(cotangent, kernel, 2, back, not transpose_kernel)
+    taps = kernel_gradient(_in_blocks(x, pads), cotangent, 2, _NONE, transpose_kernel)
+    _, toward_kernel = jax.vjp(partial(_block_taps, transpose_kernel=transpose_kernel), kernel)
+    return toward_x, toward_kernel(taps)[0]
 
 
 _halve.defvjp(_halve_forward, _halve_backward)
+
+
+def _block_taps(kernel: Float[Array, "4 4 _ _"], transpose_kernel: bool) -> Float[Array, "2 2 _ _"]:
+    """Gives the taps on 2x2 blocks, whose pixels are channels: (row, column, channel).
+
+    Those of a transposed kernel, which is [4, 4, features, channels], are transposed, too; turned
+    round as a whole, their pixels come in the opposite order.
+    """
+    _, _, channels, features = kernel.shape
+    pixels = kernel.reshape(2, 2, 2, 2, channels, features)
+    if transpose_kernel:
+        return pixels[:, ::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, -1)
+    return pixels.transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, -1, features)
 
 
 def _is_4x4_by_2(kernel: Array, stride: int) -> bool:
@@ -141,13 +161,14 @@ def _in_blocks(x: Array, pads: Pairs) -> Array:
 # Doubling and other transposed convolutions.
 
 
-def _double(x: Array, kernel: Array, pads: Pairs) -> Array:
+def _double(x: Array, kernel: Array, pads: Pairs, transpose_kernel: bool) -> Array:
     """Convolves with every other tap, once for each of the even and odd rows and columns.
 
     Row j = 2 t + p of the output lies on the taps a of the dilated image's rows j + a - low that
-    are even, the rows 2 i of x: every other tap from `(low + p) % 2` on.
+    are even, the rows 2 i of x: every other tap from `(low + p) % 2` on; of a transposed kernel,
+    whose taps are turned round, the others.
     """
-    batch, features = len(x), kernel.shape[3]
+    batch, features = len(x), kernel.shape[2 if transpose_kernel else 3]
     sides = [2 * n + sum(p) - 4 for n, p in zip(x.shape[1:3], pads, strict=True)]
 
     def phase(parity: int, axis: int) -> tuple[int, tuple[int, int]]:
@@ -159,7 +180,9 @@ def _double(x: Array, kernel: Array, pads: Pairs) -> Array:
 
     def of(row: int, column: int) -> Array:
         (top, rows), (left, columns) = phase(row, 0), phase(column, 1)
-        return conv_winograd(x, kernel[top::2, left::2], None, (rows, columns))
+        if transpose_kernel:
+            top, left = 1 - top, 1 - left
+        return conv_winograd(x, kernel[top::2, left::2], None, (rows, columns), transpose_kernel)
 
     # [batch, rows, 2, columns, 2, features]
     whole = jnp.stack([jnp.stack([of(row, 0), of(row, 1)], 3) for row in (0, 1)], 2)

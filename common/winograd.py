@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from common.blocks import Pairs, mirrored, zero_after
+from common.blocks import Pairs, zero_after
 
 _SIDE = 4  # of a tile's output
 # And infinity. The rounding is half of that of the usual 0, 1, -1, 2, -2 (256 channels, 3x3).
@@ -43,26 +43,36 @@ def fills_tiles(x: Array, out_size: tuple[int, int]) -> bool:
     return bool(x.dtype == jnp.float32 and height * width >= _FILLED * tiles * _SIDE**2)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def conv_winograd(
     x: Float[Array, "batch height width channels"],
-    kernel: Float[Array, "size size channels features"],
+    kernel: Float[Array, "size size _ _"],
     bias: Float[Array, " features"] | None,
     pads: Pairs,
+    transpose_kernel: bool = False,
 ) -> Float[Array, "batch out_height out_width features"]:
     """Convolves with stride 1, as `common.convolutions.conv` does; `size` is 2 or 3.
 
     `Y = A^T [(G k G^T) (B^T d B)] A + bias` for each tile d.
+
+    With `transpose_kernel` the kernel is that of the convolution from the features to the channels,
+    [size, size, features, channels], of which this is the gradient: it is turned round, and its
+    transpose is in the products, where it costs a twentieth of them. Transposing it in memory took
+    five times as long as taking it to the points.
     """
-    size, _, channels, features = kernel.shape
+    size = len(kernel)
     tiling = _tiling(x.shape, size, pads)
-    taps = _on_both_axes(_transforms(size).to_kernel, kernel).reshape(-1, channels, features)
+    if transpose_kernel:
+        kernel = kernel[::-1, ::-1]
+    channel_axis, features = (2, kernel.shape[2]) if transpose_kernel else (1, kernel.shape[3])
+    taps = _on_both_axes(_transforms(size).to_kernel, kernel).reshape(-1, *kernel.shape[2:])
     padded = _padded(x, zero_after(x), size, pads, tiling)
 
     def with_chunk(index: Int[Array, ""], output: Array) -> Array:
         """Fills in some rows of tiles of the output."""
         points = _at_points(_chunk(padded, tiling, index, size - 1), size)
-        products = lax.dot_general(_as_matrices(points), taps, (((2,), (1,)), ((0,), (0,))))
+        axes = ((2,), (channel_axis,)), ((0,), (0,))
+        products = lax.dot_general(_as_matrices(points), taps, axes)
         tiles = _on_both_axes(_transforms(size).to_output, products.reshape(*points.shape[:5], -1))
         rows = tiles.transpose(2, 3, 0, 4, 1, 5).reshape(*_chunk_size(tiling), features)
         rows = rows if bias is None else rows + bias
@@ -73,52 +83,61 @@ def conv_winograd(
     return output[:, : tiling.out_height, : tiling.out_width]
 
 
-def _forward(x: Any, kernel: Any, bias: Any, pads: Pairs) -> tuple[Array, Any]:
+def _forward(
+    x: Any, kernel: Any, bias: Any, pads: Pairs, transpose_kernel: bool
+) -> tuple[Array, Any]:
     """Returns the output, and what the gradients need: the image only for that of the kernel.
 
     With `symbolic_zeros` an argument says whether a gradient toward it is asked for.
     """
     added = None if bias is None else bias.value
     kept = x.value if kernel.perturbed else None
-    return conv_winograd(x.value, kernel.value, added, pads), (kept, kernel.value, added)
+    y = conv_winograd(x.value, kernel.value, added, pads, transpose_kernel)
+    return y, (kept, kernel.value, added)
 
 
 def _backward(
     pads: Pairs,
+    transpose_kernel: bool,
     residuals: tuple[Array | None, Array, Array | None],
     cotangent: Array,
 ) -> tuple[Array, Array | None, Array | None]:
     x, kernel, bias = residuals
     toward_bias = None if bias is None else cotangent.sum((0, 1, 2))
     if x is None:
-        return _toward_x(kernel, cotangent, pads), None, toward_bias
-    toward_kernel = kernel_gradient(x, cotangent, len(kernel), pads)
+        return _toward_x(kernel, cotangent, pads, transpose_kernel), None, toward_bias
+    toward_kernel = kernel_gradient(x, cotangent, len(kernel), pads, transpose_kernel)
     # The image's gradient waits: after it, x and the cotangent are needed no more.
     kernel = kernel + zero_after(toward_kernel)
     if toward_bias is not None:
         kernel = kernel + zero_after(toward_bias)
-    return _toward_x(kernel, cotangent, pads), toward_kernel, toward_bias
+    return _toward_x(kernel, cotangent, pads, transpose_kernel), toward_kernel, toward_bias
 
 
-def _toward_x(kernel: Array, cotangent: Array, pads: Pairs) -> Array:
-    """Gives the gradient of the image: the convolution with the mirrored kernel."""
+def _toward_x(kernel: Array, cotangent: Array, pads: Pairs, transpose_kernel: bool) -> Array:
+    """Gives the gradient of the image: the convolution with the transposed kernel."""
     (top, bottom), (left, right) = pads
     last = len(kernel) - 1
     back = (last - top, last - bottom), (last - left, last - right)
-    return conv_winograd(cotangent, mirrored(kernel), None, back)
+    return conv_winograd(cotangent, kernel, None, back, not transpose_kernel)
 
 
 conv_winograd.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def kernel_gradient(
     x: Float[Array, "batch height width channels"],
     cotangent: Float[Array, "batch out_height out_width features"],
     size: int,
     pads: Pairs,
-) -> Float[Array, "size size channels features"]:
-    """Gives the gradient of a kernel, `sum_nij x[n, i + a - top, j + b - left] c[n, i, j]`."""
+    transpose_kernel: bool = False,
+) -> Float[Array, "size size _ _"]:
+    """Gives the gradient of a kernel, `sum_nij x[n, i + a - top, j + b - left] c[n, i, j]`.
+
+    With `transpose_kernel` it is turned round, [size, size, features, channels], as in
+    `conv_winograd`.
+    """
     tiling = _tiling(x.shape, size, pads)
     below = _SIDE * tiling.rows - tiling.out_height
     beside = _SIDE * tiling.columns - tiling.out_width
@@ -131,30 +150,36 @@ def kernel_gradient(
     def with_chunk(index: Int[Array, ""], total: Array) -> Array:
         points = _at_points(_chunk(padded, tiling, index, size - 1), size)
         tiles = _tiles(_chunk(whole, tiling, index, 0))
-        weights = _as_matrices(_on_both_axes(back, tiles))
-        sums = lax.dot_general(_as_matrices(points), weights, (((1,), (1,)), ((0,), (0,))))
-        return total + sums
+        sides = _as_matrices(points), _as_matrices(_on_both_axes(back, tiles))
+        left, right = reversed(sides) if transpose_kernel else sides
+        return total + lax.dot_general(left, right, (((1,), (1,)), ((0,), (0,))))
 
-    side, channels, features = _SIDE + size - 1, x.shape[-1], cotangent.shape[-1]
-    start = jnp.full((side**2, channels, features), zero)
+    shape = x.shape[-1], cotangent.shape[-1]
+    shape = shape[::-1] if transpose_kernel else shape
+    side = _SIDE + size - 1
+    start = jnp.full((side**2, *shape), zero)
     taps = lax.fori_loop(0, tiling.chunks, with_chunk, start)
-    return _on_both_axes(
-        _transforms(size).to_kernel.T, taps.reshape(side, side, channels, features)
-    )
+    kernel = _on_both_axes(_transforms(size).to_kernel.T, taps.reshape(side, side, *shape))
+    return kernel[::-1, ::-1] if transpose_kernel else kernel
 
 
 def _kernel_gradient_forward(
-    x: Array, cotangent: Array, size: int, pads: Pairs
+    x: Array, cotangent: Array, size: int, pads: Pairs, transpose_kernel: bool
 ) -> tuple[Array, tuple[Array, Array]]:
-    return kernel_gradient(x, cotangent, size, pads), (x, cotangent)
+    return kernel_gradient(x, cotangent, size, pads, transpose_kernel), (x, cotangent)
 
 
 def _kernel_gradient_backward(
-    size: int, pads: Pairs, residuals: tuple[Array, Array], kernel: Array
+    size: int,
+    pads: Pairs,
+    transpose_kernel: bool,
+    residuals: tuple[Array, Array],
+    kernel: Array,
 ) -> tuple[Array, Array]:
     """Gives both gradients of what is linear in both (a gradient penalty asks for them)."""
     x, cotangent = residuals
-    return _toward_x(kernel, cotangent, pads), conv_winograd(x, kernel, None, pads)
+    toward_x = _toward_x(kernel, cotangent, pads, transpose_kernel)
+    return toward_x, conv_winograd(x, kernel, None, pads, transpose_kernel)
 
 
 kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)

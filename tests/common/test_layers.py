@@ -206,7 +206,7 @@ class TestUpsampleConv:
         images = jax.ShapeDtypeStruct((8, 64, 64, 16), jnp.float32)
         compiled = jax.jit(jax.grad(loss, (0, 1))).lower(kernel, images).compile()
         output = 4 * images.size * 4  # bytes
-        assert compiled.memory_analysis().temp_size_in_bytes < 4 * output
+        assert compiled.memory_analysis().temp_size_in_bytes < 2.5 * output
 
     def test_offset_images_lose_no_precision(self):
         """The differences of neighbours are small beside their mean; only they may round."""
