@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -35,6 +36,24 @@ def outer_sum(x: Array, y: Array) -> Array:
     """
     x, y = (part.reshape(-1, part.shape[-1]) for part in (x, y))
     return lax.dot_general(x, y, (((0,), (0,)), ((), ())))
+
+
+@jax.custom_vjp
+def pointwise(x: Array, matrix: Array) -> Array:
+    """Is `matmul`, with gradients that are products, too, of what lies in memory as it is."""
+    return matmul(x, matrix)
+
+
+def _pointwise_forward(x: Array, matrix: Array) -> tuple[Array, tuple[Array, Array]]:
+    return pointwise(x, matrix), (x, matrix)
+
+
+def _pointwise_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, matrix = residuals
+    return matmul_transposed(cotangent, matrix), outer_sum(x, cotangent)
+
+
+pointwise.defvjp(_pointwise_forward, _pointwise_backward)
 
 
 def space_to_depth(x: Array, size: int) -> Array:

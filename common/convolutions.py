@@ -6,8 +6,8 @@ Every function equals its plain `jax.lax` form, gradients included, in every flo
 On an accelerator the plain form is used. On a CPU, XLA reaches the peak of the machine in matrix
 products and in most convolutions and their gradients, strided ones too; it is slow where
 
-- an image is dilated: transposed convolutions and 4x4 ones of stride 2 have forms of their own,
-  with their gradients (`common/strided.py`);
+- an image is dilated: transposed convolutions, 4x4 ones of stride 2 and ones whose kernel is as
+  large as their stride have forms of their own, with their gradients (`common/strided.py`);
 - a kernel is one pixel: a product, with its gradients;
 - a convolution has few features: one product with all taps, then shifted sums;
 - a 3x3 kernel has many channels and features: Winograd's form, with its gradients
@@ -36,12 +36,11 @@ from common.blocks import (
     LAYOUT,
     Pairs,
     lax_conv,
-    matmul,
-    matmul_transposed,
     mirrored,
     outer_sum,
     pad,
     pairs,
+    pointwise,
     project,
 )
 from common.fourier import conv_fourier
@@ -118,7 +117,7 @@ def _without_bias(x: Array, kernel: Array, stride: int, pads: Pairs, form: Form)
     if form_on_this_platform(form) == "lax":
         return lax_conv(x, kernel, stride, pads)
     if kernel.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
-        return _pointwise(x[:, ::stride, ::stride], kernel)
+        return pointwise(x[:, ::stride, ::stride], kernel[0, 0])
     if stride > 1:
         return strided_conv(x, kernel, stride, pads)
     return _conv_on_cpu(x, kernel, pads)
@@ -159,27 +158,6 @@ def conv_transpose(
     if form_on_this_platform(form) == "lax":
         return lax.conv_transpose(x, kernel, (stride, stride), pads, dimension_numbers=LAYOUT)
     return transposed_conv(x, kernel, stride, pads)
-
-
-# The convolution with a kernel of one pixel, with its gradients.
-
-
-@jax.custom_vjp
-def _pointwise(x: Array, kernel: Array) -> Array:
-    return matmul(x, kernel[0, 0])
-
-
-def _pointwise_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _pointwise(x, kernel), (x, kernel)
-
-
-def _pointwise_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    x, kernel = residuals
-    toward_x = matmul_transposed(cotangent, kernel[0, 0])
-    return toward_x, outer_sum(x, cotangent)[None, None]
-
-
-_pointwise.defvjp(_pointwise_forward, _pointwise_backward)
 
 
 # The convolution to few features, with its gradients.

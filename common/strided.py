@@ -5,7 +5,8 @@ A transposed convolution is the gradient of a strided one and the other way abou
 Winograd's form where there are many channels: of the image's 2x2 blocks as channels; for each of
 the output's even and odd rows and columns. These take their gradients from each other, and other
 transposed convolutions from the strided one, so that XLA meets no dilated image; strided ones of
-other kernels, or of few channels, are left to it whole.
+other kernels, or of few channels, are left to it whole. With kernels as large as the stride both
+are products.
 """
 
 from functools import partial
@@ -21,6 +22,7 @@ from common.blocks import (
     mirrored,
     pad,
     pairs,
+    pointwise,
     project,
     space_to_depth,
 )
@@ -31,10 +33,45 @@ _MANY_FEATURES = 128  # of a doubling, to be faster by rows and columns than by 
 _NONE = ((0, 0), (0, 0))
 
 
-def strided_conv(
-    x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool = False
-) -> Array:
+def strided_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
     """See `common.convolutions.conv`."""
+    if kernel.shape[:2] == (stride, stride):
+        return _gather_blocks(x, kernel, stride, pads)
+    return _strided(x, kernel, stride, pads, transpose_kernel=False)
+
+
+def transposed_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
+    """See `common.convolutions.conv_transpose`."""
+    if kernel.shape[:2] == (stride, stride):
+        return _spread_apart(x, kernel, stride, pads)
+    return _transposed(x, kernel, stride, pads, transpose_kernel=False)
+
+
+# Windows that do not meet: products, with the gradients of products.
+
+
+def _gather_blocks(x: Array, kernel: Array, size: int, pads: Pairs) -> Array:
+    """Makes one pixel of each block of the image."""
+    whole = pairs(
+        (low, (n + low + high) // size * size - n - low)
+        for n, (low, high) in zip(x.shape[1:3], pads, strict=True)
+    )
+    return pointwise(space_to_depth(pad(x, *whole), size), kernel.reshape(-1, kernel.shape[3]))
+
+
+def _spread_apart(x: Array, kernel: Array, size: int, pads: Pairs) -> Array:
+    """Makes of each pixel one block of the output."""
+    (top, bottom), (left, right) = pads
+    taps = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1)
+    rows, columns = (top + 1 - size, bottom + 1 - size), (left + 1 - size, right + 1 - size)
+    return pad(depth_to_space(pointwise(x, taps), size), rows, columns)
+
+
+# Windows that meet: the gradients of the one are the other, with the transposed kernel, which
+# `transpose_kernel` says to be meant (as in `lax.conv_transpose`).
+
+
+def _strided(x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool) -> Array:
     if (
         _is_4x4_by_2(kernel, stride)
         and min(kernel.shape[2:]) >= _MANY_CHANNELS
@@ -45,10 +82,7 @@ def strided_conv(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def transposed_conv(
-    x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool = False
-) -> Array:
-    """See `common.convolutions.conv_transpose`."""
+def _transposed(x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool) -> Array:
     channels, features = kernel.shape[:1:-1] if transpose_kernel else kernel.shape[2:]
     if (
         _is_4x4_by_2(kernel, stride)
@@ -66,7 +100,7 @@ def transposed_conv(
 def _transposed_forward(
     x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool
 ) -> tuple[Array, tuple[Array, Array]]:
-    return transposed_conv(x, kernel, stride, pads, transpose_kernel), (x, kernel)
+    return _transposed(x, kernel, stride, pads, transpose_kernel), (x, kernel)
 
 
 def _transposed_backward(
@@ -88,13 +122,13 @@ def _transposed_backward(
     )
 
     def strided(kernel: Array) -> Array:
-        return strided_conv(cotangent, kernel, stride, back, not transpose_kernel)
+        return _strided(cotangent, kernel, stride, back, not transpose_kernel)
 
     toward_x, pullback = jax.vjp(strided, kernel)
     return toward_x, pullback(x)[0]
 
 
-transposed_conv.defvjp(_transposed_forward, _transposed_backward)
+_transposed.defvjp(_transposed_forward, _transposed_backward)
 
 
 # Halving: 4x4 and stride 2.
@@ -119,7 +153,7 @@ def _halve_backward(
     x, kernel = residuals
     sizes = zip(x.shape[1:3], cotangent.shape[1:3], pads, strict=True)
     back = pairs((3 - low, outer + 1 - 2 * inner + low) for outer, inner, (low, _) in sizes)
-    toward_x = transposed_conv(cotangent, kernel, 2, back, not transpose_kernel)
+    toward_x = _transposed(cotangent, kernel, 2, back, not transpose_kernel)
     taps = kernel_gradient(_in_blocks(x, pads), cotangent, 2, _NONE, transpose_kernel)
     _, toward_kernel = jax.vjp(partial(_block_taps, transpose_kernel=transpose_kernel), kernel)
     return toward_x, toward_kernel(taps)[0]
