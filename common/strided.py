@@ -165,13 +165,14 @@ _halve.defvjp(_halve_forward, _halve_backward)
 def _block_taps(kernel: Float[Array, "4 4 _ _"], transpose_kernel: bool) -> Float[Array, "2 2 _ _"]:
     """Gives the taps on 2x2 blocks, whose pixels are channels: (row, column, channel).
 
-    Those of a transposed kernel, which is [4, 4, features, channels], are transposed, too; turned
+    A kernel that is meant transposed is [4, 4, features, channels], and its taps are, too; turned
     round as a whole, their pixels come in the opposite order.
     """
-    _, _, channels, features = kernel.shape
-    pixels = kernel.reshape(2, 2, 2, 2, channels, features)
+    pixels = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:])
     if transpose_kernel:
-        return pixels[:, ::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, -1)
+        features = kernel.shape[2]
+        return pixels[:, ::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, features, -1)
+    features = kernel.shape[3]
     return pixels.transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, -1, features)
 
 

@@ -55,10 +55,9 @@ def conv_winograd(
 
     `Y = A^T [(G k G^T) (B^T d B)] A + bias` for each tile d.
 
-    With `transpose_kernel` the kernel is that of the convolution from the features to the channels,
-    [size, size, features, channels], of which this is the gradient: it is turned round, and its
-    transpose is in the products, where it costs a twentieth of them. Transposing it in memory took
-    five times as long as taking it to the points.
+    With `transpose_kernel` the kernel is that of the convolution of which this is the gradient,
+    [size, size, features, channels]: it is turned round, and transposed in the products, where that
+    costs next to nothing; transposing it in memory takes longer than the transforms.
     """
     size = len(kernel)
     tiling = _tiling(x.shape, size, pads)
