@@ -6,6 +6,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 Pairs: TypeAlias = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
@@ -28,19 +29,19 @@ def matmul_transposed(x: Array, matrix: Array) -> Array:
     return lax.dot_general(x, matrix, (((x.ndim - 1,), (1,)), ((), ())))
 
 
-def outer_sum(x: Array, y: Array) -> Array:
-    """Sums the outer products of two images' channels over all pixels.
+def outer_sum(x: Array, y: Array, dtype: DTypeLike | None = None) -> Array:
+    """Sums the outer products of two images' channels over all pixels, in their dtype or this one.
 
     Written as a contraction of the first axes: where XLA differentiates a product by itself it
     first copies one of the two into a transposed layout.
     """
     x, y = (part.reshape(-1, part.shape[-1]) for part in (x, y))
-    return lax.dot_general(x, y, (((0,), (0,)), ((), ())))
+    return lax.dot_general(x, y, (((0,), (0,)), ((), ())), preferred_element_type=dtype)
 
 
 @jax.custom_vjp
 def pointwise(x: Array, matrix: Array) -> Array:
-    """Is `matmul`, with gradients that are products, too, of what lies in memory as it is."""
+    """Is `matmul`, with gradients for which no factor is copied into another layout first."""
     return matmul(x, matrix)
 
 
@@ -96,6 +97,7 @@ def zero_after(x: Array) -> Float[Array, ""]:
     """Gives a zero that is known only when x is.
 
     What is made of a constant XLA makes as early as it likes, and keeps: the empty output of each
-    loop from the program's start on, a padded image from the forward to the backward pass.
+    loop from the program's start on, a padded image from the forward to the backward pass. It is
+    NaN where the first pixel of x is not finite: one such pixel spoils a whole gradient.
     """
     return 0 * x[(0,) * x.ndim]

@@ -117,7 +117,7 @@ def _without_bias(x: Array, kernel: Array, stride: int, pads: Pairs, form: Form)
     if form_on_this_platform(form) == "lax":
         return lax_conv(x, kernel, stride, pads)
     if kernel.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
-        return pointwise(x[:, ::stride, ::stride], kernel[0, 0])
+        return pointwise(x[:, ::stride, ::stride], kernel.reshape(kernel.shape[2:]))
     if stride > 1:
         return strided_conv(x, kernel, stride, pads)
     return _conv_on_cpu(x, kernel, pads)

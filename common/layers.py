@@ -193,7 +193,7 @@ class UpsampleConv(nn.Module):
     ) -> Float[Array, "batch 2*height 2*width {self.features}"]:
         """Doubles x and convolves it."""
         x, kernel, bias = _weights(self, x, 3)
-        return upsample_conv(x, kernel, bias)
+        return upsample_conv(x, kernel, bias=bias)
 
 
 class Dense(nn.Module):

@@ -29,8 +29,8 @@ _PIXELS_IN_CHUNK = 1024  # of small images; 512 to 2048 are as fast, and less is
 def upsample_conv(
     x: Float[Array, "batch height width channels"],
     kernel: Float[Array, "3 3 channels features"],
-    bias: Float[Array, " features"] | None = None,
     form: Form = "auto",
+    bias: Float[Array, " features"] | None = None,
 ) -> Float[Array, "batch 2*height 2*width features"]:
     """Doubles images by repeating pixels, then convolves them 3x3 with "SAME" padding.
 
@@ -45,14 +45,13 @@ def upsample_conv(
     Args:
         x: the small images.
         kernel: the weights of the convolution on the large images.
-        bias: a number that is added to each output channel; None adds nothing.
         form: "auto" chooses by platform; tests and benchmarks name one.
+        bias: a number that is added to each output channel; None adds nothing.
     """
-    if bias is None:
-        bias = jnp.zeros(kernel.shape[-1], x.dtype)
     if form_on_this_platform(form) == "lax":
         large = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-        return lax_conv(large, kernel, 1, ((1, 1), (1, 1))) + bias
+        y = lax_conv(large, kernel, 1, ((1, 1), (1, 1)))
+        return y if bias is None else y + bias
     return _upsample_correlate(x, kernel, bias)
 
 
@@ -75,80 +74,80 @@ def max_pool_2x2(
     return _max_of_slices(x)
 
 
-# The upsampling convolution, with its gradients. The images pass in chunks that stay in the caches
-# of a CPU, one after the other in a loop: their differences and products, more than five times the
-# size of the output together, are never in memory as a whole.
+# The upsampling convolution, with its gradients. The images pass in chunks, one after the other in
+# a loop: their differences and products, three to four times the size of the output together, are
+# never in memory as a whole, and in the caches of a CPU where the images are small.
+
+_Gradients: TypeAlias = tuple[Array, tuple[Array, ...], Array | None]  # of images, taps and bias
 
 
 @jax.custom_vjp
-def _upsample_correlate(x: Array, kernel: Array, bias: Array) -> Array:
+def _upsample_correlate(x: Array, kernel: Array, bias: Array | None) -> Array:
     """See `upsample_conv`."""
     batch, height, width, _ = x.shape
     taps = _tap_sums(kernel)
     size = _images_in_chunk(x.shape)
 
-    def with_chunk(index: Int[Array, ""], output: Array) -> Array:
-        """Fills in some images of the output."""
-        products = [
-            matmul(part, tap)
-            for part, tap in zip(_differences(_chunk(x, index, size)), taps, strict=True)
-        ]
-        return _with_chunk(output, index, _assembled(*products) + bias)
+    def fill_in(index: Int[Array, ""], output: Array) -> Array:
+        """Puts some images into the output."""
+        parts = _differences(_chunk(x, index, size))
+        y = _assembled(*(matmul(part, tap) for part, tap in zip(parts, taps, strict=True)))
+        return _put_chunk(output, index, y if bias is None else y + bias)
 
     shape = batch, 2 * height, 2 * width, kernel.shape[-1]
-    return lax.fori_loop(0, batch // size, with_chunk, jnp.full(shape, zero_after(x)))
+    return lax.fori_loop(0, batch // size, fill_in, jnp.full(shape, zero_after(x)))
 
 
-def _upsample_forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _upsample_correlate(x, kernel, bias), (x, kernel)
+def _upsample_forward(
+    x: Array, kernel: Array, bias: Array | None
+) -> tuple[Array, tuple[Array, Array, Array | None]]:
+    return _upsample_correlate(x, kernel, bias), (x, kernel, bias)
 
 
 def _upsample_backward(
-    residuals: tuple[Array, Array], cotangent: Array
-) -> tuple[Array, Array, Array]:
-    x, kernel = residuals
-    taps, toward_kernel = jax.vjp(_tap_sums, kernel)
+    residuals: tuple[Array, Array, Array | None], cotangent: Array
+) -> tuple[Array, Array, Array | None]:
+    x, kernel, bias = residuals
+    wide = jnp.promote_types(x.dtype, jnp.float32)  # in which is summed over the chunks
+    wide_taps, from_taps = jax.vjp(_tap_sums, kernel.astype(wide))
+    taps = [tap.astype(x.dtype) for tap in wide_taps]
     size = _images_in_chunk(x.shape)
 
-    def with_chunk(index: Int[Array, ""], gradients: _Gradients) -> _Gradients:
-        """Fills in the gradient of some images and adds theirs of the weights."""
+    def add_gradients(index: Int[Array, ""], gradients: _Gradients) -> _Gradients:
+        """Puts in the gradient of some images and adds theirs of the weights."""
         toward_x, toward_taps, toward_bias = gradients
-        images, above = _chunk(x, index, size), _chunk(cotangent, index, size)
-        parts = _cotangent_sums(above)
-        outer_sums = [
-            total + outer_sum(part, sums)
-            for total, part, sums in zip(toward_taps, _differences(images), parts, strict=True)
-        ]
+        above = _chunk(cotangent, index, size)
+        sums = _cotangent_sums(above)
+        toward_taps = tuple(
+            total + outer_sum(part, sum_, wide)
+            for total, part, sum_ in zip(
+                toward_taps, _differences(_chunk(x, index, size)), sums, strict=True
+            )
+        )
         whole, across, down, both = (
-            matmul_transposed(sums, tap) for sums, tap in zip(parts, taps, strict=True)
+            matmul_transposed(sum_, tap) for sum_, tap in zip(sums, taps, strict=True)
         )
-        here = whole + _step(across, 2) + _step(down + _step(both, 2), 1)
-        return (
-            _with_chunk(toward_x, index, here),
-            tuple(outer_sums),
-            toward_bias + above.sum((0, 1, 2)),
-        )
+        toward_images = whole + _step(across, 2) + _step(down + _step(both, 2), 1)
+        if toward_bias is not None:
+            toward_bias = toward_bias + above.sum((0, 1, 2), wide)
+        return _put_chunk(toward_x, index, toward_images), toward_taps, toward_bias
 
-    # Sums over chunks are not rounded to a narrow type each time.
-    wide = jnp.promote_types(cotangent.dtype, jnp.float32)
     zero = zero_after(cotangent)
     start = (
         jnp.full(x.shape, zero),
         tuple(jnp.full(tap.shape, zero, wide) for tap in taps),
-        jnp.full(cotangent.shape[-1], zero, wide),
+        None if bias is None else jnp.full(bias.shape, zero, wide),
     )
-    toward_x, toward_taps, toward_bias = lax.fori_loop(0, len(x) // size, with_chunk, start)
-    toward_taps = tuple(total.astype(cotangent.dtype) for total in toward_taps)
-    return toward_x, toward_kernel(toward_taps)[0], toward_bias.astype(cotangent.dtype)
+    toward_x, toward_taps, toward_bias = lax.fori_loop(0, len(x) // size, add_gradients, start)
+    toward_kernel = from_taps(toward_taps)[0].astype(kernel.dtype)
+    return toward_x, toward_kernel, None if bias is None else toward_bias.astype(bias.dtype)
 
 
 _upsample_correlate.defvjp(_upsample_forward, _upsample_backward)
 
-_Gradients: TypeAlias = tuple[Array, tuple[Array, ...], Array]  # of images, taps and bias
-
 
 def _images_in_chunk(shape: tuple[int, ...]) -> int:
-    """Chooses how many images of a batch pass at once."""
+    """Chooses how many images of a batch pass at once: a divisor of the batch, one or more."""
     batch, height, width, _ = shape
     wanted = np.log(_PIXELS_IN_CHUNK / (height * width))
     divisors = [size for size in range(1, batch + 1) if batch % size == 0]
@@ -159,7 +158,7 @@ def _chunk(x: Array, index: Int[Array, ""], size: int) -> Array:
     return lax.dynamic_slice_in_dim(x, index * size, size)
 
 
-def _with_chunk(x: Array, index: Int[Array, ""], chunk: Array) -> Array:
+def _put_chunk(x: Array, index: Int[Array, ""], chunk: Array) -> Array:
     return lax.dynamic_update_slice_in_dim(x, chunk, index * len(chunk), 0)
 
 

@@ -67,8 +67,9 @@ def _spread_apart(x: Array, kernel: Array, size: int, pads: Pairs) -> Array:
     return pad(depth_to_space(pointwise(x, taps), size), rows, columns)
 
 
-# Windows that meet: the gradients of the one are the other, with the transposed kernel, which
-# `transpose_kernel` says to be meant (as in `lax.conv_transpose`).
+# Windows that meet: the gradients of the one are the other, of the same kernel. With
+# `transpose_kernel` (as in `lax.conv_transpose`) the kernel is stored as that of the other,
+# [.., features, channels], and is to be turned round.
 
 
 def _strided(x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool) -> Array:
@@ -83,7 +84,7 @@ def _strided(x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _transposed(x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool) -> Array:
-    channels, features = kernel.shape[:1:-1] if transpose_kernel else kernel.shape[2:]
+    channels, features = reversed(kernel.shape[2:]) if transpose_kernel else kernel.shape[2:]
     if (
         _is_4x4_by_2(kernel, stride)
         and channels >= _MANY_CHANNELS
@@ -155,8 +156,9 @@ def _halve_backward(
     back = pairs((3 - low, outer + 1 - 2 * inner + low) for outer, inner, (low, _) in sizes)
     toward_x = _transposed(cotangent, kernel, 2, back, not transpose_kernel)
     taps = kernel_gradient(_in_blocks(x, pads), cotangent, 2, _NONE, transpose_kernel)
-    _, toward_kernel = jax.vjp(partial(_block_taps, transpose_kernel=transpose_kernel), kernel)
-    return toward_x, toward_kernel(taps)[0]
+    block_taps = partial(_block_taps, transpose_kernel=transpose_kernel)
+    (toward_kernel,) = jax.linear_transpose(block_taps, kernel)(taps)
+    return toward_x, toward_kernel
 
 
 _halve.defvjp(_halve_forward, _halve_backward)

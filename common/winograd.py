@@ -61,9 +61,9 @@ def conv_winograd(
     """
     size = len(kernel)
     tiling = _tiling(x.shape, size, pads)
+    channel_axis, features = 1, kernel.shape[3]
     if transpose_kernel:
-        kernel = kernel[::-1, ::-1]
-    channel_axis, features = (2, kernel.shape[2]) if transpose_kernel else (1, kernel.shape[3])
+        kernel, channel_axis, features = kernel[::-1, ::-1], 2, kernel.shape[2]
     taps = _on_both_axes(_transforms(size).to_kernel, kernel).reshape(-1, *kernel.shape[2:])
     padded = _padded(x, zero_after(x), size, pads, tiling)
 
@@ -149,8 +149,8 @@ def kernel_gradient(
     def with_chunk(index: Int[Array, ""], total: Array) -> Array:
         points = _at_points(_chunk(padded, tiling, index, size - 1), size)
         tiles = _tiles(_chunk(whole, tiling, index, 0))
-        sides = _as_matrices(points), _as_matrices(_on_both_axes(back, tiles))
-        left, right = reversed(sides) if transpose_kernel else sides
+        factors = _as_matrices(points), _as_matrices(_on_both_axes(back, tiles))
+        left, right = reversed(factors) if transpose_kernel else factors
         return total + lax.dot_general(left, right, (((1,), (1,)), ((0,), (0,))))
 
     shape = x.shape[-1], cotangent.shape[-1]

@@ -13,10 +13,11 @@ from common.convolutions import conv, conv_transpose
 PADS = [((1, 1), (1, 1)), ((0, 2), (2, 1)), ((3, 0), (0, 0)), ((-1, 1), (1, 2))]
 
 
-@pytest.fixture(autouse=True)
-def _few_channels_will_do(monkeypatch):
+@pytest.fixture(autouse=True, params=[2, 1000], ids=["rows and columns", "blocks"])
+def _few_channels_will_do(monkeypatch, request):
+    """Images are doubled in one of two forms, as many features as there are."""
     monkeypatch.setattr(strided, "_MANY_CHANNELS", 2)
-    monkeypatch.setattr(strided, "_MANY_FEATURES", 2)
+    monkeypatch.setattr(strided, "_MANY_FEATURES", request.param)
     monkeypatch.setattr(strided, "fills_tiles", lambda *_: True)
 
 
@@ -33,10 +34,10 @@ def value_and_gradients(form, x, kernel):
     return jax.jit(lambda x, k: (form(x, k), [gradient(x, k) for gradient in both]))(x, kernel)
 
 
-def assert_equal(ours, plain, size):
+def assert_equal(ours, plain, size, kernel_size=4):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, *size, 3)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(4, 4, 3, 5)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(kernel_size, kernel_size, 3, 5)), jnp.float32)
     found, expected = (value_and_gradients(form, x, kernel) for form in (ours, plain))
     for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
         assert a.shape == b.shape
@@ -59,6 +60,24 @@ def test_doubling_equals_the_plain_form(pads):
         lambda x, kernel: conv_transpose(x, kernel, 2, pads, "products"),
         lambda x, kernel: lax.conv_transpose(x, kernel, (2, 2), pads, dimension_numbers=LAYOUT),
         (4, 6),
+    )
+
+
+@pytest.mark.parametrize("pads", [((0, 0), (0, 0)), ((2, 1), (0, 3)), ((-1, 0), (1, -2))])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_windows_that_do_not_meet_equal_the_plain_form(stride, pads):
+    assert_equal(
+        lambda x, kernel: conv(x, kernel, stride, pads, "products"),
+        lambda x, kernel: lax_conv(x, kernel, stride, pads),
+        (9, 8),
+        stride,
+    )
+    strides = stride, stride
+    assert_equal(
+        lambda x, kernel: conv_transpose(x, kernel, stride, pads, "products"),
+        lambda x, kernel: lax.conv_transpose(x, kernel, strides, pads, dimension_numbers=LAYOUT),
+        (4, 5),
+        stride,
     )
 
 
