@@ -78,7 +78,7 @@ class TestForm:
 class TestConv:
     @pytest.mark.parametrize("padding", ["SAME", "VALID", EXPLICIT])
     @pytest.mark.parametrize("stride", [1, 2])
-    @pytest.mark.parametrize("size", [1, 2, 3, 4])
+    @pytest.mark.parametrize("size", [1, 3, 4])
     @pytest.mark.parametrize("features", [1, 6])
     def test_equals_lax_with_gradients(self, padding, stride, size, features):
         x, kernel = normal(2, 9, 8, 16), normal(size, size, 16, features)
