@@ -7,63 +7,66 @@ re-exported here.
 
 Milliseconds in the plain `lax` form and in ours, forward and with all gradients, from
 
-    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python bench/layers.py --repeats=7
+    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python bench/layers.py --repeats=5
 
-(medians, float32, two cores of an AMD EPYC that other programs were using too: compare within a
-row, not between rows; batch 32 for AC-GAN, 64 for DCGAN, 16 for U-Net; the last number of a name
-is the image's height). Where both columns run the same operation, as in strided convolutions,
-their difference is noise.
+(medians, float32, two cores of an AMD EPYC (Zen 5) on which nothing else of ours ran; batch 32 for
+AC-GAN, 64 for DCGAN, 4 and 1 for the CNN GAN, 16 where it is not named; the last number of a name
+is the image's height). Where both columns run the same operation, as in strided convolutions of few
+channels, their difference is noise.
 
-    layer                                lax     all      ours     all
-    AC-GAN G upsample 128->128, 16        62.4   205.8      27.3    73.2
-    AC-GAN G upsample 128->64, 32        105.7   547.0      40.6    80.8
-    AC-GAN G conv 64->1, 64               12.1    40.0       4.4    16.1
-    AC-GAN D conv/2 1->16, 64              1.3     3.4       1.1     2.3
-    AC-GAN D conv/2 16->32, 32             0.6     2.8       0.7     2.8
-    AC-GAN D conv/2 32->64, 17             0.6     2.3       0.7     2.2
-    AC-GAN D conv 64->128, 9               2.5     8.0       2.2     7.7
-    DCGAN G transpose 100->512, 1          8.7    21.7       1.4     7.3
-    DCGAN G transpose/2 512->256, 4       25.6  1760.1      38.0   122.1
-    DCGAN G transpose/2 256->128, 8       24.9  1916.6      28.2   101.9
-    DCGAN G transpose/2 128->64, 16       44.5  2013.3      32.1   107.3
-    DCGAN G transpose/2 64->3, 32          5.1   108.5       7.4    17.8
-    DCGAN D conv/2 64->128, 32            31.6   112.8      31.8   111.2
-    CNN GAN G conv 15x15 128->3, 60       20.8   245.9      15.0    32.2
-    U-Net up 2x2/2 512->256, 8             3.4   379.8       3.7    16.5
-    U-Net up 2x2/2 64->32, 64             18.0   392.6      16.4    48.8
-    U-Net conv 1x1 32->1, 128              5.7    14.0       1.2     6.9
-    U-Net max pool 32, 128                 1.5    53.1       2.0     8.8
+    layer                                 lax      all     ours     all
+    AC-GAN G upsample 128->128, 16       41.8    124.3     10.2    33.3
+    AC-GAN G upsample 128->64, 32        95.0    413.9     23.1    63.4
+    AC-GAN G conv 64->1, 64              10.7     30.6      2.0     9.4
+    AC-GAN D conv/2 1->16, 64             0.6      1.4      0.6     1.4
+    AC-GAN D conv/2 16->32, 32            0.5      1.9      0.5     2.0
+    AC-GAN D conv/2 32->64, 17            0.6      1.8      0.5     1.8
+    AC-GAN D conv 64->128, 9              1.9      6.2      1.8     5.0
+    DCGAN G transpose 100->512, 1         4.1     10.1      0.8     3.9
+    DCGAN G transpose/2 512->256, 4      13.3    761.5     13.3    41.0
+    DCGAN G transpose/2 256->128, 8      15.6    927.3     11.5    29.9
+    DCGAN G transpose/2 128->64, 16      25.1    971.9     15.0    36.1
+    DCGAN G transpose/2 64->3, 32         3.9     52.2      3.6     9.3
+    CNN GAN G conv 15x15 128->3, 60      23.6    173.1      9.5    30.1
+    CNN GAN G conv 50x50 128->3, 200    419.1  13865.9    287.5   486.1
+    DCGAN D conv/2 3->64, 64              3.0     13.6      3.1    12.5
+    DCGAN D conv/2 64->128, 32           17.1     66.6     14.8    40.1
+    DCGAN D conv/2 128->256, 16          19.0     57.0     13.3    34.5
+    DCGAN D conv/2 256->512, 8           20.7     56.1     17.0    46.8
+    U-Net conv 3->32, 128, batch 2        2.0      4.0      1.9     4.1
+    U-Net conv 32->32, 128, batch 2       3.2     14.0      3.9    13.1
+    U-Net conv 64->64, 64, batch 2        3.4     11.5      2.2     6.6
+    U-Net conv 128->128, 32, batch 2      3.3     10.2      2.0     6.8
+    U-Net conv 256->256, 16, batch 2      3.7      9.3      2.1     6.0
+    U-Net conv 512->512, 8, batch 2       5.0     14.9      3.7    12.5
+    U-Net conv 3->32, 128, batch 16      16.0     43.5     16.2    41.4
+    U-Net conv 32->32, 128, batch 16     30.0    160.2     28.1   103.4
+    U-Net conv 64->64, 64, batch 16      23.1     93.1     12.6    45.8
+    U-Net conv 128->128, 32, batch 16    14.4     47.3      9.2    30.9
+    U-Net conv 256->256, 16, batch 16    13.2     44.9      6.7    29.9
+    U-Net conv 512->512, 8, batch 16     16.1     50.2     14.6    47.1
+    VGG16 conv 64->64, 224              188.6   1733.7    140.3   627.7
+    VGG16 conv 128->128, 112            162.4   1416.4    111.8   368.6
+    VGG16 conv 256->256, 56             164.9    936.3     70.8   222.7
+    VGG16 conv 512->512, 28             160.5    566.8     66.0   209.0
+    VGG16 conv 512->512, 14              40.6    140.8     24.2    75.7
+    U-Net up 2x2/2 512->256, 8            2.9    332.0      2.8     8.3
+    U-Net up 2x2/2 64->32, 64            14.6    327.3      8.1    17.3
+    conv 2x2/2 32->64, 128               12.1     45.1      7.5    20.0
+    U-Net conv 1x1 32->1, 128             5.2     10.7      1.1     5.0
+    U-Net max pool 32, 128                1.5     45.5      2.0    13.8
+    conv 1x1 16->96, 112                  8.2     76.1      5.1    11.7
+    conv 1x1 144->24, 56                  5.8     24.4      2.5     6.3
+    conv 1x1 112->672, 14                 2.1     11.9      1.5     5.0
+    depthwise 3x3/2 96, 112             102.6    914.8      7.8    48.8
+    depthwise 3x3/1 144, 56             141.6    509.4      5.8    25.1
+    depthwise 5x5/1 240, 28              90.5    290.7      3.3    30.4
+    depthwise 5x5/1 480, 14              44.9    185.0      2.4     8.3
+    depthwise 5x5/2 672, 14              16.7    198.6      1.9     5.5
+    depthwise 5x5/1 1152, 7              27.9    205.3      2.1     4.2
 
-The same on two cores of an Intel Xeon (Sapphire Rapids) that were free, batch 16, --repeats=5:
-
-    layer                                lax     all      ours     all
-    U-Net conv 32->32, 128                43.3   228.6      41.7   157.3
-    U-Net conv 64->64, 64                 37.1   221.1      38.7   110.9
-    U-Net conv 128->128, 32               18.2   120.6      17.0    60.1
-    U-Net conv 256->256, 16               16.9    57.9      16.9    54.7
-    conv 1x1 16->96, 112                  20.4   116.9       8.6    21.8
-    conv 1x1 144->24, 56                   8.2    60.5       3.4    10.2
-    conv 1x1 112->672, 14                  3.4    14.5       2.0     7.6
-    depthwise 3x3/2 96, 112              125.5  1152.0      12.8    68.5
-    depthwise 5x5 240, 28                113.6   652.4       4.1    25.0
-    depthwise 5x5 1152, 7                 33.9   307.4       2.6     8.1
-
-Many channels, 3x3 (Winograd's form, `common/winograd.py`, before its transforms were sums of
-slices, which took a fifth to a half off its time), on two cores of an AMD EPYC that were free,
-batch 16, --repeats=3 and 5:
-
-    layer                                lax     all      ours     all
-    VGG16 conv 64->64, 224               358.6  2289.9     533.5  1695.4
-    VGG16 conv 128->128, 112             345.0  2713.9     267.0   767.8
-    VGG16 conv 256->256, 56              323.2  1476.5     154.8   477.1
-    VGG16 conv 512->512, 28              327.5  1079.7     126.1   527.1
-    VGG16 conv 512->512, 14               78.9   245.7      57.7   204.6
-    U-Net conv 64->64, 64                 47.7   157.2      38.1   112.7
-    U-Net conv 128->128, 32               26.1    82.5      22.7    63.3
-
-Without huge pages (the first word of the command left out) the two upsampling layers took 2 to 3
-times as long, a whole AC-GAN update 1.5 times: the kernel hands large temporary arrays to the
-program anew, page by page, each time.
+The first word of the command asks for huge pages of memory, as `launch.py` does
+(`common/memory.py`).
 """
 
 import math
