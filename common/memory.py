@@ -2,7 +2,7 @@
 
 XLA's CPU client takes large temporary arrays from the C library anew in every step, and the kernel
 hands them over page by page; with pages of 2 MB instead of 4 KB an update of the 64x64 AC-GAN took
-two thirds of the time. The C library reads its setting only when a program starts, so this one
+four fifths of the time. The C library reads its setting only when a program starts, so this one
 starts itself again.
 """
 
