@@ -76,7 +76,8 @@ def max_pool_2x2(
 
 # The upsampling convolution, with its gradients. The images pass in chunks, one after the other in
 # a loop: their differences and products, three to four times the size of the output together, are
-# never in memory as a whole, and in the caches of a CPU where the images are small.
+# never in memory as a whole (a gradient of the gradient keeps them), and in the caches of a CPU
+# where the images are small.
 
 _Gradients: TypeAlias = tuple[Array, tuple[Array, ...], Array | None]  # of images, taps and bias
 
