@@ -1,21 +1,53 @@
 """Files and folders that are written: whole or not at all, and only where that is possible."""
 
+import itertools
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from common.errors import UserError
 
+_NUMBERS = itertools.count()
+_SCRATCH = re.compile(r"\.tmp-(\d+)-\d+-.+", re.DOTALL)  # what `replaced` makes
+_OLD_SCRATCH = re.compile(r"\.(?:run\.json|config\.json|metrics\.jsonl)\.(\d+)")
 
-def write_atomically(file: Path, text: str) -> None:
+
+@contextmanager
+def replaced(file: Path) -> Iterator[Path]:
+    """Gives a path to write to; what stands there at the end takes the file's place at once.
+
+    So the file is either the old or the new one, also after a kill or a power cut. The path lies
+    in the same folder and ends as the file does, by which writers tell the format. Where the block
+    fails, the file stays as it was.
+    """
+    scratch = file.with_name(f".tmp-{os.getpid()}-{next(_NUMBERS)}-{file.name[-40:]}")
+    try:
+        yield scratch
+        with scratch.open("rb") as stream:
+            os.fsync(stream.fileno())
+        scratch.replace(file)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(file: Path, content: str | bytes) -> None:
     """Writes a file that is either the old or the new one, also after a power cut."""
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    with scratch.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    scratch.replace(file)
+    with replaced(file) as scratch:
+        scratch.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what `replaced` began to write in a folder in processes that live no more."""
+    for file in folder.glob(".*"):
+        match = _SCRATCH.fullmatch(file.name) or _OLD_SCRATCH.fullmatch(file.name)
+        if match and file.is_file() and not psutil.pid_exists(int(match[1])):
+            file.unlink(missing_ok=True)
 
 
 def writable_folder(path: Path, flag: str) -> Path:
