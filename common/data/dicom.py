@@ -13,6 +13,7 @@ from common.data.foreign import explained, printable
 from common.data.recent import Recent
 from common.data.records import Decoded
 from common.data.slices import FileImage, Reading, Values
+from common.data.whole_numbers import whole_numbers
 from common.data.window import Window, to_bytes
 from common.errors import UserError
 
@@ -23,7 +24,7 @@ try:
     from pydicom.filereader import read_file_meta_info
     from pydicom.pixels import apply_color_lut, get_decoder
 
-    from common.data.dicom_display import full_range, in_units, stated_window
+    from common.data.dicom_display import full_range, in_units, padding_of, stated_window
 except ModuleNotFoundError as error:
     raise UserError(
         "DICOM files are read with pydicom; install it with pip install 'triptych[dicom]'"
@@ -76,7 +77,8 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> Deco
     linearly: `window` to 0..255, else the file's first window, else the range of its stored bits.
     A centre c and a width w mean c - w/2 to c + w/2 - 1 (PS3.3, C.11.2.1.2.1), or to c + w/2 where
     the file says LINEAR_EXACT; its VOI tables and sigmoids are not applied, since generated images
-    could not be mapped back. MONOCHROME1 is inverted: the window's high end comes first there.
+    could not be mapped back. MONOCHROME1 is inverted: the window's high end comes first there. Grey
+    pixels that the file declares padding (PS3.3, C.7.5.1.1.2) are black and have no value.
     Colours are mapped from all of their bits, whatever the window.
 
     Args:
@@ -97,26 +99,13 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> Deco
             bits = 8 * stored.itemsize
         if stored.ndim == 3:
             return _colour(stored, mode, bits)
-        values = in_units(stored, dataset, frame)[..., None]
-        low, high = float(values.min()), float(values.max())
-        if not math.isfinite(high - low):
-            raise UserError(f"{path} holds values that are not numbers; replace or remove it.")
-        shown = window or stated_window(dataset, frame)
-        if shown is None and bits > 16:
-            raise UserError(
-                f"{path} holds values of {bits} bits, from {low:g} to {high:g}, and no window; say"
-                " which range to show as black to white, e.g."
-                f" --config.data.window={low:g},{high:g}"
-            )
-        shown = shown or full_range(dataset, frame)
-        pixels, bits = to_bytes(values, shown), max(bits, 8)
-        if mode == "MONOCHROME1":
-            return Decoded(255 - pixels, mode, bits, (shown[1], shown[0]), (low, high))
-        return Decoded(pixels, mode, bits, shown, (low, high))
+        return _grey(stored, dataset, frame, window, path)
 
 
 def read_frame_values(path: Path, frame: int = 0) -> Values:
-    """Reads a frame as a mask: the stored integers, neither rescaled nor windowed.
+    """Reads a frame as a mask: the stored numbers, neither rescaled nor windowed.
+
+    Floats are rounded where they are whole to a millionth; padding is a value as any other.
 
     Raises:
       UserError: as `read_frame` does, or the frame holds fractions or colours.
@@ -124,7 +113,7 @@ def read_frame_values(path: Path, frame: int = 0) -> Values:
     with _explained(path):
         stored = _stored(_opened(path), frame, path)
         if stored.dtype.kind == "f":
-            raise UserError(f"{path} is a mask of fractions; save whole numbers, one a class.")
+            return whole_numbers(stored, path)
         if stored.ndim == 3:
             if (stored != stored[..., :1]).any():
                 raise UserError(f"{path} is a mask in colours; save it with one number a class.")
@@ -226,6 +215,33 @@ def _looked_up(stored: Stored, dataset: Dataset, path: Path) -> Stored:
     if stored.max() > np.iinfo(colours.dtype).max:  # pydicom lets such indices overflow
         raise UserError(f"{path} has a palette that is not read; convert it to RGB.")
     return colours
+
+
+def _grey(
+    stored: Stored, dataset: Dataset, frame: int, window: Window | None, path: Path
+) -> Decoded:
+    mode, bits = str(dataset.PhotometricInterpretation), _bits(stored, dataset)
+    values, padding = in_units(stored, dataset, frame), padding_of(stored, dataset)
+    kept = values if padding is None else values[~padding]
+    low, high = (float(kept.min()), float(kept.max())) if kept.size else (0.0, 0.0)
+    if not math.isfinite(high - low):
+        raise UserError(f"{path} holds values that are not numbers; replace or remove it.")
+    shown = window or stated_window(dataset, frame)
+    if shown is None and bits > 16:
+        raise UserError(
+            f"{path} holds values of {bits} bits, from {low:g} to {high:g}, and no window; say"
+            f" which range to show as black to white, e.g. --config.data.window={low:g},{high:g}"
+        )
+    shown = shown or full_range(dataset, frame)
+    if padding is not None:
+        values[padding] = shown[0]  # what stands there may be NaN
+    pixels = to_bytes(values[..., None], shown)
+    if mode == "MONOCHROME1":
+        pixels, shown = 255 - pixels, shown[::-1]
+    if padding is not None:
+        pixels[padding] = 0
+    found = (low, high) if kept.size else (min(shown), min(shown))
+    return Decoded(pixels, mode, max(bits, 8), shown, found)
 
 
 def _colour(stored: Stored, mode: str, bits: int) -> Decoded:

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Bool, Float, Num
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_modality_lut
@@ -30,6 +30,35 @@ def in_units(
     slope, intercept = _rescale(_stated(dataset, frame))
     with np.errstate(over="ignore", invalid="ignore"):
         return stored.astype(np.float64) * slope + intercept
+
+
+def padding_of(
+    stored: Num[np.ndarray, "rows columns"], dataset: Dataset
+) -> Bool[np.ndarray, "rows columns"] | None:
+    """Returns which pixels only fill the rectangle up; None where the file states no such value.
+
+    They hold PixelPaddingValue or what lies between it and PixelPaddingRangeLimit, as stored
+    (PS3.3, C.7.5.1.1.2); floats have attributes of their own.
+    """
+    kind = {"float32": "Float", "float64": "DoubleFloat"}.get(stored.dtype.name, "")
+    value = _padding(dataset, f"{kind}PixelPaddingValue", stored.dtype)
+    if value is None:
+        return None
+    if math.isnan(value):
+        return np.isnan(stored)
+    limit = _padding(dataset, f"{kind}PixelPaddingRangeLimit", stored.dtype)
+    low, high = sorted((value, value if limit is None or math.isnan(limit) else limit))
+    return (stored >= low) & (stored <= high)
+
+
+def _padding(dataset: Dataset, keyword: str, dtype: np.dtype) -> int | float | None:
+    """Returns a value of stored pixels. A file may give the bits of a negative one without sign."""
+    value = dataset.get(keyword)
+    if not isinstance(value, int | float):
+        return None
+    if dtype.kind == "i":
+        return (int(value) + 2**15) % 2**16 - 2**15
+    return int(value) % 2**16 if dtype.kind == "u" else value
 
 
 def full_range(dataset: Dataset, frame: int) -> Window:
