@@ -9,13 +9,13 @@ import numpy as np
 from common.data.decode import opened, upright
 from common.data.records import Mask
 from common.data.slices import Values
+from common.data.whole_numbers import whole_numbers
 from common.errors import UserError
 
 _SHOWN = 12  # unknown values that a message lists
 _EXAMPLE = "--config.data.mask_values=0=background,128=oedema,255=tumour"
 # Channels that carry the value; what is left out is transparency.
 _CHANNELS = {"LA": 1, "La": 1, "PA": 1, "RGB": 3, "RGBA": 3, "RGBa": 3, "RGBX": 3}
-_LARGEST_FLOAT = 2.0**31
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ def parse_mask_values(text: str) -> MaskValues:
 def read_values(path: Path, content: bytes | None = None) -> Values:
     """Reads a picture as a mask: its own values; of a palette the indices, of bits 0 and 1.
 
+    Floats are rounded where they are whole to a millionth.
+
     Raises:
       UserError: the file can't be read, or does not hold one whole number a pixel.
     """
@@ -90,10 +92,7 @@ def read_values(path: Path, content: bytes | None = None) -> Values:
     if values.ndim == 3:
         values = _one_channel(values, mode, path)
     if values.dtype.kind == "f":
-        whole = (abs(values) < _LARGEST_FLOAT) & (values == np.rint(values))
-        if not whole.all():
-            raise UserError(f"{path} is a mask of fractions; save whole numbers, one a class.")
-        return values.astype(np.int64)
+        return whole_numbers(values, path)
     if values.dtype == bool:
         return values.astype(np.uint8)
     return values.astype(values.dtype.newbyteorder("="), copy=False)

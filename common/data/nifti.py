@@ -14,6 +14,7 @@ from common.data.foreign import explained
 from common.data.recent import Recent
 from common.data.records import Decoded
 from common.data.slices import PLANES, FileImage, Reading, Values
+from common.data.whole_numbers import whole_numbers
 from common.data.window import Window, to_bytes
 from common.errors import UserError
 
@@ -47,12 +48,14 @@ class _Opened:
       stored: the numbers in the file, along axes that go right, forward and up.
       slope, intercept: value = slope * stored + intercept.
       window: what the header says to show, else the range of the whole volume.
+      rounding: how far values may be from what was saved: half a step of integers, and float32's.
     """
 
     stored: Volume
     slope: float
     intercept: float
     window: Window
+    rounding: float
 
     def plane(self, name: str, index: int) -> Plane:
         """Cuts a slice as it is displayed: its two axes point up and, right to left, across."""
@@ -125,10 +128,7 @@ def read_slice_values(path: Path, index: int, plane: str) -> Values:
     """
     with _explained(path):
         volume = _opened(path)
-        values = volume.values(volume.plane(plane, index))
-        if (values != np.rint(values)).any() or np.abs(values).max() >= 2**53:
-            raise UserError(f"{path} is a mask of fractions; save whole numbers, one a class.")
-        return values.astype(np.int64)
+        return whole_numbers(volume.values(volume.plane(plane, index)), path, volume.rounding)
 
 
 def write_volume(
@@ -217,7 +217,9 @@ def _open(path: Path) -> _Opened:
     if not (math.isfinite(shown[1] - shown[0]) and shown[0] < shown[1]):
         shown = low, high if low < high else low + max(1.0, abs(low))
     upright = apply_orientation(stored, io_orientation(image.affine))
-    return _Opened(upright, slope, intercept, shown)
+    step = abs(slope) if stored.dtype.kind in "iu" and slope != 1 else 0.0
+    rounding = max(step / 2, 1e-6 * max(abs(low), abs(high)))
+    return _Opened(upright, slope, intercept, shown, rounding)
 
 
 _opened = Recent(_open, _KEPT_VOLUMES)
