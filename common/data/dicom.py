@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Num
 
-from common.data.decode import MAX_PIXELS
 from common.data.foreign import explained, printable
 from common.data.recent import Recent
 from common.data.records import Decoded
 from common.data.slices import FileImage, Reading, Values
+from common.data.stored import MAX_PIXELS
 from common.data.whole_numbers import whole_numbers
 from common.data.window import Window, to_bytes
 from common.errors import UserError

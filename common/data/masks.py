@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.decode import opened, upright
+from common.data.decode import explained
+from common.data.pictures import load
 from common.data.records import Mask
 from common.data.slices import Values
+from common.data.stored import Stored, orientation_of, upright
 from common.data.whole_numbers import whole_numbers
 from common.errors import UserError
 
@@ -80,15 +82,25 @@ def parse_mask_values(text: str) -> MaskValues:
 
 
 def read_values(path: Path, content: bytes | None = None) -> Values:
-    """Reads a picture as a mask: its own values; of a palette the indices, of bits 0 and 1.
+    """Reads a picture as a mask: its own numbers; of a palette the indices.
+
+    The numbers are those that the file keeps, at any depth, also where high ones are shown dark
+    (TIFF's WhiteIsZero). Pictures of one bit have two colours rather than numbers: black is 0 and
+    white is 1, whichever of the two the file keeps as 0.
 
     Floats are rounded where they are whole to a millionth.
 
     Raises:
       UserError: the file can't be read, or does not hold one whole number a pixel.
     """
-    with opened(path, content) as image:
-        values, mode = upright(image, np.array(image)), image.mode
+    with explained(path):
+        picture = load(path, content)
+        if isinstance(picture, Stored):
+            values, mode = picture.colours, picture.mode
+        else:
+            values, mode = upright(np.array(picture), orientation_of(picture)), picture.mode
+            if values.ndim == 3:
+                values = values[..., : _CHANNELS.get(mode, 0)]
     if values.ndim == 3:
         values = _one_channel(values, mode, path)
     if values.dtype.kind == "f":
@@ -98,10 +110,9 @@ def read_values(path: Path, content: bytes | None = None) -> Values:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _one_channel(channels: np.ndarray, mode: str, path: Path) -> np.ndarray:
+def _one_channel(colours: np.ndarray, mode: str, path: Path) -> np.ndarray:
     """Returns the channel that all channels are equal to."""
-    colours = channels[..., : _CHANNELS.get(mode, 0)]
-    if not colours.size or (colours != colours[..., :1]).any():
+    if not colours.size or (colours[..., 1:] != colours[..., :1]).any():
         raise UserError(
             f"{path} is a mask in colours ({mode}); save it in grey, one whole number a class."
         )

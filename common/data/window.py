@@ -32,8 +32,8 @@ def parse_window(text: str) -> Window | None:
 
 
 def to_bytes(
-    values: Num[np.ndarray, "height width 1"], window: Window
-) -> UInt8[np.ndarray, "height width 1"]:
+    values: Num[np.ndarray, "height width channels"], window: Window
+) -> UInt8[np.ndarray, "height width channels"]:
     """Maps values (none of them NaN) linearly, the window to 0..255; what lies outside is clipped.
 
     The window's low end is below its high end.

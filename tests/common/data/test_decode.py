@@ -1,18 +1,23 @@
 """Specification of `common.data.decode`: every kind of image file becomes upright uint8 pixels."""
 
 import struct
+import sys
 import threading
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import ExifTags, Image, ImageOps
 
-from common.data.decode import MAX_PIXELS, read_image
+from common.data.decode import read_image
+from common.data.stored import MAX_PIXELS
 from common.errors import UserError
+from tests.picture_files import png, pnm, tiff
 
 GREY = np.arange(0, 240, 10, np.uint8).reshape(4, 6)
 RGB = np.arange(0, 216, 3, np.uint8).reshape(4, 6, 3)
@@ -203,6 +208,159 @@ def test_a_window_leaves_8_bit_images_alone(tmp_path):
     np.testing.assert_array_equal(pixels[..., 0], GREY)
 
 
+# More than 8 bits in several channels, and other depths
+
+COLOURS = np.array([[[0, 15, 4095], [300, 1500, 2047], [4095, 0, 16]]], np.uint16)  # 12 of 16 bits
+ALPHA = np.array([[[65535], [0], [32768]]], np.uint16)
+WINDOW = (0.0, 4095.0)
+SHOWN = np.rint(COLOURS / 4095 * 255).astype(np.uint8)
+
+
+def jpeg2000(values: np.ndarray, bits: int) -> bytes:
+    return imagecodecs.jpeg2k_encode(values, level=0, bitspersample=bits, reversible=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "bits"),
+    [
+        (png(COLOURS, 16, kind=2), 16),
+        (tiff(COLOURS, 16, photometric=2), 16),
+        (tiff(COLOURS, 16, photometric=2, order=">", planar=2), 16),
+        (tiff(COLOURS, 12, photometric=2), 12),
+        (tiff(COLOURS.astype(np.int16), 16, kind=2, photometric=2), 16),
+        (tiff(COLOURS.astype(np.float32), 32, kind=3, photometric=2), 32),
+        (pnm(COLOURS, 6, 65535), 16),
+        (pnm(COLOURS, 3, 4095), 12),
+        (jpeg2000(COLOURS, 12), 12),
+        (jpeg2000(COLOURS, 16), 16),
+    ],
+    ids=["png", "tiff", "planes", "12 bits", "signed", "floats", "ppm", "text", "jp2-12", "jp2-16"],
+)
+def test_a_window_maps_each_channel_of_deep_colours_with_all_of_its_bits(tmp_path, content, bits):
+    (tmp_path / "a").write_bytes(content)
+    decoded = read_image(tmp_path / "a", WINDOW)
+    np.testing.assert_array_equal(decoded.pixels, SHOWN)
+    assert (decoded.bits, decoded.window, decoded.value_range) == (bits, WINDOW, (0.0, 4095.0))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "premultiplied"])
+def test_deep_transparency_is_composited_onto_black(tmp_path, kind):
+    values = np.concatenate([COLOURS, ALPHA], axis=-1)
+    if kind == "premultiplied":
+        values[..., :3] = values[..., :3] * (values[..., 3:] / 65535)
+    extras = [1] if kind == "premultiplied" else [2]
+    content = (
+        png(values, 16, 6) if kind == "PNG" else tiff(values, 16, photometric=2, extras=extras)
+    )
+    (tmp_path / "a").write_bytes(content)
+    shown = np.rint(SHOWN * (ALPHA / 65535))
+    np.testing.assert_allclose(
+        read_image(tmp_path / "a", WINDOW).pixels, shown, atol=extras == [1], rtol=0
+    )
+
+
+def test_a_transparent_deep_colour_becomes_black(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(COLOURS, 16, 2, transparent=[300, 1500, 2047]))
+    shown = SHOWN * np.array([[[1], [0], [1]]])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", WINDOW).pixels, shown)
+
+
+def test_deep_colours_are_turned_upright(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(COLOURS, 16, 2, orientation=6))
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "a.png", WINDOW).pixels, SHOWN.swapaxes(0, 1)
+    )
+    (tmp_path / "a.tif").write_bytes(tiff(COLOURS, 16, photometric=2, orientation=2))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", WINDOW).pixels, SHOWN[:, ::-1])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("bits", "kind"), [(3, 1), (8, 1), (12, 1), (16, 1), (16, 2), (32, 1), (32, 3)]
+)
+def test_where_white_is_zero_high_values_are_dark_at_every_depth(tmp_path, bits, kind, order):
+    values = np.array([0, 1, 4, 7]).reshape(1, 4, 1)
+    size = 1 if bits <= 8 else bits // 8 if bits != 12 else 2
+    stored = values.astype(f"{'_uif'[kind]}{size}")
+    (tmp_path / "a.tif").write_bytes(tiff(stored, bits, kind, photometric=0, order=order))
+    decoded = read_image(tmp_path / "a.tif", (0.0, 7.0))
+    high, window = (255, (0.0, 255.0)) if bits == 8 else (7, (7.0, 0.0))
+    if bits == 3:  # shown as 8 bits are
+        window = (0.0, 255.0)
+    np.testing.assert_array_equal(decoded.pixels, 255 - np.rint(values / high * 255))
+    assert decoded.window == window
+
+
+@pytest.mark.parametrize(
+    ("content", "white"),
+    [
+        (png(GREY[..., None] % 16, 4), 15),
+        (tiff(GREY[..., None] % 8, 3), 7),
+        (pnm(GREY % 101, 5, 100), 100),
+        (pnm(DEEP % 4096, 5, 4095), 4095),
+        (tiff(DEEP[..., None] % 4096, 12), 4095),
+        (tiff(DEEP[..., None] % 4096, 12, order=">"), 4095),
+        (jpeg2000(GREY % 32, 5), 31),
+        (jpeg2000(DEEP % 1024, 10), 1023),
+    ],
+)
+def test_without_a_window_the_range_of_the_bits_is_black_to_white(tmp_path, content, white):
+    (tmp_path / "a").write_bytes(content)
+    values = (GREY if white < 255 else DEEP) % (white + 1)
+    shown = np.rint(values / white * 255)
+    np.testing.assert_array_equal(read_image(tmp_path / "a").pixels[..., 0], shown)
+
+
+def test_a_transparent_value_of_four_bits_becomes_black(tmp_path):
+    values = np.array([[[5], [9]]], np.uint8)
+    (tmp_path / "a.png").write_bytes(png(values, 4, transparent=[9]))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels[0, :, 0], [5 * 17, 0])
+
+
+def test_what_is_unsigned_stays_so(tmp_path):
+    values = np.array([[[0], [2**31], [2**32 - 1]]], np.uint32)
+    (tmp_path / "a.tif").write_bytes(tiff(values, 32))
+    pixels = read_image(tmp_path / "a.tif", (0.0, 2.0**32 - 1)).pixels
+    np.testing.assert_array_equal(pixels[0, :, 0], [0, 128, 255])
+
+
+def test_what_is_signed_stays_so(tmp_path):
+    values = np.array([[[-128], [0], [127]]], np.int8)
+    (tmp_path / "a.tif").write_bytes(tiff(values, 8, kind=2))
+    pixels = read_image(tmp_path / "a.tif", (-128.0, 127.0)).pixels
+    np.testing.assert_array_equal(pixels[0, :, 0], [0, 128, 255])
+    with pytest.raises(UserError, match=r"values from -128 to 127 .*data\.window=-128,127"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (tiff(GREY[..., None], photometric=None), "does not say whether 0 is black or white"),
+        (tiff(np.dstack([GREY] * 2), extras=[0]), "has 2 channels and does not say what they are"),
+        (tiff(np.dstack([DEEP] * 4), 16, photometric=5), "keeps its colours as SEPARATED"),
+        (tiff(RGB, photometric=6), "keeps its colours as YCbCr"),
+        (tiff(RGB, photometric=8), "keeps its colours as LAB"),
+        (tiff(DEEP[..., None].astype(np.uint32), 24), r"of a kind that is not read \(24 bits\)"),
+        (tiff(np.dstack([DEEP] * 3), 16, photometric=2)[:80], "is damaged|is not a readable image"),
+    ],
+)
+def test_what_nobody_can_read_rightly_is_refused(tmp_path, content, reason):
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(UserError, match=rf"a\.tif .*({reason})"):
+        read_image(tmp_path / "a.tif", WINDOW)
+
+
+def test_without_the_other_readers_a_sentence_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "common.data.whole_depth", raising=False)
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    (tmp_path / "a.png").write_bytes(png(COLOURS, 16, kind=2))
+    with pytest.raises(UserError, match=r"pip install 'triptych\[pictures\]'"):
+        read_image(tmp_path / "a.png", WINDOW)
+    (tmp_path / "b.png").write_bytes(png(COLOURS[..., :1], 16))
+    assert read_image(tmp_path / "b.png", WINDOW).bits == 16
+
+
 # What is said of the file
 
 
@@ -283,6 +441,13 @@ def test_a_stack_is_refused_rather_than_cut_to_its_first_image(tmp_path, name):
     path = save(tmp_path / name, frames[0], save_all=True, append_images=frames[1:])
     with pytest.raises(UserError, match=r"a\.\w+ holds 3 images"):
         read_image(path)
+
+
+def test_a_stack_that_imagej_wrote_as_one_page_is_refused(tmp_path):
+    options = {"imagej": True, "truncate": True}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8), **options)
+    with pytest.raises(UserError, match=r"a\.tif holds 3 images"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_the_previews_in_a_camera_file_are_ignored(tmp_path):

@@ -11,9 +11,9 @@ import pydicom
 import pytest
 from pydicom import uid
 
-from common.data.decode import MAX_PIXELS
 from common.data.dicom import MAX_FRAMES, MAX_INFLATED, frames_of
 from common.data.slices import Reading
+from common.data.stored import MAX_PIXELS
 from common.errors import UserError
 from tests.dicom_files import BUNDLED, DEEP, GREY, damaged, dataset, read, save, save_encapsulated
 

@@ -1,5 +1,6 @@
 """Specification of `common.data.masks`: what stands in a mask's file, and what it means."""
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from PIL import ExifTags, Image
 
 from common.data.masks import parse_mask_values, read_values, to_classes
 from common.errors import UserError
+from tests.picture_files import bmp, png, pnm, tiff
 
 BITS = np.array([[0, 1, 1], [0, 0, 1]], np.uint8)
 IDS = np.array([[0, 1, 2], [7, 0, 255]], np.uint8)
@@ -52,6 +54,52 @@ def test_every_way_to_keep_whole_numbers_is_read(tmp_path, name, image, expected
     values = read_values(tmp_path / name)
     np.testing.assert_array_equal(values, expected)
     assert values.dtype.kind in "iu"
+
+
+SMALL = np.array([[[0], [1], [2]], [[3], [0], [2]]], np.uint8)
+DEEP = np.array([[[0], [1], [300]], [[4095], [0], [2]]], np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (png(SMALL, 2), SMALL),
+        (png(SMALL, 4), SMALL),
+        (png(SMALL, 2, 3, palette=np.array([[9, 9, 9]] * 4)), SMALL),
+        (png(np.repeat(DEEP, 3, axis=-1), 16, 2), DEEP),
+        (png(np.repeat(DEEP, 2, axis=-1), 16, 4), DEEP),
+        (tiff(SMALL, 2), SMALL),
+        (tiff(SMALL, 4, photometric=0), SMALL),
+        (tiff(SMALL, photometric=0), SMALL),
+        (tiff(DEEP, 12, photometric=0), DEEP),
+        (tiff(DEEP, 16, photometric=0), DEEP),
+        (tiff(DEEP, 16, photometric=0, order=">"), DEEP),
+        (tiff(DEEP.astype(np.int16) - 300, 16, 2, photometric=0), DEEP.astype(int) - 300),
+        (tiff(SMALL.astype(np.int8) - 3, 8, 2), SMALL.astype(int) - 3),
+        (tiff(np.repeat(DEEP, 3, axis=-1), 16, photometric=2), DEEP),
+        (tiff(DEEP.astype(np.uint32) + 2**31, 32), DEEP.astype(int) + 2**31),
+        (tiff(SMALL, 8, photometric=3, palette=np.full((256, 3), 65535)), SMALL),
+        (pnm(SMALL, 5, 3), SMALL),
+        (pnm(SMALL, 2, 7), SMALL),
+        (pnm(DEEP, 5, 4095), DEEP),
+        (pnm(np.repeat(DEEP, 3, axis=-1), 6, 4095), DEEP),
+        (bmp(SMALL[..., 0], 4, palette=np.arange(16).repeat(3).reshape(16, 3)), SMALL),
+        (
+            imagecodecs.jpeg2k_encode(SMALL[..., 0], bitspersample=2, reversible=True, level=0),
+            SMALL,
+        ),
+        (imagecodecs.jpeg2k_encode(DEEP[..., 0], bitspersample=12, reversible=True, level=0), DEEP),
+    ],
+)
+def test_the_numbers_that_a_file_keeps_are_the_classes_at_every_depth(tmp_path, content, expected):
+    (tmp_path / "a").write_bytes(content)
+    np.testing.assert_array_equal(read_values(tmp_path / "a"), expected[..., 0])
+
+
+@pytest.mark.parametrize("content", [tiff(BITS[..., None], 1, photometric=0), pnm(BITS, 4)])
+def test_in_pictures_of_one_bit_white_is_1_whichever_the_file_keeps(tmp_path, content):
+    (tmp_path / "a").write_bytes(content)
+    np.testing.assert_array_equal(read_values(tmp_path / "a"), 1 - BITS)
 
 
 def test_a_mask_is_turned_as_its_image_is(tmp_path):
