@@ -7,9 +7,17 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from common.interrupts import listen
+from common.memory import restart_with_huge_pages
+
+if __name__ == "__main__":  # before the imports that take a while
+    restart_with_huge_pages()
+    listen("stopped before it began; run the same command again.")
+
 from absl import flags
 from ml_collections import config_flags
 
+from common.accidents import told_in
 from common.command_line import run_app
 from common.errors import UserError
 from common.options import define_option_flags, options_from_flags
@@ -43,7 +51,9 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--mode={_MODE.value} needs --config=FILE, as configs/{with_config}.py.")
     if not with_config and not _WORKDIR.value:
         raise UserError(f"--mode={_MODE.value} needs --workdir=DIR, the folder of a trained run.")
-    _start_jax()
+    from common.training.start import start_jax
+
+    start_jax(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if with_config:
         _run_config()
     else:
@@ -57,20 +67,6 @@ def _inspect() -> NoReturn:
     sys.exit(run_inspect(_CONFIG.value, options.input, options.output))
 
 
-def _start_jax() -> None:
-    """Keeps compiled programs between runs and joins the other processes, if there are any."""
-    import jax
-
-    from common.cache import cache_dir
-    from common.log import talk
-    from common.training.parallel import is_main_process, start_distributed
-
-    jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    start_distributed(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    talk(this_process=is_main_process())
-
-
 def _run_config() -> None:
     from common.training.config import default_workdir
 
@@ -81,16 +77,18 @@ def _run_config() -> None:
         from studies.utility import run_utility as run
     else:
         from common.training.train import train as run
-    run(_CONFIG.value, workdir, profile=_PROFILE.value)
+    with told_in(workdir):
+        run(_CONFIG.value, workdir, profile=_PROFILE.value)
 
 
 def _run_task_mode() -> None:
     from common.training.task import find_mode
     from common.training.workdir import open_run
 
-    run = open_run(Path(_WORKDIR.value))
-    mode = find_mode(run.config.task, _MODE.value, _TASK_MODES)
-    mode(run, options_from_flags())
+    with told_in(Path(_WORKDIR.value)):
+        run = open_run(Path(_WORKDIR.value))
+        mode = find_mode(run.config.task, _MODE.value, _TASK_MODES)
+        mode(run, options_from_flags())
 
 
 if __name__ == "__main__":

@@ -3,37 +3,49 @@
 import re
 import runpy
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from common.errors import DivergenceError, UserError
-from common.memory import restart_with_huge_pages
+from common.accidents import as_told
+from common.errors import DivergenceError, FaultError, UserError
+from common.interrupts import finish, listen
+
+_STOPPED = {  # what to say when a signal ends a mode, after the signal's name
+    "train": "stopped before training began; run the same command again.",
+    "utility": "stopped; run the same command again to go on.",
+}
+_STOPPED_OTHER = "stopped before the end; what is written stays."
 
 
-def run_app(main: Callable[[list[str]], None]) -> None:
-    """Parses the flags and runs `main`.
+def run_app(main: Callable[[list[str]], None]) -> NoReturn:
+    """Parses the flags, runs `main` and exits.
 
-    Exit code 0: done; 2: a user's mistake; 1: training diverged, or a fault of the program, which
-    comes with a traceback.
+    Exit code 0: done, or training was stopped and saved; 2: a mistake of the user's or an accident
+    of the machine; 1: training diverged, or a fault of the program; 128 and a signal's number: that
+    ended it before its end.
     """
+    try:
+        app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+    except SystemExit as leaving:
+        finish(leaving.code)
 
-    def guarded(argv: list[str]) -> None:
-        try:
-            main(argv)
-        except UserError as error:
-            _end(str(error), 2)
-        except DivergenceError as error:
-            _end(str(error), 1)
-        except Exception as error:
-            # It reaches us as an OSError, or as text from the libraries that write for us.
-            if "No space left on device" not in str(error):
-                raise
-            _end(f"The disk is full; free some space and run the same command again. {error}", 2)
 
-    restart_with_huge_pages()
-    app.run(guarded, flags_parser=_parse)
+def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
+    listen(_STOPPED.get(str(flags.FLAGS["mode"].value), _STOPPED_OTHER))
+    try:
+        main(argv)
+    except UserError as error:
+        _end(str(error), 2)
+    except (DivergenceError, FaultError) as error:
+        _end(str(error), 1)
+    except Exception as error:
+        known = as_told(error, None)
+        if isinstance(known, FaultError):
+            traceback.print_exc()
+        _end(str(known), 2 if isinstance(known, UserError) else 1)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -75,5 +87,9 @@ def _about_key(argv: list[str]) -> str:
 
 
 def _end(message: str, code: int) -> NoReturn:
-    print(f"{sys.argv[0]}: {' '.join(message.split())}", file=sys.stderr)
+    _say(message)
     sys.exit(code)
+
+
+def _say(message: str) -> None:
+    print(f"{sys.argv[0]}: {' '.join(message.split())}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The two ways in which a run ends early and tells a person why."""
+"""The ways in which the program ends early and tells a person why."""
 
 
 class UserError(Exception):
@@ -10,3 +10,7 @@ class UserError(Exception):
 
 class DivergenceError(Exception):
     """Training produced a value that is not finite: the message names the metric and the steps."""
+
+
+class FaultError(Exception):
+    """The program itself is at fault: the message says how, and where the traceback is."""

@@ -10,7 +10,11 @@ import ctypes
 import gc
 import os
 import platform
+import signal
 import sys
+from functools import cache
+
+from common.interrupts import SIGNALS
 
 _NAME, _SETTING = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 
@@ -23,6 +27,7 @@ def restart_with_huge_pages() -> None:
     if not _on_glibc() or _NAME in os.environ or not sys.executable:
         return
     os.environ[_NAME] = _SETTING
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the same command listens to them
     os.execv(sys.executable, sys.orig_argv)
 
 
@@ -34,6 +39,15 @@ def give_back_freed_memory() -> None:
     MiB, that of the U-Net from 1,335 to 731.
     """
     gc.collect()
+    trim_freed_memory()
+
+
+def trim_freed_memory() -> None:
+    """Hands what the C library keeps of freed memory back to the system, with glibc.
+
+    Threads that write pictures and checkpoints free memory in many places, and the C library keeps
+    the holes: of the 64x64 AC-GAN they grew by 10 MB a minute while what was in use did not.
+    """
     if _on_glibc():
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -57,5 +71,6 @@ def low_memory_options() -> dict[str, bool | str]:
     }
 
 
+@cache
 def _on_glibc() -> bool:
     return platform.libc_ver()[0] == "glibc"

@@ -6,8 +6,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
+
+from common.interrupts import before_end
 
 _PREFIX = "incomplete-"
 _LOCK = ".lock"
@@ -28,11 +31,14 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     for folder in parent.glob(f"{_PREFIX}*"):
         _remove_if_dead(folder)
     scratch, lock = _new(parent)
+    remove = partial(shutil.rmtree, scratch, ignore_errors=True)  # what stays goes the next time
     with lock:
+        before_end.append(remove)
         try:
             yield scratch
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)  # what can't go now goes the next time
+            remove()
+            before_end.remove(remove)
 
 
 def move_into_place(made: Path, place: Path) -> None:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from common.data.feed import Feed
+from common.interrupts import StopRequest
 from common.log import log
-from common.memory import give_back_freed_memory
+from common.memory import give_back_freed_memory, trim_freed_memory
 from common.training import parallel
 from common.training.checkpoints import Checkpoints
 from common.training.clock import DeviceClock, Due, Schedule
 from common.training.finite import check_finite
-from common.training.interrupts import StopRequest
 from common.training.parallel import Advance
 from common.training.profile import Profile
 from common.training.task import Measurement, Metrics, Picture
@@ -144,7 +144,8 @@ class Loop:
         )
         # Many processes must agree, which costs them a round trip: only when they log anyway.
         if due.log or parallel.alone():
-            stops = parallel.any_process(stop.requested)
+            stop.number = parallel.highest(stop.number)
+            stops = stop.requested
             saves = due.save or stops or (due.log and parallel.any_process(bool(late)))
             due = due._replace(log=due.log or saves, save=saves, stop=stops)
         # What a checkpoint scores must be of its own state.
@@ -169,6 +170,7 @@ class Loop:
 
     def _pause(self, state: Any, step: int, due: Due) -> None:
         """Does what needs the state, before the next dispatch takes it."""
+        trim_freed_memory()  # of the save and the pictures before
         if due.save:
             self.checkpoints.save(step, parallel.to_host(state), self.latest)
             self._saved_at = time.monotonic()

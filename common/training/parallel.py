@@ -74,6 +74,8 @@ def start_distributed(coordinator: str, num_processes: int, process_id: int) -> 
     Where srun, mpirun or a TPU pod started several processes, JAX reads from the environment how
     many there are and where; elsewhere this process is alone.
     """
+    # It would take SIGTERM for itself; common/interrupts.py says what becomes of that.
+    jax.config.update("jax_enable_preemption_service", False)
     if coordinator:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     elif _processes_of_cluster() > 1:
@@ -106,13 +108,14 @@ def wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
-def all_succeed(error: UserError | None) -> None:
-    """Ends every process when one has met a user's mistake, so that none waits for it forever.
+def all_succeed(error: Exception | None) -> None:
+    """Ends every process when one has met an error, so that none waits for it forever.
 
     Every process must call it at the same time.
 
     Raises:
-      UserError: this process's own, or that another one has one.
+      Exception: this process's own.
+      UserError: another one has one.
     """
     failed = any_process(error is not None)
     if error is not None:
@@ -123,9 +126,14 @@ def all_succeed(error: UserError | None) -> None:
 
 def any_process(flag: bool) -> bool:
     """Says whether the flag is set in any process; every process must call it at the same time."""
+    return bool(highest(flag))
+
+
+def highest(number: int) -> int:
+    """Returns the highest number of all processes; every one must call it at the same time."""
     if alone():
-        return flag
-    return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+        return number
+    return int(np.max(multihost_utils.process_allgather(np.array(number, np.int32))))
 
 
 def max_steps_per_dispatch() -> int:

@@ -13,12 +13,12 @@ from ml_collections import ConfigDict
 from common.data.feed import evaluation_batches, fits_on_device, open_feed
 from common.data.prepared import Prepared, prepare
 from common.errors import UserError
+from common.interrupts import StopRequest, stop_request
 from common.log import log
 from common.training import config as configs
 from common.training import parallel, preflight
 from common.training.checkpoints import Checkpoints
 from common.training.clock import Schedule
-from common.training.interrupts import stop_request
 from common.training.loop import Loop
 from common.training.profile import Profile
 from common.training.speed import matrix_rate
@@ -58,6 +58,24 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
       UserError: a setting, the data, the workdir, the memory or the disk will not do.
       DivergenceError: a metric became infinite or not a number.
     """
+    with stop_request() as stop:
+        if not parallel.alone():  # they agree before one of them stops
+            stop.begin()
+        run, step, num_steps = _train(config, workdir, profile, stop)
+        if stop.requested and step < num_steps:
+            print(
+                f"{stop.signal_name}: saved step {step} of {num_steps} in {workdir}/checkpoints."
+                " Run the same command again to go on."
+            )
+        elif parallel.is_main_process():
+            _say_where(run, step, num_steps)
+    return not stop.requested
+
+
+def _train(
+    config: ConfigDict, workdir: Path, profile: bool, stop: StopRequest
+) -> tuple[Run, int, int]:
+    """Returns the run, how far it is now, and its steps."""
     find_task(config.get("task", ""))
     configs.check(config)
     check_owner(workdir, config)
@@ -72,7 +90,6 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
     with ExitStack() as stack:
         _main_process_first(lambda: stack.enter_context(exclusive(workdir)))
         checkpoints = stack.enter_context(run.checkpoints(read_only=False))
-        stop = stack.enter_context(stop_request())
         step = checkpoints.latest_step() or 0
         like = jax.eval_shape(task.init, jax.random.key(config.seed))
         keep_last = run.config.train.keep_last
@@ -92,23 +109,22 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
         preflight.check_memory(loop.advance.temporary_bytes, config.train.low_memory)
         _main_process_first(lambda: claim(run))
         if step < loop.schedule.num_steps:
+            stop.begin()
             step = loop.run(state, step, stop)
             if loop.writers:
                 loop.writers.flush()  # the last picture, drawn meanwhile, would halve the rate
                 _record_utilisation(run)
-    if parallel.is_main_process():
-        _say_where(run, step, loop.schedule.num_steps, stop.signal_name)
-    return not stop.requested
+    return run, step, loop.schedule.num_steps
 
 
 def _main_process_first(work: Callable[[], Result]) -> Result | None:
-    """Runs work in the main process while the others wait; its mistakes end them all."""
+    """Runs work in the main process while the others wait; its errors end them all."""
     result = error = None
     if parallel.is_main_process():
         try:
             result = work()
-        except UserError as mistake:
-            error = mistake
+        except Exception as failure:
+            error = failure
     parallel.all_succeed(error)
     return result
 
@@ -306,15 +322,9 @@ def _record_utilisation(run: Run) -> None:
     )
 
 
-def _say_where(run: Run, step: int, num_steps: int, signal_name: str) -> None:
-    """Prints where things are and, after a signal, how to go on."""
+def _say_where(run: Run, step: int, num_steps: int) -> None:
+    """Prints where things are and what to do with them."""
     workdir = run.workdir
-    if signal_name:
-        print(
-            f"{signal_name}: saved step {step} of {num_steps} in {workdir}/checkpoints."
-            " Run the same command again to go on."
-        )
-        return
     ended = "is finished" if step >= num_steps else "was ended early, see the warning"
     print(f"step {step} of {num_steps}: {workdir} {ended}")
     print(f"  pictures:    {workdir}/pictures")

@@ -1,0 +1,112 @@
+"""A signal in training: what is saved, and what a person reads then."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from common.training import parallel
+from common.training import train as training
+from common.training.loop import Loop
+from common.training.train import train
+from configs.toy_gan_1d import get_config
+
+
+@pytest.fixture
+def config(tmp_path):
+    config = get_config("tiny")
+    config.data.cache_dir = str(tmp_path / "cache")
+    config.train.update(num_steps="6", log_every="2", picture_every="0", eval_every="0")
+    return config
+
+
+def signalled_after(step, monkeypatch, numbers=(signal.SIGTERM,)):
+    """Sends signals to this process when so many steps are done, right after each other."""
+    due = Loop._due
+
+    def sending(self, now, stop):
+        if now == step:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+        return due(self, now, stop)
+
+    monkeypatch.setattr(Loop, "_due", sending)
+
+
+def test_two_signals_at_once_save_and_say_so(config, tmp_path, monkeypatch, capsys):
+    signalled_after(3, monkeypatch, (signal.SIGTERM, signal.SIGHUP))
+    assert not train(config, tmp_path / "run")
+    assert "SIGTERM: saved step 3 of 6" in capsys.readouterr().out
+    assert (tmp_path / "run" / "checkpoints" / "3").exists()
+
+
+def test_a_signal_after_the_last_step_finds_it_finished(config, tmp_path, monkeypatch, capsys):
+    record = training._record_utilisation
+
+    def recording(run):
+        os.kill(os.getpid(), signal.SIGTERM)
+        record(run)
+
+    monkeypatch.setattr(training, "_record_utilisation", recording)
+    assert not train(config, tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "step 6 of 6" in said and "is finished" in said and "again" not in said
+
+
+def test_a_signal_to_another_process_is_named_in_this_one(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        parallel, "highest", lambda one: one if isinstance(one, bool) else signal.SIGINT
+    )
+    assert not train(config, tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "SIGINT: saved step 1 of 6" in said and "ended early" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_before_training_says_that_nothing_is_done(start, tmp_path, number):
+    process = start(
+        "launch.py", "--config=configs/acgan_covid.py:tiny", f"--workdir={tmp_path / 'run'}"
+    )
+    time.sleep(0.5)  # it imports
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (128 + number, "")
+    assert err == (
+        f"launch.py: {number.name}: stopped before training began; run the same command again.\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_signal_while_it_compiles_ends_it_and_the_next_run_goes_all_the_way(
+    start, launch, tmp_path
+):
+    args = ("--config=configs/acgan_covid.py:tiny", f"--workdir={tmp_path / 'run'}")
+    process = start("launch.py", *args, TRIPTYCH_CACHE=str(tmp_path / "cache"))
+    for line in process.stderr:
+        if "drawings, not patients" in line:
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert err.endswith("stopped before training began; run the same command again.\n")
+    assert "is finished" in launch(*args).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["generate", "evaluate", "inspect"])
+def test_a_signal_ends_the_other_modes_with_one_sentence(launch, start, tmp_path, mode):
+    run = tmp_path / "run"
+    config = "--config=configs/acgan_covid.py:tiny"
+    if mode != "inspect":
+        launch(config, f"--workdir={run}")
+    given = config if mode == "inspect" else f"--workdir={run}"
+    process = start("launch.py", f"--mode={mode}", given, f"--output={tmp_path / 'out'}")
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT and "Traceback" not in err
+    assert err.endswith("launch.py: SIGINT: stopped before the end; what is written stays.\n")
