@@ -1,8 +1,9 @@
-"""Files and folders that are written: whole or not at all, and only where that is possible."""
+"""Files and folders: what is written is whole or not at all, what is read is a file and no pipe."""
 
 import itertools
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,31 @@ from common.errors import UserError
 _NUMBERS = itertools.count()
 _SCRATCH = re.compile(r"\.tmp-(\d+)-\d+-.+", re.DOTALL)  # what `replaced` makes
 _OLD_SCRATCH = re.compile(r"\.(?:run\.json|config\.json|metrics\.jsonl)\.(\d+)")
+
+
+_SPECIAL = {
+    **{stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"},
+    **{stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFLNK: "a link"},
+}
+
+
+def regular_file(path: Path) -> Path:
+    """Returns a path behind which there is a file, or a link to one.
+
+    Whoever opens a pipe may wait for ever, and some devices have no end.
+
+    Raises:
+      UserError: there is something else.
+      OSError: there is nothing, or the folder is closed.
+    """
+    if kind := special_kind(path.stat().st_mode):
+        raise UserError(f"{path} is {kind}, not a file; put a file in its place or remove it.")
+    return path
+
+
+def special_kind(mode: int) -> str:
+    """Returns what is no file by its `st_mode`: "a named pipe"; "" of a file."""
+    return _SPECIAL.get(stat.S_IFMT(mode), "")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
+from common.files import regular_file
 
 Arrays = dict[str, np.ndarray]
 
@@ -40,6 +41,7 @@ def read_weights(path: Path, sha256: str = "") -> Arrays:
       UserError: it can't be read, is another file, or holds something other than arrays.
     """
     try:
+        regular_file(path)
         if sha256:
             _check(path, sha256)
         with path.open("rb") as stream:

@@ -5,6 +5,7 @@ import hashlib
 import re
 import shutil
 import time
+from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from common.data.records import Contents, Once, Source, fingerprint
 from common.data.scratch import take
 from common.data.slices import EXTENSIONS
 from common.errors import UserError
+from common.files import regular_file
 from common.log import log
 
 _SCHEMES = ("http", "https", "file")
@@ -208,6 +210,7 @@ def _connect(remote: RemoteFile, part: Path) -> bool:
         request.add_header("Range", f"bytes={begin}-")
         request.add_header("If-Range", _validator_file(part).read_text())
     try:
+        _check_local(remote)
         response = urlopen(request, timeout=_TIMEOUT)
     except HTTPError as error:
         with error:
@@ -224,6 +227,14 @@ def _connect(remote: RemoteFile, part: Path) -> bool:
         if not resumed:
             _note_validator(response, part)
         return _receive(response, remote.shown, part, begin)
+
+
+def _check_local(remote: RemoteFile) -> None:
+    """Refuses a pipe on this machine, at which nobody would notice that time passes."""
+    split = urlsplit(remote.url)
+    if split.scheme == "file":
+        with suppress(OSError):  # the reader says so
+            regular_file(Path(unquote(split.path)))
 
 
 def _unreachable(remote: RemoteFile, reason: object) -> UserError:

@@ -53,6 +53,21 @@ def test_pytorch_files_are_read_as_pytorch_reads_them(tmp_path, zipped):
     equal(read_weights(tmp_path / "w.pth"), expected)
 
 
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("a named pipe", os.mkfifo),
+        ("a device", lambda path: path.symlink_to("/dev/zero")),
+        ("a folder", os.mkdir),
+    ],
+)
+@pytest.mark.parametrize("sha256", ["", "0" * 64])
+def test_what_is_no_file_is_named_and_not_waited_at(tmp_path, kind, make, sha256):
+    make(tmp_path / "w.npz")
+    with pytest.raises(UserError, match=rf"w\.npz is {kind}, not a file"):
+        read_weights(tmp_path / "w.npz", sha256)
+
+
 def test_keras_files(tmp_path):
     h5py = pytest.importorskip("h5py", reason="there is no h5py: pip install -e '.[pretrained]'")
     with h5py.File(tmp_path / "w.h5", "w") as file:
