@@ -7,6 +7,7 @@ written there but derived from it at every start: a fold or another share needs 
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from common.cache import cache_dir
 from common.data.preparation import EVERYTHING, PREPARATION, read_table, write_prepared
 from common.data.records import SPLITS, Source
 from common.data.sources import open_source
+from common.data.spelling import doubts
 from common.data.splits import Table, assign_splits, groups_of, stated_by_source, warn_of_mixed_test
 from common.errors import UserError
 from common.log import log
@@ -206,6 +208,8 @@ def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
     everything, metadata, table = _stored(folder)
     groups, rows = _assigned(table, source, metadata["classes"], data)
     warn_of_mixed_test(table, data)
+    for doubt in doubts(Counter(metadata["classes"][label] for label in table.labels)):
+        log.warning("%s: %s", source.name, doubt)
     splits = {
         split: Split(
             everything,

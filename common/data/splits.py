@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from common.data.records import SPLITS
+from common.data.spelling import is_missing
 from common.errors import UserError
 from common.log import log
 
@@ -48,8 +49,8 @@ class Table:
 def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
     """Returns the group of every example by `config.data.group`.
 
-    Where nobody states one it is "" (a group of its own); of a file that holds several images, the
-    file.
+    Where nobody states one, or states "nan", "N/A" and the like, it is "" (a group of its own); of
+    a file that holds several images, the file.
 
     Args:
       table: the examples.
@@ -60,15 +61,16 @@ def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
     Raises:
       UserError: it is no regular expression, a name does not match it, or nothing is stated.
     """
+    stated: Sequence[str]
     if not stated_by_source(pattern):
         stated = _matches(table.ids, pattern)
-    elif pattern and not any(table.groups):
+    elif pattern and all(map(is_missing, table.groups)):
         raise UserError(
             f"config.data.group is '{pattern}', but no image has such a group; 'column:' goes with"
             " a labels.csv and 'dicom:' with DICOM files, other names are matched by an expression."
         )
     else:
-        stated = table.groups
+        stated = ["" if is_missing(group) else group for group in table.groups]
     return tuple(group or _shared_file(name) for group, name in zip(stated, table.ids, strict=True))
 
 
