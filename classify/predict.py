@@ -11,7 +11,7 @@ import numpy as np
 
 from classify.inference import BATCH, Inference, labels_of, load_inference, softmax
 from common.data.fit import fit_image
-from common.data.incoming import find_images, read_ahead
+from common.data.incoming import Incoming, find_images, read_ahead
 from common.data.records import Pixels
 from common.data.slices import FileImage, images_in, stem
 from common.data.sources import reading_of
@@ -48,7 +48,7 @@ def predict(run: Run, options: Options) -> None:
         raise UserError("--mode=predict needs --input=PATH, images, and --output=DIR.")
     inference, step = load_inference(run)
     output = Path(options.output).expanduser()
-    files, folder = find_images(options.input, output)
+    found = find_images(options.input, output)
     if (output / TABLE).exists() and not options.overwrite:
         raise UserError(f"{output / TABLE} exists; add --overwrite or name another --output.")
     writable_folder(output, "--output")
@@ -61,7 +61,7 @@ def predict(run: Run, options: Options) -> None:
         table = csv.writer(stream)
         columns = [f"probability_{name}" for name in inference.classes]
         table.writerow(["file", "label", *columns])
-        for batch in _batches(_read_all(pool, files, folder, run, failures), BATCH):
+        for batch in _batches(_read_all(pool, found, run, failures), BATCH):
             shares = softmax(inference.logits(np.stack([i.pixels for i in batch])), temperature)
             for image, label, row in zip(batch, labels_of(shares), shares, strict=True):
                 chosen = inference.classes[label]
@@ -71,7 +71,7 @@ def predict(run: Run, options: Options) -> None:
             count += len(batch)
     print(
         f"{count} images are classified in {output / TABLE} (step {step}, temperature"
-        f" {temperature:.3f}, {count / (time.monotonic() - started):.1f} images/s)"
+        f" {temperature:.3f}, {count / (time.monotonic() - started):.1f} images/s){found.told}"
     )
     if failures:
         first = next(iter(failures.values()))
@@ -79,7 +79,7 @@ def predict(run: Run, options: Options) -> None:
 
 
 def _read_all(
-    pool: ThreadPoolExecutor, files: list[Path], folder: Path, run: Run, failures: dict[Path, str]
+    pool: ThreadPoolExecutor, given: Incoming, run: Run, failures: dict[Path, str]
 ) -> Iterator[_Found]:
     """Yields the images of all files, fitted as those of training; notes failures by file."""
     reading, data, card = reading_of(run.config.data), run.config.data, run.card
@@ -87,9 +87,9 @@ def _read_all(
     def read(item: tuple[Path, FileImage]) -> _Found:
         file, image = item
         pixels = fit_image(image.read().pixels, card.image_size, card.channels, data.fit)
-        return _Found(file.relative_to(folder).as_posix() + image.suffix, pixels)
+        return _Found(file.relative_to(given.folder).as_posix() + image.suffix, pixels)
 
-    listed = ((file, image) for file in files for image in images_in(file, reading))
+    listed = ((file, image) for file in given.files for image in images_in(file, reading))
     for (file, _), found in read_ahead(pool, listed, read, lambda one: one.pixels.nbytes):
         try:
             yield found.result()

@@ -151,7 +151,7 @@ def predict(run: Run, options: Options) -> None:
     """
     windows, step = load_windows(run, make_segmenter(run.config, run.card))
     writer = _Writer(run, options, known_threshold(run, options, step))
-    jobs = _jobs(run, options)
+    jobs, told = _jobs(run, options)
     _check_targets(jobs, writer, options.overwrite)
     writer.mask_values(1)
     if run.card.synthetic:
@@ -163,7 +163,7 @@ def predict(run: Run, options: Options) -> None:
     seconds = time.monotonic() - started
     print(
         f"{count} images are segmented; the masks are in {options.output} (step {step},"
-        f" {_told(run, writer.threshold)}, {count / seconds:.1f} images/s)"
+        f" {_told(run, writer.threshold)}, {count / seconds:.1f} images/s){told}"
     )
     if failures:
         first = next(iter(failures.values()))
@@ -214,19 +214,22 @@ def _segment_all(
     return failures, count
 
 
-def _jobs(run: Run, options: Options) -> list[_Job]:
-    """Returns the files below --input."""
+def _jobs(run: Run, options: Options) -> tuple[list[_Job], str]:
+    """Returns the files below --input, and what is to be said of others there."""
     if not options.input or not options.output:
         raise UserError(
             "--mode=predict needs --input=PATH, images, and --output=DIR, for the masks."
         )
     output = Path(options.output).expanduser()
-    files, folder = find_images(options.input, output)
+    found = find_images(options.input, output)
     reading = reading_of(run.config.data)
-    return [
-        _Job(file, output / stem(file.relative_to(folder).as_posix()), images_in(file, reading))
-        for file in files
+    jobs = [
+        _Job(
+            file, output / stem(file.relative_to(found.folder).as_posix()), images_in(file, reading)
+        )
+        for file in found.files
     ]
+    return jobs, found.told
 
 
 def _check_targets(jobs: Sequence[_Job], writer: _Writer, overwrite: bool) -> None:

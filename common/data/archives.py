@@ -1,7 +1,7 @@
 """Zip archives of all that a folder may hold; they are unpacked into the cache, once."""
 
+import logging
 import shutil
-import stat
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,12 +14,13 @@ from ml_collections import ConfigDict
 
 from common.cache import cache_dir
 from common.data.arrays import holds_idx
-from common.data.folders import split_folders, stats, visible
+from common.data.folders import split_folders, stats
 from common.data.foreign import printable
+from common.data.listing import TABLE, unread_below, visible
 from common.data.records import Contents, Once, Record, Source, fingerprint
 from common.data.scratch import move_into_place, scratch_folder
-from common.data.tables import TABLE
 from common.errors import UserError
+from common.files import special_kind
 from common.log import log
 
 # What is unpacked from one archive, at most. Images shrink little: what shrinks a hundredfold and
@@ -66,12 +67,15 @@ def _contents(path: Path, key: str, data: ConfigDict) -> Contents:
         _unpack(path, folder)
     root = folder / path.stem  # a flat folder names its class after itself
     told = partial(_told, str(root), str(path))
-    contents: Contents = told(lambda: open_path(_inside(root), data).contents())
+    inner = told(lambda: _inside(root))
+    with _named(str(root), str(path)):
+        contents: Contents = told(lambda: open_path(inner, data).contents())
+        outside = told(lambda: unread_below(root, inner.resolve()))
     splits = {
         split: [_telling(record, told) for record in records]
         for split, records in contents.splits.items()
     }
-    return replace(contents, splits=splits)
+    return replace(contents, splits=splits, unread=(*outside, *contents.unread))
 
 
 def _told(root: str, path: str, read: Callable[[], Any]) -> Any:
@@ -80,6 +84,21 @@ def _told(root: str, path: str, read: Callable[[], Any]) -> Any:
         return read()
     except UserError as error:
         raise UserError(str(error).replace(root, path)) from error
+
+
+@contextmanager
+def _named(root: str, path: str) -> Iterator[None]:
+    """Makes the log, too, speak of the archive."""
+
+    def rename(record: logging.LogRecord) -> bool:
+        record.msg, record.args = record.getMessage().replace(root, path), ()
+        return True
+
+    log.addFilter(rename)
+    try:
+        yield
+    finally:
+        log.removeFilter(rename)
 
 
 def _telling(record: Record, told: Callable[[Callable[[], Any]], Any]) -> Record:
@@ -94,7 +113,7 @@ def _telling(record: Record, told: Callable[[Callable[[], Any]], Any]) -> Record
 
 def _inside(folder: Path) -> Path:
     """Returns the only folder in a folder, the only folder in that, and so on to the data."""
-    folders, images = visible(folder)
+    folders, images, _ = visible(folder)
     arrays = sorted(folder.glob("*.npz"))
     if len(arrays) == 1 and not folders and not images:
         return arrays[0]
@@ -167,8 +186,8 @@ def _complaint(member: zipfile.ZipInfo, name: PurePosixPath) -> str:
         return f"holds {shown}, a path that leads out of it; don't use this archive"
     if len(name.parts) > MAX_DEPTH:
         return f"holds {shown[:80]}..., more than {MAX_DEPTH} folders deep; make it anew"
-    if stat.S_ISLNK(member.external_attr >> 16):
-        return f"holds {shown}, a link; make it anew with the file itself"
+    if not member.is_dir() and (kind := special_kind(member.external_attr >> 16)):
+        return f"holds {shown}, {kind}; make it anew with the file itself"
     if member.flag_bits & _ENCRYPTED:
         return f"is encrypted ({shown}); unpack it yourself and give --config.data.dir the folder"
     if member.compress_type not in _METHODS:

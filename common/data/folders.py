@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from common.data.listing import images_below, unread_below, visible
 from common.data.records import Contents, Once, Record, Source, fingerprint
-from common.data.slices import EXTENSIONS, Reading, images_in, is_image
+from common.data.slices import EXTENSIONS, Reading, images_in
 from common.errors import UserError
 
 SPLIT_NAMES = {
@@ -13,7 +14,6 @@ SPLIT_NAMES = {
     **{"val": "val", "valid": "val", "validation": "val"},
     **{"test": "test", "testing": "test"},
 }
-_LEFT_BY_SYSTEMS = ("__MACOSX", "@eaDir")  # folders of thumbnails and metadata
 
 ClassFiles = dict[str, list[Path]]
 
@@ -22,13 +22,14 @@ def open_folder(root: Path, reading: Reading) -> Source:
     """Finds the images of a folder, their classes and their splits; decodes none of them.
 
     Without split folders all images belong to "train". Images that lie deeper inside a class folder
-    count too. Hidden files and files with other extensions are ignored. Records are sorted by id,
-    classes by name, both by code point, whatever the file system's order.
+    count too. Hidden files are ignored, others that are no images are named in the log. Records are
+    sorted by id, classes by name, both by code point, whatever the file system's order.
 
     Raises:
       UserError: the folder holds no image, mixes layouts, or a split lacks a class.
     """
     folders = split_folders(root)
+    unread = unread_below(root)
     files = {split: _class_files(folder, root) for split, folder in folders.items()}
     if not any(paths for split in files.values() for paths in split.values()):
         raise UserError(
@@ -44,7 +45,7 @@ def open_folder(root: Path, reading: Reading) -> Source:
         name=str(root),
         fingerprint=fingerprint("folder", classes, stats(root, listed)),
         synthetic=False,
-        contents=Once(partial(_contents, root, files, classes, reading)),
+        contents=Once(partial(_contents, root, files, classes, reading, unread)),
     )
 
 
@@ -65,7 +66,11 @@ def open_file(path: Path, reading: Reading) -> Source:
 
 
 def _contents(
-    root: Path, files: Mapping[str, ClassFiles], classes: tuple[str, ...], reading: Reading
+    root: Path,
+    files: Mapping[str, ClassFiles],
+    classes: tuple[str, ...],
+    reading: Reading,
+    unread: tuple[str, ...] = (),
 ) -> Contents:
     splits: dict[str, list[Record]] = {}
     for split, by_class in files.items():
@@ -82,12 +87,12 @@ def _contents(
             for image in images_in(path, reading)
         ]
         splits[split] = sorted(records, key=lambda record: record.id)
-    return Contents(classes, splits)
+    return Contents(classes, splits, unread=unread)
 
 
 def split_folders(root: Path) -> dict[str, Path]:
     """Returns the folder of each split; the root itself is "train" where there are none."""
-    folders, images = visible(root)
+    folders, images, _ = visible(root)
     splits: dict[str, Path] = {}
     for folder in folders:
         split = SPLIT_NAMES.get(folder.name.casefold())
@@ -113,7 +118,7 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 def _class_files(folder: Path, root: Path) -> ClassFiles:
     """Returns the images of each class of one split, also of those that have none."""
-    folders, images = visible(folder)
+    folders, images, _ = visible(folder)
     if not images:
         for name in folders:
             refuse_splits_inside(name)
@@ -130,7 +135,9 @@ def _class_files(folder: Path, root: Path) -> ClassFiles:
 
 def refuse_splits_inside(folder: Path) -> None:
     """Refuses `root/class/{train,test}`: taken for depth, it would put test images in "train"."""
-    names = [child.name for child in visible(folder)[0] if child.name.casefold() in SPLIT_NAMES]
+    names = [
+        child.name for child in visible(folder).folders if child.name.casefold() in SPLIT_NAMES
+    ]
     if names:
         raise UserError(
             f"{folder} holds a folder {names[0]}, but splits lie above the classes"
@@ -141,7 +148,7 @@ def refuse_splits_inside(folder: Path) -> None:
 
 def _refuse_masks_inside(folder: Path) -> None:
     """Refuses `root/class/{images,masks}`: taken for depth, it would make images of the masks."""
-    names = {child.name.casefold() for child in visible(folder)[0]}
+    names = {child.name.casefold() for child in visible(folder).folders}
     if {"images", "masks"} <= names:
         raise UserError(
             f"{folder} holds images and masks in folders of their own; set --config.data.dir to it"
@@ -164,33 +171,6 @@ def _check_classes(
                     f"Class {name} has no image in the {split} split, {folders[split]}{where};"
                     f" add images, or remove the class from {root}."
                 )
-
-
-def visible(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Returns the folders and the images directly inside a folder, each sorted by name."""
-    folders, images = [], []
-    try:
-        for path in sorted(folder.iterdir(), key=lambda path: path.name):
-            if path.name.startswith((".", *_LEFT_BY_SYSTEMS)):
-                continue
-            if path.is_dir():
-                folders.append(path)
-            elif is_image(path):
-                images.append(path)
-    except OSError as error:
-        raise UserError(
-            f"{folder} can't be listed: {error.strerror}; check its permissions."
-        ) from error
-    return folders, images
-
-
-def images_below(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
-    """Returns every image at any depth below a folder; links to folders are followed."""
-    real = folder.resolve()
-    if real in above:
-        raise UserError(f"{folder} links to a folder that holds it; remove the link.")
-    folders, images = visible(folder)
-    return images + [image for inner in folders for image in images_below(inner, (*above, real))]
 
 
 def record_id(path: Path, root: Path) -> str:

@@ -4,13 +4,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from common.data.folders import images_below
+from common.data.listing import images_below, unread_below
 from common.data.pairs import masks_beside
 from common.data.slices import is_image
 from common.errors import UserError
-from common.files import within
+from common.files import regular_file, within
 
 AHEAD_BYTES = 256 * 2**20  # of what is read before its turn
 _MOST_AHEAD = 64  # items
@@ -19,8 +19,30 @@ Item = TypeVar("Item")
 Read = TypeVar("Read")
 
 
-def find_images(given: str, output: Path) -> tuple[list[Path], Path]:
-    """Returns the image files at or below --input, and the folder that their names start from.
+class Incoming(NamedTuple):
+    """What is at or below --input.
+
+    Attributes:
+      files: the images.
+      folder: that their names start from.
+      unread: what is not read, by its path below the folder.
+    """
+
+    files: list[Path]
+    folder: Path
+    unread: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """Returns "; 3 other files are not read" for a closing sentence, "" where there is none."""
+        if not self.unread:
+            return ""
+        one = len(self.unread) == 1
+        return f"; {len(self.unread):,} other {'file is' if one else 'files are'} not read"
+
+
+def find_images(given: str, output: Path) -> Incoming:
+    """Finds the image files at or below --input, and names in the log what else is there.
 
     What lies in the output folder is left out: earlier results are no images.
 
@@ -35,12 +57,14 @@ def find_images(given: str, output: Path) -> tuple[list[Path], Path]:
             advice = "move the masks elsewhere" if images == root else f"name {images}"
             raise UserError(f"--input={root} holds masks beside its images; {advice}.")
         mine = output.resolve()
-        files, folder = [file for file in images_below(root) if not within(file, mine)], root
+        unread = unread_below(root, mine)
+        found = Incoming([f for f in images_below(root) if not within(f, mine)], root, unread)
     else:
-        files, folder = [root] if is_image(root) else [], root.parent
-    if not files:
+        regular_file(root)
+        found = Incoming([root] if is_image(root) else [], root.parent, ())
+    if not found.files:
         raise UserError(f"--input={root} holds no image that can be read; see docs/own_data.md.")
-    return files, folder
+    return found
 
 
 def read_ahead(

@@ -13,14 +13,9 @@ from typing import Any, NoReturn, TypeAlias
 
 from ml_collections import ConfigDict
 
-from common.data.folders import (
-    images_below,
-    record_id,
-    refuse_splits_inside,
-    split_folders,
-    stats,
-    visible,
-)
+from common.data.folders import record_id, refuse_splits_inside, split_folders, stats
+from common.data.inspect.findings import some
+from common.data.listing import images_below, printed, unread_below, visible
 from common.data.masks import MaskValues, parse_mask_values, read_mask
 from common.data.records import Contents, Once, Record, Source, fingerprint
 from common.data.slices import EXTENSIONS, FileImage, Reading, images_in, stem
@@ -66,7 +61,9 @@ def masks_beside(folder: Path) -> Path | None:
         kinds = _kinds(folder)
     except UserError:  # pairs that are not whole are none to train on, but may be predicted
         return None
-    inner = [path for path in visible(folder)[0] if _FOLDERS.get(path.name.casefold()) == "images"]
+    inner = [
+        path for path in visible(folder).folders if _FOLDERS.get(path.name.casefold()) == "images"
+    ]
     return (inner or [folder])[0] if "masks" in kinds else None
 
 
@@ -92,16 +89,21 @@ def open_pairs(root: Path, data: ConfigDict, reading: Reading) -> Source:
     _check_splits(root, splits)
     pairs = {split: _pairs(kinds, data.pairs) for split, kinds in splits.items()}
     files = [path for kinds in splits.values() for side in kinds.values() for path in side.values()]
+    unread = *unread_below(root), *_unpaired(root, files)
     return Source(
         name=str(root),
         fingerprint=fingerprint("pairs", stats(root, files)),
         synthetic=False,
-        contents=Once(partial(_contents, root, pairs, values, reading)),
+        contents=Once(partial(_contents, root, pairs, values, reading, unread)),
     )
 
 
 def _contents(
-    root: Path, pairs: Mapping[str, Sequence[_Pair]], values: MaskValues, reading: Reading
+    root: Path,
+    pairs: Mapping[str, Sequence[_Pair]],
+    values: MaskValues,
+    reading: Reading,
+    unread: tuple[str, ...],
 ) -> Contents:
     splits = {
         split: sorted(
@@ -111,7 +113,7 @@ def _contents(
         for split, listed in pairs.items()
     }
     has_masks = pairs["train"][0].mask is not None
-    return Contents((root.resolve().name,), splits, values.classes if has_masks else ())
+    return Contents((root.resolve().name,), splits, values.classes if has_masks else (), unread)
 
 
 def _records(root: Path, pair: _Pair, values: MaskValues, reading: Reading) -> Iterator[Record]:
@@ -159,7 +161,7 @@ def _refuse(read: Callable[[], Any], complaint: str) -> NoReturn:
 
 def _kinds(folder: Path) -> Kinds:
     """Returns the images, masks and targets of one split; {} where it holds no pairs."""
-    folders = [inner for inner in visible(folder)[0] if inner.name.casefold() in _FOLDERS]
+    folders = [inner for inner in visible(folder).folders if inner.name.casefold() in _FOLDERS]
     kinds = {_FOLDERS[inner.name.casefold()]: inner for inner in folders}
     if "images" not in kinds or len(kinds) == 1:
         return _beside_each_other(folder)
@@ -223,6 +225,16 @@ def _unique(names: Mapping[Path, str]) -> dict[str, Path]:
             )
         files[name] = path
     return files
+
+
+def _unpaired(root: Path, files: Sequence[Path]) -> list[str]:
+    """Returns the images in other folders than those that are paired, and says so in the log."""
+    unpaired = sorted(
+        printed(path.relative_to(root).as_posix()) for path in set(images_below(root)) - {*files}
+    )
+    if unpaired:
+        log.warning("%s: %d images are in no pair: %s", root, len(unpaired), some(unpaired))
+    return unpaired
 
 
 def _check_splits(root: Path, splits: Mapping[str, Kinds]) -> None:

@@ -82,11 +82,13 @@ class Contents:
         tells none apart. They are not empty, and "train" is always there.
       mask_classes: names of the values of the masks, the first of which is the background; () where
         there are no masks.
+      unread: the files beside them that are not read, by their paths below the root.
     """
 
     classes: tuple[str, ...]
     splits: Mapping[str, Sequence[Record]]
     mask_classes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 class Once(Generic[Value]):

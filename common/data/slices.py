@@ -1,9 +1,11 @@
 """The images in one file: a picture is one, a DICOM file has frames, a NIfTI volume has slices."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Integer
@@ -11,6 +13,8 @@ from jaxtyping import Integer
 from common.data.decode import read_image
 from common.data.records import Decoded
 from common.data.window import Window
+from common.errors import UserError
+from common.files import regular_file, special_kind
 
 PICTURES = (
     *(".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),
@@ -19,6 +23,8 @@ PICTURES = (
 DICOM = (".dcm", ".dicom")
 NIFTI = (".nii.gz", ".nii")
 EXTENSIONS = (*PICTURES, *DICOM, *NIFTI)
+_PREAMBLE, _MARKER = 128, b"DICM"  # bytes before it, and what tells a DICOM file (PS3.10, 7.1)
+_KNOWN_MARKERS = 2**17  # files
 PLANES = ("axial", "coronal", "sagittal")
 
 Values = Integer[np.ndarray, "_height _width"]
@@ -57,30 +63,40 @@ class FileImage:
     read_group: Callable[[], str] = str
 
 
-def is_image(path: Path) -> bool:
-    """Says whether a file is looked at: by its extension or, without one, as DICOM by its marker.
+def is_image(file: Path | os.DirEntry[str]) -> bool:
+    """Says whether a file is read: by its ending, else as DICOM by its marker.
 
-    Scanners write DICOM files without an extension; "DICM" stands behind their first 128 bytes.
-    DICOMDIR has it, too, but is the table of contents of a disc.
+    Scanners name DICOM files by numbers and dots, 1.2.840.113619.2.5.1, or end them in .IMA; "DICM"
+    stands behind their first 128 bytes. DICOMDIR has it, too, but is the table of contents of a
+    disc.
     """
-    name = path.name.lower()
-    bare = "." not in name and name != "dicomdir"
-    return name.endswith(EXTENSIONS) or (bare and _has_marker(path))
+    return bool(ending(file.name)) or (file.name.lower() != "dicomdir" and _has_marker(file))
+
+
+def ending(name: str) -> str:
+    """Returns which of `EXTENSIONS` a file's name or path ends in, "" where it is none of them."""
+    lower = name.lower()
+    if not lower.endswith(EXTENSIONS):
+        return ""
+    return next(known for known in EXTENSIONS if lower.endswith(known))
 
 
 def stem(name: str) -> str:
-    """Returns a file's name or path without the extension: "a/x" of "a/x.nii.gz"."""
-    lower = name.lower()
-    ending = next((ending for ending in EXTENSIONS if lower.endswith(ending)), "")
-    return name[: len(name) - len(ending)]
+    """Returns a file's name or path without its known ending: "a/x" of "a/x.nii.gz"."""
+    return name[: len(name) - len(ending(name))]
 
 
 def images_in(path: Path, reading: Reading) -> list[FileImage]:
     """Returns the images in a file, none of them decoded; of volumes it reads the header.
 
+    A pipe or a folder with the name of an image is one image, and reading it says what is wrong.
+
     Raises:
       UserError: `reading` can't be used, or the package that reads such files is not installed.
     """
+    if complaint := _special(path):
+        refuse = partial(_refuse, complaint)
+        return [FileImage("", refuse, refuse)]
     name = path.name.lower()
     if name.endswith(NIFTI):
         from common.data.nifti import slices_of
@@ -97,9 +113,35 @@ def images_in(path: Path, reading: Reading) -> list[FileImage]:
     return frames_of(path, reading)
 
 
-def _has_marker(path: Path) -> bool:
+def _has_marker(file: Path | os.DirEntry[str]) -> bool:
     try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
+        found = file.stat()
+        return not special_kind(found.st_mode) and _holds_marker(
+            os.fspath(file), found.st_size, found.st_mtime_ns
+        )
     except OSError:
         return False
+
+
+@lru_cache(_KNOWN_MARKERS)  # folders are listed several times
+def _holds_marker(path: str, size: int, changed: int) -> bool:
+    if size <= _PREAMBLE:
+        return False
+    with Path(path).open("rb", buffering=0) as stream:
+        stream.seek(_PREAMBLE)
+        return stream.read(len(_MARKER)) == _MARKER
+
+
+def _special(path: Path) -> str:
+    """Says what is wrong with a path behind which there is no file; "" where there is one."""
+    try:
+        regular_file(path)
+    except UserError as error:
+        return str(error)
+    except OSError:  # its reader says so
+        pass
+    return ""
+
+
+def _refuse(complaint: str) -> NoReturn:
+    raise UserError(complaint)

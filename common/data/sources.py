@@ -1,5 +1,6 @@
 """Where images come from, before decoding: files and folders of many kinds, or phantoms."""
 
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,11 +9,14 @@ from ml_collections import ConfigDict
 
 from common.data.arrays import holds_idx, open_idx, open_npz
 from common.data.folders import open_file, open_folder
+from common.data.listing import TABLE
 from common.data.phantoms import KINDS, Images, Phantoms
 from common.data.records import Contents, Decoded, Once, Record, Source, fingerprint
 from common.data.slices import Reading, is_image
+from common.data.spelling import meant
 from common.data.window import parse_window
 from common.errors import UserError
+from common.files import regular_file
 
 # Phantoms of one seed are the same whatever their number, so each split has a seed of its own.
 _PHANTOM_SEEDS = {"train": 0, "val": 1, "test": 2}
@@ -67,7 +71,8 @@ def _only(contents: Contents, wanted: tuple[str, ...]) -> Contents:
     if missing := sorted(set(wanted) - set(contents.classes)):
         raise UserError(
             f"config.data.only is '{','.join(wanted)}', but the images' classes are"
-            f" {', '.join(contents.classes)}: {missing[0]} is not among them; set"
+            f" {', '.join(contents.classes)}: {missing[0]} is not among them"
+            f"{meant(missing[0], contents.classes)}; set"
             ' --config.data.only="" for all.'
         )
     classes = tuple(name for name in contents.classes if name in wanted)
@@ -86,7 +91,9 @@ def _only(contents: Contents, wanted: tuple[str, ...]) -> Contents:
 def _with_classes(contents: Contents, names: tuple[str, ...]) -> Contents:
     """Numbers the classes by their place in `config.data.classes`."""
     if differing := sorted(set(names) ^ set(contents.classes)):
-        where = "among the images" if differing[0] in names else "in that list"
+        in_list = differing[0] in names
+        where = "among the images" if in_list else "in that list"
+        where += meant(differing[0], contents.classes if in_list else names)
         raise UserError(
             f"config.data.classes is '{','.join(names)}', but the images' classes are"
             f" {', '.join(contents.classes)}: {differing[0]} is not {where}; make them agree."
@@ -114,6 +121,7 @@ def open_path(path: Path, data: ConfigDict) -> Source:
         ) from error
     if path.is_dir():
         return _open_directory(path, data, reading)
+    regular_file(path)
     if path.suffix.lower() == ".npz":
         return open_npz(path)
     if path.suffix.lower() == ".zip":
@@ -142,11 +150,11 @@ def reading_of(data: ConfigDict) -> Reading:
 
 def _open_directory(path: Path, data: ConfigDict, reading: Reading) -> Source:
     from common.data.pairs import holds_pairs, open_pairs
-    from common.data.tables import TABLE, open_table
+    from common.data.tables import open_table
 
     if holds_idx(path):
         return open_idx(path)
-    if (path / TABLE).is_file():
+    if os.path.lexists(path / TABLE):
         return open_table(path, data, reading)
     if holds_pairs(path):
         return open_pairs(path, data, reading)

@@ -9,13 +9,15 @@ from pathlib import Path, PurePosixPath
 
 from ml_collections import ConfigDict
 
-from common.data.folders import SPLIT_NAMES, images_below, record_id, stats
+from common.data.folders import SPLIT_NAMES, record_id, stats
+from common.data.inspect.findings import some
+from common.data.listing import TABLE, images_below, unread_below
 from common.data.records import SPLITS, Contents, Once, Record, Source, fingerprint
 from common.data.slices import EXTENSIONS, Reading, images_in
+from common.data.spelling import is_missing
 from common.errors import UserError
+from common.files import regular_file
 from common.log import log
-
-TABLE = "labels.csv"
 
 _DELIMITERS = ",;\t"
 _SAMPLE = "file,label\nscans/a.png,COVID"
@@ -30,7 +32,7 @@ class _Row:
     Attributes:
       name: its path below the root.
       label: name of its class.
-      group: whom it is of; None where the table has no such column.
+      group: whom it is of, "" where nobody says; None where the table has no such column.
       split: "train", "val" or "test".
     """
 
@@ -46,7 +48,7 @@ def open_table(root: Path, data: ConfigDict, reading: Reading) -> Source:
     The table is UTF-8 and begins with the names of its columns; commas, semicolons or tabs stand
     between them. `file` is a path below the root, whose extension may be left out; `label` is the
     class. `group` and `split` may be there; who has no split is for training. Other columns are not
-    used.
+    used. Fields such as "nan" and "N/A" are missing ones, see `is_missing`.
 
     Args:
       root: the folder.
@@ -66,19 +68,28 @@ def open_table(root: Path, data: ConfigDict, reading: Reading) -> Source:
     rows = _rows(table, columns, group, lines[1:], files)
     classes = tuple(sorted({row.label for row in rows}))
     _check_classes(table, rows, classes)
-    if num := len(files) - len(rows):
-        log.info("%s does not list %d of the %d images beside it", table, num, len(files))
+    unlisted = sorted(files.keys() - {row.name for row in rows})
+    if unlisted:
+        log.info(
+            "%s does not list %d of the %d images beside it: %s",
+            *(table, len(unlisted), len(files), some(unlisted)),
+        )
+    unread = *unread_below(root), *unlisted
     listed = [(row.name, row.label, row.group, row.split) for row in rows]
     return Source(
         name=str(root),
         fingerprint=fingerprint("table", listed, stats(root, [files[row.name] for row in rows])),
         synthetic=False,
-        contents=Once(partial(_contents, rows, files, classes, reading)),
+        contents=Once(partial(_contents, rows, files, classes, reading, unread)),
     )
 
 
 def _contents(
-    rows: Sequence[_Row], files: Files, classes: tuple[str, ...], reading: Reading
+    rows: Sequence[_Row],
+    files: Files,
+    classes: tuple[str, ...],
+    reading: Reading,
+    unread: tuple[str, ...],
 ) -> Contents:
     labels = {name: label for label, name in enumerate(classes)}
     splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
@@ -92,13 +103,14 @@ def _contents(
                 path=files[row.name],
             )
             splits[row.split].append(record)
-    return Contents(classes, {split: records for split, records in splits.items() if records})
+    splits = {split: records for split, records in splits.items() if records}
+    return Contents(classes, splits, unread=unread)
 
 
 def _lines(table: Path) -> list[tuple[str, list[str]]]:
     """Returns where each line is that is not blank, "Line 3 of FILE", and its fields."""
     try:
-        content = table.read_bytes()
+        content = regular_file(table).read_bytes()
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise UserError(
@@ -175,13 +187,16 @@ def _rows(
         name = _find(where, cells["file"], table.parent, files)
         if name in rows:
             raise UserError(f"{where} lists {name} again; keep one of the lines.")
-        if not cells["label"]:
-            raise UserError(f"{where} gives {name} no label; fill it in or remove the line.")
-        split = cells.get("split") or "train"
+        if is_missing(label := cells["label"]):
+            given = (
+                f" but '{label}', which means none (rename a class of that name)" if label else ""
+            )
+            raise UserError(f"{where} gives {name} no label{given}; fill it in or remove the line.")
+        split = "train" if is_missing(cells.get("split", "")) else cells["split"]
         if split.casefold() not in SPLIT_NAMES:
             raise UserError(f"{where} has the split '{split}'; write {', '.join(SPLITS)}.")
         rows[name] = _Row(
-            name, cells["label"], cells[group] if group else None, SPLIT_NAMES[split.casefold()]
+            name, label, cells[group] if group else None, SPLIT_NAMES[split.casefold()]
         )
     if not rows:
         raise UserError(f"{table} lists no image; it begins like this:\n{_SAMPLE}")

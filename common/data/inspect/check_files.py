@@ -10,6 +10,7 @@ from common.data.inspect.findings import Finding, Level, counted, percent, some
 
 _MANY_FLAT = 0.05
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
+_NOTES = (".csv", ".htm", ".html", ".json", ".md", ".pdf", ".rst", ".txt", ".xml", ".yaml", ".yml")
 _SAME_ASPECT = 1.1  # largest by smallest ratio of width to height that is no distortion
 _LEAST_USED = 0.25  # of the window: below it fewer than 64 of 256 grey levels remain
 
@@ -23,6 +24,7 @@ def check_files(survey: Survey) -> Iterator[Finding]:
             "For your own images: --config.data.dir=FOLDER",
         )
     yield from _broken(survey)
+    yield from _unread(survey)
     yield from _flat(survey)
     yield from _sizes(survey)
     yield from _colours(survey)
@@ -43,6 +45,22 @@ def _broken(survey: Survey) -> Iterator[Finding]:
             f"{what}, so that training stops; {first}",
             "Replace or remove them, or go on without them: --config.data.on_bad_image=skip",
         )
+
+
+def _unread(survey: Survey) -> Iterator[Finding]:
+    if not survey.unread:
+        return
+    notes = all(name.lower().endswith(_NOTES) for name in survey.unread)
+    verb = "is" if len(survey.unread) == 1 else "are"
+    yield Finding(
+        Level.NOTE if notes else Level.LOOK,
+        f"{counted(len(survey.unread), 'file')} beside the images {verb} not read:"
+        f" {some(survey.unread)}.",
+        ""
+        if notes
+        else "Images are known by their endings, and DICOM files by their marker; convert or rename"
+        " what is an image, list it in labels.csv where there is one, remove the rest.",
+    )
 
 
 def _flat(survey: Survey) -> Iterator[Finding]:

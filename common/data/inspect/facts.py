@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from common.data.inspect.frame import Frame, find_frame
 from common.data.records import Decoded, Pixels, Record, Source
+from common.data.slices import ending
 from common.data.splits import Table, assign_splits, groups_of
 from common.errors import UserError
 
@@ -74,8 +75,10 @@ class Facts:
 
     @property
     def file_type(self) -> str:
-        """Returns the file's extension, ".png", or "" where it has no file of its own."""
-        return self.record.path.suffix.lower() if self.record.path and self.file_bytes else ""
+        """Returns ".png", "no known ending", or "" where it has no file of its own."""
+        if not (self.record.path and self.file_bytes):
+            return ""
+        return ending(self.record.path.name) or "no known ending"
 
     @property
     def mask_share(self) -> float:
@@ -109,6 +112,7 @@ class Survey:
       mask_classes: names of the masks' values; () without masks.
       images: those that can be read.
       broken: those that can't.
+      unread: the files beside them that are not read.
       settings: `config.data` as it was used.
     """
 
@@ -118,6 +122,7 @@ class Survey:
     mask_classes: tuple[str, ...]
     images: tuple[Facts, ...]
     broken: tuple[Broken, ...]
+    unread: tuple[str, ...]
     settings: ConfigDict
 
     @property
@@ -156,6 +161,7 @@ def survey(source: Source, settings: ConfigDict) -> Survey:
         mask_classes=source.mask_classes,
         images=tuple(_as_in_training(images, source.classes, settings)),
         broken=tuple(broken),
+        unread=source.contents().unread,
         settings=settings,
     )
 

@@ -25,6 +25,17 @@ def settings(**changes) -> ConfigDict:
 # Paths
 
 
+@pytest.mark.parametrize("setting", ["only", "classes"])
+def test_a_class_in_other_capitals_is_recognised_in_the_message(tmp_path, setting):
+    for name in ("COVID", "healthy"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 5)).save(tmp_path / name / "a.png")
+    data = default_config().data
+    data.update({"dir": str(tmp_path), setting: "covid,healthy"})
+    with pytest.raises(UserError, match=r"did you mean '(COVID|covid)'\?"):
+        open_source(data).contents()
+
+
 def test_a_path_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(UserError, match=r"gone can't be opened: No such file.*data\.dir"):
         open_source(settings(dir=str(tmp_path / "gone")))

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from common.data.prepared import prepare
 from common.data.records import Source
 from common.data.sources import open_source
 from common.errors import UserError
@@ -210,6 +211,46 @@ def test_a_label_that_the_setting_does_not_name_is_refused(write):
 def test_a_mistake_is_named_with_its_line(write, table, sentence):
     with pytest.raises(UserError, match=sentence):
         opened(write(table))
+
+
+@pytest.mark.parametrize("label", ["nan", "NaN", "NA", "N/A", "n/a", "None", "NULL", "<NA>"])
+def test_a_missing_label_is_no_class(write, label):
+    folder = write(f"file,label\na.png,A\nb.png,{label}\n")
+    sentence = rf"Line 3 of \S+ gives b\.png no label but '{label}', which means none \(rename a"
+    with pytest.raises(UserError, match=sentence):
+        opened(folder)
+
+
+def test_a_missing_group_is_no_group_that_others_share(write):
+    data = default_config().data
+    rows = "a.png,A,anna\nb.png,A,nan\nc.png,A,NA\nmore/d.jpg,A,\n"
+    folder = write("file,label,group\n" + rows)
+    data.update(dir=str(folder), cache_dir=str(folder / ".cache"), image_size=16)
+    assert prepare(data).splits["train"].groups == ("anna", "", "", "")
+    (folder / "labels.csv").write_text("file,label,group\na.png,A,nan\n")
+    data.group = "column:group"
+    with pytest.raises(UserError, match="'column:group', but no image has such a group"):
+        prepare(data)
+
+
+def test_a_missing_split_is_for_training(write):
+    source = opened(write("file,label,split\na.png,A,nan\nb.png,A,test\n"))
+    assert splits(source) == {"train": ["a.png"], "test": ["b.png"]}
+
+
+def test_labels_that_differ_in_their_spelling_are_said_at_each_start(write, caplog):
+    folder = write("file,label\na.png,COVID\nb.png,covid\nc.png,0\nmore/d.jpg,0.0\n")
+    data = default_config().data
+    data.update(dir=str(folder), cache_dir=str(folder / ".cache"), image_size=16)
+    for _ in range(2):
+        caplog.clear()
+        assert prepare(data).card.classes == ("0", "0.0", "COVID", "covid")
+        assert caplog.messages == [
+            f"{folder}: The classes '0' (1 images) and '0.0' (1 images) may be one, differing only"
+            " in how they are written.",
+            f"{folder}: The classes 'COVID' (1 images) and 'covid' (1 images) may be one, differing"
+            " only in how they are written.",
+        ]
 
 
 def test_a_group_that_is_no_column_is_refused_with_those_that_are(write):

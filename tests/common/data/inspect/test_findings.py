@@ -50,6 +50,61 @@ def test_broken_files_stop_training(findings):
     assert "--config.data.on_bad_image=skip" in found.remedy
 
 
+def test_files_that_are_not_read_are_counted_and_named(findings):
+    few = classes(2, ("train",))
+    notes = {"README.md": b"x", "train/A/data.csv": b"x"}
+    found = one(findings(few | notes), "not read")
+    assert found.level == Level.NOTE
+    assert found.sentence == "2 files beside the images are not read: README.md, train/A/data.csv."
+    found = one(findings(few | notes | {"train/A/scan.mha": b"x"}), "not read")
+    assert found.level == Level.LOOK and "train/A/scan.mha" in found.sentence
+    assert "marker" in found.remedy
+
+
+def test_dicom_files_have_one_file_type_whatever_their_number(surveyed, tmp_path):
+    dicom_files = pytest.importorskip("tests.dicom_files", exc_type=ImportError)
+    content = dicom_files.save(tmp_path / "x.dcm", dicom_files.GREY).read_bytes()
+    survey = surveyed(
+        {f"A/1.2.840.{number}": content for number in range(3)} | {"A/x.DCM": content}
+    )
+    assert [image.file_type for image in survey.images] == ["no known ending"] * 3 + [".dcm"]
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("COVID", "covid"), "The classes 'COVID' (2 images) and 'covid' (2 images) may be one"),
+        (("0", "0.0"), "The classes '0' (2 images) and '0.0' (2 images) may be one"),
+        (("A", "nan"), "The class 'nan' (2 images) has the name of a missing label."),
+    ],
+)
+def test_classes_that_may_be_one_or_none(findings, names, sentence):
+    assert one(findings(classes(2, ("train",), names)), sentence).level == Level.LOOK
+
+
+def test_groups_that_may_be_one(findings):
+    table = "file,label,group,split\n" + "".join(
+        f"{split}{k}.png,A,{group}{k},{split}\n"
+        for split, group in (("train", "P"), ("test", "p"))
+        for k in range(3)
+    )
+    files = {f"{split}{k}.png": picture(k) for split in ("train", "test") for k in range(3)}
+    found = one(findings(files | {"labels.csv": table.encode()}), "sets of groups differ only")
+    assert (
+        found.level == Level.LOOK and "3 sets" in found.sentence and "'P0', 'p0'" in found.sentence
+    )
+
+
+def test_mask_values_that_may_be_one(findings):
+    files = {
+        f"{kind}/{k}.png": picture(k) // 255 * kind.count("m")
+        for kind in ("images", "masks")
+        for k in range(3)
+    }
+    found = findings(files, mask_values="0=background,1=Tumour,2=tumour")
+    assert "'Tumour', 'tumour', which may be one" in one(found, "values of the masks are").sentence
+
+
 def test_broken_files_that_are_skipped_are_only_mentioned(findings):
     found = findings(classes() | {"train/A/x.png": b""}, on_bad_image="skip")
     assert one(found, "are left out").level == Level.LOOK

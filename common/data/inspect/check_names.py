@@ -1,0 +1,29 @@
+"""Findings about names that may be meant to be one, or to be none."""
+
+from collections.abc import Iterator
+
+from common.data.inspect.facts import Survey
+from common.data.inspect.findings import Finding, Level, counted, some
+from common.data.spelling import alike, doubts
+
+
+def check_names(survey: Survey) -> Iterator[Finding]:
+    """Yields what is to be said of how classes and groups are spelt."""
+    counts = {name: len(survey.rows("", label)) for label, name in enumerate(survey.classes)}
+    for sentence in doubts(counts):
+        yield Finding(Level.LOOK, sentence, "Give what is one class one name, and each image one.")
+    for names in alike(survey.mask_classes):
+        yield Finding(
+            Level.LOOK,
+            f"The values of the masks are called {some([repr(name) for name in names])}, which may"
+            " be one.",
+            "Give them one name in --config.data.mask_values to make one class of them.",
+        )
+    groups = [", ".join(map(repr, names)) for names in alike({i.group for i in survey.images})]
+    if groups:
+        yield Finding(
+            Level.LOOK,
+            f"{counted(len(groups), 'set')} of groups differ only in how they are written:"
+            f" {some(groups)}. If they are one patient, its images may be in several splits.",
+            "Give each patient one name.",
+        )
