@@ -102,7 +102,9 @@ def _shallow(image: Image.Image) -> Decoded:
 
 
 def _shown(stored: Stored, window: Window | None, path: Path) -> Decoded:
-    """Maps the stored numbers linearly from their window to 0..255."""
+    """Maps the stored numbers linearly from their window to 0..255, or looks them up."""
+    if stored.palette is not None:
+        return Decoded.from_bytes(stored.palette[stored.values[..., 0]], stored.mode)
     values = stored.colours.astype(np.float64)
     floats = stored.values.dtype.kind == "f"
     if floats and np.isnan(stored.values).any():

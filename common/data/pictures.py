@@ -162,7 +162,8 @@ def _jpeg2000(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> 
             f"{path} keeps its colours in a way that is not read at {bits} bits (a palette, CMYK,"
             " YCC or several depths); convert it to RGB or grey."
         )
-    if bits > 16 or (bits > 8 and components > 1):
+    # (of 9 bits, Pillow takes a JP2 file for one of 8)
+    if bits > 8 and (bits > 16 or image.mode != "I;16"):
         from common.data.whole_depth import decode_jpeg2000
 
         values = decode_jpeg2000(data)
@@ -179,15 +180,11 @@ def _tiff(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Stor
     # ImageJ writes large stacks as one page and says in words how many follow it.
     if stack := _IMAGEJ_STACK.search(str(tags.get(TiffImagePlugin.IMAGEDESCRIPTION, ""))):
         raise several(path, int(stack[1]))
-    extras = tags.get(TiffImagePlugin.EXTRASAMPLES, ())
-    depths = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
     signed = 2 in tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))
     photometric = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION)
-    bits = max(depths)
+    bits = max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
     deep = mode in _DEEP
-    planes = len(depths) > 1 and tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
-    odd = (planes or 0 in extras) and mode not in ("RGB", "RGBA", "CMYK", "YCbCr")
-    if (bits > 8 and not deep) or (bits == 8 and signed) or photometric is None or odd:
+    if (bits > 8 and not deep) or (bits == 8 and signed) or photometric is None or _misread(image):
         return _whole_tiff(path, content)
     whole_blocks = tags.get(TiffImagePlugin.YCBCRSUBSAMPLING, (2, 2)) == (1, 1)
     if mode == "LAB" or (mode == "YCbCr" and not whole_blocks):
@@ -206,6 +203,22 @@ def _tiff(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Stor
         values = (255 - shown if dark else shown) // (255 // (2**bits - 1))
         return Stored(values, mode, bits, highest(bits), dark)
     return None
+
+
+def _misread(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Says whether a TIFF file is of the kinds that Pillow reads wrongly or not at all."""
+    tags = image.tag_v2
+    extras = tags.get(TiffImagePlugin.EXTRASAMPLES, ())
+    planes = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
+    colours = image.mode in ("RGB", "RGBA", "CMYK", "YCbCr")
+    return (
+        (planes and (not colours or 1 in extras))  # takes the plane for another mode
+        or (0 in extras and not colours)  # leaves a channel out that may be the image
+        # swaps bytes that libtiff has swapped
+        or (tags.prefix == b"MM" and image.mode in ("I", "F") and image.use_load_libtiff)
+        or (image.mode == "P" and tags.get(TiffImagePlugin.FILLORDER) == 2)
+        or max(tags.get(TiffImagePlugin.COLORMAP, (256,))) < 256  # all black
+    )
 
 
 def _whole_tiff(path: Path, content: bytes | None) -> Stored:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Num, Shaped
+from jaxtyping import Num, Shaped, UInt8
 from PIL import ExifTags, Image
 
 from common.errors import UserError
@@ -40,6 +40,7 @@ class Stored:
       dark: high values are dark (TIFF's WhiteIsZero).
       alpha: whether the last channel is transparency, and whether the colours are multiplied by it.
       transparent: the one value that is transparent.
+      palette: the colours of which the values are the indices.
     """
 
     values: Num[np.ndarray, "_height _width _channels"]
@@ -49,6 +50,7 @@ class Stored:
     dark: bool = False
     alpha: Literal["", "straight", "premultiplied"] = ""
     transparent: int | None = None
+    palette: UInt8[np.ndarray, "_colours 3"] | None = None
 
     @property
     def colours(self) -> Num[np.ndarray, "_height _width _colours"]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Num, UInt8
 
 from common.data.stored import Stored, check_size, highest, several, upright
 from common.errors import UserError
@@ -29,7 +29,8 @@ Values = Num[np.ndarray, "_height _width _channels"]
 _COMPRESSIONS = {1: "none", 5: "LZW", 8: "Deflate", 32773: "PackBits", 32946: "Deflate"}
 _COMPRESSIONS |= {34925: "LZMA", 50000: "Zstandard"}
 _BITS = (*range(1, 17), 32, 64)  # readers disagree on the order of the bytes in others
-_COLOURS = {0: 1, 1: 1, 2: 3}  # by photometric interpretation: white is zero, black is zero, RGB
+# By photometric interpretation: white is zero, black is zero, RGB, palette.
+_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1}
 _ALPHA: dict[int, Literal["straight", "premultiplied"]] = {1: "premultiplied", 2: "straight"}
 
 
@@ -62,6 +63,7 @@ def read_tiff(path: Path, content: bytes | None = None) -> Stored:
         if reason := _unread(page):
             raise UserError(f"{path} {reason}; convert it to grey or RGB, e.g. as PNG.")
         values = page.asarray(maxworkers=1)
+        values = values.astype(np.uint8) if values.dtype == bool else values  # one bit
         if page.planarconfig == 2 and page.samplesperpixel > 1:
             values = np.moveaxis(values, 0, -1)
         values = _with_channels(values)
@@ -76,15 +78,29 @@ def _meaning(page: tifffile.TiffPage, values: Values) -> Stored:
     alpha = _ALPHA.get(int(extras[0])) if extras else None
     channels = values[..., : colours + bool(alpha)]
     orientation = page.tags.valueof(274, 1)
+    dark = photometric == 0
+    if bits == 1 and dark and not alpha:  # of one bit, white is 1
+        channels, dark = 1 - channels, False
     whole = values.dtype.kind == "u"
     return Stored(
         values=upright(channels, orientation),
         mode=f"{'RGB' if colours == 3 else 'grey'}{' with alpha' if alpha else ''}, {values.dtype}",
         bits=bits,
         white=highest(bits) if whole else None,
-        dark=photometric == 0,
+        dark=dark,
         alpha=alpha or "",
+        palette=_palette(page) if photometric == 3 else None,
     )
+
+
+def _palette(page: tifffile.TiffPage) -> UInt8[np.ndarray, "_colours 3"]:
+    """Returns the colours, which TIFF keeps in 16 bits; as libtiff does, of small ones the lower.
+
+    Programs that forget to make 16 bits of 8 are why: the picture would be black.
+    """
+    colours = page.colormap
+    assert colours is not None  # is compared before
+    return (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8).T
 
 
 def _unread(page: tifffile.TiffPage) -> str:
@@ -100,8 +116,15 @@ def _unread(page: tifffile.TiffPage) -> str:
     elif page.compression not in _COMPRESSIONS:
         name = getattr(page.compression, "name", page.compression)
         reason = f"is compressed as {name}, which is not read at this depth"
-    elif page.dtype is None or page.dtype.kind not in "uif" or page.bitspersample not in _BITS:
+    elif page.dtype is None or page.dtype.kind not in "buif" or page.bitspersample not in _BITS:
         reason = f"keeps numbers of a kind that is not read ({page.bitspersample} bits)"
+    elif page.photometric == 3 and (
+        page.colormap is None
+        or page.colormap.shape != (3, 2**page.bitspersample)
+        or page.dtype.kind not in "bu"
+        or page.extrasamples
+    ):
+        reason = "has a palette that is not read"
     elif page.imagedepth != 1:
         reason = "holds a volume"
     elif (

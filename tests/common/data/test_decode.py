@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageOps
 from common.data.decode import read_image
 from common.data.stored import MAX_PIXELS
 from common.errors import UserError
-from tests.picture_files import png, pnm, tiff
+from tests.picture_files import bmp, png, pnm, tiff
 
 GREY = np.arange(0, 240, 10, np.uint8).reshape(4, 6)
 RGB = np.arange(0, 216, 3, np.uint8).reshape(4, 6, 3)
@@ -301,6 +301,7 @@ def test_where_white_is_zero_high_values_are_dark_at_every_depth(tmp_path, bits,
         (tiff(DEEP[..., None] % 4096, 12), 4095),
         (tiff(DEEP[..., None] % 4096, 12, order=">"), 4095),
         (jpeg2000(GREY % 32, 5), 31),
+        (jpeg2000(DEEP % 512, 9), 511),
         (jpeg2000(DEEP % 1024, 10), 1023),
     ],
 )
@@ -315,6 +316,37 @@ def test_a_transparent_value_of_four_bits_becomes_black(tmp_path):
     values = np.array([[[5], [9]]], np.uint8)
     (tmp_path / "a.png").write_bytes(png(values, 4, transparent=[9]))
     np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels[0, :, 0], [5 * 17, 0])
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("i2", 2), ("i4", 2), ("f4", 3)])
+def test_compressed_numbers_of_big_endian_files_are_not_swapped_twice(tmp_path, dtype, kind):
+    values = np.array([[[0], [1], [2], [3]]], dtype)
+    content = tiff(values, 8 * values.itemsize, kind, order=">", compression=8)
+    (tmp_path / "a.tif").write_bytes(content)
+    pixels = read_image(tmp_path / "a.tif", (0.0, 3.0)).pixels
+    np.testing.assert_array_equal(pixels[0, :, 0], [0, 85, 170, 255])
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"planar": 2}, {"fill_order": 2}, {"planar": 2, "fill_order": 2}]
+)
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_palette_of_16_bits_is_looked_up_however_its_indices_lie(tmp_path, bits, how):
+    indices = (np.arange(12).reshape(3, 4, 1) % 2**bits).astype(np.uint8)
+    palette = np.random.default_rng(bits).integers(0, 256, (2**bits, 3))
+    for scale in (257, 256, 1):  # right; Pillow's; that of programs which forget it
+        content = tiff(indices, bits, photometric=3, palette=palette * scale, **how)
+        (tmp_path / "a.tif").write_bytes(content)
+        pixels = read_image(tmp_path / "a.tif").pixels
+        np.testing.assert_array_equal(pixels, palette[indices[..., 0]])
+
+
+@pytest.mark.parametrize("top_down", [False, True])
+def test_a_bmp_of_four_bits_with_a_scale_of_grey_is_unpacked(tmp_path, top_down):
+    indices = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    scale = np.arange(16).repeat(3).reshape(16, 3)
+    (tmp_path / "a.bmp").write_bytes(bmp(indices, 4, scale, top_down=top_down))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.bmp").pixels[..., 0], indices)
 
 
 def test_what_is_unsigned_stays_so(tmp_path):
