@@ -4,13 +4,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from common.data.inspect.agreement import Odd
+from common.data.inspect.check_agreement import seems
 from common.data.inspect.check_copies import COPIES_FILE, labels_of, splits_of
 from common.data.inspect.check_masks import mask_shares
 from common.data.inspect.duplicates import Copies
 from common.data.inspect.facts import Facts, Survey
 from common.data.inspect.findings import Level, counted, percent, verdict
 from common.data.inspect.inspection import Inspection
-from common.data.inspect.sheets import beside, contact_sheet
+from common.data.inspect.sheets import beside, contact_sheet, one_of
 from common.data.inspect.shortcuts import Shortcut
 from common.data.inspect.tables import (
     counts_table,
@@ -26,6 +28,7 @@ from common.training.config import default_config
 _TONES: dict[Level, Tone] = {Level.MEND: "bad", Level.LOOK: "warn", Level.NOTE: "note"}
 _COPIES_SHOWN = 24
 _BROKEN_SHOWN = 100
+_ODD_SHOWN = 24
 
 
 def document(inspection: Inspection) -> str:
@@ -46,6 +49,7 @@ def document(inspection: Inspection) -> str:
         *_files(survey),
         *_probes(inspection),
         *_masks(survey),
+        *_odd_masks(inspection),
         page.heading("Some of each class"),
         *_sheets(survey),
         page.heading("Settings"),
@@ -184,6 +188,26 @@ def _masks(survey: Survey) -> list[Markup]:
         page.table(*mask_table(survey)),
         *([page.histograms(filled, "% of the image covered, where any")] if filled else []),
     ]
+
+
+def _odd_masks(inspection: Inspection) -> list[Markup]:
+    survey, odd = inspection.survey, inspection.odd
+    if not odd:
+        return []
+    rest = len(odd) - _ODD_SHOWN
+    return [
+        page.heading("Masks that do not seem to fit their images", 3),
+        page.quiet(
+            "A pixel classifier that has learnt from the other pairs finds that something else fits"
+            " better. It may be wrong: look." + (f" And {rest:,} more." if rest > 0 else "")
+        ),
+        page.gallery(*[_odd_mask(survey, each) for each in odd[:_ODD_SHOWN]]),
+    ]
+
+
+def _odd_mask(survey: Survey, odd: Odd) -> Markup:
+    name = survey.images[odd.row].record.id
+    return page.figure(one_of(survey, odd.row), f"{name}: {seems(survey, odd)}", f"mask of {name}")
 
 
 def _sheets(survey: Survey) -> list[Markup]:

@@ -9,21 +9,35 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
 from common.data.inspect.frame import Frame, find_frame
-from common.data.records import Decoded, Pixels, Record, Source
+from common.data.records import Decoded, Mask, Pixels, Record, Source
 from common.data.slices import ending
 from common.data.splits import Table, assign_splits, groups_of
 from common.errors import UserError
 
 THUMBNAIL = 64  # height and width in pixels
+_COVERED = 128  # of 255: from where a pixel of a small mask counts as foreground
 _FLAT = 3.0  # standard deviation of a thumbnail, in grey levels, under which there is no picture
 
 Thumbnail = UInt8[np.ndarray, "64 64"]
+
+
+@dataclass(frozen=True)
+class SmallPair:
+    """An image and its mask, stretched to a square.
+
+    Attributes:
+      pixels: 1 channel where the image is grey, else 3.
+      foreground: where the mask is not background.
+    """
+
+    pixels: UInt8[np.ndarray, "64 64 _channels"]
+    foreground: Bool[np.ndarray, "64 64"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,7 @@ class Facts:
       digest: of the decoded pixels: equal pictures have equal ones, whatever their files.
       thumbnail: the picture in grey, stretched to a square.
       mask_pixels: how many pixels its mask gives to each mask class; () without a mask.
+      pair: the image with its mask; None without a mask.
     """
 
     record: Record
@@ -67,6 +82,7 @@ class Facts:
     digest: bytes
     thumbnail: Thumbnail
     mask_pixels: tuple[int, ...]
+    pair: SmallPair | None
 
     @property
     def flat(self) -> bool:
@@ -187,17 +203,16 @@ def _as_in_training(
 def _examine(split: str, record: Record, sharing: Counter[Path | None]) -> Facts | Broken:
     try:
         image = record.read()
-        mask_pixels = _mask_pixels(record, image)
+        mask = _mask(record, image)
         if record.read_target:
             record.read_target()
         group = record.read_group()
     except UserError as error:
         return Broken(record, split, str(error))
     pixels, coloured = _without_copies(image.pixels)
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("L")
-    grey = np.asarray(picture)
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    grey = np.asarray(picture.convert("L"))
     own_file = record.path is not None and sharing[record.path] == 1
-    small = picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return Facts(
         record=record,
         split=split,
@@ -214,14 +229,28 @@ def _examine(split: str, record: Record, sharing: Counter[Path | None]) -> Facts
         frame=find_frame(grey),
         file_bytes=record.path.stat().st_size if record.path and own_file else 0,
         digest=hashlib.blake2b(f"{pixels.shape}".encode() + pixels.tobytes()).digest()[:16],
-        thumbnail=np.array(small),
-        mask_pixels=mask_pixels,
+        thumbnail=_small(picture.convert("L")),
+        mask_pixels=() if mask is None else tuple(np.bincount(mask.ravel()).tolist()),
+        pair=None if mask is None else _small_pair(picture, mask),
     )
 
 
-def _mask_pixels(record: Record, image: Decoded) -> tuple[int, ...]:
+def _small(picture: Image.Image) -> UInt8[np.ndarray, "64 64 *channels"]:
+    method = Image.Resampling.BICUBIC
+    return np.array(picture.resize((THUMBNAIL, THUMBNAIL), method, reducing_gap=3.0))
+
+
+def _small_pair(picture: Image.Image, mask: Mask) -> SmallPair:
+    covered = Image.fromarray(np.where(mask > 0, 255, 0).astype(np.uint8))
+    small = covered.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    pixels = _small(picture).reshape(THUMBNAIL, THUMBNAIL, -1)
+    return SmallPair(pixels, np.array(small) >= _COVERED)
+
+
+def _mask(record: Record, image: Decoded) -> Mask | None:
+    """Reads the mask of an image; None where the source has none."""
     if record.read_mask is None:
-        return ()
+        return None
     mask = record.read_mask()
     (height, width), size = mask.shape, image.pixels.shape[:2]
     if mask.shape != size:
@@ -229,7 +258,7 @@ def _mask_pixels(record: Record, image: Decoded) -> tuple[int, ...]:
             f"The mask of {record.id} has {width}x{height} pixels, its image {size[1]}x{size[0]};"
             " make them equal."
         )
-    return tuple(np.bincount(mask.ravel()).tolist())
+    return mask
 
 
 def _without_copies(pixels: Pixels) -> tuple[Pixels, bool]:

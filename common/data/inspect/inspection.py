@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
+from common.data.inspect.agreement import Odd
+from common.data.inspect.check_agreement import check_agreement, find_odd_masks
 from common.data.inspect.check_copies import check_copies
 from common.data.inspect.check_files import check_files
 from common.data.inspect.check_masks import check_masks
@@ -35,6 +37,7 @@ class Inspection:
       suggestion: groups that the file names suggest; None where groups are stated or none show.
       by_file: the probe that sees size, mode, file type and frame; None where it can't be made.
       by_tone: the probe that sees brightness, contrast and compression.
+      odd: masks that do not seem to fit their images, the oddest first.
       findings: the worst first.
     """
 
@@ -43,6 +46,7 @@ class Inspection:
     suggestion: NameGroups | None
     by_file: Shortcut | None
     by_tone: Shortcut | None
+    odd: tuple[Odd, ...]
     findings: tuple[Finding, ...]
 
     @property
@@ -67,6 +71,7 @@ def inspect(settings: ConfigDict) -> Inspection:
     groups = suggestion.groups if suggestion else tuple(image.group for image in found.images)
     by_file = find_shortcut(file_properties(found.images), labels, groups)
     by_tone = find_shortcut(tone_properties(found.images), labels, groups)
+    odd = find_odd_masks(found, groups)
     findings = [
         *check_files(found),
         *check_names(found),
@@ -74,6 +79,7 @@ def inspect(settings: ConfigDict) -> Inspection:
         *check_copies(found, copies),
         *check_shortcuts(found, by_file, by_tone),
         *check_masks(found),
+        *check_agreement(found, odd),
     ]
     return Inspection(
         survey=found,
@@ -81,6 +87,7 @@ def inspect(settings: ConfigDict) -> Inspection:
         suggestion=suggestion,
         by_file=by_file,
         by_tone=by_tone,
+        odd=tuple(odd),
         findings=tuple(sorted(findings, key=lambda finding: finding.level)),
     )
 

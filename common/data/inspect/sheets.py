@@ -32,6 +32,11 @@ def beside(survey: Survey, group: Copies) -> tuple[Picture, tuple[int, ...]]:
     return _laid_out([survey.images[row] for row in rows], len(rows), _COPY_CELL), rows
 
 
+def one_of(survey: Survey, row: int) -> Picture:
+    """Returns a picture of one image, its mask outlined."""
+    return _laid_out([survey.images[row]], 1, _COPY_CELL)
+
+
 def _laid_out(images: Sequence[Facts], columns: int, cell: int) -> Picture:
     cells = [_shown(image, cell) for image in images]
     lines = -(-len(cells) // columns)

@@ -1,0 +1,117 @@
+"""Specification of the doctor's look at masks: which of them belong to their images?"""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.data.inspect.agreement import LEAST_MASKS, odd_masks
+from common.data.inspect.document import document
+from common.data.inspect.findings import Level
+from common.data.inspect.inspection import inspect
+from common.data.phantoms.brain_mri import brain_mri
+from common.training.config import default_config
+
+
+def tumours(num):
+    """Phantom slices that have a tumour, with its mask."""
+    drawn = brain_mri(0, num * 3 // 2 + 2, 64)
+    rows = np.flatnonzero(drawn.masks.any((1, 2)))[:num]
+    return drawn.images[rows], drawn.masks[rows] > 0
+
+
+def kinds(odd):
+    return {each.row: (each.kind, each.other) for each in odd}
+
+
+def names(num):
+    return [str(row) for row in range(num)]
+
+
+def test_right_masks_are_not_odd():
+    images, masks = tumours(40)
+    assert odd_masks(images, masks, names(40)) == []
+
+
+def test_an_inverted_and_two_exchanged_masks_are_found():
+    images, masks = tumours(40)
+    masks[7] = ~masks[7]
+    masks[[20, 33]] = masks[[33, 20]]
+    found = kinds(odd_masks(images, masks, names(40)))
+    assert found == {7: ("inverted", -1), 20: ("exchanged", 33), 33: ("exchanged", 20)}
+
+
+def test_a_mask_off_its_place_is_found():
+    images, masks = tumours(40)
+    masks[5] = np.roll(masks[5], (9, -9), (0, 1))
+    assert list(kinds(odd_masks(images, masks, names(40)))) == [5]
+
+
+def test_all_of_one_owner_are_left_out_when_his_masks_are_judged():
+    """Who has half of the pairs, all inverted, is not judged by what they teach."""
+    images, masks = tumours(40)
+    masks[:20] = ~masks[:20]
+    owners = ["one"] * 20 + names(20)
+    found = kinds(odd_masks(images, masks, owners))
+    assert {row for row in found if row < 20} == set(range(20))
+
+
+@pytest.mark.parametrize("num", [1, LEAST_MASKS - 1])
+def test_of_few_masks_nothing_is_said(num):
+    images, masks = tumours(num)
+    assert odd_masks(images, ~masks, names(num)) == []
+
+
+def test_empty_and_full_masks_are_not_judged():
+    images, masks = tumours(20)
+    masks[:5], masks[5:8] = False, True
+    assert {each.row for each in odd_masks(images, masks, names(20))}.isdisjoint(range(8))
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """A folder of 24 pairs, of which two masks are inverted and two exchanged."""
+    images, masks = tumours(24)
+    masks[[3, 9]] = ~masks[[3, 9]]
+    masks[[14, 20]] = masks[[20, 14]]
+    for kind, pictures in (("images", images), ("masks", masks.astype(np.uint8) * 255)):
+        (tmp_path / kind).mkdir()
+        for row, picture in enumerate(pictures):
+            Image.fromarray(picture).save(tmp_path / kind / f"{row:02}.png")
+    return tmp_path
+
+
+def test_the_doctor_names_and_shows_them(pairs):
+    settings = default_config().data
+    settings.update(dir=str(pairs), channels=3)
+    inspection = inspect(settings)
+    said = [f for f in inspection.findings if "as far as the other pairs tell" in f.sentence]
+    assert {finding.level for finding in said} == {Level.LOOK}
+    told = {odd.row: odd.kind for odd in inspection.odd}
+    assert {row: told.pop(row) for row in (3, 9)} == dict.fromkeys((3, 9), "inverted")
+    assert {row: told.pop(row) for row in (14, 20)} == dict.fromkeys((14, 20), "exchanged")
+    assert len(told) <= 1
+    (inverted,) = (finding.sentence for finding in said if "inverted" in finding.sentence)
+    assert "2 masks look inverted" in inverted and "images/03.png" in inverted
+    assert "images/09.png" in inverted
+    page = document(inspection)
+    assert "images/14.png: exchanged with images/20.png?" in page
+    assert "images/03.png: inverted?" in page
+
+
+def test_of_real_pairs_few_look_odd_and_planted_faults_do(shared_data):
+    folder = shared_data / "brain_mri" / "val"
+    images, masks, owners = [], [], []
+    for file in sorted((folder / "images").iterdir()):
+        with Image.open(file) as image, Image.open(folder / "masks" / f"{file.stem}.png") as mask:
+            if np.asarray(mask).any():
+                images.append(np.asarray(image.resize((64, 64), Image.Resampling.BOX)))
+                masks.append(np.asarray(mask.resize((64, 64))))
+                owners.append(file.stem.rsplit("_", 1)[0])
+    pixels, right = np.stack(images), np.stack(masks)
+    assert len(odd_masks(pixels, right, owners)) <= 0.04 * len(right)
+    wrong = right.copy()
+    wrong[::10] = ~wrong[::10]
+    found = kinds(odd_masks(pixels, wrong, owners))
+    planted = [row for row in range(0, len(right), 10) if right[row].sum() > 8]
+    assert found.keys() >= set(planted)
+    assert np.mean([found[row] == ("inverted", -1) for row in planted]) >= 0.8
