@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 
 from common.data.inspect.agreement import Odd, odd_masks
-from common.data.inspect.facts import Survey
+from common.data.inspect.facts import SmallPair, Survey
 from common.data.inspect.findings import Finding, Level, counted, some
 
 _REMEDY = {
@@ -16,32 +17,32 @@ _REMEDY = {
 
 
 def find_odd_masks(survey: Survey, groups: Sequence[str]) -> list[Odd]:
-    """Returns the masks that do not seem to fit; grey and coloured images are judged apart.
+    """Returns the masks that do not seem to fit, the oddest first.
 
     Args:
       survey: the images.
       groups: whom each is of; "" is a group of its own.
     """
-    found: list[Odd] = []
-    for channels in (1, 3):
-        rows = [
-            (row, image.pair)
-            for row, image in enumerate(survey.images)
-            if image.pair and image.pair.pixels.shape[-1] == channels
-        ]
-        if not rows:
-            continue
-        odd = odd_masks(
-            np.stack([pair.pixels for _, pair in rows]),
-            np.stack([pair.foreground for _, pair in rows]),
-            [groups[row] or f"#{row}" for row, _ in rows],
-        )
-        place = [row for row, _ in rows]
-        found += [
-            Odd(place[each.row], each.kind, place[each.other] if each.other >= 0 else -1, each.gain)
-            for each in odd
-        ]
-    return sorted(found, key=lambda odd: -odd.gain)
+    rows = [row for row, image in enumerate(survey.images) if image.pair]
+    pairs = [image.pair for image in survey.images if image.pair]
+    if not pairs:
+        return []
+    odd = odd_masks(
+        small_images(pairs),
+        np.stack([pair.foreground for pair in pairs]),
+        [groups[row] or f"#{row}" for row in rows],
+    )
+    return [
+        Odd(rows[each.row], each.kind, rows[each.other] if each.other >= 0 else -1, each.gain)
+        for each in odd
+    ]
+
+
+def small_images(pairs: Sequence[SmallPair]) -> UInt8[np.ndarray, "num 64 64 channels"]:
+    """Returns the images of all pairs, in colour if one is."""
+    channels = max(pair.pixels.shape[-1] for pair in pairs)
+    shape = (*pairs[0].pixels.shape[:2], channels)
+    return np.stack([np.broadcast_to(pair.pixels, shape) for pair in pairs])
 
 
 def check_agreement(survey: Survey, odd: Sequence[Odd]) -> Iterator[Finding]:
