@@ -5,12 +5,15 @@ import runpy
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
 from common.accidents import as_told
 from common.errors import DivergenceError, FaultError, UserError
+from common.files import regular_file
 from common.interrupts import finish, listen
 
 _STOPPED = {  # what to say when a signal ends a mode, after the signal's name
@@ -52,6 +55,9 @@ def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; whatever is wrong with them, or with the config file, is said in a line."""
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell much that nobody asks for
     try:
+        if file := _config_file(argv)[0]:
+            with suppress(OSError):  # is said below
+                regular_file(Path(file))
         rest = flags.FLAGS(argv)
     except (AttributeError, KeyError) as error:  # what ConfigDict raises for an unknown key
         _end(_about_key(argv) or str(error), 2)
@@ -70,11 +76,9 @@ def _about_key(argv: list[str]) -> str:
     """Returns a sentence about the first override whose key the config does not have, or ""."""
     from common.training.config import flatten, nearest
 
-    # The flag itself does not know its file yet: parsing has failed.
-    match = re.search(r"--?config[= ]([^\s:]+):?(\S*)", " ".join(argv))
-    if match is None:
+    file, argument = _config_file(argv)
+    if not file:
         return ""
-    file, argument = match.groups()
     try:
         known = [name for name, _ in flatten(runpy.run_path(file)["get_config"](argument))]
     except Exception as error:
@@ -84,6 +88,12 @@ def _about_key(argv: list[str]) -> str:
         if key != name and key not in known:
             return f"{name} is not a setting of this config.{nearest(key, known)}"
     return ""
+
+
+def _config_file(argv: list[str]) -> tuple[str, str]:
+    """Returns the config's file and its argument, "" without them: the flag is not parsed yet."""
+    match = re.search(r"--?config[= ]([^\s:]+):?(\S*)", " ".join(argv))
+    return (match[1], match[2]) if match else ("", "")
 
 
 def _end(message: str, code: int) -> NoReturn:

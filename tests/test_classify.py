@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import time
 
 import numpy as np
@@ -104,6 +105,8 @@ def test_predict_writes_a_table_and_what_speaks_for_each_class(run, patients, la
 def test_a_broken_file_does_not_stop_the_others(run, patients, launch, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(b"no image")
+    os.mkfifo(tmp_path / "in" / "pipe.png")
+    (tmp_path / "in" / "c.mha").write_text("not read")
     Image.fromarray(patients[1].images[0][..., 0]).save(tmp_path / "in" / "b.png")
     said = refused(
         launch,
@@ -112,7 +115,9 @@ def test_a_broken_file_does_not_stop_the_others(run, patients, launch, tmp_path)
         f"--input={tmp_path / 'in'}",
         f"--output={tmp_path / 'out'}",
     )
-    assert "1 files could not be classified" in said and "a.png" in said
+    assert "2 files could not be classified" in said and "a.png" in said
+    assert "pipe.png is a named pipe, not a file" in said
+    assert "1 of 4 files is not read" in said and "c.mha" in said
     assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) == 2
 
 

@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import json
+import os
 
 import numpy as np
 import pytest
@@ -158,6 +159,12 @@ def test_a_wrong_flag_is_met_with_one_sentence(launch, tmp_path, flags, expected
 @pytest.mark.parametrize("config", ["configs/nothing.py", "configs/acgan_covid.py:huge"])
 def test_a_wrong_config_file_or_argument_is_met_with_one_sentence(launch, config):
     assert config.split(":")[-1] in refused(launch, f"--config={config}")
+
+
+def test_a_config_that_is_a_pipe_is_not_waited_at(launch, tmp_path):
+    os.mkfifo(tmp_path / "config.py")
+    for flags in ([f"--config={tmp_path}/config.py:tiny"], ["--config", f"{tmp_path}/config.py"]):
+        assert "config.py is a named pipe, not a file" in refused(launch, *flags)
 
 
 def test_training_needs_a_config(launch):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import time
 
 import nibabel
@@ -162,8 +163,9 @@ def test_a_volume_comes_back_as_a_volume_in_its_own_space(run, launch, tmp_path)
     turned = np.flip(upright.transpose(2, 0, 1), 1)  # axes: superior, left, anterior
     turned_affine = np.array([[0, -1, 0, 49], [0, 0, 2, 0], [3, 0, 0, 0], [0, 0, 0, 1.0]])
     nibabel.save(nibabel.Nifti1Image(turned, turned_affine), tmp_path / "turned.nii")
+    (tmp_path / "turned.mha").write_text("not read")
     out = tmp_path / "out"
-    launch(
+    said = launch(
         "--mode=predict",
         f"--workdir={run[0]}",
         f"--input={tmp_path}",
@@ -171,6 +173,8 @@ def test_a_volume_comes_back_as_a_volume_in_its_own_space(run, launch, tmp_path)
         "--threshold=0.02",
         "--probabilities",
     )
+    assert "1 of 3 files is not read" in said.stderr and "turned.mha" in said.stderr
+    assert said.stdout.endswith("images/s); 1 other file is not read\n")
     first, second = nibabel.load(out / "upright.nii.gz"), nibabel.load(out / "turned.nii")
     np.testing.assert_array_equal(first.affine, affine)
     np.testing.assert_array_equal(second.affine, turned_affine)
@@ -190,6 +194,7 @@ def test_a_large_image_keeps_its_size_and_a_broken_one_does_not_stop_the_others(
     (tmp_path / "in").mkdir()
     Image.fromarray(scene).save(tmp_path / "in" / "large.png")
     (tmp_path / "in" / "broken.png").write_bytes(b"no image")
+    os.mkfifo(tmp_path / "in" / "pipe.png")
     said = refused(
         launch,
         "--mode=predict",
@@ -197,7 +202,8 @@ def test_a_large_image_keeps_its_size_and_a_broken_one_does_not_stop_the_others(
         f"--input={tmp_path / 'in'}",
         f"--output={tmp_path / 'out'}",
     )
-    assert "1 files could not be segmented" in said and "broken.png" in said
+    assert "2 files could not be segmented" in said and "broken.png" in said
+    assert "pipe.png is a named pipe, not a file" in said
     with Image.open(tmp_path / "out" / "large.png") as mask:
         found = np.array(mask) > 0
     assert found.shape == (700, 1000)

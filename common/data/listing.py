@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.data.inspect.findings import some
-from common.data.slices import is_image
+from common.data.slices import ending, is_image
 from common.errors import UserError
 from common.files import within
 from common.log import log
@@ -100,12 +100,18 @@ def printed(name: str) -> str:
 
 
 def _below(folder: Path, above: tuple[Path, ...]) -> Listing:
-    """Returns all folders, images and unread files at any depth."""
+    """Returns all folders, images and unread files at any depth.
+
+    A folder that is called as images are and holds none is such a file.
+    """
     real = folder.resolve()
     if real in above:
         raise UserError(f"{folder} links to a folder that holds it; remove the link.")
     found = visible(folder)
     for inner in list(found.folders):
-        for whole, part in zip(found, _below(inner, (*above, real)), strict=True):
+        parts = _below(inner, (*above, real))
+        if ending(inner.name) and not parts.images:
+            found.unread.append(inner)
+        for whole, part in zip(found, parts, strict=True):
             whole.extend(part)
     return found

@@ -104,6 +104,13 @@ def test_without_an_images_ending_it_is_only_named(root, kind):
     assert open_source(settings(root)).contents().unread == ("A/1.2.840.5",)
 
 
+def test_a_folder_that_is_called_as_an_image_is_named(root):
+    (root / "A" / "x.png").mkdir()
+    assert open_source(settings(root)).contents().unread == ("A/x.png",)
+    (root / "B").rename(root / "B.png")  # may be a class
+    assert open_source(settings(root)).classes == ("A", "B.png")
+
+
 def test_as_a_mask_or_target_it_is_refused(root):
     for folder in ("images", "masks", "targets"):
         (root / "pairs" / folder).mkdir(parents=True)
