@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Num
 
 from common.data.foreign import explained, printable
+from common.data.grids import Grid
 from common.data.recent import Recent
 from common.data.records import Decoded
 from common.data.slices import FileImage, Reading, Values
@@ -25,6 +26,7 @@ try:
     from pydicom.pixels import apply_color_lut, get_decoder
 
     from common.data.dicom_display import full_range, in_units, padding_of, stated_window
+    from common.data.dicom_grid import GRID_TAGS, grid_of
 except ModuleNotFoundError as error:
     raise UserError(
         "DICOM files are read with pydicom; install it with pip install 'triptych[dicom]'"
@@ -65,6 +67,7 @@ def frames_of(path: Path, reading: Reading) -> list[FileImage]:
             read=partial(read_frame, path, frame, reading.window),
             read_values=partial(read_frame_values, path, frame),
             read_group=partial(str, group),
+            read_grid=partial(_read_grid, path, frame),
         )
         for frame in range(frames)
     ]
@@ -128,6 +131,23 @@ def _summary(path: Path, group_tag: str) -> tuple[int, str]:
         wanted = ["NumberOfFrames", group_tag]
         header = dcmread(path, stop_before_pixels=True, specific_tags=wanted)
         return _num_frames(header, path), str(header.get(group_tag) or "").strip()
+
+
+def _open_header(path: Path) -> Dataset:
+    _check_inflated(path)
+    return dcmread(path, stop_before_pixels=True, specific_tags=list(GRID_TAGS))
+
+
+_header = Recent(_open_header, _KEPT_FILES)
+
+
+def _read_grid(path: Path, frame: int) -> Grid | None:
+    """Returns where a frame lies, None also where the header can't be read: reading says why."""
+    try:
+        with _explained(path):
+            return grid_of(_header(path), frame)
+    except UserError:
+        return None
 
 
 def _num_frames(header: Dataset, path: Path) -> int:

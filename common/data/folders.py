@@ -81,6 +81,7 @@ def _contents(
                 read=image.read,
                 read_group=image.read_group,
                 path=path,
+                doubt=image.doubt,
             )
             for name, paths in by_class.items()
             for path in paths

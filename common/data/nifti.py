@@ -23,6 +23,8 @@ try:
     from nibabel.arrayproxy import ArrayProxy
     from nibabel.filebasedimages import ImageFileError
     from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+
+    from common.data.nifti_grid import Turn, doubt_of, grid_of, upright
 except ModuleNotFoundError as error:
     raise UserError(
         "NIfTI files are read with nibabel; install it with pip install 'triptych[nifti]'"
@@ -36,7 +38,7 @@ _AXES = dict(zip(PLANES, (2, 1, 0), strict=True))  # the axis across which a pla
 
 _explained = partial(explained, package="nibabel", kind="NIfTI", unknown=ImageFileError)
 
-Volume = Real[np.ndarray, "_right _anterior _superior"]
+Volume = Real[np.ndarray, "_i _j _k"]
 Plane = Real[np.ndarray, "_height _width"]
 
 
@@ -45,50 +47,66 @@ class _Opened:
     """A volume in memory, or mapped into it where the file is not compressed.
 
     Attributes:
-      stored: the numbers in the file, along axes that go right, forward and up.
+      stored: the numbers in the file, along its own axes.
+      turn: what makes these axes go right, forward and up, by the file's own header.
       slope, intercept: value = slope * stored + intercept.
       window: what the header says to show, else the range of the whole volume.
       rounding: how far values may be from what was saved: half a step of integers, and float32's.
     """
 
     stored: Volume
+    turn: Turn
     slope: float
     intercept: float
     window: Window
     rounding: float
 
-    def plane(self, name: str, index: int) -> Plane:
+    def plane(self, name: str, index: int, turn: Turn | None) -> Plane:
         """Cuts a slice as it is displayed: its two axes point up and, right to left, across."""
-        return np.flip(np.moveaxis(self.stored, _AXES[name], 0)[index]).T
+        turned = apply_orientation(self.stored, self.turn if turn is None else turn)
+        return np.flip(np.moveaxis(turned, _AXES[name], 0)[index]).T
 
     def values(self, stored: Plane) -> Float[np.ndarray, "_height _width"]:
         """Returns what the stored numbers mean."""
         return stored.astype(np.float64) * self.slope + self.intercept
 
 
-def slices_of(path: Path, reading: Reading) -> list[FileImage]:
+def slices_of(path: Path, reading: Reading, turn: Turn | None = None) -> list[FileImage]:
     """Returns the slices of a volume along `reading.plane`, of which only the header is read.
 
     "#000" is the lowest axial, the hindmost coronal, the leftmost sagittal slice. A file whose
     header can't be read is one image: reading it says why, where `config.data.on_bad_image` may
     skip it.
+
+    Args:
+      path: a NIfTI file.
+      reading: `plane` and `window` are used.
+      turn: how its axes come to go right, forward and up (see `turn_onto`), else by its own header.
     """
     try:
-        count = _count(path, reading.plane)
+        with _explained(path):
+            image = _header(path)
+            grid = grid_of(image, _shape(image, path))
+            axes = (upright(grid) if turn is None else turn)[:, 0]
+            count, doubt = grid.shape[list(axes).index(_AXES[reading.plane])], doubt_of(image, grid)
     except UserError:
-        count = 1
+        count, grid, doubt = 1, None, ""
     width = max(3, len(str(count - 1)))  # the order of the names is that of the slices
     return [
         FileImage(
             suffix=f"#{index:0{width}}",
-            read=partial(read_slice, path, index, reading.plane, reading.window),
-            read_values=partial(read_slice_values, path, index, reading.plane),
+            read=partial(read_slice, path, index, reading.plane, reading.window, turn),
+            read_values=partial(read_slice_values, path, index, reading.plane, turn),
+            read_grid=lambda: grid,
+            doubt=doubt,
         )
         for index in range(count)
     ]
 
 
-def read_slice(path: Path, index: int, plane: str, window: Window | None = None) -> Decoded:
+def read_slice(
+    path: Path, index: int, plane: str, window: Window | None = None, turn: Turn | None = None
+) -> Decoded:
     """Reads a slice of a volume as radiologists look at it, whatever the order in the file.
 
     The patient's right is on the left of axial and coronal slices. Axial slices have the front at
@@ -102,6 +120,7 @@ def read_slice(path: Path, index: int, plane: str, window: Window | None = None)
       plane: "axial", "coronal" or "sagittal".
       window: (low, high) shown as 0 and 255, else the header's cal_min and cal_max, else the range
         of the whole volume. One that is constant is black.
+      turn: as in `slices_of`.
 
     Raises:
       UserError: the file is missing, damaged, too large, no volume of numbers, or holds NaN or
@@ -109,7 +128,7 @@ def read_slice(path: Path, index: int, plane: str, window: Window | None = None)
     """
     with _explained(path):
         volume = _opened(path)
-        stored = volume.plane(plane, index)
+        stored = volume.plane(plane, index, turn)
         values = volume.values(stored)[..., None]
         return Decoded(
             pixels=to_bytes(values, window or volume.window),
@@ -120,7 +139,7 @@ def read_slice(path: Path, index: int, plane: str, window: Window | None = None)
         )
 
 
-def read_slice_values(path: Path, index: int, plane: str) -> Values:
+def read_slice_values(path: Path, index: int, plane: str, turn: Turn | None = None) -> Values:
     """Reads a slice as a mask, the same way up as `read_slice`.
 
     Raises:
@@ -128,7 +147,7 @@ def read_slice_values(path: Path, index: int, plane: str) -> Values:
     """
     with _explained(path):
         volume = _opened(path)
-        return whole_numbers(volume.values(volume.plane(plane, index)), path, volume.rounding)
+        return whole_numbers(volume.values(volume.plane(plane, index, turn)), path, volume.rounding)
 
 
 def write_volume(
@@ -150,22 +169,14 @@ def write_volume(
     with _explained(like):
         image = _header(like)
         orientation, shape = io_orientation(image.affine), image.shape
-    upright = np.moveaxis(np.stack([np.flip(cut.T) for cut in slices]), 0, _AXES[plane])
+    volume = np.moveaxis(np.stack([np.flip(cut.T) for cut in slices]), 0, _AXES[plane])
     there = ornt_transform(io_orientation(np.eye(4)), orientation)
-    stored = apply_orientation(upright, there).reshape(shape, order="F")
+    stored = apply_orientation(volume, there).reshape(shape, order="F")
     header = image.header.copy()
     header.set_data_dtype(stored.dtype)
     header["cal_min"] = header["cal_max"] = 0
     written = type(image)(stored, image.affine, header)
     nibabel.save(written, file)
-
-
-def _count(path: Path, plane: str) -> int:
-    with _explained(path):
-        image = _header(path)
-        orientation = io_orientation(image.affine)
-        axis = int(np.flatnonzero(orientation[:, 0] == _AXES[plane])[0])
-        return _shape(image, path)[axis]
 
 
 def _header(path: Path) -> nibabel.Nifti1Image:
@@ -216,10 +227,10 @@ def _open(path: Path) -> _Opened:
     shown = float(image.header["cal_min"]), float(image.header["cal_max"])
     if not (math.isfinite(shown[1] - shown[0]) and shown[0] < shown[1]):
         shown = low, high if low < high else low + max(1.0, abs(low))
-    upright = apply_orientation(stored, io_orientation(image.affine))
+    turn = upright(grid_of(image, shape))
     step = abs(slope) if stored.dtype.kind in "iu" and slope != 1 else 0.0
     rounding = max(step / 2, 1e-6 * max(abs(low), abs(high)))
-    return _Opened(upright, slope, intercept, shown, rounding)
+    return _Opened(stored, turn, slope, intercept, shown, rounding)
 
 
 _opened = Recent(_open, _KEPT_VOLUMES)

@@ -5,11 +5,12 @@ a.tif, a_mask.tif                               beside each other, at any depth
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import TypeAlias
 
 from ml_collections import ConfigDict
 
@@ -17,8 +18,9 @@ from common.data.folders import record_id, refuse_splits_inside, split_folders, 
 from common.data.inspect.findings import some
 from common.data.listing import images_below, printed, unread_below, visible
 from common.data.masks import MaskValues, parse_mask_values, read_mask
+from common.data.partners import partners_of
 from common.data.records import Contents, Once, Record, Source, fingerprint
-from common.data.slices import EXTENSIONS, FileImage, Reading, images_in, stem
+from common.data.slices import EXTENSIONS, Reading, images_in, stem
 from common.errors import UserError
 from common.log import log
 
@@ -112,14 +114,19 @@ def _contents(
         )
         for split, listed in pairs.items()
     }
+    doubts = Counter(record.doubt for held in splits.values() for record in held if record.doubt)
+    for doubt, count in doubts.items():
+        log.warning("Of %d pairs %s; look at them with --mode=inspect.", count, doubt)
     has_masks = pairs["train"][0].mask is not None
     return Contents((root.resolve().name,), splits, values.classes if has_masks else (), unread)
 
 
 def _records(root: Path, pair: _Pair, values: MaskValues, reading: Reading) -> Iterator[Record]:
     images = images_in(pair.image, reading)
-    masks = _partners(pair.image, images, pair.mask, reading)
-    targets = _partners(pair.image, images, pair.target, reading)
+    masks, targets = (
+        partners_of(pair.image, images, file, reading) if file else [None] * len(images)
+        for file in (pair.mask, pair.target)
+    )
     for image, mask, target in zip(images, masks, targets, strict=True):
         yield Record(
             id=record_id(pair.image, root) + image.suffix,
@@ -133,30 +140,8 @@ def _records(root: Path, pair: _Pair, values: MaskValues, reading: Reading) -> I
             read_target=target.read if target else None,
             read_group=image.read_group,
             path=pair.image,
+            doubt="; ".join(one.doubt for one in (image, mask, target) if one and one.doubt),
         )
-
-
-def _partners(
-    path: Path, images: Sequence[FileImage], partner: Path | None, reading: Reading
-) -> Sequence[FileImage | None]:
-    """Returns what in the partner's file belongs to each image of a file."""
-    if partner is None:
-        return [None] * len(images)
-    found = images_in(partner, reading)
-    if len(found) == len(images):
-        return found
-    complaint = f"{path} holds {len(images)} images but {partner} {len(found)}; make them as many."
-    first = found[0]
-    refused = FileImage(
-        "", partial(_refuse, first.read, complaint), partial(_refuse, first.read_values, complaint)
-    )
-    return [refused] * len(images)
-
-
-def _refuse(read: Callable[[], Any], complaint: str) -> NoReturn:
-    """Says what is wrong when the image is read, which `config.data.on_bad_image` may skip."""
-    read()  # a file that can't be opened counts as one image, and says itself what is wrong
-    raise UserError(complaint)
 
 
 def _kinds(folder: Path) -> Kinds:

@@ -61,6 +61,8 @@ class Record:
       read_group: returns whom the image is of (a patient), so that no group is in two splits; "" is
         a group of its own. It may open the file and raise UserError.
       path: the file; None where the image is not in a file of its own.
+      doubt: what its file leaves open of how the image, or its mask, lies in the patient, for
+        people; "" for nothing.
     """
 
     id: str
@@ -70,6 +72,7 @@ class Record:
     read_target: Callable[[], Decoded] | None = None
     read_group: Callable[[], str] = str
     path: Path | None = None
+    doubt: str = ""
 
 
 @dataclass(frozen=True)

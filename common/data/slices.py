@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from common.data.decode import read_image
+from common.data.grids import Grid
 from common.data.records import Decoded
 from common.data.window import Window
 from common.errors import UserError
@@ -45,6 +46,10 @@ class Reading:
     group_tag: str = "PatientID"
 
 
+def _no_grid() -> None:
+    """Says that a file does not know where it lies."""
+
+
 @dataclass(frozen=True)
 class FileImage:
     """One image of a file.
@@ -55,12 +60,16 @@ class FileImage:
       read_values: reads it as a mask, the file's own values unchanged (of a palette image the
         indices); raises UserError.
       read_group: the file's own statement of whom it is of, "" where it makes none.
+      read_grid: where the volume or the frame lies in the patient; None where the file can't say.
+      doubt: what the file leaves open of how it lies, for people; "" for nothing.
     """
 
     suffix: str
     read: Callable[[], Decoded]
     read_values: Callable[[], Values]
     read_group: Callable[[], str] = str
+    read_grid: Callable[[], Grid | None] = _no_grid
+    doubt: str = ""
 
 
 def is_image(file: Path | os.DirEntry[str]) -> bool:

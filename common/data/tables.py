@@ -101,6 +101,7 @@ def _contents(
                 read=image.read,
                 read_group=image.read_group if row.group is None else partial(str, row.group),
                 path=files[row.name],
+                doubt=image.doubt,
             )
             splits[row.split].append(record)
     splits = {split: records for split, records in splits.items() if records}

@@ -11,6 +11,7 @@ from common.data.inspect.check_copies import check_copies
 from common.data.inspect.check_files import check_files
 from common.data.inspect.check_masks import check_masks
 from common.data.inspect.check_names import check_names
+from common.data.inspect.check_orientation import check_orientation
 from common.data.inspect.check_shortcuts import check_shortcuts
 from common.data.inspect.check_splits import check_splits
 from common.data.inspect.duplicates import Copies, find_copies
@@ -75,6 +76,7 @@ def inspect(settings: ConfigDict) -> Inspection:
     findings = [
         *check_files(found),
         *check_names(found),
+        *check_orientation(found),
         *check_splits(found, suggestion),
         *check_copies(found, copies),
         *check_shortcuts(found, by_file, by_tone),
