@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from classify.figures import draw_figures
-from classify.inference import BATCH, Inference, load_inference, softmax
+from classify.inference import BATCH, Inference, known_temperature, load_inference, softmax
 from classify.scores import Predicted, intervals, temperature
 from common.data.prepared import Split
 from common.errors import UserError
@@ -19,7 +19,6 @@ from common.training.evaluation import (
     HeldOut,
     held_out,
     output_folder,
-    stored_value,
     write_report,
     write_table,
 )
@@ -131,8 +130,8 @@ def _temperature(
 ) -> tuple[float, str]:
     """Returns the temperature and what it was fitted on."""
     if options.input:
-        known = stored_value(run, "temperature", step)
-        return (float(known), "the run's own evaluation") if known else (1.0, "nothing")
+        known = known_temperature(run, step)
+        return (known, "the run's own evaluation") if known else (1.0, "nothing")
     if held.validation is None:
         return 1.0, "nothing: no validation images beside those that are scored"
     return temperature(*logits_of(held.validation, inference)), "val"

@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from classify.state import Classifier, init_state, make_classifier
+from common.errors import UserError
 from common.training import parallel
+from common.training.evaluation import EVALUATION, FOLDER, stored_value
 from common.training.network import Variables
 from common.training.workdir import Run
 
@@ -104,3 +106,18 @@ def _attention(
 def labels_of(probabilities: Float[np.ndarray, "num classes"]) -> Int[np.ndarray, " num"]:
     """Returns the likeliest class of each image, the first of ties."""
     return probabilities.argmax(-1)
+
+
+def known_temperature(run: Run, step: int) -> float | None:
+    """Returns the temperature that the run's evaluation has chosen at this step, None without one.
+
+    Raises:
+      UserError: evaluation.json is damaged.
+    """
+    found = stored_value(run, "temperature", step, float)
+    if found is not None and found <= 0:
+        raise UserError(
+            f"The temperature in {run.workdir}/{FOLDER}/{EVALUATION} is {found}; it must be more"
+            f" than 0: run --mode=evaluate --workdir={run.workdir} again."
+        )
+    return None if found is None else float(found)

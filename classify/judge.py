@@ -7,7 +7,7 @@ reads real ones: the arm "synthetic" of `--mode=utility`.)
 """
 
 import hashlib
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from classify.evaluate import confusion_of
 from classify.figures import draw_figures
-from classify.inference import BATCH, Inference, softmax
+from classify.inference import BATCH, Inference, known_temperature, softmax
 from classify.scores import Predicted, intervals
 from classify.state import init_state, make_classifier
 from common.training import parallel
-from common.training.evaluation import EVALUATION, FOLDER, stored_value
+from common.training.evaluation import stored_value
 from common.training.workdir import Run
 
 Images = UInt8[np.ndarray, "images height width channels"]
@@ -46,7 +46,7 @@ class ClassifierJudge:
             digest.update(np.asarray(leaf).tobytes())
         self.identity = digest.hexdigest()[:16]
         self.facts = {"run": str(run.workdir), "checkpoint_step": step, **_own_scores(run, step)}
-        self._temperature = float(stored_value(run, "temperature", step) or 1.0)
+        self._temperature = known_temperature(run, step) or 1.0
 
         def features_of(variables: Any, images: Array) -> Array:
             _, kept = classifier.network.apply(
@@ -87,8 +87,6 @@ def make_judge(run: Run) -> ClassifierJudge:
 
 def _own_scores(run: Run, step: int) -> dict[str, Any]:
     """Returns how the judge reads real held-out images, where it was evaluated at this step."""
-    if stored_value(run, "scores", step) is None:
-        return {"of_real_images": None}
-    report = json.loads((run.workdir / FOLDER / EVALUATION).read_text())
-    told = ("split", "images", "scores")
-    return {"of_real_images": {name: report[name] for name in told}}
+    kinds = {"split": str, "images": int, "scores": Mapping[str, Any]}
+    told = {name: stored_value(run, name, step, kind) for name, kind in kinds.items()}
+    return {"of_real_images": None if told["scores"] is None else told}

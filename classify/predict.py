@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from classify.inference import BATCH, Inference, labels_of, load_inference, softmax
+from classify.inference import (
+    BATCH,
+    Inference,
+    known_temperature,
+    labels_of,
+    load_inference,
+    softmax,
+)
 from common.data.fit import fit_image
 from common.data.incoming import Incoming, find_images, read_ahead
 from common.data.records import Pixels
@@ -20,7 +27,6 @@ from common.files import writable_folder
 from common.log import log
 from common.options import Options
 from common.report.images import Picture, write_picture
-from common.training.evaluation import stored_value
 from common.training.workdir import Run
 
 TABLE = "predictions.csv"
@@ -54,7 +60,7 @@ def predict(run: Run, options: Options) -> None:
     writable_folder(output, "--output")
     if run.card.synthetic:
         log.warning("This network was trained on %s.", run.card.caption)
-    temperature = float(stored_value(run, "temperature", step) or 1.0)
+    temperature = known_temperature(run, step) or 1.0
     started, count = time.monotonic(), 0
     failures: dict[Path, str] = {}
     with ThreadPoolExecutor() as pool, (output / TABLE).open("w", newline="") as stream:

@@ -147,18 +147,19 @@ def load_trained(run: Run, sampler: Sampler, truncation: float = 0.0) -> Trained
 def _heed_verdict(run: Run, step: int, strict: bool) -> None:
     """Warns of a generator that was found to repeat training images; when strict, refuses it."""
     evaluated = f"python launch.py --mode=evaluate --workdir={run.workdir}"
-    found = stored_value(run, "memorization", step)
-    if strict and found is None:
+    kinds = {"memorized": bool, "can_tell": bool, "verdict": str}
+    memorized, can_tell, verdict = (
+        stored_value(run, f"memorization.{name}", step, kind) for name, kind in kinds.items()
+    )
+    if strict and memorized is None:
         raise UserError(
             f"Nobody knows whether the generator of step {step} repeats training images; run"
             f" {evaluated}, or leave out --strict."
         )
-    if strict and not found["can_tell"]:
-        raise UserError(f"{found['verdict']} Leave out --strict to draw all the same.")
-    if found and found["memorized"]:
-        if strict:
-            raise UserError(f"{found['verdict']} Leave out --strict to draw all the same.")
-        log.warning("%s", found["verdict"])
+    if strict and (memorized or not can_tell):
+        raise UserError(f"{verdict} Leave out --strict to draw all the same.")
+    if memorized:
+        log.warning("%s", verdict)
 
 
 def _make_output(output: Path, names: tuple[str, ...], overwrite: bool) -> None:

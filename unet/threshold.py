@@ -65,8 +65,13 @@ def known_threshold(run: Run, options: Options, step: int) -> float:
     check_threshold(options)
     if options.threshold or len(run.card.mask_classes) > 2:
         return options.threshold or _DEFAULT
-    known = stored_value(run, "threshold", step)
+    known = stored_value(run, "threshold", step, float)
     if known is not None:
+        if not 0 < known < 1:
+            raise UserError(
+                f"The threshold of the run's evaluation is {known}; it must lie between 0 and 1:"
+                f" run --mode=evaluate --workdir={run.workdir} again."
+            )
         return float(known)
     log.warning(
         "The threshold is %s; --mode=evaluate chooses one on the validation images.", _DEFAULT

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -24,15 +24,17 @@ from common.data.records import Pixels, Record, Source
 from common.data.scratch import move_into_place, scratch_folder
 from common.data.splits import Table
 from common.errors import UserError
+from common.json_files import build, read_object
 from common.log import log
 
 # Raise it when the same files would give other pixels or another layout; older sets are then not
 # found.
-PREPARATION = 5
+PREPARATION = 6
 # The one split in the file, as which example is whose is decided when it is opened. ("all" would
 # mean something else to TFDS.)
 EVERYTHING = "examples"
 _TABLE = "examples.json"
+_CHECKSUMS = "checksums.json"  # of all files but the examples', which have their own inside
 _DECODE_AHEAD = 64  # examples between the decoding threads and the writer
 # One record a group, so that any one can be read alone. The writer compresses under the GIL, where
 # its default costs as much as half the decoding; Snappy makes masks small and takes no time.
@@ -73,10 +75,34 @@ def write_prepared(source: Source, data: ConfigDict, folder: Path) -> None:
         move_into_place(written, folder)
 
 
+@dataclass(frozen=True)
+class Metadata:
+    """What is kept of a prepared set beside its examples; see `DataCard`.
+
+    Attributes:
+      digest: of every id, label, group and pixel.
+    """
+
+    digest: str
+    skipped: int
+    classes: tuple[str, ...]
+    mask_classes: tuple[str, ...]
+    bits: int
+    window: tuple[float, ...]
+    native_size: tuple[int, ...]
+
+
 def read_table(folder: Path) -> Table:
-    """Reads the ids, labels, groups and splits of a prepared set."""
-    fields = json.loads((folder / _TABLE).read_text())
-    return Table(**{name: tuple(values) for name, values in fields.items()})
+    """Reads the ids, labels, groups and splits of a prepared set.
+
+    Raises:
+      UserError: the file is damaged.
+      ValueError: it holds something else.
+    """
+    table = build(Table, read_object(folder / _TABLE, "remove its folder"))
+    if len({len(column) for column in astuple(table)}) != 1:
+        raise ValueError(f"the columns of {_TABLE} differ in length")
+    return table
 
 
 def _write(source: Source, data: ConfigDict, folder: Path) -> None:
@@ -107,15 +133,16 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
     writer.close()
     _check_classes(source, {(split, label) for _, label, _, split in rows})
     windows = {window for _, window in depths}
-    info.metadata.update(
+    metadata = Metadata(
         digest=digest.hexdigest(),
         skipped=len(records) - len(rows),
-        classes=list(source.classes),
-        mask_classes=list(source.mask_classes),
+        classes=source.classes,
+        mask_classes=source.mask_classes,
         bits=max(bits for bits, _ in depths),
-        window=list(windows.pop()) if len(windows) == 1 else [],
-        native_size=list(sizes.pop()) if len(sizes) == 1 else [],
+        window=windows.pop() if len(windows) == 1 else (),
+        native_size=sizes.pop() if len(sizes) == 1 else (),
     )
+    info.metadata.update(asdict(metadata))
     written = tfds.core.SplitInfo(
         name=EVERYTHING, shard_lengths=[len(rows)], num_bytes=num_bytes, filename_template=template
     )
@@ -123,6 +150,25 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
     info.set_splits(tfds.core.SplitDict([written]))
     info.write_to_directory(folder)
     (folder / _TABLE).write_text(json.dumps(asdict(Table(*zip(*rows, strict=True)))))
+    sums = {file.name: _checksum(file) for file in folder.glob("*.json")}
+    (folder / _CHECKSUMS).write_text(json.dumps(sums))
+
+
+def check_prepared(folder: Path) -> None:
+    """Refuses a set of which a file other than that of the examples is not as it was written.
+
+    Raises:
+      UserError: a file of JSON can't be read.
+      ValueError: a file has another checksum.
+      OSError: a file can't be read.
+    """
+    for name, wanted in read_object(folder / _CHECKSUMS, "remove its folder").items():
+        if _checksum(folder / name) != wanted:
+            raise ValueError(f"{name} is not as it was written")
+
+
+def _checksum(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _describe(source: Source, data: ConfigDict, folder: Path) -> tfds.core.DatasetInfo:

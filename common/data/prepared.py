@@ -21,12 +21,20 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.proto import tf_example_pb2
 
 from common.cache import cache_dir
-from common.data.preparation import EVERYTHING, PREPARATION, read_table, write_prepared
+from common.data.preparation import (
+    EVERYTHING,
+    PREPARATION,
+    Metadata,
+    check_prepared,
+    read_table,
+    write_prepared,
+)
 from common.data.records import SPLITS, Source
 from common.data.sources import open_source
 from common.data.spelling import doubts
 from common.data.splits import Table, assign_splits, groups_of, stated_by_source, warn_of_mixed_test
 from common.errors import UserError
+from common.json_files import build
 from common.log import log
 
 Example: TypeAlias = Mapping[str, Shaped[np.ndarray, "..."]]
@@ -99,10 +107,12 @@ class Examples(Sequence[Example]):
     """Random access to all examples of a prepared set; several threads may read at once.
 
     Attributes:
+      folder: where they lie.
       records: one serialised `tf.train.Example` a row.
       shapes: of what is stored as bytes, by name.
     """
 
+    folder: Path
     records: ArrayRecordReader
     shapes: Mapping[str, tuple[int, ...]]
 
@@ -112,13 +122,18 @@ class Examples(Sequence[Example]):
     def __getitem__(self, row: int) -> Example:  # type: ignore[override]
         # As a range: by a list of rows, and so in TFDS's own data source, the time it takes to read
         # one grows with the number of all. TFDS's decoder takes six times as long as this one.
-        (record,) = self.records.read(row, row + 1)
-        features = tf_example_pb2.Example.FromString(record).features.feature
-        example = {
-            name: np.frombuffer(features[name].bytes_list.value[0], np.uint8).reshape(shape)
-            for name, shape in self.shapes.items()
-        }
-        example["label"] = np.array(features["label"].int64_list.value[0], np.int32)
+        try:
+            (record,) = self.records.read(row, row + 1)
+            features = tf_example_pb2.Example.FromString(record).features.feature
+            example = {
+                name: np.frombuffer(features[name].bytes_list.value[0], np.uint8).reshape(shape)
+                for name, shape in self.shapes.items()
+            }
+            example["label"] = np.array(features["label"].int64_list.value[0], np.int32)
+        except MemoryError:
+            raise
+        except Exception as error:  # array_record's own, where the file has been cut short since
+            raise _damaged(self.folder, error) from error
         return example
 
 
@@ -206,7 +221,7 @@ def _key(source: Source, data: ConfigDict) -> str:
 
 def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
     everything, metadata, table = _stored(folder)
-    groups, rows = _assigned(table, source, metadata["classes"], data)
+    groups, rows = _assigned(table, source, metadata.classes, data)
     warn_of_mixed_test(table, data)
     for doubt in doubts(Counter(metadata["classes"][label] for label in table.labels)):
         log.warning("%s: %s", source.name, doubt)
@@ -222,46 +237,60 @@ def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
     }
     card = DataCard(
         name=source.name,
-        classes=tuple(metadata["classes"]),
+        classes=metadata.classes,
         num_examples={name: len(split) for name, split in splits.items()},
         image_size=data.image_size,
         channels=data.channels,
-        fingerprint=_digest(metadata["digest"], rows),
+        fingerprint=_digest(metadata.digest, rows),
         synthetic=source.synthetic,
-        skipped=metadata["skipped"],
-        mask_classes=tuple(metadata["mask_classes"]),
+        skipped=metadata.skipped,
+        mask_classes=metadata.mask_classes,
         has_targets="target" in everything.shapes,
-        bits=metadata["bits"],
-        window=tuple(metadata["window"]),
-        native_size=tuple(metadata["native_size"]),
+        bits=metadata.bits,
+        window=metadata.window,
+        native_size=metadata.native_size,
         class_counts=tuple(
             np.bincount(
-                np.array(table.labels)[rows["train"]], minlength=len(metadata["classes"])
+                np.array(table.labels)[rows["train"]], minlength=len(metadata.classes)
             ).tolist()
         ),
     )
     return Prepared(card, splits)
 
 
-def _stored(folder: Path) -> tuple[Examples, Mapping[str, Any], Table]:
-    """Returns what `write_prepared` wrote."""
+def _stored(folder: Path) -> tuple[Examples, Metadata, Table]:
+    """Returns what `write_prepared` wrote.
+
+    Raises:
+      UserError: a file is damaged.
+    """
     try:
+        check_prepared(folder)
         info = tfds.builder_from_directory(str(folder)).info
         (file,) = info.splits[EVERYTHING].filepaths
         examples = Examples(
+            folder,
             ArrayRecordReader(str(file), options="readahead_buffer_size:0"),
             {name: info.features[name].shape for name in _PIXELS if name in info.features},
         )
+        metadata = build(Metadata, dict(info.metadata))
         table = read_table(folder)
+        if len(table.ids) != len(examples):
+            raise ValueError(f"{len(table.ids)} examples are listed, {len(examples)} are stored")
         examples[len(table.ids) - 1]
     except MemoryError:
         raise
     except Exception as error:  # whatever TFDS and array_record say to files that are not whole
-        raise UserError(
-            f"The prepared set {folder} is damaged ({error}); remove that folder and run the same"
-            " command again."
-        ) from error
-    return examples, info.metadata, table
+        raise _damaged(folder, error) from error
+    return examples, metadata, table
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    said = str(error).strip().split("\n", 1)[0][:300] or type(error).__name__
+    return UserError(
+        f"The prepared set {folder} is damaged ({said}); remove that folder and run the same"
+        " command again."
+    )
 
 
 def _listed(source: Source) -> Table:

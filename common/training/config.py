@@ -253,6 +253,6 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
-def from_json(text: str) -> ConfigDict:
-    """Reads what `to_json` wrote, locked."""
-    return ConfigDict(json.loads(text)).lock()
+def from_fields(fields: Mapping[str, Any]) -> ConfigDict:
+    """Returns the config that `to_json` wrote, from what JSON holds, locked."""
+    return ConfigDict(dict(fields)).lock()

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from common.data.prepared import DataCard, Prepared, Split, prepare
 from common.errors import UserError
 from common.files import writable_folder, write_atomically
+from common.json_files import conform, read_object
 from common.log import log
 from common.options import Options
 from common.training.workdir import Run, check_data
@@ -129,8 +130,14 @@ def write_table(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_atomically(file, text.getvalue())
 
 
-def stored_value(run: Run, name: str, step: int) -> Any:
+def stored_value(run: Run, name: str, step: int, kind: Any) -> Any:
     """Returns a value that the run's own evaluation has chosen at this step, None if there is none.
+
+    Args:
+      run: the run.
+      name: of the value in evaluation.json; "outer.inner" of one in an object.
+      step: of the checkpoint.
+      kind: its type, as `conform` takes it.
 
     Raises:
       UserError: evaluation.json is damaged.
@@ -138,13 +145,17 @@ def stored_value(run: Run, name: str, step: int) -> Any:
     file = run.workdir / FOLDER / EVALUATION
     if not file.exists():
         return None
+    advice = f"run --mode=evaluate --workdir={run.workdir} again"
+    report = read_object(file, advice)
     try:
-        report = json.loads(file.read_text())
-        return report[name] if report["checkpoint_step"] == step else None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{file} is damaged ({error}); run --mode=evaluate --workdir={run.workdir} again."
-        ) from error
+        if conform(report.get("checkpoint_step"), int, "checkpoint_step") != step:
+            return None
+        *outer, last = name.split(".")
+        for part in outer:
+            report = conform(report.get(part), Mapping[str, Any], part)
+        return conform(report.get(last), kind, name)
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}; {advice}.") from error
 
 
 def _finite(value: Any) -> Any:

@@ -160,22 +160,38 @@ def with_defaults(config: ConfigDict) -> ConfigDict:
     """Returns a config with the settings that came after it was written, at their defaults.
 
     A setting's default is what was done before there was one, so that older runs can be used.
+
+    Raises:
+      UserError: a setting is of another type.
     """
     name = config.get("task", "")
     if name not in _TASKS:
         return config
     module = importlib.import_module(f"{name}.config")
     whole = ConfigDict(getattr(module, f"{name}_config")().to_dict())
-    return _filled(ConfigDict(config.to_dict()), whole).lock()
+    return _filled(ConfigDict(config.to_dict()), whole, "config").lock()
 
 
-def _filled(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
+def _filled(config: ConfigDict, defaults: ConfigDict, name: str) -> ConfigDict:
     for key, value in defaults.items():
         if key not in config:
             config[key] = value
         elif isinstance(value, ConfigDict) and isinstance(config[key], ConfigDict):
-            _filled(config[key], value)
+            _filled(config[key], value, f"{name}.{key}")
+        elif not _alike(config[key], value):
+            raise UserError(
+                f"{name}.{key} is {str(config[key])[:60]!r}; it must be of the kind of {value!r}."
+            )
     return config
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """Says whether a value is of its default's type; JSON has lists for tuples, 1 for 1.0."""
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    if isinstance(default, tuple | list):
+        return isinstance(value, tuple | list)
+    return type(value) is type(default)
 
 
 def find_mode(name: str, mode: str, modes: Sequence[str]) -> Callable[..., None]:

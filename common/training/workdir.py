@@ -17,11 +17,26 @@ from ml_collections import ConfigDict
 from common.data.prepared import DataCard
 from common.errors import UserError
 from common.files import write_atomically
+from common.json_files import build, conform, read_object
 from common.training.checkpoints import Checkpoints
-from common.training.config import differences, from_json, to_json
+from common.training.config import check, differences, from_fields, to_json
 from common.training.task import with_defaults
 
 State = TypeVar("State")
+
+RECORD = "run.json"
+_RESTORE = "put a whole copy in its place, or name another --workdir"
+# What is read again of the record, and its types.
+_RECORDED = {
+    "wall_seconds": float,
+    "images_per_second": float,
+    "flops_per_second_and_device": float,
+    "idle_share": float,
+    "data_wait_share": float,
+    "metrics": Mapping[str, float],
+    "warnings": tuple[str, ...],
+    "utilisation": float,
+}
 
 
 @dataclass(frozen=True)
@@ -62,18 +77,52 @@ def open_run(workdir: Path) -> Run:
     Raises:
       UserError: the folder holds no run, or its files are damaged.
     """
-    config_file, record_file = workdir / "config.json", workdir / "run.json"
+    config_file, record_file = workdir / "config.json", workdir / RECORD
     if not config_file.exists() or not record_file.exists():
         raise UserError(
             f"{workdir} holds no run (no config.json and run.json); name the --workdir of one,"
             " or train it first with --config=FILE."
         )
+    config = _config(workdir)
     try:
-        config = with_defaults(from_json(config_file.read_text()))
-        card = DataCard.from_dict(json.loads(record_file.read_text())["data"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{workdir}: config.json or run.json is damaged ({error}).") from error
+        check(config)
+    except UserError as error:
+        raise UserError(f"{config_file} is damaged: {error}") from error
+    card = _card(workdir, config)
     return Run(workdir, config, card)
+
+
+def _config(workdir: Path) -> ConfigDict:
+    """Reads config.json.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    file = workdir / "config.json"
+    fields = read_object(file, _RESTORE)
+    if not isinstance(fields.get("task"), str):
+        raise UserError(f"{file} is damaged: it names no task; {_RESTORE}.")
+    try:
+        return with_defaults(from_fields(fields))
+    except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+        raise UserError(f"{file} is damaged: {str(error).rstrip('.')}; {_RESTORE}.") from error
+
+
+def _card(workdir: Path, config: ConfigDict) -> DataCard:
+    """Reads what run.json says of the data.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    data = read_record(workdir).get("data")
+    try:
+        card = build(DataCard, conform(data, Mapping[str, Any], "data"))
+        for name in ("image_size", "channels"):
+            if getattr(card, name) != config.data[name]:
+                raise ValueError(f"{name!r} is {getattr(card, name)}, in config.json another")
+    except ValueError as error:
+        raise UserError(f"{workdir / RECORD} is damaged: {error}; {_RESTORE}.") from error
+    return card
 
 
 def claim(run: Run) -> None:
@@ -112,7 +161,7 @@ def check_data(run: Run) -> None:
     Raises:
       UserError: the pixels, the labels or the files' names are others now.
     """
-    if not (run.workdir / "run.json").exists():
+    if not (run.workdir / RECORD).exists():
         return
     if open_run(run.workdir).card.fingerprint != run.card.fingerprint:
         raise UserError(
@@ -127,16 +176,11 @@ def check_owner(workdir: Path, config: ConfigDict) -> None:
     Raises:
       UserError: naming the differing fields.
     """
-    config_file = workdir / "config.json"
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"The workdir {workdir} is a file; choose another --workdir.")
-    if not config_file.exists():
+    if not (workdir / "config.json").exists():
         return
-    try:
-        theirs = from_json(config_file.read_text())
-    except ValueError as error:
-        raise UserError(f"{config_file} is damaged ({error}); choose another --workdir.") from error
-    if found := differences(with_defaults(theirs), with_defaults(config)):
+    if found := differences(_config(workdir), with_defaults(config)):
         raise UserError(
             f"The workdir {workdir} belongs to another config, which differs in"
             f" {', '.join(found)}; choose another --workdir."
@@ -144,15 +188,28 @@ def check_owner(workdir: Path, config: ConfigDict) -> None:
 
 
 def read_record(workdir: Path) -> dict[str, Any]:
-    """Returns run.json, {} where there is none."""
-    file = workdir / "run.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+    """Returns run.json, {} where there is none.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    file = workdir / RECORD
+    if not file.exists():
+        return {}
+    record = read_object(file, _RESTORE)
+    try:
+        return {
+            name: conform(value, _RECORDED[name], name) if name in _RECORDED else value
+            for name, value in record.items()
+        }
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}; {_RESTORE}.") from error
 
 
 def update_record(workdir: Path, fields: Mapping[str, Any]) -> None:
     """Sets fields of run.json and keeps the others."""
     record = {**read_record(workdir), **fields}
-    write_atomically(workdir / "run.json", json.dumps(record, indent=2) + "\n")
+    write_atomically(workdir / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def environment() -> dict[str, Any]:
