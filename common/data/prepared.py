@@ -97,9 +97,12 @@ class DataCard:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "DataCard":
-        """Builds a card from `to_dict`'s result, also after a round trip through JSON."""
-        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-        return cls(**{**fields, **lists})
+        """Builds a card from `to_dict`'s result, also after a round trip through JSON.
+
+        Raises:
+          ValueError: a field is missing, unknown or of another type.
+        """
+        return build(cls, fields)
 
 
 @dataclass(frozen=True)

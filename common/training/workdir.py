@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from common.data.prepared import DataCard
 from common.errors import UserError
 from common.files import write_atomically
-from common.json_files import build, conform, read_object
+from common.json_files import conform, read_object
 from common.training.checkpoints import Checkpoints
 from common.training.config import check, differences, from_fields, to_json
 from common.training.task import with_defaults
@@ -116,7 +116,7 @@ def _card(workdir: Path, config: ConfigDict) -> DataCard:
     """
     data = read_record(workdir).get("data")
     try:
-        card = build(DataCard, conform(data, Mapping[str, Any], "data"))
+        card = DataCard.from_dict(conform(data, Mapping[str, Any], "data"))
         for name in ("image_size", "channels"):
             if getattr(card, name) != config.data[name]:
                 raise ValueError(f"{name!r} is {getattr(card, name)}, in config.json another")
