@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,15 +32,24 @@ def run_app(main: Callable[[list[str]], None]) -> NoReturn:
     ended it before its end.
     """
     try:
-        app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+        app.run(partial(_run, main), flags_parser=_parse)
     except SystemExit as leaving:
         finish(leaving.code)
 
 
-def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
+def _run(main: Callable[[list[str]], None], argv: list[str]) -> None:
     listen(_STOPPED.get(str(flags.FLAGS["mode"].value), _STOPPED_OTHER))
+    guarded(partial(main, argv))
+
+
+def guarded(work: Callable[[], None]) -> None:
+    """Does some work; whatever goes wrong ends in one sentence.
+
+    Raises:
+      SystemExit: with the code that `run_app` tells of.
+    """
     try:
-        main(argv)
+        work()
     except UserError as error:
         _end(str(error), 2)
     except (DivergenceError, FaultError) as error:

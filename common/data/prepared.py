@@ -226,7 +226,7 @@ def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
     everything, metadata, table = _stored(folder)
     groups, rows = _assigned(table, source, metadata.classes, data)
     warn_of_mixed_test(table, data)
-    for doubt in doubts(Counter(metadata["classes"][label] for label in table.labels)):
+    for doubt in doubts(Counter(metadata.classes[label] for label in table.labels)):
         log.warning("%s: %s", source.name, doubt)
     splits = {
         split: Split(
