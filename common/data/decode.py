@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float, Num, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from common.data.pictures import FORMATS, load
@@ -105,48 +105,60 @@ def _shown(stored: Stored, window: Window | None, path: Path) -> Decoded:
     """Maps the stored numbers linearly from their window to 0..255, or looks them up."""
     if stored.palette is not None:
         return Decoded.from_bytes(stored.palette[stored.values[..., 0]], stored.mode)
-    values = stored.colours.astype(np.float64)
-    floats = stored.values.dtype.kind == "f"
+    values, floats = stored.colours, stored.values.dtype.kind == "f"
     if floats and np.isnan(stored.values).any():
         raise UserError(f"{path} holds values that are not numbers (NaN); replace or remove it.")
-    opacity = _opacity(stored, path)
-    if stored.alpha == "premultiplied":
-        values = np.divide(values, opacity, out=np.zeros_like(values), where=opacity > 0)
+    found = float(values.min()), float(values.max())
     shallow = stored.bits <= 8 and stored.white is not None
     if shallow or (window is None and stored.white is not None):
         window = (0.0, float(stored.white or 0))
     elif window is None:
         window = _FLOAT_WINDOW if floats else _INTEGER_WINDOW
-        _check_range(values, window, path)
-    pixels = to_bytes(values, window)
-    if stored.dark:
-        pixels, window = 255 - pixels, (window[1], window[0])
-    if stored.alpha:
-        pixels = np.rint(pixels * opacity).astype(np.uint8)
-    if stored.transparent is not None:
-        pixels[values == stored.transparent] = 0
+        _check_range(found, window, path)
+    opacity = _opacity(stored, path) if stored.alpha else None
+    # One channel after the other: the numbers take eight times the memory of the pixels.
+    channels = [
+        _mapped(values[..., i : i + 1], window, stored, opacity) for i in range(values.shape[-1])
+    ]
+    pixels = np.concatenate(channels, axis=-1)
     if shallow:
         return Decoded.from_bytes(pixels, stored.mode)
-    found = (float(values.min()), float(values.max()))
+    if stored.dark:
+        window = window[1], window[0]
     return Decoded(pixels, stored.mode, max(stored.bits, 8), window, found)
+
+
+def _mapped(
+    channel: Num[np.ndarray, "height width 1"],
+    window: Window,
+    stored: Stored,
+    opacity: Float[np.ndarray, "height width 1"] | None,
+) -> UInt8[np.ndarray, "height width 1"]:
+    """Maps one channel from its window to 0..255 and composites it onto black."""
+    values = channel.astype(np.float64)
+    if opacity is not None and stored.alpha == "premultiplied":
+        values = np.divide(values, opacity, out=np.zeros_like(values), where=opacity > 0)
+    pixels = to_bytes(values, window)
+    if stored.dark:
+        pixels = 255 - pixels
+    if opacity is not None:
+        pixels = np.rint(pixels * opacity).astype(np.uint8)
+    if stored.transparent is not None:
+        pixels[channel == stored.transparent] = 0
+    return pixels
 
 
 def _opacity(stored: Stored, path: Path) -> Float[np.ndarray, "_height _width 1"]:
     """Returns 0 (transparent) to 1 for each pixel."""
-    alpha = stored.values[..., -1:].astype(np.float64)
-    if not stored.alpha:
-        return np.ones_like(alpha)
-    whole = stored.values.dtype.kind == "u"
-    opacity = alpha / (2.0**stored.bits - 1 if whole else 1.0)
+    opaque = 2.0**stored.bits - 1 if stored.values.dtype.kind == "u" else 1.0
+    opacity = stored.values[..., -1:].astype(np.float64) / opaque
     if (opacity < 0).any() or (opacity > 1).any():
         raise UserError(f"{path} has a transparency outside 0 to 1; save it without.")
     return opacity
 
 
-def _check_range(
-    values: Num[np.ndarray, "_height _width _channels"], window: Window, path: Path
-) -> None:
-    low, high = values.min(), values.max()
+def _check_range(found: tuple[float, float], window: Window, path: Path) -> None:
+    low, high = found
     if low < window[0] or high > window[1]:
         raise UserError(
             f"{path} holds values from {low:g} to {high:g} rather than {window[0]:g} to"

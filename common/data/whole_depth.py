@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -62,6 +63,8 @@ def read_tiff(path: Path, content: bytes | None = None) -> Stored:
         check_size(page.tilewidth, page.tilelength, path)
         if reason := _unread(page):
             raise UserError(f"{path} {reason}; convert it to grey or RGB, e.g. as PNG.")
+        if len(page.dataoffsets) != math.prod(page.chunked) or not all(page.databytecounts):
+            raise ValueError("parts of its pixels are missing")  # tifffile would make them 0
         values = page.asarray(maxworkers=1)
         values = values.astype(np.uint8) if values.dtype == bool else values  # one bit
         if page.planarconfig == 2 and page.samplesperpixel > 1:

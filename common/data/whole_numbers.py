@@ -11,6 +11,7 @@ _ROUNDING = 1e-6  # of the largest value: float32 has 24 bits
 _MOST_ROUNDING = 0.05
 _LARGEST = 2.0**53  # up to which float64 has every whole number
 _SHOWN = 6  # values that a message lists
+_LEAST = 1e-9  # less is no fraction of a mask's
 _SCALES = (255, 65535)  # by which programs divide a mask to show it
 
 
@@ -55,7 +56,7 @@ def _hint(found: Float[np.ndarray, " _found"]) -> str:
     """Says by what the values were divided, if that is plain to see."""
     if not np.isfinite(found).all() or found.min() < 0 or found.max() > 1:
         return ""
-    for scale in (*_SCALES, 1 / found[found > 0].min()):
+    for scale in (*_SCALES, 1 / max(_LEAST, found[found > 0].min())):
         multiples = found * scale
         if (np.abs(multiples - np.rint(multiples)) < max(1e-4, 1e-7 * scale)).all():
             return f" (times {scale:.6g} these are whole)"

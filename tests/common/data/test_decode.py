@@ -365,6 +365,12 @@ def test_what_is_signed_stays_so(tmp_path):
         read_image(tmp_path / "a.tif")
 
 
+# One of two strips has no bytes: a sparse file, which some readers fill with zeros.
+SPARSE = tiff(np.dstack([DEEP] * 3), 16, photometric=2, rows=2).replace(
+    struct.pack("<2I", 72, 72), struct.pack("<2I", 72, 0)
+)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -375,6 +381,7 @@ def test_what_is_signed_stays_so(tmp_path):
         (tiff(RGB, photometric=8), "keeps its colours as LAB"),
         (tiff(DEEP[..., None].astype(np.uint32), 24), r"of a kind that is not read \(24 bits\)"),
         (tiff(np.dstack([DEEP] * 3), 16, photometric=2)[:80], "is damaged|is not a readable image"),
+        (SPARSE, "is damaged .parts of its pixels are missing"),
     ],
 )
 def test_what_nobody_can_read_rightly_is_refused(tmp_path, content, reason):
