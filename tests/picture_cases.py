@@ -224,6 +224,9 @@ def _tiff(rng: Rng) -> Case:
     if extras == [0] and photometric == 2:
         stored = numbers[..., :3]
     content = tiff(numbers, bits, kind, photometric, extras, **written)
+    if rng.random() < 0.3 and bits in (8, 16, 32, 64) and photometric in (0, 1) and not extras:
+        content = _packed_tiff(rng, numbers, photometric)
+        meant["orientation"], written["planar"] = 1, 1
 
     def as_stored(image: np.ndarray | None) -> np.ndarray | None:
         if image is None:
@@ -258,6 +261,25 @@ def _tiff(rng: Rng) -> Case:
         tolerance=int(extras == [1]),
         **meant,
     )
+
+
+def _packed_tiff(rng: Rng, numbers: Numbers, photometric: int) -> bytes:
+    """A TIFF file of the compressions that take an encoder, and of more than 4 GB, as it were."""
+    compression = str(rng.choice(["lzw", "packbits", "zstd", "lzma", "zlib"]))
+    predictor = compression != "packbits" and bool(rng.random() < 0.5)
+    stream = io.BytesIO()
+    tifffile.imwrite(
+        stream,
+        numbers[..., 0],
+        photometric=("miniswhite", "minisblack")[photometric],
+        compression=compression,
+        predictor=predictor and numbers.dtype != np.float16,
+        byteorder=str(rng.choice(["<", ">"])),
+        bigtiff=bool(rng.random() < 0.3),
+        tile=(16, 16) if rng.random() < 0.3 else None,
+        metadata=None,
+    )
+    return stream.getvalue()
 
 
 def _pnm(rng: Rng) -> Case:

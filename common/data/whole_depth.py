@@ -63,14 +63,21 @@ def read_tiff(path: Path, content: bytes | None = None) -> Stored:
         check_size(page.tilewidth, page.tilelength, path)
         if reason := _unread(page):
             raise UserError(f"{path} {reason}; convert it to grey or RGB, e.g. as PNG.")
-        if len(page.dataoffsets) != math.prod(page.chunked) or not all(page.databytecounts):
-            raise ValueError("parts of its pixels are missing")  # tifffile would make them 0
+        _check_parts(page, tiff.filehandle.size)
         values = page.asarray(maxworkers=1)
         values = values.astype(np.uint8) if values.dtype == bool else values  # one bit
         if page.planarconfig == 2 and page.samplesperpixel > 1:
             values = np.moveaxis(values, 0, -1)
         values = _with_channels(values)
     return _meaning(page, values)
+
+
+def _check_parts(page: tifffile.TiffPage, size: int) -> None:
+    """Raises ValueError where strips or tiles are missing: tifffile would fill them with 0."""
+    ends = [start + length for start, length in zip(page.dataoffsets, page.databytecounts)]
+    whole = len(ends) == math.prod(page.chunked) and all(page.databytecounts)
+    if not whole or max(ends) > size:
+        raise ValueError("parts of its pixels are missing")
 
 
 def _meaning(page: tifffile.TiffPage, values: Values) -> Stored:

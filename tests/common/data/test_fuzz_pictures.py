@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,36 @@ def test_two_thousand_pictures_are_read_as_a_second_reader_reads_them(tmp_path):
     print(dict(found))
     assert found["agrees with a second reader"] > 0.7 * COUNT
     assert found["refused"] < 0.1 * COUNT
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """Cuts a file off, or changes some of its bytes, those of the header above all."""
+    data = bytearray(content)
+    if rng.random() < 0.3:
+        return bytes(data[: int(rng.integers(len(data)))])
+    for _ in range(int(rng.integers(1, 4))):
+        at = int(rng.integers(min(len(data), 400) if rng.random() < 0.7 else len(data)))
+        data[at] = int(rng.choice([0, 255, rng.integers(256), data[at] ^ 1 << rng.integers(8)]))
+    return bytes(data)
+
+
+def read_damaged(seeds: range, folder: Path) -> None:
+    pictures = [form for form in FORMATS if form not in ("DICOM", "NIfTI")]
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        case = draw(rng, pictures[seed % len(pictures)])
+        path = folder / case.name
+        path.write_bytes(damaged(case.content, rng))
+        image = images_in(path, Reading(window=(0.0, 4095.0)))[0]
+        for read in (image.read, image.read_values):
+            with suppress(UserError):
+                read()
+
+
+def test_a_hundred_damaged_pictures_are_read_or_refused(tmp_path):
+    read_damaged(range(IN_EVERY_RUN), tmp_path)
+
+
+@pytest.mark.slow
+def test_two_thousand_damaged_pictures_are_read_or_refused(tmp_path):
+    read_damaged(range(COUNT), tmp_path)
