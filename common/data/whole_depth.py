@@ -74,7 +74,9 @@ def read_tiff(path: Path, content: bytes | None = None) -> Stored:
 
 def _check_parts(page: tifffile.TiffPage, size: int) -> None:
     """Raises ValueError where strips or tiles are missing: tifffile would fill them with 0."""
-    ends = [start + length for start, length in zip(page.dataoffsets, page.databytecounts)]
+    ends = [
+        start + length for start, length in zip(page.dataoffsets, page.databytecounts, strict=True)
+    ]
     whole = len(ends) == math.prod(page.chunked) and all(page.databytecounts)
     if not whole or max(ends) > size:
         raise ValueError("parts of its pixels are missing")
