@@ -32,6 +32,11 @@ _MODE = flags.DEFINE_enum(
 _PROFILE = flags.DEFINE_bool(
     "profile", False, "Write a trace of training steps 10 to 20 to WORKDIR/profile."
 )
+_RESTART = flags.DEFINE_bool(
+    "restart",
+    False,
+    "Train anew; what an earlier run wrote to the workdir is moved to WORKDIR/earlier-1.",
+)
 define_option_flags()
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "HOST:PORT of process 0; not needed under srun and mpirun."
@@ -46,6 +51,10 @@ def main(argv: list[str]) -> None:
         raise UserError(f"'{argv[1]}' is not a flag; flags begin with --, see --help.")
     if _MODE.value == "inspect":
         _inspect()
+    if _RESTART.value and _MODE.value != "train":
+        raise UserError(
+            "--restart is for --mode=train; leave it out, or name a training to repeat."
+        )
     with_config = {"train": "acgan_covid", "utility": "utility_covid"}.get(_MODE.value)
     if with_config and _CONFIG.value is None:
         raise UserError(f"--mode={_MODE.value} needs --config=FILE, as configs/{with_config}.py.")
@@ -73,12 +82,15 @@ def _run_config() -> None:
     file = config_flags.get_config_filename(flags.FLAGS["config"])
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     workdir = Path(_WORKDIR.value or default_workdir(file, overrides))
-    if _MODE.value == "utility":
-        from studies.utility import run_utility as run
-    else:
-        from common.training.train import train as run
     with told_in(workdir):
-        run(_CONFIG.value, workdir, profile=_PROFILE.value)
+        if _MODE.value == "utility":
+            from studies.utility import run_utility
+
+            run_utility(_CONFIG.value, workdir, profile=_PROFILE.value)
+        else:
+            from common.training.train import train
+
+            train(_CONFIG.value, workdir, profile=_PROFILE.value, restart=_RESTART.value)
 
 
 def _run_task_mode() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from classify.scores import Predicted, reliability
+from common.files import replaced
 
 _MOST_CURVES = 8  # classes
 
@@ -48,7 +49,8 @@ def draw_figures(
         calibration.plot(confidence[there], accuracy[there], marker="o", markersize=3, label=name)
     calibration.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     _finish(calibration, "reliability", "confidence", "accuracy")
-    figure.savefig(file, dpi=90)
+    with replaced(file, durable=False) as scratch:
+        figure.savefig(scratch, dpi=90)
 
 
 def _draw_confusion(axis: Any, predicted: Predicted, classes: Sequence[str]) -> None:

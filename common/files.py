@@ -44,18 +44,20 @@ def special_kind(mode: int) -> str:
 
 
 @contextmanager
-def replaced(file: Path) -> Iterator[Path]:
+def replaced(file: Path, *, durable: bool = True) -> Iterator[Path]:
     """Gives a path to write to; what stands there at the end takes the file's place at once.
 
-    So the file is either the old or the new one, also after a kill or a power cut. The path lies
-    in the same folder and ends as the file does, by which writers tell the format. Where the block
-    fails, the file stays as it was.
+    So the file is either the old or the new one, also after a kill and, where it is to be durable,
+    after a power cut, for which the disk has to be waited for. The path lies in the same folder and
+    ends as the file does, by which writers tell the format. Where the block fails, the file stays
+    as it was.
     """
     scratch = file.with_name(f".tmp-{os.getpid()}-{next(_NUMBERS)}-{file.name[-40:]}")
     try:
         yield scratch
-        with scratch.open("rb") as stream:
-            os.fsync(stream.fileno())
+        if durable:
+            with scratch.open("rb") as stream:
+                os.fsync(stream.fileno())
         scratch.replace(file)
     except BaseException:
         scratch.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from common.files import replaced
 from studies.config import ALL
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def draw(rows: "Sequence[Row]", metric: str, name: str, file: Path, caption: str
         above.set_title(images, fontsize=9)
         above.set_xlabel(f"{metric}, 95 % interval", fontsize=8)
         below.set_xlabel(f"difference of {metric}, corrected interval", fontsize=8)
-    figure.savefig(file, dpi=110)
+    with replaced(file, durable=False) as scratch:
+        figure.savefig(scratch, dpi=110)
 
 
 def _points(axis: Any, names: Sequence[str], found: Sequence[Any]) -> None:

@@ -20,7 +20,7 @@ def test_the_one_dimensional_gan_reaches_its_equilibrium_in_a_minute(launch, tmp
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
     run = open_run(tmp_path / "run")
     task = make_task(run.config, run.card)
-    with run.checkpoints() as checkpoints:
+    with run.checkpoints as checkpoints:
         state = checkpoints.restore(
             checkpoints.latest_step(), jax.eval_shape(lambda: task.init(jax.random.key(0)))
         )

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from common.files import replaced
+
 _COLUMNS = 4
 
 
@@ -40,4 +42,5 @@ def draw_curves(rows: Sequence[Mapping[str, int | float]], file: Path) -> None:
         axis.grid(alpha=0.3)
         if len(series[metric]) > 1:
             axis.legend(fontsize=7)
-    figure.savefig(file, dpi=90)
+    with replaced(file, durable=False) as scratch:
+        figure.savefig(scratch, dpi=90)

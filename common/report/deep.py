@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from common.data.window import to_values
+from common.files import replaced
 
 _LEVELS = 65535
 _FINE = 255.0  # a window narrower than this is of fractions: whole numbers would not show them
@@ -46,4 +47,5 @@ def write_deep(
     text.add_text("slope", f"{slope:.9g}")
     text.add_text("intercept", f"{intercept:.9g}")
     text.add_text("window", ",".join(f"{edge:.9g}" for edge in window))
-    Image.fromarray(image[..., 0]).save(file, pnginfo=text)
+    with replaced(file, durable=False) as scratch:
+        Image.fromarray(image[..., 0]).save(scratch, pnginfo=text)

@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from common.files import replaced
+from common.log import log
 from common.report.images import Picture
+from common.report.series import whole_image
 
 _MOST_FRAMES = 120
 _QUALITY = 80
@@ -23,28 +26,31 @@ def write_film(file: Path, frames: Sequence[Picture], milliseconds: int = 100) -
     first, *others = (
         Image.fromarray(np.broadcast_to(frame, (*frame.shape[:2], 3))) for frame in frames
     )
-    first.save(
-        file,
-        save_all=True,
-        append_images=others,
-        duration=milliseconds,
-        loop=0,
-        quality=_QUALITY,
-        method=0,  # the fastest; slower ones save a tenth of the bytes
-    )
+    with replaced(file, durable=False) as scratch:
+        first.save(
+            scratch,
+            save_all=True,
+            append_images=others,
+            duration=milliseconds,
+            loop=0,
+            quality=_QUALITY,
+            method=0,  # the fastest; slower ones save a tenth of the bytes
+        )
 
 
-def write_training_film(folder: Path, name: str) -> None:
-    """Writes folder/NAME.webp of the pictures folder/<step>_NAME.png, where there are two or more.
+def write_training_film(file: Path, pictures: Sequence[Path]) -> None:
+    """Writes a film of a training's pictures, where there are two or more.
 
-    Of very many some are left out, evenly; those of another size than the last are, too.
+    Of very many some are left out, evenly; those of another size than the last are, too, and what
+    can't be read.
     """
-    files = sorted(folder.glob(f"[0-9]*_{name}.png"))
-    picked = np.unique(np.linspace(0, len(files) - 1, min(len(files), _MOST_FRAMES)).astype(int))
-    frames = []
-    for index in picked:
-        with Image.open(files[index]) as image:
-            frames.append(np.asarray(image.convert("RGB")))
+    count = min(len(pictures), _MOST_FRAMES)
+    picked = np.unique(np.linspace(0, len(pictures) - 1, count).astype(int))
+    images = {pictures[index]: whole_image(pictures[index]) for index in picked}
+    for picture, image in images.items():
+        if image is None:
+            log.warning("%s is damaged; %s is without it.", picture, file.name)
+    frames = [np.asarray(image.convert("RGB")) for image in images.values() if image]
     frames = [frame for frame in frames if frame.shape == frames[-1].shape]
     if len(frames) > 1:
-        write_film(folder / f"{name}.webp", frames, max(80, 6000 // len(frames)))
+        write_film(file, frames, max(80, 6000 // len(frames)))

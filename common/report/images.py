@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from common.files import replaced
+
 # The names begin with _ so that a function may take one size and return another.
 Picture = UInt8[np.ndarray, "_height _width _channels"]
 
@@ -63,4 +65,6 @@ def titled(picture: Picture, title: str) -> Picture:
 
 def write_picture(file: Path, picture: Picture) -> None:
     """Writes a grey or RGB picture as a PNG file."""
-    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(file)
+    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    with replaced(file, durable=False) as scratch:
+        image.save(scratch)

@@ -1,13 +1,21 @@
 """Checkpoints (Orbax): written in the background, whole or not at all, free of any device layout.
 
 What is saved is the state of one device as NumPy arrays, so a run restores on any number of
-devices. Kept are the last few and, where a metric is named, the best one.
+devices. Kept are the last few and, where a metric is named, the best one. Whatever is restored is
+compared with the checksums that were saved with it; a damaged checkpoint is never used, the one
+before it is.
 """
 
-from collections.abc import Mapping
+import itertools
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import flax.serialization
 import jax
@@ -16,46 +24,37 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from common.errors import UserError
+from common.log import log
+from common.training import manifest
+from common.training.manifest import Manifest, SaveManifest
+
+_STATE = "default"  # Orbax's name for what is saved without one
 
 State = TypeVar("State")
 
 
+class DamagedError(Exception):
+    """A checkpoint is not what was saved; the message is the reason."""
+
+
 class Checkpoints:
-    """The checkpoints of one run."""
+    """The checkpoints of one run; use them in a `with` to save any.
+
+    Attributes:
+      folder: where they lie.
+    """
 
     def __init__(
-        self,
-        folder: Path,
-        keep_last: int = 1,
-        best_metric: str = "",
-        best_is: str = "highest",
-        read_only: bool = False,
+        self, folder: Path, keep_last: int = 1, best_metric: str = "", best_is: str = "highest"
     ) -> None:
-        """Opens the folder; only the one process that trains may open it to write."""
-        keep: list[policies.PreservationPolicy] = [policies.LatestN(keep_last)]
-        if best_metric:
-            keep.append(
-                policies.BestN(
-                    get_metric_fn=lambda metrics: metrics[best_metric],
-                    reverse=best_is == "lowest",
-                    n=1,
-                    keep_checkpoints_without_metrics=False,  # they are kept as the last ones
-                )
-            )
-        self._folder = folder
+        """Names the folder; only the one run that trains may save to it."""
+        self.folder = folder
+        self._keep_last = keep_last
         self._best_metric, self._best_is = best_metric, best_is
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy(keep),
-                # Without it Orbax does not write the metrics that the policy asks for.
-                best_fn=(lambda metrics: metrics[best_metric]) if best_metric else None,
-                cleanup_tmp_directories=not read_only,
-                read_only=read_only,
-            ),
-        )
+        self._scores: dict[int, float] = {}
 
     def __enter__(self) -> "Checkpoints":
+        self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(
@@ -64,25 +63,24 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._manager.close()  # waits for what is being written
+        if opened := vars(self).get("_manager"):  # where `cached_property` keeps it
+            opened.close()  # waits for what is being written
+
+    def steps(self) -> list[int]:
+        """Returns the steps that the folder's names promise, the newest first."""
+        if not self.folder.is_dir():
+            return []
+        names = (entry.name for entry in self.folder.iterdir())
+        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     def latest_step(self) -> int | None:
-        """Returns the step of the newest whole checkpoint, or None."""
-        return self._manager.latest_step()
+        """Returns the step of the newest checkpoint, or None."""
+        return next(iter(self.steps()), None)
 
     def best_step(self) -> int | None:
         """Returns the step at which the named metric was best, else the newest."""
-        scored = {
-            step: metrics[self._best_metric]
-            for step in self._manager.all_steps()
-            if self._best_metric
-            and (metrics := self._manager.metrics(step))
-            and self._best_metric in metrics
-        }
-        if not scored:
-            return self.latest_step()
-        pick = max if self._best_is == "highest" else min
-        return pick(scored, key=lambda step: scored[step])
+        ranked = self._ranked(self._scores_on_disk())
+        return ranked[0] if ranked else self.latest_step()
 
     def save(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
         """Starts writing a host state (`parallel.to_host`); training may go on meanwhile.
@@ -92,29 +90,220 @@ class Checkpoints:
         if step == self._manager.latest_step():
             return
         named = self._best_metric
-        scores = {named: metrics[named]} if named in metrics else None
+        chosen = {named: float(metrics[named])} if named in metrics else {}
+        if chosen:
+            self._scores[step] = chosen[named]
         tree = flax.serialization.to_state_dict(state)
-        self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=scores)
+        items = {
+            _STATE: ocp.args.StandardSave(tree),
+            manifest.ITEM: SaveManifest(step, chosen, tree),
+        }
+        self._manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(self, step: int, like: State) -> State:
         """Returns the state saved at `step`, as NumPy arrays, in the structure of `like`.
 
         Raises:
-          UserError: the checkpoint does not fit this state.
+          UserError: the checkpoint is damaged or does not fit this state.
         """
-        target = jax.tree.map(
-            lambda x: np.empty(np.shape(x), x.dtype), flax.serialization.to_state_dict(like)
-        )
         try:
-            tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            first = str(error).strip().split("\n", 1)[0]
+            return self._read(step, like)
+        except DamagedError as error:
             raise UserError(
-                f"The checkpoint of step {step} in {self._folder} cannot be read: {first}"
+                f"The checkpoint of step {step} in {self.folder} cannot be used: {error}."
             ) from error
-        saved, wanted = jax.tree.map(np.shape, tree), jax.tree.map(np.shape, target)
-        if saved != wanted:  # Orbax itself does not mind
-            raise UserError(
-                f"The checkpoint of step {step} in {self._folder} belongs to other networks."
-            )
+
+    def best(self, like: State) -> tuple[int, State] | None:
+        """Returns the best sound checkpoint, its step and its state; None where there is none.
+
+        Without a named metric it is the newest. A damaged one is named in the log.
+
+        Raises:
+          UserError: none is sound, or they do not fit this state.
+        """
+        steps = self.steps()
+        ranked = self._ranked(self._scores_on_disk())
+        damaged = {step: reason for step in steps if (reason := self._structural_damage(step))}
+        others = [step for step in steps if step not in ranked and step not in damaged]
+        for step in [*ranked, *others]:
+            try:
+                state = self._read(step, like)
+            except DamagedError as error:
+                damaged[step] = str(error)
+                continue
+            for bad, reason in damaged.items():
+                log.warning(
+                    "The checkpoint of step %d in %s is damaged (%s); that of step %d is used.",
+                    *(bad, self.folder, reason, step),
+                )
+            return step, state
+        self._refuse(damaged)
+        return None
+
+    def newest_sound_step(self, like: Any) -> int:
+        """Returns the step to go on from, 0 for none, and clears the way for saving from there.
+
+        A damaged checkpoint after it is named in the log and moved aside, to `damaged-STEP`.
+
+        Raises:
+          UserError: there are checkpoints and none is sound, or they do not fit this state.
+        """
+        damaged: dict[int, str] = {}
+        for step in (steps := self.steps()):
+            try:
+                self._read(step, like)
+            except DamagedError as error:
+                damaged[step] = str(error)
+                continue
+            older = {old: self._structural_damage(old) for old in steps if old < step}
+            for bad, reason in (damaged | older).items():
+                if reason:
+                    log.warning(
+                        "The checkpoint of step %d is damaged (%s) and lies in %s now; the run goes"
+                        " on from step %d.",
+                        *(bad, reason, self._move_aside(bad), step),
+                    )
+            return step
+        self._refuse(damaged)
+        return 0
+
+    @cached_property
+    def _manager(self) -> ocp.CheckpointManager:
+        keep: list[policies.PreservationPolicy] = [policies.LatestN(self._keep_last)]
+        if self._best_metric:
+            self._scores = self._scores_on_disk()
+            keep.append(_Best(lambda: self._ranked(self._scores)))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(keep), cleanup_tmp_directories=True
+        )
+        return ocp.CheckpointManager(self.folder.absolute(), options=options)
+
+    def _read(self, step: int, like: State) -> State:
+        """Returns a saved state that has been compared with its checksums."""
+        described = self._manifest(step)
+        wanted = flax.serialization.to_state_dict(like)
+        if described and not described.fits(wanted):
+            self._refuse_networks(step)
+        _hush_stragglers()
+        target = jax.tree.map(lambda x: np.empty(np.shape(x), x.dtype), wanted)
+        folder = (self.folder / str(step) / _STATE).absolute()
+        try:
+            # Not by a manager, which would wait for the other processes and trust every name.
+            handler = ocp.StandardCheckpointHandler()
+            tree = handler.restore(folder, args=ocp.args.StandardRestore(target))
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged file can fail anywhere in the libraries
+            raise DamagedError(_reason(error)) from error
+        if described is None:
+            log.info("The checkpoint of step %d has no checksums: it is used as it is.", step)
+            if jax.tree.map(np.shape, tree) != jax.tree.map(np.shape, target):
+                self._refuse_networks(step)  # Orbax itself does not mind
+        elif changed := described.changed_leaf(tree):
+            raise DamagedError(f"{changed} does not have its checksum")
         return flax.serialization.from_state_dict(like, tree)
+
+    def _manifest(self, step: int) -> Manifest | None:
+        """Returns what a checkpoint says of itself; None where it is of before there was that."""
+        folder = self.folder / str(step)
+        try:
+            if not (folder / manifest.ITEM).exists():
+                items = json.loads((folder / "_CHECKPOINT_METADATA").read_text())["item_handlers"]
+                if manifest.ITEM not in items:
+                    return None
+            described = Manifest.from_json((folder / manifest.ITEM / manifest.FILE).read_text())
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedError(_reason(error)) from error
+        if described.step != step:
+            raise DamagedError(f"it was saved at step {described.step}")
+        return described
+
+    def _structural_damage(self, step: int) -> str:
+        """Returns what is wrong with a checkpoint as far as can be told without its leaves."""
+        try:
+            self._manifest(step)
+        except DamagedError as error:
+            return str(error)
+        return ""
+
+    def _scores_on_disk(self) -> dict[int, float]:
+        """Returns the named metric of each checkpoint that tells it."""
+        scores = {}
+        for step in self.steps():
+            with suppress(DamagedError, OSError, ValueError):
+                described = self._manifest(step)
+                if described is None:  # its metrics are Orbax's
+                    file = self.folder / str(step) / "metrics" / "metrics"
+                    metrics = json.loads(file.read_text())
+                else:
+                    metrics = described.metrics
+                if self._best_metric in metrics:
+                    scores[step] = float(metrics[self._best_metric])
+        return scores
+
+    def _ranked(self, scores: Mapping[int, float]) -> list[int]:
+        """Returns steps from the best to the worst; of equal ones the newest comes first."""
+        sign = 1 if self._best_is == "highest" else -1
+        return sorted(scores, key=lambda step: (sign * scores[step], step), reverse=True)
+
+    def _move_aside(self, step: int) -> Path:
+        for number in itertools.count(1):
+            aside = self.folder / (f"damaged-{step}" + (f"-{number}" if number > 1 else ""))
+            if not aside.exists():
+                break
+        return (self.folder / str(step)).rename(aside)
+
+    def _refuse(self, damaged: Mapping[int, str]) -> None:
+        if damaged:
+            reasons = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
+            raise UserError(
+                f"No checkpoint in {self.folder} can be used ({reasons}); put back a copy of one,"
+                " or train anew with --restart."
+            )
+
+    def _refuse_networks(self, step: int) -> NoReturn:
+        raise UserError(
+            f"The checkpoint of step {step} in {self.folder} belongs to other networks."
+        )
+
+
+@dataclass(frozen=True)
+class _Best(policies.PreservationPolicy):
+    """Keeps the first of the steps that `ranked` returns."""
+
+    ranked: Callable[[], Sequence[int]]
+
+    def should_preserve(
+        self,
+        checkpoints: Sequence[Any],
+        *,
+        context: Any,
+    ) -> Sequence[bool]:
+        """Says of each checkpoint whether it must stay."""
+        there = {checkpoint.step for checkpoint in checkpoints}
+        best = next((step for step in self.ranked() if step in there), None)
+        return [checkpoint.step == best for checkpoint in checkpoints]
+
+
+@cache
+def _hush_stragglers() -> None:
+    """Keeps tracebacks off the screen that say nothing.
+
+    Where one of many leaves can't be read, Orbax closes the loop to which the other reads report,
+    from threads of their own, whenever they are done.
+    """
+    report = sys.unraisablehook
+
+    def report_others(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            report(unraisable)
+
+    sys.unraisablehook = report_others
+
+
+def _reason(error: Exception) -> str:
+    """Returns what went wrong in one line."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{Path(error.filename).name}: {error.strerror}"
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip(".")

@@ -51,6 +51,10 @@ class Schedule:
         save = last or now(self.checkpoint)
         return Due(now(self.log) or save, now(self.evaluate), save, now(self.picture), stop=False)
 
+    def draws(self, step: int) -> bool:
+        """Says whether there are pictures of a step: of the first one, too, where of any."""
+        return bool(self.picture) and (step == 1 or self.due(step).draw)
+
     def next_boundary(self, step: int) -> int:
         """Returns the first step after `step` at which anything is due.
 

@@ -41,10 +41,10 @@ class Loop:
       schedule: when to log, evaluate, draw and save.
       checkpoints: where states are saved.
       checkpoint_minutes: save at least this often; 0 for never by time.
-      writers: where numbers and pictures go; None in all processes but the main one.
       best_metric: names the metric by which the best checkpoint is chosen, or "".
       record: called in the main process after each save and at the end.
       profile: traces a few steps, when told.
+      writers: where numbers and pictures go; None in all processes but the main one.
       measurement: what `evaluate` measures beside the validation, or None.
       clock: how long the devices waited, and for what.
       step: how far training is.
@@ -61,10 +61,10 @@ class Loop:
     schedule: Schedule
     checkpoints: Checkpoints
     checkpoint_minutes: float
-    writers: Writers | None
     best_metric: str
     record: Callable[["Loop"], None]
     profile: Profile
+    writers: Writers | None = None
     measurement: Measurement[Any] | None = None
     clock: DeviceClock = field(default_factory=DeviceClock)
     step: int = 0
@@ -119,6 +119,14 @@ class Loop:
             self.record(self)
         return step
 
+    def redraw(self, state: Any, step: int) -> None:
+        """Draws the pictures of the step to go on from, should a kill have come before them.
+
+        Those of earlier steps were there before its checkpoint was.
+        """
+        if self.writers and self.schedule.draws(step) and not self.writers.has_pictures(step):
+            self.writers.write_images(step, self.pictures(state))
+
     def _warm_up(self, state: Any, step: int) -> None:
         """Compiles what comes between steps and draws a first picture; the clock starts anew."""
         self._read()
@@ -172,6 +180,8 @@ class Loop:
         """Does what needs the state, before the next dispatch takes it."""
         trim_freed_memory()  # of the save and the pictures before
         if due.save:
+            if self.writers:
+                self.writers.flush()  # a run that goes on from here draws no earlier pictures
             self.checkpoints.save(step, parallel.to_host(state), self.latest)
             self._saved_at = time.monotonic()
             if self.writers:

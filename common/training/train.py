@@ -15,12 +15,14 @@ from common.data.prepared import Prepared, prepare
 from common.errors import UserError
 from common.interrupts import StopRequest, stop_request
 from common.log import log
+from common.memory import give_back_freed_memory
 from common.training import config as configs
 from common.training import parallel, preflight
 from common.training.checkpoints import Checkpoints
 from common.training.clock import Schedule
 from common.training.loop import Loop
 from common.training.profile import Profile
+from common.training.restart import begin_anew, check_progress, record_saved
 from common.training.speed import matrix_rate
 from common.training.task import Examples, Measurement, Task, find_task, make_task, new_state
 from common.training.workdir import (
@@ -46,13 +48,16 @@ _NEXT = {  # what to do with a trained run, by mode
 Result = TypeVar("Result")
 
 
-def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
+def train(
+    config: ConfigDict, workdir: Path, *, profile: bool = False, restart: bool = False
+) -> bool:
     """Trains an experiment in its workdir, going on where an earlier run of it stopped.
 
     Returns whether all steps are done, or as many as it was to make of a GAN that collapses; a
     signal ends it before that.
 
-    With `profile` a trace of the steps 10 to 20 of this session is written to WORKDIR/profile.
+    With `profile` a trace of the steps 10 to 20 of this session is written to WORKDIR/profile; with
+    `restart` it begins anew, and what an earlier run wrote is moved to WORKDIR/earlier-1.
 
     Raises:
       UserError: a setting, the data, the workdir, the memory or the disk will not do.
@@ -61,7 +66,7 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
     with stop_request() as stop:
         if not parallel.alone():  # they agree before one of them stops
             stop.begin()
-        run, step, num_steps = _train(config, workdir, profile, stop)
+        run, step, num_steps = _train(config, workdir, stop, profile=profile, restart=restart)
         if stop.requested and step < num_steps:
             print(
                 f"{stop.signal_name}: saved step {step} of {num_steps} in {workdir}/checkpoints."
@@ -73,7 +78,7 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
 
 
 def _train(
-    config: ConfigDict, workdir: Path, profile: bool, stop: StopRequest
+    config: ConfigDict, workdir: Path, stop: StopRequest, *, profile: bool, restart: bool
 ) -> tuple[Run, int, int]:
     """Returns the run, how far it is now, and its steps."""
     find_task(config.get("task", ""))
@@ -84,14 +89,20 @@ def _train(
     _check_validation(config, prepared)
     task = make_task(config, prepared.card)
     run = Run(workdir, config, prepared.card)
-    check_data(run)
+    if not restart:
+        check_data(run)
     if prepared.card.synthetic:
         log.warning("The images are %s.", prepared.card.caption)
     with ExitStack() as stack:
         _main_process_first(lambda: stack.enter_context(exclusive(workdir)))
-        checkpoints = stack.enter_context(run.checkpoints(read_only=False))
-        step = checkpoints.latest_step() or 0
+        if restart:
+            _main_process_first(lambda: begin_anew(workdir))
         like = jax.eval_shape(task.init, jax.random.key(config.seed))
+        step = _main_process_first(partial(_step_to_go_on_from, run, like))
+        step = run.checkpoints.newest_sound_step(like) if step is None else step
+        if parallel.is_main_process():
+            stack.callback(record_saved, workdir, run.checkpoints)
+        checkpoints = stack.enter_context(run.checkpoints)
         keep_last = run.config.train.keep_last
         _main_process_first(lambda: preflight.check_disk(workdir, like, keep_last))
         state = None
@@ -102,12 +113,15 @@ def _train(
         traced = Profile(workdir / "profile" if profile else None, step)
         # Before there is a state: compiling takes memory of its own, and gives it back.
         stand_in = parallel.stand_in(like)
-        loop = _build_loop(run, prepared, task, checkpoints, stand_in, step, traced, stack)
+        loop = _build_loop(run, prepared, task, checkpoints, stand_in, step, traced)
         if state is None:
             state = _restored_or_new(run, task, checkpoints, step, like)
         state = parallel.place(state)
         preflight.check_memory(loop.advance.temporary_bytes, config.train.low_memory)
         _main_process_first(lambda: claim(run))
+        if parallel.is_main_process():
+            loop.writers = stack.enter_context(Writers(workdir, step, loop.schedule.num_steps))
+            loop.redraw(state, step)
         if step < loop.schedule.num_steps:
             stop.begin()
             step = loop.run(state, step, stop)
@@ -115,6 +129,14 @@ def _train(
                 loop.writers.flush()  # the last picture, drawn meanwhile, would halve the rate
                 _record_utilisation(run)
     return run, step, loop.schedule.num_steps
+
+
+def _step_to_go_on_from(run: Run, like: Any) -> int:
+    """Returns the step of the newest sound checkpoint, 0 where the run begins."""
+    step = run.checkpoints.newest_sound_step(like)
+    check_progress(run.workdir, run.checkpoints, step)
+    give_back_freed_memory()
+    return step
 
 
 def _main_process_first(work: Callable[[], Result]) -> Result | None:
@@ -150,15 +172,11 @@ def _build_loop(
     state: Any,
     step: int,
     profile: Profile,
-    stack: ExitStack,
 ) -> Loop:
     """Compiles the parts of the loop for states like this one."""
-    config, main = run.config, parallel.is_main_process()
+    config = run.config
     steps_per_epoch = prepared.card.num_examples["train"] / task.batches.examples
     schedule = Schedule.from_config(config.train, steps_per_epoch)
-    writers = None
-    if main:
-        writers = stack.enter_context(Writers(run.workdir, step, schedule.num_steps))
     feed = open_feed(config, prepared, task.batches)
     low_memory = config.train.low_memory
     advance = parallel.compile_advance(
@@ -178,7 +196,7 @@ def _build_loop(
 
     def compile_rest(state: Any) -> None:
         compile_evaluation()
-        if main:
+        if parallel.is_main_process():
             advance.flops()  # for `record`; it traces the step once more
         if measurement:
             measurement.measure(parallel.unreplicate(state))
@@ -192,7 +210,6 @@ def _build_loop(
         schedule=schedule,
         checkpoints=checkpoints,
         checkpoint_minutes=config.train.checkpoint_minutes,
-        writers=writers,
         best_metric=config.train.best_metric,
         record=_recorder(run, task.batches.examples),
         measurement=measurement,

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from common.data.prepared import DataCard
 from common.errors import UserError
-from common.files import write_atomically
+from common.files import remove_leftovers, write_atomically
 from common.json_files import conform, read_object
 from common.training.checkpoints import Checkpoints
 from common.training.config import check, differences, from_fields, to_json
@@ -25,6 +25,7 @@ from common.training.task import with_defaults
 State = TypeVar("State")
 
 RECORD = "run.json"
+_WRITTEN = (RECORD, "metrics.jsonl", "metrics", "pictures", "checkpoints")  # after the config
 _RESTORE = "put a whole copy in its place, or name another --workdir"
 # What is read again of the record, and its types.
 _RECORDED = {
@@ -36,6 +37,8 @@ _RECORDED = {
     "metrics": Mapping[str, float],
     "warnings": tuple[str, ...],
     "utilisation": float,
+    "step": int,
+    "saved_step": int,
 }
 
 
@@ -47,28 +50,24 @@ class Run:
     config: ConfigDict
     card: DataCard
 
-    def checkpoints(self, read_only: bool = True) -> Checkpoints:
-        """Opens the run's checkpoints; use it in a `with`. Only training writes."""
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints; only training writes any."""
         train = self.config.train
         return Checkpoints(
-            self.workdir / "checkpoints",
-            train.keep_last,
-            train.best_metric,
-            train.best_is,
-            read_only,
+            self.workdir / "checkpoints", train.keep_last, train.best_metric, train.best_is
         )
 
     def best_state(self, like: State) -> tuple[int, State]:
-        """Returns the step of the best checkpoint, else of the newest, and its state.
+        """Returns the step of the best sound checkpoint, else of the newest, and its state.
 
         Raises:
           UserError: there is none, or it does not fit `like`.
         """
-        with self.checkpoints() as checkpoints:
-            step = checkpoints.best_step()
-            if step is None:
-                raise UserError(f"{self.workdir} has no checkpoint yet; train it first.")
-            return step, checkpoints.restore(step, like)
+        found = self.checkpoints.best(like)
+        if found is None:
+            raise UserError(f"{self.workdir} has no checkpoint yet; train it first.")
+        return found
 
 
 def open_run(workdir: Path) -> Run:
@@ -152,6 +151,8 @@ def exclusive(workdir: Path) -> Iterator[None]:
             raise UserError(
                 f"Another run is training in {workdir}; wait for it, or stop it."
             ) from error
+        for folder in (workdir, workdir / "pictures"):
+            remove_leftovers(folder)
         yield
 
 
@@ -174,17 +175,27 @@ def check_owner(workdir: Path, config: ConfigDict) -> None:
     """Refuses a folder that another experiment has written to; needs no data to be read.
 
     Raises:
-      UserError: naming the differing fields.
+      UserError: naming the differing fields, or what lies there without a config.
     """
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"The workdir {workdir} is a file; choose another --workdir.")
     if not (workdir / "config.json").exists():
+        if found := [name for name in _WRITTEN if _holds_something(workdir / name)]:
+            raise UserError(
+                f"The workdir {workdir} has {', '.join(found)} but no config.json, so no run of"
+                " this program is known to have written them; choose another --workdir."
+            )
         return
     if found := differences(_config(workdir), with_defaults(config)):
         raise UserError(
             f"The workdir {workdir} belongs to another config, which differs in"
             f" {', '.join(found)}; choose another --workdir."
         )
+
+
+def _holds_something(path: Path) -> bool:
+    """Says whether there is a file with a content, or a folder with one."""
+    return any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size > 0
 
 
 def read_record(workdir: Path) -> dict[str, Any]:

@@ -23,14 +23,22 @@ from common.log import log
 from common.report.curves import draw_curves
 from common.report.film import write_training_film
 from common.report.images import Picture, write_picture
+from common.report.series import drawn, picture_file, whole_image
 
 
 class JsonlWriter:
-    """metrics.jsonl: one JSON object a line, on disk as soon as it is written."""
+    """metrics.jsonl: one JSON object a line, in the file as soon as it is written."""
 
     def __init__(self, file: Path, restored_step: int) -> None:
-        """Opens the file and cuts it back to the restored step, so that no step stands twice."""
-        kept = [row for row in read_jsonl(file) if row["step"] <= restored_step]
+        """Opens the file and cuts it back to the restored step, so that no step stands twice.
+
+        Lines that can't be read are left out, which the log says of all but a last, unfinished one.
+        """
+        rows, broken = _read_lines(file)
+        if broken:
+            what = "is 1 line" if broken == 1 else f"are {broken} lines"
+            log.warning("%s: left out %s that can't be read.", file, what)
+        kept = [row for row in rows if row["step"] <= restored_step]
         write_atomically(file, "".join(json.dumps(row) + "\n" for row in kept))
         self._stream = file.open("a", buffering=1)
 
@@ -38,22 +46,35 @@ class JsonlWriter:
         """Appends one line."""
         self._stream.write(json.dumps({"step": step, **scalars}) + "\n")
 
+    def sync(self) -> None:
+        """Brings what was written onto the disk, where a power cut leaves it."""
+        os.fsync(self._stream.fileno())
+
     def close(self) -> None:
         """Closes the file."""
         self._stream.close()
 
 
 def read_jsonl(file: Path) -> list[dict[str, int | float]]:
-    """Reads metrics.jsonl; a last line that a crash cut short is left out."""
-    if not file.exists():
-        return []
-    rows = []
-    for line in file.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
+    """Reads metrics.jsonl; lines that can't be read are left out."""
+    return _read_lines(file)[0]
+
+
+def _read_lines(file: Path) -> tuple[list[dict[str, int | float]], int]:
+    """Returns the rows, and how many lines are none; a last, unfinished one does not count."""
+    *lines, unfinished = file.read_bytes().split(b"\n") if file.exists() else [b""]
+    read = [_row(line) for line in lines if line]
+    rows = [row for row in (*read, _row(unfinished)) if row]
+    return rows, read.count({})
+
+
+def _row(line: bytes) -> dict[str, int | float]:
+    """Returns the numbers of a line, {} where it can't be read."""
+    try:
+        row = json.loads(line)
+        return {**row, "step": int(row["step"])}
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 _SHOWN = (
@@ -115,12 +136,13 @@ class Writers:
 
     def __init__(self, workdir: Path, restored_step: int, num_steps: int) -> None:
         self._workdir = workdir
-        (workdir / "pictures").mkdir(exist_ok=True)
+        self._folder = workdir / "pictures"
+        self._folder.mkdir(exist_ok=True)
+        self._remove_pictures_after(restored_step)
         self._jsonl = JsonlWriter(workdir / "metrics.jsonl", restored_step)
         self.console = ConsoleWriter(restored_step, num_steps)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writers")
         self._pending: list[Future[Any]] = []
-        self._drawn: set[str] = set()  # names of pictures
 
     def __enter__(self) -> "Writers":
         return self
@@ -143,19 +165,25 @@ class Writers:
         """Writes pictures/<step>_<name>.png, the pictures in TensorBoard, and curves.png."""
         self._later(self._write_images, step, pictures)
 
+    def has_pictures(self, step: int) -> bool:
+        """Says whether all pictures of a step are there and whole."""
+        series = drawn(self._folder).values()
+        return bool(series) and all(step in files and whole_image(files[step]) for files in series)
+
     def flush(self) -> None:
-        """Waits for the background thread; the first error there is raised here."""
+        """Brings everything onto the disk; the first error of the background is raised here."""
+        self._jsonl.sync()
         while self._pending:
             self._pending.pop(0).result()
 
     def close(self) -> None:
         """Flushes and closes everything."""
-        self._pending.append(self._thread.submit(self._write_films))
-        self._pending.append(self._thread.submit(self._close_tensorboard))
+        self._later(self._finish_pictures)
+        self._later(self._close_tensorboard)
         self._thread.shutdown()
+        self.flush()
         self._jsonl.close()
         self.console.close()
-        self.flush()
 
     def _later(self, work: Callable[..., None], *args: Any) -> None:
         while self._pending and self._pending[0].done():
@@ -163,18 +191,28 @@ class Writers:
         self._pending.append(self._thread.submit(work, *args))
 
     def _write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
-        folder = self._workdir / "pictures"
         for name, picture in pictures.items():
-            self._drawn.add(name)
-            write_picture(folder / f"{step:06d}_{name}.png", picture)
-        draw_curves(read_jsonl(self._workdir / "metrics.jsonl"), folder / "curves.png")
+            write_picture(picture_file(self._folder, step, name), picture)
+        self._draw_curves()
         if self._tensorboard is not None:
             batches = {name: picture[None] for name, picture in pictures.items()}
             self._tensorboard.write_images(step, batches)
 
-    def _write_films(self) -> None:
-        for name in sorted(self._drawn):
-            write_training_film(self._workdir / "pictures", name)
+    def _draw_curves(self) -> None:
+        draw_curves(read_jsonl(self._workdir / "metrics.jsonl"), self._folder / "curves.png")
+
+    def _finish_pictures(self) -> None:
+        """Writes the films, and curves of all rows, whatever earlier sessions left of them."""
+        series = drawn(self._folder)
+        for name, files in series.items():
+            write_training_film(self._folder / f"{name}.webp", list(files.values()))
+        if series:
+            self._draw_curves()
+
+    def _remove_pictures_after(self, step: int) -> None:
+        for files in drawn(self._folder).values():
+            for later in (file for at, file in files.items() if at > step):
+                later.unlink()
 
     @cached_property
     def _tensorboard(self) -> Any:

@@ -286,7 +286,7 @@ class TestEvaluation:
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         scored = {row["step"]: row[name] for row in rows if name in row}
         assert set(scored) == {3, 6}
-        with run.checkpoints() as checkpoints:
+        with run.checkpoints as checkpoints:
             assert checkpoints.best_step() == min(scored, key=scored.get)
 
     def test_strict_wants_a_verdict_and_heeds_it(self, run, tmp_path, caplog):
@@ -317,7 +317,7 @@ class TestEvaluation:
         record = json.loads((tmp_path / "run" / "run.json").read_text())
         assert record["step"] == 4 and "collapses onto few pictures" in record["warnings"][0]
         assert "collapses onto few pictures" in capsys.readouterr().out
-        with open_run(tmp_path / "run").checkpoints() as checkpoints:
+        with open_run(tmp_path / "run").checkpoints as checkpoints:
             assert checkpoints.latest_step() == 4
 
 

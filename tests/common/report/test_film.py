@@ -1,10 +1,12 @@
 """Films: every picture once, in order, whatever its channels."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from common.report.film import write_film, write_training_film
 from common.report.images import write_picture
+from common.report.series import drawn, picture_file
 
 
 def greys(file):
@@ -28,11 +30,29 @@ def test_a_film_shows_its_frames_in_order(tmp_path):
 def test_the_pictures_of_a_run_become_one_film(tmp_path):
     for step in range(300):
         level = np.full((16, 16, 3), step * 37 % 256, np.uint8)
-        write_picture(tmp_path / f"{step * 50:06d}_samples.png", level)
-    write_picture(tmp_path / "000000_others.png", np.zeros((16, 16, 1), np.uint8))
-    write_training_film(tmp_path, "samples")
-    write_training_film(tmp_path, "others")
+        write_picture(picture_file(tmp_path, step * 50, "samples"), level)
+    write_picture(picture_file(tmp_path, 0, "others"), np.zeros((16, 16, 1), np.uint8))
+    for name, files in drawn(tmp_path).items():
+        write_training_film(tmp_path / f"{name}.webp", list(files.values()))
     means = greys(tmp_path / "samples.webp")
     assert len(means) == 120
     np.testing.assert_allclose([means[0], means[-1]], [0, 299 * 37 % 256], atol=3)
     assert not (tmp_path / "others.webp").exists()  # one picture does not move
+
+
+@pytest.mark.parametrize("damage", [b"", b"no picture", "half"])
+def test_a_damaged_picture_is_left_out_and_named(tmp_path, caplog, damage):
+    files = [picture_file(tmp_path, step, "samples") for step in (1, 50, 100)]
+    for level, file in zip((0, 100, 200), files, strict=True):
+        write_picture(file, np.full((16, 16, 3), level, np.uint8))
+    files[1].write_bytes(files[1].read_bytes()[:50] if damage == "half" else damage)
+    write_training_film(tmp_path / "samples.webp", files)
+    np.testing.assert_allclose(greys(tmp_path / "samples.webp"), [0, 200], atol=3)
+    assert "000050_samples.png is damaged" in caplog.text
+
+
+def test_a_name_that_ends_as_another_does_is_another(tmp_path):
+    for name in ("samples", "real_samples"):
+        write_picture(picture_file(tmp_path, 1, name), np.zeros((16, 16, 1), np.uint8))
+    assert list(drawn(tmp_path)) == ["real_samples", "samples"]
+    assert [*drawn(tmp_path)["samples"].values()] == [tmp_path / "000001_samples.png"]

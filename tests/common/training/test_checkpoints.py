@@ -48,13 +48,14 @@ def test_without_a_named_metric_the_newest_is_the_best(tmp_path):
         assert checkpoints.best_step() is None
         for step in (1, 2):
             checkpoints.save(step, state(step), {"val/f1": -float(step)})
-        assert checkpoints.best_step() == 2
+    assert Checkpoints(tmp_path).best_step() == 2
 
 
 def test_saving_a_step_again_does_nothing(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(3, state(3), {})
         checkpoints.save(3, state(4), {})
+    with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.restore(3, state(0))["params"]["w"][0, 0] == 3
 
 

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from common.report.curves import draw_curves
@@ -56,3 +57,26 @@ def test_curves_have_a_panel_per_metric(tmp_path):
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size[0] > 1.5 * image.size[1]  # two panels side by side
         assert np.asarray(image.convert("L")).std() > 5
+
+
+@pytest.mark.parametrize("broken", ['{"step": 20, "tra', "null", "[1]", '{"loss": 1}', "\x00\x00"])
+def test_only_broken_lines_are_left_out_and_the_log_says_so(tmp_path, caplog, broken):
+    file = tmp_path / "m.jsonl"
+    rows = [{"step": step, "train/loss": step / 10} for step in range(10, 160, 10)]
+    text = [json.dumps(row) for row in rows]
+    file.write_text("\n".join([text[0], broken, *text[2:]]) + "\n")
+    assert read_jsonl(file) == [rows[0], *rows[2:]]
+    JsonlWriter(file, restored_step=150).close()
+    assert lines(file) == [rows[0], *rows[2:]]
+    assert "left out is 1 line " in caplog.text
+
+
+def test_bytes_that_are_no_text_are_a_broken_line(tmp_path):
+    (tmp_path / "m.jsonl").write_bytes(b'{"step": 1}\n{"st\xffep": 2}\n{"step": 3}\n')
+    assert read_jsonl(tmp_path / "m.jsonl") == [{"step": 1}, {"step": 3}]
+
+
+def test_an_unfinished_last_line_is_nothing_to_speak_of(tmp_path, caplog):
+    (tmp_path / "m.jsonl").write_text('{"step": 1}\n{"step": 2, "lo')
+    JsonlWriter(tmp_path / "m.jsonl", restored_step=9).close()
+    assert lines(tmp_path / "m.jsonl") == [{"step": 1}] and not caplog.text

@@ -1,0 +1,31 @@
+"""The pictures of a training: FOLDER/<step>_<name>.png."""
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+_FILE = re.compile(r"(\d{6,})_(.+)\.png")
+
+
+def picture_file(folder: Path, step: int, name: str) -> Path:
+    """Returns where the picture of a step lies."""
+    return folder / f"{step:06d}_{name}.png"
+
+
+def drawn(folder: Path) -> dict[str, dict[int, Path]]:
+    """Returns the files that are there, by name and by step, in the order of the steps."""
+    found: dict[str, dict[int, Path]] = {}
+    for file in folder.iterdir():
+        if match := _FILE.fullmatch(file.name):
+            found.setdefault(match[2], {})[int(match[1])] = file
+    return {name: dict(sorted(files.items())) for name, files in sorted(found.items())}
+
+
+def whole_image(file: Path) -> Image.Image | None:
+    """Returns a picture, None where it is none or damaged."""
+    try:
+        with Image.open(file) as image:
+            return image.copy()
+    except (OSError, SyntaxError, ValueError):  # Pillow's words for what is none
+        return None

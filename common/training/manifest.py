@@ -1,0 +1,149 @@
+"""What a checkpoint says of itself: its step, its metrics, and a checksum of every leaf.
+
+It is a file of its own, committed with the leaves, and guarded by a checksum too. The checksums
+are computed while the leaves are written, beside the training.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+ITEM = "manifest"  # the folder in a checkpoint
+FILE = "manifest.json"
+
+
+class Leaf(NamedTuple):
+    """An array of a state.
+
+    Attributes:
+      dtype: by name.
+      shape: of the array.
+      sha256: of its bytes, row by row, in hexadecimal digits.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was saved.
+
+    Attributes:
+      step: of the state.
+      metrics: by which the best checkpoint is chosen.
+      leaves: by path, "generator/params/dense/kernel".
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+    leaves: Mapping[str, Leaf]
+
+    @classmethod
+    def of(cls, step: int, metrics: Mapping[str, float], tree: Any) -> "Manifest":
+        """Describes a tree of NumPy arrays."""
+        leaves = {
+            path: Leaf(str(leaf.dtype), np.shape(leaf), checksum(leaf))
+            for path, leaf in leaves_by_path(tree).items()
+        }
+        return cls(step, metrics, leaves)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Reads what `to_json` wrote.
+
+        Raises:
+          ValueError: a digit of it has changed.
+        """
+        content = json.loads(text)
+        if not isinstance(content, dict) or content.pop("sha256", None) != _digest(content):
+            raise ValueError(f"{FILE} does not have its own checksum")
+        leaves = {
+            path: Leaf(dtype, tuple(shape), sha256)
+            for path, (dtype, shape, sha256) in content["leaves"].items()
+        }
+        return cls(content["step"], content["metrics"], leaves)
+
+    def to_json(self) -> str:
+        """Returns the manifest with a checksum of itself."""
+        content = {
+            "step": self.step,
+            "metrics": dict(self.metrics),
+            "leaves": {path: [*leaf] for path, leaf in self.leaves.items()},
+        }
+        return json.dumps({**content, "sha256": _digest(content)})
+
+    def fits(self, tree: Any) -> bool:
+        """Says whether the saved state has the paths, shapes and dtypes of this one."""
+        wanted = {
+            path: (str(leaf.dtype), np.shape(leaf)) for path, leaf in leaves_by_path(tree).items()
+        }
+        return wanted == {path: (leaf.dtype, leaf.shape) for path, leaf in self.leaves.items()}
+
+    def changed_leaf(self, tree: Any) -> str:
+        """Returns the path of the first array that is not what was saved, or ""."""
+        for path, leaf in leaves_by_path(tree).items():
+            if checksum(leaf) != self.leaves[path].sha256:
+                return path
+        return ""
+
+
+def checksum(array: Any) -> str:
+    """Returns the SHA-256 of an array's bytes, row by row, in hexadecimal digits."""
+    rows = np.ascontiguousarray(array).reshape(-1)
+    return hashlib.sha256(rows.view(np.uint8).data).hexdigest()
+
+
+def leaves_by_path(tree: Any) -> dict[str, Any]:
+    """Returns the arrays of a tree by their paths."""
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class ManifestHandler(ocp.AsyncCheckpointHandler):
+    """Lets Orbax write the manifest of a state beside the state itself."""
+
+    async def async_save(self, directory: Any, args: "SaveManifest") -> list[ocp.future.Future]:
+        """Computes and writes on a thread of its own; the main process alone does."""
+
+        async def write() -> None:
+            if jax.process_index() == 0:
+                manifest = Manifest.of(args.step, args.metrics, args.tree)
+                (directory / FILE).write_text(manifest.to_json())
+
+        return [ocp.future.CommitFutureAwaitingContractedSignals(write(), name=ITEM)]
+
+    def save(self, directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Orbax's managers save asynchronously."""
+        raise NotImplementedError
+
+    def restore(self, directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """A manifest is read without Orbax, so that it can be read of a damaged checkpoint."""
+        raise NotImplementedError
+
+
+@ocp.args.register_with_handler(ManifestHandler, for_save=True, for_restore=True)
+@dataclass
+class SaveManifest(ocp.args.CheckpointArgs):
+    """What `ManifestHandler` writes the manifest of: a tree of NumPy arrays that nothing changes.
+
+    Attributes:
+      step: of the state.
+      metrics: by which the best checkpoint is chosen.
+      tree: the state.
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+    tree: Any

@@ -1,0 +1,129 @@
+"""A run goes on from the newest sound checkpoint; where all are gone it asks, and loses nothing."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from common.training.train import train
+from common.training.workdir import check_owner, open_run
+from common.training.writers import Writers
+from configs import toy_gan_1d
+from tests.checkpoint_leaves import assert_same_leaves, read_leaves
+from tests.damage import flipped, linked_copy
+
+
+def tiny():
+    config = toy_gan_1d.get_config("tiny")
+    config.train.update(
+        num_steps="6", checkpoint_every="2", log_every="1", picture_every="3", eval_every="0"
+    )
+    config.optimizer.discriminator_steps = 1  # less to compile
+    return config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_tensorboard():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Writers, "_tensorboard", None)  # TensorFlow takes seconds to import
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    train(tiny(), workdir)
+    return workdir
+
+
+@pytest.fixture
+def workdir(finished, tmp_path):
+    return linked_copy(finished, tmp_path / "run")
+
+
+def pictures(workdir):
+    names = sorted(path.name for path in (workdir / "pictures").iterdir())
+    return {name: (workdir / "pictures" / name).read_bytes() for name in names}
+
+
+def test_after_a_damaged_checkpoint_it_trains_again_from_the_one_before(finished, workdir, caplog):
+    arrays = max((workdir / "checkpoints" / "6").rglob("*"), key=lambda file: file.stat().st_size)
+    flipped(arrays, np.random.default_rng(0))
+    train(tiny(), workdir)
+    assert "step 6 is damaged" in caplog.text and "goes on from step 4" in caplog.text
+    assert_same_leaves(read_leaves(workdir, 6), read_leaves(finished, 6))
+    assert (workdir / "checkpoints" / "damaged-6").is_dir()
+    record = json.loads((workdir / "run.json").read_text())
+    assert record["step"] == record["saved_step"] == 6
+
+
+def test_a_finished_run_gets_back_what_is_missing_or_broken(finished, workdir):
+    before = pictures(finished)
+    film = next(name for name in before if name.endswith(".webp"))
+    last = next(name for name in before if name.startswith("000006_"))
+    (workdir / "pictures" / film).unlink()
+    for name in ("curves.png", last):
+        (workdir / "pictures" / name).unlink()
+        (workdir / "pictures" / name).touch()  # of 0 bytes, as a kill left them once
+    (workdir / "pictures" / f".tmp-4194305-0-{last}").touch()
+    (workdir / ".run.json.4194305").touch()
+    (workdir / "pictures" / last.replace("6", "9")).touch()  # after the step that is restored
+    train(tiny(), workdir)
+    assert pictures(workdir) == before
+    assert not (workdir / ".run.json.4194305").exists()
+
+
+@pytest.mark.parametrize("gone", ["folder", "content"])
+def test_a_run_without_its_checkpoints_is_not_a_new_one(workdir, gone):
+    shutil.rmtree(workdir / "checkpoints")
+    if gone == "content":
+        (workdir / "checkpoints").mkdir()
+    before = sorted(workdir.rglob("*"))
+    with pytest.raises(
+        UserError, match=r"was trained to step 6 and its checkpoints are gone.+--re"
+    ):
+        train(tiny(), workdir)
+    assert [path for path in sorted(workdir.rglob("*")) if path.name != ".lock"] == [
+        path for path in before if path.name != ".lock"
+    ]
+
+
+def test_numbers_alone_are_a_run_too(workdir):
+    shutil.rmtree(workdir / "checkpoints")
+    (workdir / "run.json").unlink()
+    with pytest.raises(UserError, match="was trained to step 6"):
+        train(tiny(), workdir)
+
+
+def test_restart_trains_anew_and_loses_nothing(finished, workdir):
+    shutil.rmtree(workdir / "checkpoints")
+    (workdir / "notes.txt").write_text("mine")
+    (workdir / "evaluation").mkdir()
+    numbers = (workdir / "metrics.jsonl").read_text()
+    train(tiny(), workdir, restart=True)
+    assert_same_leaves(read_leaves(workdir, 6), read_leaves(finished, 6))
+    assert (workdir / "earlier-1" / "metrics.jsonl").read_text() == numbers
+    assert pictures(workdir / "earlier-1") == pictures(finished)
+    assert (workdir / "notes.txt").read_text() == "mine"
+    assert not (workdir / "evaluation").exists()  # it was of other checkpoints
+    assert open_run(workdir).checkpoints.latest_step() == 6
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "run.json", "pictures", "checkpoints"])
+def test_what_lies_there_without_our_config_is_refused_by_name(tmp_path, name):
+    folder = tmp_path / "run"
+    if "." in name:
+        folder.mkdir()
+        (folder / name).write_text("{}\n")
+    else:
+        (folder / name / "of somebody").mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"has {name} but no config\.json"):
+        check_owner(folder, tiny())
+
+
+def test_empty_files_and_folders_are_nobodys(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "metrics.jsonl").touch()
+    check_owner(tmp_path, tiny())
