@@ -44,9 +44,11 @@ def test_what_invalidates_results_ends_with_1(launch, healthy, tmp_path):
     first = sorted((healthy / "train" / "A").iterdir())[0]
     shutil.copy(first, healthy / "test" / "A" / "copy.png")
     (healthy / "val" / "B" / "broken.png").write_bytes(b"")
+    (healthy / "val" / "B" / "scan.mha").write_bytes(b"not read")
     said, page = inspected(launch, f"--input={healthy}", code=1, output=tmp_path / "out")
     for text in (said, page):
         assert "can't be used" in text and "in several splits" in text
+        assert "is not read: val/B/scan.mha" in " ".join(text.split())
     rows = list(csv.DictReader((tmp_path / "out" / "copies.csv").read_text().splitlines()))
     assert [row["kind"] for row in rows] == ["exact", "exact"]
     assert {row["image"] for row in rows} == {f"train/A/{first.name}", "test/A/copy.png"}

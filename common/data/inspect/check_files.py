@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from common.data.inspect.facts import Facts, Survey
 from common.data.inspect.findings import Finding, Level, counted, percent, some
+from common.data.listing import TABLE
 
 _MANY_FLAT = 0.05
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
@@ -50,7 +52,10 @@ def _broken(survey: Survey) -> Iterator[Finding]:
 def _unread(survey: Survey) -> Iterator[Finding]:
     if not survey.unread:
         return
-    notes = all(name.lower().endswith(_NOTES) for name in survey.unread)
+    notes = all(
+        name.lower().endswith(_NOTES) and PurePosixPath(name).name.lower() != TABLE
+        for name in survey.unread
+    )
     verb = "is" if len(survey.unread) == 1 else "are"
     yield Finding(
         Level.NOTE if notes else Level.LOOK,

@@ -10,7 +10,7 @@ from common.data.inspect.check_copies import COPIES_FILE, labels_of, splits_of
 from common.data.inspect.check_masks import mask_shares
 from common.data.inspect.duplicates import Copies
 from common.data.inspect.facts import Facts, Survey
-from common.data.inspect.findings import Level, counted, percent, verdict
+from common.data.inspect.findings import Level, counted, percent, some, verdict
 from common.data.inspect.inspection import Inspection
 from common.data.inspect.sheets import beside, contact_sheet, one_of
 from common.data.inspect.shortcuts import Shortcut
@@ -27,7 +27,7 @@ from common.training.config import default_config
 
 _TONES: dict[Level, Tone] = {Level.MEND: "bad", Level.LOOK: "warn", Level.NOTE: "note"}
 _COPIES_SHOWN = 24
-_BROKEN_SHOWN = 100
+_BROKEN_SHOWN = 100  # also of the files that are not read
 _ODD_SHOWN = 24
 
 
@@ -43,6 +43,7 @@ def document(inspection: Inspection) -> str:
         *_findings(inspection),
         *_copies(inspection),
         *_broken(survey),
+        *_unread(survey),
         page.heading("Who is where"),
         page.table(*counts_table(survey)),
         page.heading("Files"),
@@ -260,4 +261,13 @@ def _broken(survey: Survey) -> list[Markup]:
         page.heading("Images that can't be used"),
         page.table(("image", "why"), rows),
         *([page.quiet(f"and {rest:,} more")] if rest else []),
+    ]
+
+
+def _unread(survey: Survey) -> list[Markup]:
+    if not survey.unread:
+        return []
+    return [
+        page.heading("Files that are not read"),
+        page.paragraph(f"{some(survey.unread, _BROKEN_SHOWN)}."),
     ]

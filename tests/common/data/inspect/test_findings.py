@@ -59,6 +59,8 @@ def test_files_that_are_not_read_are_counted_and_named(findings):
     found = one(findings(few | notes | {"train/A/scan.mha": b"x"}), "not read")
     assert found.level == Level.LOOK and "train/A/scan.mha" in found.sentence
     assert "marker" in found.remedy
+    found = one(findings(few | {"Labels.csv": b"x"}), "not read")
+    assert found.level == Level.LOOK  # a table that was to be read
 
 
 def test_dicom_files_have_one_file_type_whatever_their_number(surveyed, tmp_path):
