@@ -76,6 +76,13 @@ def test_without_an_expression_the_source_states_the_groups(pattern):
     assert groups_of(examples, pattern) == ("anna", "")
 
 
+def test_a_missing_group_is_nobodys():
+    """Whoever stated it, a table, a TFDS feature or a DICOM file."""
+    ids = ("a.png", "b.png", "c.nii#000", "d.png", "e.png")
+    stated = ("nan", "N/A", "None", "nana", "0")
+    assert groups_of(Table(ids, (0,) * 5, stated, ()), "") == ("", "", "c.nii", "nana", "0")
+
+
 def test_the_images_of_one_file_are_a_group_unless_somebody_says_otherwise():
     ids = ("a.nii.gz#000", "a.nii.gz#001", "scan #1.png")
     assert groups_of(Table(ids, (0,) * 3, ("",) * 3, ()), "") == ("a.nii.gz", "a.nii.gz", "")
