@@ -25,6 +25,7 @@ DICOM = (".dcm", ".dicom")
 NIFTI = (".nii.gz", ".nii")
 EXTENSIONS = (*PICTURES, *DICOM, *NIFTI)
 _PREAMBLE, _MARKER = 128, b"DICM"  # bytes before it, and what tells a DICOM file (PS3.10, 7.1)
+_DUAL = (".tif", ".tiff")  # such a file may be both, whole: a DICOM file has room for its header
 _KNOWN_MARKERS = 2**17  # files
 PLANES = ("axial", "coronal", "sagittal")
 
@@ -98,7 +99,8 @@ def stem(name: str) -> str:
 def images_in(path: Path, reading: Reading) -> list[FileImage]:
     """Returns the images in a file, none of them decoded; of volumes it reads the header.
 
-    A pipe or a folder with the name of an image is one image, and reading it says what is wrong.
+    A DICOM file may have the ending of a picture. A pipe or a folder with the name of an image is
+    one image, and reading it says what is wrong.
 
     Raises:
       UserError: `reading` can't be used, or the package that reads such files is not installed.
@@ -111,7 +113,7 @@ def images_in(path: Path, reading: Reading) -> list[FileImage]:
         from common.data.nifti import slices_of
 
         return slices_of(path, reading)
-    if name.endswith(PICTURES):
+    if name.endswith(PICTURES) and (name.endswith(_DUAL) or not _has_marker(path)):
         from common.data.masks import read_values
 
         return [
