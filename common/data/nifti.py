@@ -48,14 +48,14 @@ class _Opened:
 
     Attributes:
       stored: the numbers in the file, along its own axes.
-      turn: what makes these axes go right, forward and up, by the file's own header.
+      upright: the same along axes that go right, forward and up by the file's own header.
       slope, intercept: value = slope * stored + intercept.
       window: what the header says to show, else the range of the whole volume.
       rounding: how far values may be from what was saved: half a step of integers, and float32's.
     """
 
     stored: Volume
-    turn: Turn
+    upright: Volume
     slope: float
     intercept: float
     window: Window
@@ -63,7 +63,7 @@ class _Opened:
 
     def plane(self, name: str, index: int, turn: Turn | None) -> Plane:
         """Cuts a slice as it is displayed: its two axes point up and, right to left, across."""
-        turned = apply_orientation(self.stored, self.turn if turn is None else turn)
+        turned = self.upright if turn is None else apply_orientation(self.stored, turn)
         return np.flip(np.moveaxis(turned, _AXES[name], 0)[index]).T
 
     def values(self, stored: Plane) -> Float[np.ndarray, "_height _width"]:
@@ -147,7 +147,10 @@ def read_slice_values(path: Path, index: int, plane: str, turn: Turn | None = No
     """
     with _explained(path):
         volume = _opened(path)
-        return whole_numbers(volume.values(volume.plane(plane, index, turn)), path, volume.rounding)
+        stored = volume.plane(plane, index, turn)
+        if (volume.slope, volume.intercept) == (1, 0) and np.can_cast(stored.dtype, np.int64):
+            return stored.astype(np.int64)
+        return whole_numbers(volume.values(stored), path, volume.rounding)
 
 
 def write_volume(
@@ -227,10 +230,10 @@ def _open(path: Path) -> _Opened:
     shown = float(image.header["cal_min"]), float(image.header["cal_max"])
     if not (math.isfinite(shown[1] - shown[0]) and shown[0] < shown[1]):
         shown = low, high if low < high else low + max(1.0, abs(low))
-    turn = upright(grid_of(image, shape))
+    turned = apply_orientation(stored, upright(grid_of(image, shape)))
     step = abs(slope) if stored.dtype.kind in "iu" and slope != 1 else 0.0
     rounding = max(step / 2, 1e-6 * max(abs(low), abs(high)))
-    return _Opened(stored, turn, slope, intercept, shown, rounding)
+    return _Opened(stored, turned, slope, intercept, shown, rounding)
 
 
 _opened = Recent(_open, _KEPT_VOLUMES)

@@ -14,6 +14,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from PIL import Image
 
@@ -222,6 +223,26 @@ def test_targets_are_compared_as_masks_are(tmp_path):
         np.testing.assert_array_equal(record.read_target().pixels, record.read().pixels)
     elsewhere = {"values": BRAIN, "affine": np.eye(4)}
     assert "do not lie alike" in refusal(pair(tmp_path / "b", {}, elsewhere, "targets"))
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_simpleitk_brings_the_mask_to_the_same_voxels(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    affine = SCANNER.copy()
+    affine[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0] * rng.uniform(0.5, 4, 3)
+    folder = pair(tmp_path, {"affine": affine, "qform": 1}, {})
+    turned = nibabel.Nifti1Image(MASK, affine).as_reoriented(axcodes2ornt(PAIRINGS[seed][0]))
+    turned.set_qform(turned.affine, 1)
+    nibabel.save(turned, folder / "masks" / "p.nii")
+    image, mask = (
+        SimpleITK.ReadImage(str(folder / kind / "p.nii")) for kind in ("images", "masks")
+    )
+    onto = SimpleITK.Resample(mask, image, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor, 99)
+    there = SimpleITK.GetArrayFromImage(onto).transpose(2, 1, 0)
+    alone = slices_of(volume(tmp_path / "onto.nii", there, affine), Reading())
+    for record, expected in zip(records(folder), alone, strict=True):
+        assert record.read_mask is not None
+        np.testing.assert_array_equal(record.read_mask(), expected.read_values())
 
 
 # How a file is written
