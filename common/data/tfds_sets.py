@@ -24,6 +24,7 @@ from common.data.masks import MaskValues, parse_mask_values, read_values, to_cla
 from common.data.records import Contents, Decoded, Mask, Once, Record, Source, fingerprint
 from common.data.scratch import move_into_place, scratch_folder
 from common.data.tfds_examples import Builder, Examples, explained
+from common.data.whole_numbers import whole_numbers
 from common.data.window import Window, parse_window, to_bytes
 from common.errors import UserError
 from common.log import log
@@ -193,7 +194,7 @@ def _may_be_mask(feature: Any) -> bool:
     if not isinstance(feature, tfds.features.Tensor):
         return False
     flat = len(feature.shape) == 2 or (len(feature.shape) == 3 and feature.shape[-1] == 1)
-    return flat and np.dtype(feature.np_dtype).kind in "iu"
+    return flat and np.dtype(feature.np_dtype).kind in "biuf"
 
 
 def _records(examples: Examples, split: str, columns: _Columns, data: ConfigDict) -> list[Record]:
@@ -242,4 +243,7 @@ def _read_mask(examples: Examples, row: int, column: str, values: MaskValues) ->
     value, where = examples.read(row, (column,))[column], examples.where(row)
     if isinstance(value, bytes):
         value = read_values(where, value)
-    return to_classes(value if value.ndim == 2 else value[..., 0], values, str(where))
+    mask = value if value.ndim == 2 else value[..., 0]
+    if mask.dtype.kind in "bf":
+        mask = whole_numbers(mask.astype(np.float64), where)
+    return to_classes(mask, values, str(where))

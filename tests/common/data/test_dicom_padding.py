@@ -10,6 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from common.data.dicom import read_frame, read_frame_values
+from common.data.inspect.inspection import inspect
+from common.training.config import default_config
 from tests.dicom_files import RGB, dataset, mapped, read, save
 
 STORED = np.array([[0, 100, 200, 300], [0, 400, 4000, 4095]], np.uint16)
@@ -179,3 +181,15 @@ def test_a_range_of_float_padding(tmp_path):
 def test_the_padding_of_a_mask_is_a_value_as_any_other(tmp_path):
     path = save(tmp_path / "a.dcm", STORED, PixelPaddingValue=0)
     np.testing.assert_array_equal(read_frame_values(path), STORED)
+
+
+def test_the_doctor_counts_no_padding_among_the_values(tmp_path):
+    (tmp_path / "A").mkdir()
+    for name in range(2):
+        signed = np.array([[-2000, 0, 100 + name, 1000]], np.int16).repeat(4, axis=0)
+        elements = {"BitsStored": 16, "HighBit": 15, "PixelPaddingValue": -2000}
+        save(tmp_path / "A" / f"{name}.dcm", signed, **elements)
+    data = default_config().data
+    data.dir = str(tmp_path)
+    (said,) = [found.sentence for found in inspect(data).findings if "8 bits" in found.sentence]
+    assert said.startswith("The images of more than 8 bits hold values from 0 to 1000, but")

@@ -79,6 +79,18 @@ class TinyImages(_Tiny):
     }
 
 
+class Bools(_Tiny):
+    FEATURES = {**TinyTensors.FEATURES, "mask": tensor(8, 6, dtype=np.bool_)}  # noqa: RUF012
+
+
+class Floats(_Tiny):
+    FEATURES = {**TinyTensors.FEATURES, "mask": tensor(8, 6, 1, dtype=np.float32)}  # noqa: RUF012
+
+    def value(self, name: str, number: int, split: str) -> Any:
+        value = super().value(name, number, split)
+        return value * np.float32(0.9999999) if name == "mask" else value
+
+
 class DeepImages(_Tiny):
     FEATURES = {  # noqa: RUF012
         "scan": tfds.features.Image(shape=(8, 6, 1), dtype=np.uint16, encoding_format="png")
@@ -428,6 +440,15 @@ def test_a_name_that_is_none_is_told(opened, name):
 def test_a_set_that_nobody_knows_is_told(opened, name, close):
     with pytest.raises(UserError, match=rf"'tfds:{name}', .* TFDS does not know .*: {close}"):
         opened(name)
+
+
+@pytest.mark.parametrize(("builder", "name"), [(Bools, "bools"), (Floats, "floats")])
+def test_masks_may_be_bools_or_floats_that_are_whole(make, opened, builder, name):
+    make(builder)
+    source = opened(name)
+    assert source.mask_classes == ("background", "foreground")
+    for record in source.splits["train"]:
+        np.testing.assert_array_equal(record.read_mask(), np.full((8, 6), record.label))
 
 
 def test_a_mask_of_other_values_is_told(make, opened):
