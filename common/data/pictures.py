@@ -101,29 +101,33 @@ def _png(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Store
 
 
 def _pnm(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Stored | None:
-    """Undoes Pillow's scaling to 255 or 65535 (none of the values meet on the way).
-
-    Of colours it keeps 8 bits; they are read as a grey image that is three times as wide.
-    """
+    """Reads numbers up to another maximum than 255, which Pillow scales to 255 or 65535."""
     if image.mode in ("1", "F"):
         return None if image.mode == "1" else Stored(_loaded(image), "F", 32, None)
-    name, _, offset, args = image.tile[0]
+    decoder, _, offset, args = image.tile[0]
     rawmode, white = args[:2] if isinstance(args, tuple) else (args, 0)
     white = int(white) or (65535 if rawmode == "I;16B" else 255)
     if white == 255:
         return None
-    (width, height), mode = image.size, image.mode
-    if mode == "RGB" and white > 255:
-        kind = "P2" if name == "ppm_plain" else "P5"
-        header = f"{kind} {3 * width} {height} {white}\n".encode()
-        grey = io.BytesIO(header + _all_of(path, content)[offset:])
-        with Image.open(grey, formats=("PPM",)) as wide:
-            values = _loaded(wide)
+    (width, height), channels = image.size, 3 if image.mode == "RGB" else 1
+    data = _all_of(path, content)
+    if decoder == "ppm_plain":
+        # A grey image that is three times as wide keeps 16 bits of colours. Scaled, no two of its
+        # numbers meet, so that they can be had back.
+        text = f"P2 {channels * width} {height} {white}\n".encode() + data[offset:]
+        with Image.open(io.BytesIO(text), formats=("PPM",)) as wide:
+            values = np.rint(_loaded(wide) * (white / (65535 if white > 255 else 255)))
     else:
-        values = _loaded(image)
-    scaled = values.reshape(height, width, -1).astype(np.float64)
-    values = np.rint(scaled * (white / (65535 if white > 255 else 255)))
-    return Stored(values.astype(np.uint16), mode, white.bit_length(), white)
+        values = np.frombuffer(
+            data, ">u2" if white > 255 else np.uint8, width * height * channels, offset
+        )
+    if values.max() > white:
+        raise UserError(
+            f"{path} holds {values.max():g}, more than the {white} that it calls its highest value;"
+            " save it anew."
+        )
+    values = values.reshape(height, width, channels).astype(np.uint16)
+    return Stored(values, image.mode, white.bit_length(), white)
 
 
 def _bmp(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Stored | None:

@@ -381,6 +381,10 @@ SPARSE = tiff(np.dstack([DEEP] * 3), 16, photometric=2, rows=2).replace(
         (tiff(RGB, photometric=8), "keeps its colours as LAB"),
         (tiff(DEEP[..., None].astype(np.uint32), 24), r"of a kind that is not read \(24 bits\)"),
         (tiff(np.dstack([DEEP] * 3), 16, photometric=2)[:80], "is damaged|is not a readable image"),
+        (pnm(GREY, 5, 100), "holds 230, more than the 100 that it calls its highest value"),
+        (pnm(DEEP, 5, 4095), "holds 65527, more than the 4095 that it calls its highest value"),
+        (pnm(DEEP % 4096, 5, 4095)[:-1], "is damaged"),
+        (pnm(np.dstack([DEEP % 4096] * 3), 6, 4095)[:-1], "is damaged"),
         (SPARSE, "is damaged .parts of its pixels are missing"),
     ],
 )
