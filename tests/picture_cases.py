@@ -14,6 +14,7 @@ import pydicom
 import SimpleITK
 import tifffile
 from pydicom import uid
+from pydicom.encaps import encapsulate
 
 from common.data.window import to_bytes
 from tests.dicom_files import dataset
@@ -40,7 +41,8 @@ class Case:
       values: what it is as a mask, where that is not its first channel.
       seconds: other readers, of the same numbers, not turned.
       index: of the slice in a volume.
-      tolerance: how far the pixels may be off.
+      tolerance: how far the pixels may be off, where colours that were multiplied by their alpha
+        are divided by it and multiplied again.
       fractions: some numbers are no whole ones.
     """
 
@@ -433,7 +435,11 @@ def _dicom(rng: Rng) -> Case:
     colour = bool(rng.random() < 0.25)
     allocated = 8 if colour else int(rng.choice([8, 16, 32]))
     signed = not colour and bool(rng.random() < 0.4)
-    bits = allocated if colour else int(rng.integers(max(1, allocated - 7), allocated + 1))
+    bits = (
+        allocated
+        if colour or rng.random() < 0.4
+        else int(rng.integers(max(1, allocated - 7), allocated + 1))
+    )
     if signed and bits < 2:
         bits = 2
     numbers = _integers(rng, bits, 3 if colour else 1, signed)
@@ -454,7 +460,10 @@ def _dicom(rng: Rng) -> Case:
     dark = not colour and bool(rng.random() < 0.3)
     if dark:
         made.PhotometricInterpretation = "MONOCHROME1"
-    if syntax.is_encapsulated:
+    lossless = [uid.JPEG2000Lossless, *([] if signed or bits < 2 else [uid.JPEGLSLossless])]
+    if not planes and allocated < 32 and rng.random() < 0.4:
+        _encapsulate(made, numbers, bits, uid.UID(str(rng.choice(lossless))))
+    elif syntax.is_encapsulated:
         made.compress(syntax, generate_instance_uid=False)
     else:
         made.file_meta.TransferSyntaxUID = syntax
@@ -481,6 +490,21 @@ def _dicom(rng: Rng) -> Case:
         values=None if colour else numbers,
         seconds={"SimpleITK": itk},
     )
+
+
+def _encapsulate(made: pydicom.Dataset, numbers: Numbers, bits: int, syntax: uid.UID) -> None:
+    """Compresses the pixels without loss, by a codec that knows nothing of DICOM."""
+    image = numbers if numbers.shape[-1] == 3 else numbers[..., 0]
+    if syntax == uid.JPEGLSLossless:
+        frame = imagecodecs.jpegls_encode(image, level=0)
+    else:
+        frame = imagecodecs.jpeg2k_encode(
+            image, level=0, bitspersample=bits, codecformat="j2k", reversible=True, mct=False
+        )
+    made.PixelData = encapsulate([frame])
+    made["PixelData"].VR = "OB"
+    made["PixelData"].is_undefined_length = True
+    made.file_meta.TransferSyntaxUID = syntax
 
 
 def _itk(path: Path) -> np.ndarray | None:

@@ -14,7 +14,8 @@ from tests.picture_cases import FORMATS, Case, Window, draw
 
 COUNT, IN_EVERY_RUN = 2000, 100
 
-# Where a second reader is known to differ from what was written, and why: (kind, reader, reason).
+# Where a second reader differs from what was written, and why: (kind, reader, reason). Ours agrees
+# with what was written there, and with the other readers.
 SECOND_READERS_ERR: tuple[tuple[str, str, str], ...] = (
     (r"DICOM, \d+ of 32 bits", "SimpleITK", "drops bits of 17 to 32 where it masks or inverts"),
     (r"BMP, 16 bits", "OpenCV", "fills 5 bits up with zeros, so that white is 248"),
@@ -22,7 +23,7 @@ SECOND_READERS_ERR: tuple[tuple[str, str, str], ...] = (
     (r"PNM [23], up to 100", "OpenCV", "scales text, not bytes, up to 255"),
 )
 
-# What is refused, by kind and by what the sentence says.
+# What is refused, by kind and by what the sentence says: numbers without a meaning as pixels.
 REFUSED: tuple[tuple[str, str], ...] = (
     (r"JPEG 2000, .* signed, [24] channels", "has a transparency outside 0 to 1"),
     (r"TIFF, .* kind [23], extras \[[12]\]", "has a transparency outside 0 to 1"),
@@ -108,8 +109,10 @@ def test_a_hundred_pictures_are_read_as_a_second_reader_reads_them(tmp_path):
 def test_two_thousand_pictures_are_read_as_a_second_reader_reads_them(tmp_path):
     found = check(range(COUNT), tmp_path)
     print(dict(found))
-    assert found["agrees with a second reader"] > 0.7 * COUNT
-    assert found["refused"] < 0.1 * COUNT
+    assert found["agrees with a second reader"] >= 0.9 * COUNT
+    assert found["refused"] <= 0.02 * COUNT
+    # GDCM refuses many DICOM files of 8 bits or RLE; they are compared with what was written.
+    assert found["has no second reader"] <= 0.03 * COUNT
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:
