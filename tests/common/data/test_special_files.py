@@ -30,7 +30,7 @@ def _promptly() -> Iterator[None]:
         raise TimeoutError("it waits for ever")
 
     before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(20)
+    signal.alarm(120)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)

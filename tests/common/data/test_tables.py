@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -259,6 +259,7 @@ def test_a_group_that_is_no_column_is_refused_with_those_that_are(write):
         opened(folder, group="column:patient")
 
 
+@settings(deadline=None)  # other processes may be busy
 @given(rest=st.binary(max_size=60) | st.text('ab.png,;\t\r\n"\0/ ', max_size=40).map(str.encode))
 @pytest.mark.parametrize("header", [b"", b"file,label\n", b"file;label;group;split\n"])
 def test_no_bytes_make_anything_but_a_source_or_a_sentence(tmp_path_factory, header, rest):
