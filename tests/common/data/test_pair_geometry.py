@@ -3,135 +3,40 @@
 The arrays are turned by nibabel; the right overlap is known from how they were made.
 """
 
-import itertools
 import logging
-import random
 import re
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from nibabel.orientations import axcodes2ornt
 from PIL import Image
 
 from common.data.grids import Grid
-from common.data.inspect.findings import Level
-from common.data.inspect.inspection import inspect
-from common.data.nifti import slices_of, write_volume
-from common.data.prepared import prepare
-from common.data.records import Record
-from common.data.slices import PLANES, Reading
+from common.data.slices import PLANES
 from common.data.sources import open_source
 from common.errors import UserError
 from common.training.config import default_config
 from tests.dicom_files import GREY, save
-
-RANDOM = np.random.default_rng(0)
-BRAIN = RANDOM.permutation(4 * 5 * 6).reshape(4, 5, 6).astype(np.int16)
-MASK = (BRAIN > 70).astype(np.uint8)
-ORIENTATIONS = [
-    "".join(codes)
-    for axes in itertools.permutations(("LR", "PA", "IS"))
-    for codes in itertools.product(*axes)
-]
-PAIRINGS = random.Random(0).sample(list(itertools.product(ORIENTATIONS, ORIENTATIONS)), 48)
-
-
-def rotation(*degrees: float) -> np.ndarray:
-    """Turns about the three axes, one after the other."""
-    turned = np.eye(4)
-    for axis, angle in enumerate(np.deg2rad(degrees)):
-        first, second = [i for i in range(3) if i != axis]
-        once = np.eye(4)
-        once[[first, second], [first, second]] = np.cos(angle)
-        once[first, second], once[second, first] = -np.sin(angle), np.sin(angle)
-        turned = once @ turned
-    return turned
-
-
-def placed(*steps: float, corner: tuple[float, float, float] = (-90, -126, -72)) -> np.ndarray:
-    affine = np.diag([*steps, 1.0])
-    affine[:3, 3] = corner
-    return affine
-
-
-SCANNER = placed(-1.0, -1.5, 3.0)  # LAS would be a default; scanners write LPS
-AFFINES = {
-    "upright": SCANNER,
-    "oblique": rotation(20, -15, 35) @ SCANNER,
-    "nearly as much one axis as the other": rotation(45, 45, 45) @ SCANNER,
-    "exactly as much": rotation(0, 0, 45) @ placed(2, 2, 2),
-    "left-handed": placed(-1.0, 1.5, 3.0),
-    "sheared": np.array([[1, 0.3, 0, 5], [0, 1, 0.2, 6], [0, 0, 2, 7], [0, 0, 0, 1]]),
-}
-
-
-def affine_of(codes: str) -> np.ndarray:
-    """An affine whose axes go where the codes say."""
-    affine = np.eye(4)
-    for axis, code in enumerate(codes):
-        row = next(row for row, pair in enumerate(("LR", "PA", "IS")) if code in pair)
-        affine[:3, axis] = 0
-        affine[row, axis] = 1 if code in "RAS" else -1
-    return affine
-
-
-def volume(
-    path: Path, values: np.ndarray, affine: np.ndarray | None, codes: str = "", sform=2, qform=0
-) -> Path:
-    """Saves a volume, its axes in the order of the codes; an affine of None states nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = nibabel.Nifti1Image(values, affine)
-    if affine is not None:
-        image.set_sform(affine, sform)
-        image.set_qform(affine, qform)
-    if codes:
-        image = image.as_reoriented(
-            ornt_transform(io_orientation(image.affine), axcodes2ornt(codes))
-        )
-    nibabel.save(image, path)
-    return path
-
-
-def pair(folder: Path, image: dict, mask: dict, kind: str = "masks", name: str = "p.nii") -> Path:
-    volume(folder / "images" / name, **{"values": BRAIN, "affine": SCANNER, **image})
-    volume(folder / kind / name, **{"values": MASK, "affine": SCANNER, **mask})
-    return folder
-
-
-def records(folder: Path, **settings) -> list[Record]:
-    data = default_config().data
-    data.update(dir=str(folder), window="0,255", **settings)
-    return list(open_source(data).splits["train"])
-
-
-def dice(folder: Path, **settings) -> float:
-    """The overlap of the masks with what they were made of: the bright voxels of the images."""
-    both = total = 0
-    for record in records(folder, **settings):
-        assert record.read_mask is not None
-        mask, bright = record.read_mask() == 1, record.read().pixels[..., 0] > 70
-        both, total = both + (mask & bright).sum(), total + mask.sum() + bright.sum()
-    return float(2 * both / total)
-
-
-def refusal(folder: Path, **settings) -> str:
-    first = records(folder, **settings)[0]
-    with pytest.raises(UserError) as caught:
-        (first.read_mask or first.read_target)()
-    return str(caught.value).replace(str(folder), "DIR")
-
-
-def changed(affine: np.ndarray, *moved: float) -> np.ndarray:
-    """An affine after a shift by so many voxels."""
-    shift = np.eye(4)
-    shift[:3, 3] = moved
-    return affine @ shift
-
+from tests.volume_files import (
+    AFFINES,
+    BRAIN,
+    MASK,
+    ORIENTATIONS,
+    PAIRINGS,
+    RANDOM,
+    SCANNER,
+    affine_of,
+    changed,
+    dice,
+    pair,
+    placed,
+    records,
+    refusal,
+    rotation,
+    volume,
+)
 
 # Two headers that say where
 
@@ -223,26 +128,6 @@ def test_targets_are_compared_as_masks_are(tmp_path):
         np.testing.assert_array_equal(record.read_target().pixels, record.read().pixels)
     elsewhere = {"values": BRAIN, "affine": np.eye(4)}
     assert "do not lie alike" in refusal(pair(tmp_path / "b", {}, elsewhere, "targets"))
-
-
-@pytest.mark.parametrize("seed", range(9))
-def test_simpleitk_brings_the_mask_to_the_same_voxels(tmp_path, seed):
-    rng = np.random.default_rng(seed)
-    affine = SCANNER.copy()
-    affine[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0] * rng.uniform(0.5, 4, 3)
-    folder = pair(tmp_path, {"affine": affine, "qform": 1}, {})
-    turned = nibabel.Nifti1Image(MASK, affine).as_reoriented(axcodes2ornt(PAIRINGS[seed][0]))
-    turned.set_qform(turned.affine, 1)
-    nibabel.save(turned, folder / "masks" / "p.nii")
-    image, mask = (
-        SimpleITK.ReadImage(str(folder / kind / "p.nii")) for kind in ("images", "masks")
-    )
-    onto = SimpleITK.Resample(mask, image, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor, 99)
-    there = SimpleITK.GetArrayFromImage(onto).transpose(2, 1, 0)
-    alone = slices_of(volume(tmp_path / "onto.nii", there, affine), Reading())
-    for record, expected in zip(records(folder), alone, strict=True):
-        assert record.read_mask is not None
-        np.testing.assert_array_equal(record.read_mask(), expected.read_values())
 
 
 # How a file is written
@@ -369,93 +254,3 @@ def test_a_volume_and_a_dicom_file_can_not_be_paired(tmp_path):
     (folder / "images" / "p.nii").unlink()
     save(folder / "images" / "p.dcm", GREY)
     assert "DIR/images/p.dcm is not, so that how they lie" in refusal(folder)
-
-
-# What is made of pairs
-
-
-@pytest.mark.parametrize("codes", ORIENTATIONS)
-def test_a_mask_that_is_written_for_a_volume_is_on_it_when_it_is_read(tmp_path, codes):
-    plane, other = random.Random(codes).sample(PLANES, 2)
-    like = volume(tmp_path / "images" / "p.nii", BRAIN, SCANNER, codes)
-    images = slices_of(like, Reading(plane=plane, window=(0.0, 255.0)))
-    masks = [(image.read().pixels[..., 0] > 70).astype(np.uint8) for image in images]
-    (tmp_path / "masks").mkdir()
-    write_volume(tmp_path / "masks" / "p.nii", like, masks, plane)
-    assert dice(tmp_path, plane=other) == 1
-
-
-def test_a_set_of_pairs_in_all_orientations_is_that_of_upright_pairs(tmp_path):
-    mixed = random.Random(1).sample(ORIENTATIONS, 48)
-    for name, (image, mask) in enumerate(zip(ORIENTATIONS, mixed, strict=True)):
-        values = np.roll(BRAIN, name)
-        whole = {"values": values}, {"values": (values > 70).astype(np.uint8)}
-        pair(tmp_path / "upright", *whole, name=f"{name:02d}.nii")
-        turned = {**whole[0], "codes": image}, {**whole[1], "codes": mask}
-        pair(tmp_path / "turned", *turned, name=f"{name:02d}.nii")
-    batches = []
-    for kind in ("upright", "turned"):
-        data = default_config().data
-        data.update(dir=str(tmp_path / kind), image_size=8, fit="pad", window="0,119")
-        data.update(cache_dir=str(tmp_path / "cache"), splits="100,0,0")
-        prepared = prepare(data)
-        batches.append(prepared.splits["train"].read(range(48 * 6)))
-    for name in ("image", "mask"):
-        np.testing.assert_array_equal(batches[0][name], batches[1][name])
-    assert batches[0]["mask"].any()
-
-
-def test_pairs_that_do_not_lie_alike_may_be_left_out(tmp_path):
-    pair(tmp_path, {}, {}, name="good.nii")
-    pair(tmp_path, {}, {"affine": np.eye(4)}, name="bad.nii")
-    data = default_config().data
-    data.update(dir=str(tmp_path), image_size=8, cache_dir=str(tmp_path / "cache"))
-    with pytest.raises(UserError, match=r"bad\.nii .* do not lie alike"):
-        prepare(data)
-    data.on_bad_image = "skip"
-    assert len(prepare(data).splits["train"]) == 6
-
-
-# The doctor
-
-
-@pytest.fixture
-def findings() -> Callable[[Path], list[tuple[Level, str]]]:
-    def find(folder: Path) -> list[tuple[Level, str]]:
-        data = default_config().data
-        data.update(dir=str(folder), image_size=8)
-        return [(found.level, found.sentence) for found in inspect(data).findings]
-
-    return find
-
-
-def test_the_doctor_says_which_pairs_do_not_lie_alike(tmp_path, findings):
-    pair(tmp_path, {}, {}, name="good.nii")
-    pair(tmp_path, {}, {"affine": np.eye(4)}, name="bad.nii")
-    (said,) = [sentence for level, sentence in findings(tmp_path) if level == Level.MEND]
-    assert "6 of 12 images can't be used" in said and "(LPS+" in said and "(RAS+" in said
-
-
-def test_the_doctor_says_which_volumes_leave_open_how_they_lie(tmp_path, findings):
-    pair(tmp_path, {}, {}, name="good.nii")
-    pair(tmp_path, {}, {"affine": None}, name="silent.nii")
-    (said,) = [sentence for level, sentence in findings(tmp_path) if "is open" in sentence]
-    assert said == (
-        "How 1 volume lies is open: the image's header says LPS+, its partner's nothing (LAS+ by"
-        " default), so that voxels of equal indices are taken for the same place"
-        " (images/silent.nii)."
-    )
-
-
-def test_the_doctor_looks_at_volumes_without_masks_too(tmp_path, findings):
-    for name in ("p.nii", "q.nii"):
-        image = nibabel.Nifti1Image(BRAIN, SCANNER)
-        image.set_qform(placed(1.0, 1.5, 3.0), 1)
-        (tmp_path / "A").mkdir(exist_ok=True)
-        nibabel.save(image, tmp_path / "A" / name)
-    (said,) = [
-        sentence
-        for level, sentence in findings(tmp_path)
-        if level == Level.LOOK and "open" in sentence
-    ]
-    assert said.startswith("How 2 volumes lie is open: the sform says LPS+ and the qform RAS+")
