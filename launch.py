@@ -4,7 +4,6 @@ It turns flags into a mode and knows no model. Heavy imports wait until the flag
 """
 
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 from common.interrupts import listen
@@ -20,6 +19,7 @@ from ml_collections import config_flags
 from common.accidents import told_in
 from common.command_line import run_app
 from common.errors import UserError
+from common.files import user_path
 from common.options import define_option_flags, options_from_flags
 
 _TASK_MODES = ("generate", "evaluate", "predict")  # each is a function of the task's module
@@ -73,7 +73,7 @@ def _inspect() -> NoReturn:
     from common.data.inspect.command import run_inspect
 
     options = options_from_flags()
-    sys.exit(run_inspect(_CONFIG.value, options.input, options.output))
+    sys.exit(run_inspect(_CONFIG.value, options.input, options.output, overwrite=options.overwrite))
 
 
 def _run_config() -> None:
@@ -81,7 +81,7 @@ def _run_config() -> None:
 
     file = config_flags.get_config_filename(flags.FLAGS["config"])
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
-    workdir = Path(_WORKDIR.value or default_workdir(file, overrides))
+    workdir = user_path(_WORKDIR.value or default_workdir(file, overrides))
     with told_in(workdir):
         if _MODE.value == "utility":
             from studies.utility import run_utility
@@ -97,8 +97,9 @@ def _run_task_mode() -> None:
     from common.training.task import find_mode
     from common.training.workdir import open_run
 
-    with told_in(Path(_WORKDIR.value)):
-        run = open_run(Path(_WORKDIR.value))
+    workdir = user_path(_WORKDIR.value)
+    with told_in(workdir):
+        run = open_run(workdir)
         mode = find_mode(run.config.task, _MODE.value, _TASK_MODES)
         mode(run, options_from_flags())
 

@@ -16,15 +16,17 @@ from common.errors import UserError
 from common.log import log
 from common.options import Options
 from common.training.evaluation import (
+    EVALUATION,
     HeldOut,
+    evaluation_outputs,
     held_out,
-    output_folder,
     write_report,
     write_table,
 )
 from common.training.workdir import Run
 
 PREDICTIONS = "predictions.csv"
+_FIGURES = "figures.png"
 _TOLD = ("accuracy", "balanced_accuracy", "f1_macro", "roc_auc_macro", "pr_auc_macro", "ece")
 
 
@@ -38,8 +40,17 @@ def evaluate(run: Run, options: Options) -> None:
     Raises:
       UserError: nothing is held out, or the data, a folder or the checkpoint can't be used.
     """
+    with evaluation_outputs(run, options) as outputs:
+        # Where the predictions are, the evaluation is whole.
+        outputs.claim(dict.fromkeys((EVALUATION, _FIGURES, PREDICTIONS), ""))
+        report = _report(run, options, outputs.drafts)
+    _say(report, outputs.folder)
+
+
+def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
+    """Scores the images, and writes what `evaluate` writes into a folder."""
     inference, step = load_inference(run)
-    output, held = output_folder(run, options), held_out(run, options)
+    held = held_out(run, options)
     if held.card.classes != run.card.classes:
         raise UserError(
             f"The classes of {held.card.name} are {', '.join(held.card.classes)}, the run's are"
@@ -64,10 +75,9 @@ def evaluate(run: Run, options: Options) -> None:
         "scores_without_temperature": intervals(plain, classes),
     }
     write_report(output, report)
-    draw_figures(predicted, plain, classes, output / "figures.png", held.card.caption)
-    # Last: where it is, the evaluation is whole.
+    draw_figures(predicted, plain, classes, output / _FIGURES, held.card.caption)
     write_table(output / PREDICTIONS, prediction_rows(predicted, classes))
-    _say(report, output)
+    return report
 
 
 def logits_of(

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from classify.scores import Predicted, reliability
-from common.files import replaced
+from common.report.figure import literal, save_figure
 
 _MOST_CURVES = 8  # classes
+_LONGEST_NAME = 24  # letters
 
 
 def draw_figures(
@@ -28,7 +29,8 @@ def draw_figures(
     from sklearn import metrics
 
     figure = Figure(figsize=(15, 3.9), layout="constrained")
-    figure.suptitle(caption, fontsize=9)
+    figure.suptitle(literal(caption), fontsize=9)
+    classes = [literal(name, _LONGEST_NAME) for name in classes]
     matrix, roc, pr, calibration = figure.subplots(1, 4)
     _draw_confusion(matrix, predicted, classes)
     for index, name in list(enumerate(classes))[:_MOST_CURVES]:
@@ -49,8 +51,7 @@ def draw_figures(
         calibration.plot(confidence[there], accuracy[there], marker="o", markersize=3, label=name)
     calibration.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     _finish(calibration, "reliability", "confidence", "accuracy")
-    with replaced(file, durable=False) as scratch:
-        figure.savefig(scratch, dpi=90)
+    save_figure(figure, file, dpi=90)
 
 
 def _draw_confusion(axis: Any, predicted: Predicted, classes: Sequence[str]) -> None:

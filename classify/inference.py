@@ -118,6 +118,6 @@ def known_temperature(run: Run, step: int) -> float | None:
     if found is not None and found <= 0:
         raise UserError(
             f"The temperature in {run.workdir}/{FOLDER}/{EVALUATION} is {found}; it must be more"
-            f" than 0: run --mode=evaluate --workdir={run.workdir} again."
+            f" than 0: remove it and run --mode=evaluate --workdir={run.workdir} again."
         )
     return None if found is None else float(found)

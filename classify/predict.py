@@ -1,6 +1,5 @@
 """--mode=predict: the classes of new images, as a table; with --explain, what speaks for them."""
 
-import csv
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +19,13 @@ from classify.inference import (
 from common.data.fit import fit_image
 from common.data.incoming import Incoming, find_images, read_ahead
 from common.data.records import Pixels
-from common.data.slices import FileImage, images_in, stem
+from common.data.slices import FileImage, Reading, images_in, stem
 from common.data.sources import reading_of
 from common.errors import UserError
-from common.files import writable_folder
+from common.files import csv_line, user_path
 from common.log import log
 from common.options import Options
+from common.outputs import Outputs
 from common.report.images import Picture, write_picture
 from common.training.workdir import Run
 
@@ -33,9 +33,10 @@ TABLE = "predictions.csv"
 
 
 class _Found(NamedTuple):
-    """An image that has been read and fitted: its name in the table, and its pixels."""
+    """An image that has been read and fitted: its file below the folder, its number there."""
 
     name: str
+    suffix: str
     pixels: Pixels
 
 
@@ -45,43 +46,58 @@ def predict(run: Run, options: Options) -> None:
     A frame of a DICOM file or a slice of a volume is "FILE#000". Probabilities are calibrated with
     the temperature of the run's evaluation, where there is one. With --explain, OUTPUT/x.png shows
     what in INPUT/x.jpg speaks for its label (Grad-CAM). A file that can't be read is named, the
-    others are classified.
+    others are classified. All that is written takes its place together at the end.
 
     Raises:
-      UserError: an option or file can't be used, or the table exists already.
+      UserError: an option or file can't be used, or something that is to be written is there.
     """
     if not options.input or not options.output:
         raise UserError("--mode=predict needs --input=PATH, images, and --output=DIR.")
-    inference, step = load_inference(run)
-    output = Path(options.output).expanduser()
-    found = find_images(options.input, output)
-    if (output / TABLE).exists() and not options.overwrite:
-        raise UserError(f"{output / TABLE} exists; add --overwrite or name another --output.")
-    writable_folder(output, "--output")
+    found = find_images(options.input, user_path(options.output))
     if run.card.synthetic:
         log.warning("This network was trained on %s.", run.card.caption)
-    temperature = known_temperature(run, step) or 1.0
-    started, count = time.monotonic(), 0
     failures: dict[Path, str] = {}
-    with ThreadPoolExecutor() as pool, (output / TABLE).open("w", newline="") as stream:
-        table = csv.writer(stream)
-        columns = [f"probability_{name}" for name in inference.classes]
-        table.writerow(["file", "label", *columns])
-        for batch in _batches(_read_all(pool, found, run, failures), BATCH):
-            shares = softmax(inference.logits(np.stack([i.pixels for i in batch])), temperature)
-            for image, label, row in zip(batch, labels_of(shares), shares, strict=True):
-                chosen = inference.classes[label]
-                table.writerow([image.name, chosen, *(f"{share:.6f}" for share in row)])
-                if options.explain:
-                    _explain(output, image, int(label), inference)
-            count += len(batch)
+    with Outputs(
+        Path(options.output),
+        "predict",
+        overwrite=options.overwrite,
+        inputs=[Path(options.input), *found.files],
+    ) as outputs:
+        if options.explain:
+            _claim_explanations(outputs, found, reading_of(run.config.data))
+        outputs.claim({TABLE: ""})
+        inference, step = load_inference(run)
+        temperature = known_temperature(run, step) or 1.0
+        started, explained = time.monotonic(), outputs if options.explain else None
+        count = 0
+        with ThreadPoolExecutor() as pool, outputs.draft(TABLE).open("w") as table:
+            table.write(
+                csv_line(["file", "label", *(f"probability_{x}" for x in run.card.classes)])
+            )
+            for batch in _batches(_read_all(pool, found, run, failures), BATCH):
+                table.writelines(_rows(batch, inference, temperature, explained))
+                count += len(batch)
     print(
-        f"{count} images are classified in {output / TABLE} (step {step}, temperature"
+        f"{count} images are classified in {outputs.folder / TABLE} (step {step}, temperature"
         f" {temperature:.3f}, {count / (time.monotonic() - started):.1f} images/s){found.told}"
     )
     if failures:
         first = next(iter(failures.values()))
         raise UserError(f"{len(failures)} files could not be classified; the first: {first}")
+
+
+def _rows(
+    batch: list[_Found], inference: Inference, temperature: float, explained: Outputs | None
+) -> Iterator[str]:
+    """Yields the table's line of each image; with `explained` draws what speaks for its label."""
+    shares = softmax(inference.logits(np.stack([image.pixels for image in batch])), temperature)
+    for image, label, row in zip(batch, labels_of(shares), shares, strict=True):
+        chosen = inference.classes[label]
+        yield csv_line([image.name + image.suffix, chosen, *(f"{share:.6f}" for share in row)])
+        if explained:
+            heat = inference.attention(image.pixels, int(label))
+            picture = explained.draft(_explanation(image.name, image.suffix))
+            write_picture(picture, heated(image.pixels, heat))
 
 
 def _read_all(
@@ -93,7 +109,7 @@ def _read_all(
     def read(item: tuple[Path, FileImage]) -> _Found:
         file, image = item
         pixels = fit_image(image.read().pixels, card.image_size, card.channels, data.fit)
-        return _Found(file.relative_to(given.folder).as_posix() + image.suffix, pixels)
+        return _Found(file.relative_to(given.folder).as_posix(), image.suffix, pixels)
 
     listed = ((file, image) for file in given.files for image in images_in(file, reading))
     for (file, _), found in read_ahead(pool, listed, read, lambda one: one.pixels.nbytes):
@@ -116,12 +132,16 @@ def _batches(images: Iterator[_Found], size: int) -> Iterator[list[_Found]]:
         yield batch
 
 
-def _explain(output: Path, image: _Found, label: int, inference: Inference) -> None:
-    """Writes the image with what speaks for its class in warm colours."""
-    name, _, number = image.name.partition("#")
-    file = output / f"{stem(name)}{'_' + number if number else ''}.png"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(file, heated(image.pixels, inference.attention(image.pixels, label)))
+def _claim_explanations(outputs: Outputs, found: Incoming, reading: Reading) -> None:
+    for file in found.files:
+        name = file.relative_to(found.folder).as_posix()
+        for image in images_in(file, reading):
+            outputs.claim({_explanation(name, image.suffix): file})
+
+
+def _explanation(name: str, suffix: str) -> str:
+    """Returns the picture's file for an image: "a/x_000.png" for frame "#000" of a/x.dcm."""
+    return f"{stem(name)}{suffix.replace('#', '_')}.png"
 
 
 def heated(pixels: Pixels, heat: Any) -> Picture:

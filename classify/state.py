@@ -20,6 +20,7 @@ from common.data.augmentation import Augmentation
 from common.data.download import Settings, remote_file
 from common.data.prepared import DataCard
 from common.errors import UserError
+from common.files import user_path
 from common.training.config import steps
 from common.training.network import SupervisedState, Variables
 from common.training.optimizers import learning_rate_schedule
@@ -143,7 +144,7 @@ def _weights_file(config: ConfigDict) -> Path | None:
     if model.weights == "imagenet":
         return None
     if "://" not in model.weights:
-        return Path(model.weights).expanduser()
+        return user_path(model.weights)
     cache = cache_dir(config.data.cache_dir)
     return remote_file(model.weights, model.weights_sha256, cache, _WEIGHTS).fetch()
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from common.data.scratch import move_into_place, scratch_folder
+from common.files import user_path
 from common.log import log
 
 Numbers = Float[np.ndarray, "length *rest"]
@@ -16,9 +17,9 @@ Numbers = Float[np.ndarray, "length *rest"]
 def cache_dir(chosen: str = "") -> Path:
     """Returns the cache folder: `chosen`, else $TRIPTYCH_CACHE, else the user's own cache."""
     if chosen:
-        return Path(chosen).expanduser()
+        return user_path(chosen)
     if named := os.environ.get("TRIPTYCH_CACHE"):
-        return Path(named).expanduser()
+        return user_path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "triptych"
 
 

@@ -14,7 +14,7 @@ from absl import app, flags, logging
 
 from common.accidents import as_told
 from common.errors import DivergenceError, FaultError, UserError
-from common.files import regular_file
+from common.files import regular_file, user_path
 from common.interrupts import finish, listen
 
 _STOPPED = {  # what to say when a signal ends a mode, after the signal's name
@@ -63,6 +63,7 @@ def guarded(work: Callable[[], None]) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; whatever is wrong with them, or with the config file, is said in a line."""
+    argv = [_at_home(argument) for argument in argv]
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell much that nobody asks for
     try:
         if file := _config_file(argv)[0]:
@@ -80,6 +81,12 @@ def _parse(argv: list[str]) -> list[str]:
     except OSError:
         _end(f"The config file {config.config_filename} is not there or cannot be read.", 2)
     return rest
+
+
+def _at_home(argument: str) -> str:
+    """Returns --config=~/FILE with the home folder: a shell leaves it to the program."""
+    flag, equals, file = argument.partition("=")
+    return f"{flag}={user_path(file)}" if flag.lstrip("-") == "config" and equals else argument
 
 
 def _about_key(argv: list[str]) -> str:

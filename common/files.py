@@ -1,11 +1,13 @@
 """Files and folders: what is written is whole or not at all, what is read is a file and no pipe."""
 
+import csv
+import io
 import itertools
 import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -78,6 +80,12 @@ def remove_leftovers(folder: Path) -> None:
             file.unlink(missing_ok=True)
 
 
+def user_path(path: str | Path) -> Path:
+    """Returns a path as people write it: "~/scans" lies in their home folder."""
+    # pathlib's own raises where there is no user of the name; "~x" may be a file.
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def writable_folder(path: Path, flag: str) -> Path:
     """Makes a folder where there is none, and returns it.
 
@@ -88,21 +96,34 @@ def writable_folder(path: Path, flag: str) -> Path:
     Raises:
       UserError: it is a file, or nothing can be written into it.
     """
-    path = path.expanduser()
+    path = user_path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
         raise UserError(
-            f"{flag}={path} cannot be written: {error.strerror}; name another folder."
+            f"{flag}={path} cannot be written: {error.strerror}; name another with {flag}."
         ) from error
     return path
 
 
-def identifier(name: str) -> str:
-    """Returns a name of letters, digits and _, for files and for fields: "GD_enhancing"."""
-    return re.sub(r"\W", "_", name)
+def csv_line(cells: Iterable[object]) -> str:
+    """Returns a line of a CSV table, whatever its cells hold; they are read back as they are."""
+    row, text = list(cells), io.StringIO(newline="")
+    quoted = any("\r" in str(cell) for cell in row)  # which the module does not take for an end
+    csv.writer(
+        text, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL, lineterminator="\n"
+    ).writerow(row)
+    return text.getvalue()
+
+
+def identifiers(names: Sequence[str]) -> list[str]:
+    """Returns names of letters, digits and _ for fields: "GD_enhancing"; all differ."""
+    plain = [re.sub(r"\W", "_", name) for name in names]
+    return [
+        f"{name}_{place}" if plain.count(name) > 1 else name for place, name in enumerate(plain)
+    ]
 
 
 def within(file: Path, folder: Path) -> bool:

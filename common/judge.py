@@ -43,7 +43,7 @@ def open_judge(workdir: Path, image_size: int, channels: int) -> Judge:
     Raises:
       UserError: it is none, or reads other images.
     """
-    run = open_run(workdir.expanduser())
+    run = open_run(workdir)
     task = find_task(run.config.task)
     if not hasattr(task, "make_judge"):
         raise UserError(f"{workdir} is a run of {run.config.task!r}; name one of a classifier.")

@@ -22,7 +22,7 @@ from clu import metrics
 from jaxtyping import Array, Bool, Float, Integer, Num, Shaped
 
 from common.axis import AXIS
-from common.files import identifier
+from common.files import identifiers
 
 SCORES = ("iou", "dice", "precision", "recall")
 
@@ -170,8 +170,8 @@ def _of_each(name: str, classes: tuple[str, ...], first: int) -> Scores:
     def of_class(index: int) -> Score:
         return lambda confusion: class_scores(confusion)[name][index]
 
-    named = list(enumerate(classes))[first:]
-    return tuple((f"{name}_{identifier(known)}", of_class(index)) for index, known in named)
+    named = list(enumerate(identifiers(classes)))[first:]
+    return tuple((f"{name}_{known}", of_class(index)) for index, known in named)
 
 
 def _pooled(score: Score, classes: int) -> type[metrics.Metric]:

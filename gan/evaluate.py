@@ -15,15 +15,21 @@ from common.log import log
 from common.networks import lpips
 from common.networks.vgg16 import weights_are_bundled
 from common.options import Options
-from common.training.evaluation import output_folder, write_report, write_table
+from common.training.evaluation import (
+    EVALUATION,
+    evaluation_outputs,
+    write_report,
+    write_table,
+)
 from common.training.workdir import Run, check_data
 from gan.features import default_extractors, make_extractors
 from gan.generate import load_trained
-from gan.novelty import Generated, check_memorization, scores_of
+from gan.novelty import SUSPICIOUS, Generated, check_memorization, scores_of
 from gan.quality import Reference, draw_images, quality, reference_of
 from gan.sampling import Sampler
 from gan.state import make_gan
 
+_QUALITY, _JUDGED = "quality.csv", "judge.png"
 _SPLIT = "train"  # of the real images that generated ones are compared with
 _VARIED = 100  # images of a class, for its diversity
 _LEAST_SSIM, _LEAST_LPIPS = 11, 16  # pixels
@@ -44,11 +50,19 @@ def evaluate(run: Run, options: Options) -> None:
       UserError: an option, the data, a folder or the checkpoint can't be used.
     """
     _check(run, options)
+    with evaluation_outputs(run, options) as outputs:
+        outputs.claim(dict.fromkeys((SUSPICIOUS, _JUDGED, _QUALITY, EVALUATION), ""))
+        report = _report(run, options, outputs.drafts)
+    _say(report, outputs.folder)
+
+
+def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
+    """Draws and compares the images, and writes what `evaluate` writes into a folder."""
     card, gan = run.card, make_gan(run.config, run.card)
     names = options.extractors or default_extractors(card.image_size)
     extractors = make_extractors(names, card.image_size, card.channels)
     judge = _judge(options.judge, run, gan.conditional)
-    output, prepared = output_folder(run, options), prepare(run.config.data)
+    prepared = prepare(run.config.data)
     check_data(Run(run.workdir, run.config, prepared.card))
     sampler = Sampler(gan)
     trained = load_trained(run, sampler)
@@ -80,12 +94,12 @@ def evaluate(run: Run, options: Options) -> None:
     )
     if judge:
         caption = f"generated images, read by {options.judge}; trained on {card.caption}"
-        read = judge.report(images, labels, output / "judge.png", caption)
+        read = judge.report(images, labels, output / _JUDGED, caption)
         report["judge"] = {**judge.facts, "generated": read}
     write_report(output, report)
     if rows := _rows(found):
-        write_table(output / "quality.csv", rows)
-    _say(report, output)
+        write_table(output / _QUALITY, rows)
+    return report
 
 
 def _check(run: Run, options: Options) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from common.errors import UserError
+from common.files import user_path
 from common.judge import open_judge
 from common.networks import inception, lpips
 from common.networks.vgg16 import VGG16, to_imagenet_range, weights_are_bundled
@@ -141,7 +142,7 @@ def _vgg16_of(params: Any, images: Array) -> Array:
 
 def _inception(needed: str, image_size: int, channels: int) -> Extractor:
     del image_size, channels
-    file = Path(needed).expanduser()
+    file = user_path(needed)
     variables = inception.pretrained(file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
     return Extractor(

@@ -1,6 +1,7 @@
 """--mode=generate: images of chosen classes as PNG files with a table, or walks between images."""
 
-import csv
+import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
+from common.data.tables import TABLE
 from common.data.transforms import from_signed_unit
 from common.errors import UserError
+from common.files import csv_line, write_atomically
+from common.labels import folder_names
 from common.log import log
 from common.memory import give_back_freed_memory
 from common.options import Options
+from common.outputs import Outputs
 from common.report.deep import rescaling, to_stored, write_deep
 from common.report.images import Picture, grid, titled, write_picture, zoom_for
 from common.training.evaluation import stored_value
@@ -22,11 +28,12 @@ from common.training.network import Variables
 from common.training.workdir import Run
 from gan.sampling import BATCH, Sampler
 from gan.state import init_state, make_gan
+from gan.walk import FILES as WALK_FILES
 from gan.walk import check_walk, write_walk
 
 _ESTIMATION_BATCHES = 16
-_GRID_COLUMNS = 10
-_GRID_ROWS = 10
+_GRID = "grid.png"
+_GRID_COLUMNS, _GRID_ROWS = 10, 10
 _NO_CLASS = "generated"  # the folder of images from a generator that draws no class on demand
 
 
@@ -46,7 +53,7 @@ def generate(run: Run, options: Options) -> None:
       UserError: an option that cannot be followed, an output folder in use, or a run without a
         checkpoint; with --strict, a generator that repeats training images, or may.
     """
-    output = _check(run, options)
+    _check(run, options)
     gan = make_gan(run.config, run.card)
     if options.walk:
         check_walk(gan, run.card, options)
@@ -56,24 +63,36 @@ def generate(run: Run, options: Options) -> None:
             f"--truncation is for normal latents; this run's are {gan.latent}: leave it out."
         )
     sampler = Sampler(gan)
-    trained = load_trained(run, sampler, options.truncation)
     if options.strict and options.truncation:
         raise UserError(
             "--strict rests on a verdict about images of latents that are not truncated; leave out"
             " --strict or --truncation."
         )
-    _heed_verdict(run, trained.step, options.strict)
-    variables = trained.generator
     names = run.card.classes if gan.conditional else (_NO_CLASS,)
-    _make_output(output, () if options.walk else names, options.overwrite)
+    with _outputs(run, options) as outputs:
+        if not options.overwrite and not outputs.is_empty():
+            raise UserError(
+                f"--output={outputs.folder} is not empty; name another or add --overwrite."
+            )
+        numbered = None if options.walk else _claimed(outputs, labels, names, options.num_images)
+        trained = load_trained(run, sampler, options.truncation)
+        _heed_verdict(run, trained.step, options.strict)
+        if numbered:
+            _write_images(outputs, run, options, sampler, trained.generator, names, numbered)
+        else:
+            outputs.claim(dict.fromkeys(WALK_FILES, ""))
+            write_walk(outputs.drafts, gan, sampler, trained.generator, run.card, options)
     if options.walk:
-        write_walk(output, gan, sampler, variables, run.card, options)
+        print(
+            f"{options.rows} walks of {options.frames} images are in {outputs.folder}:"
+            f" {' and '.join(WALK_FILES)}"
+        )
     else:
-        _write_images(output, run, options, sampler, variables, names, labels)
+        _say(outputs.folder, run, options)
 
 
-def _check(run: Run, options: Options) -> Path:
-    """Refuses options that mean nothing; returns the output folder."""
+def _check(run: Run, options: Options) -> None:
+    """Refuses options that mean nothing."""
     if not options.output:
         raise UserError("--mode=generate needs --output=DIR, the folder to write to.")
     if options.num_images < 1:
@@ -82,7 +101,15 @@ def _check(run: Run, options: Options) -> Path:
         raise UserError(f"--truncation is {options.truncation}; it must be 0 (off) or more.")
     if options.bits == 16:
         _check_depth(run)
-    return Path(options.output)
+
+
+def _outputs(run: Run, options: Options) -> Outputs:
+    return Outputs(
+        Path(options.output),
+        "walk" if options.walk else "generate",
+        overwrite=options.overwrite,
+        inputs=[Path(run.config.data.dir)] if run.config.data.dir else [],
+    )
 
 
 def _chosen_labels(conditional: bool, run: Run, options: Options) -> list[int]:
@@ -162,38 +189,39 @@ def _heed_verdict(run: Run, step: int, strict: bool) -> None:
         log.warning("%s", verdict)
 
 
-def _make_output(output: Path, names: tuple[str, ...], overwrite: bool) -> None:
-    """Makes the output folder; of one in use, only what this mode wrote is replaced, when told."""
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output={output} is a file; name a folder.")
-    if output.exists() and any(output.iterdir()):
-        if not overwrite:
-            raise UserError(f"--output={output} is not empty; name another or add --overwrite.")
-        for name in names:
-            for file in (output / name).glob("[0-9]*.png"):
-                file.unlink()
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            (output / name).mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output={output} cannot be written: {error.strerror}.") from error
+class _Numbered(NamedTuple):
+    """Images to draw: the number of each in its class, its label and its file."""
+
+    numbers: Int[np.ndarray, " n"]
+    labels: Int[np.ndarray, " n"]
+    files: list[str]
+
+
+def _claimed(
+    outputs: Outputs, chosen: Sequence[int], names: Sequence[str], num_images: int
+) -> _Numbered:
+    """Returns the images to draw, the chosen classes in turn, and claims their files."""
+    numbers, turn = np.divmod(np.arange(num_images, dtype=np.int32), len(chosen))
+    labels = np.array(chosen, np.int32)[turn]
+    folders = folder_names(names)
+    files = [f"{folders[label]}/{i:06d}.png" for i, label in zip(numbers, labels, strict=True)]
+    outputs.claim(dict.fromkeys(files, ""), data=True)
+    outputs.claim(dict.fromkeys((_GRID, TABLE), ""))
+    return _Numbered(numbers, labels, files)
 
 
 def _write_images(
-    output: Path,
+    outputs: Outputs,
     run: Run,
     options: Options,
     sampler: Sampler,
     variables: Variables,
     names: tuple[str, ...],
-    chosen: list[int],
+    numbered: _Numbered,
 ) -> None:
-    numbers, turn = np.divmod(np.arange(options.num_images, dtype=np.int32), len(chosen))
-    labels = np.array(chosen, np.int32)[turn]
-    files = [f"{names[label]}/{i:06d}.png" for i, label in zip(numbers, labels, strict=True)]
-    shown: dict[str, list[Picture]] = {names[label]: [] for label in chosen}
-    most = _GRID_COLUMNS * (1 if len(names) > 1 else _GRID_ROWS)
+    numbers, labels, files = numbered
+    shown: dict[int, list[Picture]] = {label: [] for label in np.unique(labels).tolist()}
+    most = _most_shown(len(shown))
     window = run.card.window
     writing: list[Future[None]] = []
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it compresses
@@ -209,36 +237,48 @@ def _write_images(
             write = partial(write_deep, window=window) if options.bits == 16 else write_picture
             pixels = to_stored(values, window) if options.bits == 16 else images
             writing = [
-                pool.submit(write, output / name, image)
+                pool.submit(write, outputs.draft(name), image)
                 for name, image in zip(files[part], pixels, strict=True)
             ]
-            for image, label in zip(images, labels[part], strict=True):
-                if len(shown[names[label]]) < most:
-                    shown[names[label]].append(image)
+            for image, label in zip(images, labels[part].tolist(), strict=True):
+                if len(shown[label]) < most:
+                    shown[label].append(image)
         for written in writing:
             written.result()
-    with (output / "labels.csv").open("w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["file", "label"])
-        table.writerows((name, name.split("/")[0]) for name in files)
-    _write_grid(output / "grid.png", shown, run)
-    print(f"{options.num_images} images, labels.csv and grid.png are in {output}")
+    rows = [("file", "label"), *zip(files, (names[label] for label in labels), strict=True)]
+    write_atomically(outputs.draft(TABLE), "".join(map(csv_line, rows)))
+    grouped = {names[label]: images for label, images in shown.items() if images}
+    write_picture(outputs.draft(_GRID), _grid_of(grouped, options.num_images, run))
+
+
+def _say(output: Path, run: Run, options: Options) -> None:
+    print(f"{options.num_images} images, {TABLE} and {_GRID} are in {output}")
     if options.bits == 16:
-        slope, intercept = rescaling(window)
+        slope, intercept = rescaling(run.card.window)
         print(f"In the source's units a pixel is {slope:g} * stored {intercept:+g}.")
 
 
-def _write_grid(file: Path, shown: dict[str, list[Picture]], run: Run) -> None:
-    """Writes a row of images for each of the first classes; of one class, several rows."""
-    named = {name: images for name, images in shown.items() if images}
-    named = dict(list(named.items())[:_GRID_ROWS])
-    blank = np.full_like(next(iter(named.values()))[0], 255)
-    width = min(_GRID_COLUMNS, max(map(len, named.values())))
+def _most_shown(classes: int) -> int:
+    """Returns how many images of each class the grid shows: whole rows, or of many classes few."""
+    if classes > _GRID_ROWS:
+        return max(1, _GRID_COLUMNS * _GRID_ROWS // classes)
+    return _GRID_COLUMNS * math.ceil(_GRID_ROWS / classes)
+
+
+def _grid_of(shown: Mapping[str, list[Picture]], made: int, run: Run) -> Picture:
+    """Returns rows of images of each class; where classes are many, one after the other."""
+    groups = list(shown.values())
+    if len(groups) > _GRID_ROWS:
+        groups = [[image for images in groups for image in images][: _GRID_COLUMNS * _GRID_ROWS]]
+    width = min(_GRID_COLUMNS, max(map(len, groups)))
+    blank = np.full_like(groups[0][0], 255)
     rows = []
-    for images in named.values():
+    for images in groups:
         for start in range(0, len(images), width):
             row = images[start : start + width]
             rows.append(np.stack(row + [blank] * (width - len(row))))
-    title = "generated" if list(named) == [_NO_CLASS] else f"generated: {' / '.join(named)}"
+    title = "generated" if list(shown) == [_NO_CLASS] else f"generated: {' / '.join(shown)}"
+    if (there := sum(map(len, groups))) < made:
+        title += f" ({there} of {made})"
     title += f"; trained on {run.card.caption}"
-    write_picture(file, titled(grid(np.stack(rows), zoom_for(run.card.image_size)), title))
+    return titled(grid(np.stack(rows), zoom_for(run.card.image_size)), title)

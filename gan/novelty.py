@@ -26,6 +26,7 @@ from gan.memorization import (
 from gan.quality import Features, Labels, Reference
 from gan.state import GAN
 
+SUSPICIOUS = "memorization.png"
 _HELD_OUT = ("val", "test")  # splits
 _BATCH = 32
 _MOST = 2000  # held-out images
@@ -95,7 +96,7 @@ def check_memorization(
     made = generated.images[reference.mixed(generated.labels)]
     training = np.concatenate([real, real[:, :, ::-1]]) if mirrored else real
     picture = suspicious_picture(worst, made, training, held_out)
-    write_picture(output / "memorization.png", picture)
+    write_picture(output / SUSPICIOUS, picture)
     membership = membership_auc(scores(real), scores(held_out))
     sentence, all_known = verdict(found, membership), len(real) == len(split)
     if not all_known:

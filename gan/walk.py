@@ -20,6 +20,7 @@ from common.training.network import Variables
 from gan.sampling import Sampler
 from gan.state import GAN
 
+FILES = ("walk.png", "walk.webp")
 _STRIP_COLUMNS = 12
 _AXIS_ENDS = {"normal": 3.0, "uniform": 1.0}  # how far an axis is followed
 
@@ -86,7 +87,7 @@ def write_walk(
     card: DataCard,
     options: Options,
 ) -> None:
-    """Writes OUTPUT/walk.png, a row of images for each walk, and walk.webp, all walks side by side.
+    """Writes walk.png, a row of images for each walk, and walk.webp, all walks side by side.
 
     The ways: "linear" and "spherical" go from latent 2r to latent 2r + 1 in row r; "axes" moves
     entry `axis` + r of latent 0 from end to end; "classes" keeps latent r and goes from class to
@@ -104,12 +105,10 @@ def write_walk(
     zoom = zoom_for(card.image_size)
     columns = np.linspace(0, frames - 1, min(frames, _STRIP_COLUMNS)).round().astype(int)
     title = f"{options.walk} walk; trained on {card.caption}"
-    write_picture(output / "walk.png", titled(grid(images[:, columns], zoom), title))
+    strip, film = (output / name for name in FILES)
+    write_picture(strip, titled(grid(images[:, columns], zoom), title))
     there_and_back = [*range(frames), *range(frames - 2, 0, -1)]
-    write_film(
-        output / "walk.webp", [grid(images[None, :, frame], zoom) for frame in there_and_back]
-    )
-    print(f"{rows} walks of {frames} images are in {output}: walk.png and walk.webp")
+    write_film(film, [grid(images[None, :, frame], zoom) for frame in there_and_back])
 
 
 def _points(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from common.files import replaced
+from common.report.figure import literal, save_figure
 from studies.config import ALL
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def draw(rows: "Sequence[Row]", metric: str, name: str, file: Path, caption: str
     arms = sum(row.size == sizes[0] for row in rows)
     shape = (3.4 * len(sizes) + 1.2, 0.62 * arms + 2.2)
     figure = Figure(figsize=shape, layout="constrained")
-    figure.suptitle(caption, fontsize=9)
+    figure.suptitle(literal(caption), fontsize=9)
     panels = figure.subplots(2, len(sizes), sharex="row", sharey="row", squeeze=False)
     for (above, below), size in zip(panels.T, sizes, strict=True):
         of_size = [row for row in rows if row.size == size]
@@ -44,8 +44,7 @@ def draw(rows: "Sequence[Row]", metric: str, name: str, file: Path, caption: str
         above.set_title(images, fontsize=9)
         above.set_xlabel(f"{metric}, 95 % interval", fontsize=8)
         below.set_xlabel(f"difference of {metric}, corrected interval", fontsize=8)
-    with replaced(file, durable=False) as scratch:
-        figure.savefig(scratch, dpi=110)
+    save_figure(figure, file, dpi=110)
 
 
 def _points(axis: Any, names: Sequence[str], found: Sequence[Any]) -> None:

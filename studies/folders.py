@@ -16,7 +16,9 @@ import numpy as np
 
 from common.data.prepared import Prepared
 from common.data.scratch import move_into_place, scratch_folder
+from common.data.tables import TABLE
 from common.errors import UserError
+from common.labels import folder_names
 from common.report.images import write_picture
 from common.training.evaluation import write_table
 from studies.config import ALL
@@ -39,7 +41,7 @@ def write_images(prepared: Prepared, workdir: Path) -> Path:
     names = {split: part.owners for split, part in prepared.splits.items()}
     everybody = {name for some in names.values() for name in some}
     patient = {name: number for number, name in enumerate(sorted(everybody))}
-    classes, rows = prepared.card.classes, []
+    classes, rows = folder_names(prepared.card.classes), []
     with scratch_folder(workdir) as scratch, ThreadPoolExecutor() as pool:
         written = scratch / IMAGES
         for split, part in prepared.splits.items():
@@ -61,8 +63,8 @@ def write_images(prepared: Prepared, workdir: Path) -> Path:
 def choose(images: Path, classes: Sequence[str], size: str, seed: int) -> ClassFiles:
     """Returns the training images of a size and a seed; of one seed, more hold fewer."""
     chosen = {}
-    for label, name in enumerate(classes):
-        files = sorted((images / "train" / name).glob("*.png"))
+    for label, (name, folder) in enumerate(zip(classes, folder_names(classes), strict=True)):
+        files = sorted((images / "train" / folder).glob("*.png"))
         order = np.random.default_rng([seed, label]).permutation(len(files))
         chosen[name] = [files[place] for place in order[: wanted(size, name, len(files))]]
     return chosen
@@ -89,31 +91,41 @@ def wanted(size: str, name: str, there: int) -> int:
 
 
 def link_real(chosen: ClassFiles, folder: Path) -> None:
-    """Makes CLASS/*.png of the chosen images, where that is not done yet."""
+    """Makes CLASS/*.png and labels.csv of the chosen images, where that is not done yet."""
     if not folder.exists():
         with scratch_folder(folder.parent) as scratch:
-            _link(chosen, folder, scratch / folder.name)
-            move_into_place(scratch / folder.name, folder)
+            made = scratch / folder.name
+            rows = _link(chosen, folder, made, "")
+            write_table(made / TABLE, rows)
+            move_into_place(made, folder)
 
 
 def link_arm(train: Sequence[ClassFiles], images: Path, folder: Path) -> None:
-    """Makes {train,val,test}/CLASS/*.png, where that is not done yet."""
+    """Makes {train,val,test}/CLASS/*.png and labels.csv, where that is not done yet."""
     if folder.exists():
         return
+    classes = tuple(train[0])
     with scratch_folder(folder.parent) as scratch:
         made = scratch / folder.name
-        for files in train:
-            _link(files, folder / "train", made / "train")
+        rows = [row for files in train for row in _link(files, folder, made, "train/")]
         for split in ("val", "test"):
             (made / split).symlink_to(os.path.relpath(images / split, folder))
+            for name, inner in zip(classes, folder_names(classes), strict=True):
+                there = sorted(path.name for path in (images / split / inner).glob("*.png"))
+                rows += [
+                    {"file": f"{split}/{inner}/{file}", "label": name, "split": split}
+                    for file in there
+                ]
+        write_table(made / TABLE, rows)
         move_into_place(made, folder)
 
 
 def first_synthetic(folder: Path, chosen: ClassFiles, ratio: float) -> ClassFiles:
     """Returns `ratio` times as many synthetic images of each class as are chosen of the real."""
+    counts = num_synthetic(chosen, ratio)
     return {
-        name: [folder / name / f"{number:06d}.png" for number in range(count)]
-        for name, count in num_synthetic(chosen, ratio).items()
+        name: [folder / inner / f"{number:06d}.png" for number in range(counts[name])]
+        for name, inner in zip(counts, folder_names(counts), strict=True)
     }
 
 
@@ -122,10 +134,21 @@ def num_synthetic(chosen: ClassFiles, ratio: float) -> dict[str, int]:
     return {name: max(1, round(ratio * len(files))) for name, files in chosen.items()}
 
 
-def _link(files: ClassFiles, place: Path, made: Path) -> None:
-    """Makes links in a folder that will be moved to its place, relative to there."""
-    for name, paths in files.items():
-        (made / name).mkdir(parents=True, exist_ok=True)
-        for path in paths:
+def _link(files: ClassFiles, place: Path, made: Path, below: str) -> list[dict[str, str]]:
+    """Makes links in a folder that will be moved to its place; returns the rows of its table.
+
+    Args:
+      files: of each class.
+      place: of the folder; links are relative to there.
+      made: the folder as it is made.
+      below: where in it: "train/".
+    """
+    rows = []
+    for name, inner in zip(files, folder_names(files), strict=True):
+        (made / below / inner).mkdir(parents=True, exist_ok=True)
+        for path in files[name]:
             link = path.name if path.name.startswith("patient") else f"synthetic{path.name}"
-            (made / name / link).symlink_to(os.path.relpath(path, place / name))
+            file = f"{below}{inner}/{link}"
+            (made / file).symlink_to(os.path.relpath(path, (place / file).parent))
+            rows.append({"file": file, "label": name, "split": "train"})
+    return rows

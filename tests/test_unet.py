@@ -147,8 +147,13 @@ def test_masks_are_not_replaced_unless_told(run, patients, predicted, launch):
     out, _ = predicted
     args = ("--mode=predict", f"--workdir={run[0]}", f"--input={patients[0] / 'ward' / '00.png'}")
     (out / "00.png").write_bytes(b"mine")
-    assert f"{out / '00.png'} exists; add --overwrite" in refused(launch, *args, f"--output={out}")
+    for more in ((), ("--overwrite",)):
+        said = refused(launch, *args, f"--output={out}", *more)
+        assert f"{out / '00.png'} exists, and is not as this program wrote it" in said
     assert (out / "00.png").read_bytes() == b"mine"
+    (out / "00.png").unlink()
+    launch(*args, f"--output={out}")
+    assert f"{out / '00.png'} exists; add --overwrite" in refused(launch, *args, f"--output={out}")
     launch(*args, f"--output={out}", "--overwrite")
     with Image.open(out / "00.png") as mask:
         assert mask.size == (SIZE, SIZE)
@@ -259,7 +264,7 @@ def test_input_that_cannot_be_predicted(run, patients, launch, tmp_path):
     assert "would replace" in said(
         f"--input={patients[0]}/ward/00.png", f"--output={patients[0]}/ward"
     )
-    assert "holds no image" in said(f"--input={patients[0]}", f"--output={patients[0]}")
+    assert "is the folder of --input" in said(f"--input={patients[0]}", f"--output={patients[0]}")
     both = pairs(tmp_path / "set", (GOOD,))
     assert f"name {both / 'images'}" in said(f"--input={both}", out)
     assert not (tmp_path / "out").exists()

@@ -14,9 +14,10 @@ from common.log import log
 from common.options import Options
 from common.report.images import write_picture
 from common.training.evaluation import (
+    EVALUATION,
     HeldOut,
+    evaluation_outputs,
     held_out,
-    output_folder,
     write_report,
     write_table,
 )
@@ -37,6 +38,7 @@ from unet.threshold import best_threshold, check_threshold, known_threshold, to_
 
 _KINDS = ("worst", "median", "best", "random")  # of cases that are shown
 _SHOWN = 4  # of each
+_TABLES = ("images.csv", "patients.csv")
 
 
 def evaluate(run: Run, options: Options) -> None:
@@ -52,9 +54,18 @@ def evaluate(run: Run, options: Options) -> None:
       UserError: nothing is held out, or the data, a folder or the checkpoint can't be used.
     """
     check_threshold(options)
+    with evaluation_outputs(run, options) as outputs:
+        pictures = [f"{kind}.png" for kind in _KINDS]
+        outputs.claim(dict.fromkeys((*pictures, *_TABLES, EVALUATION), ""))
+        report = _report(run, options, outputs.drafts)
+    _say(report, outputs.folder)
+
+
+def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
+    """Scores the images, and writes what `evaluate` writes into a folder."""
     segmenter = make_segmenter(run.config, run.card)
     windows, step = load_windows(run, segmenter)
-    output, held = output_folder(run, options), held_out(run, options)
+    held = held_out(run, options)
     _check_masks(run, held.card)
     threshold, chosen_on = _threshold(run, options, held, windows, step)
     split = held.split
@@ -71,14 +82,12 @@ def evaluate(run: Run, options: Options) -> None:
         "readings": readings(scored.confusion),
         "scores": summary(scored, segmenter.classes),
     }
-    for kind in _KINDS:
-        (output / f"{kind}.png").unlink(missing_ok=True)
     write_report(output, report)
-    write_table(output / "images.csv", image_rows(scored, segmenter.classes))
-    write_table(output / "patients.csv", patient_rows(scored, segmenter.classes))
+    for table, rows in zip(_TABLES, (image_rows, patient_rows), strict=True):
+        write_table(output / table, rows(scored, segmenter.classes))
     for kind, cases in _cases(scored, split, windows, threshold).items():
         write_picture(output / f"{kind}.png", panels(cases, held.card))
-    _say(report, output)
+    return report
 
 
 def score(split: Split, windows: Windows, threshold: float) -> Scored:

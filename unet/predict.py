@@ -4,7 +4,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +20,11 @@ from common.data.records import Decoded, Pixels
 from common.data.slices import NIFTI, FileImage, images_in, stem
 from common.data.sources import reading_of
 from common.errors import UserError
-from common.files import identifier, writable_folder
+from common.files import user_path
+from common.labels import folder_names
 from common.log import log
 from common.options import Options
+from common.outputs import Outputs
 from common.report.images import write_picture
 from common.training.workdir import Run
 from unet.panels import overlay
@@ -38,14 +41,14 @@ class _Job:
 
     Attributes:
       source: the file.
-      target: where its masks go, without the ending.
+      target: what the names of its masks begin with, "ward/x".
       images: in the file: one, frames, or slices.
       masks: of the slices of a volume, until it is written.
       shares: their probabilities, likewise.
     """
 
     source: Path
-    target: Path
+    target: str
     images: Sequence[FileImage]
     masks: list[Any] = field(default_factory=list)
     shares: list[Any] = field(default_factory=list)
@@ -62,10 +65,10 @@ class _Job:
             return ".png"
         return ".nii.gz" if self.source.name.lower().endswith(".nii.gz") else ".nii"
 
-    def file(self, image: FileImage | None = None, kind: str = "", ending: str = "") -> Path:
+    def file(self, image: FileImage | None = None, kind: str = "", ending: str = "") -> str:
         """Returns the file for the mask of the whole, or of one of its images."""
         suffix = image.suffix.replace("#", "_") if image else ""
-        return self.target.with_name(f"{self.target.name}{suffix}{kind}{ending or self.ending}")
+        return f"{self.target}{suffix}{kind}{ending or self.ending}"
 
 
 @dataclass(frozen=True)
@@ -74,17 +77,18 @@ class _Writer:
 
     run: Run
     options: Options
-    threshold: float
+    outputs: Outputs
+    threshold: float = 0.5
 
-    def files_of(self, job: _Job) -> Iterator[Path]:
-        """Yields every file that will be written of a job."""
-        images = [None] if job.volume else job.images
-        for image in images:
-            yield job.file(image)
-            if self.options.probabilities:
-                yield from (job.file(image, kind) for kind in self._share_kinds())
+    def claim(self, job: _Job) -> None:
+        """Says which files will be written of a job."""
+        for image in [None] if job.volume else job.images:
+            kinds = self._share_kinds() if self.options.probabilities else []
+            for kind in ("", *kinds):
+                self.outputs.claim({job.file(image, kind): job.source}, data=True)
         if self.options.overlays:
-            yield from (job.file(image, "_overlay", ".png") for image in job.images)
+            for image in job.images:
+                self.outputs.claim({self._overlay_of(job, image): job.source})
 
     def write(self, job: _Job, image: FileImage, read: "_Read", shares: Probabilities) -> None:
         """Writes what one image gives; a volume's last slice writes the volume."""
@@ -92,7 +96,10 @@ class _Writer:
         shares = resize_shares(shares[read.place], *pixels.shape[:2])
         mask = to_mask(shares, self.threshold)
         if self.options.overlays:
-            write_picture(job.file(image, "_overlay", ".png"), overlay(pixels, None, mask))
+            self._publish(
+                self._overlay_of(job, image),
+                lambda file: write_picture(file, overlay(pixels, None, mask)),
+            )
         if job.volume:
             job.masks.append(self.mask_values(1)[mask])
             if self.options.probabilities:
@@ -100,29 +107,35 @@ class _Writer:
             if len(job.masks) == len(job.images):
                 self._write_volume(job)
             return
-        Image.fromarray(self.mask_values(255)[mask]).save(job.file(image))
+        self._publish(job.file(image), Image.fromarray(self.mask_values(255)[mask]).save)
         if self.options.probabilities:
             for index, kind in enumerate(self._share_kinds(), 1):
                 levels = np.rint(shares[..., index] * _LEVELS).astype(np.uint16)
-                Image.fromarray(levels).save(job.file(image, kind))
+                self._publish(job.file(image, kind), Image.fromarray(levels).save)
 
     def _write_volume(self, job: _Job) -> None:
-        from common.data.nifti import write_volume
-
-        plane = self.run.config.data.plane
-        write_volume(job.file(), job.source, job.masks, plane)
+        kinds = {"": job.masks}
         if self.options.probabilities:
             for index, kind in enumerate(self._share_kinds()):
-                slices = [shares[..., index] for shares in job.shares]
-                write_volume(job.file(None, kind), job.source, slices, plane)
+                kinds[kind] = [shares[..., index] for shares in job.shares]
+        for kind, slices in kinds.items():
+            write = partial(_write_nifti, job.source, slices, self.run.config.data.plane)
+            self._publish(job.file(None, kind), write)
         job.masks.clear()
         job.shares.clear()
+
+    def _publish(self, name: str, write: Callable[[Path], None]) -> None:
+        write(self.outputs.draft(name))
+        self.outputs.publish(name)
+
+    def _overlay_of(self, job: _Job, image: FileImage) -> str:
+        return job.file(image, "_overlay", ".png")
 
     def _share_kinds(self) -> list[str]:
         names = self.run.card.mask_classes[1:]
         if len(names) == 1:
             return ["_probability"]
-        return [f"_probability_{identifier(name)}" for name in names]
+        return [f"_probability_{name}" for name in folder_names(names)]
 
     def mask_values(self, foreground: int) -> UInt8[np.ndarray, " k"] | UInt16[np.ndarray, " k"]:
         """Returns what stands for each class: values that `config.data.mask_values` reads back."""
@@ -144,25 +157,31 @@ def predict(run: Run, options: Options) -> None:
     `data.image_size` themselves, or with --norescale), and its mask back; it is never squeezed into
     the window of the network: what is larger is segmented window by window.
 
-    A file that can't be read is named, the others are segmented.
+    A file that can't be read is named, the others are segmented. Each mask takes its place when it
+    is whole, and stays if the command is stopped; with --overwrite the masks of an earlier command
+    stand beside it then.
 
     Raises:
-      UserError: an option or file can't be used, or a mask exists already.
+      UserError: an option or file can't be used, or something that is to be written is there.
     """
-    windows, step = load_windows(run, make_segmenter(run.config, run.card))
-    writer = _Writer(run, options, known_threshold(run, options, step))
     jobs, told = _jobs(run, options)
-    _check_targets(jobs, writer, options.overwrite)
-    writer.mask_values(1)
-    if run.card.synthetic:
-        log.warning("This network was trained on %s.", run.card.caption)
-    for folder in {job.target.parent for job in jobs}:
-        writable_folder(folder, "--output")
-    started = time.monotonic()
-    failures, count = _segment_all(jobs, writer, windows)
+    sources = [Path(options.input), *(job.source for job in jobs)]
+    with Outputs(
+        Path(options.output), "predict", overwrite=options.overwrite, inputs=sources
+    ) as outputs:
+        writer = _Writer(run, options, outputs)
+        for job in jobs:
+            writer.claim(job)
+        writer.mask_values(1)
+        windows, step = load_windows(run, make_segmenter(run.config, run.card))
+        writer = replace(writer, threshold=known_threshold(run, options, step))
+        if run.card.synthetic:
+            log.warning("This network was trained on %s.", run.card.caption)
+        started = time.monotonic()
+        failures, count = _segment_all(jobs, writer, windows)
     seconds = time.monotonic() - started
     print(
-        f"{count} images are segmented; the masks are in {options.output} (step {step},"
+        f"{count} images are segmented; the masks are in {outputs.folder} (step {step},"
         f" {_told(run, writer.threshold)}, {count / seconds:.1f} images/s){told}"
     )
     if failures:
@@ -220,36 +239,19 @@ def _jobs(run: Run, options: Options) -> tuple[list[_Job], str]:
         raise UserError(
             "--mode=predict needs --input=PATH, images, and --output=DIR, for the masks."
         )
-    output = Path(options.output).expanduser()
-    found = find_images(options.input, output)
+    found = find_images(options.input, user_path(options.output))
     reading = reading_of(run.config.data)
     jobs = [
-        _Job(
-            file, output / stem(file.relative_to(found.folder).as_posix()), images_in(file, reading)
-        )
+        _Job(file, stem(file.relative_to(found.folder).as_posix()), images_in(file, reading))
         for file in found.files
     ]
     return jobs, found.told
 
 
-def _check_targets(jobs: Sequence[_Job], writer: _Writer, overwrite: bool) -> None:
-    """Refuses to write over images, over another's mask, or over what is there."""
-    sources = {job.source.resolve() for job in jobs}
-    owners: dict[Path, Path] = {}
-    for job in jobs:
-        for file in writer.files_of(job):
-            if file.resolve() in sources:
-                raise UserError(
-                    f"The mask of {job.source} would replace {file}; name another --output."
-                )
-            if file in owners:
-                raise UserError(
-                    f"{owners[file]} and {job.source} would have one mask, {file}; rename one of"
-                    " them."
-                )
-            owners[file] = job.source
-            if file.exists() and not overwrite:
-                raise UserError(f"{file} exists; add --overwrite or name another --output.")
+def _write_nifti(source: Path, slices: Sequence[Any], plane: str, file: Path) -> None:
+    from common.data.nifti import write_volume
+
+    write_volume(file, source, slices, plane)
 
 
 class _Read(NamedTuple):

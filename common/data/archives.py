@@ -22,6 +22,7 @@ from common.data.scratch import move_into_place, scratch_folder
 from common.errors import UserError
 from common.files import special_kind
 from common.log import log
+from common.outputs import RECORD
 
 # What is unpacked from one archive, at most. Images shrink little: what shrinks a hundredfold and
 # fills a disk is made to do so. Below SMALL it does no harm and may be a drawing.
@@ -168,7 +169,8 @@ def _checked(path: Path, archive: zipfile.ZipFile) -> Members:
         name = PurePosixPath(member.filename)
         if complaint := _complaint(member, name):
             raise UserError(f"{path} {complaint}.")
-        if not name.parts or any(part.startswith(_LEFT_BY_SYSTEMS) for part in name.parts):
+        hidden = any(part.startswith(_LEFT_BY_SYSTEMS) for part in name.parts if part != RECORD)
+        if not name.parts or hidden:
             continue
         folded = str(name).casefold()  # some file systems take names that differ by case for one
         if folded in seen:

@@ -10,7 +10,7 @@ from common.data.listing import images_below, unread_below
 from common.data.pairs import masks_beside
 from common.data.slices import is_image
 from common.errors import UserError
-from common.files import regular_file, within
+from common.files import regular_file, user_path, within
 
 AHEAD_BYTES = 256 * 2**20  # of what is read before its turn
 _MOST_AHEAD = 64  # items
@@ -49,16 +49,18 @@ def find_images(given: str, output: Path) -> Incoming:
     Raises:
       UserError: there is no image, or masks lie beside them.
     """
-    root = Path(given).expanduser()
+    root = user_path(given)
     if not root.exists():
         raise UserError(f"--input={root} is not there; name a file or a folder of images.")
     if root.is_dir():
         if images := masks_beside(root):
             advice = "move the masks elsewhere" if images == root else f"name {images}"
             raise UserError(f"--input={root} holds masks beside its images; {advice}.")
-        mine = output.resolve()
-        unread = unread_below(root, mine)
-        found = Incoming([f for f in images_below(root) if not within(f, mine)], root, unread)
+        if output.resolve() == root.resolve():
+            raise UserError(f"--output={output} is the folder of --input; name another.")
+        mine = output.resolve() if within(output, root.resolve()) else None
+        files = [file for file in images_below(root) if not (mine and within(file, mine))]
+        found = Incoming(files, root, unread_below(root, mine))
     else:
         regular_file(root)
         found = Incoming([root] if is_image(root) else [], root.parent, ())

@@ -9,6 +9,7 @@ from common.data.slices import ending, is_image
 from common.errors import UserError
 from common.files import within
 from common.log import log
+from common.outputs import written_for_people
 
 TABLE = "labels.csv"  # what the images of a folder are
 
@@ -23,7 +24,8 @@ class Listing(NamedTuple):
     Attributes:
       folders: those in it.
       images: what has the ending of an image, whatever is in it, and what has DICOM's marker.
-      unread: everything else but hidden files and what systems leave behind.
+      unread: everything else but hidden files, what systems leave behind, and what this program
+        wrote for people beside images.
     """
 
     folders: list[Path]
@@ -37,11 +39,11 @@ def visible(folder: Path) -> Listing:
     Raises:
       UserError: it can't be listed.
     """
-    listing = Listing([], [], [])
+    listing, for_people = Listing([], [], []), written_for_people(folder)
     try:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.startswith((".", *_FOLDERS_OF_SYSTEMS)):
+                if entry.name.startswith((".", *_FOLDERS_OF_SYSTEMS)) or entry.name in for_people:
                     continue
                 path = folder / entry.name
                 if path.is_dir() if entry.is_symlink() else entry.is_dir():

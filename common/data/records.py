@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
+from common.labels import check_labels
+
 SPLITS = ("train", "val", "test")
 
 Value = TypeVar("Value")
@@ -92,6 +94,10 @@ class Contents:
     splits: Mapping[str, Sequence[Record]]
     mask_classes: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses labels that tables and folders cannot hold."""
+        check_labels((*self.classes, *self.mask_classes))
 
 
 class Once(Generic[Value]):

@@ -12,13 +12,13 @@ from typing import IO
 
 from common.interrupts import before_end
 
-_PREFIX = "incomplete-"
+_PREFIX = ".incomplete-"
 _LOCK = ".lock"
 
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Makes `parent/incomplete-*` and removes it at the end, with all that still lies in it.
+    """Makes `parent/.incomplete-*` and removes it at the end, with all that still lies in it.
 
     What is to stay is moved out of it when it is whole. A killed process cannot clean up, so
     folders that no living process holds are removed here, too. Each is held by a lock on a file

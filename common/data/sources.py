@@ -16,7 +16,7 @@ from common.data.slices import Reading, is_image
 from common.data.spelling import meant
 from common.data.window import parse_window
 from common.errors import UserError
-from common.files import regular_file
+from common.files import regular_file, user_path
 
 # Phantoms of one seed are the same whatever their number, so each split has a seed of its own.
 _PHANTOM_SEEDS = {"train": 0, "val": 1, "test": 2}
@@ -59,7 +59,7 @@ def _open(data: ConfigDict) -> Source:
         return open_tfds(data)
     if not data.dir:
         return _open_phantoms(data.name, data.num_phantoms, data.image_size)
-    return open_path(Path(data.dir).expanduser(), data)
+    return open_path(user_path(data.dir), data)
 
 
 def _names(setting: str) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from common.data.tfds_examples import Builder, Examples, explained
 from common.data.whole_numbers import whole_numbers
 from common.data.window import Window, parse_window, to_bytes
 from common.errors import UserError
+from common.files import user_path
 from common.log import log
 
 _MASKS = ("segmentation_mask", "mask", "segmentation")
@@ -72,7 +73,7 @@ def open_tfds(data: ConfigDict) -> Source:
 def _prepared(name: str, data_dir: str) -> Builder | None:
     """Returns a set that lies in a folder, None where it does not; needs no code of the set."""
     try:
-        return builder_from_files(name, data_dir=data_dir and str(Path(data_dir).expanduser()))
+        return builder_from_files(name, data_dir=data_dir and str(user_path(data_dir)))
     except tfds.core.DatasetNotFoundError:
         return None
 

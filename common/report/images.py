@@ -54,7 +54,11 @@ def beside(pictures: Sequence[Picture], gap: int = 16) -> Picture:
 
 
 def titled(picture: Picture, title: str) -> Picture:
-    """Puts one line of text above a picture, cut off where it is wider."""
+    """Puts one line of text above a picture, cut off where it is wider.
+
+    What is no letter or sign, such as the end of a line, is shown as a box.
+    """
+    title = "".join(letter if letter.isprintable() else "\ufffd" for letter in title)
     _, width, channels = picture.shape
     font = ImageFont.load_default(_TEXT_SIZE)
     strip = Image.new("L", (width, _TEXT_SIZE + 7), _WHITE)

@@ -1,7 +1,5 @@
 """What --mode=evaluate of every task shares: which images are scored, and where the report goes."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -13,10 +11,11 @@ from ml_collections import ConfigDict
 
 from common.data.prepared import DataCard, Prepared, Split, prepare
 from common.errors import UserError
-from common.files import writable_folder, write_atomically
+from common.files import csv_line, user_path, write_atomically
 from common.json_files import conform, read_object
 from common.log import log
 from common.options import Options
+from common.outputs import Outputs
 from common.training.workdir import Run, check_data
 
 EVALUATION = "evaluation.json"
@@ -52,14 +51,22 @@ class HeldOut(NamedTuple):
         }
 
 
-def output_folder(run: Run, options: Options) -> Path:
-    """Makes the folder for the results, by default in the workdir; other data have another.
+def evaluation_outputs(run: Run, options: Options) -> Outputs:
+    """Returns where the results go, by default in the workdir; other data have another folder.
 
-    Raises:
-      UserError: it can't be written.
+    There, an evaluation of the same data replaces the earlier one. Results are published together:
+    a command that fails leaves the earlier ones.
     """
-    name = f"{FOLDER}-{Path(options.input).resolve().name}" if options.input else FOLDER
-    return writable_folder(Path(options.output or run.workdir / name), "--output")
+    read = [user_path(path) for path in (options.input, run.config.data.dir) if path]
+    name = f"{FOLDER}-{read[0].resolve().name}" if options.input else FOLDER
+    return Outputs(
+        Path(options.output) if options.output else run.workdir / name,
+        "evaluate",
+        of=str(read[0].resolve()) if options.input else "",
+        overwrite=options.overwrite,
+        again=not options.output,
+        inputs=read,
+    )
 
 
 def held_out(run: Run, options: Options) -> HeldOut:
@@ -123,11 +130,9 @@ def write_report(output: Path, report: Mapping[str, Any], name: str = EVALUATION
 
 def write_table(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes rows of the same columns as CSV, the whole file or none of it."""
-    table, text = list(rows), io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    write_atomically(file, text.getvalue())
+    table = list(rows)
+    lines = [list(table[0]), *(list(row.values()) for row in table)]
+    write_atomically(file, "".join(map(csv_line, lines)))
 
 
 def stored_value(run: Run, name: str, step: int, kind: Any) -> Any:
@@ -145,7 +150,7 @@ def stored_value(run: Run, name: str, step: int, kind: Any) -> Any:
     file = run.workdir / FOLDER / EVALUATION
     if not file.exists():
         return None
-    advice = f"run --mode=evaluate --workdir={run.workdir} again"
+    advice = f"remove it and run --mode=evaluate --workdir={run.workdir} again"
     report = read_object(file, advice)
     try:
         if conform(report.get("checkpoint_step"), int, "checkpoint_step") != step:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from common.data.prepared import DataCard
 from common.errors import UserError
-from common.files import remove_leftovers, write_atomically
+from common.files import remove_leftovers, user_path, write_atomically
 from common.json_files import conform, read_object
 from common.training.checkpoints import Checkpoints
 from common.training.config import check, differences, from_fields, to_json
@@ -25,7 +25,10 @@ from common.training.task import with_defaults
 State = TypeVar("State")
 
 RECORD = "run.json"
-_WRITTEN = (RECORD, "metrics.jsonl", "metrics", "pictures", "checkpoints")  # after the config
+_WRITTEN = (  # by runs and by studies, after the config
+    *(RECORD, "metrics.jsonl", "metrics", "pictures", "checkpoints", "profile"),
+    *("images", "cells", "log.txt", "report.md", "utility.csv", "utility.json", "utility.png"),
+)
 _RESTORE = "put a whole copy in its place, or name another --workdir"
 # What is read again of the record, and its types.
 _RECORDED = {
@@ -76,6 +79,7 @@ def open_run(workdir: Path) -> Run:
     Raises:
       UserError: the folder holds no run, or its files are damaged.
     """
+    workdir = user_path(workdir)
     config_file, record_file = workdir / "config.json", workdir / RECORD
     if not config_file.exists() or not record_file.exists():
         raise UserError(
@@ -141,7 +145,7 @@ def exclusive(workdir: Path) -> Iterator[None]:
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        stream = (workdir / ".lock").open("w")
+        stream = (workdir / ".lock").open("a")
     except OSError as error:
         raise UserError(f"The workdir {workdir} cannot be written: {error.strerror}.") from error
     with stream:

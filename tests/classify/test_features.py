@@ -114,7 +114,7 @@ def test_a_damaged_cache_is_made_anew_and_one_that_cannot_be_written_is_said(cac
     for file in cache.glob("features/*/*.npy"):
         file.write_bytes(file.read_bytes()[:100])
     np.testing.assert_array_equal(built(config)[2].splits["val"].read([0])["features"], kept)
-    assert not list(cache.glob("features/incomplete-*"))
+    assert not list(cache.glob("features/.incomplete-*"))
     _, state, _ = built(config)
     elsewhere = settings(cache, 1)
     elsewhere.data.cache_dir = str(cache / "full")

@@ -1,7 +1,5 @@
 """`--mode=inspect`: the terminal's table, the page and the list of copies."""
 
-import csv
-import io
 import re
 import shutil
 import sys
@@ -17,21 +15,26 @@ from common.data.inspect.findings import verdict
 from common.data.inspect.inspection import Inspection, inspect
 from common.data.inspect.tables import Cell, counts_table
 from common.errors import UserError
-from common.files import write_atomically
+from common.files import csv_line, user_path, write_atomically
 from common.log import talk
+from common.outputs import Outputs
 from common.training.config import check, default_config
 
 PAGE_FILE = "inspect.html"
 _WIDEST = 100  # columns of a line in the terminal
 
 
-def run_inspect(config: ConfigDict | None, path: str, output: str) -> int:
+def run_inspect(
+    config: ConfigDict | None, path: str, output: str, *, overwrite: bool = False
+) -> int:
     """Inspects images, prints what was found and writes it into a folder.
 
     Args:
       config: an experiment, of which `data` is used; None for the defaults.
       path: a folder or file that takes the place of the experiment's data, or "".
-      output: the folder to write to; "" for runs/inspect-NAME.
+      output: the folder to write to; "" for runs/inspect-NAME, where an inspection of the same data
+        replaces the earlier one.
+      overwrite: whether an earlier inspection there is replaced.
 
     Returns:
       The exit code: 1 where results would be invalid or training would stop, else 0.
@@ -42,11 +45,20 @@ def run_inspect(config: ConfigDict | None, path: str, output: str) -> int:
     talk(this_process=True)
     settings = _settings(config, path)
     folder = Path(output) if output else Path("runs") / f"inspect-{_name(settings)}"
-    _make(folder)
-    inspection = inspect(settings)
-    write_atomically(folder / PAGE_FILE, document(inspection))
-    write_atomically(folder / COPIES_FILE, _copies_table(inspection))
-    sys.stdout.write(summary(inspection) + f"\n{folder / PAGE_FILE}\n")
+    data = user_path(settings.dir) if settings.dir else None
+    with Outputs(
+        folder,
+        "inspect",
+        of=str(data.resolve()) if data else settings.url or settings.name,
+        overwrite=overwrite,
+        again=not output,
+        inputs=[data] if data else [],
+    ) as outputs:
+        outputs.claim(dict.fromkeys((COPIES_FILE, PAGE_FILE), ""))
+        inspection = inspect(settings)
+        write_atomically(outputs.draft(COPIES_FILE), _copies_table(inspection))
+        write_atomically(outputs.draft(PAGE_FILE), document(inspection))
+    sys.stdout.write(summary(inspection) + f"\n{outputs.folder / PAGE_FILE}\n")
     return int(inspection.invalid)
 
 
@@ -77,7 +89,7 @@ def _settings(config: ConfigDict | None, path: str) -> ConfigDict:
     check(whole)
     settings = ConfigDict(whole.data)
     if path:
-        if not Path(path).expanduser().exists():
+        if not user_path(path).exists():
             raise UserError(f"{path} is not there; check --input.")
         settings.update(dir=path, url="", sha256="")
         if settings.name.startswith("tfds:"):
@@ -88,29 +100,19 @@ def _settings(config: ConfigDict | None, path: str) -> ConfigDict:
 def _name(settings: ConfigDict) -> str:
     """Returns a folder's name that says what was inspected."""
     place = settings.dir or settings.url.rsplit("/", 1)[-1] or settings.name
-    return re.sub(r"[^\w.-]+", "-", Path(place).expanduser().resolve().name) or "data"
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder} can't be made: {error.strerror}; name another with --output."
-        ) from error
+    return re.sub(r"[^\w.-]+", "-", user_path(place).resolve().name) or "data"
 
 
 def _copies_table(inspection: Inspection) -> str:
     """Returns a CSV table of every image that has copies; equal numbers are the same picture."""
-    survey, stream = inspection.survey, io.StringIO()
-    table = csv.writer(stream, lineterminator="\n")
-    table.writerow(("picture", "kind", "split", "class", "image"))
+    survey = inspection.survey
+    rows: list[tuple[object, ...]] = [("picture", "kind", "split", "class", "image")]
     for number, group in enumerate(inspection.copies, start=1):
         for row in group.rows:
             image = survey.images[row]
             name = survey.classes[image.record.label]
-            table.writerow((number, group.kind, image.split, name, image.record.id))
-    return stream.getvalue()
+            rows.append((number, group.kind, image.split, name, image.record.id))
+    return "".join(map(csv_line, rows))
 
 
 def _aligned(rows: Sequence[Sequence[Cell]]) -> list[str]:

@@ -257,7 +257,7 @@ def test_what_a_killed_process_unpacked_is_not_taken_for_whole(pack, opened, tmp
     command = [sys.executable, "-c", _KILLED, str(path), str(tmp_path / "cache")]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
     half = files_below(tmp_path / "cache" / "archives")
-    assert any(name.startswith("incomplete-") and name.endswith("a.png") for name in half)
+    assert any(name.startswith(".incomplete-") and name.endswith("a.png") for name in half)
     assert len(opened(path).splits["train"]) == 2
     assert len(list((tmp_path / "cache" / "archives").iterdir())) == 1
 

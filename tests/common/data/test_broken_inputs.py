@@ -308,7 +308,7 @@ def test_one_sentence_and_nothing_written_but_the_cache(case, tmp_path):
         if cache not in (path, *path.parents)
     }
     assert {**after, tmp_path: 0} == {**before, tmp_path: 0}
-    assert not list(cache.glob("prepared/*")) and not list(cache.rglob("incomplete-*"))
+    assert not list(cache.glob("prepared/*")) and not list(cache.rglob(".incomplete-*"))
 
 
 def test_there_are_at_least_forty():

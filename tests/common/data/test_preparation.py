@@ -157,7 +157,7 @@ def preparing(start, tmp_path):
     """Starts a process that prepares, and returns it when it has written something."""
     process = start("-c", PREPARE, tmp_path)
     end = time.monotonic() + 120
-    while not list(tmp_path.glob("prepared/incomplete-*/*/*array_record*")):
+    while not list(tmp_path.glob("prepared/.incomplete-*/*/*array_record*")):
         assert process.poll() is None and time.monotonic() < end, process.stderr.read()
         time.sleep(0.005)
     return process
@@ -167,7 +167,7 @@ def test_a_killed_preparation_leaves_nothing_half_made_and_the_next_one_succeeds
     process = preparing(start, tmp_path)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert all(path.name.startswith("incomplete-") for path in sets_in(tmp_path))
+    assert all(path.name.startswith(".incomplete-") for path in sets_in(tmp_path))
     out, err = start("-c", PREPARE, tmp_path).communicate(timeout=120)
     assert len(out.split()) == 2, err
     (folder,) = sets_in(tmp_path)  # what was left of the first is gone

@@ -135,7 +135,7 @@ def test_a_damaged_file_is_read_or_refused(name, places):
         except UserError as error:
             assert str(error).strip()
         assert written(places) == before
-        assert not list((places / "cache").rglob("incomplete-*"))
+        assert not list((places / "cache").rglob(".incomplete-*"))
 
     check()
 

@@ -29,7 +29,7 @@ with scratch_folder(Path(sys.argv[1])) as folder:
 def test_the_folder_lies_beside_and_goes_with_its_content(tmp_path):
     with scratch_folder(tmp_path / "prepared") as folder:
         assert folder.parent == tmp_path / "prepared"
-        assert folder.name.startswith("incomplete-")
+        assert folder.name.startswith(".incomplete-")
         (folder / "file").write_text("half")
     assert not list((tmp_path / "prepared").iterdir())
 
@@ -139,14 +139,14 @@ def test_a_living_process_removes_what_another_left(tmp_path, worker):
 
 
 def test_folders_that_an_older_version_left_without_a_lock_are_removed(tmp_path):
-    (tmp_path / "incomplete-old" / "half").mkdir(parents=True)
+    (tmp_path / ".incomplete-old" / "half").mkdir(parents=True)
     with scratch_folder(tmp_path) as own:
         assert list(tmp_path.iterdir()) == [own]
 
 
 def test_other_files_are_left_alone(tmp_path):
     (tmp_path / "complete").mkdir()
-    (tmp_path / "incomplete-notes.txt").write_text("mine")
+    (tmp_path / ".incomplete-notes.txt").write_text("mine")
     with scratch_folder(tmp_path):
         pass
-    assert {path.name for path in tmp_path.iterdir()} == {"complete", "incomplete-notes.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"complete", ".incomplete-notes.txt"}

@@ -1,0 +1,29 @@
+"""Figures of matplotlib whose texts are data: labels and names may hold anything."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.files import replaced
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def literal(text: str, longest: int = 200) -> str:
+    """Returns what shows a text as it is: no formulas, no ends of lines, none left out.
+
+    What is longer than so many letters is cut.
+    """
+    cut = text if len(text) <= longest else f"{text[: longest - 1]}\u2026"
+    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in cut)
+    hidden = " " if shown.startswith("_") else ""  # a legend leaves such names out
+    return hidden + shown.replace("$", r"\$")
+
+
+def save_figure(figure: "Figure", file: Path, dpi: int) -> None:
+    """Writes a figure as PNG; letters that the font does not have are boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        with replaced(file, durable=False) as scratch:
+            figure.savefig(scratch, dpi=dpi)

@@ -1,0 +1,416 @@
+"""No mode writes outside its output, or replaces a file that the program did not write."""
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classify.evaluate import evaluate as evaluate_classifier
+from classify.predict import predict as predict_classes
+from common.data.inspect import command
+from common.data.inspect.command import run_inspect
+from common.data.sources import open_source
+from common.errors import UserError
+from common.options import Options
+from common.outputs import RECORD
+from common.training.config import default_config
+from common.training.train import train
+from common.training.workdir import open_run
+from configs.acgan_covid import get_config as acgan
+from configs.small_cnn_chest_xray import get_config as small_cnn
+from configs.toy_gan_1d import get_config as toy
+from configs.unet_brain_mri import get_config as unet
+from gan.evaluate import evaluate as evaluate_gan
+from gan.generate import generate
+from tests.common.test_labels import HOSTILE
+from tests.untrained import untrained
+from unet.evaluate import evaluate as evaluate_unet
+from unet.predict import predict as predict_masks
+
+SENTINEL = b"somebody else's"
+
+
+class Mode(NamedTuple):
+    """A mode with everything but where it writes to."""
+
+    run: Callable[..., object]
+    options: dict[str, object]
+
+    def __call__(self, output, **options):
+        self.run(Options(output=str(output), **{**self.options, **options}))
+
+
+def write_images(folder, *names):
+    rng = np.random.default_rng(0)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (20, 20), np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_vgg16():
+    """Its passes take a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gan.evaluate.weights_are_bundled", lambda: False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="module")
+def scans(place):
+    """Images of two classes, with names that outputs have, too."""
+    names = ("predictions.png", "x.png", "deep/er.png")
+    return write_images(place / "scans", *(f"{c}/{n}" for c in ("A", "B") for n in names))
+
+
+@pytest.fixture(scope="module")
+def runs(place):
+    """A run of each task, its weights at random."""
+    small = unet("tiny").unlock()
+    small.data.update(num_phantoms=8)
+    return {
+        "gan": untrained(acgan("tiny"), place / "gan"),
+        "unet": untrained(small.lock(), place / "unet"),
+        "classify": untrained(small_cnn("tiny"), place / "classify"),
+    }
+
+
+@pytest.fixture(scope="module")
+def modes(runs, scans):
+    def inspect(options):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(command, "talk", lambda **_: None)  # it adds a handler to the log
+            run_inspect(None, options.input, options.output, overwrite=options.overwrite)
+
+    def of(task, mode):
+        return lambda options: mode(runs[task], options)
+
+    given = {"input": str(scans)}
+    few = {"images_per_class": 4, "extractors": "pixels"}
+    return {
+        "generate": Mode(of("gan", generate), {"num_images": 3}),
+        "walk": Mode(of("gan", generate), {"walk": "spherical", "frames": 3}),
+        "evaluate a GAN": Mode(of("gan", evaluate_gan), few),
+        "evaluate a segmentation": Mode(of("unet", evaluate_unet), {}),
+        "evaluate a classifier": Mode(of("classify", evaluate_classifier), {}),
+        "masks": Mode(
+            of("unet", predict_masks), {**given, "overlays": True, "probabilities": True}
+        ),
+        "classes": Mode(of("classify", predict_classes), {**given, "explain": True}),
+        "inspect": Mode(inspect, given),
+    }
+
+
+MODES = (
+    *("generate", "walk", "evaluate a GAN", "evaluate a segmentation", "evaluate a classifier"),
+    *("masks", "classes", "inspect"),
+)
+
+
+def tree(folder):
+    """Returns everything below a folder: contents of files, targets of links, None of folders."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            found[name] = path.readlink()
+        else:
+            found[name] = path.read_bytes() if path.is_file() else None
+    return found
+
+
+def put_sentinels(folder):
+    for name in ("before.txt", "out/mine.txt", "out/.hidden", "out/A/mine.png", "out/7.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(SENTINEL)
+    (folder / "out" / "empty").mkdir()
+    (folder / "out" / "link").symlink_to(folder / "before.txt")
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_sentinels_stay_and_nothing_new_lies_outside(modes, runs, scans, place, tmp_path, name):
+    mode, out = modes[name], tmp_path / "out"
+    put_sentinels(tmp_path)
+    sentinels = tree(tmp_path)
+    elsewhere = {folder: tree(folder) for folder in (scans, *(r.workdir for r in runs.values()))}
+
+    mode(out, overwrite=True)
+    first = tree(tmp_path)
+    written = [name for name in first.keys() - sentinels.keys() if first[name] is not None]
+    assert {file: first[file] for file in sentinels} == sentinels
+    assert all(file.startswith("out/") for file in written) and f"out/{RECORD}" in written
+
+    with pytest.raises(UserError, match="--overwrite"):
+        mode(out)
+    assert tree(tmp_path) == first
+    mode(out, overwrite=True)
+    assert tree(tmp_path).keys() == first.keys()
+
+    results = sorted(set(written) - {f"out/{RECORD}"})
+    for file in {results[0], results[-1]}:
+        shutil.rmtree(out)
+        put_sentinels(tmp_path / "in")
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(SENTINEL)
+        before = tree(tmp_path)
+        with pytest.raises(UserError, match="is not as this program wrote it") as error:
+            mode(out, overwrite=True)
+        assert str(tmp_path / file) in str(error.value)
+        assert tree(tmp_path) == before
+        shutil.rmtree(tmp_path / "in")
+    for folder, content in elsewhere.items():
+        assert tree(folder) == content
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_a_place_that_is_none_for_results_is_refused(modes, runs, scans, tmp_path, name):
+    (tmp_path / "file").write_bytes(SENTINEL)
+    (tmp_path / "empty").mkdir()
+    before = tree(tmp_path)
+    places = ["/", tmp_path / "file", tmp_path / "file" / "out", "/proc/out"]
+    places += [run.workdir for run in runs.values()]
+    places += [runs["gan"].workdir / "checkpoints"]
+    if "input" in modes[name].options:
+        places.append(scans)
+    for place in places:
+        with pytest.raises(UserError):
+            modes[name](place, overwrite=True)
+    assert tree(tmp_path) == before
+
+
+def test_the_default_folder_of_an_evaluation_is_written_again_but_for_what_was_changed(runs):
+    run = runs["classify"]
+    evaluate_classifier(run, Options())
+    evaluate_classifier(run, Options())
+    table = run.workdir / "evaluation" / "predictions.csv"
+    table.write_bytes(SENTINEL)
+    with pytest.raises(UserError, match="is not as this program wrote it"):
+        evaluate_classifier(run, Options())
+    assert table.read_bytes() == SENTINEL
+    shutil.rmtree(table.parent)
+
+
+def test_two_sets_of_one_name_do_not_share_an_evaluation(runs, tmp_path):
+    for ward in ("one", "two"):
+        write_images(tmp_path / ward / "scans", "NORMAL/a.png", "PNEUMONIA/b.png")
+    evaluate_classifier(runs["classify"], Options(input=str(tmp_path / "one" / "scans")))
+    for _ in range(2):
+        with pytest.raises(UserError, match="exists; add --overwrite or name another --output"):
+            evaluate_classifier(runs["classify"], Options(input=str(tmp_path / "two" / "scans")))
+    evaluate_classifier(runs["classify"], Options(input=str(tmp_path / "one" / "scans")))
+    shutil.rmtree(runs["classify"].workdir / "evaluation-scans")
+
+
+@pytest.mark.parametrize("name", ["masks", "classes"])
+def test_a_picture_is_never_replaced_by_what_is_predicted_of_it(modes, tmp_path, name):
+    write_images(tmp_path / "in", "y.png")
+    before = tree(tmp_path)
+    for given in ("in/y.png", "in"):
+        for overwrite in (False, True):
+            with pytest.raises(UserError, match="--output"):
+                modes[name](tmp_path / "in", input=str(tmp_path / given), overwrite=overwrite)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["masks", "classes"])
+def test_two_images_of_one_output_are_refused_before_any_work(modes, tmp_path, name):
+    write_images(tmp_path / "in", "x.png", "x.tif")
+    with pytest.raises(UserError, match=r"in/x\.png and .*in/x\.tif would both be written to"):
+        modes[name](tmp_path / "out", input=str(tmp_path / "in"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_above_or_beside_links_stay_below_the_output(modes, tmp_path):
+    write_images(tmp_path / "real", "a.png")
+    write_images(tmp_path / "in", "#1.png", "-x.png", "=cmd().png")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "in" / "b.png").symlink_to(tmp_path / "real" / "a.png")
+    before = {**tree(tmp_path)}
+    modes["classes"](tmp_path / "out", input=str(tmp_path / "in" / ".." / "in"))
+    after = tree(tmp_path)
+    assert {name: after[name] for name in before} == before
+    pictures = {p.relative_to(tmp_path / "out").as_posix() for p in tmp_path.glob("out/**/*.png")}
+    assert pictures == {"#1.png", "-x.png", "=cmd().png", "b.png", "link/a.png"}
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as stream:
+        assert {row["file"] for row in csv.DictReader(stream)} == pictures
+
+
+def test_fewer_images_remove_only_what_the_program_wrote(modes, tmp_path):
+    modes["generate"](tmp_path, num_images=6)
+    (tmp_path / "COVID" / "001_patient.png").write_bytes(SENTINEL)
+    (tmp_path / "COVID" / "000002.png").write_bytes(SENTINEL)
+    modes["generate"](tmp_path, num_images=1, overwrite=True)
+    assert sorted(path.name for path in tmp_path.rglob("*.png")) == [
+        *("000000.png", "000002.png", "001_patient.png", "grid.png")
+    ]
+    assert not (tmp_path / "NonCOVID").exists()
+
+
+def test_one_class_leaves_no_folder_of_another_and_the_grid_shows_up_to_a_hundred(modes, tmp_path):
+    sizes = {}
+    for number, options in {
+        "64 of one": {"num_images": 64, "label": "COVID"},
+        "64 of two": {"num_images": 64},
+        "100 of two": {"num_images": 100},
+    }.items():
+        out = tmp_path / number
+        modes["generate"](out, **options)
+        with Image.open(out / "grid.png") as picture:
+            sizes[number] = picture.size
+    assert {path.name for path in (tmp_path / "64 of one").iterdir()} == {
+        *("COVID", "grid.png", "labels.csv", RECORD)
+    }
+    # 16 pixels, each four times, gaps of two, and a line of text.
+    assert sizes["64 of one"] == (662, 7 * 66 + 2 + 20)
+    assert sizes["64 of two"] == (662, 8 * 66 + 2 + 20)
+    assert sizes["100 of two"] == (662, 10 * 66 + 2 + 20)
+
+
+def test_training_leaves_what_lies_beside_and_refuses_a_folder_that_is_no_runs(tmp_path):
+    config = toy("tiny").unlock()
+    config.train.update(num_steps="2", picture_every="1", checkpoint_every="2", eval_every="0")
+    put_sentinels(tmp_path)
+    (tmp_path / "out" / "pictures").mkdir()
+    before = tree(tmp_path)
+    assert train(config.lock(), tmp_path / "out")
+    after = tree(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert all(name.startswith("out/") for name in after.keys() - before.keys())
+
+    for name in ("metrics.jsonl", "pictures/000002_density.png", "checkpoints/2/x", "run.json"):
+        folder = tmp_path / "foreign" / name.replace("/", "-")
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(SENTINEL)
+        with pytest.raises(UserError, match=r"has .* but no config\.json"):
+            train(config, folder)
+        assert (folder / name).read_bytes() == SENTINEL
+
+
+@pytest.fixture(scope="module")
+def hostile(place):
+    """A folder around runs whose labels are hostile, and two runs."""
+    around = place / "hostile"
+    images = around / "data"
+    files = [f"{number:02d}.png" for number in range(2 * len(HOSTILE))]
+    write_images(images, *files)
+    with (images / "labels.csv").open("w", newline="") as stream:
+        table = csv.writer(stream, quoting=csv.QUOTE_ALL)
+        table.writerow(("file", "label", "split"))
+        for number, file in enumerate(files):
+            split = "train" if number < len(HOSTILE) else "test"
+            table.writerow((file, HOSTILE[number % len(HOSTILE)], split))
+    made = {}
+    for name, get_config in (("gan", acgan), ("classify", small_cnn)):
+        config = get_config("tiny").unlock()
+        config.data.update(dir=str(images), image_size=16)
+        made[name] = untrained(config.lock(), around / name)
+    return around, made
+
+
+def written_below(around, output, run, options):
+    """Runs a mode and returns what it has written, having seen that all lies in its output."""
+    before = tree(around)
+    run(options)
+    new = tree(around).keys() - before.keys()
+    below = output.relative_to(around).as_posix()
+    assert all(name == below or name.startswith(f"{below}/") for name in new)
+    return new
+
+
+def test_hostile_labels_are_generated_and_read_back(hostile):
+    around, made = hostile
+    assert set(made["gan"].card.classes) == set(HOSTILE)
+    out = around / "generated"
+    options = Options(output=str(out), num_images=2 * len(HOSTILE))
+    written_below(around, out, lambda given: generate(made["gan"], given), options)
+    data = default_config().data
+    data.dir = str(out)
+    contents = open_source(data).contents()
+    assert set(contents.classes) == set(HOSTILE)
+    assert len(contents.splits["train"]) == 2 * len(HOSTILE)
+    one = Options(output=str(around / "one"), num_images=2, label="../x")
+    generate(made["gan"], one)
+    alone = {path.name: path.read_bytes() for path in (around / "one").glob("*/*.png")}
+    assert alone == {
+        record.path.name: record.path.read_bytes()
+        for record in contents.splits["train"]
+        if contents.classes[record.label] == "../x"
+    }
+
+
+def test_hostile_labels_in_tables_and_figures(hostile):
+    around, made = hostile
+    out = around / "evaluated"
+    options = Options(output=str(out))
+    new = written_below(around, out, lambda o: evaluate_classifier(made["classify"], o), options)
+    assert f"{out.name}/figures.png" in new
+    with (out / "predictions.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["truth"] for row in rows} == set(HOSTILE)
+    out = around / "predicted"
+    options = Options(input=str(around / "data"), output=str(out))
+    written_below(around, out, lambda o: predict_classes(made["classify"], o), options)
+    with (out / "predictions.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert set(rows[0]) >= {f"probability_{label}" for label in HOSTILE}
+    assert {row["label"] for row in rows} <= set(HOSTILE)
+
+
+def test_hostile_labels_in_an_inspection_and_an_evaluation_of_a_generator(hostile):
+    around, made = hostile
+    options = Options(output=str(around / "found"), input=str(around / "data"))
+    written_below(around, around / "found", lambda o: run_inspect(None, o.input, o.output), options)
+    out = around / "quality"
+    options = Options(output=str(out), images_per_class=2, extractors="pixels")
+    written_below(around, out, lambda o: evaluate_gan(made["gan"], o), options)
+
+
+def test_hostile_classes_of_masks(runs, scans, tmp_path):
+    labels = ("background", *HOSTILE)
+    config = unet("tiny").unlock()
+    config.data.update(num_phantoms=8)
+    config.data.mask_values = ",".join(f"{i}=c{i}" for i in range(len(labels)))
+    run = untrained(config.lock(), tmp_path / "run", mask_classes=list(labels))
+    out, one = tmp_path / "out", scans / "A" / "x.png"
+    options = Options(input=str(one), output=str(out), probabilities=True)
+    written_below(tmp_path, out, lambda o: predict_masks(run, o), options)
+    assert len(list(out.iterdir())) == len(labels) + 1  # a mask, the probabilities, the record
+
+
+def test_what_generate_wrote_is_a_set_of_images_without_complaint(modes, tmp_path, capsys, caplog):
+    modes["generate"](tmp_path / "made", num_images=40)
+    capsys.readouterr()
+    with caplog.at_level("INFO"):
+        modes["inspect"](tmp_path / "out", input=str(tmp_path / "made"))
+    assert "grid.png" not in capsys.readouterr().out + caplog.text
+    (tmp_path / "made" / "labels.csv").unlink()
+    data = default_config().data
+    data.dir = str(tmp_path / "made")
+    assert open_source(data).classes == ("COVID", "NonCOVID")
+
+
+@pytest.mark.parametrize("field", ["output", "input"])
+def test_a_tilde_is_the_home_folder(modes, scans, tmp_path, monkeypatch, field):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "scans", "a.png")
+    paths = {"input": str(scans), "output": str(tmp_path / "out")}
+    for name in ("masks", "inspect"):
+        given = {**paths, field: "~/scans" if field == "input" else f"~/{name}"}
+        modes[name](Path(given["output"]), input=given["input"], overwrite=True)
+    assert not (tmp_path / "~").exists()
+
+
+def test_runs_are_opened_in_the_home_folder(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(runs["gan"].workdir.parent))
+    assert open_run(Path("~/gan")).card == runs["gan"].card
