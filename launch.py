@@ -4,7 +4,6 @@ It turns flags into a mode and knows no model. Heavy imports wait until the flag
 """
 
 import sys
-from typing import NoReturn
 
 from common.interrupts import listen
 from common.memory import restart_with_huge_pages
@@ -33,9 +32,7 @@ _PROFILE = flags.DEFINE_bool(
     "profile", False, "Write a trace of training steps 10 to 20 to WORKDIR/profile."
 )
 _RESTART = flags.DEFINE_bool(
-    "restart",
-    False,
-    "Train anew; what an earlier run wrote to the workdir is moved to WORKDIR/earlier-1.",
+    "restart", False, "Train anew; what an earlier run wrote is moved to WORKDIR/earlier-1."
 )
 define_option_flags()
 _COORDINATOR = flags.DEFINE_string(
@@ -50,11 +47,14 @@ def main(argv: list[str]) -> None:
     if argv[1:]:
         raise UserError(f"'{argv[1]}' is not a flag; flags begin with --, see --help.")
     if _MODE.value == "inspect":
-        _inspect()
-    if _RESTART.value and _MODE.value != "train":
-        raise UserError(
-            "--restart is for --mode=train; leave it out, or name a training to repeat."
+        from common.data.inspect.command import run_inspect
+
+        options = options_from_flags()
+        sys.exit(
+            run_inspect(_CONFIG.value, options.input, options.output, overwrite=options.overwrite)
         )
+    if _RESTART.value and _MODE.value != "train":
+        raise UserError("--restart is for --mode=train; leave it out.")
     with_config = {"train": "acgan_covid", "utility": "utility_covid"}.get(_MODE.value)
     if with_config and _CONFIG.value is None:
         raise UserError(f"--mode={_MODE.value} needs --config=FILE, as configs/{with_config}.py.")
@@ -63,17 +63,7 @@ def main(argv: list[str]) -> None:
     from common.training.start import start_jax
 
     start_jax(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    if with_config:
-        _run_config()
-    else:
-        _run_task_mode()
-
-
-def _inspect() -> NoReturn:
-    from common.data.inspect.command import run_inspect
-
-    options = options_from_flags()
-    sys.exit(run_inspect(_CONFIG.value, options.input, options.output, overwrite=options.overwrite))
+    (_run_config if with_config else _run_task_mode)()
 
 
 def _run_config() -> None:
@@ -100,8 +90,7 @@ def _run_task_mode() -> None:
     workdir = user_path(_WORKDIR.value)
     with told_in(workdir):
         run = open_run(workdir)
-        mode = find_mode(run.config.task, _MODE.value, _TASK_MODES)
-        mode(run, options_from_flags())
+        find_mode(run.config.task, _MODE.value, _TASK_MODES)(run, options_from_flags())
 
 
 if __name__ == "__main__":
