@@ -77,7 +77,8 @@ class Harness:
         self._mode(
             "evaluate", self._whole["classifier"], self._whole["classifier"] / "run/evaluation"
         )
-        report = json.dumps({"checkpoint_step": STEPS, "memorization": {"memorized": False}})
+        verdict = {"memorized": False, "can_tell": True, "verdict": "It repeats none."}
+        report = json.dumps({"checkpoint_step": STEPS, "memorization": verdict})
         (self._whole["gan"] / "run" / "evaluation").mkdir()
         (self._whole["gan"] / "run" / "evaluation" / "evaluation.json").write_text(report)
         self._wanted["train"] = _state(self._whole["gan"] / "run")
