@@ -31,6 +31,8 @@ _MEANINGS = {
     errno.ENOMEM: f"The memory is used up; end other programs {_AGAIN}",
     errno.ESTALE: f"The network's file system has lost a file; check it {_AGAIN}",
 }
+# No program meets these and goes on: what fails after them fails for them.
+_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE}
 _OTHER = f"The system refuses it; see to that {_AGAIN}"
 _MOST_CHARACTERS = 300
 
@@ -77,6 +79,8 @@ def _meaning(error: Exception) -> str:
     Libraries that write for us report what the system said as text.
     """
     for one in reversed(list(_chain(error))):
+        if before := _fatal_before(one):
+            return before
         if isinstance(one, MemoryError) or "RESOURCE_EXHAUSTED" in str(one):
             return f"{_MEANINGS[errno.ENOMEM]} ({_short(one)})"
         if isinstance(one, OSError) and one.errno:
@@ -86,6 +90,17 @@ def _meaning(error: Exception) -> str:
             if os.strerror(number) in str(one):
                 return f"{meaning} ({_short(one)})"
     return ""
+
+
+def _fatal_before(error: BaseException) -> str:
+    """Returns what had gone wrong for good when an error came, as at closing; "" if nothing had."""
+    found, before = "", error.__context__
+    while before is not None:
+        for number in _FATAL:
+            if os.strerror(number) in str(before):
+                found = f"{_MEANINGS[number]} ({_short(before)})"
+        before = before.__context__
+    return found
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -53,6 +53,22 @@ def test_an_accident_of_the_machine_is_the_users_to_mend(workdir, error, says):
     assert len(str(told)) < len(str(workdir)) + 500 and "\n" not in str(told)
 
 
+def test_what_fails_at_closing_does_not_hide_what_failed_before(workdir):
+    with pytest.raises(UserError, match="The disk is full"), told_in(workdir):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            raise ValueError("no image")
+
+
+def test_what_was_expected_and_handled_is_not_taken_for_the_fault(workdir):
+    with pytest.raises(FaultError, match="KeyError"), told_in(workdir):
+        try:
+            (workdir / "gone").read_text()
+        except FileNotFoundError:
+            {}["x"]
+
+
 def test_the_traceback_is_in_the_log_and_the_sentence_says_so(workdir):
     told = raised_within(workdir, OSError(errno.EIO, "Input/output error", "/d/x"))
     log = workdir / "error.log"

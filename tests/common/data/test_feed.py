@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from common.accidents import told_in
 from common.data.feed import (
     ResidentFeed,
     StreamedFeed,
@@ -130,3 +131,19 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(monkeypatch):
     with pytest.raises(UserError, match=r"batch_size=8"):
         parallel.local_batch_size(10)
     assert parallel.local_batch_size(16) == 16
+
+
+def test_what_a_reading_thread_meets_is_told_as_it_was_raised(config, monkeypatch, tmp_path):
+    split = make_split()
+    feed = StreamedFeed(config, split, BATCHES)
+    read = type(split).read
+
+    def failing(self, indices):
+        if 20 in indices:
+            raise UserError("The prepared set x is damaged.")
+        return read(self, indices)
+
+    monkeypatch.setattr(type(split), "read", failing)
+    with pytest.raises(UserError, match="The prepared set x is damaged"), told_in(tmp_path):
+        for step in range(2 * NUM):
+            feed.block(step, 1)

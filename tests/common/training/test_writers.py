@@ -1,5 +1,6 @@
 """metrics.jsonl, the plain lines, and the curves."""
 
+import errno
 import json
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from PIL import Image
 
 from common.report.curves import draw_curves
-from common.training.writers import ConsoleWriter, JsonlWriter, read_jsonl
+from common.training import writers
+from common.training.writers import ConsoleWriter, JsonlWriter, Writers, read_jsonl
 
 
 def lines(file):
@@ -80,3 +82,12 @@ def test_an_unfinished_last_line_is_nothing_to_speak_of(tmp_path, caplog):
     (tmp_path / "m.jsonl").write_text('{"step": 1}\n{"step": 2, "lo')
     JsonlWriter(tmp_path / "m.jsonl", restored_step=9).close()
     assert lines(tmp_path / "m.jsonl") == [{"step": 1}] and not caplog.text
+
+
+def test_what_the_background_thread_meets_ends_the_run(tmp_path, monkeypatch):
+    def failing(file, picture):
+        raise OSError(errno.EIO, "Input/output error", str(file))
+
+    monkeypatch.setattr(writers, "write_picture", failing)
+    with pytest.raises(OSError, match="000003_samples"), Writers(tmp_path, 0, 6) as all_of_them:
+        all_of_them.write_images(3, {"samples": np.zeros((4, 4, 1), np.uint8)})
