@@ -177,13 +177,15 @@ class Writers:
             self._pending.pop(0).result()
 
     def close(self) -> None:
-        """Flushes and closes everything."""
-        self._later(self._finish_pictures)
-        self._later(self._close_tensorboard)
-        self._thread.shutdown()
-        self.flush()
-        self._jsonl.close()
-        self.console.close()
+        """Flushes and closes everything, also where something has failed in the background."""
+        try:
+            self._later(self._finish_pictures)
+            self._later(self._close_tensorboard)
+            self.flush()
+        finally:
+            self._thread.shutdown()
+            self._jsonl.close()
+            self.console.close()
 
     def _later(self, work: Callable[..., None], *args: Any) -> None:
         while self._pending and self._pending[0].done():
