@@ -32,6 +32,7 @@ _COMPRESSIONS |= {34925: "LZMA", 50000: "Zstandard"}
 _BITS = (*range(1, 17), 32, 64)  # readers disagree on the order of the bytes in others
 # By photometric interpretation: white is zero, black is zero, RGB, palette.
 _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1}
+_MOST_UNNAMED = 3  # samples beside RGB: Pillow reads as many
 _ALPHA: dict[int, Literal["straight", "premultiplied"]] = {1: "premultiplied", 2: "straight"}
 
 
@@ -140,7 +141,10 @@ def _unread(page: tifffile.TiffPage) -> str:
     elif page.imagedepth != 1:
         reason = "holds a volume"
     elif (
-        unnamed < 0 or (colours == 1 and unnamed) or (alphas and alphas[0] != page.extrasamples[0])
+        unnamed < 0
+        or unnamed > _MOST_UNNAMED
+        or (colours == 1 and unnamed)
+        or (alphas and alphas[0] != page.extrasamples[0])
     ):
         reason = f"has {page.samplesperpixel} channels and does not say what they are"
     return reason
