@@ -46,7 +46,7 @@ def draw_png(rng: Rng) -> Case:
     channels = stored.shape[-1]
     scale = 255 / white if bits < 8 else 1
 
-    def opencv(path: Path) -> np.ndarray | None:
+    def with_alpha(path: Path) -> np.ndarray | None:
         image = opencv(path)
         if image is None or image.ndim == 2:
             return image
@@ -60,7 +60,7 @@ def draw_png(rng: Rng) -> Case:
         white=white,
         shallow=bits <= 8,
         transparent=transparent,
-        seconds={"OpenCV": scaled(opencv, scale)},
+        seconds={"OpenCV": scaled(with_alpha, scale)},
         **meant,
     )
 

