@@ -29,6 +29,7 @@ _MEANINGS = {
     errno.ENOENT: f"A file or folder is gone; put it back {_AGAIN}",
     errno.EMFILE: f"Too many files are open; raise the limit (ulimit -n) {_AGAIN}",
     errno.ENOMEM: f"The memory is used up; end other programs {_AGAIN}",
+    errno.ECONNRESET: f"Another process or machine is gone; see what it says {_AGAIN}",
     errno.ESTALE: f"The network's file system has lost a file; check it {_AGAIN}",
 }
 # No program meets these and goes on: what fails after them fails for them.

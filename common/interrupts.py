@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -95,14 +95,24 @@ def listen(sentence: str) -> None:
 
 
 def finish(code: str | int | None) -> NoReturn:
-    """Exits; all is done and said, and a signal that comes now does not change the exit code."""
+    """Exits; all is done and said, and a signal that comes now does not change the exit code.
+
+    After a failure nothing is waited for: where one of many processes is gone, JAX would wait for
+    it in vain and abort this one.
+    """
+    number = code if isinstance(code, int) else int(code is not None)
 
     def leave(*_: Any) -> None:
-        os._exit(code if isinstance(code, int) else int(code is not None))
+        os._exit(number)
 
     signal.set_wakeup_fd(-1)
     _install(leave)
-    sys.exit(code)
+    if number:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # nobody reads it any more
+                stream.flush()
+        leave()
+    sys.exit(number)
 
 
 def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:

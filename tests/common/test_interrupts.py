@@ -131,11 +131,24 @@ def test_a_signal_after_the_end_does_not_change_the_exit_code(program):
         import threading
         threading.Thread(target=time.sleep, args=(60,)).start()  # which the exit waits for
         print("ready", flush=True)
-        finish(2)
+        finish(0)
         """
     )
     with pytest.raises(subprocess.TimeoutExpired):
         leaving.wait(0.2)
     leaving.send_signal(signal.SIGTERM)
     _, err = leaving.communicate(timeout=5)
-    assert (leaving.returncode, err) == (2, "")
+    assert (leaving.returncode, err) == (0, "")
+
+
+def test_a_failure_waits_for_nothing(program):
+    failed = program(
+        """
+        import threading
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        print("ready", flush=True)
+        finish(2)
+        """
+    )
+    failed.communicate(timeout=5)
+    assert failed.returncode == 2
