@@ -15,8 +15,12 @@ class Options:
     """Each field is a flag of the same name, with its default and its help."""
 
     input: str = _flag("", "A folder or a file: to inspect, to evaluate on, to predict.")
-    output: str = _flag("", "The folder that modes other than train write to.")
-    overwrite: bool = _flag(False, "Replace an earlier result in --output.")
+    output: str = _flag(
+        "", "The folder that modes other than train write to; nothing is written outside it."
+    )
+    overwrite: bool = _flag(
+        False, "Replace what an earlier command wrote to --output; never another's file."
+    )
     num_images: int = _flag(64, "How many images to generate.")
     label: str = _flag("", "Of which class; default all in turn.")
     seed: int = _flag(0, "Of what is generated; training has --config.seed.")

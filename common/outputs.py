@@ -290,7 +290,7 @@ def written_for_people(folder: Path) -> frozenset[str]:
     with suppress(UserError):
         return frozenset(
             name
-            for name, lines in _read(folder).items()
+            for name, lines in _read(folder, b'"data": false').items()
             if "/" not in name and not lines[-1].data and _is_as_written(folder / name, lines)
         )
     return frozenset()
@@ -302,10 +302,14 @@ def _is_as_written(file: Path, lines: Collection[Line]) -> bool:
     return _sha256(file) in {line.sha256 for line in lines}
 
 
-def _read(folder: Path) -> dict[str, list[Line]]:
+def _read(folder: Path, holding: bytes = b"") -> dict[str, list[Line]]:
     """Returns the lines of the record by file; {} where there is none.
 
     A line that a kill has cut off is none.
+
+    Args:
+      folder: whose record.
+      holding: what a line must hold; a record of many images is long.
     """
     file = folder / RECORD
     if not os.path.lexists(file):
@@ -322,7 +326,7 @@ def _read(folder: Path) -> dict[str, list[Line]]:
     except (ValueError, RecursionError) as error:
         raise UserError(complaint) from error
     record: dict[str, list[Line]] = {}
-    for text in rest:
+    for text in (text for text in rest if holding in text):
         with suppress(ValueError, TypeError, RecursionError):
             line = Line(**json.loads(text))
             if all(isinstance(part, str) for part in line[:4]):

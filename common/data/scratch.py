@@ -29,7 +29,8 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     for folder in parent.glob(f"{_PREFIX}*"):
-        _remove_if_dead(folder)
+        if not folder.is_symlink():
+            _remove_if_dead(folder)
     scratch, lock = _new(parent)
     remove = partial(shutil.rmtree, scratch, ignore_errors=True)  # what stays goes the next time
     with lock:

@@ -168,7 +168,8 @@ def check_data(run: Run) -> None:
     """
     if not (run.workdir / RECORD).exists():
         return
-    if open_run(run.workdir).card.fingerprint != run.card.fingerprint:
+    # A study's config is no run's, and not checked as one.
+    if _card(run.workdir, _config(run.workdir)).fingerprint != run.card.fingerprint:
         raise UserError(
             f"The data of {run.card.name} has changed since the run in {run.workdir} began; choose"
             " another --workdir, or put the data back."

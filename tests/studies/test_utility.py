@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from classify.scores import Predicted
+from common.data.prepared import prepare
 from common.errors import UserError
+from common.training.config import default_config
 from configs.utility_covid import get_config
 from studies.config import read_study, run_config
-from studies.folders import choose, num_synthetic
+from studies.folders import choose, link_arm, link_real, num_synthetic, write_images
 from studies.progress import Progress
 from studies.report import compare, conclusion
+from tests.test_launch import folder_of_images
 
 BASE = (
     "--mode=utility",
@@ -169,3 +172,44 @@ def test_the_expected_time_is_that_of_each_kind_so_far():
     with progress.timed("classifier", ""):
         pass
     assert progress.remaining == "about 0:00:40"
+
+
+def test_folders_of_a_study_have_any_labels_and_give_them_back(tmp_path):
+    """`tests/test_outputs.py` has the generator, which writes the synthetic images."""
+    labels = ("train", "../x", "covid", "COVID", "a,b\nc")
+    made = tmp_path / "data"
+    names = [f"{number:02d}.png" for number in range(3 * len(labels))]
+    folder_of_images(made, *names)
+    with (made / "labels.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(("file", "label", "split"))
+        for number, name in enumerate(names):
+            row, split = number % len(labels), ("train", "val", "test")[number // len(labels)]
+            table.writerow((name, labels[row], split))
+    data = default_config().data
+    data.update(dir=str(made), image_size=8, cache_dir=str(tmp_path / "cache"))
+    prepared = prepare(data)
+    outside = set(tmp_path.iterdir())
+
+    work = tmp_path / "study"
+    images = write_images(prepared, work)
+    chosen = choose(images, prepared.card.classes, "all", 0)
+    assert all(len(files) == 1 for files in chosen.values()) and set(chosen) == set(labels)
+    link_real(chosen, work / "cells" / "real")
+    link_arm([chosen], images, work / "cells" / "data")
+    for folder, splits in (("real", ("train",)), ("data", ("train", "val", "test"))):
+        data.dir = str(work / "cells" / folder)
+        again = prepare(data)
+        assert set(again.card.classes) == set(labels) and set(again.splits) == set(splits)
+        for split in splits:
+            seen, first = again.splits[split], prepared.splits[split]
+            every = range(len(labels))
+            for label in labels:
+                pixels = [
+                    part.read(every)["image"][
+                        part.read(every)["label"] == card.classes.index(label)
+                    ]
+                    for part, card in ((seen, again.card), (first, prepared.card))
+                ]
+                np.testing.assert_array_equal(*pixels)
+    assert set(tmp_path.iterdir()) == outside | {work}

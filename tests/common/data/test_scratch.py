@@ -144,6 +144,14 @@ def test_folders_that_an_older_version_left_without_a_lock_are_removed(tmp_path)
         assert list(tmp_path.iterdir()) == [own]
 
 
+def test_nothing_is_written_through_a_link_of_such_a_name(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / ".incomplete-link").symlink_to(tmp_path / "elsewhere")
+    with scratch_folder(tmp_path / "place"):
+        assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_other_files_are_left_alone(tmp_path):
     (tmp_path / "complete").mkdir()
     (tmp_path / ".incomplete-notes.txt").write_text("mine")
