@@ -32,10 +32,10 @@ def start_fork_server(environment: dict[str, str]) -> None:
         forkserver.ensure_running()
 
 
-def run_forked(
+def fork(
     args: list[str], cwd: Path, environment: dict[str, str], folder: Path
-) -> subprocess.CompletedProcess:
-    """Runs `python ARGS` to its end, as subprocess.run would.
+) -> multiprocessing.process.BaseProcess:
+    """Starts `python ARGS`.
 
     Args:
       args: a program and its flags.
@@ -47,6 +47,14 @@ def run_forked(
         target=_be, args=(args, cwd, environment, folder)
     )
     process.start()
+    return process
+
+
+def run_forked(
+    args: list[str], cwd: Path, environment: dict[str, str], folder: Path
+) -> subprocess.CompletedProcess:
+    """Runs `python ARGS` to its end, as subprocess.run would; see `fork`."""
+    process = fork(args, cwd, environment, folder)
     process.join(SECONDS)
     if process.exitcode is None:
         process.kill()

@@ -13,20 +13,21 @@ import pytest
 from common.report.curves import draw_curves
 from common.training.writers import read_jsonl
 from tests.checkpoint_leaves import assert_same_leaves, read_leaves
+from tests.conftest import ROOT
+from tests.forked import SECONDS, fork
 
-STEPS = 24
+STEPS = 12
 # Pictures are due with checkpoints, between them, and at the end.
 RUN = (
     "--config=configs/toy_gan_1d.py:tiny",
     f"--config.train.num_steps={STEPS}",
     "--config.train.checkpoint_every=4",
-    "--config.train.picture_every=3",
+    "--config.train.picture_every=5",
     "--config.train.eval_every=0",
     "--config.train.log_every=1",
     "--config.optimizer.discriminator_steps=1",
 )
 SEEDS = [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 30))]
-DEADLINE = 600
 
 
 @pytest.fixture(scope="module")
@@ -55,29 +56,30 @@ def written(workdir):
     return count + sum(1 for _ in workdir.glob("pictures/*")) + sum(1 for _ in workdir.iterdir())
 
 
-def kill_at(rng, start, workdir):
+def kill_at(rng, workdir, folder):
     """Starts a run and kills it some time after it has written so much; says whether it lived."""
+    folder.mkdir()
     workdir.mkdir(exist_ok=True)
-    before, more, delay = written(workdir), int(rng.integers(STEPS + 12)), rng.uniform(0, 0.2)
-    process = start("launch.py", *RUN, f"--workdir={workdir}")
-    end = time.monotonic() + DEADLINE
-    while written(workdir) < before + more and process.poll() is None:
+    before, more, delay = written(workdir), int(rng.integers(STEPS + 10)), rng.uniform(0, 0.2)
+    process = fork(["launch.py", *RUN, f"--workdir={workdir}"], ROOT, {}, folder)
+    end = time.monotonic() + SECONDS
+    while written(workdir) < before + more and process.is_alive():
         assert time.monotonic() < end
         time.sleep(0.001)
     time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL)
-    return process.returncode != 0
+    process.kill()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL), (folder / "err").read_text()
+    return process.exitcode != 0
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_nothing_is_missing_or_double(start, launch, uninterrupted, tmp_path, seed):
+def test_nothing_is_missing_or_double(launch, uninterrupted, tmp_path, seed):
     rng, workdir = np.random.default_rng(seed), tmp_path / "run"
-    killed = kill_at(rng, start, workdir)
+    killed = kill_at(rng, workdir, tmp_path / "first")
     if rng.random() < 0.25:
-        killed += kill_at(rng, start, workdir)
-    print(f"killed {killed} times")
+        killed += kill_at(rng, workdir, tmp_path / "second")
+    print(f"seed {seed}: {int(killed)} killed")
     launch(*RUN, f"--workdir={workdir}")
     assert drawings(workdir) == drawings(uninterrupted)
     assert rows(workdir) == rows(uninterrupted)

@@ -53,7 +53,7 @@ class Schedule:
 
     def draws(self, step: int) -> bool:
         """Says whether there are pictures of a step: of the first one, too, where of any."""
-        return bool(self.picture) and (step == 1 or self.due(step).draw)
+        return bool(self.picture and step) and (step == 1 or self.due(step).draw)
 
     def next_boundary(self, step: int) -> int:
         """Returns the first step after `step` at which anything is due.
