@@ -46,6 +46,8 @@ def main(argv: list[str]) -> None:
     """Runs the mode that the flags ask for."""
     if argv[1:]:
         raise UserError(f"'{argv[1]}' is not a flag; flags begin with --, see --help.")
+    if _RESTART.value and _MODE.value != "train":
+        raise UserError("--restart is for --mode=train; leave it out.")
     if _MODE.value == "inspect":
         from common.data.inspect.command import run_inspect
 
@@ -53,8 +55,6 @@ def main(argv: list[str]) -> None:
         sys.exit(
             run_inspect(_CONFIG.value, options.input, options.output, overwrite=options.overwrite)
         )
-    if _RESTART.value and _MODE.value != "train":
-        raise UserError("--restart is for --mode=train; leave it out.")
     with_config = {"train": "acgan_covid", "utility": "utility_covid"}.get(_MODE.value)
     if with_config and _CONFIG.value is None:
         raise UserError(f"--mode={_MODE.value} needs --config=FILE, as configs/{with_config}.py.")

@@ -8,6 +8,7 @@ before it is.
 
 import itertools
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,15 +27,11 @@ from orbax.checkpoint import checkpoint_managers as policies
 from common.errors import UserError
 from common.log import log
 from common.training import manifest
-from common.training.manifest import Manifest, SaveManifest
+from common.training.manifest import DamagedError, Manifest, SaveManifest, reason_of
 
 _STATE = "default"  # Orbax's name for what is saved without one
 
 State = TypeVar("State")
-
-
-class DamagedError(Exception):
-    """A checkpoint is not what was saved; the message is the reason."""
 
 
 class Checkpoints:
@@ -71,7 +68,8 @@ class Checkpoints:
         if not self.folder.is_dir():
             return []
         names = (entry.name for entry in self.folder.iterdir())
-        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+        steps = (int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+        return sorted(steps, reverse=True)
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest checkpoint, or None."""
@@ -194,7 +192,7 @@ class Checkpoints:
         except MemoryError:
             raise
         except Exception as error:  # a damaged file can fail anywhere in the libraries
-            raise DamagedError(_reason(error)) from error
+            raise DamagedError(reason_of(error)) from error
         if described is None:
             log.info("The checkpoint of step %d has no checksums: it is used as it is.", step)
             if jax.tree.map(np.shape, tree) != jax.tree.map(np.shape, target):
@@ -204,19 +202,7 @@ class Checkpoints:
         return flax.serialization.from_state_dict(like, tree)
 
     def _manifest(self, step: int) -> Manifest | None:
-        """Returns what a checkpoint says of itself; None where it is of before there was that."""
-        folder = self.folder / str(step)
-        try:
-            if not (folder / manifest.ITEM).exists():
-                items = json.loads((folder / "_CHECKPOINT_METADATA").read_text())["item_handlers"]
-                if manifest.ITEM not in items:
-                    return None
-            described = Manifest.from_json((folder / manifest.ITEM / manifest.FILE).read_text())
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DamagedError(_reason(error)) from error
-        if described.step != step:
-            raise DamagedError(f"it was saved at step {described.step}")
-        return described
+        return manifest.read_manifest(self.folder / str(step))
 
     def _structural_damage(self, step: int) -> str:
         """Returns what is wrong with a checkpoint as far as can be told without its leaves."""
@@ -258,7 +244,7 @@ class Checkpoints:
             reasons = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
             raise UserError(
                 f"No checkpoint in {self.folder} can be used ({reasons}); put back a copy of one,"
-                " or train anew with --restart."
+                " or train anew with --restart (a run of a study: remove its folder)."
             )
 
     def _refuse_networks(self, step: int) -> NoReturn:
@@ -299,11 +285,3 @@ def _hush_stragglers() -> None:
             report(unraisable)
 
     sys.unraisablehook = report_others
-
-
-def _reason(error: Exception) -> str:
-    """Returns what went wrong in one line."""
-    if isinstance(error, OSError) and error.filename:
-        return f"{Path(error.filename).name}: {error.strerror}"
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip(".")

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,10 @@ import orbax.checkpoint as ocp
 
 ITEM = "manifest"  # the folder in a checkpoint
 FILE = "manifest.json"
+
+
+class DamagedError(Exception):
+    """A checkpoint is not what was saved; the message is the reason."""
 
 
 class Leaf(NamedTuple):
@@ -93,6 +98,35 @@ class Manifest:
             if checksum(leaf) != self.leaves[path].sha256:
                 return path
         return ""
+
+
+def read_manifest(checkpoint: Path) -> Manifest | None:
+    """Reads what a checkpoint, a folder named by its step, says of itself.
+
+    Returns None where it is of before there were manifests.
+
+    Raises:
+      DamagedError: it is damaged, or of another step.
+    """
+    try:
+        if not (checkpoint / ITEM).exists():
+            items = json.loads((checkpoint / "_CHECKPOINT_METADATA").read_text())["item_handlers"]
+            if ITEM not in items:
+                return None
+        described = Manifest.from_json((checkpoint / ITEM / FILE).read_text())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(reason_of(error)) from error
+    if str(described.step) != checkpoint.name:
+        raise DamagedError(f"it was saved at step {described.step}")
+    return described
+
+
+def reason_of(error: Exception) -> str:
+    """Returns in one line what went wrong."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{Path(error.filename).name}: {error.strerror}"
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip(".")
 
 
 def checksum(array: Any) -> str:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
+from common.training.restart import begin_anew
 from common.training.train import train
-from common.training.workdir import check_owner, open_run
+from common.training.workdir import check_owner
 from common.training.writers import Writers
 from configs import toy_gan_1d
 from tests.checkpoint_leaves import assert_same_leaves, read_leaves
@@ -18,7 +19,7 @@ from tests.damage import flipped, linked_copy
 def tiny():
     config = toy_gan_1d.get_config("tiny")
     config.train.update(
-        num_steps="6", checkpoint_every="2", log_every="1", picture_every="3", eval_every="0"
+        num_steps="4", checkpoint_every="2", log_every="1", picture_every="4", eval_every="0"
     )
     config.optimizer.discriminator_steps = 1  # less to compile
     return config
@@ -49,27 +50,27 @@ def pictures(workdir):
 
 
 def test_after_a_damaged_checkpoint_it_trains_again_from_the_one_before(finished, workdir, caplog):
-    arrays = max((workdir / "checkpoints" / "6").rglob("*"), key=lambda file: file.stat().st_size)
+    arrays = max((workdir / "checkpoints" / "4").rglob("*"), key=lambda file: file.stat().st_size)
     flipped(arrays, np.random.default_rng(0))
     train(tiny(), workdir)
-    assert "step 6 is damaged" in caplog.text and "goes on from step 4" in caplog.text
-    assert_same_leaves(read_leaves(workdir, 6), read_leaves(finished, 6))
-    assert (workdir / "checkpoints" / "damaged-6").is_dir()
+    assert "step 4 is damaged" in caplog.text and "goes on from step 2" in caplog.text
+    assert_same_leaves(read_leaves(workdir, 4), read_leaves(finished, 4))
+    assert (workdir / "checkpoints" / "damaged-4").is_dir()
     record = json.loads((workdir / "run.json").read_text())
-    assert record["step"] == record["saved_step"] == 6
+    assert record["step"] == record["saved_step"] == 4
 
 
 def test_a_finished_run_gets_back_what_is_missing_or_broken(finished, workdir):
     before = pictures(finished)
     film = next(name for name in before if name.endswith(".webp"))
-    last = next(name for name in before if name.startswith("000006_"))
+    last = next(name for name in before if name.startswith("000004_"))
     (workdir / "pictures" / film).unlink()
     for name in ("curves.png", last):
         (workdir / "pictures" / name).unlink()
         (workdir / "pictures" / name).touch()  # of 0 bytes, as a kill left them once
     (workdir / "pictures" / f".tmp-4194305-0-{last}").touch()
     (workdir / ".run.json.4194305").touch()
-    (workdir / "pictures" / last.replace("6", "9")).touch()  # after the step that is restored
+    (workdir / "pictures" / last.replace("4", "9")).touch()  # after the step that is restored
     train(tiny(), workdir)
     assert pictures(workdir) == before
     assert not (workdir / ".run.json.4194305").exists()
@@ -82,7 +83,7 @@ def test_a_run_without_its_checkpoints_is_not_a_new_one(workdir, gone):
         (workdir / "checkpoints").mkdir()
     before = sorted(workdir.rglob("*"))
     with pytest.raises(
-        UserError, match=r"was trained to step 6 and its checkpoints are gone.+--re"
+        UserError, match=r"was trained to step 4 and its checkpoints are gone.+--re"
     ):
         train(tiny(), workdir)
     assert [path for path in sorted(workdir.rglob("*")) if path.name != ".lock"] == [
@@ -93,22 +94,28 @@ def test_a_run_without_its_checkpoints_is_not_a_new_one(workdir, gone):
 def test_numbers_alone_are_a_run_too(workdir):
     shutil.rmtree(workdir / "checkpoints")
     (workdir / "run.json").unlink()
-    with pytest.raises(UserError, match="was trained to step 6"):
+    with pytest.raises(UserError, match="was trained to step 4"):
         train(tiny(), workdir)
 
 
-def test_restart_trains_anew_and_loses_nothing(finished, workdir):
+def test_restart_begins_anew_and_loses_nothing(finished, workdir):
     shutil.rmtree(workdir / "checkpoints")
     (workdir / "notes.txt").write_text("mine")
     (workdir / "evaluation").mkdir()
     numbers = (workdir / "metrics.jsonl").read_text()
-    train(tiny(), workdir, restart=True)
-    assert_same_leaves(read_leaves(workdir, 6), read_leaves(finished, 6))
+    begin_anew(workdir)
+    begin_anew(workdir)  # there is nothing to move any more
+    assert {path.name for path in workdir.iterdir()} == {"earlier-1", "notes.txt", ".lock"}
     assert (workdir / "earlier-1" / "metrics.jsonl").read_text() == numbers
     assert pictures(workdir / "earlier-1") == pictures(finished)
-    assert (workdir / "notes.txt").read_text() == "mine"
-    assert not (workdir / "evaluation").exists()  # it was of other checkpoints
-    assert open_run(workdir).checkpoints.latest_step() == 6
+    (workdir / "run.json").write_text("{}")
+    begin_anew(workdir)
+    assert (workdir / "earlier-2" / "run.json").exists()
+
+
+def test_restart_is_refused_where_nothing_is_trained(launch):
+    said = launch("--mode=evaluate", "--workdir=somewhere", "--restart", code=2)
+    assert "--restart is for --mode=train" in said.stderr
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "run.json", "pictures", "checkpoints"])
