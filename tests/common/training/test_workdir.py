@@ -1,5 +1,6 @@
 """A run that was made before a setting existed can be used, and gone on with."""
 
+import dataclasses
 import json
 
 import pytest
@@ -21,7 +22,9 @@ def test_settings_that_came_later_have_their_defaults(tmp_path, module):
     older = json.loads(to_json(config))
     default = older["model"].pop(name)
     (tmp_path / "config.json").write_text(json.dumps(older))
-    (tmp_path / "run.json").write_text(json.dumps({"data": CARD.to_dict()}))
+    data = config.data
+    card = dataclasses.replace(CARD, image_size=data.image_size, channels=data.channels)
+    (tmp_path / "run.json").write_text(json.dumps({"data": card.to_dict()}))
     assert open_run(tmp_path).config.model[name] == default
     check_owner(tmp_path, config)
     config.train.low_memory = not config.train.low_memory
