@@ -25,6 +25,7 @@ from common.data.prepared import Example, Prepared, Split
 from common.data.scratch import move_into_place, scratch_folder
 from common.data.transforms import augment, to_unit
 from common.errors import UserError
+from common.files import sha256_of
 from common.log import log
 from common.training import parallel
 from common.training.network import Variables
@@ -33,6 +34,7 @@ from common.training.randomness import example_keys
 _BATCH = 32
 _VIEW = 0  # purpose of random keys
 _VERSION = 1  # of what is computed; a new one makes all features anew
+_CHECKSUM = ".sha256"  # ends the file beside that of the features
 _HEAD = ("hidden", "dropout_rate")  # settings of networks that only the head knows
 
 Features = Float[np.ndarray, "images views features"]
@@ -108,9 +110,12 @@ def _stored(
     """Opens the features in a folder without reading them; None where they are not whole."""
     arrays = {}
     for name, count in views.items():
+        file = folder / f"{name}.npy"
         try:
-            array = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            if (folder / f"{name}{_CHECKSUM}").read_text() != sha256_of(file):
+                return None
+            array = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError):
             return None
         if array.shape[:2] != (len(prepared.splits[name]), count):
             return None
@@ -136,6 +141,7 @@ def _write(folder: Path, prepared: Prepared, views: Mapping[str, int], maker: Ma
                         array[start : start + len(features), view] = features
                 assert array is not None  # a split has at least one example
                 array.flush()
+                (made / f"{name}{_CHECKSUM}").write_text(sha256_of(file))
             shutil.rmtree(folder, ignore_errors=True)  # what is there is not whole
             move_into_place(made, folder)
     except OSError as error:

@@ -17,6 +17,7 @@ from classify.inference import (
     softmax,
 )
 from common.data.fit import fit_image
+from common.data.folders import record_id
 from common.data.incoming import Incoming, find_images, read_ahead
 from common.data.records import Pixels
 from common.data.slices import FileImage, Reading, images_in, stem
@@ -70,7 +71,10 @@ def predict(run: Run, options: Options) -> None:
         temperature = known_temperature(run, step) or 1.0
         started, explained = time.monotonic(), outputs if options.explain else None
         count = 0
-        with ThreadPoolExecutor() as pool, outputs.draft(TABLE).open("w") as table:
+        with (
+            ThreadPoolExecutor() as pool,
+            outputs.draft(TABLE).open("w", encoding="utf-8") as table,
+        ):
             table.write(
                 csv_line(["file", "label", *(f"probability_{x}" for x in run.card.classes)])
             )
@@ -109,7 +113,7 @@ def _read_all(
     def read(item: tuple[Path, FileImage]) -> _Found:
         file, image = item
         pixels = fit_image(image.read().pixels, card.image_size, card.channels, data.fit)
-        return _Found(file.relative_to(given.folder).as_posix(), image.suffix, pixels)
+        return _Found(record_id(file, given.folder), image.suffix, pixels)
 
     listed = ((file, image) for file in given.files for image in images_in(file, reading))
     for (file, _), found in read_ahead(pool, listed, read, lambda one: one.pixels.nbytes):

@@ -1,5 +1,7 @@
 """The folder for what can be made again: prepared data, compiled programs, costly arrays."""
 
+import hashlib
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from common.data.scratch import move_into_place, scratch_folder
-from common.files import user_path
+from common.files import user_path, write_atomically
 from common.log import log
+
+_CHECKSUM_BYTES = 32  # SHA-256, behind the array
 
 Numbers = Float[np.ndarray, "length *rest"]
 
@@ -33,17 +36,16 @@ def kept_array(file: Path, length: int, make: Callable[[], Numbers]) -> Numbers:
       length: of the array; a file of another is not whole.
       make: makes it.
     """
-    try:
-        found: Numbers = np.load(file, allow_pickle=False)
-        if len(found) == length:
-            return found
-    except (OSError, ValueError, EOFError):
-        pass  # not there, or not whole
+    found = _read(file)
+    if found is not None and len(found) == length:
+        return found
     made = make()
+    stream = io.BytesIO()
+    np.save(stream, made)
+    content = stream.getvalue()
     try:
-        with scratch_folder(file.parent) as scratch:
-            np.save(scratch / file.name, made)
-            move_into_place(scratch / file.name, file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, content + hashlib.sha256(content).digest())
     except OSError as error:
         log.warning(
             "%s can't be written (%s): what belongs there is computed anew each time; make room or"
@@ -52,3 +54,16 @@ def kept_array(file: Path, length: int, make: Callable[[], Numbers]) -> Numbers:
             error.strerror,
         )
     return made
+
+
+def _read(file: Path) -> Numbers | None:
+    """Returns the array in a file; None if the file is not there or not as it was written."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    array, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+    if hashlib.sha256(array).digest() != checksum:
+        return None
+    found: Numbers = np.load(io.BytesIO(array), allow_pickle=False)
+    return found

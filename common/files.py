@@ -1,6 +1,7 @@
 """Files and folders: what is written is whole or not at all, what is read is a file and no pipe."""
 
 import csv
+import hashlib
 import io
 import itertools
 import os
@@ -38,6 +39,16 @@ def regular_file(path: Path) -> Path:
     if kind := special_kind(path.stat().st_mode):
         raise UserError(f"{path} is {kind}, not a file; put a file in its place or remove it.")
     return path
+
+
+def sha256_of(file: Path) -> str:
+    """Returns the checksum of a file's content, in hexadecimal digits.
+
+    Raises:
+      OSError: it can't be read.
+    """
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def special_kind(mode: int) -> str:

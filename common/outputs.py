@@ -14,7 +14,6 @@ file that it does not know. Lines stay: what was written once under a name remai
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import threading
@@ -26,7 +25,7 @@ from typing import Any, NamedTuple
 
 from common.data.scratch import scratch_folder
 from common.errors import UserError
-from common.files import user_path, writable_folder
+from common.files import sha256_of, user_path, writable_folder
 from common.labels import key_of
 
 RECORD = ".written.jsonl"
@@ -166,7 +165,7 @@ class Outputs:
     def publish(self, *names: str) -> None:
         """Puts drafts into their places, one after the other; may be called by several threads."""
         lines = [
-            Line(name, _sha256(self._scratch / name), self._mode, self._of, self._claimed[name])
+            Line(name, sha256_of(self._scratch / name), self._mode, self._of, self._claimed[name])
             for name in names
         ]
         with self._lock:
@@ -299,7 +298,7 @@ def written_for_people(folder: Path) -> frozenset[str]:
 def _is_as_written(file: Path, lines: Collection[Line]) -> bool:
     if not lines or file.is_symlink() or not file.is_file():
         return False
-    return _sha256(file) in {line.sha256 for line in lines}
+    return sha256_of(file) in {line.sha256 for line in lines}
 
 
 def _read(folder: Path, holding: bytes = b"") -> dict[str, list[Line]]:
@@ -365,8 +364,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

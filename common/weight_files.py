@@ -4,7 +4,6 @@ A pickle can run any program when it is opened. These are opened with unpicklers
 make arrays and nothing else, so that PyTorch is not needed and a file from the web is safe.
 """
 
-import hashlib
 import io
 import pickle
 import zipfile
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from common.files import regular_file
+from common.files import regular_file, sha256_of
 
 Arrays = dict[str, np.ndarray]
 
@@ -96,8 +95,7 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], Arrays]:
 
 
 def _check(path: Path, sha256: str) -> None:
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256_of(path)
     if found != sha256.lower():
         raise UserError(
             f"{path} has the SHA-256 {found} and not {sha256}: it is not whole, or another file."

@@ -13,7 +13,6 @@ Images are seen at their own size, but Inception resizes them to 299 and VGG16 d
 deviation; the others are not.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from common.errors import UserError
-from common.files import user_path
+from common.files import sha256_of, user_path
 from common.judge import open_judge
 from common.networks import inception, lpips
 from common.networks.vgg16 import VGG16, to_imagenet_range, weights_are_bundled
@@ -144,7 +143,7 @@ def _inception(needed: str, image_size: int, channels: int) -> Extractor:
     del image_size, channels
     file = user_path(needed)
     variables = inception.pretrained(file)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    digest = sha256_of(file)[:16]
     return Extractor(
         "inception", f"inception {digest}", False, in_batches(_inception_of, variables, _BATCH)
     )

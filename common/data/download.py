@@ -1,7 +1,6 @@
 """A file by URL: fetched into the cache once, resumed after an interruption, checked, opened."""
 
 import fcntl
-import hashlib
 import re
 import shutil
 import time
@@ -21,7 +20,7 @@ from common.data.records import Contents, Once, Source, fingerprint
 from common.data.scratch import take
 from common.data.slices import EXTENSIONS
 from common.errors import UserError
-from common.files import regular_file
+from common.files import regular_file, sha256_of
 from common.log import log
 
 _SCHEMES = ("http", "https", "file")
@@ -172,7 +171,7 @@ def _fetch(remote: RemoteFile) -> None:
             resumes = part.exists()
             _fetch_part(remote, part)
             if (
-                resumes and _sha256(part) != remote.digest
+                resumes and sha256_of(part) != remote.digest
             ):  # by a file that a crash has left damaged?
                 part.unlink()
                 _fetch_part(remote, part)
@@ -289,13 +288,8 @@ def _receive(response: Response, shown: str, part: Path, begin: int) -> bool:
     return True
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _check(part: Path, remote: RemoteFile) -> None:
-    found = _sha256(part)
+    found = sha256_of(part)
     if found != remote.digest:
         size = part.stat().st_size
         part.unlink()

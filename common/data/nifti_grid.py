@@ -15,9 +15,10 @@ def grid_of(image: nibabel.Nifti1Image, shape: tuple[int, int, int]) -> Grid:
     """Returns the grid that the header states: its sform, else its qform, else nibabel's default.
 
     Raises:
-      LinAlgError: axes lie in one plane.
+      LinAlgError: axes lie in one plane, or something is infinite or no number.
     """
-    np.linalg.inv(image.affine)
+    if not np.isfinite(np.linalg.inv(image.affine)).all() or not np.isfinite(image.affine).all():
+        raise np.linalg.LinAlgError("the header's affine is not finite")
     codes = int(image.header["sform_code"]), int(image.header["qform_code"])
     return Grid(image.affine, shape, stated=max(codes) > 0)
 

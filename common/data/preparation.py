@@ -24,6 +24,7 @@ from common.data.records import Pixels, Record, Source
 from common.data.scratch import move_into_place, scratch_folder
 from common.data.splits import Table
 from common.errors import UserError
+from common.files import sha256_of
 from common.json_files import build, read_object
 from common.log import log
 
@@ -150,7 +151,7 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
     info.set_splits(tfds.core.SplitDict([written]))
     info.write_to_directory(folder)
     (folder / _TABLE).write_text(json.dumps(asdict(Table(*zip(*rows, strict=True)))))
-    sums = {file.name: _checksum(file) for file in folder.glob("*.json")}
+    sums = {file.name: sha256_of(file) for file in folder.glob("*.json")}
     (folder / _CHECKSUMS).write_text(json.dumps(sums))
 
 
@@ -163,12 +164,8 @@ def check_prepared(folder: Path) -> None:
       OSError: a file can't be read.
     """
     for name, wanted in read_object(folder / _CHECKSUMS, "remove its folder").items():
-        if _checksum(folder / name) != wanted:
+        if sha256_of(folder / name) != wanted:
             raise ValueError(f"{name} is not as it was written")
-
-
-def _checksum(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _describe(source: Source, data: ConfigDict, folder: Path) -> tfds.core.DatasetInfo:

@@ -17,6 +17,7 @@ from common.data.slices import EXTENSIONS, Reading, images_in
 from common.data.spelling import is_missing
 from common.errors import UserError
 from common.files import regular_file
+from common.labels import label_of
 from common.log import log
 
 _DELIMITERS = ",;\t"
@@ -188,7 +189,10 @@ def _rows(
         name = _find(where, cells["file"], table.parent, files)
         if name in rows:
             raise UserError(f"{where} lists {name} again; keep one of the lines.")
-        if is_missing(label := cells["label"]):
+        label = cells["label"]
+        # A folder of that name, which people and this program make of a class, says that it is one.
+        stated = label and label_of(PurePosixPath(name).parent.name) == label
+        if is_missing(label) and not stated:
             given = (
                 f" but '{label}', which means none (rename a class of that name)" if label else ""
             )

@@ -115,6 +115,11 @@ def test_a_damaged_cache_is_made_anew_and_one_that_cannot_be_written_is_said(cac
         file.write_bytes(file.read_bytes()[:100])
     np.testing.assert_array_equal(built(config)[2].splits["val"].read([0])["features"], kept)
     assert not list(cache.glob("features/.incomplete-*"))
+    for file in cache.glob("features/*/*.npy"):
+        content = bytearray(file.read_bytes())
+        content[-3] ^= 64
+        file.write_bytes(content)
+    np.testing.assert_array_equal(built(config)[2].splits["val"].read([0])["features"], kept)
     _, state, _ = built(config)
     elsewhere = settings(cache, 1)
     elsewhere.data.cache_dir = str(cache / "full")

@@ -21,6 +21,7 @@ _SCALES = (1, 2, 4, 8)  # standard deviations of blurs, in pixels of a thumbnail
 _LEAST_PIXELS = 9  # of a thumbnail: a smaller mask says nothing at this size
 _LEAST_DEVIATION = 1.0  # grey levels: an image of one grey is not blown up to noise
 _MOVES = (-12, -8, -6, 0, 6, 8, 12)  # pixels of a thumbnail, along each axis
+MOST_JUDGED = 5000  # pairs, drawn from more: each takes 16 kB and some 7 ms
 _MOST_EXCHANGED = 2000  # masks, those that fit worst, among which exchanges are looked for
 
 # By how much another mask must fit better than the given one (see `_fit`).
@@ -53,11 +54,14 @@ def odd_masks(images: Views, masks: Masks, owners: Sequence[str]) -> list[Odd]:
 
     Args:
       images: thumbnails.
-      masks: what is not background, in the same size. Empty, tiny and full ones are not judged.
+      masks: what is not background, in the same size. Empty, tiny and full ones are not judged,
+        and of more than `MOST_JUDGED` others not all.
       owners: whom each image is of; nobody's mask is judged by what was learnt of him.
     """
     inside = masks.sum((1, 2))
     judged = np.flatnonzero((inside >= _LEAST_PIXELS) & (inside <= masks[0].size - _LEAST_PIXELS))
+    if len(judged) > MOST_JUDGED:
+        judged = np.sort(np.random.default_rng(_SEED).permutation(judged)[:MOST_JUDGED])
     folds = _folds([owners[row] for row in judged.tolist()])
     if len(judged) < LEAST_MASKS or folds is None:
         return []
@@ -109,9 +113,15 @@ def _opinions(images: Views, masks: Masks, folds: Int[np.ndarray, " num"]) -> Fl
             for rows in _parts(np.flatnonzero(folds == fold)):
                 described = _described(images[rows])
                 flat = described.reshape(-1, described.shape[-1])
-                opinions[rows] = forest.decision_function(flat).reshape(len(rows), -1)
-    order = (-opinions).argsort(1, kind="stable").argsort(1, kind="stable")
-    outstanding = -np.log2((order + 1) / order.shape[1])
+                scores = forest.decision_function(flat).reshape(len(rows), -1)
+                opinions[rows] = _outstanding(scores)
+    return opinions
+
+
+def _outstanding(scores: Float[np.ndarray, "num pixels"]) -> Flat:
+    """Returns `-log2` of each pixel's rank, as a share of its image's pixels, less the mean."""
+    ranks = (-scores).argsort(1, kind="stable").argsort(1, kind="stable") + 1
+    outstanding = -np.log2(ranks / scores.shape[1])
     return (outstanding - outstanding.mean(1, keepdims=True)).astype(np.float32)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from common.data.inspect.agreement import Odd, odd_masks
+from common.data.inspect.agreement import MOST_JUDGED, Odd, odd_masks
 from common.data.inspect.facts import SmallPair, Survey
 from common.data.inspect.findings import Finding, Level, counted, some
 
@@ -54,9 +54,14 @@ def check_agreement(survey: Survey, odd: Sequence[Odd]) -> Iterator[Finding]:
             yield Finding(
                 Level.LOOK,
                 f"{counted(len(alike), 'mask looks', 'masks look')} {kind}, as far as the other"
-                f" pairs tell: {listed}.",
+                f" pairs tell: {listed}.{_limit(survey)}",
                 remedy,
             )
+
+
+def _limit(survey: Survey) -> str:
+    filled = sum(image.mask_share > 0 for image in survey.images if image.pair)
+    return f" Of {filled:,} masks {MOST_JUDGED:,} were looked at." if filled > MOST_JUDGED else ""
 
 
 def seems(survey: Survey, odd: Odd) -> str:

@@ -60,6 +60,13 @@ def test_headers_that_say_different_places_are_refused_with_both_orientations(tm
     )
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_headers_that_are_no_numbers_are_damaged(tmp_path, value):
+    affine = np.eye(4)
+    affine[0, 3] = value
+    assert "not finite" in refusal(pair(tmp_path, {"affine": affine}, {"affine": affine}))
+
+
 @pytest.mark.parametrize("plane", PLANES)
 def test_equal_headers_pair_voxel_by_voxel(tmp_path, plane):
     assert dice(pair(tmp_path, {}, {}), plane=plane) == 1

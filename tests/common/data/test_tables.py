@@ -221,6 +221,13 @@ def test_a_missing_label_is_no_class(write, label):
         opened(folder)
 
 
+@pytest.mark.parametrize("label", ["none", "NA", "nan"])
+def test_a_label_that_stands_for_a_missing_one_is_a_class_in_a_folder_of_its_name(write, label):
+    """People who name a folder so mean it, and what this program writes of it can be read."""
+    table = f"file,label\n{label}/x.png,{label}\na.png,A\n"
+    assert set(opened(write(table, (f"{label}/x.png", "a.png"))).classes) == {"A", label}
+
+
 def test_a_missing_group_is_no_group_that_others_share(write):
     data = default_config().data
     rows = "a.png,A,anna\nb.png,A,nan\nc.png,A,NA\nmore/d.jpg,A,\n"
