@@ -84,7 +84,15 @@ class Checkpoints:
         """Starts writing a host state (`parallel.to_host`); training may go on meanwhile.
 
         Does nothing where this step is saved already.
+
+        Raises:
+          UserError: the folder was removed; it is not made anew, for what lay beside it is gone.
         """
+        if not self.folder.is_dir():
+            raise UserError(
+                f"{self.folder} was removed while the program was running; put it back, or start"
+                " anew in another --workdir."
+            )
         if step == self._manager.latest_step():
             return
         named = self._best_metric

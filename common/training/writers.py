@@ -237,7 +237,9 @@ class Writers:
         for kind in ("GPU", "TPU"):  # they are JAX's
             tensorflow.config.set_visible_devices([], kind)
 
-        return metric_writers.SummaryWriter(str(self._workdir / "metrics"))
+        folder = self._workdir / "metrics"
+        folder.mkdir(exist_ok=True)  # TensorFlow would make a workdir anew that was removed
+        return metric_writers.SummaryWriter(str(folder))
 
     def _tensorboard_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         if self._tensorboard is not None:

@@ -1,12 +1,15 @@
 """A signal in training: what is saved, and what a person reads then."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
 
+from common.accidents import told_in
+from common.errors import UserError
 from common.training import parallel
 from common.training import train as training
 from common.training.loop import Loop
@@ -62,6 +65,22 @@ def test_a_signal_to_another_process_is_named_in_this_one(config, tmp_path, monk
     assert not train(config, tmp_path / "run")
     said = capsys.readouterr().out
     assert "SIGINT: saved step 1 of 6" in said and "ended early" not in said
+
+
+def test_a_workdir_that_is_removed_meanwhile_is_named_and_not_made_anew(
+    config, tmp_path, monkeypatch
+):
+    due = Loop._due
+
+    def removing(self, now, stop):
+        if now == 2:
+            shutil.rmtree(tmp_path / "run")
+        return due(self, now, stop)
+
+    monkeypatch.setattr(Loop, "_due", removing)
+    with pytest.raises(UserError, match="removed"), told_in(tmp_path / "run"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
