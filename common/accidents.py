@@ -35,6 +35,8 @@ _MEANINGS = {
 # No program meets these and goes on: what fails after them fails for them.
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE}
 _OTHER = f"The system refuses it; see to that {_AGAIN}"
+# Errors of the program itself, whatever has been handled before.
+_OURS = (LookupError, TypeError, AttributeError, NameError, AssertionError)
 _MOST_CHARACTERS = 300
 
 
@@ -56,7 +58,11 @@ def told_in(workdir: Path) -> Iterator[None]:
                 f"The workdir {workdir} was removed, or its disk is gone; put it back and run the"
                 " same command again."
             ) from error
-        raise as_told(error, _kept(error, workdir)) from error
+        log = _kept(error, workdir)
+        told = as_told(error, log)
+        if isinstance(told, FaultError) and log is None:
+            traceback.print_exception(error)
+        raise told from error
 
 
 def as_told(error: Exception, log: Path | None) -> UserError | FaultError:
@@ -95,6 +101,8 @@ def _meaning(error: Exception) -> str:
 
 def _fatal_before(error: BaseException) -> str:
     """Returns what had gone wrong for good when an error came, as at closing; "" if nothing had."""
+    if isinstance(error, _OURS):
+        return ""
     found, before = "", error.__context__
     while before is not None:
         for number in _FATAL:
@@ -124,7 +132,7 @@ def _names(error: BaseException, folder: Path) -> bool:
 def _short(error: BaseException) -> str:
     """Returns the first line of what an error says, with its file if that stands further down."""
     first = str(error).strip().split("\n", 1)[0]
-    return first[:_MOST_CHARACTERS].rstrip(" .") or "without a word"
+    return first[:_MOST_CHARACTERS].rstrip(" .") or "nothing more is said"
 
 
 def _kept(error: Exception, workdir: Path) -> Path | None:

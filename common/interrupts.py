@@ -55,9 +55,10 @@ class StopRequest:
     def end(self) -> None:
         """Lets signals do what they did before."""
         if self._before:
+            # First what ends the process, so that no signal falls between the two.
+            signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-            signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if not self._first:
@@ -85,7 +86,9 @@ def listen(sentence: str) -> None:
     os.set_blocking(said, False)
 
     def watch() -> None:
-        (number,) = os.read(heard, 1)
+        number = 0
+        while number not in SIGNALS:  # a library may handle others in Python
+            (number,) = os.read(heard, 1)
         _end(number, sentence)
 
     threading.Thread(target=watch, name="signals", daemon=True).start()
@@ -116,19 +119,25 @@ def finish(code: str | int | None) -> NoReturn:
 
 
 def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Returns the handlers that were there. `nohup` asks to go on after SIGHUP."""
-    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    """Returns the handlers that were there. Who starts a program may have a signal ignored.
+
+    So does `nohup` with SIGHUP, and a shell with Ctrl-C for what a script starts with "&".
+    """
     return {
         number: signal.signal(number, handler)
         for number in SIGNALS
-        if number != signal.SIGHUP or not ignored
+        if signal.getsignal(number) != signal.SIG_IGN
     }
 
 
 def _end(number: int, sentence: str) -> NoReturn:
     """Ends the process from any thread, whatever the others do."""
     text = f"{sys.argv[0]}: {signal.Signals(number).name}: {sentence}\n"
-    os.write(2, text.encode())
-    for act in list(before_end):
-        act()
-    os._exit(128 + number)
+    try:
+        with suppress(OSError):  # the terminal is gone, which is what SIGHUP says
+            os.write(2, text.encode())
+        for act in list(before_end):
+            with suppress(Exception):
+                act()
+    finally:
+        os._exit(128 + number)

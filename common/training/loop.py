@@ -152,8 +152,9 @@ class Loop:
         )
         # Many processes must agree, which costs them a round trip: only when they log anyway.
         if due.log or parallel.alone():
-            stop.number = parallel.highest(stop.number)
-            stops = stop.requested
+            agreed = parallel.highest(stop.number)
+            stops = agreed > 0
+            stop.number = stop.number or agreed  # a signal that came meanwhile counts the next time
             saves = due.save or stops or (due.log and parallel.any_process(bool(late)))
             due = due._replace(log=due.log or saves, save=saves, stop=stops)
         # What a checkpoint scores must be of its own state.

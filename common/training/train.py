@@ -53,8 +53,8 @@ def train(
 ) -> bool:
     """Trains an experiment in its workdir, going on where an earlier run of it stopped.
 
-    Returns whether all steps are done, or as many as it was to make of a GAN that collapses; a
-    signal ends it before that.
+    Returns whether no signal has come: then all steps are done, or as many as it was to make of a
+    GAN that collapses.
 
     With `profile` a trace of the steps 10 to 20 of this session is written to WORKDIR/profile; with
     `restart` it begins anew, and what an earlier run wrote is moved to WORKDIR/earlier-1.

@@ -69,6 +69,14 @@ def test_what_was_expected_and_handled_is_not_taken_for_the_fault(workdir):
             {}["x"]
 
 
+def test_what_was_handled_is_not_taken_for_the_fault_even_if_the_disk_was_full(workdir):
+    with pytest.raises(FaultError, match="KeyError"), told_in(workdir):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            {}["x"]
+
+
 def test_the_traceback_is_in_the_log_and_the_sentence_says_so(workdir):
     told = raised_within(workdir, OSError(errno.EIO, "Input/output error", "/d/x"))
     log = workdir / "error.log"
@@ -85,8 +93,10 @@ def test_a_fault_of_the_program_says_what_and_where(workdir, capsys):
     assert "error.log" in str(told)
 
 
-def test_a_folder_that_holds_no_run_gets_no_log(tmp_path):
+def test_a_folder_that_holds_no_run_gets_no_log(tmp_path, capsys):
+    """The traceback is on standard error then."""
     told = raised_within(tmp_path, KeyError("image"))
+    assert "KeyError: 'image'" in capsys.readouterr().err
     assert "error.log" not in str(told) and not list(tmp_path.iterdir())
 
 

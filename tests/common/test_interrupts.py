@@ -41,7 +41,9 @@ def program(tmp_path):
     yield start
     for process in running:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -64,6 +66,31 @@ def test_what_nohup_lets_pass_does_not_end_it(program):
     lasting.send_signal(signal.SIGHUP)
     out, _ = lasting.communicate(timeout=5)
     assert (lasting.returncode, out) == (0, "done\n")
+
+
+def test_what_a_shell_has_ignored_does_not_end_it(program):
+    """So are Ctrl-C and what a script starts with "&"."""
+    ignoring = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+    lasting = program("print('ready', flush=True); time.sleep(0.2); print('done')", *ignoring)
+    lasting.send_signal(signal.SIGINT)
+    out, _ = lasting.communicate(timeout=5)
+    assert (lasting.returncode, out) == (0, "done\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_though_nobody_reads_what_it_says(program, number):
+    """As where the terminal is closed; and though the work in progress can't be removed."""
+    lonely = program(
+        """
+        from common.interrupts import before_end
+        before_end.append(lambda: 1 / 0)
+        print("ready", flush=True)
+        time.sleep(60)
+        """
+    )
+    lonely.stderr.close()
+    lonely.send_signal(number)
+    assert lonely.wait(timeout=5) == 128 + number
 
 
 def test_work_in_progress_is_removed(program, tmp_path):
