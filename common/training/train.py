@@ -312,6 +312,7 @@ def _recorder(run: Run, examples_per_step: int) -> Callable[[Loop], None]:
             run.workdir,
             {
                 "step": loop.step,
+                "saved_step": loop.checkpoints.latest_step() or 0,  # the next is being written
                 "wall_seconds": round(seconds + clock.seconds, 1),
                 "images_per_second": round(per_second * examples_per_step, 2),
                 "flops_per_second_and_device": per_second * loop.advance.flops(),

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from common.training.restart import begin_anew
+from common.training.checkpoints import Checkpoints
+from common.training.restart import begin_anew, check_progress
 from common.training.train import train
-from common.training.workdir import check_owner
+from common.training.workdir import check_owner, open_run, update_record
 from common.training.writers import Writers
 from configs import toy_gan_1d
 from tests.checkpoint_leaves import assert_same_leaves, read_leaves
@@ -96,6 +97,22 @@ def test_numbers_alone_are_a_run_too(workdir):
     (workdir / "run.json").unlink()
     with pytest.raises(UserError, match="was trained to step 4"):
         train(tiny(), workdir)
+
+
+def test_a_run_that_was_killed_in_its_first_save_goes_on(workdir):
+    shutil.rmtree(workdir / "checkpoints")
+    checkpoints = open_run(workdir).checkpoints
+    checkpoints.folder.mkdir()
+    (checkpoints.folder / "2.orbax-checkpoint-tmp").mkdir()
+    update_record(workdir, {"step": 2, "saved_step": 0})
+    check_progress(workdir, checkpoints, checkpoints.newest_sound_step({}))
+
+
+def test_the_record_says_what_is_saved_and_not_what_is_being_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoints, "save", lambda *args: None)  # never done
+    train(tiny(), tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert (record["step"], record["saved_step"]) == (4, 0)
 
 
 def test_restart_begins_anew_and_loses_nothing(finished, workdir):
