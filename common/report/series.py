@@ -1,11 +1,12 @@
 """The pictures of a training: FOLDER/<step>_<name>.png."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from PIL import Image
 
-_FILE = re.compile(r"(\d{6,})_(.+)\.png")
+_FILE = re.compile(r"([0-9]{6,})_(.+)\.png")
 
 
 def picture_file(folder: Path, step: int, name: str) -> Path:
@@ -13,11 +14,16 @@ def picture_file(folder: Path, step: int, name: str) -> Path:
     return folder / f"{step:06d}_{name}.png"
 
 
-def drawn(folder: Path) -> dict[str, dict[int, Path]]:
-    """Returns the files that are there, by name and by step, in the order of the steps."""
+def drawn(folder: Path, names: Collection[str]) -> dict[str, dict[int, Path]]:
+    """Returns the files that are there, by name and by step, in the order of the steps.
+
+    Args:
+      folder: of the pictures.
+      names: of the pictures that are asked for; others in the folder are somebody else's.
+    """
     found: dict[str, dict[int, Path]] = {}
     for file in folder.iterdir():
-        if match := _FILE.fullmatch(file.name):
+        if (match := _FILE.fullmatch(file.name)) and match[2] in names:
             found.setdefault(match[2], {})[int(match[1])] = file
     return {name: dict(sorted(files.items())) for name, files in sorted(found.items())}
 

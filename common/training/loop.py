@@ -182,7 +182,7 @@ class Loop:
         trim_freed_memory()  # of the save and the pictures before
         if due.save:
             if self.writers:
-                self.writers.flush()  # a run that goes on from here draws no earlier pictures
+                self.writers.sync()  # a run that goes on from here draws no earlier pictures
             self.checkpoints.save(step, parallel.to_host(state), self.latest)
             self._saved_at = time.monotonic()
             if self.writers:

@@ -42,6 +42,7 @@ _RECORDED = {
     "utilisation": float,
     "step": int,
     "saved_step": int,
+    "pictures": tuple[str, ...],
 }
 
 

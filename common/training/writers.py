@@ -1,7 +1,8 @@
 """Where the numbers go: metrics.jsonl, the console, and TensorBoard through CLU.
 
-Only the main process writes. What is slow (TensorFlow's import, PNG files, curves) runs on one
-background thread, so that training does not wait for it.
+Only the main process writes. What is slow runs on two background threads, so that training does not
+wait for it: one draws (PNG files, curves), the other writes for TensorBoard, whose import takes
+seconds.
 """
 
 import importlib.util
@@ -9,8 +10,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,7 @@ from common.report.curves import draw_curves
 from common.report.film import write_training_film
 from common.report.images import Picture, write_picture
 from common.report.series import drawn, picture_file, whole_image
+from common.training.workdir import read_record, update_record
 
 
 class JsonlWriter:
@@ -69,12 +72,18 @@ def _read_lines(file: Path) -> tuple[list[dict[str, int | float]], int]:
 
 
 def _row(line: bytes) -> dict[str, int | float]:
-    """Returns the numbers of a line, {} where it can't be read."""
+    """Returns the numbers of a line, {} where it can't be read or holds something else."""
     try:
         row = json.loads(line)
-        return {**row, "step": int(row["step"])}
-    except (ValueError, KeyError, TypeError):
+        row = {**row, "step": int(row["step"])}
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return {}
+    return row if all(map(_is_number, row.values())) else {}
+
+
+def _is_number(value: Any) -> bool:
+    """Says whether it is one that is written here; NaN is, whole numbers of 400 digits are not."""
+    return type(value) is float or (type(value) is int and abs(value) < 2**53)
 
 
 _SHOWN = (
@@ -131,6 +140,30 @@ class ConsoleWriter:
             self._bar.close()
 
 
+class _Background:
+    """A thread for one work after another; an error ends the run at the next call."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._pending: list[Future[Any]] = []
+
+    def later(self, work: Callable[..., None], *args: Any) -> None:
+        while self._pending and self._pending[0].done():
+            self._pending.pop(0).result()
+        self._pending.append(self._thread.submit(work, *args))
+
+    def wait(self) -> None:
+        while self._pending:
+            self._pending.pop(0).result()
+
+    def close(self, last: Callable[[], None]) -> None:
+        try:
+            self.later(last)
+            self.wait()
+        finally:
+            self._thread.shutdown()
+
+
 class Writers:
     """All writers of a run behind one face, with the methods of CLU's MetricWriter."""
 
@@ -138,11 +171,13 @@ class Writers:
         self._workdir = workdir
         self._folder = workdir / "pictures"
         self._folder.mkdir(exist_ok=True)
-        self._remove_pictures_after(restored_step)
+        self._restored_step = restored_step
+        self._series: set[str] = set()  # the names of the pictures that this run draws
+        self._own(read_record(workdir).get("pictures", ()))
         self._jsonl = JsonlWriter(workdir / "metrics.jsonl", restored_step)
         self.console = ConsoleWriter(restored_step, num_steps)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writers")
-        self._pending: list[Future[Any]] = []
+        self._drawing = _Background("drawing")
+        self._for_tensorboard = _Background("tensorboard")
 
     def __enter__(self) -> "Writers":
         return self
@@ -159,68 +194,69 @@ class Writers:
         """Writes numbers at a step to every writer."""
         self._jsonl.write_scalars(step, scalars)
         self.console.write_scalars(step, scalars)
-        self._later(self._tensorboard_scalars, step, scalars)
+        self._for_tensorboard.later(self._tensorboard_scalars, step, scalars)
 
     def write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
         """Writes pictures/<step>_<name>.png, the pictures in TensorBoard, and curves.png."""
-        self._later(self._write_images, step, pictures)
+        if new := pictures.keys() - self._series:
+            self._own(new)
+            update_record(self._workdir, {"pictures": sorted(self._series)})
+        self._drawing.later(self._write_images, step, pictures)
+        self._for_tensorboard.later(self._tensorboard_images, step, pictures)
 
     def has_pictures(self, step: int) -> bool:
         """Says whether all pictures of a step are there and whole."""
-        series = drawn(self._folder).values()
+        series = drawn(self._folder, self._series).values()
         return bool(series) and all(step in files and whole_image(files[step]) for files in series)
 
-    def flush(self) -> None:
-        """Brings everything onto the disk; the first error of the background is raised here."""
+    def sync(self) -> None:
+        """Brings the numbers and the pictures onto the disk, whatever TensorBoard's do."""
         self._jsonl.sync()
-        while self._pending:
-            self._pending.pop(0).result()
+        self._drawing.wait()
+
+    def flush(self) -> None:
+        """Waits for everything; the first error of the background is raised here."""
+        self.sync()
+        self._for_tensorboard.wait()
 
     def close(self) -> None:
         """Flushes and closes everything, also where something has failed in the background."""
-        try:
-            self._later(self._finish_pictures)
-            self._later(self._close_tensorboard)
-            self.flush()
-        finally:
-            self._thread.shutdown()
-            self._jsonl.close()
-            self.console.close()
-
-    def _later(self, work: Callable[..., None], *args: Any) -> None:
-        while self._pending and self._pending[0].done():
-            self._pending.pop(0).result()  # an error in the background ends the run
-        self._pending.append(self._thread.submit(work, *args))
+        with ExitStack() as stack:
+            stack.callback(self.console.close)
+            stack.callback(self._jsonl.close)
+            stack.callback(self._for_tensorboard.close, self._close_tensorboard)
+            stack.callback(self._drawing.close, self._finish_pictures)
+            self._jsonl.sync()
 
     def _write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
         for name, picture in pictures.items():
             write_picture(picture_file(self._folder, step, name), picture)
         self._draw_curves()
-        if self._tensorboard is not None:
-            batches = {name: picture[None] for name, picture in pictures.items()}
-            self._tensorboard.write_images(step, batches)
 
     def _draw_curves(self) -> None:
         draw_curves(read_jsonl(self._workdir / "metrics.jsonl"), self._folder / "curves.png")
 
     def _finish_pictures(self) -> None:
         """Writes the films, and curves of all rows, whatever earlier sessions left of them."""
-        series = drawn(self._folder)
+        series = drawn(self._folder, self._series)
         for name, files in series.items():
             write_training_film(self._folder / f"{name}.webp", list(files.values()))
         if series:
             self._draw_curves()
 
-    def _remove_pictures_after(self, step: int) -> None:
-        for files in drawn(self._folder).values():
-            for later in (file for at, file in files.items() if at > step):
+    def _own(self, names: Iterable[str]) -> None:
+        """Takes series for this run's; what of them is later than the restored step goes."""
+        names = set(names) - self._series
+        for files in drawn(self._folder, names).values():
+            for later in (file for at, file in files.items() if at > self._restored_step):
                 later.unlink()
+        self._series |= names
 
     @cached_property
     def _tensorboard(self) -> Any:
         """CLU's writer, None without TensorFlow, which takes seconds to import: only here.
 
-        The background thread asks for it when it has something to write, after the first step.
+        Its thread asks for it when it has something to write, after the first step.
         """
         if not importlib.util.find_spec("tensorflow"):
             log.warning(
@@ -244,6 +280,11 @@ class Writers:
     def _tensorboard_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         if self._tensorboard is not None:
             self._tensorboard.write_scalars(step, dict(scalars))
+
+    def _tensorboard_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
+        if self._tensorboard is not None:
+            batches = {name: picture[None] for name, picture in pictures.items()}
+            self._tensorboard.write_images(step, batches)
 
     def _close_tensorboard(self) -> None:
         opened = vars(self).get("_tensorboard")  # where `cached_property` keeps it

@@ -32,7 +32,7 @@ def test_the_pictures_of_a_run_become_one_film(tmp_path):
         level = np.full((16, 16, 3), step * 37 % 256, np.uint8)
         write_picture(picture_file(tmp_path, step * 50, "samples"), level)
     write_picture(picture_file(tmp_path, 0, "others"), np.zeros((16, 16, 1), np.uint8))
-    for name, files in drawn(tmp_path).items():
+    for name, files in drawn(tmp_path, ["samples", "others"]).items():
         write_training_film(tmp_path / f"{name}.webp", list(files.values()))
     means = greys(tmp_path / "samples.webp")
     assert len(means) == 120
@@ -52,7 +52,8 @@ def test_a_damaged_picture_is_left_out_and_named(tmp_path, caplog, damage):
 
 
 def test_a_name_that_ends_as_another_does_is_another(tmp_path):
-    for name in ("samples", "real_samples"):
+    names = ("samples", "real_samples")
+    for name in names:
         write_picture(picture_file(tmp_path, 1, name), np.zeros((16, 16, 1), np.uint8))
-    assert list(drawn(tmp_path)) == ["real_samples", "samples"]
-    assert [*drawn(tmp_path)["samples"].values()] == [tmp_path / "000001_samples.png"]
+    assert list(drawn(tmp_path, names)) == ["real_samples", "samples"]
+    assert [*drawn(tmp_path, ["samples"])["samples"].values()] == [tmp_path / "000001_samples.png"]

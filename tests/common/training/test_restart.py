@@ -72,8 +72,9 @@ def test_a_finished_run_gets_back_what_is_missing_or_broken(finished, workdir):
     (workdir / "pictures" / f".tmp-4194305-0-{last}").touch()
     (workdir / ".run.json.4194305").touch()
     (workdir / "pictures" / last.replace("4", "9")).touch()  # after the step that is restored
+    (workdir / "pictures" / "123456_patient.png").write_bytes(b"somebody's")
     train(tiny(), workdir)
-    assert pictures(workdir) == before
+    assert pictures(workdir) == {**before, "123456_patient.png": b"somebody's"}
     assert not (workdir / ".run.json.4194305").exists()
 
 

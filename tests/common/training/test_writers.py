@@ -2,6 +2,7 @@
 
 import errno
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -10,6 +11,18 @@ from PIL import Image
 from common.report.curves import draw_curves
 from common.training import writers
 from common.training.writers import ConsoleWriter, JsonlWriter, Writers, read_jsonl
+
+HOSTILE = [
+    '{"step": 1e999}',
+    '{"step": 1e300}',
+    '{"step": 2, "train/loss": 1' + 400 * "0" + "}",
+    '{"step": 3, "train/loss": null}',
+    '{"step": 1, "a": "x"}',
+    '{"step": 1, "a": [0.5]}',
+    100_000 * "[",
+    '{"step":' + 100_000 * "[",
+]
+GREY = {"samples": np.zeros((4, 4, 1), np.uint8)}
 
 
 def lines(file):
@@ -61,7 +74,9 @@ def test_curves_have_a_panel_per_metric(tmp_path):
         assert np.asarray(image.convert("L")).std() > 5
 
 
-@pytest.mark.parametrize("broken", ['{"step": 20, "tra', "null", "[1]", '{"loss": 1}', "\x00\x00"])
+@pytest.mark.parametrize(
+    "broken", ['{"step": 20, "tra', "null", "[1]", '{"loss": 1}', "\x00\x00", *HOSTILE]
+)
 def test_only_broken_lines_are_left_out_and_the_log_says_so(tmp_path, caplog, broken):
     file = tmp_path / "m.jsonl"
     rows = [{"step": step, "train/loss": step / 10} for step in range(10, 160, 10)]
@@ -90,4 +105,68 @@ def test_what_the_background_thread_meets_ends_the_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(writers, "write_picture", failing)
     with pytest.raises(OSError, match="000003_samples"), Writers(tmp_path, 0, 6) as all_of_them:
-        all_of_them.write_images(3, {"samples": np.zeros((4, 4, 1), np.uint8)})
+        all_of_them.write_images(3, GREY)
+
+
+@pytest.fixture
+def without_tensorboard(monkeypatch):
+    monkeypatch.setattr(Writers, "_tensorboard", None)
+
+
+def test_a_row_of_nan_is_a_row(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"step": 1, "val/auroc": NaN}\n')
+    assert np.isnan(read_jsonl(tmp_path / "m.jsonl")[0]["val/auroc"])
+
+
+def test_pictures_of_somebody_else_are_left_alone(tmp_path, without_tensorboard):
+    folder = tmp_path / "pictures"
+    with Writers(tmp_path, 0, 10) as first:
+        for step in (5, 9):
+            first.write_images(step, GREY)
+    theirs = ("123456_patient.png", "000007_patient.png", "patient.webp")
+    for name in theirs:
+        (folder / name).write_text("mine")
+    with Writers(tmp_path, 5, 10) as second:
+        assert second.has_pictures(5) and not (folder / "000009_samples.png").exists()
+        second.write_images(8, GREY)
+    assert [(folder / name).read_text() for name in theirs] == ["mine"] * 3
+    ours = {"000005_samples.png", "000008_samples.png", "samples.webp"}
+    assert {path.name for path in folder.iterdir()} == {*theirs, *ours}
+
+
+def test_of_a_run_that_recorded_no_names_later_pictures_go_when_it_draws(
+    tmp_path, without_tensorboard
+):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("000009_samples.png", "000009_patient.png"):
+        (folder / name).touch()
+    with Writers(tmp_path, 5, 10) as resumed:
+        assert not resumed.has_pictures(9)
+        resumed.write_images(6, GREY)
+    left = {path.name for path in folder.glob("*.png")}
+    assert left == {"000006_samples.png", "000009_patient.png"}
+
+
+def test_a_checkpoint_does_not_wait_for_tensorboard(tmp_path, monkeypatch):
+    imported = threading.Event()
+
+    def slow(_):
+        assert imported.wait(2)
+
+    monkeypatch.setattr(Writers, "_tensorboard", property(slow))
+    with Writers(tmp_path, 0, 6) as all_of_them:
+        all_of_them.write_scalars(3, {"train/loss": 0.5})
+        all_of_them.write_images(3, GREY)
+        all_of_them.sync()
+        assert (tmp_path / "pictures" / "000003_samples.png").exists()
+        imported.set()
+
+
+def test_an_error_of_tensorboard_ends_the_run_too(tmp_path, monkeypatch):
+    def failing(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Writers, "_tensorboard", property(failing))
+    with pytest.raises(OSError, match="Input/output"), Writers(tmp_path, 0, 6) as all_of_them:
+        all_of_them.write_scalars(3, {"train/loss": 0.5})
