@@ -61,6 +61,7 @@ def predict(run: Run, options: Options) -> None:
     with Outputs(
         Path(options.output),
         "predict",
+        of=str(user_path(options.input).resolve()),
         overwrite=options.overwrite,
         inputs=[Path(options.input), *found.files],
     ) as outputs:

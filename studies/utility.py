@@ -194,7 +194,7 @@ def _synthesise(cell: Cell, study: Study) -> None:
     folders.link_real(cell.chosen, real)
     _train(cell.config_of(cell.config.gan, real), gan)
     most = max(folders.num_synthetic(cell.chosen, study.most_synthetic).values())
-    with scratch_folder(cell.folder) as scratch:
+    with scratch_folder(cell.images.parent) as scratch:  # in cells nobody else may generate
         made = scratch / cell.synthetic.name
         generate(open_run(gan), Options(output=str(made), num_images=most * len(cell.chosen)))
         shutil.rmtree(cell.synthetic, ignore_errors=True)  # too few, of an earlier list of arms

@@ -17,10 +17,10 @@ from common.data.inspect.command import run_inspect
 from common.data.sources import open_source
 from common.errors import UserError
 from common.options import Options
-from common.outputs import RECORD
 from common.training.config import default_config
 from common.training.train import train
 from common.training.workdir import open_run
+from common.written import RECORD
 from configs.acgan_covid import get_config as acgan
 from configs.small_cnn_chest_xray import get_config as small_cnn
 from configs.toy_gan_1d import get_config as toy
@@ -163,7 +163,7 @@ def test_sentinels_stay_and_nothing_new_lies_outside(modes, runs, scans, place, 
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_bytes(SENTINEL)
         before = tree(tmp_path)
-        with pytest.raises(UserError, match="is not as this program wrote it") as error:
+        with pytest.raises(UserError, match="by an earlier version of this program") as error:
             mode(out, overwrite=True)
         assert str(tmp_path / file) in str(error.value)
         assert tree(tmp_path) == before
@@ -194,7 +194,7 @@ def test_the_default_folder_of_an_evaluation_is_written_again_but_for_what_was_c
     evaluate_classifier(run, Options())
     table = run.workdir / "evaluation" / "predictions.csv"
     table.write_bytes(SENTINEL)
-    with pytest.raises(UserError, match="is not as this program wrote it"):
+    with pytest.raises(UserError, match="or has been changed since"):
         evaluate_classifier(run, Options())
     assert table.read_bytes() == SENTINEL
     shutil.rmtree(table.parent)

@@ -149,7 +149,7 @@ def test_masks_are_not_replaced_unless_told(run, patients, predicted, launch):
     (out / "00.png").write_bytes(b"mine")
     for more in ((), ("--overwrite",)):
         said = refused(launch, *args, f"--output={out}", *more)
-        assert f"{out / '00.png'} exists, and is not as this program wrote it" in said
+        assert f"{out / '00.png'} exists and was not written by this program" in said
     assert (out / "00.png").read_bytes() == b"mine"
     (out / "00.png").unlink()
     launch(*args, f"--output={out}")

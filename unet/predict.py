@@ -158,8 +158,8 @@ def predict(run: Run, options: Options) -> None:
     the window of the network: what is larger is segmented window by window.
 
     A file that can't be read is named, the others are segmented. Each mask takes its place when it
-    is whole, and stays if the command is stopped; with --overwrite the masks of an earlier command
-    stand beside it then.
+    is whole, and stays if the command is stopped or a file fails; with --overwrite the masks of an
+    earlier command stand beside it then. Those that are not made again go at the end.
 
     Raises:
       UserError: an option or file can't be used, or something that is to be written is there.
@@ -167,7 +167,11 @@ def predict(run: Run, options: Options) -> None:
     jobs, told = _jobs(run, options)
     sources = [Path(options.input), *(job.source for job in jobs)]
     with Outputs(
-        Path(options.output), "predict", overwrite=options.overwrite, inputs=sources
+        Path(options.output),
+        "predict",
+        of=str(user_path(options.input).resolve()),
+        overwrite=options.overwrite,
+        inputs=sources,
     ) as outputs:
         writer = _Writer(run, options, outputs)
         for job in jobs:
@@ -179,14 +183,14 @@ def predict(run: Run, options: Options) -> None:
             log.warning("This network was trained on %s.", run.card.caption)
         started = time.monotonic()
         failures, count = _segment_all(jobs, writer, windows)
-    seconds = time.monotonic() - started
-    print(
-        f"{count} images are segmented; the masks are in {outputs.folder} (step {step},"
-        f" {_told(run, writer.threshold)}, {count / seconds:.1f} images/s){told}"
-    )
-    if failures:
-        first = next(iter(failures.values()))
-        raise UserError(f"{len(failures)} files could not be segmented; the first: {first}")
+        seconds = time.monotonic() - started
+        print(
+            f"{count} images are segmented; the masks are in {outputs.folder} (step {step},"
+            f" {_told(run, writer.threshold)}, {count / seconds:.1f} images/s){told}"
+        )
+        if failures:
+            first = next(iter(failures.values()))
+            raise UserError(f"{len(failures)} files could not be segmented; the first: {first}")
 
 
 def _segment_all(

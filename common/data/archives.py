@@ -22,7 +22,7 @@ from common.data.scratch import move_into_place, scratch_folder
 from common.errors import UserError
 from common.files import special_kind
 from common.log import log
-from common.outputs import RECORD
+from common.written import RECORD
 
 # What is unpacked from one archive, at most. Images shrink little: what shrinks a hundredfold and
 # fills a disk is made to do so. Below SMALL it does no harm and may be a drawing.

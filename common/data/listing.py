@@ -9,7 +9,7 @@ from common.data.slices import ending, is_image
 from common.errors import UserError
 from common.files import within
 from common.log import log
-from common.outputs import written_for_people
+from common.written import written_for_people
 
 TABLE = "labels.csv"  # what the images of a folder are
 

@@ -2,14 +2,20 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from common.data.listing import images_below
 from common.errors import UserError
-from common.outputs import RECORD, Outputs, written_for_people
+from common.files import sha256_of
+from common.outputs import Outputs
+from common.written import RECORD, written_for_people
 from tests.conftest import ROOT
+
+_NEW = ("size", "modified")  # of a record's line
 
 
 def written(folder, contents, mode="generate", data=False, **options):
@@ -55,10 +61,90 @@ def test_an_earlier_result_is_replaced_when_told(tmp_path):
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("changed", [False, True], ids=["never written", "changed since"])
 def test_somebody_elses_file_is_never_replaced(tmp_path, overwrite, changed):
-    if changed:
-        written(tmp_path, {"a.txt": "1"})
+    written(tmp_path, {"a.txt" if changed else "b.txt": "1"})
     (tmp_path / "a.txt").write_text("mine")
-    assert "is not as this program wrote it" in refusal(tmp_path, "a.txt", overwrite=overwrite)
+    said = refusal(tmp_path, "a.txt", overwrite=overwrite)
+    assert "a.txt exists and was not written by this program, or has been changed since" in said
+
+
+def test_results_of_before_the_record_are_moved_once(tmp_path):
+    (tmp_path / "a.txt").write_text("1")
+    for again, what in ((False, "it"), (True, str(tmp_path))):
+        said = refusal(tmp_path, "a.txt", overwrite=True, again=again)
+        assert "an earlier version of this program" in said
+        assert f"move or remove {what} once" in said
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_somebody_writes_during_the_run_is_not_replaced(tmp_path, overwrite):
+    written(tmp_path, {"a.txt": "1", "last.txt": "1"})
+    for name in ("new.txt", "last.txt") if overwrite else ("new.txt",):
+        before = files_in(tmp_path)
+        with (
+            pytest.raises(UserError, match=f"{name} exists and was not written by this program"),
+            Outputs(tmp_path, "generate", overwrite=overwrite) as outputs,
+        ):
+            outputs.claim(dict.fromkeys(("new.txt", "last.txt") if overwrite else (name,), ""))
+            for draft in ("new.txt", "last.txt"):
+                outputs.draft(draft).write_text("2")
+            (tmp_path / name).write_text("mine")
+        assert files_in(tmp_path) == {**before, name: "mine"}
+        (tmp_path / name).unlink()
+        written(tmp_path, {"last.txt": "1"}, overwrite=True)
+
+
+def test_what_comes_at_the_last_moment_is_not_replaced(tmp_path, monkeypatch):
+    link = os.link
+
+    def late(draft, place):
+        place.write_text("mine")
+        link(draft, place)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(UserError, match="or by somebody else"):
+        written(tmp_path, {"a.txt": "1"})
+    assert files_in(tmp_path) == {"a.txt": "mine"}
+
+
+def test_a_link_that_comes_during_the_run_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    with (
+        pytest.raises(UserError, match="is a link"),
+        Outputs(tmp_path / "out", "predict") as outputs,
+    ):
+        outputs.claim({"A/0.png": ""})
+        outputs.draft("A/0.png").write_text("1")
+        (tmp_path / "out" / "A").symlink_to(tmp_path / "elsewhere")
+        outputs.publish("A/0.png")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_file_system_without_hard_links_will_do(tmp_path, monkeypatch):
+    def unknown(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", unknown)
+    written(tmp_path, {"a.txt": "1"})
+    written(tmp_path, {"a.txt": "2"}, overwrite=True)
+    assert files_in(tmp_path) == {"a.txt": "2"}
+
+
+def test_files_that_are_published_one_by_one_replace_those_of_the_same_input(tmp_path):
+    written(tmp_path, {"x.png": "1", "gone.png": "1"}, mode="predict", of="scans")
+    written(tmp_path, {"y.png": "1"}, mode="predict", of="others")
+    with Outputs(tmp_path, "predict", of="scans", overwrite=True) as outputs:
+        outputs.claim({"x.png": "", "damaged.png": ""})
+        outputs.draft("x.png").write_text("2")
+        outputs.publish("x.png")
+    assert files_in(tmp_path) == {"x.png": "2", "y.png": "1"}
+
+
+def test_a_result_of_other_data_goes_where_this_one_could_have_written_it(tmp_path):
+    written(tmp_path, {"table": "1", "suspicious": "1"}, mode="evaluate", of="one")
+    with Outputs(tmp_path, "evaluate", of="two", overwrite=True) as outputs:
+        outputs.claim({"suspicious": "", "table": ""})
+        outputs.draft("table").write_text("2")
+    assert files_in(tmp_path) == {"table": "2"}
 
 
 def test_what_the_mode_wrote_before_goes_and_nothing_else(tmp_path):
@@ -179,6 +265,11 @@ def test_folders_that_are_no_place_for_results_are_refused(tmp_path):
     (run / "checkpoints" / "3").mkdir(parents=True)
     for name in ("config.json", "run.json"):
         (run / name).write_text("{}")
+    study = tmp_path / "study"
+    (study / "images").mkdir(parents=True)
+    for name in ("config.json", "run.json", "images/images.csv"):
+        (study / name).write_text("{}")
+    cell = shutil.copytree(run, study / "cells" / "50_0" / "gan")
     images = tmp_path / "images"
     images.mkdir()
     for folder, said in (
@@ -191,12 +282,15 @@ def test_folders_that_are_no_place_for_results_are_refused(tmp_path):
         (run, "is where the run of"),
         (run / "checkpoints", "is where the run of"),
         (run / "checkpoints" / "3" / "new", "is where the run of"),
+        (study / "images", "is where the run of"),
+        (study / "cells" / "50_0", "is where the run of"),
         (images, "is what is read"),
     ):
         with pytest.raises(UserError, match=said):
             written(ROOT / folder, {"a": "new"}, overwrite=True, inputs=[images])
     assert not (tmp_path / "gone").exists()
-    written(run / "mine", {"a": "new"})  # beside what training writes is room
+    for place in (run / "mine", run / "images", study / "mine", cell / "evaluation"):
+        written(place, {"a": "new"})  # beside what training writes is room
 
 
 def test_a_link_to_a_folder_that_the_user_names_is_followed(tmp_path):
@@ -215,7 +309,7 @@ def test_a_second_command_is_kept_out(tmp_path):
 def test_a_foreign_record_is_not_written_to(tmp_path):
     for content in ("mine", "", "{}\n", '["deep"]\n', "[" * 100_000):
         (tmp_path / RECORD).write_text(content)
-        assert "is no record" in refusal(tmp_path, "a")
+        assert "is damaged, or was not written by this program" in refusal(tmp_path, "a")
         assert (tmp_path / RECORD).read_text() == content
         assert not written_for_people(tmp_path)
 
@@ -246,17 +340,18 @@ import os, signal, sys
 from pathlib import Path
 from common.outputs import Outputs
 
-replace = Path.replace
 left = int(sys.argv[2])
 
-def killing(path, target):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return replace(path, target)
+def killing(put):
+    def put_or_die(draft, target):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return put(draft, target)
+    return put_or_die
 
-Path.replace = killing
+Path.replace, os.link = killing(Path.replace), killing(os.link)
 with Outputs(Path(sys.argv[1]), "generate", overwrite=True) as outputs:
     outputs.claim({"a": "", "b": "", "last": ""})
     for name in ("a", "b", "last"):
@@ -286,3 +381,37 @@ def test_what_is_for_people_is_known_until_somebody_changes_it(tmp_path):
     (tmp_path / "grid.png").write_text("mine")
     assert written_for_people(tmp_path) == {"strip.png"}
     assert not written_for_people(tmp_path / "A") and not written_for_people(tmp_path / "gone")
+
+
+def test_what_is_for_people_is_known_at_any_depth(tmp_path):
+    written(tmp_path, {"ward/x_overlay.png": "1", "ward/a/x_overlay.png": "1"}, mode="predict")
+    written(tmp_path / "ward", {"a/grid.png": "1"})
+    written(tmp_path, {"ward/x.png": "1", "ward/a/x.png": "1"}, mode="predict", data=True)
+    (tmp_path / "link").symlink_to(tmp_path / "ward")
+    for ward in (tmp_path / "ward", tmp_path / "link"):
+        assert written_for_people(ward) == {"x_overlay.png"}
+        assert written_for_people(ward / "a") == {"x_overlay.png", "grid.png"}
+        assert [path.name for path in images_below(ward)] == ["x.png", "x.png"]
+
+
+def test_what_is_for_people_is_not_read_while_its_time_is_the_same(tmp_path, monkeypatch):
+    written(tmp_path, {"grid.png": "1", "strip.png": "2"})
+    os.utime(tmp_path / "strip.png", (0, 0))  # as a copy has another time
+    read = []
+    monkeypatch.setattr(
+        "common.written.sha256_of", lambda file: read.append(file.name) or sha256_of(file)
+    )
+    assert written_for_people(tmp_path) == {"grid.png", "strip.png"}
+    assert read == ["strip.png"]
+    (tmp_path / "strip.png").write_text("3")
+    assert written_for_people(tmp_path) == {"grid.png"}
+
+
+def test_a_record_without_sizes_is_read(tmp_path):
+    written(tmp_path, {"a": "1"})
+    header, line = (tmp_path / RECORD).read_text().splitlines()
+    older = {key: entry for key, entry in json.loads(line).items() if key not in _NEW}
+    (tmp_path / RECORD).write_text(f"{header}\n{json.dumps(older)}\n")
+    assert written_for_people(tmp_path) == {"a"}
+    written(tmp_path, {"a": "2"}, overwrite=True)
+    assert files_in(tmp_path) == {"a": "2"}

@@ -6,12 +6,16 @@ from common.data.inspect.facts import Survey
 from common.data.inspect.findings import Finding, Level, counted, some
 from common.data.spelling import alike, doubts
 
+_REMEDY = "Use one name for each class, and name the class of every image."
+
 
 def check_names(survey: Survey) -> Iterator[Finding]:
     """Yields what is to be said of how classes and groups are spelt."""
     counts = {name: len(survey.rows("", label)) for label, name in enumerate(survey.classes)}
     for sentence in doubts(counts):
-        yield Finding(Level.LOOK, sentence, "Give what is one class one name, and each image one.")
+        yield Finding(
+            Level.LOOK, sentence, "Use one name for each class, and name the class of every image."
+        )
     for names in alike(survey.mask_classes):
         yield Finding(
             Level.LOOK,
