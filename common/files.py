@@ -137,6 +137,14 @@ def identifiers(names: Sequence[str]) -> list[str]:
     ]
 
 
+def printed(text: str) -> str:
+    """Returns a name or text as it can stand in a line, whatever is in it."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def within(file: Path, folder: Path) -> bool:
     """Says whether a file lies in a folder, at any depth."""
     return folder in file.resolve().parents

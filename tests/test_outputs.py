@@ -14,6 +14,7 @@ from classify.evaluate import evaluate as evaluate_classifier
 from classify.predict import predict as predict_classes
 from common.data.inspect import command
 from common.data.inspect.command import run_inspect
+from common.data.listing import images_below
 from common.data.sources import open_source
 from common.errors import UserError
 from common.options import Options
@@ -218,6 +219,32 @@ def test_a_picture_is_never_replaced_by_what_is_predicted_of_it(modes, tmp_path,
             with pytest.raises(UserError, match="--output"):
                 modes[name](tmp_path / "in", input=str(tmp_path / given), overwrite=overwrite)
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["masks", "classes"])
+def test_pictures_for_people_in_inner_folders_are_no_images(modes, tmp_path, name):
+    write_images(tmp_path / "in", "x.png", "ward/a/x.png")
+    modes[name](tmp_path / "out", input=str(tmp_path / "in"))
+    found = {
+        path.relative_to(tmp_path / "out").as_posix() for path in images_below(tmp_path / "out")
+    }
+    masks = {f"{stem}{kind}.png" for stem in ("x", "ward/a/x") for kind in ("", "_probability")}
+    assert found == (masks if name == "masks" else set())
+
+
+def test_masks_of_other_images_stay_when_one_is_made_again(modes, tmp_path):
+    write_images(tmp_path / "in", "x.png", "y.png")
+    modes["masks"](tmp_path / "out", input=str(tmp_path / "in"))
+    before = tree(tmp_path / "out").keys()
+    modes["masks"](tmp_path / "out", input=str(tmp_path / "in" / "x.png"), overwrite=True)
+    assert tree(tmp_path / "out").keys() == before
+    (tmp_path / "in" / "y.png").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="could not be segmented"):
+        modes["masks"](tmp_path / "out", input=str(tmp_path / "in"), overwrite=True)
+    assert tree(tmp_path / "out").keys() == before
+    (tmp_path / "in" / "y.png").unlink()
+    modes["masks"](tmp_path / "out", input=str(tmp_path / "in"), overwrite=True)
+    assert {name[0] for name in tree(tmp_path / "out").keys() - {RECORD}} == {"x"}
 
 
 @pytest.mark.parametrize("name", ["masks", "classes"])

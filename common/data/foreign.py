@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import printed
 
 _LONGEST = 240  # characters of a foreign text in a message
 
@@ -65,5 +66,4 @@ def _complaint(path: Path, error: Exception, kind: str, unknown: type[Exception]
 
 def printable(text: str) -> str:
     """Returns the start of a text from a file or a package, fit to stand in a sentence."""
-    line = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
-    return textwrap.shorten(line, _LONGEST, placeholder=" ...")
+    return textwrap.shorten(printed(" ".join(text.split())), _LONGEST, placeholder=" ...")

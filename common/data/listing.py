@@ -7,7 +7,7 @@ from typing import NamedTuple
 from common.data.inspect.findings import some
 from common.data.slices import ending, is_image
 from common.errors import UserError
-from common.files import within
+from common.files import printed, within
 from common.log import log
 from common.written import written_for_people
 
@@ -91,14 +91,6 @@ def unread_below(root: Path, but: Path | None = None) -> tuple[str, ...]:
             *("is" if len(unread) == 1 else "are", some(unread)),
         )
     return unread
-
-
-def printed(name: str) -> str:
-    """Returns a file's name as it can be written in a line, whatever is in it."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in name
-    )
 
 
 def _below(folder: Path, above: tuple[Path, ...]) -> Listing:

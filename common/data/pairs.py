@@ -16,12 +16,13 @@ from ml_collections import ConfigDict
 
 from common.data.folders import record_id, refuse_splits_inside, split_folders, stats
 from common.data.inspect.findings import some
-from common.data.listing import images_below, printed, unread_below, visible
+from common.data.listing import images_below, unread_below, visible
 from common.data.masks import MaskValues, parse_mask_values, read_mask
 from common.data.partners import partners_of
 from common.data.records import Contents, Once, Record, Source, fingerprint
 from common.data.slices import EXTENSIONS, Reading, images_in, stem
 from common.errors import UserError
+from common.files import printed
 from common.log import log
 
 _FOLDERS = {

@@ -5,7 +5,8 @@ import os
 import pytest
 from PIL import Image
 
-from common.files import remove_leftovers, replaced, write_atomically
+from common.data.foreign import printable
+from common.files import printed, remove_leftovers, replaced, write_atomically
 
 DEAD = 2**22 + 1  # no process has so high a number
 
@@ -54,3 +55,9 @@ def test_leftovers_of_dead_processes_go_and_nothing_else(tmp_path):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)
     assert names(tmp_path) == sorted(stay)
+
+
+def test_names_and_texts_can_stand_in_a_line():
+    assert printed("a\nb\udcff\u202ec \u00e9.png") == "a\\nb\\udcff\\u202ec \u00e9.png"
+    assert printable("a\n\x1b[31m " + 200 * "long ").startswith("a \\x1b[31m long")
+    assert len(printable(200 * "long ")) <= 240
