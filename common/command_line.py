@@ -21,7 +21,7 @@ _STOPPED = {  # what to say when a signal ends a mode, after the signal's name
     "train": "stopped before training began; run the same command again.",
     "utility": "stopped; run the same command again to go on.",
 }
-_STOPPED_OTHER = "stopped before the end; what is written stays."
+_STOPPED_OTHER = "stopped before the end; earlier results stay."
 
 
 def run_app(main: Callable[[list[str]], None]) -> NoReturn:

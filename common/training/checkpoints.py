@@ -75,11 +75,6 @@ class Checkpoints:
         """Returns the step of the newest checkpoint, or None."""
         return next(iter(self.steps()), None)
 
-    def best_step(self) -> int | None:
-        """Returns the step at which the named metric was best, else the newest."""
-        ranked = self._ranked(self._scores_on_disk())
-        return ranked[0] if ranked else self.latest_step()
-
     def save(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
         """Starts writing a host state (`parallel.to_host`); training may go on meanwhile.
 

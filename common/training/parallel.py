@@ -102,12 +102,6 @@ def alone() -> bool:
     return jax.process_count() == 1
 
 
-def wait_for_all(what: str) -> None:
-    """Waits until every process is here."""
-    if not alone():
-        multihost_utils.sync_global_devices(what)
-
-
 def all_succeed(error: Exception | None) -> None:
     """Ends every process when one has met an error, so that none waits for it forever.
 

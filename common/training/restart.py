@@ -42,7 +42,12 @@ def check_progress(workdir: Path, checkpoints: Checkpoints, step: int) -> None:
 def record_saved(workdir: Path, checkpoints: Checkpoints) -> None:
     """Notes in run.json the newest checkpoint, once that is complete."""
     if (workdir / "run.json").exists():
-        update_record(workdir, {"saved_step": checkpoints.latest_step() or 0})
+        update_record(workdir, {"saved_step": saved_step(workdir, checkpoints)})
+
+
+def saved_step(workdir: Path, checkpoints: Checkpoints) -> int:
+    """Returns the step of the newest complete checkpoint; of those that are gone what was noted."""
+    return checkpoints.latest_step() or int(read_record(workdir).get("saved_step", 0))
 
 
 def begin_anew(workdir: Path) -> None:

@@ -22,7 +22,7 @@ from common.training.checkpoints import Checkpoints
 from common.training.clock import Schedule
 from common.training.loop import Loop
 from common.training.profile import Profile
-from common.training.restart import begin_anew, check_progress, record_saved
+from common.training.restart import begin_anew, check_progress, record_saved, saved_step
 from common.training.speed import matrix_rate
 from common.training.task import Examples, Measurement, Task, find_task, make_task, new_state
 from common.training.workdir import (
@@ -83,7 +83,7 @@ def _train(
     """Returns the run, how far it is now, and its steps."""
     find_task(config.get("task", ""))
     configs.check(config)
-    check_owner(workdir, config)
+    check_owner(workdir, config, restart=restart)
     parallel.local_batch_size(config.data.batch_size)
     prepared = _main_process_first(lambda: prepare(config.data)) or prepare(config.data)
     _check_validation(config, prepared)
@@ -98,8 +98,7 @@ def _train(
         if restart:
             _main_process_first(lambda: begin_anew(workdir))
         like = jax.eval_shape(task.init, jax.random.key(config.seed))
-        step = _main_process_first(partial(_step_to_go_on_from, run, like))
-        step = run.checkpoints.newest_sound_step(like) if step is None else step
+        step = _step_to_go_on_from(run, like)
         if parallel.is_main_process():
             stack.callback(record_saved, workdir, run.checkpoints)
         checkpoints = stack.enter_context(run.checkpoints)
@@ -132,22 +131,35 @@ def _train(
 
 
 def _step_to_go_on_from(run: Run, like: Any) -> int:
-    """Returns the step of the newest sound checkpoint, 0 where the run begins."""
-    step = run.checkpoints.newest_sound_step(like)
-    check_progress(run.workdir, run.checkpoints, step)
-    give_back_freed_memory()
-    return step
+    """Returns the step of the newest sound checkpoint, 0 where the run begins.
+
+    The main process alone looks and moves damaged ones aside, so that all go on from the same. What
+    it has read it lets go: compiling, which comes before there is a state, takes memory of its own.
+    """
+
+    def look() -> int:
+        step = run.checkpoints.newest_sound_step(like)
+        check_progress(run.workdir, run.checkpoints, step)
+        record_saved(run.workdir, run.checkpoints)
+        give_back_freed_memory()
+        return step
+
+    return parallel.highest(_main_process_first(look) or 0)
 
 
 def _main_process_first(work: Callable[[], Result]) -> Result | None:
     """Runs work in the main process while the others wait; its errors end them all."""
-    result = error = None
-    if parallel.is_main_process():
-        try:
-            result = work()
-        except Exception as failure:
-            error = failure
-    parallel.all_succeed(error)
+    return _together(work if parallel.is_main_process() else lambda: None)
+
+
+def _together(work: Callable[[], Result]) -> Result:
+    """Runs work in every process; an error in one ends them all."""
+    try:
+        result = work()
+    except Exception as error:
+        parallel.all_succeed(error)
+        raise
+    parallel.all_succeed(None)
     return result
 
 
@@ -157,7 +169,7 @@ def _restored_or_new(
     """Returns the state saved at a step, or at step 0 a new one."""
     if step:
         log.info("going on from step %d of %s", step, run.workdir)
-        return checkpoints.restore(step, like)
+        return _together(partial(checkpoints.restore, step, like))
     state = new_state(task, run.config.seed)
     state = _main_process_first(partial(task.warm_start, state)) or task.warm_start(state)
     log.info("%s", task.describe(state))
@@ -312,7 +324,8 @@ def _recorder(run: Run, examples_per_step: int) -> Callable[[Loop], None]:
             run.workdir,
             {
                 "step": loop.step,
-                "saved_step": loop.checkpoints.latest_step() or 0,  # the next is being written
+                # The checkpoint of this step may still be being written.
+                "saved_step": saved_step(run.workdir, loop.checkpoints),
                 "wall_seconds": round(seconds + clock.seconds, 1),
                 "images_per_second": round(per_second * examples_per_step, 2),
                 "flops_per_second_and_device": per_second * loop.advance.flops(),

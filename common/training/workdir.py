@@ -177,8 +177,10 @@ def check_data(run: Run) -> None:
         )
 
 
-def check_owner(workdir: Path, config: ConfigDict) -> None:
+def check_owner(workdir: Path, config: ConfigDict, *, restart: bool = False) -> None:
     """Refuses a folder that another experiment has written to; needs no data to be read.
+
+    With `restart` a damaged config.json is nothing to compare with: all is moved away.
 
     Raises:
       UserError: naming the differing fields, or what lies there without a config.
@@ -192,7 +194,13 @@ def check_owner(workdir: Path, config: ConfigDict) -> None:
                 " this program is known to have written them; choose another --workdir."
             )
         return
-    if found := differences(_config(workdir), with_defaults(config)):
+    try:
+        earlier = _config(workdir)
+    except UserError:
+        if restart:
+            return
+        raise
+    if found := differences(earlier, with_defaults(config)):
         raise UserError(
             f"The workdir {workdir} belongs to another config, which differs in"
             f" {', '.join(found)}; choose another --workdir."

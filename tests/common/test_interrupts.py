@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-SENTENCE = "stopped before the end; what is written stays."
+SENTENCE = "stopped before the end; earlier results stay."
 
 
 @pytest.fixture

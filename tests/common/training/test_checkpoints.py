@@ -40,15 +40,15 @@ def test_the_best_is_kept_beside_the_last(tmp_path, best_is, best):
             checkpoints.save(step, state(step), {"val/f1": score, "val/loss": 1.0})
     assert steps_in(tmp_path) == [best, 5]
     with Checkpoints(tmp_path, best_metric="val/f1", best_is=best_is) as checkpoints:
-        assert checkpoints.best_step() == best
+        assert checkpoints.best(state(0))[0] == best
 
 
 def test_without_a_named_metric_the_newest_is_the_best(tmp_path):
     with Checkpoints(tmp_path, keep_last=2) as checkpoints:
-        assert checkpoints.best_step() is None
+        assert checkpoints.best(state(0)) is None
         for step in (1, 2):
             checkpoints.save(step, state(step), {"val/f1": -float(step)})
-    assert Checkpoints(tmp_path).best_step() == 2
+    assert Checkpoints(tmp_path).best(state(0))[0] == 2
 
 
 def test_saving_a_step_again_does_nothing(tmp_path):

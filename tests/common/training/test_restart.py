@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
+from common.training import parallel
+from common.training import train as training
 from common.training.checkpoints import Checkpoints
-from common.training.restart import begin_anew, check_progress
+from common.training.restart import begin_anew, check_progress, record_saved
 from common.training.train import train
 from common.training.workdir import check_owner, open_run, update_record
 from common.training.writers import Writers
@@ -114,6 +116,52 @@ def test_the_record_says_what_is_saved_and_not_what_is_being_saved(tmp_path, mon
     train(tiny(), tmp_path)
     record = json.loads((tmp_path / "run.json").read_text())
     assert (record["step"], record["saved_step"]) == (4, 0)
+
+
+def test_once_a_run_has_gone_on_from_a_checkpoint_its_loss_is_noticed(workdir, monkeypatch):
+    update_record(workdir, {"saved_step": 0})  # as a first session noted that was killed later
+    run = open_run(workdir)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "newest_sound_step", lambda *_: 4)
+        assert training._step_to_go_on_from(run, {}) == 4
+    shutil.rmtree(workdir / "checkpoints")
+    (workdir / "checkpoints").mkdir()
+    record_saved(workdir, run.checkpoints)  # an end takes nothing back
+    with pytest.raises(UserError, match="was trained to step 4 and its checkpoints are gone"):
+        training._step_to_go_on_from(run, {})
+
+
+def test_the_main_process_alone_decides_where_to_go_on(workdir, monkeypatch):
+    for file in (workdir / "checkpoints" / "4" / "default").rglob("*"):
+        if file.is_file():  # which this process, one of many, can't read
+            file.unlink()
+    before = sorted(workdir.rglob("*"))
+    monkeypatch.setattr(parallel, "is_main_process", lambda: False)
+    # The main process has no error and has found step 4.
+    monkeypatch.setattr(parallel, "highest", lambda own: own if isinstance(own, bool) else 4)
+    assert training._step_to_go_on_from(open_run(workdir), {}) == 4
+    assert sorted(workdir.rglob("*")) == before
+
+
+def test_restart_gets_past_a_damaged_config(workdir, monkeypatch):
+    (workdir / "config.json").unlink()
+    (workdir / "config.json").write_text('{"task": ')
+
+    def reached(folder):
+        raise InterruptedError(str(folder))
+
+    monkeypatch.setattr(training, "begin_anew", reached)
+    with pytest.raises(UserError, match=r"config\.json is damaged"):
+        train(tiny(), workdir)
+    with pytest.raises(InterruptedError):
+        train(tiny(), workdir, restart=True)
+
+
+def test_restart_does_not_take_the_folder_of_another_run(workdir):
+    config = tiny()
+    config.seed += 1
+    with pytest.raises(UserError, match="belongs to another config"):
+        train(config, workdir, restart=True)
 
 
 def test_restart_begins_anew_and_loses_nothing(finished, workdir):
