@@ -82,8 +82,8 @@ class Outputs:
             writable_folder(folder, flag)
             self._read_from = {_identity(path): path for path in self._inputs}
             self._read_from.pop(None, None)
-            self._record = read_record(folder)
             keep_others_out(folder, stack)
+            self._record = read_record(folder)
             self._scratch = stack.enter_context(scratch_folder(folder))
             self._stack = stack.pop_all()
         return self
@@ -160,11 +160,12 @@ class Outputs:
         A rename would replace what comes at the last moment, a link does not.
         """
         draft, place = self._scratch / name, self.folder / name
+        known = os.path.lexists(place)
         self._check_again(name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(place):
+        if known:
             draft.replace(place)
             return
+        place.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(draft, place)
         except FileExistsError:

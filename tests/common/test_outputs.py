@@ -94,15 +94,20 @@ def test_what_somebody_writes_during_the_run_is_not_replaced(tmp_path, overwrite
 
 
 def test_what_comes_at_the_last_moment_is_not_replaced(tmp_path, monkeypatch):
-    link = os.link
+    check = Outputs._check_again
 
-    def late(draft, place):
-        place.write_text("mine")
-        link(draft, place)
+    def late(outputs, name):
+        check(outputs, name)
+        (tmp_path / name).write_text("mine")
 
-    monkeypatch.setattr(os, "link", late)
-    with pytest.raises(UserError, match="or by somebody else"):
-        written(tmp_path, {"a.txt": "1"})
+    with (
+        pytest.raises(UserError, match="or by somebody else"),
+        Outputs(tmp_path, "predict", overwrite=True) as outputs,
+    ):
+        outputs.claim({"a.txt": ""})
+        outputs.draft("a.txt").write_text("1")
+        monkeypatch.setattr(Outputs, "_check_again", late)
+        outputs.publish("a.txt")
     assert files_in(tmp_path) == {"a.txt": "mine"}
 
 
