@@ -3,6 +3,7 @@
 import errno
 import json
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from PIL import Image
 
 from common.report.curves import draw_curves
 from common.training import writers
+from common.training.clock import Due
+from common.training.loop import Loop
 from common.training.writers import ConsoleWriter, JsonlWriter, Writers, read_jsonl
 
 HOSTILE = [
@@ -99,7 +102,7 @@ def test_an_unfinished_last_line_is_nothing_to_speak_of(tmp_path, caplog):
     assert lines(tmp_path / "m.jsonl") == [{"step": 1}] and not caplog.text
 
 
-def test_what_the_background_thread_meets_ends_the_run(tmp_path, monkeypatch):
+def test_what_the_background_thread_meets_ends_the_run(tmp_path, monkeypatch, without_tensorboard):
     def failing(file, picture):
         raise OSError(errno.EIO, "Input/output error", str(file))
 
@@ -149,7 +152,8 @@ def test_of_a_run_that_recorded_no_names_later_pictures_go_when_it_draws(
 
 
 def test_a_checkpoint_does_not_wait_for_tensorboard(tmp_path, monkeypatch):
-    imported = threading.Event()
+    imported, saved = threading.Event(), []
+    picture = tmp_path / "pictures" / "000003_samples.png"
 
     def slow(_):
         assert imported.wait(2)
@@ -158,9 +162,15 @@ def test_a_checkpoint_does_not_wait_for_tensorboard(tmp_path, monkeypatch):
     with Writers(tmp_path, 0, 6) as all_of_them:
         all_of_them.write_scalars(3, {"train/loss": 0.5})
         all_of_them.write_images(3, GREY)
-        all_of_them.sync()
-        assert (tmp_path / "pictures" / "000003_samples.png").exists()
+        saving = SimpleNamespace(
+            writers=all_of_them,
+            checkpoints=SimpleNamespace(save=lambda *_: saved.append(picture.exists())),
+            latest={},
+            record=lambda _: None,
+        )
+        Loop._pause(saving, {}, 3, Due(log=True, evaluate=False, draw=False, save=True, stop=False))
         imported.set()
+    assert saved == [True]
 
 
 def test_an_error_of_tensorboard_ends_the_run_too(tmp_path, monkeypatch):
