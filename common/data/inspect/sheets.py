@@ -15,6 +15,7 @@ _ROWS, _COLUMNS, _CELL = 3, 8, 112
 _SEED = 0  # of which images are drawn
 _COPIES, _COPY_CELL = 4, 160
 _GREY = 128  # beside images that are not square
+_TINT = 0.3
 _OUTLINE = (255, 220, 0)  # of masks: yellow is rare in medical images
 
 
@@ -33,8 +34,9 @@ def beside(survey: Survey, group: Copies) -> tuple[Picture, tuple[int, ...]]:
 
 
 def one_of(survey: Survey, row: int) -> Picture:
-    """Returns a picture of one image, its mask outlined."""
-    return _laid_out([survey.images[row]], 1, _COPY_CELL)
+    """Returns a picture of one image, its mask outlined and coloured, so that its inside shows."""
+    shown = _shown(survey.images[row], _COPY_CELL, _TINT)
+    return grid(shown[None, None])
 
 
 def _laid_out(images: Sequence[Facts], columns: int, cell: int) -> Picture:
@@ -47,8 +49,11 @@ def _laid_out(images: Sequence[Facts], columns: int, cell: int) -> Picture:
     return grid(sheet.reshape(lines, columns, cell, cell, channels))
 
 
-def _shown(image: Facts, cell: int) -> Picture:
-    """Returns an image in its own shape, its mask outlined, on a square of grey."""
+def _shown(image: Facts, cell: int, tint: float = 0.0) -> Picture:
+    """Returns an image in its own shape, its mask outlined, on a square of grey.
+
+    The colour of the outline takes a share `tint` of what is inside.
+    """
     pixels = image.record.read().pixels
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     scale = cell / max(picture.size)
@@ -57,8 +62,9 @@ def _shown(image: Facts, cell: int) -> Picture:
     small = np.array(picture.resize((width, height), method)).reshape(height, width, -1)
     if image.record.read_mask:
         mask = Image.fromarray(image.record.read_mask())
-        edges = _edges(np.array(mask.resize((width, height), Image.Resampling.NEAREST)))
-        small = np.where(edges[..., None], np.array(_OUTLINE, np.uint8), small)
+        small_mask = np.array(mask.resize((width, height), Image.Resampling.NEAREST))
+        share = np.where(_edges(small_mask), 1.0, np.where(small_mask > 0, tint, 0.0))[..., None]
+        small = np.rint(small * (1 - share) + np.array(_OUTLINE) * share).astype(np.uint8)
     square = np.full((cell, cell, small.shape[-1]), _GREY, np.uint8)
     top, left = (cell - height) // 2, (cell - width) // 2
     square[top : top + height, left : left + width] = small
