@@ -5,7 +5,6 @@ Everything happens in this process, which must have been started with the librar
 
 import contextlib
 import ctypes
-import hashlib
 import io
 import json
 import logging
@@ -22,6 +21,7 @@ from PIL import Image
 
 from common.accidents import told_in
 from common.command_line import guarded
+from common.files import sha256_of
 from common.log import talk
 from common.options import Options
 from common.training import writers
@@ -29,6 +29,7 @@ from common.training.loop import Loop
 from common.training.task import find_mode
 from common.training.train import train
 from common.training.workdir import open_run
+from common.written import RECORD
 from configs import small_cnn_chest_xray, toy_gan_1d
 from tests.checkpoint_leaves import read_leaves
 from tests.faults.cases import Fault
@@ -206,8 +207,9 @@ def _state(workdir: Path) -> tuple[dict[str, bytes], list[dict[str, float]]]:
 
 
 def _content(folder: Path) -> object:
+    """Returns the checksum of each file that a mode has written; the record of them holds times."""
     return {
-        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        file.relative_to(folder).as_posix(): sha256_of(file)
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.suffix != ".html"
+        if file.is_file() and file.suffix != ".html" and file.name != RECORD
     }
