@@ -333,6 +333,7 @@ def _recorder(run: Run, examples_per_step: int) -> Callable[[Loop], None]:
                 "data_wait_share": round(clock.data_wait_share, 5),
                 "metrics": {**metrics, **loop.latest},
                 "warnings": [*warnings, *loop.warnings],
+                **(loop.writers.stated_numbers() if loop.writers else {}),
             },
         )
 

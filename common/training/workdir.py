@@ -43,6 +43,8 @@ _RECORDED = {
     "step": int,
     "saved_step": int,
     "pictures": tuple[str, ...],
+    "numbers_bytes": int,
+    "numbers_sha256": str,
 }
 
 

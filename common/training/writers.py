@@ -5,6 +5,7 @@ wait for it: one draws (PNG files, curves), the other writes for TensorBoard, wh
 seconds.
 """
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -43,11 +44,19 @@ class JsonlWriter:
             log.warning("%s: left out %s that can't be read.", file, what)
         kept = [row for row in rows if row["step"] <= restored_step]
         write_atomically(file, "".join(json.dumps(row) + "\n" for row in kept))
-        self._stream = file.open("a", buffering=1)
+        self._file, self._stream = file, file.open("a", buffering=1)
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Appends one line."""
         self._stream.write(json.dumps({"step": step, **scalars}) + "\n")
+
+    def stated(self) -> dict[str, int | str]:
+        """Returns how long the file is now and its checksum, for run.json."""
+        content = self._file.read_bytes()
+        return {
+            "numbers_bytes": len(content),
+            "numbers_sha256": hashlib.sha256(content).hexdigest(),
+        }
 
     def sync(self) -> None:
         """Brings what was written onto the disk, where a power cut leaves it."""
@@ -56,6 +65,16 @@ class JsonlWriter:
     def close(self) -> None:
         """Closes the file."""
         self._stream.close()
+
+
+def _warn_of_changes(file: Path, record: Mapping[str, Any]) -> None:
+    """Says where the numbers that a run has recorded are others now, though they can be read."""
+    length = record.get("numbers_bytes", 0)
+    content = file.read_bytes() if file.exists() else b""
+    if 0 < length <= len(content):  # else lines are missing, which curves show
+        found = hashlib.sha256(content[:length]).hexdigest()
+        if found != record.get("numbers_sha256"):
+            log.warning("%s is not as this run wrote it; its numbers are used as they are.", file)
 
 
 def read_jsonl(file: Path) -> list[dict[str, int | float]]:
@@ -173,8 +192,12 @@ class Writers:
         self._folder.mkdir(exist_ok=True)
         self._restored_step = restored_step
         self._series: set[str] = set()  # the names of the pictures that this run draws
-        self._own(read_record(workdir).get("pictures", ()))
+        record = read_record(workdir)
+        self._own(record.get("pictures", ()))
+        _warn_of_changes(workdir / "metrics.jsonl", record)
         self._jsonl = JsonlWriter(workdir / "metrics.jsonl", restored_step)
+        if record:
+            update_record(workdir, self._jsonl.stated())
         self.console = ConsoleWriter(restored_step, num_steps)
         self._drawing = _Background("drawing")
         self._for_tensorboard = _Background("tensorboard")
@@ -195,6 +218,10 @@ class Writers:
         self._jsonl.write_scalars(step, scalars)
         self.console.write_scalars(step, scalars)
         self._for_tensorboard.later(self._tensorboard_scalars, step, scalars)
+
+    def stated_numbers(self) -> dict[str, int | str]:
+        """Returns what run.json says of the numbers' file."""
+        return self._jsonl.stated()
 
     def write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
         """Writes pictures/<step>_<name>.png, the pictures in TensorBoard, and curves.png."""

@@ -13,6 +13,7 @@ from common.report.curves import draw_curves
 from common.training import writers
 from common.training.clock import Due
 from common.training.loop import Loop
+from common.training.workdir import update_record
 from common.training.writers import ConsoleWriter, JsonlWriter, Writers, read_jsonl
 
 HOSTILE = [
@@ -180,3 +181,18 @@ def test_an_error_of_tensorboard_ends_the_run_too(tmp_path, monkeypatch):
     monkeypatch.setattr(Writers, "_tensorboard", property(failing))
     with pytest.raises(OSError, match="Input/output"), Writers(tmp_path, 0, 6) as all_of_them:
         all_of_them.write_scalars(3, {"train/loss": 0.5})
+
+
+def test_a_number_that_has_changed_is_said_though_it_can_be_read(tmp_path, caplog):
+    (tmp_path / "run.json").write_text("{}")
+    with Writers(tmp_path, 0, 6) as first:
+        first.write_scalars(2, {"train/loss": 0.25})
+        update_record(tmp_path, {"step": 2, **first.stated_numbers()})
+        first.write_scalars(4, {"train/loss": 0.125})
+    file = tmp_path / "metrics.jsonl"
+    Writers(tmp_path, 4, 6).close()  # lines that came after the record are no change
+    Writers(tmp_path, 2, 6).close()  # nor is a line that is cut back
+    assert "is not as this run wrote it" not in caplog.text
+    file.write_text(file.read_text().replace("0.25", "0.75"))
+    Writers(tmp_path, 2, 6).close()
+    assert f"{file} is not as this run wrote it" in caplog.text
