@@ -159,12 +159,12 @@ class ManifestHandler(ocp.AsyncCheckpointHandler):
         return [ocp.future.CommitFutureAwaitingContractedSignals(write(), name=ITEM)]
 
     def save(self, directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Orbax's managers save asynchronously."""
-        raise NotImplementedError
+        """Is asked for by Orbax's base class; its managers call `async_save` alone."""
+        raise NotImplementedError("a manifest is saved with its checkpoint, asynchronously")
 
     def restore(self, directory: Any, *args: Any, **kwargs: Any) -> Any:
         """A manifest is read without Orbax, so that it can be read of a damaged checkpoint."""
-        raise NotImplementedError
+        raise NotImplementedError("a manifest is read by Manifest, without Orbax")
 
 
 @ocp.args.register_with_handler(ManifestHandler, for_save=True, for_restore=True)
