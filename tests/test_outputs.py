@@ -29,11 +29,10 @@ from configs.unet_brain_mri import get_config as unet
 from gan.evaluate import evaluate as evaluate_gan
 from gan.generate import generate
 from tests.common.test_labels import HOSTILE
+from tests.sentinels import SENTINEL, put_sentinels, tree
 from tests.untrained import untrained
 from unet.evaluate import evaluate as evaluate_unet
 from unet.predict import predict as predict_masks
-
-SENTINEL = b"somebody else's"
 
 
 class Mode(NamedTuple):
@@ -116,26 +115,6 @@ MODES = (
     *("generate", "walk", "evaluate a GAN", "evaluate a segmentation", "evaluate a classifier"),
     *("masks", "classes", "inspect"),
 )
-
-
-def tree(folder):
-    """Returns everything below a folder: contents of files, targets of links, None of folders."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink():
-            found[name] = path.readlink()
-        else:
-            found[name] = path.read_bytes() if path.is_file() else None
-    return found
-
-
-def put_sentinels(folder):
-    for name in ("before.txt", "out/mine.txt", "out/.hidden", "out/A/mine.png", "out/7.png"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(SENTINEL)
-    (folder / "out" / "empty").mkdir()
-    (folder / "out" / "link").symlink_to(folder / "before.txt")
 
 
 @pytest.mark.parametrize("name", MODES)

@@ -16,6 +16,7 @@ from studies.config import read_study, run_config
 from studies.folders import choose, link_arm, link_real, num_synthetic, write_images
 from studies.progress import Progress
 from studies.report import compare, conclusion
+from tests.sentinels import put_sentinels, tree
 from tests.test_launch import folder_of_images
 
 BASE = (
@@ -35,6 +36,8 @@ def study_of(**settings):
 
 def test_it_runs_resumes_by_cells_and_says_what_it_found(launch, tmp_path):
     work = tmp_path / "study"
+    put_sentinels(tmp_path, "study")
+    sentinels = tree(tmp_path)
     base = (*BASE, f"--config.study.arms={ARMS}", f"--workdir={work}")
     first = launch(*base)
     assert "drawings, not patients" in first.stdout and "cell 2 of 2" in first.stderr
@@ -69,6 +72,9 @@ def test_it_runs_resumes_by_cells_and_says_what_it_found(launch, tmp_path):
     # A cell is a run like any other.
     launch("--mode=evaluate", f"--workdir={deleted.parents[1]}")
     assert deleted.read_text() == before
+    after = tree(tmp_path)
+    assert {name: after[name] for name in sentinels} == sentinels
+    assert all(name.startswith("study/") for name in after.keys() - sentinels.keys())
 
 
 @pytest.mark.parametrize(
