@@ -27,7 +27,15 @@ from common.options import Options
 from common.training import config as configs
 from common.training.evaluation import FOLDER
 from common.training.train import train
-from common.training.workdir import Run, check_data, check_owner, claim, exclusive, open_run
+from common.training.workdir import (
+    RECORD,
+    Run,
+    check_data,
+    check_owner,
+    claim,
+    exclusive,
+    open_run,
+)
 from gan.generate import generate
 from gan.state import make_gan
 from studies import folders
@@ -101,6 +109,8 @@ def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> 
     for part in (config.gan, config.classifier):
         configs.check(run_config(part, config.data, 0))
     check_owner(workdir, config)
+    if not (workdir / RECORD).exists():
+        check_division(config.data)
     prepared = prepare(config.data)
     card = prepared.card
     _check(study, config, card)

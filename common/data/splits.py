@@ -7,7 +7,7 @@ seen a patient knows the patient again, and the test measures that instead of th
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -22,6 +22,7 @@ from common.errors import UserError
 from common.log import log
 
 _ROUNDING = 1e-9  # what sums of shares may be off
+_LEAST_FOLDERS = 3  # whose names an expression tells apart, to be taken for those of patients
 
 Rows = Int[np.ndarray, " _rows"]
 Counts = Int[np.ndarray, " _num"]
@@ -54,9 +55,10 @@ def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
 
     Args:
       table: the examples.
-      pattern: a regular expression that is searched in the file's name (in its path below the root
-        if it holds a "/"): the group is its first parenthesis, or all it matches. "",
-        "column:..." and "dicom:..." leave it to what the source states.
+      pattern: a regular expression that is searched in the file's name and, where it matches no
+        name, in the names of its folders, the innermost first; in the path below the root if it
+        holds a "/". The group is its first parenthesis, or all it matches. "", "column:..." and
+        "dicom:..." leave it to what the source states.
 
     Raises:
       UserError: it is no regular expression, a name does not match it, or nothing is stated.
@@ -87,17 +89,37 @@ def _matches(ids: Sequence[str], pattern: str) -> tuple[str, ...]:
             f"config.data.group is '{pattern}', which is no regular expression ({error}); for"
             r" PATIENT_12.png write --config.data.group='(.+)_\d+'"
         ) from error
-    groups = []
-    for name in ids:
-        searched = name if "/" in pattern else name.rsplit("/", 1)[-1]
-        match = expression.search(searched)
-        if match is None:
-            raise UserError(
-                f"config.data.group is '{pattern}', which {searched} does not match; change the"
-                " expression so that every file has a group."
-            )
-        groups.append(match.group(1 if expression.groups else 0) or "")
-    return tuple(groups)
+    whole_paths = "/" in pattern
+    searched = ids if whole_paths else [name.rsplit("/", 1)[-1] for name in ids]
+    found = [_searched(expression, (name,)) for name in searched]
+    if not whole_paths and not any(found):
+        found = [_searched(expression, reversed(name.split("/")[:-1])) for name in ids]
+        if len(set(found)) < _LEAST_FOLDERS:  # splits and classes have folders, too
+            found = [None] * len(ids)
+    _check_all_match(pattern, searched, found)
+    return tuple(group or "" for group in found)
+
+
+def _searched(expression: re.Pattern[str], names: Iterable[str]) -> str | None:
+    """Returns the group that the first name states which matches; None where none does."""
+    for name in names:
+        if match := expression.search(name):
+            return match.group(1 if expression.groups else 0) or ""
+    return None
+
+
+def _check_all_match(pattern: str, searched: Sequence[str], found: Sequence[str | None]) -> None:
+    missed = [name for name, group in zip(searched, found, strict=True) if group is None]
+    if not missed:
+        return
+    told = ", ".join(missed[:3]) + (f" and {len(missed) - 3:,} more" if len(missed) > 3 else "")
+    raise UserError(
+        f"config.data.group is '{pattern}', which does not match {len(missed):,} of"
+        f" {len(searched):,} file names: {told}. For PATIENT_12.png write"
+        r" --config.data.group='(.+)_\d+', for folders of patients"
+        " --config.data.group='([^/]+)/[^/]+$', and where nobody says whose the images are"
+        " --config.data.group=''"
+    )
 
 
 def _shared_file(name: str) -> str:
@@ -144,6 +166,29 @@ def assign_splits(
     if data.splits or data.folds:
         _check_classes(splits, np.array(table.labels), classes)
     return splits
+
+
+def check_division(data: ConfigDict) -> None:
+    """Refuses settings of which each says what validation is, and warns of one that says nothing.
+
+    It is for what begins: older runs may have such settings, and go on with them.
+
+    Raises:
+      UserError: `data.splits` gives val a share, and `data.folds` a part of what is not for test.
+    """
+    if not data.splits and not data.folds and data.split_seed:
+        log.warning(
+            "config.data.split_seed=%d changes nothing: the splits are those of the data, since"
+            " neither config.data.splits nor config.data.folds asks for others",
+            data.split_seed,
+        )
+    if data.splits and data.folds and "val" in (shares := _percentages(data.splits)):
+        train = f"{100 * (shares['train'] + shares['val']):g},0,{100 * shares.get('test', 0):g}"
+        raise UserError(
+            f"config.data.splits={data.splits} and config.data.folds={data.folds} both say what"
+            f" validation is; write --config.data.folds=0 for {100 * shares['val']:g} %, or"
+            f" --config.data.splits={train} for one fold of {data.folds}."
+        )
 
 
 def warn_of_mixed_test(table: Table, data: ConfigDict) -> None:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from common.data.feed import evaluation_batches, fits_on_device, open_feed
 from common.data.prepared import Prepared, prepare
+from common.data.splits import check_division
 from common.errors import UserError
 from common.interrupts import StopRequest, stop_request
 from common.log import log
@@ -26,6 +27,7 @@ from common.training.restart import begin_anew, check_progress, record_saved, sa
 from common.training.speed import matrix_rate
 from common.training.task import Examples, Measurement, Task, find_task, make_task, new_state
 from common.training.workdir import (
+    RECORD,
     Run,
     check_data,
     check_owner,
@@ -84,6 +86,8 @@ def _train(
     find_task(config.get("task", ""))
     configs.check(config)
     check_owner(workdir, config, restart=restart)
+    if restart or not (workdir / RECORD).exists():
+        check_division(config.data)
     parallel.local_batch_size(config.data.batch_size)
     prepared = _main_process_first(lambda: prepare(config.data)) or prepare(config.data)
     _check_validation(config, prepared)

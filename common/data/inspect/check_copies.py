@@ -21,17 +21,16 @@ def check_copies(survey: Survey, copies: Sequence[Copies]) -> Iterator[Finding]:
         parted = [group for group in alike if len(splits_of(survey, group)) > 1]
         disputed = [group for group in alike if len(labels_of(survey, group)) > 1]
         rest = [group for group in alike if group not in parted and group not in disputed]
-        serious = Level.NOTE if kind == "mirrored" else Level.MEND
         if parted:
             yield Finding(
-                serious,
+                Level.MEND,
                 f"{counted(len(parted), 'picture is', 'pictures are')} in several splits, {how}:"
                 f" {_listed(survey, parted)}. Scores on them measure memory.",
                 f"Keep one of each; {COPIES_FILE} lists them.",
             )
         if disputed:
             yield Finding(
-                serious,
+                Level.MEND,
                 f"{counted(len(disputed), 'picture is', 'pictures are')} in several classes,"
                 f" {how}: {_listed(survey, disputed)}. One of the labels is wrong.",
                 f"Find out which; {COPIES_FILE} lists them.",

@@ -1,11 +1,15 @@
 """Findings about names that may be meant to be one, or to be none."""
 
+import re
 from collections.abc import Iterator
 
 from common.data.inspect.facts import Survey
 from common.data.inspect.findings import Finding, Level, counted, some
 from common.data.spelling import alike, doubts
 
+_PERSON = re.compile(
+    r"(patients?|pat|persons?|subjects?|subj?|sub|cases?|pt|p)[ _.-]*\d+", re.IGNORECASE
+)
 _REMEDY = "Use one name for each class, and name the class of every image."
 
 
@@ -13,8 +17,14 @@ def check_names(survey: Survey) -> Iterator[Finding]:
     """Yields what is to be said of how classes and groups are spelt."""
     counts = {name: len(survey.rows("", label)) for label, name in enumerate(survey.classes)}
     for sentence in doubts(counts):
+        yield Finding(Level.LOOK, sentence, _REMEDY)
+    if len(counts) > 1 and all(map(_PERSON.fullmatch, counts)):
         yield Finding(
-            Level.LOOK, sentence, "Use one name for each class, and name the class of every image."
+            Level.LOOK,
+            f"The classes are called like patients: {some(list(counts))}. A classifier would learn"
+            " to tell the patients apart.",
+            "Put their folders into a folder for each class, or into one for all:"
+            f" DIR/CLASS/{min(counts)}/image.png",
         )
     for names in alike(survey.mask_classes):
         yield Finding(

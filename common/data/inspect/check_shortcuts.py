@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.data.inspect.facts import Survey
-from common.data.inspect.findings import Finding, Level, percent
-from common.data.inspect.shortcuts import LEAST_IMAGES, Shortcut
+from common.data.inspect.findings import Finding, Level, counted, percent
+from common.data.inspect.shortcuts import LEAST_GROUPS, LEAST_IMAGES, Shortcut, TooFew
 
 # Of the lower end of the interval of the AUC. What has nothing to do with the patient must not tell
 # the classes; brightness may be the disease itself, so it is never more than a hint.
@@ -32,13 +32,16 @@ class FrameContrast:
 
 
 def check_shortcuts(
-    survey: Survey, by_file: Shortcut | None, by_tone: Shortcut | None
+    survey: Survey, by_file: Shortcut | TooFew | None, by_tone: Shortcut | TooFew | None
 ) -> Iterator[Finding]:
     """Yields what is to be said of frames and of the two probes."""
     contrast = frame_contrast(survey)
     if contrast:
         yield _about_frame(survey, contrast)
-    if by_file and by_file.low >= _HINTED:
+    few = next((found for found in (by_file, by_tone) if isinstance(found, TooFew)), None)
+    if few:
+        yield _untested(survey, few)
+    if isinstance(by_file, Shortcut) and by_file.low >= _HINTED:
         yield Finding(
             Level.MEND if by_file.low >= _TOLD else Level.LOOK,
             f"{_told_apart(survey, by_file)} without looking at the picture: a probe that sees only"
@@ -47,7 +50,7 @@ def check_shortcuts(
             "Take the images of all classes from the same sources, or save them all alike; where"
             " shapes differ, --config.data.fit=crop hides it.",
         )
-    if by_tone and by_tone.low >= _TONE_HINTED:
+    if isinstance(by_tone, Shortcut) and by_tone.low >= _TONE_HINTED:
         yield Finding(
             Level.LOOK,
             f"{_told_apart(survey, by_tone)} by brightness, contrast and compression alone, with an"
@@ -55,6 +58,30 @@ def check_shortcuts(
             "If that is not the disease but the scanner or the source, a classifier will learn it;"
             " compare its score with this AUC.",
         )
+
+
+def _untested(survey: Survey, few: TooFew) -> Finding:
+    name = survey.classes[few.label]
+    if few.images < LEAST_IMAGES:
+        why = f"class {name} has {counted(few.images, 'image')} of the {LEAST_IMAGES} that it takes"
+    else:
+        why = (
+            f"too few groups to test: class {name} has images of {counted(few.groups, 'group')} of"
+            f" the {LEAST_GROUPS} that it takes"
+        )
+    hint = ""
+    if few.ungrouped and few.ungrouped.low >= _HINTED:
+        hint = (
+            f" With every image as a group of its own the AUC is {_auc(few.ungrouped)}, but that"
+            f" may be the patients, known again. {_most_telling(survey, few.ungrouped)}"
+        )
+    return Finding(
+        Level.LOOK,
+        f"Whether classes can be told apart without looking at the picture was not tested: {why}."
+        + hint,
+        "Compare size, mode, file type, depth and brightness of the classes in the page yourself.",
+        untested=True,
+    )
 
 
 def frame_contrast(survey: Survey) -> FrameContrast | None:

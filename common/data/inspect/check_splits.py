@@ -11,6 +11,8 @@ from common.data.inspect.names import NameGroups
 _IMBALANCED, _VERY_IMBALANCED = 1.5, 4.0  # largest class by smallest, in train
 _SHIFT = 0.1  # of a class's share between train and another split, if beyond 3 standard errors
 _FEW = 30  # images of a class in a split that is scored
+_FEW_IN_ALL = 100
+_TEST_SHARE = 0.15  # of the splits that are advised
 
 
 def check_splits(survey: Survey, suggestion: NameGroups | None) -> Iterator[Finding]:
@@ -20,6 +22,7 @@ def check_splits(survey: Survey, suggestion: NameGroups | None) -> Iterator[Find
       survey: what was found.
       suggestion: groups that the file names suggest, where nobody states any.
     """
+    yield from _few_in_all(survey)
     yield from _missing(survey, suggestion)
     yield from _imbalance(survey)
     yield from _shift(survey)
@@ -27,6 +30,21 @@ def check_splits(survey: Survey, suggestion: NameGroups | None) -> Iterator[Find
     yield from _groups(survey)
     if suggestion:
         yield from _suggestion(survey, suggestion)
+    elif not any(image.group for image in survey.images) and len(survey.splits) > 1:
+        yield Finding(
+            Level.NOTE,
+            "Whether a patient has images in several splits was not tested: nobody says whose the"
+            " images are.",
+            "Say whose they are: --config.data.group takes an expression on the files' names.",
+            untested=True,
+        )
+
+
+def make_splits(survey: Survey) -> str:
+    """Returns the flags that make splits, whatever else is set."""
+    return "--config.data.splits=70,15,15" + (
+        " --config.data.folds=0" if survey.settings.folds else ""
+    )
 
 
 def owners_by_split(survey: Survey, groups: Sequence[str]) -> dict[str, set[str]]:
@@ -38,6 +56,24 @@ def owners_by_split(survey: Survey, groups: Sequence[str]) -> dict[str, set[str]
     return splits
 
 
+def _few_in_all(survey: Survey) -> Iterator[Finding]:
+    num = len(survey.images)
+    if num < _FEW_IN_ALL:
+        tested = max(1, round(_TEST_SHARE * num))
+        yield Finding(
+            Level.LOOK,
+            f"There {'is' if num == 1 else 'are'} {counted(num, 'image')} in all. Of"
+            f" {percent(_TEST_SHARE)} of them, {tested:,}, an accuracy of 80 % is known to within"
+            f" {percent(_spread(tested))}: too few to say anything, and to learn much from.",
+            "Add images, or use these to try the program out.",
+        )
+
+
+def _spread(num: int) -> float:
+    """Returns by how much a share of 0.8 of so many may be off: half its 95 % interval."""
+    return float(min(0.5, 1.96 * np.sqrt(0.8 * 0.2 / num)))
+
+
 def _missing(survey: Survey, suggestion: NameGroups | None) -> Iterator[Finding]:
     for split in dict.fromkeys(("train", *survey.splits)):
         for label, name in enumerate(survey.classes):
@@ -45,14 +81,14 @@ def _missing(survey: Survey, suggestion: NameGroups | None) -> Iterator[Finding]
                 yield Finding(
                     Level.MEND if split == "train" else Level.LOOK,
                     f"Class {name} has no readable image in the {split} split.",
-                    "Add images, or make other splits: --config.data.splits=70,15,15",
+                    f"Add images, or make other splits: {make_splits(survey)}",
                 )
     group = f" --config.data.group='{suggestion.expression}'" if suggestion else ""
     if "test" not in survey.splits:
         yield Finding(
             Level.LOOK,
             "There is no test split: nothing is kept apart to measure the final result on.",
-            f"Make splits: --config.data.splits=70,15,15{group}",
+            f"Make splits: {make_splits(survey)}{group}",
         )
     elif "val" not in survey.splits:
         yield Finding(
@@ -97,7 +133,7 @@ def _shift(survey: Survey) -> Iterator[Finding]:
                 f"Class {survey.classes[label]} makes up {percent(there)} of train but"
                 f" {percent(here)} of {split}, so that probabilities learnt on one are off on the"
                 " other.",
-                "Splits with equal shares: --config.data.splits=70,15,15",
+                f"Splits with equal shares: {make_splits(survey)}",
             )
 
 
@@ -105,7 +141,7 @@ def _few(survey: Survey) -> Iterator[Finding]:
     for split in survey.splits:
         counts = _counts(survey, split)
         if split != "train" and 0 < counts.min() < _FEW:
-            spread = 1.96 * np.sqrt(0.8 * 0.2 / counts.min())
+            spread = _spread(int(counts.min()))
             yield Finding(
                 Level.NOTE,
                 f"The {split} split has {counted(int(counts.min()), 'image')} of class"
@@ -123,21 +159,21 @@ def _groups(survey: Survey) -> Iterator[Finding]:
             Level.MEND,
             f"{len(crossing):,} of {counted(len(splits), 'group')} have images in several splits:"
             f" {some(crossing)}. A network knows a patient again, and the score measures that.",
-            "Make splits that keep groups whole: --config.data.splits=70,15,15",
+            f"Make splits that keep groups whole: {make_splits(survey)}",
         )
 
 
 def _suggestion(survey: Survey, suggestion: NameGroups) -> Iterator[Finding]:
     splits = owners_by_split(survey, suggestion.groups)
     crossing = _crossing(splits)
-    names = f"The file names suggest {counted(len(splits), 'group')}, patients perhaps,"
+    names = f"The {suggestion.where} suggest {counted(len(splits), 'group')}, patients perhaps,"
     setting = f"--config.data.group='{suggestion.expression}'"
     if crossing:
         yield Finding(
             Level.LOOK,
             f"{names} and {len(crossing):,} of them have images in several splits:"
             f" {some(crossing)}.",
-            f"If they are patients, keep them whole: {setting} --config.data.splits=70,15,15",
+            f"If they are patients, keep them whole: {setting} {make_splits(survey)}",
         )
     else:
         together = " and none has images in two splits" if len(survey.splits) > 1 else ""

@@ -14,6 +14,7 @@ from common.data.inspect.document import document
 from common.data.inspect.findings import verdict
 from common.data.inspect.inspection import Inspection, inspect
 from common.data.inspect.tables import Cell, counts_table
+from common.data.splits import check_division
 from common.errors import UserError
 from common.files import csv_line, user_path, write_atomically
 from common.log import talk
@@ -94,6 +95,7 @@ def _settings(config: ConfigDict | None, path: str) -> ConfigDict:
         settings.update(dir=path, url="", sha256="")
         if settings.name.startswith("tfds:"):
             settings.name = ""
+    check_division(settings)
     return settings
 
 

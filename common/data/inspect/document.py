@@ -13,7 +13,7 @@ from common.data.inspect.facts import Facts, Survey
 from common.data.inspect.findings import Level, counted, percent, some, verdict
 from common.data.inspect.inspection import Inspection
 from common.data.inspect.sheets import beside, contact_sheet, one_of
-from common.data.inspect.shortcuts import Shortcut
+from common.data.inspect.shortcuts import Shortcut, TooFew
 from common.data.inspect.tables import (
     counts_table,
     frame_kind,
@@ -153,9 +153,17 @@ def _probes(inspection: Inspection) -> list[Markup]:
     return parts
 
 
-def _probe(survey: Survey, shortcut: Shortcut | None) -> list[Markup]:
+def _probe(survey: Survey, shortcut: Shortcut | TooFew | None) -> list[Markup]:
     if shortcut is None:
-        return [page.paragraph("Nothing to tell classes by, or too few images or classes.")]
+        return [page.paragraph("Nothing to tell classes by: it is the same in all images.")]
+    if isinstance(shortcut, TooFew):
+        name = survey.classes[shortcut.label]
+        return [
+            page.paragraph(
+                f"Not tested: class {name} has {counted(shortcut.images, 'image')} of"
+                f" {counted(shortcut.groups, 'group')}, which is too few."
+            )
+        ]
     name = survey.classes[shortcut.label]
     rest = survey.classes[1 - shortcut.label] if len(survey.classes) == 2 else "the rest"
     return [

@@ -35,11 +35,13 @@ class Finding:
       level: how bad it is.
       sentence: what it is, with numbers and names of files.
       remedy: what mends it, with the setting where there is one; "" where nothing is to be done.
+      untested: whether it says that something could not be looked into.
     """
 
     level: Level
     sentence: str
     remedy: str = ""
+    untested: bool = False
 
 
 def verdict(findings: Sequence[Finding]) -> str:
@@ -47,13 +49,16 @@ def verdict(findings: Sequence[Finding]) -> str:
     mend, look = (
         sum(finding.level == level for finding in findings) for level in (Level.MEND, Level.LOOK)
     )
+    untested = sum(finding.untested for finding in findings)
+    open_ends = f" {counted(untested, 'check')} could not be made." if untested else ""
     if mend:
         what = "One thing here makes" if mend == 1 else f"{mend} things here make"
-        return f"{what} results invalid or training stop; mend that before you train."
+        return f"{what} results invalid or training stop; mend that before you train.{open_ends}"
+    tested = ", as far as could be tested" if untested else ""
     if look:
         what = "one thing deserves" if look == 1 else f"{look} things deserve"
-        return f"Nothing here makes results invalid; {what} a look."
-    return "Nothing is wrong with these images, as far as can be seen."
+        return f"Nothing here makes results invalid{tested}; {what} a look.{open_ends}"
+    return f"Nothing is wrong with these images, as far as can be seen.{open_ends}"
 
 
 def some(names: Sequence[str], shown: int = 3) -> str:

@@ -20,6 +20,7 @@ from common.data.inspect.findings import Finding, Level, counted
 from common.data.inspect.names import NameGroups, suggested_groups
 from common.data.inspect.shortcuts import (
     Shortcut,
+    TooFew,
     file_properties,
     find_shortcut,
     tone_properties,
@@ -36,7 +37,7 @@ class Inspection:
       survey: the images.
       copies: those that are there more than once.
       suggestion: groups that the file names suggest; None where groups are stated or none show.
-      by_file: the probe that sees size, mode, file type and frame; None where it can't be made.
+      by_file: the probe that sees size, mode, file type and frame; None where these are equal.
       by_tone: the probe that sees brightness, contrast and compression.
       odd: masks that do not seem to fit their images, the oddest first.
       findings: the worst first.
@@ -45,8 +46,8 @@ class Inspection:
     survey: Survey
     copies: tuple[Copies, ...]
     suggestion: NameGroups | None
-    by_file: Shortcut | None
-    by_tone: Shortcut | None
+    by_file: Shortcut | TooFew | None
+    by_tone: Shortcut | TooFew | None
     odd: tuple[Odd, ...]
     findings: tuple[Finding, ...]
 
@@ -99,4 +100,4 @@ def _suggestion(found: Survey) -> NameGroups | None:
     named = all(image.record.path for image in found.images)
     if not named or any(image.group for image in found.images):
         return None
-    return suggested_groups([image.record.id for image in found.images])
+    return suggested_groups([image.record.id for image in found.images], found.classes)

@@ -15,6 +15,7 @@ from common.data.inspect.facts import Facts
 MOST_IMAGES = 4000  # drawn from larger sets
 LEAST_IMAGES = 10  # of a class; with fewer nothing can be said
 _FOLDS = 5
+LEAST_GROUPS = _FOLDS  # of a class
 _TREES = 200
 _RESAMPLINGS = 200
 _INTERVAL = (2.5, 97.5)  # percentiles
@@ -63,6 +64,24 @@ class Shortcut:
     telling: tuple[Telling, ...]
 
 
+@dataclass(frozen=True)
+class TooFew:
+    """Why the probe can't be made.
+
+    Attributes:
+      label: the class that has too little.
+      images: that it has.
+      groups: that they are of.
+      ungrouped: the probe that takes each image for a group of its own, which may know a patient
+        again instead of the class; None where that can't be made either.
+    """
+
+    label: int
+    images: int
+    groups: int
+    ungrouped: Shortcut | None
+
+
 def file_properties(images: Sequence[Facts]) -> dict[str, Column]:
     """Returns what has nothing to do with the patient: size, mode, type, bits and frame."""
     numbers = {
@@ -102,7 +121,7 @@ def tone_properties(images: Sequence[Facts]) -> dict[str, Column]:
 
 def find_shortcut(
     columns: Mapping[str, Column], labels: Int[np.ndarray, " num"], groups: Sequence[str]
-) -> Shortcut | None:
+) -> Shortcut | TooFew | None:
     """Cross-validates a random forest on properties; of many classes returns the easiest.
 
     Args:
@@ -112,14 +131,16 @@ def find_shortcut(
         the interval comes from drawing groups. "" is a group of its own.
 
     Returns:
-      None where there is nothing to tell: one class, equal properties, or fewer than
-      `LEAST_IMAGES` images or `_FOLDS` groups in a class.
+      None where there is nothing to tell, one class or equal properties; `TooFew` where a class has
+      fewer than `LEAST_IMAGES` images or `LEAST_GROUPS` groups.
     """
+    if not columns or len(np.unique(labels)) < 2:
+        return None
     owners = np.unique(
         [group or f"#{row}" for row, group in enumerate(groups)], return_inverse=True
     )[1]
-    if not columns or len(np.unique(labels)) < 2 or not _enough(labels, owners):
-        return None
+    if (few := _too_few(columns, labels, owners)) is not None:
+        return few
     rows = _drawn(labels)
     features = np.stack(list(columns.values()), axis=1)[rows].clip(-_HUGE, _HUGE)
     scores = _cross_validated(features, labels[rows], owners[rows])
@@ -150,12 +171,20 @@ def area_under_curve(scores: Scores, positive: Bool[np.ndarray, " _num"]) -> flo
     return float(above / (num * (len(scores) - num)))
 
 
-def _enough(labels: Int[np.ndarray, " _num"], owners: Int[np.ndarray, " _num"]) -> bool:
-    return all(
-        (labels == label).sum() >= LEAST_IMAGES
-        and len(np.unique(owners[labels == label])) >= _FOLDS
-        for label in np.unique(labels)
-    )
+def _too_few(
+    columns: Mapping[str, Column], labels: Int[np.ndarray, " num"], owners: Int[np.ndarray, " num"]
+) -> TooFew | None:
+    """Returns the class that has too little, if one has."""
+    for label in np.unique(labels):
+        images = int((labels == label).sum())
+        groups = len(np.unique(owners[labels == label]))
+        if images < LEAST_IMAGES or groups < LEAST_GROUPS:
+            alone = None
+            if len(np.unique(owners)) < len(owners):
+                alone = find_shortcut(columns, labels, [""] * len(labels))
+            ungrouped = alone if isinstance(alone, Shortcut) else None
+            return TooFew(int(label), images, groups, ungrouped)
+    return None
 
 
 def _drawn(labels: Int[np.ndarray, " _num"]) -> Int[np.ndarray, " _rows"]:

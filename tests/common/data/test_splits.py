@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from common.data.sources import open_source
-from common.data.splits import Table, assign_splits, groups_of, warn_of_mixed_test
+from common.data.splits import (
+    Table,
+    assign_splits,
+    check_division,
+    groups_of,
+    warn_of_mixed_test,
+)
 from common.errors import UserError
 from common.training.config import default_config
 
@@ -70,6 +76,31 @@ def test_an_expression_with_a_slash_is_searched_in_the_whole_path():
     assert groups_of(examples, "/(.+)/") == ("p1", "p2")
 
 
+FOLDERS = tuple(f"train/A/Patient {number}/{k}.png" for number in range(3) for k in range(2))
+
+
+@pytest.mark.parametrize("pattern", [r"Patient \d+", r"(Patient.*)", "/(Patient [0-9]+)/"])
+def test_an_expression_that_matches_no_name_is_searched_in_the_folders(pattern):
+    examples = Table(FOLDERS, (0,) * 6, ("",) * 6, ())
+    assert groups_of(examples, pattern) == tuple(f"Patient {k}" for k in (0, 0, 1, 1, 2, 2))
+
+
+def test_folders_of_splits_and_classes_are_no_patients():
+    ids = ("train/COVID_pos/1.png", "train/COVID_neg/2.png", "test/COVID_neg/3.png")
+    with pytest.raises(UserError, match="does not match 3 of 3 file names"):
+        groups_of(Table(ids, (0,) * 3, ("",) * 3, ()), "(.+)_")
+
+
+def test_an_expression_that_fits_other_files_names_them_and_says_how_to_go_on():
+    ids = tuple(f"images/{name}.png" for name in ("a_1", "b", "c", "d", "e"))
+    with pytest.raises(UserError) as raised:
+        groups_of(Table(ids, (0,) * 5, ("",) * 5, ()), "(.+)_")
+    said = str(raised.value)
+    assert "'(.+)_', which does not match 4 of 5 file names: b.png, c.png, d.png and 1 more" in said
+    assert r"PATIENT_12.png write --config.data.group='(.+)_\d+'" in said
+    assert "--config.data.group=''" in said
+
+
 @pytest.mark.parametrize("pattern", ["", "column:patient", "dicom:PatientID"])
 def test_without_an_expression_the_source_states_the_groups(pattern):
     examples = Table(("a", "b"), (0, 0), ("anna", ""), ())
@@ -93,7 +124,7 @@ def test_the_images_of_one_file_are_a_group_unless_somebody_says_otherwise():
     ("pattern", "sentence"),
     [
         ("(", r"config\.data\.group is '\(', which is no regular expression"),
-        (r"(\d+)_", r"which a\.png does not match"),
+        (r"(\d+)_", r"does not match 1 of 1 file names: a\.png\."),
         ("column:patient", "no image has such a group"),
         ("dicom:StudyID", "no image has such a group"),
     ],
@@ -268,6 +299,38 @@ def test_folds_leave_the_sources_own_test_split_alone():
 
 
 # Settings
+
+
+def test_shares_and_folds_that_both_make_validation_are_refused_with_either_way_out():
+    with pytest.raises(UserError) as raised:
+        check_division(data(splits="70,15,15", folds=10))
+    said = str(raised.value)
+    assert "config.data.splits=70,15,15 and config.data.folds=10 both say" in said
+    assert "--config.data.folds=0 for 15 %" in said
+    assert "--config.data.splits=85,0,15 for one fold of 10" in said
+
+
+@pytest.mark.parametrize(
+    "changes", [{"splits": "70,15,15"}, {"folds": 10}, {"splits": "85,0,15", "folds": 10}, {}]
+)
+def test_one_way_to_make_validation_is_accepted(changes, caplog):
+    check_division(data(**changes))
+    check_division(data(**changes, split_seed=1 if changes else 0))
+    assert not caplog.text
+
+
+def test_a_seed_that_nothing_is_drawn_from_is_said(caplog):
+    with caplog.at_level(logging.WARNING, "triptych"):
+        check_division(data(split_seed=3))
+    assert "config.data.split_seed=3 changes nothing" in caplog.text
+
+
+def test_asked_shares_come_out_as_asked():
+    examples = table([0] * 120 + [1] * 80)
+    names = divided(examples, splits="70,15,15")
+    assert [len(held) for held in names.values()] == [140, 30, 30]
+    names = divided(examples, splits="85,0,15", folds=10)
+    assert [len(names[split]) for split in ("train", "val", "test")] == [153, 17, 30]
 
 
 def test_without_settings_the_sources_splits_stay():

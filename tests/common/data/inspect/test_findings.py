@@ -211,6 +211,41 @@ def test_names_that_look_like_patients(findings):
     assert found.level == Level.LOOK
 
 
+def test_folders_that_look_like_patients(findings):
+    files = {
+        f"{split}/{name}/Patient {p}/{k}.png": picture(seed)
+        for seed, (split, name, p, k) in enumerate(
+            (split, name, p, k)
+            for split in ("train", "test")
+            for name in "AB"
+            for p in range(6)
+            for k in range(2)
+        )
+    }
+    found = one(findings(files), "The folders suggest 6 groups, patients perhaps")
+    assert found.level == Level.LOOK and "6 of them have images in several splits" in found.sentence
+    assert "--config.data.group='^[^/]+/[^/]+/([^/]+)/'" in found.remedy
+
+
+def test_classes_that_are_called_like_patients(findings):
+    files = {f"Patient {p}/{k}.png": picture(9 * p + k) for p in range(3) for k in range(2)}
+    found = one(findings(files), "called like patients")
+    assert found.level == Level.LOOK and "DIR/CLASS/Patient 0/image.png" in found.remedy
+
+
+def test_the_splits_that_are_advised_are_the_ones_that_are_made(findings):
+    files = classes(splits=("train",))
+    assert (
+        "splits=70,15,15 --config.data.folds=0" in one(findings(files, folds=3), "no test").remedy
+    )
+
+
+def test_twenty_images_are_too_few(findings):
+    found = one(findings(classes(10, ("train",))), "There are 20 images in all")
+    assert found.level == Level.LOOK
+    assert "Of 15 % of them, 3, an accuracy of 80 % is known to within 45 %" in found.sentence
+
+
 # Copies
 
 
@@ -237,10 +272,12 @@ def test_near_copies_across_splits(findings):
     assert found.level == Level.MEND
 
 
-def test_mirrored_copies_are_for_information(findings):
+@pytest.mark.parametrize("copy", ["test/A/m.png", "train/B/m.png"])
+def test_mirrored_copies_are_as_grave_as_others(findings, copy):
     files = classes()
     mirrored = np.ascontiguousarray(files["train/A/trainAa.png"][:, ::-1])
-    assert one(findings(files | {"test/A/m.png": mirrored}), "mirrored").level == Level.NOTE
+    found = one(findings(files | {copy: mirrored}), "mirrored")
+    assert found.level == Level.MEND and copy in found.sentence
 
 
 # Shortcuts
@@ -266,6 +303,33 @@ def test_brightness_is_a_hint_only(findings):
     files = {n: (p // 2 if "/B/" in n else p) for n, p in classes().items()}
     found = one(findings(files), "by brightness, contrast and compression alone")
     assert found.level == Level.LOOK
+
+
+def deep(files, num_groups):
+    """Class B in 16 bits, and the images of each class of so many patients."""
+    return {
+        f"{n.rpartition('/')[0]}/p{n.split('/')[1]}{k % num_groups}_{k}.png": (
+            p.astype(np.uint16) * 200 if "/B/" in n else p
+        )
+        for k, (n, p) in enumerate(files.items())
+    }
+
+
+def test_what_gives_a_class_away_does_not_vanish_because_there_are_few_groups(findings):
+    files = classes(20, ("train",))
+    found = one(findings(deep(files, 20), group="(.+)_"), "without looking at the picture")
+    assert (found.level, found.untested) == (Level.MEND, False)
+    few = findings(deep(files, 2), group="(.+)_")
+    found = one(few, "without looking at the picture was not tested: too few groups to test")
+    assert (found.level, found.untested) == (Level.LOOK, True)
+    assert "class A has images of 2 groups of the 5" in found.sentence
+    assert "the AUC is 1.00" in found.sentence
+    assert "as far as could be tested" in verdict(few) and "could not be made" in verdict(few)
+
+
+def test_few_images_of_a_class_are_said_to_be_too_few_for_the_probe(findings):
+    found = one(findings(classes(4, ("train",))), "was not tested: class A has 4 images of the 10")
+    assert found.untested and "AUC" not in found.sentence
 
 
 # Masks

@@ -30,6 +30,27 @@ def test_names_of_two_kinds_get_an_expression_for_both():
     assert {"IM-3", "person3_virus"} <= set(found.groups)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "expression"),
+    [
+        ("train/A/Patient {p}/{k}.png", "^[^/]+/[^/]+/([^/]+)/"),
+        ("A/Patient {p}/series 1/p{p}_{k}.png", "^[^/]+/([^/]+)/"),
+        ("images/Patient {p}/{k}.png", "^[^/]+/([^/]+)/"),
+        ("Patient {p}/{k}.tif", "^([^/]+)/"),
+    ],
+)
+def test_folders_of_patients_are_found(pattern, expression):
+    names = [pattern.format(p=p, k=k) for p in range(10) for k in range(4)]
+    found = suggested_groups(names, ("A", "B"))
+    assert (found.where, found.expression, found.shared) == ("folders", expression, 10)
+    assert set(found.groups) == {f"Patient {p}" for p in range(10)}
+
+
+def test_folders_of_classes_are_no_patients():
+    names = [f"{c}/{k}.png" for c in "abcdefgh" for k in range(9)]
+    assert suggested_groups(names, tuple("abcdefgh")) is None
+
+
 def test_some_names_may_have_no_number():
     names = patients("a{p}_{k}.jpg") + [f"train/A/{k}.jpg" for k in range(20)]
     found = suggested_groups(names)

@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from common.data.inspect.shortcuts import (
+    TooFew,
     area_under_curve,
     file_properties,
     find_shortcut,
@@ -70,15 +71,26 @@ def test_what_only_tells_patients_apart_is_no_shortcut():
 
 @pytest.mark.parametrize(
     ("properties", "of"),
-    [({}, labels()), (columns(), np.zeros(200, int)), (columns(12), labels(12))],
+    [({}, labels()), (columns(), np.zeros(200, int))],
 )
 def test_where_there_is_nothing_to_tell_there_is_no_probe(properties, of):
     assert find_shortcut(properties, of, [""] * len(of)) is None
 
 
-def test_few_patients_in_a_class_are_not_enough():
-    groups = [f"p{label}" for label in labels()]
-    assert find_shortcut(columns(), labels(), groups) is None
+@pytest.mark.parametrize(
+    ("num", "groups", "expected"),
+    [(12, [""] * 12, (0, 6, 6)), (200, [f"p{k % 2}" for k in range(200)], (0, 100, 1))],
+)
+def test_too_few_images_or_patients_are_said_to_be_too_few(num, groups, expected):
+    found = find_shortcut(columns(num), labels(num), groups)
+    assert isinstance(found, TooFew)
+    assert (found.label, found.images, found.groups) == expected
+
+
+def test_what_is_found_without_the_few_groups_is_kept():
+    groups = [f"p{k % 4}" for k in range(200)]
+    found = find_shortcut(columns(width=60.0 * labels()), labels(), groups)
+    assert isinstance(found, TooFew) and found.ungrouped.low > 0.9
 
 
 def test_properties_that_are_all_equal_are_left_out(surveyed):
