@@ -1,33 +1,49 @@
 # `make run` and `make test` do all their own set-up; nothing needs to be installed before.
+#
+#   PYTHON=python3.11   not the newest Python that is tested and there
+#   ACCEL=cpu           not the accelerator that is there: cpu, cuda12, cuda13 or tpu
 
-PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test bench clean
+# Each has a file in constraints/; looked for on the PATH, then among pyenv's.
+TESTED = 3.11
+PYTHON ?= $(or $(call find_python,$(TESTED)),$(error found no Python of $(TESTED): say PYTHON=path))
+find_python = $(shell for python in $(foreach version,$(1),python$(version) \
+	"$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(version).*[0-9]/bin/python); do \
+	"$$python" -c "import ensurepip" 2>/dev/null && command -v "$$python" && break; done)
 
-run: $(VENV)/.installed
+# The versions that were tested with the environment's Python.
+CONSTRAINTS ?= constraints/$$($(BIN)/python -c "import sys; print('%d.%d' % sys.version_info[:2])").txt
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
+
+ifeq ($(ACCEL),cpu)  # also where another's packages are installed
+export JAX_PLATFORMS = cpu
+endif
+ACCEL ?= $(shell $(PYTHON) -m common.accelerator)
+
+.PHONY: run test bench clean install
+
+run: install
 	$(BIN)/python launch.py --config=configs/acgan_covid.py
 	$(BIN)/python launch.py --mode=evaluate --workdir=runs/acgan_covid
 
-test: $(VENV)/.installed-test
+test: install $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-bench: $(VENV)/.installed-bench
+bench: install $(VENV)/.installed-bench
 	$(BIN)/python bench/table.py
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) --editable .
-	touch $@
+install:  # looks at the hardware, which nothing else does
+	@$(MAKE) --no-print-directory $(VENV)/.installed-$(ACCEL)
 
-$(VENV)/.installed-%: $(VENV)/.installed
+$(VENV)/.installed-%: pyproject.toml $(wildcard constraints/*.txt)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --editable '.[$*]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf .venv* $(VENV) runs

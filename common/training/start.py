@@ -1,9 +1,12 @@
 """What comes before all work: JAX, where it keeps compiled programs, the other processes."""
 
+import os
+
 import jax
 
+from common.accelerator import find_accelerator
 from common.cache import cache_dir
-from common.log import talk
+from common.log import log, talk
 from common.training.parallel import is_main_process, start_distributed
 
 
@@ -13,3 +16,17 @@ def start_jax(coordinator: str, num_processes: int, process_id: int) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     start_distributed(coordinator, num_processes, process_id)
     talk(this_process=is_main_process())
+    warn_of_idle_accelerator()
+
+
+def warn_of_idle_accelerator() -> None:
+    """Says so where the machine has a GPU or TPU and JAX computes on the CPU without being told."""
+    if jax.default_backend() != "cpu" or os.environ.get("JAX_PLATFORMS"):
+        return
+    if (found := find_accelerator()).extra != "cpu":
+        log.warning(
+            "This machine has an accelerator (%s), but JAX computes on the CPU: install it with"
+            " pip install -e '.[%s]', or set JAX_PLATFORMS=cpu if the CPU is meant.",
+            found.name,
+            found.extra,
+        )

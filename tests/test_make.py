@@ -1,0 +1,118 @@
+"""`make` installs what fits this machine, in versions that were tested with its Python."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.conftest import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONSTRAINTS = sorted((ROOT / "constraints").glob("*.txt"))
+
+
+def program(folder, name, *lines):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("\n".join(("#!/bin/sh", *lines, "")))
+    (folder / name).chmod(0o755)
+    return folder
+
+
+def said_by_make(*words, path=(), **variables):
+    """Returns what `make` would do, and what it says; nothing is installed."""
+    environment = {**os.environ, **variables}
+    environment["PATH"] = os.pathsep.join([*map(str, path), os.environ["PATH"]])
+    for name in ("ACCEL", "PYTHON", "VENV", "JAX_PLATFORMS", "MAKEFLAGS", "MAKELEVEL"):
+        environment.pop(name, None)
+    return subprocess.run(
+        ["make", "--dry-run", "VENV=no-such-folder", *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path):
+    return program(tmp_path / "bin", "nvidia-smi", "echo 'NVIDIA H100, 580.65.06, 9.0'")
+
+
+@pytest.mark.parametrize("goal", ["run", "test"])
+def test_the_device_is_said_once_and_jax_comes_with_its_packages(nvidia_smi, goal):
+    done = said_by_make(goal, f"PYTHON={sys.executable}", path=[nvidia_smi])
+    assert done.stderr.count("computing on NVIDIA H100; driver 580.65.06") == 1
+    assert "--editable '.[cuda13]'" in done.stdout
+
+
+def test_the_cpu_can_be_asked_for_where_there_is_a_gpu(nvidia_smi):
+    done = said_by_make("run", f"PYTHON={sys.executable}", "ACCEL=cpu", path=[nvidia_smi])
+    assert "--editable '.[cpu]'" in done.stdout and "cuda" not in done.stdout
+
+
+def test_what_needs_no_hardware_does_not_look_at_it(nvidia_smi):
+    assert said_by_make("clean", path=[nvidia_smi]).stderr == ""
+
+
+def test_the_newest_tested_python_that_runs_is_taken(tmp_path):
+    real = f'exec {sys.executable} "$@"'
+    path = program(tmp_path / "bin", "python3.12", real)
+    program(path, "python3.13", "exit 127")  # as pyenv's where another version is chosen
+    program(path, "python3.11", real)
+    chosen = said_by_make("run", "TESTED=3.13 3.12 3.11", path=[path], PYENV_ROOT=str(tmp_path))
+    assert f"{path}/python3.12 -m venv" in chosen.stdout
+    pyenv = program(tmp_path / "versions" / "3.13.7" / "bin", "python", real)
+    program(tmp_path / "versions" / "3.13.7t" / "bin", "python", real)  # without the lock
+    chosen = said_by_make("run", "TESTED=3.13 3.12 3.11", path=[path], PYENV_ROOT=str(tmp_path))
+    assert f"{pyenv}/python -m venv" in chosen.stdout
+
+
+def needed(*extras):
+    """Returns the names and bounds of what the project and some extras ask for by name."""
+    lines = [*PROJECT["dependencies"]]
+    for extra in extras:
+        lines += PROJECT["optional-dependencies"][extra]
+    found = [Requirement(line) for line in lines]
+    return [one for one in found if one.name != PROJECT["name"]]
+
+
+@pytest.mark.parametrize("file", CONSTRAINTS, ids=lambda file: file.stem)
+def test_every_tested_version_is_one_that_is_allowed(file):
+    tested = dict(line.split("==") for line in file.read_text().split())
+    tested = {canonicalize_name(name): version for name, version in tested.items()}
+    extras = ("test", "dicom", "nifti", "pictures", "pretrained", "tensorboard")
+    for one in needed(*extras):
+        if one.marker is None or one.marker.evaluate():
+            version = tested.get(canonicalize_name(one.name))
+            assert version and version in one.specifier, one
+
+
+def test_there_are_tested_versions_for_every_python_that_make_takes():
+    pythons = re.search(r"^TESTED = (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert pythons and {*pythons[1].split()} <= {file.stem for file in CONSTRAINTS}
+
+
+@pytest.mark.slow  # it asks the package index
+@pytest.mark.parametrize("extra", ["cuda12", "cuda13", "tpu"])
+def test_pip_finds_the_tested_jax_for_every_accelerator(extra):
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    constraints = ROOT / "constraints" / f"{python}.txt"
+    dry = ("--dry-run", "--ignore-installed", "--quiet", "--report=-")
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *dry, f"-c{constraints}", f"jax[{extra}]"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    plugin = {"tpu": "libtpu"}.get(extra, f"jax-{extra}-plugin")
+    version = re.search(r"^jax==(.+)$", constraints.read_text(), re.MULTILINE)[1]
+    found = [one["metadata"] for one in json.loads(done.stdout)["install"]]
+    found = {canonicalize_name(one["name"]): one["version"] for one in found}
+    assert found["jax"] == version and plugin in found
