@@ -99,7 +99,7 @@ def confusion_of(predicted: Predicted, classes: int) -> Int[np.ndarray, "classes
 
 
 def prediction_rows(predicted: Predicted, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """Yields a row of a table for each image."""
+    """Yields a row of a table for each image; its probabilities are read back as they are."""
     chosen = predicted.probabilities.argmax(-1)
     for i, name in enumerate(predicted.ids):
         yield {
@@ -108,8 +108,8 @@ def prediction_rows(predicted: Predicted, classes: tuple[str, ...]) -> Iterator[
             "truth": classes[predicted.labels[i]],
             "label": classes[chosen[i]],
             **{
-                f"probability_{known}": f"{share:.6f}"
-                for known, share in zip(classes, predicted.probabilities[i], strict=True)
+                f"probability_{known}": share
+                for known, share in zip(classes, predicted.probabilities[i].tolist(), strict=True)
             },
         }
 

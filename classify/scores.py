@@ -4,7 +4,8 @@ Every score is computed of many draws of the images at once, a draw being how of
 image: the intervals need thousands, for each of which scikit-learn (with which the tests compare)
 would check its arguments anew. What has no value (an area under a curve where all images are of one
 class, a precision where nothing was predicted) is NaN, and null in a file, not what a convention
-says; a mean over classes is over those that have one.
+says; a mean over classes is over those that have one. In scikit-learn's words: all classes are the
+`labels`, and `zero_division` is NaN. The log of training says the same (common/metrics.py).
 """
 
 import math
@@ -17,17 +18,20 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from common.data.prepared import owners_of
+from common.metrics import mean_of_known, scores_of_counts
 
 _BINS = 15  # of the expected calibration error, as in its publication
 _RESAMPLES = 2000
 _AT_ONCE = 2_000_000  # counts of images
 _INTERVAL = (2.5, 97.5)  # percentiles
+_LEAST = float(np.finfo(float).eps)  # probability of which a logarithm is taken
 _COLDEST, _HOTTEST = 0.05, 20.0  # temperatures
 
 Probabilities = Float[np.ndarray, "images classes"]
 Labels = Int[np.ndarray, " images"]
 Draws = Num[np.ndarray, "draws images"]
 OfDraws = Float[np.ndarray, " draws"]
+Counts = Float[np.ndarray, "draws #classes"]
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,15 @@ def scores(
 ) -> dict[str, float]:
     """Returns every score by name; the class that is predicted is the likeliest, the first of ties.
 
-    "accuracy"; "balanced_accuracy", the mean recall of the classes that are there; "precision",
-    "recall" and "f1" of each class ("f1_COVID"), their "macro" mean over classes and, micro-
-    averaged, the accuracy again; "roc_auc" and "pr_auc" (average precision) of each class against
-    the others and their macro mean; "brier", the mean squared distance from the truth summed over
-    classes (Brier, 1950: 0 to 2); "log_loss"; "ece", the expected calibration error, the mean gap
-    between confidence and accuracy of fifteen bins of equal width (Guo et al. 2017, "On Calibration
-    of Modern Neural Networks", equation 3).
+    "accuracy"; "precision", "recall" and "f1" of each class ("f1_COVID"), their "macro" mean over
+    classes and, micro-averaged, the accuracy again; "balanced_accuracy", which is "recall_macro";
+    "sensitivity" of each class, which is its recall, and "specificity", the share of the images of
+    other classes that are not taken for it; "roc_auc" and "pr_auc" (average precision) of each
+    class against the others and their macro mean; "brier", the mean squared distance from the truth
+    summed over classes (Brier, 1950: 0 to 2); "log_loss", where a probability counts as 2.2e-16 at
+    least, as in scikit-learn; "ece", the expected calibration error, the mean gap between
+    confidence and accuracy of fifteen bins of equal width (Guo et al. 2017, "On Calibration of
+    Modern Neural Networks", equation 3).
     """
     once = np.ones((1, len(labels)))
     found = scores_of_draws(once, labels, probabilities, classes)
@@ -82,26 +88,43 @@ def scores_of_draws(
     truth, choice = labels[:, None] == indices, predicted[:, None] == indices
     right, true, called = (draws @ x.astype(float) for x in (truth & choice, truth, choice))
     total = true.sum(1)
-    with np.errstate(invalid="ignore"):
-        of_classes = {
-            "precision": right / called,
-            "recall": right / true,
-            "f1": 2 * right / (true + called),
-        }
+    of_classes = rates(right, true, called, total[:, None])
     areas = [_areas(draws, truth[:, i], probabilities[:, i]) for i in range(number)]
     of_classes["roc_auc"], of_classes["pr_auc"] = (np.stack(x, 1) for x in zip(*areas, strict=True))
-    found = {"accuracy": right.sum(1) / total, "balanced_accuracy": _mean(of_classes["recall"])}
+    found = {"accuracy": right.sum(1) / total}
+    found["balanced_accuracy"] = mean_of_known(of_classes["recall"])
     for name, values in of_classes.items():
-        found[f"{name}_macro"] = _mean(values)
+        found[f"{name}_macro"] = mean_of_known(values)
         found |= {f"{name}_{known}": values[:, i] for i, known in enumerate(classes)}
     found["f1_micro"] = found["accuracy"]  # of one label an image, so are precision and recall
     found["brier"] = draws @ ((probabilities - truth) ** 2).sum(-1) / total
     chosen = probabilities[np.arange(len(labels)), labels]
-    found["log_loss"] = draws @ -np.log(np.maximum(chosen, np.finfo(float).tiny)) / total
+    found["log_loss"] = draws @ -np.log(np.clip(chosen, _LEAST, 1 - _LEAST)) / total
     gap = (probabilities.max(-1) - (predicted == labels))[:, None]
     in_bin = np.eye(_BINS)[_bin_of(probabilities)]
     found["ece"] = np.abs(draws @ (in_bin * gap)).sum(1) / total
     return found
+
+
+def rates(right: Counts, true: Counts, called: Counts, total: Counts) -> dict[str, Counts]:
+    """Returns the scores that follow from how many images are what, by name; NaN for 0 / 0.
+
+    Args:
+      right: images of the class that are taken for it.
+      true: of it.
+      called: taken for it.
+      total: all.
+    """
+    of_class = scores_of_counts(right, true, called)
+    of_others = scores_of_counts(total - true - called + right, total - true, total - called)
+    return {
+        "precision": of_class["precision"],
+        "recall": of_class["recall"],
+        "f1": of_class["dice"],
+        "sensitivity": of_class["recall"],
+        "specificity": of_others["recall"],
+        "npv": of_others["precision"],
+    }
 
 
 def _areas(
@@ -201,10 +224,3 @@ def bootstrap(predicted: Predicted, classes: Sequence[str], resamples: int) -> d
 def owners(predicted: Predicted) -> Int[np.ndarray, " images"]:
     """Returns the number of the group of each image; one of nobody is a group of its own."""
     return np.unique(owners_of(predicted.ids, predicted.groups), return_inverse=True)[1]
-
-
-def _mean(values: Float[np.ndarray, "draws classes"]) -> OfDraws:
-    """Returns the mean over the classes that have a value, NaN where none has."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0.0).sum(1) / known.sum(1)

@@ -1,16 +1,23 @@
 """Metrics as CLU collections: sums and normalisers, never a mean of means.
 
-Scores of a class come from a confusion matrix. What 0 / 0 gives:
+Scores of a class come from a confusion matrix of a whole set, and 0 / 0 is no value: what was never
+predicted has no precision, what is not there no recall, and what is neither has no IoU and no Dice
+(F1). A mean over classes is over those that have a value, and what has none is left out of the log.
+That is scikit-learn's `zero_division=np.nan` with all classes as `labels`. (Its default differs in
+precision and recall alone: there 0 / 0 is 0 and counts, with a warning.)
+
+Of a single image or patient the scores of a segmentation are conventions where something is empty
+(`by_convention`), for an image in which nothing is to be found and nothing was is a success:
 
     truth      prediction   IoU, Dice (F1)   precision   recall
     empty      empty              1              1          1
     some       empty              0              0          0
     empty      some               0              0          0
 
-that is 1 where there was nothing to find and nothing was found, else 0. Accuracy counts pixels (or
-images) of all classes and is always defined.
+Accuracy counts pixels (or images) of all classes and is always defined.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -80,6 +87,15 @@ def averages_and_scores(
     return collection.gather_from_model_output(axis_name=AXIS, **outputs)
 
 
+def known_values(collection: metrics.Collection) -> dict[str, float]:
+    """Returns what a collection has computed, by name, without the scores that have no value."""
+    return {
+        name: float(value)
+        for name, value in sorted(collection.compute().items())
+        if not (isinstance(getattr(collection, name), _OfConfusion) and math.isnan(value))
+    }
+
+
 @lru_cache
 def segmentation_scores(classes: tuple[str, ...]) -> Scores:
     """Returns the scores of a segmentation, by name.
@@ -90,7 +106,7 @@ def segmentation_scores(classes: tuple[str, ...]) -> Scores:
     """
 
     def mean(name: str) -> Score:
-        return lambda confusion: class_scores(confusion)[name][1:].mean()
+        return lambda confusion: mean_of_known(class_scores(confusion)[name][1:])
 
     found = [*((name, mean(name)) for name in SCORES), ("accuracy", accuracy)]
     return tuple(found) + (_of_each("dice", classes, 1) if len(classes) > 2 else ())
@@ -100,23 +116,17 @@ def segmentation_scores(classes: tuple[str, ...]) -> Scores:
 def classification_scores(classes: tuple[str, ...]) -> Scores:
     """Returns the scores of a classification, by name.
 
-    "accuracy"; "balanced_accuracy", the mean recall of the classes that are there; "precision",
-    "recall" and "f1", the means over classes; "f1_NAME" of each.
+    "accuracy"; "precision", "recall" and "f1", the means over classes; "balanced_accuracy", which
+    is the mean recall; "f1_NAME" of each class.
     """
 
     def mean(name: str) -> Score:
-        return lambda confusion: class_scores(confusion)[name].mean()
+        return lambda confusion: mean_of_known(class_scores(confusion)[name])
 
-    def balanced(confusion: Any) -> Any:
-        there = confusion.sum(-1) > 0
-        return (class_scores(confusion)["recall"] * there).sum() / there.sum()
-
-    means = (("precision", "precision"), ("recall", "recall"), ("f1", "dice"))
-    found = [(name, mean(score)) for name, score in means]
+    means = {"balanced_accuracy": "recall", "precision": "precision", "recall": "recall"}
     return (
         ("accuracy", accuracy),
-        ("balanced_accuracy", balanced),
-        *found,
+        *((name, mean(score)) for name, score in {**means, "f1": "dice"}.items()),
         *((f"f1_{name[5:]}", score) for name, score in _of_each("dice", classes, 0)),
     )
 
@@ -135,20 +145,36 @@ def confusion_matrix(
 def class_scores(confusion: Num[Any, "*sets classes classes"]) -> dict[str, Any]:
     """Returns IoU, Dice, precision and recall of each class, [*sets, classes], by name.
 
-    With true positives TP, false positives FP and false negatives FN: IoU = TP / (TP + FP + FN)
-    (Jaccard, 1912), Dice = F1 = 2 TP / (2 TP + FP + FN) (Dice, 1945), precision = TP / (TP + FP),
-    recall = TP / (TP + FN). The module's docstring says what 0 / 0 gives.
+    See `scores_of_counts`.
 
     Args:
       confusion: rows are the truth; of NumPy or of JAX.
     """
     xp = confusion.__array_namespace__()
     hits = xp.diagonal(confusion, axis1=-2, axis2=-1)
-    true, predicted = confusion.sum(-1), confusion.sum(-2)
-    nothing = (true + predicted == 0) * 1.0
+    return scores_of_counts(hits, confusion.sum(-1), confusion.sum(-2))
+
+
+def scores_of_counts(
+    hits: Num[Any, "*sets classes"],
+    true: Num[Any, "*sets classes"],
+    predicted: Num[Any, "*sets classes"],
+) -> dict[str, Any]:
+    """Returns IoU, Dice, precision and recall of each class, [*sets, classes], by name.
+
+    With true positives TP, false positives FP and false negatives FN: IoU = TP / (TP + FP + FN)
+    (Jaccard, 1912), Dice = F1 = 2 TP / (2 TP + FP + FN) (Dice, 1945), precision = TP / (TP + FP),
+    recall = TP / (TP + FN). NaN for 0 / 0.
+
+    Args:
+      hits: pixels or images of each class that were taken for it.
+      true: of it.
+      predicted: taken for it.
+    """
+    xp = hits.__array_namespace__()
 
     def ratio(part: Any, whole: Any) -> Any:
-        return xp.where(whole == 0, nothing, part / xp.maximum(whole, 1))
+        return xp.where(whole == 0, xp.nan, part / xp.maximum(whole, 1))
 
     return {
         "iou": ratio(hits, true + predicted - hits),
@@ -156,6 +182,26 @@ def class_scores(confusion: Num[Any, "*sets classes classes"]) -> dict[str, Any]
         "precision": ratio(hits, predicted),
         "recall": ratio(hits, true),
     }
+
+
+def by_convention(confusion: Num[Any, "*sets classes classes"]) -> dict[str, Any]:
+    """Returns IoU, Dice, precision and recall as `class_scores`, but never NaN.
+
+    The module's docstring says what 0 / 0 gives. For sets of one image or patient each.
+    """
+    xp = confusion.__array_namespace__()
+    nothing = (confusion.sum(-1) + confusion.sum(-2) == 0) * 1.0
+    scores = class_scores(confusion)
+    return {name: xp.where(xp.isnan(scores[name]), nothing, scores[name]) for name in SCORES}
+
+
+def mean_of_known(values: Float[Any, "*sets classes"]) -> Any:
+    """Returns the mean over the classes that have a value, [*sets], NaN where none has."""
+    xp = values.__array_namespace__()
+    known = ~xp.isnan(values)
+    number = known.sum(-1)
+    mean = xp.where(known, values, 0.0).sum(-1) / xp.maximum(number, 1)
+    return xp.where(number == 0, xp.nan, mean)
 
 
 def accuracy(confusion: Num[Any, "*sets classes classes"]) -> Any:
@@ -174,11 +220,15 @@ def _of_each(name: str, classes: tuple[str, ...], first: int) -> Scores:
     return tuple((f"{name}_{known}", of_class(index)) for index, known in named)
 
 
+class _OfConfusion(metrics.Metric):
+    """A metric that is a score of all examples' confusion matrix, and NaN where it is 0 / 0."""
+
+
 def _pooled(score: Score, classes: int) -> type[metrics.Metric]:
     """Returns a metric: a score of all examples' confusion matrix."""
 
     @flax.struct.dataclass
-    class Pooled(metrics.Metric):
+    class Pooled(_OfConfusion):
         confusion: Any  # [classes, classes] (also a shape, where trees are traced)
 
         @classmethod

@@ -1,7 +1,8 @@
 """How good segmentations are: scores of images and of patients, with intervals.
 
 All is computed from each image's confusion matrix and its surface distances, so nothing depends on
-how the images were batched. What 0 / 0 gives is said in common/metrics.py; of distances:
+how the images were batched. common/metrics.py says what 0 / 0 gives: of all pixels pooled no value,
+of an image or a patient a convention. That of distances:
 
     truth      prediction   95 % Hausdorff, average surface distance
     empty      empty        0
@@ -20,7 +21,7 @@ from scipy import ndimage
 
 from common.data.prepared import owners_of
 from common.data.records import Mask
-from common.metrics import accuracy, class_scores
+from common.metrics import SCORES, accuracy, by_convention, class_scores, mean_of_known
 
 _RESAMPLES, _AT_ONCE = 2000, 100
 _INTERVAL = (2.5, 97.5)  # percentiles
@@ -111,7 +112,7 @@ def _of_class(scored: Scored, index: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for view, scores in value.items():
         for name, number in scores.items():
-            # A resample without any truth has no such mean.
+            # A resample without any truth has no such mean, and may have no such score.
             spread = np.concatenate([some[view][name] for some in resampled])
             spread = spread[np.isfinite(spread)]
             low, high = np.percentile(spread, _INTERVAL) if len(spread) else (math.nan, math.nan)
@@ -141,7 +142,7 @@ def _sums_by_group(scored: Scored, index: int) -> Sums:
         """Returns scores of pooled pixels, and the mean distance over a patient's images."""
         number = np.maximum(by_group(counted), 1)
         distances = {name: by_group(per_image[name] * counted) / number for name in _DISTANCES}
-        return {**_scores_of(pooled, index), **distances}
+        return {**_convention(pooled, index), **distances}
 
     everything = np.ones_like(has_truth)
     everybody, patient_has = np.ones(len(names)), (by_group(has_truth) > 0) * 1.0
@@ -163,7 +164,7 @@ def _views(
 ) -> dict[str, dict[str, Float[np.ndarray, " resamples"]]]:
     """Returns every view's scores of each resample: all are ratios of weighted sums."""
     pooled = np.tensordot(weights, sums["pooled"], 1)
-    views: dict[str, dict[str, Any]] = {"pooled": _scores_of(pooled, index)}
+    views: dict[str, dict[str, Any]] = {"pooled": _pooled(pooled, index)}
     for key, values in sums.items():
         view, _, name = key.partition(" ")
         if name and name != "count":
@@ -173,15 +174,23 @@ def _views(
     return views
 
 
-def _scores_of(confusion: Num[np.ndarray, "*sets classes classes"], index: int) -> dict[str, Any]:
-    scores = {name: values[..., index] for name, values in class_scores(confusion).items()}
+def _pooled(confusion: Num[np.ndarray, "*sets classes classes"], index: int) -> dict[str, Any]:
+    """Returns a class's scores of whole sets, NaN where there is none."""
+    scores = class_scores(confusion)
+    found = {name: scores[name][..., index] for name in SCORES}
+    return {**found, "accuracy": accuracy(confusion)}
+
+
+def _convention(confusion: Num[np.ndarray, "*sets classes classes"], index: int) -> dict[str, Any]:
+    """Returns a class's scores of single images or patients."""
+    found = {name: values[..., index] for name, values in by_convention(confusion).items()}
     with np.errstate(invalid="ignore"):  # a patient of whom nothing was counted
-        return {**scores, "accuracy": accuracy(confusion)}
+        return {**found, "accuracy": accuracy(confusion)}
 
 
 def _image_scores(scored: Scored, index: int) -> dict[str, Float[np.ndarray, " images"]]:
     distances = {name: getattr(scored, name)[:, index - 1] for name in _DISTANCES}
-    return {**_scores_of(scored.confusion, index), **distances}
+    return {**_convention(scored.confusion, index), **distances}
 
 
 def readings(confusion: Int[np.ndarray, "images classes classes"]) -> dict[str, Any]:
@@ -189,18 +198,19 @@ def readings(confusion: Int[np.ndarray, "images classes classes"]) -> dict[str, 
 
     `{score: {view: {average: value}}}`: "pooled" over all pixels or "per_image", averaged; of the
     foreground classes, the mean over all classes, background included, or that mean "weighted" by
-    the pixels of each class.
+    the pixels of each class. Pooled, a class that is nowhere is in no mean.
     """
-    views = {"pooled": confusion.sum(0, keepdims=True), "per_image": confusion}
+    pooled = confusion.sum(0, keepdims=True)
+    views = {"pooled": (pooled, class_scores), "per_image": (confusion, by_convention)}
     found: dict[str, Any] = {}
-    for view, counts in views.items():
+    for view, (counts, scores_of) in views.items():
         share = counts.sum(-1) / counts.sum((-2, -1))[:, None]
         for score, name in (("iou", "iou"), ("f1", "dice")):
-            values = class_scores(counts)[name]
+            values = scores_of(counts)[name]
             found.setdefault(score, {})[view] = {
-                "foreground": float(values[:, 1:].mean()),
-                "mean_of_classes": float(values.mean()),
-                "weighted": float((share * values).sum(-1).mean()),
+                "foreground": float(mean_of_known(values[:, 1:]).mean()),
+                "mean_of_classes": float(mean_of_known(values).mean()),
+                "weighted": float(np.nansum(share * values, axis=-1).mean()),
             }
     return found
 
@@ -228,9 +238,9 @@ def patient_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, A
         for patient, places in zip(patients.tolist(), own, strict=True):
             mine = scored.confusion[places]
             with_truth = mine[mine[:, index].sum(-1) > 0]
-            pooled = _scores_of(mine.sum(0), index)
+            pooled = _convention(mine.sum(0), index)
             row = {"patient": patient, "class": name, "images": len(mine)}
             row["images_with_truth"] = len(with_truth)
             row |= {score: round(float(value), 5) for score, value in pooled.items()}
-            dice = _scores_of(with_truth.sum(0), index)["dice"] if len(with_truth) else math.nan
+            dice = _convention(with_truth.sum(0), index)["dice"] if len(with_truth) else math.nan
             yield {**row, "dice_of_images_with_truth": round(float(dice), 5)}

@@ -15,7 +15,7 @@ from common.data.transforms import augment
 from common.memory import low_memory_options
 from common.metrics import (
     averages_and_scores,
-    class_scores,
+    by_convention,
     confusion_matrix,
     segmentation_scores,
 )
@@ -117,7 +117,7 @@ class UNetTask:
         classes = self.segmenter.classes
         predicted = log_probabilities(logits).argmax(-1)
         confusion = confusion_matrix(batch["mask"], predicted, len(classes))
-        scores = class_scores(confusion)
+        scores = by_convention(confusion)
         values |= {f"{name}_per_image": scores[name][:, 1:].mean(-1) for name in ("iou", "dice")}
         return averages_and_scores(
             values, confusion, segmentation_scores(classes), batch.get("valid")

@@ -9,6 +9,7 @@ from common.data.feed import Feed
 from common.interrupts import StopRequest
 from common.log import log
 from common.memory import give_back_freed_memory, trim_freed_memory
+from common.metrics import known_values
 from common.training import parallel
 from common.training.checkpoints import Checkpoints
 from common.training.clock import DeviceClock, Due, Schedule
@@ -196,8 +197,8 @@ class Loop:
             return
         start, end, metrics, data_wait_share = self._unread
         self._unread = None
-        computed = parallel.to_host(metrics).compute()
-        values = {f"train/{name}": float(value) for name, value in sorted(computed.items())}
+        computed = known_values(parallel.to_host(metrics))
+        values = {f"train/{name}": value for name, value in computed.items()}
         self._write(end, start, values, {"timing/data_wait_share": data_wait_share})
 
     def _write(
@@ -205,6 +206,14 @@ class Loop:
     ) -> None:
         """Checks and writes metrics of the steps (start, step]."""
         check_finite(values, start, step)
-        self.latest.update(values)
+        # A score that has no value any more must not be taken for this state's.
+        kinds = {_kind(name) for name in values}
+        kept = {name: value for name, value in self.latest.items() if _kind(name) not in kinds}
+        self.latest = {**kept, **values}
         if self.writers and values:
             self.writers.write_scalars(step, {**values, **timing})
+
+
+def _kind(name: str) -> str:
+    """Returns "train" of "train/loss"."""
+    return name.partition("/")[0]

@@ -17,6 +17,7 @@ from common.errors import UserError
 from common.interrupts import StopRequest, stop_request
 from common.log import log
 from common.memory import give_back_freed_memory
+from common.metrics import known_values
 from common.training import config as configs
 from common.training import parallel, preflight
 from common.training.checkpoints import Checkpoints
@@ -262,7 +263,7 @@ def _prepare_evaluation(
             metrics = eval_step.run(state, batch)
             total = metrics if total is None else total.merge(metrics)
         assert total is not None  # a split has at least one example
-        return {f"{_VALIDATION}/{name}": float(value) for name, value in total.compute().items()}
+        return {f"{_VALIDATION}/{name}": value for name, value in known_values(total).items()}
 
     names = [f"{_VALIDATION}/{name}" for name in eval_step.metric_names]
     return evaluate, names, eval_step.compile
