@@ -1,10 +1,13 @@
 """Checkpoints: what is kept, what comes back, and what a torn one does."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from common.errors import UserError
 from common.training.checkpoints import Checkpoints
+from common.training.loop import Loop
 
 
 def state(step):
@@ -65,3 +68,10 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
     other = {"step": np.int32(0), "params": {"w": np.zeros((5, 2), np.float32)}}
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(UserError, match="step 3"):
         checkpoints.restore(3, other)
+
+
+def test_a_score_that_has_no_value_any_more_chooses_no_checkpoint():
+    """A network that finds nothing any more has no precision: not the one of the step before."""
+    loop = SimpleNamespace(latest={"train/loss": 1.0, "val/precision": 0.9}, writers=None)
+    Loop._write(loop, 4, 3, {"val/loss": 0.5}, {})
+    assert loop.latest == {"train/loss": 1.0, "val/loss": 0.5}
