@@ -93,6 +93,7 @@ class Harness:
         """Runs the mode under the fault, then the same command without it."""
         place = self._folder / "tried"
         shutil.rmtree(place, ignore_errors=True)
+        jax.clear_caches()  # each run compiles anew; a process may map 65,530 pieces of memory
         name = "gan" if fault.mode in ("train", "generate") else "classifier"
         resumed = fault.damage is not None or (fault.calls is not None and fault.calls[0] == "read")
         if resumed or fault.mode != "train":
