@@ -16,7 +16,7 @@ def gan_config(arg: str = "") -> ConfigDict:
     config.train.picture_grid = 8  # images along each side of pictures/*_samples.png
     config.model = ConfigDict(
         {
-            "name": "",  # a file in gan/networks
+            "name": "",  # a file in gan/networks; "": acgan, or dcgan where there is one class
             "latent": "normal",  # or "uniform" in [-1, 1]
             "average_decay": 0.0,  # of the generator that draws; 0 draws from the last step
             "generator": {"latent_size": 100},  # and further fields of its class

@@ -24,6 +24,7 @@ from common.training.evaluation import (
 from common.training.workdir import Run, check_data
 from gan.features import default_extractors, make_extractors
 from gan.generate import load_trained
+from gan.networks import network_name
 from gan.novelty import SUSPICIOUS, Generated, check_memorization, scores_of
 from gan.quality import Reference, draw_images, quality, reference_of
 from gan.sampling import Sampler
@@ -119,8 +120,9 @@ def _judge(workdir: str, run: Run, conditional: bool) -> Judge | None:
         return None
     if not conditional:
         raise UserError(
-            f"--judge={workdir}, but the network {run.config.model.name} draws no class on demand,"
-            " so there is nothing to judge; leave it out, or train a conditional one such as acgan."
+            f"--judge={workdir}, but the network {network_name(run.config.model, run.card)} draws"
+            " no class on demand, so there is nothing to judge; leave it out, or train a"
+            " conditional one such as acgan."
         )
     judge = open_judge(Path(workdir), run.card.image_size, run.card.channels)
     if judge.classes != run.card.classes:

@@ -26,6 +26,7 @@ from common.report.images import Picture, grid, titled, write_picture, zoom_for
 from common.training.evaluation import stored_value
 from common.training.network import Variables
 from common.training.workdir import Run
+from gan.networks import network_name
 from gan.sampling import BATCH, Sampler
 from gan.state import init_state, make_gan
 from gan.walk import FILES as WALK_FILES
@@ -119,8 +120,9 @@ def _chosen_labels(conditional: bool, run: Run, options: Options) -> list[int]:
         return list(range(len(classes))) if conditional else [0]
     if not conditional:
         raise UserError(
-            f"--label={options.label}, but the network {run.config.model.name} draws no class on"
-            " demand; leave the flag out, or train a conditional one such as acgan."
+            f"--label={options.label}, but the network {network_name(run.config.model, run.card)}"
+            " draws no class on demand; leave the flag out, or train a conditional one such as"
+            " acgan."
         )
     if options.walk == "classes":
         return [0]  # gan/walk.py has read the label

@@ -20,8 +20,8 @@ from classify.evaluate import PREDICTIONS, evaluate, read_predictions
 from classify.scores import Predicted
 from common.data.augmentation import default_augmentation
 from common.data.prepared import DataCard, Prepared, prepare
-from common.data.splits import check_division
 from common.data.scratch import move_into_place, scratch_folder
+from common.data.splits import check_division
 from common.errors import UserError
 from common.log import log
 from common.options import Options

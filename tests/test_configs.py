@@ -72,7 +72,7 @@ def generates(run, folder):
     for row in table:
         with Image.open(out / row["file"]) as image:
             assert image.size == (data.image_size,) * 2
-            assert image.mode == {1: "L", 3: "RGB"}[data.channels]
+            assert image.mode == {1: "L", 3: "RGB"}[run.card.channels]
     assert len(table) == 5
 
 

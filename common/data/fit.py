@@ -41,6 +41,11 @@ def fit_image(
     return np.repeat(pixels, channels // pixels.shape[-1], axis=-1)
 
 
+def is_coloured(image: Pixels) -> bool:
+    """Says whether an image is in colour: three equal channels are grey."""
+    return image.shape[-1] == 3 and bool((image != image[..., :1]).any())
+
+
 def to_channels(image: Pixels, channels: int) -> Pixels:
     """Converts an image to 1 or 3 channels as `fit_image` does, at its own size."""
     if channels == image.shape[-1]:

@@ -25,10 +25,12 @@ from common.errors import UserError
 from common.files import printed
 from common.log import log
 
+IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 _FOLDERS = {
-    **{"images": "images", "image": "images"},
-    **{"masks": "masks", "mask": "masks", "labels": "masks"},
-    **{"targets": "targets", "target": "targets"},
+    **dict.fromkeys(IMAGE_FOLDERS, "images"),
+    **dict.fromkeys(("masks", "mask", "labels", "label", "segmentations"), "masks"),
+    **dict.fromkeys(("ground_truth", "groundtruth", "gt"), "masks"),
+    **dict.fromkeys(("targets", "target"), "targets"),
 }
 _MASK_ENDING = "_mask"
 _SHOWN = 3  # files that a message names of many

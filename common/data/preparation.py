@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 from tqdm import tqdm
 
-from common.data.fit import fit_image, fit_mask
+from common.data.fit import fit_image, fit_mask, is_coloured
 from common.data.records import Pixels, Record, Source
 from common.data.scratch import move_into_place, scratch_folder
 from common.data.splits import Table
@@ -36,6 +36,7 @@ PREPARATION = 6
 EVERYTHING = "examples"
 _TABLE = "examples.json"
 _CHECKSUMS = "checksums.json"  # of all files but the examples', which have their own inside
+_LOOKED_AT = 64  # images, to see whether they are in colour
 _DECODE_AHEAD = 64  # examples between the decoding threads and the writer
 # One record a group, so that any one can be read alone. The writer compresses under the GIL, where
 # its default costs as much as half the decoding; Snappy makes masks small and takes no time.
@@ -69,11 +70,37 @@ def write_prepared(source: Source, data: ConfigDict, folder: Path) -> None:
     Raises:
       UserError: a file is not usable.
     """
+    data = _with_channels(source, data)
     with scratch_folder(folder.parent) as scratch:
         written = scratch / folder.name
         written.mkdir()
         _write(source, data, written)
         move_into_place(written, folder)
+
+
+def _with_channels(source: Source, data: ConfigDict) -> ConfigDict:
+    """Returns the settings with `channels` of 1 or 3; 0 asks some images from all over the set."""
+    if data.channels:
+        return data
+    records = [record for split in source.splits.values() for record in split]
+    places = np.linspace(0, len(records) - 1, min(len(records), _LOOKED_AT), dtype=int)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        looks = list(pool.map(lambda place: _in_colour(records[place]), places.tolist()))
+    coloured, seen = looks.count(True), len(looks) - looks.count(None)
+    channels = 3 if 2 * coloured > seen else 1
+    log.info(
+        "%d of %d images looked at are in colour: config.data.channels is %d",
+        *(coloured, seen, channels),
+    )
+    return ConfigDict({**data.to_dict(), "channels": channels})
+
+
+def _in_colour(record: Record) -> bool | None:
+    """Says whether an image is in colour; None where it can't be read, of which preparing tells."""
+    try:
+        return is_coloured(record.read().pixels)
+    except UserError:
+        return None
 
 
 @dataclass(frozen=True)

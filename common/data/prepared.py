@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.proto import tf_example_pb2
 
 from common.cache import cache_dir
+from common.data.inspect.names import suggested_groups
 from common.data.preparation import (
     EVERYTHING,
     PREPARATION,
@@ -226,6 +227,7 @@ def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
     everything, metadata, table = _stored(folder)
     groups, rows = _assigned(table, source, metadata.classes, data)
     warn_of_mixed_test(table, data)
+    _warn_of_parted_names(table, groups, metadata.classes, rows)
     for doubt in doubts(Counter(metadata.classes[label] for label in table.labels)):
         log.warning("%s: %s", source.name, doubt)
     splits = {
@@ -243,7 +245,7 @@ def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
         classes=metadata.classes,
         num_examples={name: len(split) for name, split in splits.items()},
         image_size=data.image_size,
-        channels=data.channels,
+        channels=everything.shapes["image"][-1],
         fingerprint=_digest(metadata.digest, rows),
         synthetic=source.synthetic,
         skipped=metadata.skipped,
@@ -316,6 +318,30 @@ def _assigned(
     if "train" not in rows:
         raise UserError(f"{source.name} has no image for training; change --config.data.splits.")
     return groups, rows
+
+
+def _warn_of_parted_names(
+    table: Table,
+    groups: Sequence[str],
+    classes: Sequence[str],
+    rows: Mapping[str, Int[np.ndarray, " _rows"]],
+) -> None:
+    """Says so where splits that were made here part images whose names suggest one patient."""
+    split_of = {row: split for split in rows for row in rows[split].tolist()}
+    made = any(table.splits[row] != split for row, split in split_of.items())
+    suggestion = suggested_groups(table.ids, classes) if made and not any(groups) else None
+    if suggestion is None:
+        return
+    places: dict[str, set[str]] = {}
+    for row, split in split_of.items():
+        places.setdefault(suggestion.groups[row], set()).add(split)
+    if parted := sum(len(splits) > 1 for splits in places.values()):
+        log.warning(
+            "The %s suggest %d groups, patients perhaps, and %d of them have images in several"
+            " of the splits that were made. If they are patients, scores would flatter: keep them"
+            " together with --config.data.group='%s'",
+            *(suggestion.where, len(places), parted, suggestion.expression),
+        )
 
 
 def _digest(of_content: str, rows: Mapping[str, Int[np.ndarray, " _rows"]]) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from ml_collections import ConfigDict
 
 from common.data.records import SPLITS
@@ -133,15 +133,16 @@ def assign_splits(
     """Returns the rows of each split, in order; the same for the same examples and settings.
 
     `data.splits` of "" keeps the source's own; "70,15,15" makes train, val and test with these
-    percentages from all examples. `data.folds` of k then divides train and val into k parts, of
-    which part `data.fold` becomes val; test stays. Both keep groups whole, give each split its
-    share of each class as near as that allows, and depend on `data.split_seed`.
+    percentages from all examples. Of the source's own, `data.held_out` of "15,15" takes what is
+    lacking, val or test or both, from train. `data.folds` of k then divides train and val into k
+    parts, of which part `data.fold` becomes val; test stays. All keep groups whole, give each split
+    its share of each class as near as that allows, and depend on `data.split_seed`.
 
     Args:
       table: the examples.
       groups: whom each is of, as `groups_of` returns them.
       classes: their names.
-      data: `splits`, `folds`, `fold` and `split_seed` are used.
+      data: `splits`, `held_out`, `folds`, `fold` and `split_seed` are used.
 
     Raises:
       UserError: a setting is unusable, there are too few groups for a split to have any, or a class
@@ -153,6 +154,11 @@ def assign_splits(
         everything = np.arange(len(names))
         parts = _divide(table, groups, everything, list(shares.values()), data.split_seed)
         names = np.array(list(shares))[parts]
+    elif lacking := _lacking(data.held_out, names):
+        rows = np.flatnonzero(names == "train")
+        shares = {"train": 1 - sum(lacking.values()), **lacking}
+        parts = _divide(table, groups, rows, list(shares.values()), data.split_seed)
+        names[rows] = np.array(list(shares))[parts]
     if data.folds or data.fold:
         if not (data.folds >= 2 and 0 <= data.fold < data.folds):
             raise UserError(
@@ -163,7 +169,7 @@ def assign_splits(
         parts = _divide(table, groups, rows, [1.0 / data.folds] * data.folds, data.split_seed)
         names[rows] = np.where(parts == data.fold, "val", "train")
     splits = {split: np.flatnonzero(names == split) for split in SPLITS if (names == split).any()}
-    if data.splits or data.folds:
+    if (names != np.array(table.splits)).any():
         _check_classes(splits, np.array(table.labels), classes)
     return splits
 
@@ -176,10 +182,10 @@ def check_division(data: ConfigDict) -> None:
     Raises:
       UserError: `data.splits` gives val a share, and `data.folds` a part of what is not for test.
     """
-    if not data.splits and not data.folds and data.split_seed:
+    if data.split_seed and not (data.splits or data.held_out or data.folds):
         log.warning(
             "config.data.split_seed=%d changes nothing: the splits are those of the data, since"
-            " neither config.data.splits nor config.data.folds asks for others",
+            " none of config.data.splits, held_out and folds asks for others",
             data.split_seed,
         )
     if data.splits and data.folds and "val" in (shares := _percentages(data.splits)):
@@ -214,6 +220,23 @@ def _percentages(text: str) -> dict[str, float]:
             " --config.data.splits=70,15,15, or nothing to keep the splits as they are."
         )
     return {split: part / 100 for split, part in zip(SPLITS, percents, strict=True) if part}
+
+
+def _lacking(text: str, names: Shaped[np.ndarray, " _rows"]) -> dict[str, float]:
+    """Returns the share of train that becomes each split that the source does not have."""
+    if not text:
+        return {}
+    try:
+        percents = [float(part) for part in text.split(",")]
+    except ValueError:
+        percents = []
+    if not (len(percents) == 2 and min(percents) >= 0 and sum(percents) < 100):
+        raise UserError(
+            f"config.data.held_out is '{text}'; write which percentages of train become val and"
+            " test where there are none, as in --config.data.held_out=15,15, or nothing."
+        )
+    shares = dict(zip(("val", "test"), (part / 100 for part in percents), strict=True))
+    return {split: share for split, share in shares.items() if share and split not in names}
 
 
 def _check_classes(splits: Mapping[str, Rows], labels: Rows, classes: Sequence[str]) -> None:

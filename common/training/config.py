@@ -104,7 +104,7 @@ def _default_data() -> ConfigDict:
             "url": "",  # a .zip or .npz file to fetch instead of dir, once, ...
             "sha256": "",  # ... and its checksum
             "image_size": 64,
-            "channels": 1,
+            "channels": 1,  # 1: grey, 3: colour, 0: as most of the images are
             "fit": "stretch",  # to the square; or "pad" with black, or "crop"
             "classes": "",  # "COVID,NonCOVID": names and order; "" = those found, by name
             "only": "",  # "NORMAL": of these classes alone; "" = of all
@@ -112,7 +112,8 @@ def _default_data() -> ConfigDict:
             "pairs": "stems",  # a mask is found by its image's name; or "sorted": by position
             "plane": "axial",  # in which NIfTI volumes are cut; or "coronal", "sagittal"
             "group": "",  # whose image it is: an expression on file names, "column:X", "dicom:X"
-            "splits": "",  # percentages of train, val, test, "70,15,15"; "" = as they are
+            "splits": "",  # percentages of train, val, test, "70,15,15"; "" = as they are, ...
+            "held_out": "",  # ... but "15,15" of train become val and test where there are none
             "split_seed": 0,
             "folds": 0,  # k of k-fold cross-validation: part number `fold` becomes val
             "fold": 0,
@@ -174,7 +175,7 @@ def check(config: ConfigDict) -> None:
         if fields[name] < 1:
             raise UserError(f"config.{name} is {fields[name]}; it must be at least 1.")
     choices = {
-        "data.channels": (1, 3),
+        "data.channels": (0, 1, 3),
         "data.fit": ("stretch", "pad", "crop"),
         "data.on_bad_image": ("error", "skip"),
         "data.pairs": ("stems", "sorted"),

@@ -97,7 +97,8 @@ def held_out(run: Run, options: Options) -> HeldOut:
 def _other(run: Run, folder: str) -> HeldOut:
     """Returns the images of another folder, read as the run's are: its "test", or all of them."""
     data = ConfigDict(run.config.data.to_dict())
-    data.update(dir=folder, url="", name="", splits="", folds=0, fold=0, classes="", only="")
+    data.update(dir=folder, url="", name="", classes="", only="", channels=run.card.channels)
+    data.update(splits="", held_out="", folds=0, fold=0)
     prepared = _prepared_by_group(data)
     if "test" in prepared.splits:
         return HeldOut(prepared.card, prepared.splits["test"], "test", None)

@@ -124,7 +124,7 @@ def _card(workdir: Path, config: ConfigDict) -> DataCard:
     try:
         card = DataCard.from_dict(conform(data, Mapping[str, Any], "data"))
         for name in ("image_size", "channels"):
-            if getattr(card, name) != config.data[name]:
+            if config.data[name] not in (0, getattr(card, name)):
                 raise ValueError(f"{name!r} is {getattr(card, name)}, in config.json another")
     except ValueError as error:
         raise UserError(f"{workdir / RECORD} is damaged: {error}; {_RESTORE}.") from error

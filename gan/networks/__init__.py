@@ -1,5 +1,7 @@
 """The networks: one file per GAN, found by its name, config.model.name = "acgan".
 
+No name means the AC-GAN, which is told a class, or the DCGAN where all images are of one.
+
 A file offers the Linen modules `Generator` and `Discriminator` with the fields and calls that
 `gan/networks/dcgan.py` shows; docs/new_gan.md makes one. What stands in config.model.generator and
 config.model.discriminator are their further fields.
@@ -45,6 +47,11 @@ class Networks(NamedTuple):
     discriminator: nn.Module
 
 
+def network_name(model: ConfigDict, card: DataCard) -> str:
+    """Returns config.model.name, or without one what fits the classes of the images."""
+    return model.name or ("acgan" if len(card.classes) > 1 else "dcgan")
+
+
 def make_networks(model: ConfigDict, card: DataCard) -> Networks:
     """Builds the networks that config.model names, for images of this size and these classes.
 
@@ -52,9 +59,10 @@ def make_networks(model: ConfigDict, card: DataCard) -> Networks:
       UserError: there is no such file, or a setting that its networks do not have.
     """
     known = [module.name for module in pkgutil.iter_modules(__path__)]
-    if model.name not in known:
-        raise UserError(f"config.model.name is {model.name!r}; it must be one of {known}.")
-    module = importlib.import_module(f"{__name__}.{model.name}")
+    name = network_name(model, card)
+    if name not in known:
+        raise UserError(f"config.model.name is {name!r}; it must be one of {known}.")
+    module = importlib.import_module(f"{__name__}.{name}")
     shape = {
         "image_size": card.image_size,
         "channels": card.channels,

@@ -44,7 +44,7 @@ class Generator(nn.Module):
     channels: int
     num_classes: int
     latent_size: int = 100
-    embedding_scale: float = 0.05
+    embedding_scale: float = 1.0
     momentum: float = 0.8
     axis_name: str = AXIS
 

@@ -89,7 +89,7 @@ def test_stored_statistics_stay_in_training():
 
 def test_without_the_package_the_weights_are_asked_for(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"triptych\[pretrained\]"):
+    with pytest.raises(UserError, match="pip install triptych"):
         pretrained(None, "")
 
 

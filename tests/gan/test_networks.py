@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from common.data.prepared import DataCard
 from common.errors import UserError
-from gan.networks import make_networks
+from gan.networks import acgan, dcgan, make_networks
 from gan.state import init_state, make_gan
 
 
@@ -142,6 +142,14 @@ def test_the_share_of_classes_draws_from_between_their_embeddings():
     mean["params"]["embedding"] = {"embedding": jnp.stack([embedding.mean(0)] * 2)}
     between = gan.networks.generator.apply(mean, latents, jnp.zeros(3, int), train=False)
     np.testing.assert_allclose(draw([[0.5, 0.5]] * 3), between, atol=1e-5)
+
+
+def test_without_a_name_classes_decide_which_network_it_is():
+    """An AC-GAN is told a class; where there is one there is nothing to tell."""
+    model = ConfigDict({"name": "", "generator": {"latent_size": 8}, "discriminator": {}})
+    several, one = (make_networks(model, card(32, 1, names)) for names in (("A", "B"), ("A",)))
+    assert isinstance(several.generator, acgan.Generator) and several.generator.conditional
+    assert isinstance(one.discriminator, dcgan.Discriminator) and not one.generator.conditional
 
 
 def test_an_unknown_network_is_named_with_the_known_ones():

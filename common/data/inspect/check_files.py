@@ -109,7 +109,8 @@ def _sizes(survey: Survey) -> Iterator[Finding]:
 
 def _colours(survey: Survey) -> Iterator[Finding]:
     coloured = sum(image.coloured for image in survey.images)
-    channels, total = survey.settings.channels, len(survey.images)
+    total = len(survey.images)
+    channels = survey.settings.channels or (3 if 2 * coloured > total else 1)
     if coloured and channels == 1:
         yield Finding(
             Level.NOTE,

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
+from common.data.fit import is_coloured
 from common.data.inspect.frame import Frame, find_frame
 from common.data.records import Decoded, Mask, Pixels, Record, Source
 from common.data.slices import ending
@@ -263,5 +264,5 @@ def _mask(record: Record, image: Decoded) -> Mask | None:
 
 def _without_copies(pixels: Pixels) -> tuple[Pixels, bool]:
     """Returns the pixels, one channel of them where all are the same, and whether they differ."""
-    coloured = pixels.shape[-1] == 3 and bool((pixels != pixels[..., :1]).any())
+    coloured = is_coloured(pixels)
     return (pixels if coloured else pixels[..., :1]), coloured

@@ -1,6 +1,8 @@
 """Preparing: once, whole, found again, and the same pixels however it was done."""
 
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +67,66 @@ def test_other_settings_prepare_anew(data, field, value):
     before = prepare(data).card.fingerprint
     data[field] = value
     assert prepare(data).card.fingerprint != before
+
+
+def colour(data, share):
+    """Gives this share of the images, those of each class alike, a colour."""
+    for file in Path(data.dir).rglob("*.png"):
+        if int(file.stem) < share * 6:
+            Image.new("RGB", (12, 9), (200, 10, 60)).save(file)
+
+
+@pytest.mark.parametrize(("share", "channels"), [(0, 1), (0.3, 1), (1, 3)])
+def test_no_channels_are_those_of_most_images(data, share, channels):
+    data.channels = 0
+    colour(data, share)
+    for _ in range(2):  # also where it is found again
+        prepared = prepare(data)
+        assert prepared.card.channels == channels
+        assert prepared.splits["train"].read([0])["image"].shape == (1, 8, 8, channels)
+
+
+def test_grey_in_three_equal_channels_is_grey(data):
+    data.channels = 0
+    for file in Path(data.dir).rglob("*.png"):
+        with Image.open(file) as image:
+            grey = image.convert("RGB")
+        grey.save(file)
+    assert prepare(data).card.channels == 1
+
+
+def test_a_broken_image_says_nothing_of_colours(data):
+    data.update(channels=0, on_bad_image="skip")
+    colour(data, 1)
+    Path(data.dir, "train", "A", "0.png").write_bytes(b"")
+    card = prepare(data).card
+    assert (card.channels, card.skipped) == (3, 1)
+
+
+def patients(data, name):
+    """Renames the images so that three of a class are one patient's."""
+    for file in Path(data.dir).rglob("*.png"):
+        number = int(file.stem) + 6 * (file.parts[-3] == "val")
+        file.rename(file.with_name(name.format(file.parts[-2], number // 3, number % 3)))
+
+
+def test_made_splits_that_part_what_names_suggest_are_said(data, caplog):
+    """A leak of patients is never silent, and the sentence has the setting that mends it."""
+    patients(data, "{}{}_{}.png")
+    with caplog.at_level("WARNING"):
+        prepare(data)
+    assert "patients" not in caplog.text  # given splits are the doctor's to judge
+    data.splits = "50,25,25"
+    with caplog.at_level("WARNING"):
+        prepare(data)
+    assert "suggest 6 groups" in caplog.text
+    (setting,) = re.findall(r"--config\.data\.group='(.+)'", caplog.text)
+    caplog.clear()
+    data.group = setting
+    with caplog.at_level("WARNING"):
+        splits = prepare(data).splits
+    assert "patients" not in caplog.text
+    assert sum(len(set(split.groups)) for split in splits.values()) == 6
 
 
 def test_the_cards_fingerprint_is_of_the_content_not_of_its_place(data, tmp_path):

@@ -397,3 +397,61 @@ def test_no_patient_of_brain_mri_crosses_and_the_sizes_are_balanced(shared_data,
         shares = {"val": 1 / folds} if folds else {"train": 0.7, "val": 0.1, "test": 0.2}
         for split, share in shares.items():
             assert abs(len(rows[split]) / len(groups) - share) < 0.002
+
+
+# What is held out of train, where the source tells no such split apart
+
+
+def test_what_is_lacking_is_held_out_of_train():
+    examples = table([0] * 60 + [1] * 40)
+    splits = divided(examples, held_out="15,15")
+    assert {name: class_counts(held) for name, held in splits.items()} == {
+        "train": {"A": 42, "B": 28},
+        "val": {"A": 9, "B": 6},
+        "test": {"A": 9, "B": 6},
+    }
+
+
+def test_splits_that_are_there_stay_as_they_are():
+    examples = table([0, 1] * 50, splits=["train"] * 80 + ["test"] * 20)
+    splits = divided(examples, held_out="15,15")
+    assert splits["test"] == divided(examples)["test"] and len(splits["val"]) == 12
+    whole = table([0, 1] * 50, splits=["train"] * 60 + ["val"] * 20 + ["test"] * 20)
+    assert divided(whole, held_out="15,15") == divided(whole)
+
+
+def test_splits_that_are_asked_for_leave_nothing_to_hold_out():
+    examples = table([0, 1] * 50)
+    asked = divided(examples, splits="80,20,0")
+    assert divided(examples, splits="80,20,0", held_out="15,15") == asked
+    assert "test" not in asked
+
+
+def test_folds_divide_what_is_not_held_out_for_the_test():
+    examples = table([0, 1] * 50)
+    splits = divided(examples, held_out="15,20", folds=5)
+    assert {name: len(held) for name, held in splits.items()} == {
+        "train": 64,
+        "val": 16,
+        "test": 20,
+    }
+
+
+@given(grouped())
+@settings(max_examples=50)
+def test_a_patient_is_held_out_whole(drawn):
+    labels, groups = drawn
+    examples = table(labels, groups)
+    try:
+        rows = assign_splits(examples, groups_of(examples, ""), CLASSES, data(held_out="20,20"))
+    except UserError as error:  # of a class there may be one patient
+        assert "in train" in str(error)
+        return
+    owners = [{groups[row] for row in held} for held in rows.values()]
+    assert len(owners) == 3 and sum(map(len, owners)) == len(set(groups))
+
+
+@pytest.mark.parametrize("text", ["15", "15,15,70", "60,40", "-1,10", "a,b", "nan,10"])
+def test_percentages_that_cannot_be_held_out_are_refused(text):
+    with pytest.raises(UserError, match=r"config\.data\.held_out is"):
+        divided(table([0, 1] * 10), held_out=text)

@@ -1,0 +1,27 @@
+"""New images like yours: what do networks make of a folder of pictures?
+
+python launch.py --config=configs/gan.py --config.data.dir=DIR  your images: DIR/class/*, or DIR/*
+python launch.py --config=configs/gan.py                        built-in phantoms
+python launch.py --mode=evaluate --workdir=runs/gan
+python launch.py --mode=generate --workdir=runs/gan --num_images=1000 --output=DIR
+
+64x64, grey or in colour as most of your images are. Where they have classes, an AC-GAN draws the
+class that it is asked for; where all are of one class, a DCGAN. All of them train.
+"""
+
+from ml_collections import ConfigDict
+
+from gan.config import gan_config
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the experiment; `tiny` is the same code path in seconds on a CPU."""
+    config = gan_config(arg)
+    config.data.update(name="covid_ct", image_size=64, channels=0, batch_size=32)
+    config.model.average_decay = 0.99
+    config.loss.discriminator_weight = 0.5  # the mean over real and generated images
+    if arg == "tiny":
+        config.data.update(image_size=16, batch_size=8, num_phantoms=64)
+    else:
+        config.train.log_every = "25"
+    return config.lock()
