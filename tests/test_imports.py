@@ -39,7 +39,7 @@ def test_only_one_file_says_pmap():
 
 def test_tensorflow_is_imported_late_and_in_one_place():
     importing = {file for _, file in rooms() if "tensorflow" in set(imported(file))}
-    assert [file.name for file in importing] == ["writers.py"]
+    assert [file.name for file in importing] == ["event_files.py"]
     top = ast.parse(importing.pop().read_text()).body
     assert "tensorflow" not in {a.name for n in top if isinstance(n, ast.Import) for a in n.names}
 

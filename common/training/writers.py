@@ -1,4 +1,4 @@
-"""Where the numbers go: metrics.jsonl, the console, and TensorBoard through CLU.
+"""Where the numbers go: metrics.jsonl, the console, and TensorBoard.
 
 Only the main process writes. What is slow runs on two background threads, so that training does not
 wait for it: one draws (PNG files, curves), the other writes for TensorBoard, whose import takes
@@ -6,7 +6,6 @@ seconds.
 """
 
 import hashlib
-import importlib.util
 import json
 import os
 import sys
@@ -27,6 +26,7 @@ from common.report.curves import draw_curves
 from common.report.film import write_training_film
 from common.report.images import Picture, write_picture
 from common.report.series import drawn, picture_file, whole_image
+from common.training.event_files import MetricWriter, open_event_writer
 from common.training.workdir import read_record, update_record
 
 
@@ -280,38 +280,15 @@ class Writers:
         self._series |= names
 
     @cached_property
-    def _tensorboard(self) -> Any:
-        """CLU's writer, None without TensorFlow, which takes seconds to import: only here.
-
-        Its thread asks for it when it has something to write, after the first step.
-        """
-        if not importlib.util.find_spec("tensorflow"):
-            log.warning(
-                "TensorFlow is not installed: no TensorBoard files"
-                " (pip install 'triptych[tensorboard]'); metrics.jsonl has every number."
-            )
-            return None
-        # It computes nothing here and has nothing to say.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-        import tensorflow
-        from clu import metric_writers
-
-        for kind in ("GPU", "TPU"):  # they are JAX's
-            tensorflow.config.set_visible_devices([], kind)
-
-        folder = self._workdir / "metrics"
-        folder.mkdir(exist_ok=True)  # TensorFlow would make a workdir anew that was removed
-        return metric_writers.SummaryWriter(str(folder))
+    def _tensorboard(self) -> MetricWriter:
+        """Its thread asks for it when it has something to write, after the first step."""
+        return open_event_writer(self._workdir / "metrics", self._restored_step)
 
     def _tensorboard_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        if self._tensorboard is not None:
-            self._tensorboard.write_scalars(step, dict(scalars))
+        self._tensorboard.write_scalars(step, scalars)
 
     def _tensorboard_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
-        if self._tensorboard is not None:
-            batches = {name: picture[None] for name, picture in pictures.items()}
-            self._tensorboard.write_images(step, batches)
+        self._tensorboard.write_images(step, pictures)
 
     def _close_tensorboard(self) -> None:
         opened = vars(self).get("_tensorboard")  # where `cached_property` keeps it

@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -60,7 +61,7 @@ class Harness:
 
     def __init__(self, folder: Path, library: Path) -> None:
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-        writers.Writers._tensorboard = None  # TensorFlow takes ten seconds to import
+        writers.Writers._tensorboard = Mock()  # TensorFlow takes ten seconds to import
         jax.config.update("jax_disable_most_optimizations", True)
         jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def tiny():
 @pytest.fixture(scope="module", autouse=True)
 def _without_tensorboard():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Writers, "_tensorboard", None)  # TensorFlow takes seconds to import
+        patch.setattr(Writers, "_tensorboard", Mock())  # TensorFlow takes seconds to import
         yield
 
 

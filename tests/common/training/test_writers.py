@@ -4,6 +4,7 @@ import errno
 import json
 import threading
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_what_the_background_thread_meets_ends_the_run(tmp_path, monkeypatch, wi
 
 @pytest.fixture
 def without_tensorboard(monkeypatch):
-    monkeypatch.setattr(Writers, "_tensorboard", None)
+    monkeypatch.setattr(Writers, "_tensorboard", Mock())
 
 
 def test_a_row_of_nan_is_a_row(tmp_path):
@@ -157,7 +158,8 @@ def test_a_checkpoint_does_not_wait_for_tensorboard(tmp_path, monkeypatch):
     picture = tmp_path / "pictures" / "000003_samples.png"
 
     def slow(_):
-        assert imported.wait(2)
+        assert imported.wait(60)
+        return Mock()
 
     monkeypatch.setattr(Writers, "_tensorboard", property(slow))
     with Writers(tmp_path, 0, 6) as all_of_them:
