@@ -2,7 +2,28 @@
 
 from ml_collections import ConfigDict
 
+from common.rules import Rules, duration, number, switch, text, whole
+from common.training import config as configs
 from common.training.config import default_adam, default_config
+
+RULES: Rules = {  # what values the settings take
+    **configs.RULES,
+    **dict.fromkeys(("model.name", "model.weights", "model.weights_sha256"), text()),
+    "model.cached_views": whole(0, 1000),
+    "model.mirror": switch(),
+    "model.network.depth": number(0, 10, above=True),
+    **dict.fromkeys(("model.network.pooled", "model.network.stored_statistics"), switch()),
+    "loss.label_smoothing": number(0, 1, below=True),
+    "loss.class_weights": text(),
+    "loss.mixup": number(0, 100),
+    "optimizer.weight_decay": number(0, 1e6),
+    "optimizer.stage_decay": number(0, 1),
+    "optimizer.frozen": whole(0, 1000),
+    "optimizer.unfreeze_every": duration(),
+    "optimizer.accumulate": whole(1, 65536),
+    **{f"optimizer.{name}": rule for name, rule in configs.OPTIMIZER_RULES.items()},
+    **{f"model.{name}": rule for name, rule in configs.NETWORK_RULES.items()},
+}
 
 
 def classify_config(arg: str = "") -> ConfigDict:

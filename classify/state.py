@@ -21,7 +21,7 @@ from common.data.download import Settings, remote_file
 from common.data.prepared import DataCard
 from common.errors import UserError
 from common.files import user_path
-from common.training.config import steps
+from common.training.config import never, steps
 from common.training.network import SupervisedState, Variables
 from common.training.optimizers import learning_rate_schedule
 from common.training.task import Batches
@@ -76,7 +76,7 @@ def make_classifier(config: ConfigDict, card: DataCard) -> Classifier:
     batches = Batches(parts, config.data.batch_size // parts)
     stages = find_network(config.model.name).STAGES
     optimizer, frozen = _make_optimizer(
-        config.optimizer, stages, card.num_examples["train"] / batches.examples
+        config, stages, card.num_examples["train"] / batches.examples
     )
     return Classifier(
         network=make_network(config.model, card, _never_learning(config.optimizer)),
@@ -155,7 +155,7 @@ def path_of(keys: Any) -> str:
 
 
 def _make_optimizer(
-    settings: ConfigDict, stages: tuple[str, ...], steps_per_epoch: float
+    config: ConfigDict, stages: tuple[str, ...], steps_per_epoch: float
 ) -> tuple[optax.GradientTransformation, Callable[[str], bool]]:
     """Returns AdamW with a learning rate for each stage, and which parameters never learn.
 
@@ -163,7 +163,10 @@ def _make_optimizer(
     (Howard and Ruder, 2018, "Universal Language Model Fine-tuning"); frozen stages at 0, until,
     with `unfreeze_every`, they thaw from the top on.
     """
-    schedule = learning_rate_schedule(settings, "optimizer", steps_per_epoch)
+    settings = config.optimizer
+    schedule = learning_rate_schedule(
+        settings, "optimizer", steps_per_epoch, num_steps=config.train.num_steps
+    )
     every = steps(settings.unfreeze_every, steps_per_epoch)
 
     def stage_of(path: str) -> int:
@@ -195,7 +198,7 @@ def _make_optimizer(
 
 def _never_learning(settings: ConfigDict) -> int:
     """Returns how many stages, from the image on, are frozen and never thaw."""
-    return settings.frozen if settings.unfreeze_every == "0" else 0
+    return settings.frozen if never(settings.unfreeze_every) else 0
 
 
 def _class_weights(text: str, card: DataCard) -> Float[np.ndarray, " classes"]:
@@ -225,21 +228,11 @@ def _check(config: ConfigDict, card: DataCard) -> None:
         )
     number = len(find_network(config.model.name).STAGES)
     _check_cached_views(config, number)
-    ranges = {
-        "model.cached_views": (0, 1000),
-        "model.average_decay": (0, 0.99999),
-        "loss.label_smoothing": (0, 0.99),
-        "loss.mixup": (0, 100.0),
-        "optimizer.stage_decay": (0, 1),
-        "optimizer.weight_decay": (0, 1e6),
-        "optimizer.frozen": (0, number),
-        "optimizer.accumulate": (1, config.data.batch_size),
-    }
-    for name, (least, most) in ranges.items():
-        section, key = name.split(".")
-        value = config[section][key]
-        if not least <= value <= most:
-            raise UserError(f"config.{name} is {value}; it must lie between {least} and {most}.")
+    if config.optimizer.frozen > number:
+        raise UserError(
+            f"config.optimizer.frozen is {config.optimizer.frozen}; {config.model.name} has"
+            f" {number} stages, so it must be a whole number from 0 to {number}."
+        )
 
 
 def _check_cached_views(config: ConfigDict, stages: int) -> None:
@@ -247,7 +240,7 @@ def _check_cached_views(config: ConfigDict, stages: int) -> None:
     if config.model.cached_views <= 0:
         return
     rule = config.optimizer
-    if rule.frozen < stages or rule.unfreeze_every != "0":
+    if rule.frozen < stages or not never(rule.unfreeze_every):
         raise UserError(
             f"config.model.cached_views is {config.model.cached_views}, which needs a trunk that"
             f" stays frozen; set --config.optimizer.frozen={stages} and"

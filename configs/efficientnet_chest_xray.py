@@ -31,7 +31,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.loss.label_smoothing = 0.05
     config.optimizer.update(learning_rate=5e-4, weight_decay=1e-2)
     config.optimizer.update(warmup="0.5 epochs", decay="cosine", decay_begin="0.5 epochs")
-    config.optimizer.decay_end = "6 epochs"
     if arg == "tiny":
         config.data.update(image_size=32, batch_size=8, num_phantoms=32)
         config.model.network.depth = 0.25

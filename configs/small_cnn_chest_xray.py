@@ -25,7 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train.update(picture_every="5 epochs", log_every="10")
     config.model.update(name="small_cnn", average_decay=0.99)
     config.model.network = ConfigDict({"width": 32, "dropout_rate": 0.25})
-    config.optimizer.update(decay="cosine", decay_end="20 epochs", weight_decay=1e-4)
+    config.optimizer.update(decay="cosine", weight_decay=1e-4)
     if arg == "tiny":
         config.data.update(image_size=32, batch_size=8, num_phantoms=32)
         config.model.network.width = 4

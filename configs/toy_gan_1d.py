@@ -34,7 +34,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.generator.learning_rate = 1e-3
     config.optimizer.discriminator.learning_rate = 3e-3
     for player in (config.optimizer.generator, config.optimizer.discriminator):
-        player.update(decay="linear", decay_begin="2000", decay_end="6000")
+        player.update(decay="linear", decay_begin="2000")
+        if arg == "tiny":
+            player.update(decay_begin="2", decay_end="6")
     if arg == "tiny":
         config.data.update(batch_size=8, num_phantoms=64)
         config.train.update(TINY_TRAIN)

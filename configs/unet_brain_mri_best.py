@@ -28,8 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train.update(picture_every="5 epochs", log_every="50")
     config.model.update(width=16, input="standardised", average_decay=0.99)
     config.loss.update(cross_entropy=1.0, dice=1.0, overlap_over="batch")
-    config.optimizer.update(decay="cosine", decay_end="30 epochs", warmup="0.5 epochs")
-    config.optimizer.decay_begin = "0.5 epochs"
+    config.optimizer.update(decay="cosine", warmup="0.5 epochs", decay_begin="0.5 epochs")
     if arg == "tiny":
         config.data.update(image_size=32, batch_size=4, num_phantoms=16)
         config.model.update(width=8, depth=3)

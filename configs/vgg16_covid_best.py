@@ -33,7 +33,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.loss.update(label_smoothing=0.1, mixup=0.2)
     config.optimizer.update(learning_rate=1.5e-4, weight_decay=1e-2)
     config.optimizer.update(warmup="1 epochs", decay="cosine", decay_begin="1 epochs")
-    config.optimizer.decay_end = "20 epochs"
     if arg == "tiny":
         config.data.update(image_size=32, batch_size=8, num_phantoms=32)
         config.model.network.depth = 0.25

@@ -2,7 +2,29 @@
 
 from ml_collections import ConfigDict
 
+from common.rules import Rules, choice, number, switch, text, whole
+from common.training import config as configs
 from common.training.config import default_adam, default_config
+
+RULES: Rules = {  # what values the settings take
+    **configs.RULES,
+    "train.picture_grid": whole(1, 32),
+    "model.name": text(),
+    "model.latent": choice("normal", "uniform"),
+    "model.generator.embedding_scale": number(0, 1000, above=True),
+    "model.*.batch_norm": switch(),
+    "quality.extractor": text(),
+    "quality.num_images": whole(1, 1_000_000),
+    "quality.k": whole(1, 1000),
+    "quality.on_collapse": choice("warn", "stop"),
+    "loss.name": text(),
+    "loss.label_smoothing": number(0, 1, below=True),
+    "loss.*": number(0, 1e6),
+    "optimizer.discriminator_steps": whole(1, 1000),
+    "optimizer.half_batches": switch(),
+    **{f"optimizer.*.{name}": rule for name, rule in configs.OPTIMIZER_RULES.items()},
+    **{f"model.{name}": rule for name, rule in configs.NETWORK_RULES.items()},
+}
 
 
 def gan_config(arg: str = "") -> ConfigDict:

@@ -96,10 +96,13 @@ def _check(run: Run, options: Options) -> None:
     """Refuses options that mean nothing."""
     if not options.output:
         raise UserError("--mode=generate needs --output=DIR, the folder to write to.")
-    if options.num_images < 1:
-        raise UserError(f"--num_images is {options.num_images}; it must be at least 1.")
-    if options.truncation < 0:
-        raise UserError(f"--truncation is {options.truncation}; it must be 0 (off) or more.")
+    unused = ("num_images",) if options.walk else ("rows", "frames", "axis")
+    if options.walk and options.walk != "axes":
+        unused = (*unused, "axis")
+    for name in unused:
+        if getattr(options, name) != getattr(Options(), name):
+            what = f"with --walk={options.walk}" if options.walk else "without --walk"
+            raise UserError(f"--{name} is nothing that --mode=generate takes {what}; leave it out.")
     if options.bits == 16:
         _check_depth(run)
 

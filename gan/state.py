@@ -97,11 +97,18 @@ def make_gan(config: ConfigDict, card: DataCard) -> GAN:
     half = optimizer.half_batches
     batches = Batches(optimizer.discriminator_steps, config.data.batch_size // (1 + half))
     steps_per_epoch = card.num_examples["train"] / batches.examples
+    num_steps = config.train.num_steps
     return GAN(
         networks=make_networks(config.model, card),
-        generator_optimizer=make_adam(optimizer.generator, "optimizer.generator", steps_per_epoch),
+        generator_optimizer=make_adam(
+            optimizer.generator, "optimizer.generator", steps_per_epoch, num_steps=num_steps
+        ),
         discriminator_optimizer=make_adam(
-            optimizer.discriminator, "optimizer.discriminator", steps_per_epoch, batches.number
+            optimizer.discriminator,
+            "optimizer.discriminator",
+            steps_per_epoch,
+            batches.number,
+            num_steps,
         ),
         batches=batches,
         half_batches=half,
@@ -118,29 +125,11 @@ def make_gan(config: ConfigDict, card: DataCard) -> GAN:
 
 def _check(config: ConfigDict) -> None:
     """Refuses settings of a GAN that mean nothing."""
-    optimizer, model = config.optimizer, config.model
-    if optimizer.discriminator_steps < 1:
-        raise UserError(
-            f"config.optimizer.discriminator_steps is {optimizer.discriminator_steps}; it must be"
-            " at least 1."
-        )
-    if optimizer.half_batches and config.data.batch_size % 2:
+    if config.optimizer.half_batches and config.data.batch_size % 2:
         raise UserError(
             f"config.data.batch_size is {config.data.batch_size}, which has no half, but"
             " config.optimizer.half_batches is on; make it even."
         )
-    if model.latent not in ("normal", "uniform"):
-        raise UserError(
-            f"config.model.latent is {model.latent!r}; it must be 'normal' or 'uniform'."
-        )
-    if not 0 <= model.average_decay < 1:
-        raise UserError(
-            f"config.model.average_decay is {model.average_decay}; it must be 0 (off) or more, and"
-            " less than 1."
-        )
-    for name in ("discriminator_weight", "class_weight", "gradient_penalty", "r1"):
-        if not config.loss[name] >= 0:
-            raise UserError(f"config.loss.{name} is {config.loss[name]}; it must be 0 or more.")
 
 
 def init_state(gan: GAN, card: DataCard, rng: Key[Array, ""]) -> GANState:

@@ -59,18 +59,13 @@ def check_walk(gan: GAN, card: DataCard, options: Options) -> None:
     Raises:
       UserError: saying which option will not do.
     """
-    if options.rows < 1 or options.frames < 2:
-        raise UserError(
-            f"--rows is {options.rows} and --frames is {options.frames}; a walk needs at least 1"
-            " and 2 of them."
-        )
     if options.bits == 16:
         raise UserError("--bits=16 is for single images; leave it out with --walk.")
     if options.walk == "spherical" and gan.latent != "normal":
         raise UserError(
             f"--walk=spherical is for normal latents; this run's are {gan.latent}: use linear."
         )
-    if options.walk == "axes" and not 0 <= options.axis <= gan.latent_size - options.rows:
+    if options.walk == "axes" and options.axis > gan.latent_size - options.rows:
         raise UserError(
             f"--axis={options.axis} with --rows={options.rows} leaves the {gan.latent_size} entries"
             " of this run's latents."

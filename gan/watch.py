@@ -38,7 +38,6 @@ _SEED = 0
 _SURE = 0.95  # of what the discriminator says, 0 to 1
 _LEAST_SPREAD = 0.25
 _FACTOR, _IN_A_ROW = 2.0, 2
-_ACTIONS = ("warn", "stop")
 _MEASURES = ("frechet", "kernel", "precision", "recall", "density", "coverage", "spread")
 
 
@@ -103,11 +102,6 @@ def measurement(
 
 def _only_extractor(prepared: Prepared, chosen: ConfigDict) -> Extractor:
     """Returns what config.quality names; refuses what means nothing there."""
-    if chosen.on_collapse not in _ACTIONS:
-        raise UserError(
-            f"config.quality.on_collapse is {chosen.on_collapse!r}; it must be"
-            f" {' or '.join(map(repr, _ACTIONS))}."
-        )
     card = prepared.card
     (extractor, *more) = make_extractors(chosen.extractor, card.image_size, card.channels)
     if more:
@@ -115,8 +109,6 @@ def _only_extractor(prepared: Prepared, chosen: ConfigDict) -> Extractor:
             f"config.quality.extractor is {chosen.extractor!r}; one is watched in training, all are"
             " measured by --mode=evaluate --extractors."
         )
-    if chosen.k < 1:
-        raise UserError(f"config.quality.k is {chosen.k}; it must be at least 1.")
     least, training = max(chosen.k + 1, 3), len(prepared.splits["train"])
     if min(chosen.num_images, training) < least:
         raise UserError(

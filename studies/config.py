@@ -11,8 +11,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from classify import config as classify_settings
 from common.errors import UserError
+from common.rules import Rules, text
 from common.training import config as configs
+from gan import config as gan_settings
 
 TASK = "utility"
 ALL = "all"
@@ -20,6 +23,13 @@ METRICS = {  # what is compared: a name of classify/scores.py -> what people cal
     "roc_auc_macro": "AUC",
     "f1_macro": "F1 (macro)",
     "accuracy": "accuracy",
+}
+
+RULES: Rules = {  # what values the settings take
+    **configs.RULES,
+    "study.*": text(),
+    **{f"gan.{name}": rule for name, rule in gan_settings.RULES.items()},
+    **{f"classifier.{name}": rule for name, rule in classify_settings.RULES.items()},
 }
 
 _OF_RUNS = ("batch_size", "shuffle", "resident_limit_mb")  # of config.data, each run its own

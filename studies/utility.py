@@ -40,7 +40,7 @@ from common.training.workdir import (
 from gan.generate import generate
 from gan.state import make_gan
 from studies import folders
-from studies.config import Arm, Study, read_study, run_config
+from studies.config import RULES, Arm, Study, read_study, run_config
 from studies.progress import Progress
 from studies.report import write_results
 
@@ -107,8 +107,7 @@ def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> 
         raise UserError("--profile is for one training; a study has many: leave the flag out.")
     if jax.process_count() > 1:
         raise UserError("--mode=utility runs in one process; start it without --coordinator.")
-    for part in (config.gan, config.classifier):
-        configs.check(run_config(part, config.data, 0))
+    configs.check(config, RULES)
     check_owner(workdir, config)
     if not (workdir / RECORD).exists():
         check_division(config.data)

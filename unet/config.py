@@ -2,7 +2,20 @@
 
 from ml_collections import ConfigDict
 
+from common.rules import Rules, choice, number, switch, whole
+from common.training import config as configs
 from common.training.config import default_adam, default_config
+
+RULES: Rules = {  # what values the settings take
+    **configs.RULES,
+    "model.depth": whole(1, 12),
+    "model.norm_output": switch(),
+    "model.input": choice("unit", "standardised"),
+    "loss.overlap_over": choice("image", "batch"),
+    "loss.*": number(0, 1e6),
+    **{f"optimizer.{name}": rule for name, rule in configs.OPTIMIZER_RULES.items()},
+    **{f"model.{name}": rule for name, rule in configs.NETWORK_RULES.items()},
+}
 
 
 def unet_config(arg: str = "") -> ConfigDict:

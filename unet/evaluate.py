@@ -53,7 +53,7 @@ def evaluate(run: Run, options: Options) -> None:
     Raises:
       UserError: nothing is held out, or the data, a folder or the checkpoint can't be used.
     """
-    check_threshold(options)
+    check_threshold(run, options)
     with evaluation_outputs(run, options) as outputs:
         pictures = [f"{kind}.png" for kind in _KINDS]
         outputs.claim(dict.fromkeys((*pictures, *_TABLES, EVALUATION), ""))

@@ -17,8 +17,6 @@ from common.training.optimizers import make_adam
 from common.training.task import Batches
 from unet.losses import LOSSES, LossSettings
 
-INPUTS = ("unit", "standardised")
-
 
 @dataclass(frozen=True)
 class Segmenter:
@@ -75,7 +73,10 @@ def make_segmenter(config: ConfigDict, card: DataCard) -> Segmenter:
     return Segmenter(
         network=network,
         optimizer=make_adam(
-            config.optimizer, "optimizer", card.num_examples["train"] / batches.examples
+            config.optimizer,
+            "optimizer",
+            card.num_examples["train"] / batches.examples,
+            num_steps=config.train.num_steps,
         ),
         batches=batches,
         classes=card.mask_classes,
@@ -96,29 +97,9 @@ def _check(config: ConfigDict, card: DataCard) -> None:
             f"config.task is 'unet', but the images of {card.name} have no masks; put images into"
             " DIR/images and masks of the same names into DIR/masks, see docs/own_data.md."
         )
-    model, loss = config.model, config.loss
-    for name, value in (("width", model.width), ("depth", model.depth)):
-        if value < 1:
-            raise UserError(f"config.model.{name} is {value}; it must be at least 1.")
-    if model.input not in INPUTS:
-        raise UserError(
-            f"config.model.input is {model.input!r}; it must be {' or '.join(map(repr, INPUTS))}."
-        )
-    if not 0 <= model.average_decay < 1:
-        raise UserError(
-            f"config.model.average_decay is {model.average_decay}; it must be 0 (off) or more, and"
-            " less than 1."
-        )
-    for name in (*LOSSES, "focal_gamma", "tversky_alpha", "tversky_beta"):
-        if not loss[name] >= 0:
-            raise UserError(f"config.loss.{name} is {loss[name]}; it must be 0 or more.")
-    if not any(loss[name] for name in LOSSES):
+    if not any(config.loss[name] for name in LOSSES):
         raise UserError(
             f"config.loss gives no loss a weight; set one of {', '.join(sorted(LOSSES))} above 0."
-        )
-    if loss.overlap_over not in ("image", "batch"):
-        raise UserError(
-            f"config.loss.overlap_over is {loss.overlap_over!r}; it must be 'image' or 'batch'."
         )
 
 

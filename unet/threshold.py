@@ -60,9 +60,9 @@ def known_threshold(run: Run, options: Options, step: int) -> float:
     """Returns the threshold that was asked for, else the evaluation's of this step, else 1/2.
 
     Raises:
-      UserError: it is none, or evaluation.json is damaged.
+      UserError: there is none to be, or evaluation.json is damaged.
     """
-    check_threshold(options)
+    check_threshold(run, options)
     if options.threshold or len(run.card.mask_classes) > 2:
         return options.threshold or _DEFAULT
     known = stored_value(run, "threshold", step, float)
@@ -79,7 +79,10 @@ def known_threshold(run: Run, options: Options, step: int) -> float:
     return _DEFAULT
 
 
-def check_threshold(options: Options) -> None:
-    """Refuses a threshold that is none."""
-    if not 0 <= options.threshold < 1:
-        raise UserError(f"--threshold is {options.threshold}; it must lie between 0 and 1.")
+def check_threshold(run: Run, options: Options) -> None:
+    """Refuses a threshold where the likeliest of several classes wins."""
+    if options.threshold and (number := len(run.card.mask_classes)) > 2:
+        raise UserError(
+            f"--threshold is {options.threshold}, but the masks of this run have {number} classes,"
+            " of which the likeliest wins; leave it out."
+        )

@@ -1,22 +1,21 @@
 """The settings of `config.augment`: how much images vary in training. Needs no JAX."""
 
-import math
 from dataclasses import asdict, dataclass
 
 from ml_collections import ConfigDict
 
-from common.errors import UserError
+from common.rules import Rules, choice, number, switch
 
 FILLS = ("black", "edge", "reflect")
-_HIGHEST = {
-    "rotation": 180.0,
-    "translation": 0.5,
-    "zoom": 0.9,
-    "crop": 0.9,
-    "elastic": 0.1,
-    "brightness": 1.0,
-    "contrast": 1.0,
-    "gamma": 9.0,
+RULES: Rules = {
+    **dict.fromkeys(("flip_horizontal", "flip_vertical"), switch()),
+    "rotation": number(0, 180),
+    "translation": number(0, 0.5),
+    **dict.fromkeys(("zoom", "crop"), number(0, 0.9)),
+    "elastic": number(0, 0.1),
+    **dict.fromkeys(("brightness", "contrast"), number(0, 1)),
+    "gamma": number(0, 9),
+    "fill": choice(*FILLS),
 }
 
 
@@ -71,20 +70,3 @@ class Augmentation:
 def default_augmentation() -> ConfigDict:
     """Returns the section `config.augment` with everything off."""
     return ConfigDict(asdict(Augmentation()))
-
-
-def check_augmentation(section: ConfigDict) -> None:
-    """Refuses values of `config.augment` that mean nothing.
-
-    Raises:
-      UserError: naming the field.
-    """
-    for name, highest in _HIGHEST.items():
-        value = section[name]
-        if math.isnan(value) or not 0 <= value <= highest:
-            raise UserError(
-                f"config.augment.{name} is {value}; it must lie between 0 (off) and {highest}."
-            )
-    if section.fill not in FILLS:
-        listed = " or ".join(map(repr, FILLS))
-        raise UserError(f"config.augment.fill is {section.fill!r}; it must be {listed}.")

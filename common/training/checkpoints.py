@@ -27,6 +27,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from common.errors import UserError
 from common.log import log
 from common.training import manifest
+from common.training.finite import not_finite
 from common.training.manifest import DamagedError, Manifest, SaveManifest, reason_of
 
 _STATE = "default"  # Orbax's name for what is saved without one
@@ -183,8 +184,8 @@ class Checkpoints:
         """Returns a saved state that has been compared with its checksums."""
         described = self._manifest(step)
         wanted = flax.serialization.to_state_dict(like)
-        if described and not described.fits(wanted):
-            self._refuse_networks(step)
+        if described and (misfit := described.misfit(wanted)):
+            self._refuse_networks(step, misfit)
         _hush_stragglers()
         target = jax.tree.map(lambda x: np.empty(np.shape(x), x.dtype), wanted)
         folder = (self.folder / str(step) / _STATE).absolute()
@@ -199,9 +200,11 @@ class Checkpoints:
         if described is None:
             log.info("The checkpoint of step %d has no checksums: it is used as it is.", step)
             if jax.tree.map(np.shape, tree) != jax.tree.map(np.shape, target):
-                self._refuse_networks(step)  # Orbax itself does not mind
+                self._refuse_networks(step, "")  # Orbax itself does not mind
         elif changed := described.changed_leaf(tree):
             raise DamagedError(f"{changed} does not have its checksum")
+        if bad := not_finite(tree):
+            raise DamagedError(f"{bad} is not finite: the training had diverged")
         return flax.serialization.from_state_dict(like, tree)
 
     def _manifest(self, step: int) -> Manifest | None:
@@ -250,9 +253,12 @@ class Checkpoints:
                 " or train anew with --restart (a run of a study: remove its folder)."
             )
 
-    def _refuse_networks(self, step: int) -> NoReturn:
+    def _refuse_networks(self, step: int, misfit: str) -> NoReturn:
+        whose = "another optimizer" if "/opt_state/" in misfit else "other networks"
         raise UserError(
-            f"The checkpoint of step {step} in {self.folder} belongs to other networks."
+            f"The checkpoint of step {step} in {self.folder} belongs to {whose}"
+            f"{f' ({misfit})' if misfit else ''}; put the settings back, or choose another"
+            " --workdir."
         )
 
 

@@ -4,17 +4,31 @@ import difflib
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
-from common.data.augmentation import check_augmentation, default_augmentation
+from common.data import augmentation
 from common.errors import UserError
+from common.rules import (
+    MOST_STEPS,
+    SEEDS,
+    Rules,
+    choice,
+    duration,
+    each,
+    number,
+    read_duration,
+    rule_of,
+    switch,
+    text,
+    whole,
+)
 
 Fields: TypeAlias = ConfigDict | Mapping[str, Any]
+_ABSENT = "absent"
 
 # A run may go on with other values of these; any other difference makes it another experiment.
 CONTINUABLE = frozenset(
@@ -48,6 +62,48 @@ CONTINUABLE = frozenset(
 )
 
 
+# What values the settings take that every experiment has. A task's config.py has its own as well.
+RULES: Rules = {
+    "task": text(),
+    "seed": whole(0, SEEDS),
+    "data.image_size": whole(1, 8192),
+    "data.channels": choice(0, 1, 3),
+    "data.fit": choice("stretch", "pad", "crop"),
+    "data.pairs": choice("stems", "sorted"),
+    "data.plane": choice("axial", "coronal", "sagittal"),
+    "data.on_bad_image": choice("error", "skip"),
+    "data.split_seed": whole(0, SEEDS),
+    "data.fold*": whole(0, 1000),
+    "data.batch_size": whole(1, 65536),
+    "data.shuffle": switch(),
+    "data.num_phantoms": whole(1, 1_000_000),
+    "data.resident_limit_mb": whole(0, 1_000_000_000),
+    "data.*": text(),
+    **{f"augment.{name}": rule for name, rule in augmentation.RULES.items()},
+    **dict.fromkeys(("train.num_steps", "train.log_every"), duration(positive=True)),
+    "train.*_every": duration(),
+    "train.checkpoint_minutes": number(0, 1e6),
+    "train.keep_last": whole(1, 1_000_000),
+    "train.dtype": choice("float32", "bfloat16"),
+    "train.low_memory": switch(),
+    "train.best_is": choice("highest", "lowest"),
+    "train.best_metric": text(),
+}
+OPTIMIZER_RULES: Rules = {  # of the section that `default_adam` makes
+    "learning_rate": number(0, 1e38, above=True),
+    **dict.fromkeys(("beta1", "beta2"), number(0, 1, below=True)),
+    "epsilon": number(1e-30, 1),
+    **dict.fromkeys(("warmup", "decay_begin", "decay_end"), duration()),
+    "decay": choice("none", "linear", "cosine"),
+}
+NETWORK_RULES: Rules = {  # of fields that many networks have
+    **dict.fromkeys(("*width", "*latent_size"), whole(1, 65536)),
+    **dict.fromkeys(("*widths", "*hidden"), each(whole(1, 65536))),
+    **dict.fromkeys(("*dropout_rate", "*momentum"), number(0, 1, below=True)),
+    "*epsilon": number(1e-30, 1),
+    "*average_decay": number(0, 1, below=True),
+}
+
 # config.train of a run of seconds that does everything
 TINY_TRAIN = {
     "num_steps": "6",
@@ -75,7 +131,7 @@ def default_config(arg: str = "") -> ConfigDict:
     config.task = ""  # a package with a task.py: "gan"
     config.seed = 0
     config.data = _default_data()
-    config.augment = default_augmentation()  # of training images; all of it off
+    config.augment = augmentation.default_augmentation()  # of training images; all of it off
     config.train = ConfigDict(
         {
             "num_steps": "1500",
@@ -141,7 +197,7 @@ def default_adam(
             "warmup": "0",  # the rate rises from 0 until then, in a straight line
             "decay": "none",  # or "linear", "cosine": it falls to 0 ...
             "decay_begin": "0",  # ... from here
-            "decay_end": "0",  # ... to here
+            "decay_end": "0",  # ... to here; "0" is the end of training
         }
     )
 
@@ -150,51 +206,38 @@ def steps(duration: str, steps_per_epoch: float) -> int:
     """Converts a duration, "3000", "15 epochs" or "0.5 epochs", to steps (rounded up).
 
     Raises:
-      UserError: the text is neither.
+      UserError: the text is neither, or it is too long for the counters of a state.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?)?\s*", duration)
-    if not match:
+    read = read_duration(duration)
+    if read is None:
         raise UserError(
-            f'\'{duration}\' is not a duration: write steps as "3000" or epochs as "15 epochs".'
+            f"'{duration}' is not a duration: write whole steps as \"3000\" or epochs as"
+            ' "15 epochs".'
         )
-    number, unit = match.groups()
-    if unit and unit.startswith("epoch"):
-        return math.ceil(float(number) * steps_per_epoch)
-    return math.ceil(float(number))
+    number, unit = read
+    found = math.ceil(number * steps_per_epoch) if unit == "epochs" else int(number)
+    if found > MOST_STEPS:
+        raise UserError(f"'{duration}' is {found} steps, more than the {MOST_STEPS} that can be.")
+    return found
 
 
-def check(config: ConfigDict) -> None:
+def never(duration: str) -> bool:
+    """Says whether a duration is 0, which turns off what it is the cadence of."""
+    return steps(duration, 1.0) == 0
+
+
+def check(config: ConfigDict, rules: Rules) -> None:
     """Refuses values that can't work in any experiment, before anything is read or compiled.
 
+    Args:
+      config: all of an experiment, or a part.
+      rules: what values its settings take.
+
     Raises:
-      UserError: naming the field.
+      UserError: naming the field, its value, and what is allowed.
     """
-    positive = ("data.image_size", "data.batch_size", "data.num_phantoms", "train.keep_last")
-    fields = dict(flatten(config))
-    for name in positive:
-        if fields[name] < 1:
-            raise UserError(f"config.{name} is {fields[name]}; it must be at least 1.")
-    choices = {
-        "data.channels": (0, 1, 3),
-        "data.fit": ("stretch", "pad", "crop"),
-        "data.on_bad_image": ("error", "skip"),
-        "data.pairs": ("stems", "sorted"),
-        "data.plane": ("axial", "coronal", "sagittal"),
-        "train.best_is": ("highest", "lowest"),
-        "train.dtype": ("float32", "bfloat16"),
-    }
-    for name, allowed in choices.items():
-        if fields[name] not in allowed:
-            listed = " or ".join(map(repr, allowed))
-            raise UserError(f"config.{name} is {fields[name]!r}; it must be {listed}.")
-    check_augmentation(config.augment)
-    if fields["seed"] < 0:
-        raise UserError(f"config.seed is {fields['seed']}; it must be 0 or more.")
-    if steps(fields["train.log_every"], 1.0) == 0:
-        raise UserError("config.train.log_every is 0, but a run that never logs cannot be watched.")
-    for name, value in fields.items():
-        if name.startswith("train.") and (name.endswith("_every") or name == "train.num_steps"):
-            steps(value, 1.0)
+    for name, value in flatten(config):
+        rule_of(name, value, rules).check(f"config.{name}", value)
 
 
 def flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -219,16 +262,34 @@ def nearest(name: str, known: list[str]) -> str:
     return f" Did you mean {' or '.join(repr(item) for item in unique)}?" if unique else ""
 
 
-def differences(old: Fields, new: Fields) -> list[str]:
-    """Returns "data.batch_size (32 there, 64 now)" for each field that makes another experiment."""
-    before, after = ({name: _as_read(value) for name, value in flatten(c)} for c in (old, new))
-    found = []
-    for name in sorted((before.keys() | after.keys()) - CONTINUABLE):
-        if name not in before or name not in after or before[name] != after[name]:
-            found.append(
-                f"{name} ({before.get(name, 'absent')!r} there, {after.get(name, 'absent')!r} now)"
-            )
-    return found
+def differences(old: Fields, new: Fields) -> dict[str, tuple[Any, Any]]:
+    """Returns {"data.batch_size": (32, 64)} of each field that makes another experiment.
+
+    A field that one of them does not have is "absent" there. A decay that lasts to the end of
+    training ends elsewhere where that does: an end that is moved has changed the rates before it.
+    """
+    before, after = map(_meant, (old, new))
+    return {
+        name: (before.get(name, _ABSENT), after.get(name, _ABSENT))
+        for name in sorted((before.keys() | after.keys()) - CONTINUABLE)
+        if before.get(name, _ABSENT) != after.get(name, _ABSENT)
+    }
+
+
+def told(different: Mapping[str, tuple[Any, Any]]) -> str:
+    """Returns "data.batch_size (32 there, 64 now), ..." of what `differences` found."""
+    return ", ".join(f"{name} ({a!r} there, {b!r} now)" for name, (a, b) in different.items())
+
+
+def _meant(config: Fields) -> dict[str, Any]:
+    """Returns every setting as it comes back from JSON; a decay's end "0" is that of training."""
+    fields = {name: _as_read(value) for name, value in flatten(config)}
+    for name, value in fields.items():
+        above, optimizer, _ = name.partition("optimizer.")
+        decays = optimizer and fields.get(name.removesuffix("_end"), "none") != "none"
+        if decays and name.endswith(".decay_end") and read_duration(str(value)) == (0, "steps"):
+            fields[name] = fields[f"{above}train.num_steps"]
+    return fields
 
 
 def _as_read(value: Any) -> Any:

@@ -1,22 +1,109 @@
-"""The watch over what is logged: training stops when a number stops being one."""
+"""The watch over training: it stops when a number that is logged, or of the state, stops being one.
+
+A loss can stay finite where normalisation hides what has happened to the weights and statistics.
+So at each log the state is looked at too, on the device, while the next steps run.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
 
 from common.errors import DivergenceError
+from common.training import parallel
+from common.training.manifest import leaves_by_path
+
+Look: TypeAlias = Float[Array, " arrays"]  # sums of squares, on the device until somebody reads it
 
 
-def check_finite(values: Mapping[str, float], start: int, end: int) -> None:
-    """Refuses metrics that are not finite.
+class Watch:
+    """Looks at states of one kind: at the sum of squares of every array of fractions.
+
+    It is finite where all numbers are, and none is beyond 1e19, where no training is sound either.
+    """
+
+    def __init__(self, like: Any) -> None:
+        """Learns what there is to look at.
+
+        Args:
+          like: a state, or its shapes.
+        """
+        self._paths = [path for path, leaf in leaves_by_path(like).items() if _has_fractions(leaf)]
+        # Those that learn: the norm of an average is near its network's.
+        networks = (path.split("/")[0] for path in self._paths if "/opt_state/" in path)
+        self._networks = tuple(dict.fromkeys(networks))
+        self._squares: Callable[[Any], Look] = jax.jit(self._sum_squares)
+
+    def look(self, state: Any) -> Look:
+        """Looks at a state that is on the devices; does not wait for what it sees.
+
+        The copy on this process's first device is looked at: all copies are equal.
+        """
+        return self._squares(parallel.first_copies(state))
+
+    def read(self, look: Look) -> tuple[dict[str, float], str]:
+        """Returns each network's norm by name, and the first array that is not finite, or ""."""
+        squares = dict(zip(self._paths, np.asarray(look, np.float64).tolist(), strict=True))
+        norms = {}
+        for network in self._networks:
+            own = [x for path, x in squares.items() if path.startswith(f"{network}/params/")]
+            norms[f"{network}_weight_norm"] = math.sqrt(sum(own))
+        return norms, next((path for path, x in squares.items() if not math.isfinite(x)), "")
+
+    def _sum_squares(self, state: Any) -> Look:
+        leaves = leaves_by_path(state)
+        return jnp.stack([jnp.square(leaves[path]).sum() for path in self._paths])
+
+
+def not_finite(tree: Any) -> str:
+    """Returns the path of the first array of a tree, on the host, that is not finite, or ""."""
+    arrays = ((path, leaf) for path, leaf in leaves_by_path(tree).items() if _has_fractions(leaf))
+    return next((path for path, leaf in arrays if not np.isfinite(leaf).all()), "")
+
+
+def _has_fractions(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
+
+
+def check_finite(
+    values: Mapping[str, float],
+    start: int,
+    end: int,
+    *,
+    bad: str = "",
+    saved: Callable[[], int | None] = lambda: None,
+) -> None:
+    """Refuses metrics and a state that are not finite.
+
+    Args:
+      values: metrics of the steps (start, end].
+      start: where they begin.
+      end: where they end.
+      bad: the first array of the state at `end` that is not finite, "" where all are.
+      saved: returns the step of the newest checkpoint, None where there is none.
 
     Raises:
-      DivergenceError: naming the metrics and the steps.
+      DivergenceError: naming the array, the metrics and the steps.
     """
-    bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
-    if bad:
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise DivergenceError(
-            f"Training diverged between steps {start + 1} and {end}:"
-            f" {', '.join(bad[:3])}{more}. Lower the"
-            " learning rate or choose another seed, and start again in another --workdir."
+    found = [f"{bad} is not finite"] if bad else []
+    metrics = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+    found += metrics[:3]
+    if not found:
+        return
+    more = f" and {len(metrics) - 3} more" if len(metrics) > 3 else ""
+    if step := saved():
+        advice = (
+            f"Lower the learning rate and go on from the checkpoint of step {step} with"
+            " --allow_config_change, or choose another seed and start again in another --workdir."
         )
+    else:
+        advice = (
+            "Lower the learning rate or choose another seed, and start again with"
+            " --allow_config_change, or in another --workdir."
+        )
+    where = f"between steps {start + 1} and {end}" if start + 1 < end else f"in step {end}"
+    raise DivergenceError(f"Training diverged {where}: {', '.join(found)}{more}. {advice}")

@@ -13,7 +13,7 @@ from common.metrics import known_values
 from common.training import parallel
 from common.training.checkpoints import Checkpoints
 from common.training.clock import DeviceClock, Due, Schedule
-from common.training.finite import check_finite
+from common.training.finite import Look, Watch, check_finite
 from common.training.parallel import Advance
 from common.training.profile import Profile
 from common.training.task import Measurement, Metrics, Picture
@@ -21,11 +21,12 @@ from common.training.writers import Writers
 
 
 class _Interval(NamedTuple):
-    """The metrics of steps (start, end], still on the devices, and how long these waited."""
+    """What is known of the steps (start, end], still on the devices, and how long these waited."""
 
     start: int
     end: int
     metrics: Metrics
+    look: Look
     data_wait_share: float
 
 
@@ -45,6 +46,7 @@ class Loop:
       best_metric: names the metric by which the best checkpoint is chosen, or "".
       record: called in the main process after each save and at the end.
       profile: traces a few steps, when told.
+      watch: looks at the state at each log.
       writers: where numbers and pictures go; None in all processes but the main one.
       measurement: what `evaluate` measures beside the validation, or None.
       clock: how long the devices waited, and for what.
@@ -65,6 +67,7 @@ class Loop:
     best_metric: str
     record: Callable[["Loop"], None]
     profile: Profile
+    watch: Watch
     writers: Writers | None = None
     measurement: Measurement[Any] | None = None
     clock: DeviceClock = field(default_factory=DeviceClock)
@@ -82,7 +85,7 @@ class Loop:
         already runs. A checkpoint ends the interval too: a run that goes on from it loses nothing.
 
         Raises:
-          DivergenceError: a metric became infinite or not a number.
+          DivergenceError: a metric or the state became infinite or not a number.
         """
         metrics, interval_start = self.advance.empty_metrics(), step
         first = self.clocked_from = step
@@ -102,7 +105,8 @@ class Loop:
                 self.writers.console.progress(step)
             due = self._due(step, stop)
             if due.log:
-                self._unread = _Interval(interval_start, step, metrics, self.clock.lap())
+                look = self.watch.look(state)
+                self._unread = _Interval(interval_start, step, metrics, look, self.clock.lap())
                 metrics, interval_start = self.advance.empty_metrics(), step
             if due.evaluate or due.save or due.draw:
                 self._read()
@@ -195,17 +199,23 @@ class Loop:
         """Brings the last interval's metrics to the host, checks and writes them."""
         if self._unread is None:
             return
-        start, end, metrics, data_wait_share = self._unread
+        start, end, metrics, look, data_wait_share = self._unread
         self._unread = None
         computed = known_values(parallel.to_host(metrics))
-        values = {f"train/{name}": value for name, value in computed.items()}
-        self._write(end, start, values, {"timing/data_wait_share": data_wait_share})
+        norms, bad = self.watch.read(look)
+        values = {f"train/{name}": value for name, value in sorted({**computed, **norms}.items())}
+        self._write(end, start, values, {"timing/data_wait_share": data_wait_share}, bad)
 
     def _write(
-        self, step: int, start: int, values: Mapping[str, float], timing: Mapping[str, float]
+        self,
+        step: int,
+        start: int,
+        values: Mapping[str, float],
+        timing: Mapping[str, float],
+        bad: str = "",
     ) -> None:
-        """Checks and writes metrics of the steps (start, step]."""
-        check_finite(values, start, step)
+        """Checks and writes metrics of the steps (start, step]; `bad` names what is not finite."""
+        check_finite(values, start, step, bad=bad, saved=self.checkpoints.latest_step)
         # A score that has no value any more must not be taken for this state's.
         kinds = {_kind(name) for name in values}
         kept = {name: value for name, value in self.latest.items() if _kind(name) not in kinds}

@@ -85,12 +85,22 @@ class Manifest:
         }
         return json.dumps({**content, "sha256": _digest(content)})
 
-    def fits(self, tree: Any) -> bool:
-        """Says whether the saved state has the paths, shapes and dtypes of this one."""
+    def misfit(self, tree: Any) -> str:
+        """Returns in what the saved state is not like this one, "" where it is.
+
+        An array of a network is named before those of optimizers, which differ with it.
+        """
         wanted = {
             path: (str(leaf.dtype), np.shape(leaf)) for path, leaf in leaves_by_path(tree).items()
         }
-        return wanted == {path: (leaf.dtype, leaf.shape) for path, leaf in self.leaves.items()}
+        saved = {path: (leaf.dtype, leaf.shape) for path, leaf in self.leaves.items()}
+        paths = sorted(wanted.keys() | saved.keys(), key=lambda path: ("/opt_state/" in path, path))
+        for path in paths:
+            there, here = saved.get(path), wanted.get(path)
+            if there != here:
+                both = (f"{x[0]} {list(x[1])}" if x else "none" for x in (there, here))
+                return "{}: {} there, {} now".format(path, *both)
+        return ""
 
     def changed_leaf(self, tree: Any) -> str:
         """Returns the path of the first array that is not what was saved, or ""."""

@@ -4,11 +4,15 @@ import optax
 from ml_collections import ConfigDict
 
 from common.errors import UserError
-from common.training.config import steps
+from common.training.config import flatten, never, steps
 
 
 def make_adam(
-    settings: ConfigDict, name: str, steps_per_epoch: float, updates_per_step: int = 1
+    settings: ConfigDict,
+    name: str,
+    steps_per_epoch: float,
+    updates_per_step: int = 1,
+    num_steps: str = "0",
 ) -> optax.GradientTransformation:
     """Builds Adam (Kingma and Ba, 2015) with its schedule.
 
@@ -18,12 +22,13 @@ def make_adam(
       steps_per_epoch: what a duration in epochs is multiplied with.
       updates_per_step: how often the optimizer is called in a training step, in which durations
         are given.
+      num_steps: the duration of the training: a decay that names no end lasts until then.
 
     Raises:
       UserError: a setting means nothing.
     """
     return optax.adam(
-        learning_rate_schedule(settings, name, steps_per_epoch, updates_per_step),
+        learning_rate_schedule(settings, name, steps_per_epoch, updates_per_step, num_steps),
         b1=settings.beta1,
         b2=settings.beta2,
         eps=settings.epsilon,
@@ -31,7 +36,11 @@ def make_adam(
 
 
 def learning_rate_schedule(
-    settings: ConfigDict, name: str, steps_per_epoch: float, updates_per_step: int = 1
+    settings: ConfigDict,
+    name: str,
+    steps_per_epoch: float,
+    updates_per_step: int = 1,
+    num_steps: str = "0",
 ) -> optax.Schedule:
     """Returns the learning rate as a function of the number of updates; see `make_adam`.
 
@@ -43,15 +52,12 @@ def learning_rate_schedule(
         return steps(duration, steps_per_epoch) * updates_per_step
 
     warmup, begin = updates(settings.warmup), updates(settings.decay_begin)
-    length = updates(settings.decay_end) - begin
-    if settings.decay not in ("none", "linear", "cosine"):
-        raise UserError(
-            f"config.{name}.decay is {settings.decay!r}; it must be 'none', 'linear' or 'cosine'."
-        )
+    end = num_steps if never(settings.decay_end) else settings.decay_end
+    length = updates(end) - begin
     if settings.decay != "none" and (length <= 0 or begin < warmup):
         raise UserError(
             f"config.{name}: the decay goes from decay_begin={settings.decay_begin!r} to"
-            f" decay_end={settings.decay_end!r}; it must end later than it begins, and begin when"
+            f" decay_end={end!r}; it must end later than it begins, and begin when"
             f" the warm-up ({settings.warmup!r}) is over."
         )
     rate = settings.learning_rate
@@ -67,3 +73,35 @@ def learning_rate_schedule(
 def _cosine_schedule(rate: float, end: float, length: int) -> optax.Schedule:
     """Falls along half a cosine (Loshchilov and Hutter, 2017)."""
     return optax.cosine_decay_schedule(rate, length, alpha=end / rate if rate else 0.0)
+
+
+def check_rates(config: ConfigDict, steps_per_epoch: float) -> list[str]:
+    """Returns sentences about rates that the training never reaches.
+
+    Raises:
+      UserError: a rate is 0 before the training ends: it would go on and learn nothing.
+    """
+    fields, found = dict(flatten(config)), []
+    length = config.train.num_steps
+    end = steps(length, steps_per_epoch)
+    for name in (name.removesuffix(".decay") for name in fields if name.endswith(".decay")):
+        warmup, last = fields[f"{name}.warmup"], fields[f"{name}.decay_end"]
+        if steps(warmup, steps_per_epoch) >= end:
+            found.append(
+                f"config.{name}.warmup is {warmup!r}, but training ends at {length!r}: the whole"
+                " learning rate is never reached."
+            )
+        if fields[f"{name}.decay"] == "none" or never(last):
+            continue
+        if (stop := steps(last, steps_per_epoch)) < end:
+            raise UserError(
+                f"config.{name}.decay_end is {last!r}: the learning rate is 0 from step {stop} on,"
+                f" but config.train.num_steps is {length!r}, {end} steps; set"
+                f" --config.{name}.decay_end=0, which is the end of training, or end there."
+            )
+        if stop > end:
+            found.append(
+                f"config.{name}.decay_end is {last!r}, but training ends at {length!r}: the"
+                " learning rate does not fall to 0."
+            )
+    return found

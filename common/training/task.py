@@ -18,8 +18,7 @@ from common.data.prepared import DataCard, Prepared
 from common.errors import UserError
 from common.memory import give_back_freed_memory, low_memory_options
 from common.report.images import Picture
-
-_TASKS = ("gan", "unet", "classify")
+from common.tasks import TASKS, default_config_of
 
 Batch: TypeAlias = dict[str, Shaped[Array, "batch ..."]]
 Metrics: TypeAlias = Collection
@@ -147,7 +146,7 @@ def find_task(name: str) -> ModuleType:
     Raises:
       UserError: there is no such package.
     """
-    known = [known for known in _TASKS if importlib.util.find_spec(known)]
+    known = [known for known in TASKS if importlib.util.find_spec(known)]
     if name not in known:
         raise UserError(
             f"config.task is {name!r}; it must be one of {', '.join(known)}; a study is run by"
@@ -165,11 +164,9 @@ def with_defaults(config: ConfigDict) -> ConfigDict:
       UserError: a setting is of another type.
     """
     name = config.get("task", "")
-    if name not in _TASKS:
+    if name not in TASKS:
         return config
-    module = importlib.import_module(f"{name}.config")
-    whole = ConfigDict(getattr(module, f"{name}_config")().to_dict())
-    return _filled(ConfigDict(config.to_dict()), whole, "config").lock()
+    return _filled(ConfigDict(config.to_dict()), default_config_of(name), "config").lock()
 
 
 def _filled(config: ConfigDict, defaults: ConfigDict, name: str) -> ConfigDict:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -18,17 +18,21 @@ from common.interrupts import StopRequest, stop_request
 from common.log import log
 from common.memory import give_back_freed_memory
 from common.metrics import known_values
+from common.tasks import rules_of
 from common.training import config as configs
 from common.training import parallel, preflight
 from common.training.checkpoints import Checkpoints
 from common.training.clock import Schedule
+from common.training.finite import Watch
 from common.training.loop import Loop
+from common.training.optimizers import check_rates
 from common.training.profile import Profile
 from common.training.restart import begin_anew, check_progress, record_saved, saved_step
 from common.training.speed import matrix_rate
 from common.training.task import Examples, Measurement, Task, find_task, make_task, new_state
 from common.training.workdir import (
     RECORD,
+    Changes,
     Run,
     check_data,
     check_owner,
@@ -52,7 +56,12 @@ Result = TypeVar("Result")
 
 
 def train(
-    config: ConfigDict, workdir: Path, *, profile: bool = False, restart: bool = False
+    config: ConfigDict,
+    workdir: Path,
+    *,
+    profile: bool = False,
+    restart: bool = False,
+    allow_change: bool = False,
 ) -> bool:
     """Trains an experiment in its workdir, going on where an earlier run of it stopped.
 
@@ -60,16 +69,18 @@ def train(
     GAN that collapses.
 
     With `profile` a trace of the steps 10 to 20 of this session is written to WORKDIR/profile; with
-    `restart` it begins anew, and what an earlier run wrote is moved to WORKDIR/earlier-1.
+    `restart` it begins anew, and what an earlier run wrote is moved to WORKDIR/earlier-1; with
+    `allow_change` a run goes on with other settings, which are told and recorded in its run.json.
 
     Raises:
       UserError: a setting, the data, the workdir, the memory or the disk will not do.
-      DivergenceError: a metric became infinite or not a number.
+      DivergenceError: a metric or the state became infinite or not a number.
     """
     with stop_request() as stop:
         if not parallel.alone():  # they agree before one of them stops
             stop.begin()
-        run, step, num_steps = _train(config, workdir, stop, profile=profile, restart=restart)
+        begin = _Begin(profile=profile, restart=restart, allow_change=allow_change)
+        run, step, num_steps = _train(config, workdir, stop, begin)
         if stop.requested and step < num_steps:
             print(
                 f"{stop.signal_name}: saved step {step} of {num_steps} in {workdir}/checkpoints."
@@ -80,27 +91,30 @@ def train(
     return not stop.requested
 
 
+class _Begin(NamedTuple):
+    """How a training begins; see `train`."""
+
+    profile: bool
+    restart: bool
+    allow_change: bool
+
+
 def _train(
-    config: ConfigDict, workdir: Path, stop: StopRequest, *, profile: bool, restart: bool
+    config: ConfigDict, workdir: Path, stop: StopRequest, begin: _Begin
 ) -> tuple[Run, int, int]:
     """Returns the run, how far it is now, and its steps."""
-    find_task(config.get("task", ""))
-    configs.check(config)
-    check_owner(workdir, config, restart=restart)
-    if restart or not (workdir / RECORD).exists():
-        check_division(config.data)
-    parallel.local_batch_size(config.data.batch_size)
+    changed = _check_settings(config, workdir, begin)
     prepared = _main_process_first(lambda: prepare(config.data)) or prepare(config.data)
     _check_validation(config, prepared)
     task = make_task(config, prepared.card)
     run = Run(workdir, config, prepared.card)
-    if not restart:
+    if not begin.restart:
         check_data(run)
     if prepared.card.synthetic:
         log.warning("The images are %s.", prepared.card.caption)
     with ExitStack() as stack:
         _main_process_first(lambda: stack.enter_context(exclusive(workdir)))
-        if restart:
+        if begin.restart:
             _main_process_first(lambda: begin_anew(workdir))
         like = jax.eval_shape(task.init, jax.random.key(config.seed))
         step = _step_to_go_on_from(run, like)
@@ -114,7 +128,7 @@ def _train(
             state = _restored_or_new(run, task, checkpoints, step, like)
             prepare_more = partial(task.prepare, prepared, state)
             prepared = _main_process_first(prepare_more) or prepare_more()
-        traced = Profile(workdir / "profile" if profile else None, step)
+        traced = Profile(workdir / "profile" if begin.profile else None, step)
         # Before there is a state: compiling takes memory of its own, and gives it back.
         stand_in = parallel.stand_in(like)
         loop = _build_loop(run, prepared, task, checkpoints, stand_in, step, traced)
@@ -122,7 +136,9 @@ def _train(
             state = _restored_or_new(run, task, checkpoints, step, like)
         state = parallel.place(state)
         preflight.check_memory(loop.advance.temporary_bytes, config.train.low_memory)
-        _main_process_first(lambda: claim(run))
+        if changed:
+            log.warning("From step %d on with other settings: %s.", step, configs.told(changed))
+        _main_process_first(lambda: claim(run, step, changed))
         if parallel.is_main_process():
             loop.writers = stack.enter_context(Writers(workdir, step, loop.schedule.num_steps))
             loop.redraw(state, step)
@@ -133,6 +149,17 @@ def _train(
                 loop.writers.flush()  # the last picture, drawn meanwhile, would halve the rate
                 _record_utilisation(run)
     return run, step, loop.schedule.num_steps
+
+
+def _check_settings(config: ConfigDict, workdir: Path, begin: _Begin) -> Changes:
+    """Returns the settings with which a run goes on; refuses what will not do, without any data."""
+    find_task(config.get("task", ""))
+    configs.check(config, rules_of(config.task))
+    changed = check_owner(workdir, config, restart=begin.restart, allow_change=begin.allow_change)
+    if begin.restart or not (workdir / RECORD).exists():
+        check_division(config.data)
+    parallel.local_batch_size(config.data.batch_size)
+    return {} if begin.restart else changed
 
 
 def _step_to_go_on_from(run: Run, like: Any) -> int:
@@ -194,6 +221,9 @@ def _build_loop(
     config = run.config
     steps_per_epoch = prepared.card.num_examples["train"] / task.batches.examples
     schedule = Schedule.from_config(config.train, steps_per_epoch)
+    if step < schedule.num_steps:
+        for sentence in check_rates(config, steps_per_epoch):
+            log.warning("%s", sentence)
     feed = open_feed(config, prepared, task.batches)
     low_memory = config.train.low_memory
     advance = parallel.compile_advance(
@@ -201,7 +231,7 @@ def _build_loop(
     )
     evaluate, val_names, compile_evaluation = _prepare_evaluation(config, prepared, task, state)
     measurement = None
-    if config.train.eval_every != "0":
+    if not configs.never(config.train.eval_every):
         measurement = _main_process_first(partial(task.measurement, prepared))
         measurement = measurement or task.measurement(prepared)
     if measurement:
@@ -209,7 +239,7 @@ def _build_loop(
         evaluate = _with_measurement(evaluate, measurement)
         val_names = [*val_names, *measurement.names]
     _check_best_metric(config, [*(f"train/{name}" for name in advance.metric_names), *val_names])
-    examples = _some_examples(prepared)
+    examples, watch = _some_examples(prepared), Watch(state)
 
     def compile_rest(state: Any) -> None:
         compile_evaluation()
@@ -217,6 +247,7 @@ def _build_loop(
             advance.flops()  # for `record`; it traces the step once more
         if measurement:
             measurement.measure(parallel.unreplicate(state))
+        watch.look(state)
 
     return Loop(
         advance=advance,
@@ -231,6 +262,7 @@ def _build_loop(
         record=_recorder(run, task.batches.examples),
         measurement=measurement,
         profile=profile,
+        watch=watch,
     )
 
 
@@ -247,7 +279,7 @@ def _prepare_evaluation(
 ) -> tuple[Callable[[Any], dict[str, float]], list[str], Callable[[], Any]]:
     """Returns state -> metrics of the validation split, their names, and what compiles it."""
     split = prepared.splits.get(_VALIDATION)
-    if split is None or config.train.eval_every == "0":
+    if split is None or configs.never(config.train.eval_every):
         return lambda state: {}, [], lambda: None
     batch_size = config.data.batch_size
     first = next(evaluation_batches(split, batch_size))
@@ -300,7 +332,7 @@ def _check_validation(config: ConfigDict, prepared: Prepared) -> None:
             " images; set --config.data.splits=70,15,15 to hold some out, or"
             " --config.train.best_metric=''."
         )
-    if config.train.eval_every == "0":
+    if configs.never(config.train.eval_every):
         raise UserError(
             f"config.train.best_metric is {best!r}, but config.train.eval_every is 0; set it, or"
             " --config.train.best_metric=''."

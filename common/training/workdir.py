@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 from ml_collections import ConfigDict
@@ -18,11 +18,13 @@ from common.data.prepared import DataCard
 from common.errors import UserError
 from common.files import remove_leftovers, user_path, write_atomically
 from common.json_files import conform, read_object
+from common.tasks import rules_of
 from common.training.checkpoints import Checkpoints
-from common.training.config import check, differences, from_fields, to_json
+from common.training.config import check, differences, from_fields, to_json, told
 from common.training.task import with_defaults
 
 State = TypeVar("State")
+Changes: TypeAlias = dict[str, tuple[Any, Any]]  # settings that differ: as they were, as they are
 
 RECORD = "run.json"
 _WRITTEN = (  # by runs and by studies, after the config
@@ -42,6 +44,7 @@ _RECORDED = {
     "utilisation": float,
     "step": int,
     "saved_step": int,
+    "config_changes": tuple[Mapping[str, Any], ...],
     "pictures": tuple[str, ...],
     "numbers_bytes": int,
     "numbers_sha256": str,
@@ -91,7 +94,7 @@ def open_run(workdir: Path) -> Run:
         )
     config = _config(workdir)
     try:
-        check(config)
+        check(config, rules_of(config.task))
     except UserError as error:
         raise UserError(f"{config_file} is damaged: {error}") from error
     card = _card(workdir, config)
@@ -131,10 +134,27 @@ def _card(workdir: Path, config: ConfigDict) -> DataCard:
     return card
 
 
-def claim(run: Run) -> None:
-    """Writes the config and the first record of a run; call it when nothing can refuse it."""
+def claim(run: Run, step: int = 0, changed: Changes | None = None) -> None:
+    """Writes the config and the first record of a run; call it when nothing can refuse it.
+
+    Args:
+      run: the run.
+      step: that it goes on from.
+      changed: settings with which it goes on; they are recorded before config.json has them, once.
+    """
+    record = {"data": run.card.to_dict(), **environment()}
+    if changed:
+        earlier = read_record(run.workdir).get("config_changes", [])
+        settings = {name: [_plain(value) for value in both] for name, both in changed.items()}
+        change = {"step": step, "settings": settings}
+        record["config_changes"] = [*(x for x in earlier if x != change), change]
+    update_record(run.workdir, record)
     write_atomically(run.workdir / "config.json", to_json(run.config))
-    update_record(run.workdir, {"data": run.card.to_dict(), **environment()})
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value as JSON gives it back."""
+    return json.loads(json.dumps(value))
 
 
 @contextmanager
@@ -174,15 +194,20 @@ def check_data(run: Run) -> None:
     # A study's config is no run's, and not checked as one.
     if _card(run.workdir, _config(run.workdir)).fingerprint != run.card.fingerprint:
         raise UserError(
-            f"The data of {run.card.name} has changed since the run in {run.workdir} began; choose"
-            " another --workdir, or put the data back."
+            f"The data of {run.card.name}, or how config.data reads and splits it, has changed"
+            f" since the run in {run.workdir} began; choose another --workdir, or put that back."
         )
 
 
-def check_owner(workdir: Path, config: ConfigDict, *, restart: bool = False) -> None:
+def check_owner(
+    workdir: Path, config: ConfigDict, *, restart: bool = False, allow_change: bool = False
+) -> Changes:
     """Refuses a folder that another experiment has written to; needs no data to be read.
 
     With `restart` a damaged config.json is nothing to compare with: all is moved away.
+
+    Returns:
+      The settings that differ, where they may, by name: as they were and as they are.
 
     Raises:
       UserError: naming the differing fields, or what lies there without a config.
@@ -195,18 +220,22 @@ def check_owner(workdir: Path, config: ConfigDict, *, restart: bool = False) -> 
                 f"The workdir {workdir} has {', '.join(found)} but no config.json, so no run of"
                 " this program is known to have written them; choose another --workdir."
             )
-        return
+        return {}
     try:
         earlier = _config(workdir)
     except UserError:
         if restart:
-            return
+            return {}
         raise
-    if found := differences(earlier, with_defaults(config)):
+    now = with_defaults(config)
+    changed = differences(earlier, now)
+    if changed and not (allow_change and earlier.task == now.task):
+        go_on = "" if earlier.task != now.task else ", or go on with --allow_config_change"
         raise UserError(
             f"The workdir {workdir} belongs to another config, which differs in"
-            f" {', '.join(found)}; choose another --workdir."
+            f" {told(changed)}; choose another --workdir{go_on}."
         )
+    return changed
 
 
 def _holds_something(path: Path) -> bool:

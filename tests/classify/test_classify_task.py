@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from classify.config import RULES
 from classify.losses import cross_entropy, mixup, targets_of
 from classify.networks import make_network
 from classify.state import path_of
@@ -13,6 +14,7 @@ from classify.task import make_task
 from common.axis import AXIS
 from common.data.prepared import DataCard
 from common.errors import UserError
+from common.training.config import check
 from configs.vgg16_covid import get_config
 
 CLASSES = ("COVID", "NonCOVID")
@@ -229,6 +231,7 @@ def test_a_setting_that_means_nothing_is_refused(section, name, value):
     config = settings()
     config[section][name] = value
     with pytest.raises(UserError, match=rf"config\.{section}\.{name} is"):
+        check(config, RULES)
         make_task(config, CARD)
 
 

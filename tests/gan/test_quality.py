@@ -269,7 +269,7 @@ class TestEvaluation:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"images_per_class": 1}, "must be at least 2"),
+            ({"images_per_class": 1}, "must be a whole number from 2"),
             ({"input": "folder"}, "leave --input"),
             ({"judge": "nowhere"}, "holds no run"),
             ({"extractors": "fid"}, "names no features"),

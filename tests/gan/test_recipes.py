@@ -16,10 +16,11 @@ from common.data.prepared import DataCard
 from common.data.transforms import to_signed_unit
 from common.errors import UserError
 from common.training import parallel
-from common.training.config import default_config
+from common.training.config import check, default_config
 from common.training.randomness import example_keys, step_key
 from common.training.task import Batches
 from configs import dcgan_chest_xray, dense_gan_mnist
+from gan.config import RULES
 from gan.losses import gradient_penalty, r1
 from gan.state import make_gan
 from gan.steps import (
@@ -428,6 +429,7 @@ class TestWrongSettings:
         config = config_of()
         config.update_from_flattened_dict({field: value})
         with pytest.raises(UserError, match=rf"config\.{field} is '?{value}"):
+            check(config, RULES)
             make_gan(config, CARD)
 
 

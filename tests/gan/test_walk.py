@@ -99,8 +99,6 @@ def test_a_walk_is_written_as_a_strip_and_as_a_film(tmp_path):
         (acgan, options("classes", label="A,X"), "X is unknown"),
         (toy, options("spherical"), "use linear"),
         (dense, options("axes", axis=98), "--axis=98"),
-        (dense, options("axes", axis=-1), "--axis=-1"),
-        (dense, options("linear", frames=1), "--frames is 1"),
         (dense, options("linear", bits=16), "--bits=16"),
     ],
 )

@@ -4,7 +4,9 @@ import pytest
 
 from common.data.prepared import prepare
 from common.errors import UserError
+from common.training.config import check
 from configs import acgan_covid
+from gan.config import RULES
 from gan.sampling import Sampler
 from gan.state import make_gan
 from gan.watch import CollapseWatch, measurement
@@ -72,7 +74,7 @@ def test_a_sentence_is_said_when_its_fault_sets_in_and_again_after_a_recovery():
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("on_collapse", "panic", "'warn' or 'stop'"),
+        ("on_collapse", "panic", "it must be 'warn' or 'stop'"),
         ("extractor", "pixels,radiomic", "--mode=evaluate --extractors"),
         ("extractor", "fid", "names no features"),
         ("num_images", 5, "needs 6 of both"),
@@ -84,6 +86,7 @@ def test_settings_that_mean_nothing_are_refused(setting, value, message):
     prepared = prepare(config.data)
     gan = make_gan(config, prepared.card)
     with pytest.raises(UserError, match=message):
+        check(config, RULES)
         measurement(gan, Sampler(gan), prepared, config)
 
 

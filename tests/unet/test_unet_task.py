@@ -9,7 +9,9 @@ from common.axis import AXIS
 from common.data.prepared import DataCard
 from common.errors import UserError
 from common.metrics import class_scores, confusion_matrix
+from common.training.config import check
 from configs import unet_brain_mri, unet_brain_mri_best
+from unet.config import RULES
 from unet.scores import confusion_of
 from unet.task import make_task
 
@@ -145,6 +147,7 @@ def test_a_setting_that_means_nothing_is_refused(section, name, value):
     config = settings()
     config[section][name] = value
     with pytest.raises(UserError, match=f"config.{section}.{name} is"):
+        check(config, RULES)
         make_task(config, CARD)
 
 

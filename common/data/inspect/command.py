@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.files import csv_line, user_path, write_atomically
 from common.log import talk
 from common.outputs import Outputs
-from common.training.config import check, default_config
+from common.training.config import RULES, check, default_config
 
 PAGE_FILE = "inspect.html"
 _WIDEST = 100  # columns of a line in the terminal
@@ -86,8 +86,8 @@ def _settings(config: ConfigDict | None, path: str) -> ConfigDict:
             "--mode=inspect needs --input=PATH, a folder or file of images, or --config=FILE, an"
             " experiment whose data are inspected."
         )
-    whole = default_config() if config is None else ConfigDict(config)
-    check(whole)
+    whole = default_config() if config is None else config
+    check(ConfigDict({"data": whole.data}), RULES)
     settings = ConfigDict(whole.data)
     if path:
         if not user_path(path).exists():

@@ -2,14 +2,14 @@
 
 import pytest
 
-from common.data.augmentation import Augmentation, check_augmentation, default_augmentation
+from common.data.augmentation import Augmentation, default_augmentation
 from common.errors import UserError
-from common.training.config import check, default_config
+from common.training.config import RULES, check, default_config
 
 
 def test_every_experiment_has_the_section_with_everything_off():
     config = default_config()
-    check(config)
+    check(config, RULES)
     settings = Augmentation(**config.augment)
     assert settings == Augmentation()
     assert not settings.moves_pixels
@@ -56,14 +56,14 @@ def test_a_whole_number_is_as_good_as_a_float():
     ],
 )
 def test_amounts_that_mean_nothing_are_refused_by_name(name, value):
-    section = default_augmentation()
-    section[name] = value
+    config = default_config()
+    config.augment[name] = value
     with pytest.raises(UserError, match=rf"config\.augment\.{name} is .*; it must"):
-        check_augmentation(section)
+        check(config, RULES)
 
 
 def test_a_run_refuses_them_before_anything_is_read():
     config = default_config()
     config.augment.rotation = -10.0
     with pytest.raises(UserError, match="augment"):
-        check(config)
+        check(config, RULES)

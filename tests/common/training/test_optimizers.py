@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ml_collections import ConfigDict
 
 from common.errors import UserError
 from common.training.config import default_adam
-from common.training.optimizers import learning_rate_schedule, make_adam
+from common.training.optimizers import check_rates, learning_rate_schedule, make_adam
 
 RATE = 0.5
 NAME = "optimizer.generator"
@@ -20,9 +21,11 @@ def settings(**changes):
     return section
 
 
-def rates(updates, steps_per_epoch=10.0, updates_per_step=1, **changes):
+def rates(updates, steps_per_epoch=10.0, updates_per_step=1, num_steps="0", **changes):
     """Returns the learning rates of some updates, as one array."""
-    schedule = learning_rate_schedule(settings(**changes), NAME, steps_per_epoch, updates_per_step)
+    schedule = learning_rate_schedule(
+        settings(**changes), NAME, steps_per_epoch, updates_per_step, num_steps
+    )
     return np.array([schedule(jnp.int32(update)) for update in updates])
 
 
@@ -61,6 +64,14 @@ class TestSchedule:
         np.testing.assert_array_equal(there[:5], rates(range(5), warmup="4"))
         np.testing.assert_array_equal(there[4:], rates(range(4, 9), **falling))
 
+    @pytest.mark.parametrize("decay", ["linear", "cosine"])
+    def test_a_decay_that_names_no_end_lasts_as_long_as_training(self, decay):
+        there = rates(range(9), decay=decay, decay_begin="2", num_steps="6")
+        np.testing.assert_array_equal(
+            there, rates(range(9), decay=decay, decay_begin="2", decay_end="6")
+        )
+        assert there[5] > 0 == there[6]
+
     def test_durations_may_be_epochs(self):
         updates = range(0, 90, 5)
         in_epochs = {"warmup": "1 epoch", "decay_begin": "2.5 epochs", "decay_end": "8 epochs"}
@@ -89,9 +100,6 @@ class TestWrongSettings:
         with pytest.raises(UserError, match=match):
             make_adam(settings(**changes), NAME, 10.0)
 
-    def test_an_unknown_decay(self):
-        self.refused(r"config\.optimizer\.generator\.decay is 'step'", decay="step")
-
     @pytest.mark.parametrize("decay", ["linear", "cosine"])
     @pytest.mark.parametrize(
         ("begin", "end"), [("5", "5"), ("5", "4"), ("1 epoch", "10"), ("0",) * 2]
@@ -116,6 +124,27 @@ class TestWrongSettings:
     @pytest.mark.parametrize("field", ["warmup", "decay_begin", "decay_end"])
     def test_what_is_no_duration(self, field):
         self.refused("'soon' is not a duration", **{field: "soon"})
+
+
+class TestLength:
+    def found(self, num_steps, **changes):
+        config = ConfigDict({"train": {"num_steps": num_steps}, "optimizer": settings(**changes)})
+        return check_rates(config, 10.0)
+
+    def test_training_past_the_end_of_a_decay_is_refused(self):
+        with pytest.raises(UserError, match=r"rate is 0 from step 20 on.*'3 epochs', 30 steps"):
+            self.found("3 epochs", decay="cosine", decay_end="20")
+
+    def test_a_decay_to_the_end_and_none_are_right(self):
+        assert self.found("3 epochs", decay="cosine", decay_end="30") == []
+        assert self.found("3 epochs", decay="cosine") == []
+        assert self.found("3 epochs", decay_end="20") == []
+
+    def test_a_rate_that_is_never_reached_is_told(self):
+        (sentence,) = self.found("3 epochs", warmup="3 epochs")
+        assert "config.optimizer.warmup is '3 epochs'" in sentence
+        (sentence,) = self.found("3 epochs", decay="linear", decay_end="40")
+        assert "does not fall to 0" in sentence
 
 
 class TestAdam:

@@ -1,0 +1,82 @@
+"""The tasks that there are, and what each says of itself in a light file. Needs no JAX.
+
+TASK/config.py has `TASK_config`, the defaults of its settings, and `RULES`, what values they take;
+TASK/flags.py has `FLAGS`, which flags of the command line its modes take. TASK/task.py, which is
+found by common/training/task.py, needs JAX.
+"""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import cast
+
+from ml_collections import ConfigDict
+
+from common.errors import UserError
+from common.options import MODES, Command, Options
+from common.rules import Rules
+from common.training import config as configs
+
+TASKS = ("gan", "unet", "classify")
+_WITH_CONFIG = ("train", "inspect", "utility")
+_OF_INSPECT = ("input", "output", "overwrite")
+
+
+def default_config_of(task: str) -> ConfigDict:
+    """Returns the settings of a task with their defaults."""
+    made = getattr(importlib.import_module(f"{task}.config"), f"{task}_config")()
+    return ConfigDict(made.to_dict())
+
+
+def rules_of(task: str) -> Rules:
+    """Returns what values a task's settings take; of another one those that all tasks share."""
+    if task not in TASKS:
+        return configs.RULES
+    return cast(Rules, importlib.import_module(f"{task}.config").RULES)
+
+
+def uses_of(flag: str) -> dict[str, tuple[str, ...]]:
+    """Returns what takes a flag of the program: by mode, the tasks; () where that matters not."""
+    uses: dict[str, tuple[str, ...]] = {}
+    if flag == "config":
+        return dict.fromkeys(_WITH_CONFIG, ())
+    for field in fields(Command):
+        if field.name == flag:
+            return dict.fromkeys(field.metadata["modes"], ())
+    if flag in _OF_INSPECT:
+        uses["inspect"] = ()
+    for task in TASKS:
+        declared: Mapping[str, Iterable[str]] = importlib.import_module(f"{task}.flags").FLAGS
+        for mode, flags in declared.items():
+            if flag in flags:
+                uses[mode] = (*uses.get(mode, ()), task)
+    return {mode: uses[mode] for mode in MODES if mode in uses}
+
+
+def check_flags(given: Iterable[str], mode: str, task: str = "") -> None:
+    """Refuses flags that a mode does not take, or not of this task.
+
+    Args:
+      given: names of flags; those of other programs, such as absl's, do not matter.
+      mode: what is to be done.
+      task: of the run; "" where that is not known yet.
+
+    Raises:
+      UserError: naming the flag and what takes it.
+    """
+    ours = {"config", *(field.name for kind in (Command, Options) for field in fields(kind))}
+    for flag in sorted({name.split(".")[0] for name in given} & ours):
+        uses = uses_of(flag)
+        if mode in uses and not (task and uses[mode] and task not in uses[mode]):
+            continue
+        of_task = f" of config.task {task!r}" if task and uses.get(mode) else ""
+        raise UserError(
+            f"--{flag} is nothing that --mode={mode}{of_task} takes; it is for"
+            f" {told_uses(uses)}. Leave it out."
+        )
+
+
+def told_uses(uses: Mapping[str, tuple[str, ...]]) -> str:
+    """Returns "train, predict (unet, classify)" of what `uses_of` returns."""
+    named = (f"{mode} ({', '.join(tasks)})" if tasks else mode for mode, tasks in uses.items())
+    return ", ".join(named)
