@@ -162,7 +162,7 @@ def run_config(part: ConfigDict, data: ConfigDict, seed: int, **changed: Any) ->
     as_written: Mapping[str, Any] = {
         **{"url": "", "sha256": "", "classes": "", "only": "", "window": "", "splits": ""},
         **{"folds": 0, "fold": 0, "fit": "stretch", "mask_values": "", "pairs": "stems"},
-        "on_bad_image": "error",
+        **{"on_bad_image": "error", "copies": "keep"},
     }
     name = "" if data.name.startswith("tfds:") else data.name
     config.data = ConfigDict({**data.to_dict(), **part.data, **as_written, "name": name, **changed})

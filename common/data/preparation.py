@@ -19,6 +19,8 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 from tqdm import tqdm
 
+from common.data.copies.find import MOST_COMPARED, find_copies, same_pictures
+from common.data.copies.look import Look, look_at
 from common.data.fit import fit_image, fit_mask, is_coloured
 from common.data.records import Pixels, Record, Source
 from common.data.scratch import move_into_place, scratch_folder
@@ -30,7 +32,7 @@ from common.log import log
 
 # Raise it when the same files would give other pixels or another layout; older sets are then not
 # found.
-PREPARATION = 6
+PREPARATION = 7
 # The one split in the file, as which example is whose is decided when it is opened. ("all" would
 # mean something else to TFDS.)
 EVERYTHING = "examples"
@@ -54,6 +56,7 @@ class _Example:
       arrays: its image and, where there are any, its mask and target.
       serialised: all that is stored.
       bits, window, size: those of its image; the size is height and width in the file.
+      look: by which it is known again.
     """
 
     row: tuple[str, int, str, str]
@@ -62,6 +65,7 @@ class _Example:
     bits: int
     window: tuple[float, float]
     size: tuple[int, int]
+    look: Look
 
 
 def write_prepared(source: Source, data: ConfigDict, folder: Path) -> None:
@@ -121,14 +125,15 @@ class Metadata:
 
 
 def read_table(folder: Path) -> Table:
-    """Reads the ids, labels, groups and splits of a prepared set.
+    """Reads the ids, labels, groups, splits and copies of a prepared set.
 
     Raises:
       UserError: the file is damaged.
       ValueError: it holds something else.
     """
     table = build(Table, read_object(folder / _TABLE, "remove its folder"))
-    if len({len(column) for column in astuple(table)}) != 1:
+    pictures = table.pictures or table.ids
+    if len({len(column) for column in (*astuple(table)[:-1], pictures)}) != 1:
         raise ValueError(f"the columns of {_TABLE} differ in length")
     return table
 
@@ -147,6 +152,7 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
     )
     digest, depths, sizes, num_bytes = hashlib.sha256(), set(), set(), 0
     rows: list[tuple[str, int, str, str]] = []
+    looks: list[Look] = []
     records = [(split, record) for split in source.splits for record in source.splits[split]]
     with closing(_decoded(records, data, info.features)) as examples:
         for example in examples:
@@ -155,6 +161,7 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
             for array in example.arrays.values():
                 digest.update(array.tobytes())
             rows.append(example.row)
+            looks.append(example.look)
             depths.add((example.bits, example.window))
             sizes.add(example.size)
             num_bytes += len(example.serialised)
@@ -177,7 +184,8 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
     info.set_file_format("array_record")
     info.set_splits(tfds.core.SplitDict([written]))
     info.write_to_directory(folder)
-    (folder / _TABLE).write_text(json.dumps(asdict(Table(*zip(*rows, strict=True)))))
+    pictures = () if source.synthetic else _pictures(source.name, looks)
+    (folder / _TABLE).write_text(json.dumps(asdict(Table(*zip(*rows, strict=True), pictures))))
     sums = {file.name: sha256_of(file) for file in folder.glob("*.json")}
     (folder / _CHECKSUMS).write_text(json.dumps(sums))
 
@@ -265,7 +273,19 @@ def _decode(
     serialised = features.serialize_example({**arrays, "label": record.label, "id": record.id})
     row = record.id, record.label, group, split
     height, width, _ = image.pixels.shape
-    return _Example(row, arrays, serialised, image.bits, image.window, (height, width))
+    look = look_at(image.pixels)
+    return _Example(row, arrays, serialised, image.bits, image.window, (height, width), look)
+
+
+def _pictures(name: str, looks: Sequence[Look]) -> tuple[int, ...]:
+    """Returns equal numbers for copies of one picture."""
+    if len(looks) > MOST_COMPARED:
+        log.warning(
+            "%s: of more than %s images only copies with equal pixels are found, no others",
+            name,
+            f"{MOST_COMPARED:,}",
+        )
+    return same_pictures(find_copies(looks), len(looks))
 
 
 def _fitted(pixels: Pixels, record: Record, data: ConfigDict) -> Arrays:

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.proto import tf_example_pb2
 
 from common.cache import cache_dir
+from common.data.copies.together import warn_of_copies
 from common.data.inspect.names import suggested_groups
 from common.data.preparation import (
     EVERYTHING,
@@ -228,6 +229,8 @@ def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
     groups, rows = _assigned(table, source, metadata.classes, data)
     warn_of_mixed_test(table, data)
     _warn_of_parted_names(table, groups, metadata.classes, rows)
+    if data.copies != "keep":
+        warn_of_copies(table.ids, table.labels, table.pictures, rows)
     for doubt in doubts(Counter(metadata.classes[label] for label in table.labels)):
         log.warning("%s: %s", source.name, doubt)
     splits = {

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from ml_collections import ConfigDict
 
+from common.data.copies.together import extra_copies, owners_of_copies
 from common.data.records import SPLITS
 from common.data.spelling import is_missing
 from common.errors import UserError
@@ -39,12 +40,14 @@ class Table:
       labels: indices of classes.
       groups: as the source states them; "" where it states none.
       splits: as the source tells them apart.
+      pictures: equal numbers for copies of one picture; () where none were looked for.
     """
 
     ids: tuple[str, ...]
     labels: tuple[int, ...]
     groups: tuple[str, ...]
     splits: tuple[str, ...]
+    pictures: tuple[int, ...] = ()
 
 
 def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
@@ -138,22 +141,29 @@ def assign_splits(
     parts, of which part `data.fold` becomes val; test stays. All keep groups whole, give each split
     its share of each class as near as that allows, and depend on `data.split_seed`.
 
+    With `data.copies` of "group" they keep copies of one picture together, too; with "drop" one of
+    each stays, if possible in test, and the others are in no split; with "keep" copies are nothing.
+
     Args:
       table: the examples.
       groups: whom each is of, as `groups_of` returns them.
       classes: their names.
-      data: `splits`, `held_out`, `folds`, `fold` and `split_seed` are used.
+      data: `splits`, `held_out`, `folds`, `fold`, `split_seed` and `copies` are used.
 
     Raises:
       UserError: a setting is unusable, there are too few groups for a split to have any, or a class
         is not in train.
     """
-    names = np.array(table.splits)
+    names = np.array(table.splits, "<U5")
+    if data.copies == "group":
+        groups = owners_of_copies(table.ids, groups, table.pictures)
+    elif data.copies == "drop":
+        names[_dropped(table, data)] = ""
     if data.splits:
         shares = _percentages(data.splits)
-        everything = np.arange(len(names))
-        parts = _divide(table, groups, everything, list(shares.values()), data.split_seed)
-        names = np.array(list(shares))[parts]
+        rows = np.flatnonzero(names != "")
+        parts = _divide(table, groups, rows, list(shares.values()), data.split_seed)
+        names[rows] = np.array(list(shares))[parts]
     elif lacking := _lacking(data.held_out, names):
         rows = np.flatnonzero(names == "train")
         shares = {"train": 1 - sum(lacking.values()), **lacking}
@@ -165,13 +175,20 @@ def assign_splits(
                 f"config.data.fold is {data.fold} of {data.folds} folds; there are at least 2 of"
                 " them, and they are counted from 0."
             )
-        rows = np.flatnonzero(names != "test")
+        rows = np.flatnonzero((names != "test") & (names != ""))
         parts = _divide(table, groups, rows, [1.0 / data.folds] * data.folds, data.split_seed)
         names[rows] = np.where(parts == data.fold, "val", "train")
     splits = {split: np.flatnonzero(names == split) for split in SPLITS if (names == split).any()}
     if (names != np.array(table.splits)).any():
         _check_classes(splits, np.array(table.labels), classes)
     return splits
+
+
+def _dropped(table: Table, data: ConfigDict) -> Rows:
+    """Returns the copies that are in no split: those of what is in a split that is made last."""
+    ranks = [0 if data.splits else -SPLITS.index(split) for split in table.splits]
+    order = sorted(range(len(ranks)), key=lambda row: (ranks[row], table.ids[row]))
+    return extra_copies(table.pictures, order)
 
 
 def check_division(data: ConfigDict) -> None:
@@ -271,8 +288,8 @@ def _divide(
         members.setdefault(name, []).append(label)
     if len(members) < len(shares):
         raise UserError(
-            f"There are {len(members)} images or groups of them (config.data.group) for"
-            f" {len(shares)} splits; each split needs one at least."
+            f"There are {len(members)} images or groups of them (config.data.group; copies of one"
+            f" picture are a group, too) for {len(shares)} splits; each split needs one at least."
         )
     kinds: Kinds = {}
     for name, held in members.items():

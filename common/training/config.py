@@ -36,6 +36,7 @@ CONTINUABLE = frozenset(
         "data.cache_dir",
         "data.dir",  # the content is compared instead, by its fingerprint
         "data.url",
+        "data.copies",  # which images are where shows in the fingerprint
         "data.sha256",
         "data.resident_limit_mb",
         "quality.extractor",
@@ -68,6 +69,7 @@ RULES: Rules = {
     "seed": whole(0, SEEDS),
     "data.image_size": whole(1, 8192),
     "data.channels": choice(0, 1, 3),
+    "data.copies": choice("group", "drop", "keep"),
     "data.fit": choice("stretch", "pad", "crop"),
     "data.pairs": choice("stems", "sorted"),
     "data.plane": choice("axial", "coronal", "sagittal"),
@@ -173,6 +175,7 @@ def _default_data() -> ConfigDict:
             "split_seed": 0,
             "folds": 0,  # k of k-fold cross-validation: part number `fold` becomes val
             "fold": 0,
+            "copies": "group",  # of one picture: in one split; or "drop" all but one; or "keep"
             "batch_size": 32,  # of all devices and processes together
             "shuffle": True,
             "window": "",  # "low,high" in the file's own units, for 16-bit and float images

@@ -98,7 +98,7 @@ def _other(run: Run, folder: str) -> HeldOut:
     """Returns the images of another folder, read as the run's are: its "test", or all of them."""
     data = ConfigDict(run.config.data.to_dict())
     data.update(dir=folder, url="", name="", classes="", only="", channels=run.card.channels)
-    data.update(splits="", held_out="", folds=0, fold=0)
+    data.update(splits="", held_out="", folds=0, fold=0, copies="keep")
     prepared = _prepared_by_group(data)
     if "test" in prepared.splits:
         return HeldOut(prepared.card, prepared.splits["test"], "test", None)

@@ -20,6 +20,9 @@ from common.memory import give_back_freed_memory, low_memory_options
 from common.report.images import Picture
 from common.tasks import TASKS, default_config_of
 
+# What was done before there was a setting, where that is not its default.
+_BEFORE = {"config.data.copies": "keep"}
+
 Batch: TypeAlias = dict[str, Shaped[Array, "batch ..."]]
 Metrics: TypeAlias = Collection
 Examples: TypeAlias = dict[str, Shaped[np.ndarray, "n ..."]]
@@ -158,7 +161,8 @@ def find_task(name: str) -> ModuleType:
 def with_defaults(config: ConfigDict) -> ConfigDict:
     """Returns a config with the settings that came after it was written, at their defaults.
 
-    A setting's default is what was done before there was one, so that older runs can be used.
+    A setting's default is what was done before there was one, so that older runs can be used; where
+    it is not, `_BEFORE` says what was.
 
     Raises:
       UserError: a setting is of another type.
@@ -172,7 +176,7 @@ def with_defaults(config: ConfigDict) -> ConfigDict:
 def _filled(config: ConfigDict, defaults: ConfigDict, name: str) -> ConfigDict:
     for key, value in defaults.items():
         if key not in config:
-            config[key] = value
+            config[key] = _BEFORE.get(f"{name}.{key}", value)
         elif isinstance(value, ConfigDict) and isinstance(config[key], ConfigDict):
             _filled(config[key], value, f"{name}.{key}")
         elif not _alike(config[key], value):

@@ -2,22 +2,37 @@
 
 from collections.abc import Iterator, Sequence
 
-from common.data.inspect.duplicates import Copies
+from common.data.copies.find import MOST_COMPARED, Copies
 from common.data.inspect.facts import Survey
 from common.data.inspect.findings import Finding, Level, counted, some
 
 _HOW = {
     "exact": "pixel by pixel",
-    "near": "re-compressed, resized or cut a little differently",
+    "near": "re-compressed, resized, turned or cut a little differently",
     "mirrored": "mirrored",
 }
 COPIES_FILE = "copies.csv"
 
 
-def check_copies(survey: Survey, copies: Sequence[Copies]) -> Iterator[Finding]:
+def check_copies(survey: Survey) -> Iterator[Finding]:
     """Yields what is to be said of copies: across splits, under two labels, within a split."""
+    if survey.dropped:
+        yield Finding(
+            Level.NOTE,
+            f"{counted(survey.dropped, 'copy of another image is', 'copies of other images are')}"
+            " left out, as config.data.copies=drop says.",
+            "To see which they are: --config.data.copies=keep",
+        )
+    if len(survey.images) > MOST_COMPARED:
+        yield Finding(
+            Level.NOTE,
+            f"Of more than {MOST_COMPARED:,} images only copies with equal pixels were looked for,"
+            " not those that are re-compressed, resized, turned, cut or mirrored.",
+            "Inspect parts of the data, each class for itself perhaps.",
+            untested=True,
+        )
     for kind, how in _HOW.items():
-        alike = [group for group in copies if group.kind == kind]
+        alike = [group for group in survey.copies if group.kind == kind]
         parted = [group for group in alike if len(splits_of(survey, group)) > 1]
         disputed = [group for group in alike if len(labels_of(survey, group)) > 1]
         rest = [group for group in alike if group not in parted and group not in disputed]
@@ -26,7 +41,8 @@ def check_copies(survey: Survey, copies: Sequence[Copies]) -> Iterator[Finding]:
                 Level.MEND,
                 f"{counted(len(parted), 'picture is', 'pictures are')} in several splits, {how}:"
                 f" {_listed(survey, parted)}. Scores on them measure memory.",
-                f"Keep one of each; {COPIES_FILE} lists them.",
+                f"Keep one of each, {COPIES_FILE} lists them; --config.data.copies=drop leaves the"
+                " others out. Splits that are made keep copies together.",
             )
         if disputed:
             yield Finding(

@@ -109,7 +109,7 @@ def _copies_table(inspection: Inspection) -> str:
     """Returns a CSV table of every image that has copies; equal numbers are the same picture."""
     survey = inspection.survey
     rows: list[tuple[object, ...]] = [("picture", "kind", "split", "class", "image")]
-    for number, group in enumerate(inspection.copies, start=1):
+    for number, group in enumerate(survey.copies, start=1):
         for row in group.rows:
             image = survey.images[row]
             name = survey.classes[image.record.label]

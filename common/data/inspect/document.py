@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from common.data.copies.find import Copies
 from common.data.inspect.agreement import Odd
 from common.data.inspect.check_agreement import seems
 from common.data.inspect.check_copies import COPIES_FILE, labels_of, splits_of
 from common.data.inspect.check_masks import mask_shares
-from common.data.inspect.duplicates import Copies
 from common.data.inspect.facts import Facts, Survey
 from common.data.inspect.findings import Level, counted, percent, some, verdict
 from common.data.inspect.inspection import Inspection
@@ -230,7 +230,7 @@ def _sheets(survey: Survey) -> list[Markup]:
 
 
 def _copies(inspection: Inspection) -> list[Markup]:
-    survey, copies = inspection.survey, inspection.copies
+    survey, copies = inspection.survey, inspection.survey.copies
     if not copies:
         return []
     worst_first = sorted(

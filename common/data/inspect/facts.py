@@ -1,6 +1,5 @@
 """What the doctor remembers of each image: a few numbers and a thumbnail, never the pixels."""
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -14,18 +13,23 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
-from common.data.fit import is_coloured
+from common.data.copies.find import Copies, find_copies, same_pictures
+from common.data.copies.look import (
+    THUMBNAIL,
+    Look,
+    as_picture,
+    look_at,
+    small,
+    without_equal_channels,
+)
 from common.data.inspect.frame import Frame, find_frame
-from common.data.records import Decoded, Mask, Pixels, Record, Source
+from common.data.records import Decoded, Mask, Record, Source
 from common.data.slices import ending
 from common.data.splits import Table, assign_splits, groups_of
 from common.errors import UserError
+from common.log import log
 
-THUMBNAIL = 64  # height and width in pixels
 _COVERED = 128  # of 255: from where a pixel of a small mask counts as foreground
-_FLAT = 3.0  # standard deviation of a thumbnail, in grey levels, under which there is no picture
-
-Thumbnail = UInt8[np.ndarray, "64 64"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,7 @@ class Facts:
       contrast: their standard deviation.
       frame: the band of one brightness around it.
       file_bytes: size of its file; 0 where it has no file of its own.
-      digest: of the decoded pixels: equal pictures have equal ones, whatever their files.
-      thumbnail: the picture in grey, stretched to a square.
+      look: by which it is known again.
       mask_pixels: how many pixels its mask gives to each mask class; () without a mask.
       pair: the image with its mask; None without a mask.
     """
@@ -80,15 +83,14 @@ class Facts:
     contrast: float
     frame: Frame
     file_bytes: int
-    digest: bytes
-    thumbnail: Thumbnail
+    look: Look
     mask_pixels: tuple[int, ...]
     pair: SmallPair | None
 
     @property
     def flat(self) -> bool:
         """Says whether there is hardly anything to see, as in the first slices of a volume."""
-        return bool(self.thumbnail.std() < _FLAT)
+        return self.look.flat
 
     @property
     def file_type(self) -> str:
@@ -130,6 +132,8 @@ class Survey:
       images: those that can be read.
       broken: those that can't.
       unread: the files beside them that are not read.
+      copies: images that are there more than once.
+      dropped: how many copies of other images are left out by `config.data.copies`.
       settings: `config.data` as it was used.
     """
 
@@ -140,6 +144,8 @@ class Survey:
     images: tuple[Facts, ...]
     broken: tuple[Broken, ...]
     unread: tuple[str, ...]
+    copies: tuple[Copies, ...]
+    dropped: int
     settings: ConfigDict
 
     @property
@@ -171,34 +177,40 @@ def survey(source: Source, settings: ConfigDict) -> Survey:
     broken = [item for item in found if isinstance(item, Broken)]
     if not images:
         raise UserError(f"No image of {source.name} can be read; the first: {broken[0].why}")
+    log.info("comparing %s images", f"{len(images):,}")
+    copies = find_copies([image.look for image in images])
+    placed = _as_in_training(images, copies, source.classes, settings)
     return Survey(
         name=source.name,
         synthetic=source.synthetic,
         classes=source.classes,
         mask_classes=source.mask_classes,
-        images=tuple(_as_in_training(images, source.classes, settings)),
+        images=tuple(placed),
         broken=tuple(broken),
         unread=source.contents().unread,
+        copies=tuple(copies) if len(placed) == len(images) else (),
+        dropped=len(images) - len(placed),
         settings=settings,
     )
 
 
 def _as_in_training(
-    images: Sequence[Facts], classes: Sequence[str], settings: ConfigDict
+    images: Sequence[Facts], copies: Sequence[Copies], classes: Sequence[str], settings: ConfigDict
 ) -> list[Facts]:
-    """Returns the images with the groups and in the splits that the settings give them."""
+    """Returns the images that the settings keep, with the groups and splits that they give them."""
     table = Table(
         ids=tuple(image.record.id for image in images),
         labels=tuple(image.record.label for image in images),
         groups=tuple(image.group for image in images),
         splits=tuple(image.split for image in images),
+        pictures=same_pictures(copies, len(images)),
     )
     groups = groups_of(table, settings.group)
-    placed = list(images)
-    for split, rows in assign_splits(table, groups, classes, settings).items():
-        for row in rows:
-            placed[row] = replace(images[row], split=split, group=groups[row])
-    return placed
+    splits = assign_splits(table, groups, classes, settings)
+    split_of = {int(row): split for split, rows in splits.items() for row in rows}
+    return [
+        replace(images[row], split=split_of[row], group=groups[row]) for row in sorted(split_of)
+    ]
 
 
 def _examine(split: str, record: Record, sharing: Counter[Path | None]) -> Facts | Broken:
@@ -210,8 +222,8 @@ def _examine(split: str, record: Record, sharing: Counter[Path | None]) -> Facts
         group = record.read_group()
     except UserError as error:
         return Broken(record, split, str(error))
-    pixels, coloured = _without_copies(image.pixels)
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    pixels = without_equal_channels(image.pixels)
+    picture = as_picture(pixels)
     grey = np.asarray(picture.convert("L"))
     own_file = record.path is not None and sharing[record.path] == 1
     return Facts(
@@ -222,30 +234,24 @@ def _examine(split: str, record: Record, sharing: Counter[Path | None]) -> Facts
         width=pixels.shape[1],
         mode=image.mode,
         bits=image.bits,
-        coloured=coloured,
+        coloured=pixels.shape[-1] == 3,
         window=image.window,
         value_range=image.value_range,
         brightness=float(grey.mean()),
         contrast=float(grey.std()),
         frame=find_frame(grey),
         file_bytes=record.path.stat().st_size if record.path and own_file else 0,
-        digest=hashlib.blake2b(f"{pixels.shape}".encode() + pixels.tobytes()).digest()[:16],
-        thumbnail=_small(picture.convert("L")),
+        look=look_at(pixels),
         mask_pixels=() if mask is None else tuple(np.bincount(mask.ravel()).tolist()),
         pair=None if mask is None else _small_pair(picture, mask),
     )
 
 
-def _small(picture: Image.Image) -> UInt8[np.ndarray, "64 64 *channels"]:
-    method = Image.Resampling.BICUBIC
-    return np.array(picture.resize((THUMBNAIL, THUMBNAIL), method, reducing_gap=3.0))
-
-
 def _small_pair(picture: Image.Image, mask: Mask) -> SmallPair:
     covered = Image.fromarray(np.where(mask > 0, 255, 0).astype(np.uint8))
-    small = covered.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    pixels = _small(picture).reshape(THUMBNAIL, THUMBNAIL, -1)
-    return SmallPair(pixels, np.array(small) >= _COVERED)
+    shares = covered.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    pixels = small(picture).reshape(THUMBNAIL, THUMBNAIL, -1)
+    return SmallPair(pixels, np.array(shares) >= _COVERED)
 
 
 def _mask(record: Record, image: Decoded) -> Mask | None:
@@ -260,9 +266,3 @@ def _mask(record: Record, image: Decoded) -> Mask | None:
             " make them equal."
         )
     return mask
-
-
-def _without_copies(pixels: Pixels) -> tuple[Pixels, bool]:
-    """Returns the pixels, one channel of them where all are the same, and whether they differ."""
-    coloured = is_coloured(pixels)
-    return (pixels if coloured else pixels[..., :1]), coloured

@@ -14,9 +14,8 @@ from common.data.inspect.check_names import check_names
 from common.data.inspect.check_orientation import check_orientation
 from common.data.inspect.check_shortcuts import check_shortcuts
 from common.data.inspect.check_splits import check_splits
-from common.data.inspect.duplicates import Copies, find_copies
 from common.data.inspect.facts import Survey, survey
-from common.data.inspect.findings import Finding, Level, counted
+from common.data.inspect.findings import Finding, Level
 from common.data.inspect.names import NameGroups, suggested_groups
 from common.data.inspect.shortcuts import (
     Shortcut,
@@ -35,7 +34,6 @@ class Inspection:
 
     Attributes:
       survey: the images.
-      copies: those that are there more than once.
       suggestion: groups that the file names suggest; None where groups are stated or none show.
       by_file: the probe that sees size, mode, file type and frame; None where these are equal.
       by_tone: the probe that sees brightness, contrast and compression.
@@ -44,7 +42,6 @@ class Inspection:
     """
 
     survey: Survey
-    copies: tuple[Copies, ...]
     suggestion: NameGroups | None
     by_file: Shortcut | TooFew | None
     by_tone: Shortcut | TooFew | None
@@ -66,8 +63,6 @@ def inspect(settings: ConfigDict) -> Inspection:
     source = open_source(settings)
     log.info("inspecting %s", source.name)
     found = survey(source, settings)
-    log.info("comparing %s", counted(len(found.images), "image"))
-    copies = find_copies(found.images)
     suggestion = _suggestion(found)
     labels = np.array([image.record.label for image in found.images])
     groups = suggestion.groups if suggestion else tuple(image.group for image in found.images)
@@ -79,14 +74,13 @@ def inspect(settings: ConfigDict) -> Inspection:
         *check_names(found),
         *check_orientation(found),
         *check_splits(found, suggestion),
-        *check_copies(found, copies),
+        *check_copies(found),
         *check_shortcuts(found, by_file, by_tone),
         *check_masks(found),
         *check_agreement(found, odd),
     ]
     return Inspection(
         survey=found,
-        copies=tuple(copies),
         suggestion=suggestion,
         by_file=by_file,
         by_tone=by_tone,

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from common.data.inspect.duplicates import Copies
+from common.data.copies.find import Copies
 from common.data.inspect.facts import Facts, Survey
 from common.data.records import Mask
 from common.report.images import Picture, grid

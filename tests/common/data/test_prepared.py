@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from common.data import preparation
 from common.data.prepared import DataCard, prepare
 from common.errors import UserError
 from common.training.config import default_config
+from tests.common.data.inspect.conftest import picture
 
 
 @pytest.fixture
@@ -168,6 +170,73 @@ def test_phantoms_say_that_they_are_drawings(tmp_path):
 def test_a_card_survives_json():
     card = DataCard("x", ("A", "B"), {"train": 3}, 8, 1, "f", False, 0)
     assert DataCard.from_dict(card.to_dict()) == card
+
+
+def turned(pixels, degrees):
+    return np.asarray(Image.fromarray(pixels).rotate(degrees, Image.Resampling.BICUBIC))
+
+
+@pytest.fixture
+def with_copies(tmp_path):
+    """Twenty pictures, of which six are there again: equal, turned or mirrored."""
+    config = default_config().data
+    folder = tmp_path / "scans"
+    config.update(dir=str(folder), image_size=8, cache_dir=str(tmp_path / "cache"))
+    changes = (np.copy, partial(turned, degrees=3), np.fliplr)
+    for k in range(20):
+        pixels = picture(k)
+        for name, change in (("", np.copy), *((("_again", changes[k % 3]),) if k < 6 else ())):
+            path = folder / "AB"[k % 2] / f"{k}{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(change(pixels)).save(path)
+    return config
+
+
+def places(prepared):
+    """The split of each image."""
+    return {name: split for split, held in prepared.splits.items() for name in held.ids}
+
+
+def test_copies_and_near_copies_are_in_one_split(with_copies):
+    for seed in range(4):
+        with_copies.update(splits="50,25,25", split_seed=seed)
+        split_of = places(prepare(with_copies))
+        assert len(split_of) == 26
+        for k in range(6):
+            name = f"{'AB'[k % 2]}/{k}"
+            assert split_of[f"{name}.png"] == split_of[f"{name}_again.png"]
+
+
+def test_copies_are_dropped_or_kept_as_asked_from_the_same_prepared_set(with_copies, tmp_path):
+    with_copies.splits = "50,25,25"
+    with_copies.copies = "drop"
+    assert len(places(prepare(with_copies))) == 20
+    with_copies.copies = "keep"
+    split_of = places(prepare(with_copies))
+    parted = [
+        k
+        for k in range(6)
+        if len({split_of[f"{'AB'[k % 2]}/{k}{again}.png"] for again in ("", "_again")}) > 1
+    ]
+    assert parted
+    assert len(list((tmp_path / "cache" / "prepared").iterdir())) == 1
+
+
+def test_copies_across_given_splits_are_said(with_copies, tmp_path, caplog):
+    for label in "AB":
+        for kind in ("train", "test"):
+            (tmp_path / "given" / kind / label).mkdir(parents=True)
+        for file in (tmp_path / "scans" / label).iterdir():
+            kind = "test" if "again" in file.name or int(file.stem) > 15 else "train"
+            file.rename(tmp_path / "given" / kind / label / file.name)
+    with_copies.dir = str(tmp_path / "given")
+    with caplog.at_level("WARNING", "triptych"):
+        assert prepare(with_copies).card.num_examples == {"train": 16, "test": 10}
+    assert "6 pictures are in several splits" in caplog.text
+    caplog.clear()
+    with_copies.copies = "keep"
+    prepare(with_copies)
+    assert not caplog.text
 
 
 def test_covid_ct_is_prepared_with_the_authors_splits(shared_data, tmp_path):

@@ -298,6 +298,65 @@ def test_folds_leave_the_sources_own_test_split_alone():
     assert class_counts(names["val"]) == {"A": 2, "B": 2}
 
 
+# Copies
+
+
+PICTURES = tuple(place // 4 if place < 40 else place for place in range(100))  # ten, four times
+
+
+def of_pictures(splits=None, groups=None):
+    plain = table([place % 2 for place in range(100)], groups, splits)
+    return Table(plain.ids, plain.labels, plain.groups, plain.splits, PICTURES)
+
+
+@pytest.mark.parametrize("changes", [{"splits": "70,15,15"}, {"folds": 4, "fold": 2}])
+def test_copies_are_in_one_split_unless_they_are_to_be_kept_as_they_are(changes):
+    def crossing(**more):
+        examples = of_pictures()
+        held = {split: set() for split in ("train", "val", "test")}
+        rows = assign_splits(examples, ("",) * 100, CLASSES, data(**changes, **more))
+        for split, chosen in rows.items():
+            held[split] = {PICTURES[row] for row in chosen}
+        return (held["train"] | held["test"]) & held["val"] | held["train"] & held["test"]
+
+    assert crossing() == crossing(copies="group") == set()
+    assert crossing(copies="keep")
+
+
+def test_groups_that_share_a_copy_stay_together():
+    groups = [f"p{place % 25}" for place in range(100)]
+    examples = of_pictures(groups=groups)
+    rows = assign_splits(examples, groups_of(examples, ""), CLASSES, data(splits="50,25,25"))
+    splits_of = {}
+    for split, chosen in rows.items():
+        for row in chosen:
+            splits_of.setdefault(("group", groups[row]), set()).add(split)
+            splits_of.setdefault(("picture", PICTURES[row]), set()).add(split)
+    assert {len(splits) for splits in splits_of.values()} == {1}
+
+
+def test_of_dropped_copies_one_stays_in_test_if_it_is_there():
+    splits = ["train"] * 2 + ["val"] + ["test"] + ["train"] * 3 + ["val"] + ["train"] * 92
+    rows = assign_splits(of_pictures(splits), ("",) * 100, CLASSES, data(copies="drop"))
+    assert rows["test"].tolist() == [3] and rows["val"].tolist() == [7]
+    assert not {0, 1, 2, 4, 5, 6} & set(rows["train"])
+    assert sum(map(len, rows.values())) == 70
+
+
+def test_given_splits_stay_as_they_are_with_their_copies():
+    splits = ["train", "test"] * 50
+    rows = assign_splits(of_pictures(splits), ("",) * 100, CLASSES, data())
+    assert [len(rows[split]) for split in ("train", "test")] == [50, 50]
+
+
+def test_what_is_dropped_is_in_no_made_split():
+    rows = assign_splits(
+        of_pictures(), ("",) * 100, CLASSES, data(copies="drop", splits="70,15,15")
+    )
+    chosen = [PICTURES[row] for rows_of_split in rows.values() for row in rows_of_split]
+    assert len(chosen) == len(set(chosen)) == 70
+
+
 # Settings
 
 

@@ -15,7 +15,7 @@ def test_an_image_is_described(surveyed):
     assert (image.value_range, image.brightness) == ((10, 60), 35)
     assert (image.split, image.group, image.file_type) == ("train", "", ".png")
     assert image.file_bytes == image.record.path.stat().st_size
-    assert image.thumbnail.shape == (64, 64)
+    assert image.look.thumbnail.shape == (64, 64)
     assert not image.coloured
 
 
@@ -23,7 +23,7 @@ def test_grey_saved_as_colour_is_the_same_picture(surveyed):
     grey = picture(0)
     found = surveyed({"a/grey.png": grey, "a/rgb.png": np.stack([grey] * 3, axis=-1)})
     first, second = found.images
-    assert first.digest == second.digest
+    assert first.look.digest == second.look.digest
     assert (first.mode, second.mode) == ("L", "RGB")
     assert not second.coloured
 
@@ -33,7 +33,7 @@ def test_another_shape_of_equal_bytes_is_another_picture(surveyed):
     first, second = surveyed(
         {"a/x.png": pixels[:32], "a/y.png": pixels[:32].reshape(96, 32)}
     ).images
-    assert first.digest != second.digest
+    assert first.look.digest != second.look.digest
 
 
 def test_a_broken_file_is_listed_with_the_sentence_of_training(surveyed):

@@ -1,0 +1,161 @@
+"""Which pairs of pictures may be copies: alike at a coarse scale in one of many positions.
+
+Each picture is described by a hundred numbers, its grey levels at coarse detail on a grid within a
+disc. They change linearly with the picture, so that those of the picture turned, mirrored or cut
+are products with other matrices, and the comparison of all pairs is a product as well.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from common.data.copies.look import THUMBNAIL
+
+_GRID = 12  # places along each axis
+_REACH = 0.9  # of half the picture, the radius of the disc: the corners turn out of sight
+_FINE, _COARSE = 2.5, 8.0  # the band of detail: standard deviations of two blurs, in pixels
+# Of the mean of all descriptions: what all chests have in common tells no two of them apart. Not
+# all of it, or two copies alone would cancel each other.
+_COMMON = 0.8
+_TURNS = (0.0, 5.0, 10.0)  # degrees; a copy is at most half a step away from one
+_CUT = 0.95  # of the picture that is left where some was cut off
+_LEAST = 0.8  # of copies measured: 0.93 and more
+_NEAREST = 5  # pairs that are looked at for each picture
+_ROWS = 256  # of the table of all pairs that are in memory at once
+_TINY = 1e-6
+
+Thumbnails = UInt8[np.ndarray, "num 64 64"]
+Matrix = Float[np.ndarray, "2 2"]
+Described = Float[np.ndarray, "num _places"]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs of pictures that may be copies of each other.
+
+    Attributes:
+      left: a picture of each pair.
+      right: the other, which `left` looks like once it is moved.
+      position: from coordinates in `right` to those in `left`, about the middle.
+    """
+
+    left: Int[np.ndarray, " pairs"]
+    right: Int[np.ndarray, " pairs"]
+    position: Float[np.ndarray, "pairs 2 2"]
+
+
+def candidates(thumbnails: Thumbnails, *, mirrored: bool) -> Candidates:
+    """Returns for each picture those that look most like it, each pair once.
+
+    It takes time in proportion to the square of their number, and memory in proportion to it.
+
+    Args:
+      thumbnails: the pictures, in grey.
+      mirrored: whether they are compared with mirror images, rather than as they are.
+    """
+    num = len(thumbnails)
+    positions = np.stack(list(_positions(mirrored=mirrored)))
+    halved = _halved(thumbnails)
+    plain = halved @ _sampling(np.eye(2))
+    mean = _COMMON * plain.mean(0)
+    target = _unit(plain - mean)
+    moved = [_unit(halved @ _sampling(position) - mean) for position in positions]
+    found: list[tuple[np.ndarray, ...]] = []
+    for start in range(0, num, _ROWS):
+        rows = np.arange(start, min(start + _ROWS, num))
+        alike, which = _best_position([each[rows] for each in moved], target)
+        alike[np.arange(len(rows)), rows] = -1  # with itself
+        nearest = min(_NEAREST, num - 1)
+        columns = np.argpartition(-alike, nearest - 1, axis=1)[:, :nearest]
+        likeness = np.take_along_axis(alike, columns, 1)
+        close = likeness >= _LEAST
+        left = np.broadcast_to(rows[:, None], columns.shape)[close]
+        found.append(
+            (left, columns[close], np.take_along_axis(which, columns, 1)[close], likeness[close])
+        )
+    left, right, which, likeness = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    kept = _each_pair_once(left, right, likeness, num)
+    return Candidates(left[kept], right[kept], positions[which[kept]])
+
+
+def _positions(*, mirrored: bool) -> Iterator[Matrix]:
+    """Yields how pictures are laid upon others.
+
+    As each of a pair is moved to fit the other, turning to one side is enough, and cutting one is;
+    a mirrored picture that is turned and mirrored again turns to the same side.
+    """
+    mirror = np.diag((-1.0 if mirrored else 1.0, 1.0))
+    both_ways = _TURNS if not mirrored else (*(-turn for turn in _TURNS[:0:-1]), *_TURNS)
+    quarters = (90.0, 180.0, 270.0) if mirrored else (90.0, 180.0)
+    for degrees in (*both_ways, *quarters):
+        angle = np.deg2rad(degrees)
+        cosine, sine = np.cos(angle), np.sin(angle)
+        yield np.array([[cosine, -sine], [sine, cosine]]) @ mirror
+    yield _CUT * mirror
+
+
+def _best_position(
+    moved: Sequence[Float[np.ndarray, "rows places"]], target: Float[np.ndarray, "num places"]
+) -> tuple[Float[np.ndarray, "rows num"], UInt8[np.ndarray, "rows num"]]:
+    """Returns the correlation of each pair in the position where it is highest, and which it is."""
+    best = moved[0] @ target.T
+    which = np.zeros(best.shape, np.uint8)
+    for place, each in enumerate(moved[1:], start=1):
+        alike = each @ target.T
+        which[alike > best] = place
+        np.maximum(best, alike, out=best)
+    return best, which
+
+
+def _each_pair_once(
+    left: Int[np.ndarray, " num"],
+    right: Int[np.ndarray, " num"],
+    likeness: Float[np.ndarray, " num"],
+    total: int,
+) -> Int[np.ndarray, " kept"]:
+    """Returns the places of the pairs, of (a, b) and (b, a) the one that is more alike."""
+    key = np.minimum(left, right) * total + np.maximum(left, right)
+    order = np.lexsort((-likeness, key))
+    first = np.r_[True, np.diff(key[order]) > 0][: len(order)]
+    return np.sort(order[first])
+
+
+def _halved(thumbnails: Thumbnails) -> Float[np.ndarray, "num pixels"]:
+    """Returns the thumbnails at half their size, one a row."""
+    half = THUMBNAIL // 2
+    parts = [
+        thumbnails[start : start + _ROWS]
+        .reshape(-1, half, 2, half, 2)
+        .mean((2, 4), dtype=np.float32)
+        .reshape(-1, half * half)
+        for start in range(0, len(thumbnails), _ROWS)
+    ]
+    return np.concatenate(parts)
+
+
+def _sampling(position: Matrix) -> Float[np.ndarray, "pixels places"]:
+    """Returns the matrix that blurs halved thumbnails and reads them on the grid, moved."""
+    half = THUMBNAIL // 2
+    steps = np.linspace(-1, 1, _GRID)
+    across, down = (axis.ravel() for axis in np.meshgrid(steps, steps))
+    inside = np.hypot(across, down) <= 1
+    places = position @ np.stack([across[inside], down[inside]]) * _REACH
+    across, down = (places + 1) / 2 * half - 0.5  # in pixels
+    pixels = np.arange(half)
+
+    def weights(deviation: float) -> Float[np.ndarray, "pixels places"]:
+        columns, rows = (
+            np.exp(-0.5 * ((pixels[:, None] - axis) / (deviation / 2)) ** 2)
+            for axis in (across, down)
+        )
+        both = (rows[:, None] * columns[None]).reshape(half * half, -1)
+        return both / both.sum(0)
+
+    return (weights(_FINE) - weights(_COARSE)).astype(np.float32)
+
+
+def _unit(described: Described) -> Described:
+    centred = described - described.mean(1, keepdims=True)
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), _TINY)

@@ -1,0 +1,57 @@
+"""What is remembered of a picture to know it again: a digest and a thumbnail, never the pixels."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from common.data.records import Pixels
+
+THUMBNAIL = 64  # height and width in pixels
+_FLAT = 3.0  # standard deviation of a thumbnail, in grey levels, under which there is no picture
+
+Thumbnail = UInt8[np.ndarray, "64 64"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a picture looks.
+
+    Attributes:
+      digest: of the decoded pixels: equal pictures have equal ones, whatever their files.
+      thumbnail: the picture in grey, stretched to a square.
+    """
+
+    digest: bytes
+    thumbnail: Thumbnail
+
+    @property
+    def flat(self) -> bool:
+        """Says whether there is hardly anything to see, as in the first slices of a volume."""
+        return bool(self.thumbnail.std() < _FLAT)
+
+
+def look_at(pixels: Pixels) -> Look:
+    """Returns how a picture looks, the same for grey and for colours that are all equal."""
+    plain = without_equal_channels(pixels)
+    digest = hashlib.blake2b(f"{plain.shape}".encode() + plain.tobytes()).digest()[:16]
+    return Look(digest, small(as_picture(plain).convert("L")))
+
+
+def without_equal_channels(pixels: Pixels) -> Pixels:
+    """Returns the pixels, one channel of them where all are the same."""
+    coloured = pixels.shape[-1] == 3 and bool((pixels != pixels[..., :1]).any())
+    return pixels if coloured else pixels[..., :1]
+
+
+def as_picture(pixels: Pixels) -> Image.Image:
+    """Returns pixels of 1 or 3 channels as Pillow's image."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def small(picture: Image.Image) -> UInt8[np.ndarray, "64 64 *channels"]:
+    """Returns a picture stretched to a thumbnail."""
+    method = Image.Resampling.BICUBIC
+    return np.array(picture.resize((THUMBNAIL, THUMBNAIL), method, reducing_gap=3.0))

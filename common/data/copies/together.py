@@ -1,0 +1,97 @@
+"""What becomes of copies when images are divided: they stay together, or only one of each stays."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from common.log import log
+
+_SHOWN = 3  # pictures that a warning names
+
+Rows = Int[np.ndarray, " _rows"]
+
+
+def owners_of_copies(
+    ids: Sequence[str], groups: Sequence[str], pictures: Sequence[int]
+) -> tuple[str, ...]:
+    """Returns groups that hold whole groups and all copies of each picture.
+
+    Two patients of whom the same picture is there become one group, named after one of them.
+
+    Args:
+      ids: unique names of the images.
+      groups: whom each is of; "" is a group of its own.
+      pictures: equal numbers for copies of one picture; () where none were looked for.
+    """
+    if len(set(pictures)) == len(pictures):
+        return tuple(groups)
+    owners = [group or f"id {name}" for group, name in zip(groups, ids, strict=True)]
+    places = {owner: place for place, owner in enumerate(sorted(set(owners)))}
+    ends = [places[owner] for owner in owners], [picture + len(places) for picture in pictures]
+    size = len(places) + max(pictures) + 1
+    graph = coo_array((np.ones(len(owners)), ends), shape=(size, size))
+    labels = connected_components(graph, directed=False)[1]
+    alone = np.bincount(labels[ends[0]])[labels[ends[0]]] == 1
+    first: dict[int, str] = {}
+    for owner, place in places.items():
+        first.setdefault(int(labels[place]), owner)
+    return tuple(
+        group if single else first[int(labels[places[owner]])]
+        for group, owner, single in zip(groups, owners, alone, strict=True)
+    )
+
+
+def extra_copies(pictures: Sequence[int], order: Sequence[int]) -> Rows:
+    """Returns the rows that show what an earlier one shows already.
+
+    Args:
+      pictures: equal numbers for copies of one picture.
+      order: all rows, those first that rather stay.
+    """
+    seen: set[int] = set()
+    extra = []
+    for row in order if pictures else ():
+        if pictures[row] in seen:
+            extra.append(row)
+        seen.add(pictures[row])
+    return np.array(sorted(extra), np.int64)
+
+
+def warn_of_copies(
+    ids: Sequence[str],
+    labels: Sequence[int],
+    pictures: Sequence[int],
+    splits: Mapping[str, Rows],
+) -> None:
+    """Says which pictures are in several splits, and which in several classes, where any are.
+
+    Args:
+      ids: unique names of the images.
+      labels: their classes.
+      pictures: equal numbers for copies of one picture.
+      splits: the rows of each.
+    """
+    split_of = {int(row): split for split, rows in splits.items() for row in rows}
+    shown: dict[int, list[int]] = {}
+    for row in split_of if pictures else ():
+        shown.setdefault(pictures[row], []).append(row)
+    several = [rows for rows in shown.values() if len(rows) > 1]
+    for what, property_of, why in (
+        ("splits", split_of, "scores on them measure memory"),
+        ("classes", labels, "one of the labels is wrong"),
+    ):
+        found = [rows for rows in several if len({property_of[row] for row in rows}) > 1]
+        if found:
+            named = ", ".join(" = ".join(ids[row] for row in rows[:2]) for rows in found[:_SHOWN])
+            log.warning(
+                "%s in several %s (%s%s): %s. --mode=inspect shows them; --config.data.copies=drop"
+                " leaves one of each, =keep says that they are meant",
+                "1 picture is" if len(found) == 1 else f"{len(found):,} pictures are",
+                what,
+                named,
+                ", ..." if len(found) > _SHOWN else "",
+                why,
+            )
