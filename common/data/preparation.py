@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -185,7 +185,8 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
     info.set_splits(tfds.core.SplitDict([written]))
     info.write_to_directory(folder)
     pictures = () if source.synthetic else _pictures(source.name, looks)
-    (folder / _TABLE).write_text(json.dumps(asdict(Table(*zip(*rows, strict=True), pictures))))
+    table = replace(Table(*zip(*rows, strict=True)), pictures=pictures)
+    (folder / _TABLE).write_text(json.dumps(asdict(table)))
     sums = {file.name: sha256_of(file) for file in folder.glob("*.json")}
     (folder / _CHECKSUMS).write_text(json.dumps(sums))
 

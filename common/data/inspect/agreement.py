@@ -2,7 +2,7 @@
 
 It never sees the pair that it judges. By its opinion of an image's pixels a mask is compared with
 what a person may have mixed up: the mask's own inverse, itself moved, and the masks of other
-images. A right mask beats them all.
+images. A right mask beats them all. An empty one is odd where something stands out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+
+from common.data.inspect.emptied import chances_of_a_filled_mask, filled_beside
 
 LEAST_MASKS = 10  # that are neither empty nor full; of fewer nothing can be learnt
 _FOLDS = 5
@@ -26,6 +28,7 @@ _MOST_EXCHANGED = 2000  # masks, those that fit worst, among which exchanges are
 
 # By how much another mask must fit better than the given one (see `_fit`).
 _INVERTED, _MOVED, _EXCHANGED = 0.3, 0.15, 0.06
+_EMPTIED = 0.8  # from which chance on that there should be something an empty mask is odd
 
 Views = UInt8[np.ndarray, "num height width channels"]
 Masks = Bool[np.ndarray, "num height width"]
@@ -38,9 +41,10 @@ class Odd:
 
     Attributes:
       row: of the pair.
-      kind: "inverted", "exchanged" or "moved".
+      kind: "inverted", "exchanged", "moved" or "emptied".
       other: the pair whose mask fits better, and the other way round; -1 unless exchanged.
-      gain: by how much it fits better, see `_fit`.
+      gain: by how much it fits better, see `_fit`; of an emptied one, how far beyond `_EMPTIED` the
+        chance is that there should be something.
     """
 
     row: int
@@ -49,36 +53,60 @@ class Odd:
     gain: float
 
 
-def odd_masks(images: Views, masks: Masks, owners: Sequence[str]) -> list[Odd]:
-    """Returns the masks that seem to be inverted, exchanged or moved, the oddest first.
+def odd_masks(
+    images: Views,
+    masks: Masks,
+    owners: Sequence[str],
+    empty: Bool[np.ndarray, " num"] | None = None,
+) -> list[Odd]:
+    """Returns the masks that seem to be inverted, exchanged, moved or emptied, the oddest first.
 
     Args:
-      images: thumbnails.
-      masks: what is not background, in the same size. Empty, tiny and full ones are not judged,
-        and of more than `MOST_JUDGED` others not all.
+      images: thumbnails; of one owner in the order of slices, where there is one.
+      masks: what is not background, in the same size. Tiny and full ones are not judged, and of
+        more than `MOST_JUDGED` others not all.
       owners: whom each image is of; nobody's mask is judged by what was learnt of him.
+      empty: which masks are empty at full size; None for those that are in the thumbnails.
     """
-    inside = masks.sum((1, 2))
-    judged = np.flatnonzero((inside >= _LEAST_PIXELS) & (inside <= masks[0].size - _LEAST_PIXELS))
-    if len(judged) > MOST_JUDGED:
-        judged = np.sort(np.random.default_rng(_SEED).permutation(judged)[:MOST_JUDGED])
-    folds = _folds([owners[row] for row in judged.tolist()])
-    if len(judged) < LEAST_MASKS or folds is None:
+    filled = judgeable(masks)
+    empty = ~masks.any((1, 2)) if empty is None else empty
+    rows = np.sort(np.concatenate([_drawn(np.flatnonzero(filled)), _drawn(np.flatnonzero(empty))]))
+    folds = _folds([owners[row] for row in rows.tolist()])
+    if filled.sum() < LEAST_MASKS or folds is None:
         return []
-    opinions = _opinions(images[judged], masks[judged], folds)
-    found = _compared(opinions, masks[judged])
-    return sorted(
-        (
-            Odd(
-                int(judged[odd.row]),
-                odd.kind,
-                int(judged[odd.other]) if odd.other >= 0 else -1,
-                odd.gain,
-            )
-            for odd in found
-        ),
-        key=lambda odd: -odd.gain,
+    scores = _scores(images[rows], masks[rows], folds, filled[rows])
+    judged, vacant = np.flatnonzero(filled[rows]), np.flatnonzero(empty[rows])
+    beside = filled_beside(masks.any((1, 2)), list(owners))[rows]
+    size = images.shape[1:3]
+    chances = chances_of_a_filled_mask(
+        scores.reshape(-1, *size), filled[rows], beside.astype(np.float32), folds
     )
+    found = [
+        Odd(
+            int(rows[judged[odd.row]]),
+            odd.kind,
+            int(rows[judged[odd.other]]) if odd.other >= 0 else -1,
+            odd.gain,
+        )
+        for odd in _compared(_outstanding(scores[judged]), masks[rows[judged]])
+    ]
+    found += [
+        Odd(int(rows[place]), "emptied", -1, float(chances[place]) - _EMPTIED)
+        for place in vacant.tolist()
+        if chances[place] > _EMPTIED
+    ]
+    return sorted(found, key=lambda odd: -odd.gain)
+
+
+def judgeable(masks: Masks) -> Bool[np.ndarray, " num"]:
+    """Returns which masks are neither empty nor full, nor nearly so."""
+    inside = masks.sum((1, 2))
+    return (inside >= _LEAST_PIXELS) & (inside <= masks[0].size - _LEAST_PIXELS)
+
+
+def _drawn(rows: Int[np.ndarray, " _num"]) -> Int[np.ndarray, " _drawn"]:
+    """Returns at most `MOST_JUDGED` of some rows."""
+    return np.random.default_rng(_SEED).permutation(rows)[:MOST_JUDGED]
 
 
 def _folds(owners: Sequence[str]) -> Int[np.ndarray, " _num"] | None:
@@ -89,19 +117,17 @@ def _folds(owners: Sequence[str]) -> Int[np.ndarray, " _num"] | None:
     return np.random.default_rng(_SEED).permutation(len(known))[owner] % _FOLDS
 
 
-def _opinions(images: Views, masks: Masks, folds: Int[np.ndarray, " num"]) -> Flat:
-    """Returns how much each pixel stands out from its image as foreground, 0 on average.
-
-    It is `-log2(r) - mean`, where r is the share of the image's pixels that look at least as much
-    like foreground: of twice as many pixels the last has 1 less.
-    """
+def _scores(
+    images: Views, masks: Masks, folds: Int[np.ndarray, " num"], filled: Bool[np.ndarray, " num"]
+) -> Flat:
+    """Returns how much each pixel looks like foreground to who has learnt from the filled masks."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
     random = np.random.default_rng(_SEED)
-    opinions = np.zeros((len(images), masks[0].size), np.float32)
+    scores = np.zeros((len(images), masks[0].size), np.float32)
     for fold in np.unique(folds):
-        others = np.flatnonzero(folds != fold)
+        others = np.flatnonzero((folds != fold) & filled)
         others = random.permutation(others)[:_LEARNT_FROM]
         features, labels = _examples(images[others], masks[others], random)
         forest = HistGradientBoostingClassifier(
@@ -113,13 +139,16 @@ def _opinions(images: Views, masks: Masks, folds: Int[np.ndarray, " num"]) -> Fl
             for rows in _parts(np.flatnonzero(folds == fold)):
                 described = _described(images[rows])
                 flat = described.reshape(-1, described.shape[-1])
-                scores = forest.decision_function(flat).reshape(len(rows), -1)
-                opinions[rows] = _outstanding(scores)
-    return opinions
+                scores[rows] = forest.decision_function(flat).reshape(len(rows), -1)
+    return scores
 
 
 def _outstanding(scores: Float[np.ndarray, "num pixels"]) -> Flat:
-    """Returns `-log2` of each pixel's rank, as a share of its image's pixels, less the mean."""
+    """Returns how much each pixel stands out from its image as foreground, 0 on average.
+
+    It is `-log2(r) - mean`, where r is the share of the image's pixels that look at least as much
+    like foreground: of twice as many pixels the last has 1 less.
+    """
     ranks = (-scores).argsort(1, kind="stable").argsort(1, kind="stable") + 1
     outstanding = -np.log2(ranks / scores.shape[1])
     return (outstanding - outstanding.mean(1, keepdims=True)).astype(np.float32)

@@ -5,13 +5,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from common.data.inspect.agreement import MOST_JUDGED, Odd, odd_masks
+from common.data.inspect.agreement import (
+    LEAST_MASKS,
+    MOST_JUDGED,
+    Odd,
+    judgeable,
+    odd_masks,
+)
 from common.data.inspect.facts import SmallPair, Survey
 from common.data.inspect.findings import Finding, Level, counted, some
 
 _REMEDY = {
     "inverted": "Look at them in the page; if black and white are exchanged, save them anew.",
     "exchanged": "Look at them in the page; exchange the files, or remove them.",
+    "emptied": "Look at them in the page; where something is to be seen, replace the file.",
     "moved": "Look at them in the page; draw them anew or remove them.",
 }
 
@@ -31,6 +38,7 @@ def find_odd_masks(survey: Survey, groups: Sequence[str]) -> list[Odd]:
         small_images(pairs),
         np.stack([pair.foreground for pair in pairs]),
         [groups[row] or f"#{row}" for row in rows],
+        np.array([survey.images[row].mask_share == 0 for row in rows]),
     )
     return [
         Odd(rows[each.row], each.kind, rows[each.other] if each.other >= 0 else -1, each.gain)
@@ -45,8 +53,15 @@ def small_images(pairs: Sequence[SmallPair]) -> UInt8[np.ndarray, "num 64 64 cha
     return np.stack([np.broadcast_to(pair.pixels, shape) for pair in pairs])
 
 
-def check_agreement(survey: Survey, odd: Sequence[Odd]) -> Iterator[Finding]:
-    """Yields which masks look inverted, exchanged or moved."""
+def check_agreement(survey: Survey, odd: Sequence[Odd], groups: Sequence[str]) -> Iterator[Finding]:
+    """Yields which masks look inverted, exchanged, moved or emptied."""
+    if why := _why_untested(survey, groups):
+        yield Finding(
+            Level.NOTE,
+            f"Whether masks fit their images was not tested: {why}.",
+            "Look at them in the page.",
+            untested=True,
+        )
     for kind, remedy in _REMEDY.items():
         alike = [each for each in odd if each.kind == kind]
         if alike:
@@ -57,6 +72,23 @@ def check_agreement(survey: Survey, odd: Sequence[Odd]) -> Iterator[Finding]:
                 f" pairs tell: {listed}.{_limit(survey)}",
                 remedy,
             )
+
+
+def _why_untested(survey: Survey, groups: Sequence[str]) -> str:
+    """Returns why masks could not be judged; "" where they were, or there are none."""
+    pairs = [image.pair for image in survey.images if image.pair]
+    if not pairs:
+        return ""
+    num = int(judgeable(np.stack([pair.foreground for pair in pairs])).sum())
+    if num < LEAST_MASKS:
+        filled = counted(num, "mask is", "masks are")
+        return f"{filled} neither empty nor full, of the {LEAST_MASKS} that it takes"
+    owners = {
+        group or f"#{row}"
+        for row, (group, image) in enumerate(zip(groups, survey.images, strict=True))
+        if image.pair
+    }
+    return "all are of one group, and nobody else's teach what is right" if len(owners) < 2 else ""
 
 
 def _limit(survey: Survey) -> str:

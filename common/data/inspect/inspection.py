@@ -77,7 +77,7 @@ def inspect(settings: ConfigDict) -> Inspection:
         *check_copies(found),
         *check_shortcuts(found, by_file, by_tone),
         *check_masks(found),
-        *check_agreement(found, odd),
+        *check_agreement(found, odd, groups),
     ]
     return Inspection(
         survey=found,

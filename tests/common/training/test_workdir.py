@@ -32,3 +32,15 @@ def test_settings_that_came_later_have_their_defaults(tmp_path, module):
     config.data.batch_size *= 2
     with pytest.raises(UserError, match=r"differs in data\.batch_size"):
         check_owner(tmp_path, config)
+
+
+def test_an_older_run_divides_copies_as_it_did(tmp_path):
+    config = acgan_covid.get_config("tiny")
+    older = json.loads(to_json(config))
+    del older["data"]["copies"]
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    card = dataclasses.replace(CARD, image_size=config.data.image_size)
+    (tmp_path / "run.json").write_text(json.dumps({"data": card.to_dict()}))
+    assert config.data.copies == "group"
+    assert open_run(tmp_path).config.data.copies == "keep"
+    check_owner(tmp_path, config)

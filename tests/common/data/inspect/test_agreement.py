@@ -6,6 +6,7 @@ from PIL import Image
 
 from common.data.inspect.agreement import LEAST_MASKS, odd_masks
 from common.data.inspect.document import document
+from common.data.inspect.emptied import filled_beside
 from common.data.inspect.findings import Level
 from common.data.inspect.inspection import inspect
 from common.data.phantoms.brain_mri import brain_mri
@@ -61,10 +62,42 @@ def test_of_few_masks_nothing_is_said(num):
     assert odd_masks(images, ~masks, names(num)) == []
 
 
-def test_empty_and_full_masks_are_not_judged():
+def test_full_masks_are_not_judged():
     images, masks = tumours(20)
-    masks[:5], masks[5:8] = False, True
-    assert {each.row for each in odd_masks(images, masks, names(20))}.isdisjoint(range(8))
+    masks[5:8] = True
+    assert {each.row for each in odd_masks(images, masks, names(20))}.isdisjoint(range(5, 8))
+
+
+def test_a_rare_empty_mask_is_found():
+    images, masks = tumours(40)
+    masks[[4, 9]] = False
+    assert kinds(odd_masks(images, masks, names(40))) == {4: ("emptied", -1), 9: ("emptied", -1)}
+
+
+def test_of_many_empty_masks_those_are_found_whose_image_shows_something():
+    drawn = brain_mri(0, 160, 64)
+    masks = drawn.masks > 0
+    right = ~masks.any((1, 2))
+    emptied = np.flatnonzero(~right)[::20]
+    masks[emptied] = False
+    odd = kinds(odd_masks(drawn.images, masks, names(160)))
+    found = {row for row, (kind, _) in odd.items() if kind == "emptied"}
+    assert right.sum() > 30 and len(emptied) >= 4
+    assert len(found & set(emptied)) >= len(emptied) - 1
+    assert len(found - set(emptied)) <= 0.03 * right.sum()
+
+
+def test_a_mask_that_is_empty_only_in_its_thumbnail_is_not_taken_for_emptied():
+    images, masks = tumours(40)
+    masks[[4, 9]] = False
+    none = np.zeros(40, bool)
+    assert odd_masks(images, masks, names(40), none) == []
+
+
+def test_the_slices_before_and_after_are_looked_at():
+    filled = np.array([True, False, True, True, False])
+    beside = filled_beside(filled, ["a", "a", "b", "a", "b"])
+    assert beside.tolist() == [[0.6, 0], [1, 1], [0.6, 0], [0, 0.6], [1, 0.6]]
 
 
 @pytest.fixture
@@ -96,6 +129,17 @@ def test_the_doctor_names_and_shows_them(pairs):
     page = document(inspection)
     assert "images/14.png: exchanged with images/20.png?" in page
     assert "images/03.png: inverted?" in page
+
+
+def test_too_few_masks_are_said_to_be_too_few(pairs):
+    for file in sorted((pairs / "masks").iterdir())[:20]:
+        Image.fromarray(np.zeros((64, 64), np.uint8)).save(file)
+    settings = default_config().data
+    settings.update(dir=str(pairs), channels=3)
+    found = inspect(settings)
+    (said,) = (f for f in found.findings if "masks fit their images" in f.sentence)
+    assert said.untested and "4 masks are neither empty nor full, of the 10" in said.sentence
+    assert found.odd == ()
 
 
 def test_of_real_pairs_few_look_odd_and_planted_faults_do(shared_data):
