@@ -161,7 +161,8 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
             for array in example.arrays.values():
                 digest.update(array.tobytes())
             rows.append(example.row)
-            looks.append(example.look)
+            few = len(records) <= MOST_COMPARED
+            looks.append(example.look if few else replace(example.look, thumbnail=None))
             depths.add((example.bits, example.window))
             sizes.add(example.size)
             num_bytes += len(example.serialised)

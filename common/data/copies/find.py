@@ -51,7 +51,7 @@ class Copies:
 def find_copies(looks: Sequence[Look]) -> list[Copies]:
     """Returns the groups of copies, exact ones first; images with nothing to see are left out.
 
-    Of more than `MOST_COMPARED` different pictures only the exact ones are found.
+    Of more than `MOST_COMPARED` images only the exact ones are found; they need no thumbnails.
     """
     rows_of: dict[bytes, list[int]] = {}
     for row, look in enumerate(looks):
@@ -59,9 +59,10 @@ def find_copies(looks: Sequence[Look]) -> list[Copies]:
             rows_of.setdefault(look.digest, []).append(row)
     pictures = list(rows_of.values())  # each picture once, with the rows that show it
     copies = [Copies("exact", tuple(rows)) for rows in pictures if len(rows) > 1]
-    if not 2 <= len(pictures) <= MOST_COMPARED:
+    if len(pictures) < 2 or len(looks) > MOST_COMPARED:
         return copies
-    thumbnails = np.stack([looks[rows[0]].thumbnail for rows in pictures])
+    kept = [looks[rows[0]].thumbnail for rows in pictures]
+    thumbnails = np.stack([thumbnail for thumbnail in kept if thumbnail is not None])
     kinds: tuple[Kind, ...] = ("near", "mirrored")
     for kind in kinds:
         pairs = candidates(thumbnails, mirrored=kind == "mirrored")

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from common.data.fit import is_coloured
 from common.data.records import Pixels
 
 THUMBNAIL = 64  # height and width in pixels
@@ -21,29 +22,26 @@ class Look:
 
     Attributes:
       digest: of the decoded pixels: equal pictures have equal ones, whatever their files.
-      thumbnail: the picture in grey, stretched to a square.
+      flat: whether there is hardly anything to see, as in the first slices of a volume.
+      thumbnail: the picture in grey, stretched to a square; None where it is not kept.
     """
 
     digest: bytes
-    thumbnail: Thumbnail
-
-    @property
-    def flat(self) -> bool:
-        """Says whether there is hardly anything to see, as in the first slices of a volume."""
-        return bool(self.thumbnail.std() < _FLAT)
+    flat: bool
+    thumbnail: Thumbnail | None
 
 
 def look_at(pixels: Pixels) -> Look:
     """Returns how a picture looks, the same for grey and for colours that are all equal."""
     plain = without_equal_channels(pixels)
     digest = hashlib.blake2b(f"{plain.shape}".encode() + plain.tobytes()).digest()[:16]
-    return Look(digest, small(as_picture(plain).convert("L")))
+    thumbnail = small(as_picture(plain).convert("L"))
+    return Look(digest, bool(thumbnail.std() < _FLAT), thumbnail)
 
 
 def without_equal_channels(pixels: Pixels) -> Pixels:
     """Returns the pixels, one channel of them where all are the same."""
-    coloured = pixels.shape[-1] == 3 and bool((pixels != pixels[..., :1]).any())
-    return pixels if coloured else pixels[..., :1]
+    return pixels if is_coloured(pixels) else pixels[..., :1]
 
 
 def as_picture(pixels: Pixels) -> Image.Image:

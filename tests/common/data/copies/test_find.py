@@ -136,7 +136,7 @@ def test_two_pictures_alone_may_be_copies():
 
 
 def test_of_too_many_pictures_only_equal_ones_are_found(monkeypatch):
-    monkeypatch.setattr(find, "MOST_COMPARED", 4)
+    monkeypatch.setattr(find, "MOST_COMPARED", 5)
     files = {"a.png": picture(0), "b.png": picture(0), "c.png": turned(picture(0), 3)}
     assert copies(files | strangers(2)) == {
         "exact": [{"a.png", "b.png"}],
