@@ -102,7 +102,7 @@ def _plant_copies(
     for kind, change in CHANGES.items():
         for number in range(2 * num):
             split, record = pool.pop()
-            place, where = record.path.parent, "in one split"
+            place, where = _file(record).parent, "in one split"
             across_labels = number % 2 and len(classes) > 1
             if across_labels:
                 other, where = classes[(record.label + 1) % len(classes)], "across labels"
@@ -116,27 +116,27 @@ def _plant_copies(
                 place = root / other / place.relative_to(root / split)
             name = f"planted{len(pool)}_0"  # of a patient of its own
             copy = place / (f"{name}.jpg" if "JPEG" in kind else f"{name}.png")
-            with Image.open(record.path) as picture:
+            with Image.open(_file(record)) as picture:
                 change(picture, Image.Resampling.BICUBIC).save(copy, quality=80)
             if record.read_mask:
-                with Image.open(_mask_of(record.path)) as mask:
+                with Image.open(_mask_of(record)) as mask:
                     changed = change(mask, Image.Resampling.NEAREST)
                     changed.save(place.parent / "masks" / f"{name}.png")
             yield Fault(kind, where, (record.id, copy.relative_to(root).as_posix()))
 
 
 def _plant_masks(pool: list[tuple[str, Record]], num: int) -> Iterator[Fault]:
-    filled = []
+    filled: list[Record] = []
     while pool and len(filled) < len(_SPOILS) * num + num:
         _, record = pool.pop()
-        if (record.read_mask() > 0).mean() >= _LEAST_SHARE:
+        if record.read_mask and (record.read_mask() > 0).mean() >= _LEAST_SHARE:
             filled.append(record)
     for kind in (kind for kind in _SPOILS for _ in range(num)):
-        file = _mask_of(filled[-1].path)
+        file = _mask_of(filled[-1])
         with Image.open(file) as picture:
             mask = np.array(picture)
         if kind == "swapped":
-            other = _mask_of(filled[-2].path)
+            other = _mask_of(filled[-2])
             shutil.copyfile(other, file)
             Image.fromarray(mask).save(other)
             yield Fault(kind, "masks", (filled.pop().id,))
@@ -162,12 +162,19 @@ def _plant_patients(pool: list[tuple[str, Record]], data: ConfigDict, num: int) 
             several.remove(group)
             num -= 1
             other = next(each for each in splits if each != split)
-            for file in (record.path, *([_mask_of(record.path)] if record.read_mask else ())):
+            for file in (_file(record), *([_mask_of(record)] if record.read_mask else ())):
                 file.rename(Path(data.dir) / other / file.relative_to(Path(data.dir) / split))
             yield Fault("a patient in two splits", "patients", (group,))
 
 
-def _mask_of(image: Path) -> Path:
+def _file(record: Record) -> Path:
+    if record.path is None:
+        raise ValueError(f"{record.id} is in no file of its own")
+    return record.path
+
+
+def _mask_of(record: Record) -> Path:
+    image = _file(record)
     return image.parent.parent / "masks" / f"{image.stem}.png"
 
 

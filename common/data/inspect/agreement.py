@@ -69,14 +69,15 @@ def odd_masks(
       empty: which masks are empty at full size; None for those that are in the thumbnails.
     """
     filled = judgeable(masks)
-    empty = ~masks.any((1, 2)) if empty is None else empty
-    rows = np.sort(np.concatenate([_drawn(np.flatnonzero(filled)), _drawn(np.flatnonzero(empty))]))
+    something = np.asarray(masks.any((1, 2)))
+    blank = ~something if empty is None else empty
+    rows = np.sort(np.concatenate([_drawn(np.flatnonzero(filled)), _drawn(np.flatnonzero(blank))]))
     folds = _folds([owners[row] for row in rows.tolist()])
     if filled.sum() < LEAST_MASKS or folds is None:
         return []
     scores = _scores(images[rows], masks[rows], folds, filled[rows])
-    judged, vacant = np.flatnonzero(filled[rows]), np.flatnonzero(empty[rows])
-    beside = filled_beside(masks.any((1, 2)), list(owners))[rows]
+    judged, vacant = np.flatnonzero(filled[rows]), np.flatnonzero(blank[rows])
+    beside = filled_beside(something, list(owners))[rows]
     size = images.shape[1:3]
     chances = chances_of_a_filled_mask(
         scores.reshape(-1, *size), filled[rows], beside.astype(np.float32), folds
@@ -100,7 +101,7 @@ def odd_masks(
 
 def judgeable(masks: Masks) -> Bool[np.ndarray, " num"]:
     """Returns which masks are neither empty nor full, nor nearly so."""
-    inside = masks.sum((1, 2))
+    inside = np.asarray(masks.sum((1, 2)))
     return (inside >= _LEAST_PIXELS) & (inside <= masks[0].size - _LEAST_PIXELS)
 
 
