@@ -2,6 +2,11 @@
 #
 #   PYTHON=python3.11   not the newest Python that is tested and there
 #   ACCEL=cpu           not the accelerator that is there: cpu, cuda12, cuda13 or tpu
+#
+# `make run DATA=scans` inspects your own images, trains what fits them and evaluates it.
+#
+#   TASK=classify       not what fits: gan, unet or classify
+#   ARGS='--restart'    more flags of launch.py; of settings, with TASK
 
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -24,9 +29,15 @@ ACCEL ?= $(shell $(PYTHON) -m common.accelerator)
 
 .PHONY: run test bench clean install
 
+ifdef DATA
+export DATA  # so that the shell does not read it
+run: install $(addprefix $(VENV)/.installed-,dicom nifti pictures)
+	$(BIN)/python launch.py --mode=run --input="$$DATA" $(TASK:%=--config=configs/%.py) $(ARGS)
+else
 run: install
 	$(BIN)/python launch.py --config=configs/acgan_covid.py
 	$(BIN)/python launch.py --mode=evaluate --workdir=runs/acgan_covid
+endif
 
 test: install $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

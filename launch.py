@@ -42,22 +42,29 @@ def main(argv: list[str]) -> None:
     with_config = {"train": "acgan_covid", "utility": "utility_covid"}.get(command.mode)
     if with_config and _CONFIG.value is None:
         raise UserError(f"--mode={command.mode} needs --config=FILE, as configs/{with_config}.py.")
-    if not with_config and not command.workdir:
+    if command.mode in TASK_MODES and not command.workdir:
         raise UserError(f"--mode={command.mode} needs --workdir=DIR, the folder of a trained run.")
     from common.training.start import start_jax
 
     start_jax(command.coordinator, command.num_processes, command.process_id)
-    if with_config:
-        _run_config(command)
-    else:
+    if command.mode in TASK_MODES:
         _run_task_mode(command, options, given)
+    else:
+        _run_config(command, options.input)
 
 
-def _run_config(command: Command) -> None:
+def _run_config(command: Command, images: str) -> None:
     from common.training.config import default_workdir
 
-    file = config_flags.get_config_filename(flags.FLAGS["config"])
-    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    flag, named = flags.FLAGS["config"], _CONFIG.value is not None
+    file = config_flags.get_config_filename(flag) if named else ""
+    overrides = config_flags.get_override_values(flag) if named else {}
+    if command.mode == "run":
+        from studies.own_data import Experiment, run_own_data
+
+        experiment = Experiment(file, _CONFIG.value, overrides) if named else None
+        run_own_data(experiment, images, command.workdir, restart=command.restart)
+        return
     workdir = user_path(command.workdir or default_workdir(file, overrides))
     with told_in(workdir):
         if command.mode == "utility":

@@ -19,6 +19,7 @@ from common.interrupts import finish, listen
 
 _STOPPED = {  # what to say when a signal ends a mode, after the signal's name
     "train": "stopped before training began; run the same command again.",
+    "run": "stopped; run the same command again to go on.",
     "utility": "stopped; run the same command again to go on.",
 }
 _STOPPED_OTHER = "stopped before the end; earlier results stay."

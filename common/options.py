@@ -7,8 +7,8 @@ from absl import flags
 
 from common.rules import SEEDS, Rule, choice, number, switch, text, whole
 
-MODES = ("train", "inspect", "utility", "generate", "evaluate", "predict")
-TASK_MODES = MODES[3:]  # each is a function of a task's module
+MODES = ("train", "run", "inspect", "utility", "generate", "evaluate", "predict")
+TASK_MODES = MODES[4:]  # each is a function of a task's module
 _RUNNING = tuple(mode for mode in MODES if mode != "inspect")
 
 Kind = TypeVar("Kind", "Command", "Options")
@@ -51,7 +51,7 @@ class Command(_Flags):
     restart: bool = _switched(
         False,
         "Train anew; what an earlier run wrote is moved to WORKDIR/earlier-1.",
-        modes=("train",),
+        modes=("train", "run"),
     )
     allow_config_change: bool = _switched(
         False,
@@ -73,7 +73,7 @@ class Command(_Flags):
 class Options(_Flags):
     """What is said to the modes other than training; a task's flags.py has which each takes."""
 
-    input: str = _flag("", "A folder or a file: to inspect, to evaluate on, to predict.")
+    input: str = _flag("", "A folder or a file: your own, to inspect, to evaluate on, to predict.")
     output: str = _flag(
         "", "The folder that modes other than train write to; nothing is written outside it."
     )

@@ -18,7 +18,7 @@ from common.rules import Rules
 from common.training import config as configs
 
 TASKS = ("gan", "unet", "classify")
-_WITH_CONFIG = ("train", "inspect", "utility")
+_WITH_CONFIG = ("train", "run", "inspect", "utility")
 _OF_INSPECT = ("input", "output", "overwrite")
 
 
@@ -45,6 +45,8 @@ def uses_of(flag: str) -> dict[str, tuple[str, ...]]:
             return dict.fromkeys(field.metadata["modes"], ())
     if flag in _OF_INSPECT:
         uses["inspect"] = ()
+    if flag == "input":
+        uses["run"] = ()
     for task in TASKS:
         declared: Mapping[str, Iterable[str]] = importlib.import_module(f"{task}.flags").FLAGS
         for mode, flags in declared.items():

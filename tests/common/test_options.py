@@ -40,13 +40,19 @@ def test_so_it_is_of_the_command_itself(flags):
     [
         ("overlays", "predict", "classify", r"of config.task 'classify' .* predict \(unet\)"),
         ("explain", "predict", "unet", r"it is for predict \(classify\)"),
-        ("input", "evaluate", "gan", r"it is for inspect, evaluate \(unet, classify\), predict"),
+        (
+            "input",
+            "evaluate",
+            "gan",
+            r"it is for run, inspect, evaluate \(unet, classify\)",
+        ),
         ("num_images", "evaluate", "gan", r"it is for generate \(gan\)"),
         ("output", "train", "", "--output is nothing that --mode=train takes"),
         ("restart", "evaluate", "", "it is for train"),
         ("profile", "utility", "", "it is for train"),
         ("allow_config_change", "predict", "unet", "it is for train"),
         ("config.data.dir", "predict", "", "--config is nothing that --mode=predict takes"),
+        ("output", "run", "", "--output is nothing that --mode=run takes"),
         ("workdir", "inspect", "", "--workdir is nothing that --mode=inspect takes"),
     ],
 )
@@ -57,6 +63,7 @@ def test_a_flag_of_another_mode_or_task_is_refused_naming_what_takes_it(flag, mo
 
 def test_the_flags_of_a_mode_are_taken_and_those_of_libraries_do_not_matter():
     check_flags(["output", "num_images", "workdir", "mode", "verbosity"], "generate", "gan")
+    check_flags(["input", "workdir", "restart", "config", "config.data.window"], "run")
     check_flags(["config", "config.data.dir", "restart", "workdir"], "train")
     check_flags(["overlays"], "predict")  # a task that has it may be found yet
 

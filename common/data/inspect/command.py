@@ -45,7 +45,7 @@ def run_inspect(
     """
     talk(this_process=True)
     settings = _settings(config, path)
-    folder = Path(output) if output else Path("runs") / f"inspect-{_name(settings)}"
+    folder = Path(output) if output else default_folder(settings)
     data = user_path(settings.dir) if settings.dir else None
     with Outputs(
         folder,
@@ -99,10 +99,11 @@ def _settings(config: ConfigDict | None, path: str) -> ConfigDict:
     return settings
 
 
-def _name(settings: ConfigDict) -> str:
-    """Returns a folder's name that says what was inspected."""
+def default_folder(settings: ConfigDict) -> Path:
+    """Returns runs/inspect-NAME, which says what was inspected."""
     place = settings.dir or settings.url.rsplit("/", 1)[-1] or settings.name
-    return re.sub(r"[^\w.-]+", "-", user_path(place).resolve().name) or "data"
+    name = re.sub(r"[^\w.-]+", "-", user_path(place).resolve().name) or "data"
+    return Path("runs") / f"inspect-{name}"
 
 
 def _copies_table(inspection: Inspection) -> str:

@@ -15,6 +15,7 @@ _EXPRESSIONS = (r"(.+)_\d+", r"(.+)-\d+", r"(.+)[_-]\d+", r"^(.+?)([_-]\d+)?\.\w
 _LEAST_GROUPS = 3
 _LEAST_SHARED = 0.1  # the share of images that are not alone in their group
 _LARGEST = 0.2  # the share of images in one group: "image" of image_0001.png is no patient
+_LARGEST_FOLDER = 0.5  # the same of a folder, which somebody has made on purpose
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def suggested_groups(ids: Sequence[str], classes: Sequence[str] = ()) -> NameGro
     table = Table(tuple(ids), (0,) * len(ids), ("",) * len(ids), ("train",) * len(ids))
     for expression in _of_folders(ids, classes):
         groups = groups_of(table, expression)
-        if shared := _plausible(groups):
+        if shared := _plausible(groups, _LARGEST_FOLDER):
             return NameGroups("folders", expression, groups, shared)
     names = [name.rsplit("/", 1)[-1] for name in ids]
     for expression in _EXPRESSIONS:
@@ -54,7 +55,7 @@ def suggested_groups(ids: Sequence[str], classes: Sequence[str] = ()) -> NameGro
             groups = groups_of(table, expression)
             # Two folders may both have a 1.png; that makes no group of them.
             different = dict(zip(names, groups, strict=True))
-            if shared := _plausible(tuple(different.values())):
+            if shared := _plausible(tuple(different.values()), _LARGEST):
                 return NameGroups("file names", expression, groups, shared)
             return None
     return None
@@ -69,10 +70,10 @@ def _of_folders(ids: Sequence[str], classes: Sequence[str]) -> Iterator[str]:
             yield "^" + "[^/]+/" * depth + "([^/]+)/"
 
 
-def _plausible(groups: Sequence[str]) -> int:
+def _plausible(groups: Sequence[str], largest_share: float) -> int:
     """Returns how many groups have several images; 0 where they are unlikely to be patients."""
     sizes = np.array(list(Counter(groups).values()))
     in_company = sizes[sizes > 1].sum() / len(groups)
-    largest = max(2, _LARGEST * len(groups))
+    largest = max(2, largest_share * len(groups))
     plausible = len(sizes) >= _LEAST_GROUPS and sizes.max() <= largest
     return int((sizes > 1).sum()) if plausible and in_company >= _LEAST_SHARED else 0

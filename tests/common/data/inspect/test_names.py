@@ -46,6 +46,15 @@ def test_folders_of_patients_are_found(pattern, expression):
     assert set(found.groups) == {f"Patient {p}" for p in range(10)}
 
 
+def test_folders_of_few_patients_are_found():
+    """Of four the images would be in all splits, and nobody would know."""
+    names = [f"{'AB'[p % 2]}/pat{p}/{k}.png" for p in range(4) for k in range(9)]
+    found = suggested_groups(names, ("A", "B"))
+    assert (found.where, len(set(found.groups))) == ("folders", 4)
+    views = [f"A/{view}/{k}.png" for view in ("frontal", "lateral") for k in range(9)]
+    assert suggested_groups(views, ("A",)) is None
+
+
 def test_folders_of_classes_are_no_patients():
     names = [f"{c}/{k}.png" for c in "abcdefgh" for k in range(9)]
     assert suggested_groups(names, tuple("abcdefgh")) is None

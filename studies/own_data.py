@@ -1,0 +1,194 @@
+"""--mode=run: a folder of your own images, from the first look to scores, with one command.
+
+The images are inspected, `what_fits` is trained on them and evaluated. Each part is what its own
+mode does and leaves; the same command goes on where it stopped.
+"""
+
+import importlib
+import re
+import shlex
+from collections.abc import Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from common.accidents import told_in
+from common.data.inspect.command import default_folder, run_inspect
+from common.data.inspect.names import NameGroups, suggested_groups
+from common.data.pairs import IMAGE_FOLDERS
+from common.data.records import Contents
+from common.data.sources import open_source
+from common.errors import UserError
+from common.files import user_path
+from common.log import log
+from common.options import Options
+from common.training import config as configs
+from common.training import parallel
+from common.training.evaluation import FOLDER
+from common.training.task import find_mode
+from common.training.train import train
+from common.training.workdir import open_run
+
+_ASKED = 64  # records, whether their files name a patient
+
+
+class Experiment(NamedTuple):
+    """A config as the command line gave it.
+
+    Attributes:
+      file: its name, with what stands behind its colon.
+      config: its settings.
+      overrides: those of them that the command line has changed, by name.
+    """
+
+    file: str
+    config: ConfigDict
+    overrides: Mapping[str, Any]
+
+
+def run_own_data(given: Experiment | None, path: str, workdir: str, *, restart: bool) -> None:
+    """Inspects images, trains on them, evaluates, and says where the results are.
+
+    Args:
+      given: the experiment; None for the one that fits.
+      path: the folder or file of the images, "" for the experiment's own.
+      workdir: of the run; "" for runs/DATA-CONFIG.
+      restart: whether to train anew.
+
+    Raises:
+      UserError: the images or a setting can't be used, or nothing fits.
+    """
+    if not parallel.alone():
+        raise UserError("--mode=run is for one process; train with --config=FILE.")
+    if not path and given is None:
+        raise UserError("--mode=run needs --input=PATH, a folder or file of your images.")
+    try:
+        _run(_on(given, path), workdir, restart=restart)
+    except UserError as error:
+        if given or "--config." not in str(error):
+            raise
+        raise UserError(
+            f"{error} (Settings stand behind a config, as in --config=configs/unet.py; where make"
+            " is called, in ARGS beside TASK=unet.)"
+        ) from error
+
+
+def _run(chosen: Experiment, workdir: str, *, restart: bool) -> None:
+    """Does the three parts, each as its own mode does."""
+    folder = user_path(workdir or _default_workdir(chosen))
+    inspected = default_folder(chosen.config.data)
+    invalid = run_inspect(chosen.config, "", "")
+    print(
+        f"\ntraining {chosen.file} in {folder}; the lines say how long is left. Ctrl-C saves, and"
+        " the same command goes on.\n",
+        flush=True,
+    )
+    with told_in(folder):
+        if not train(chosen.config, folder, restart=restart):
+            return
+        run = open_run(folder)
+        find_mode(run.config.task, "evaluate", ("evaluate",))(run, Options())
+    _say(chosen, folder, inspected, invalid=bool(invalid))
+
+
+def what_fits(contents: Contents) -> str:
+    """Returns the config to begin with: "unet" for images with masks, "gan" for classes.
+
+    Raises:
+      UserError: the images have targets, to be translated to, and nothing here does that; or the
+        folder of their masks is not known for one.
+    """
+    if contents.mask_classes:
+        return "unet"
+    images = [name for name in contents.classes if name.casefold() in IMAGE_FOLDERS]
+    if images and len(contents.classes) > 1:
+        other = next(name for name in contents.classes if name != images[0])
+        raise UserError(
+            f"The folders {images[0]} and {other} look like two classes. If {other} holds the masks"
+            f" of what is in {images[0]}, call it masks; if they are classes, say so with"
+            " --config=configs/gan.py or --config=configs/classify.py."
+        )
+    if contents.splits["train"][0].read_target:
+        raise UserError(
+            "The images have targets that they are to be translated to, which no config here does;"
+            " name the folder of the images alone, or a config with --config=configs/gan.py."
+        )
+    return "gan"
+
+
+def _on(given: Experiment | None, path: str) -> Experiment:
+    """Returns the experiment on these images, patients kept together where names suggest any."""
+    data = given.config.data if given else configs.default_config().data
+    data = ConfigDict(
+        {**data.to_dict(), **({"dir": path, "url": "", "sha256": ""} if path else {})}
+    )
+    contents = open_source(data).contents()
+    if given is None:
+        name = what_fits(contents)
+        config = importlib.import_module(f"configs.{name}").get_config()
+        given = Experiment(f"configs/{name}.py", config, {})
+    config = ConfigDict(given.config)
+    config.unlock()
+    config.data.update(dir=data.dir, url=data.url, sha256=data.sha256)
+    if "data.group" not in given.overrides and (found := _patients(contents, config.data)):
+        config.data.group = found.expression
+        log.info(
+            "The %s suggest %d groups, patients perhaps, whose images stay together in the"
+            " splits that are made: --config.data.group='%s'",
+            *(found.where, len(set(found.groups)), found.expression),
+        )
+    return given._replace(config=config.lock())
+
+
+def _patients(contents: Contents, data: ConfigDict) -> NameGroups | None:
+    """Returns the groups that names suggest, where splits are made and nothing states any."""
+    given = {"val", "test"} <= contents.splits.keys()
+    made = data.splits or data.folds or (data.held_out and not given)
+    if not made or data.group:
+        return None
+    records = list(chain.from_iterable(contents.splits.values()))
+    if any(record.path is None for record in records) or any(map(_stated, islice(records, _ASKED))):
+        return None
+    return suggested_groups([record.id for record in records], contents.classes)
+
+
+def _stated(record: Any) -> bool:
+    """Says whether a file or table names whose image it is; of a broken one preparing tells."""
+    try:
+        return bool(record.read_group())
+    except UserError:
+        return False
+
+
+def _default_workdir(chosen: Experiment) -> Path:
+    """Returns runs/DATA-CONFIG; a length is no other experiment and has no other folder."""
+    changed = {
+        name: value for name, value in chosen.overrides.items() if name not in configs.CONTINUABLE
+    }
+    workdir = configs.default_workdir(chosen.file, changed)
+    name = default_folder(chosen.config.data).name.removeprefix("inspect-")
+    return workdir.with_name(f"{name}-{workdir.name}")
+
+
+def _say(chosen: Experiment, folder: Path, inspected: Path, *, invalid: bool) -> None:
+    """Prints where the results are, and how to have better ones."""
+    length = re.sub(r"[\d.]+", _four_times, chosen.config.train.num_steps)
+    overrides = {**chosen.overrides, "train.num_steps": length}
+    command = ["python", "launch.py", "--mode=run", f"--input={chosen.config.data.dir}"]
+    command += [f"--workdir={folder}", f"--config={chosen.file}"]
+    command += [f"--config.{name}={value}" for name, value in overrides.items()]
+    print("\nThe results:")
+    print(f"  your images:  {inspected}/inspect.html")
+    print(f"  training:     {folder}/pictures")
+    print(f"  evaluation:   {folder}/{FOLDER}")
+    print(f"  train longer: {shlex.join(command)}")
+    if invalid:
+        print(
+            "  warning:      the inspection found what makes these results invalid; mend it first"
+        )
+
+
+def _four_times(number: re.Match[str]) -> str:
+    return f"{4 * float(number[0]):.15g}"
