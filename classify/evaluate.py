@@ -24,6 +24,13 @@ from common.training.evaluation import (
     write_table,
 )
 from common.training.workdir import Run
+from common.unlike.run import (
+    distances_of,
+    known_reference,
+    unlike_facts,
+    unlike_sentence,
+    with_distances,
+)
 
 PREDICTIONS = "predictions.csv"
 _FIGURES = "figures.png"
@@ -60,6 +67,7 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
     hot, fitted_on = _temperature(run, options, held, inference, step)
     logits, labels = logits_of(split, inference)
+    distances = distances_of(known_reference(run), split)
     predicted = Predicted(split.ids, split.groups, labels, softmax(logits, hot))
     plain = Predicted(split.ids, split.groups, labels, softmax(logits, 1.0))
     report = {
@@ -73,10 +81,12 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
         "confusion": confusion_of(predicted, len(classes)).tolist(),
         "scores": intervals(predicted, classes),
         "scores_without_temperature": intervals(plain, classes),
+        "unlike": unlike_facts(distances),
     }
     write_report(output, report)
     draw_figures(predicted, plain, classes, output / _FIGURES, held.card.caption)
-    write_table(output / PREDICTIONS, prediction_rows(predicted, classes))
+    rows = with_distances(prediction_rows(predicted, classes), split.ids, distances)
+    write_table(output / PREDICTIONS, rows)
     return report
 
 
@@ -159,4 +169,5 @@ def _say(report: dict[str, Any], output: Path) -> None:
     print(
         f"  temperature {report['temperature']:.3f} (fitted on {report['temperature_fitted_on']})"
     )
+    print(f"  {unlike_sentence(report['unlike'])}")
     print(f"  written to {output}")

@@ -29,25 +29,44 @@ from common.options import Options
 from common.outputs import Outputs
 from common.report.images import Picture, write_picture
 from common.training.workdir import Run
+from common.unlike.reference import Reference
+from common.unlike.run import (
+    COLUMN,
+    cell,
+    distance_of,
+    known_reference,
+    unlike_facts,
+    unlike_sentence,
+)
 
 TABLE = "predictions.csv"
 
 
 class _Found(NamedTuple):
-    """An image that has been read and fitted: its file below the folder, its number there."""
+    """An image that has been read and fitted.
+
+    Attributes:
+      name: of its file, below the folder.
+      suffix: its number there.
+      pixels: fitted.
+      unlike: how far it lies outside the training images.
+    """
 
     name: str
     suffix: str
     pixels: Pixels
+    unlike: float
 
 
 def predict(run: Run, options: Options) -> None:
-    """Writes OUTPUT/predictions.csv: file, label and the probability of every class.
+    """Writes OUTPUT/predictions.csv: file, label, the probability of every class, and "unlike".
 
     A frame of a DICOM file or a slice of a volume is "FILE#000". Probabilities are calibrated with
-    the temperature of the run's evaluation, where there is one. With --explain, OUTPUT/x.png shows
-    what in INPUT/x.jpg speaks for its label (Grad-CAM). A file that can't be read is named, the
-    others are classified. All that is written takes its place together at the end.
+    the temperature of the run's evaluation, where there is one. They mean nothing where an image
+    lies far outside those of training: that is what "unlike" says (`common.unlike`). With
+    --explain, OUTPUT/x.png shows what in INPUT/x.jpg speaks for its label (Grad-CAM). A file that
+    can't be read is named, the others are classified. All that is written takes its place together
+    at the end.
 
     Raises:
       UserError: an option or file can't be used, or something that is to be written is there.
@@ -69,23 +88,26 @@ def predict(run: Run, options: Options) -> None:
             _claim_explanations(outputs, found, reading_of(run.config.data))
         outputs.claim({TABLE: ""})
         inference, step = load_inference(run)
+        reference = known_reference(run)
         temperature = known_temperature(run, step) or 1.0
         started, explained = time.monotonic(), outputs if options.explain else None
-        count = 0
+        distances: list[float] = []
         with (
             ThreadPoolExecutor() as pool,
             outputs.draft(TABLE).open("w", encoding="utf-8") as table,
         ):
             table.write(
-                csv_line(["file", "label", *(f"probability_{x}" for x in run.card.classes)])
+                csv_line(["file", "label", *(f"probability_{x}" for x in run.card.classes), COLUMN])
             )
-            for batch in _batches(_read_all(pool, found, run, failures), BATCH):
+            for batch in _batches(_read_all(pool, found, run, reference, failures), BATCH):
                 table.writelines(_rows(batch, inference, temperature, explained))
-                count += len(batch)
+                distances += [image.unlike for image in batch]
     print(
-        f"{count} images are classified in {outputs.folder / TABLE} (step {step}, temperature"
-        f" {temperature:.3f}, {count / (time.monotonic() - started):.1f} images/s){found.told}"
+        f"{len(distances)} images are classified in {outputs.folder / TABLE} (step {step},"
+        f" temperature {temperature:.3f},"
+        f" {len(distances) / (time.monotonic() - started):.1f} images/s){found.told}"
     )
+    print(f"  {unlike_sentence(unlike_facts(distances))}")
     if failures:
         first = next(iter(failures.values()))
         raise UserError(f"{len(failures)} files could not be classified; the first: {first}")
@@ -98,7 +120,8 @@ def _rows(
     shares = softmax(inference.logits(np.stack([image.pixels for image in batch])), temperature)
     for image, label, row in zip(batch, labels_of(shares), shares, strict=True):
         chosen = inference.classes[label]
-        yield csv_line([image.name + image.suffix, chosen, *(f"{share:.6f}" for share in row)])
+        name, numbers = image.name + image.suffix, [f"{share:.6f}" for share in row]
+        yield csv_line([name, chosen, *numbers, cell(image.unlike)])
         if explained:
             heat = inference.attention(image.pixels, int(label))
             picture = explained.draft(_explanation(image.name, image.suffix))
@@ -106,7 +129,11 @@ def _rows(
 
 
 def _read_all(
-    pool: ThreadPoolExecutor, given: Incoming, run: Run, failures: dict[Path, str]
+    pool: ThreadPoolExecutor,
+    given: Incoming,
+    run: Run,
+    reference: Reference | None,
+    failures: dict[Path, str],
 ) -> Iterator[_Found]:
     """Yields the images of all files, fitted as those of training; notes failures by file."""
     reading, data, card = reading_of(run.config.data), run.config.data, run.card
@@ -114,7 +141,8 @@ def _read_all(
     def read(item: tuple[Path, FileImage]) -> _Found:
         file, image = item
         pixels = fit_image(image.read().pixels, card.image_size, card.channels, data.fit)
-        return _Found(record_id(file, given.folder), image.suffix, pixels)
+        distance = distance_of(reference, pixels)
+        return _Found(record_id(file, given.folder), image.suffix, pixels, distance)
 
     listed = ((file, image) for file in given.files for image in images_in(file, reading))
     for (file, _), found in read_ahead(pool, listed, read, lambda one: one.pixels.nbytes):

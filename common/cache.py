@@ -1,6 +1,5 @@
 """The folder for what can be made again: prepared data, compiled programs, costly arrays."""
 
-import hashlib
 import io
 import os
 from collections.abc import Callable
@@ -9,10 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from common.files import user_path, write_atomically
+from common.files import sealed, unsealed, user_path, write_atomically
 from common.log import log
-
-_CHECKSUM_BYTES = 32  # SHA-256, behind the array
 
 Numbers = Float[np.ndarray, "length *rest"]
 
@@ -42,10 +39,9 @@ def kept_array(file: Path, length: int, make: Callable[[], Numbers]) -> Numbers:
     made = make()
     stream = io.BytesIO()
     np.save(stream, made)
-    content = stream.getvalue()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, content + hashlib.sha256(content).digest())
+        write_atomically(file, sealed(stream.getvalue()))
     except OSError as error:
         log.warning(
             "%s can't be written (%s): what belongs there is computed anew each time; make room or"
@@ -59,11 +55,10 @@ def kept_array(file: Path, length: int, make: Callable[[], Numbers]) -> Numbers:
 def _read(file: Path) -> Numbers | None:
     """Returns the array in a file; None if the file is not there or not as it was written."""
     try:
-        content = file.read_bytes()
+        content = unsealed(file.read_bytes())
     except OSError:
         return None
-    array, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
-    if hashlib.sha256(array).digest() != checksum:
+    if content is None:
         return None
-    found: Numbers = np.load(io.BytesIO(array), allow_pickle=False)
+    found: Numbers = np.load(io.BytesIO(content), allow_pickle=False)
     return found

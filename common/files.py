@@ -51,6 +51,17 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sealed(content: bytes) -> bytes:
+    """Returns a file's content with its checksum behind it, by which `unsealed` knows it."""
+    return content + hashlib.sha256(content).digest()
+
+
+def unsealed(whole: bytes) -> bytes | None:
+    """Returns the content of what `sealed` made, None if it is anything else."""
+    size = hashlib.sha256().digest_size
+    return whole[:-size] if sealed(whole[:-size]) == whole else None
+
+
 def special_kind(mode: int) -> str:
     """Returns what is no file by its `st_mode`: "a named pipe"; "" of a file."""
     return _SPECIAL.get(stat.S_IFMT(mode), "")

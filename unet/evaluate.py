@@ -22,6 +22,13 @@ from common.training.evaluation import (
     write_table,
 )
 from common.training.workdir import Run
+from common.unlike.run import (
+    distances_of,
+    known_reference,
+    unlike_facts,
+    unlike_sentence,
+    with_distances,
+)
 from unet.panels import Case, panels
 from unet.scores import (
     Scored,
@@ -38,7 +45,7 @@ from unet.threshold import best_threshold, check_threshold, known_threshold, to_
 
 _KINDS = ("worst", "median", "best", "random")  # of cases that are shown
 _SHOWN = 4  # of each
-_TABLES = ("images.csv", "patients.csv")
+_IMAGES, _PATIENTS = "images.csv", "patients.csv"
 
 
 def evaluate(run: Run, options: Options) -> None:
@@ -56,7 +63,7 @@ def evaluate(run: Run, options: Options) -> None:
     check_threshold(run, options)
     with evaluation_outputs(run, options) as outputs:
         pictures = [f"{kind}.png" for kind in _KINDS]
-        outputs.claim(dict.fromkeys((*pictures, *_TABLES, EVALUATION), ""))
+        outputs.claim(dict.fromkeys((*pictures, _IMAGES, _PATIENTS, EVALUATION), ""))
         report = _report(run, options, outputs.drafts)
     _say(report, outputs.folder)
 
@@ -71,6 +78,7 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     split = held.split
     log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
     scored = score(split, windows, threshold)
+    distances = distances_of(known_reference(run), split)
     report = {
         "checkpoint_step": step,
         **held.facts,
@@ -81,10 +89,12 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
         "empty": _empty(scored, segmenter.classes),
         "readings": readings(scored.confusion),
         "scores": summary(scored, segmenter.classes),
+        "unlike": unlike_facts(distances),
     }
     write_report(output, report)
-    for table, rows in zip(_TABLES, (image_rows, patient_rows), strict=True):
-        write_table(output / table, rows(scored, segmenter.classes))
+    rows = with_distances(image_rows(scored, segmenter.classes), split.ids, distances)
+    write_table(output / _IMAGES, rows)
+    write_table(output / _PATIENTS, patient_rows(scored, segmenter.classes))
     for kind, cases in _cases(scored, split, windows, threshold).items():
         write_picture(output / f"{kind}.png", panels(cases, held.card))
     return report
@@ -204,4 +214,5 @@ def _say(report: Mapping[str, Any], output: Path) -> None:
                 if score in ("dice", "iou", "hd95")
             ]
             print(f"  {view:<24} {'  '.join(told)}")
+    print(f"  {unlike_sentence(report['unlike'])}")
     print(f"  written to {output}")

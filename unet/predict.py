@@ -2,36 +2,47 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
-from common.data.fit import pad_with_black, resize_image, resize_shares, scaled_size, to_channels
+from common.data.fit import resize_shares
+from common.data.folders import record_id
 from common.data.incoming import AHEAD_BYTES, find_images, read_ahead
 from common.data.masks import parse_mask_values
-from common.data.records import Decoded, Pixels
+from common.data.records import Pixels
 from common.data.slices import NIFTI, FileImage, images_in, stem
 from common.data.sources import reading_of
 from common.errors import UserError
-from common.files import user_path
+from common.files import csv_line, user_path
 from common.labels import folder_names
 from common.log import log
 from common.options import Options
 from common.outputs import Outputs
 from common.report.images import write_picture
 from common.training.workdir import Run
+from common.unlike.reference import Reference
+from common.unlike.run import (
+    COLUMN,
+    cell,
+    known_reference,
+    unlike_facts,
+    unlike_sentence,
+)
 from unet.panels import overlay
+from unet.reading import Read, read_image
 from unet.segment import Probabilities, Windows, load_windows, segment
 from unet.state import make_segmenter
 from unet.threshold import known_threshold, to_mask
 
+TABLE = "images.csv"
 _LEVELS = 65535  # a probability of 1 in a 16-bit PNG
 
 
@@ -41,6 +52,7 @@ class _Job:
 
     Attributes:
       source: the file.
+      name: what tables call it.
       target: what the names of its masks begin with, "ward/x".
       images: in the file: one, frames, or slices.
       masks: of the slices of a volume, until it is written.
@@ -48,6 +60,7 @@ class _Job:
     """
 
     source: Path
+    name: str
     target: str
     images: Sequence[FileImage]
     masks: list[Any] = field(default_factory=list)
@@ -79,6 +92,7 @@ class _Writer:
     options: Options
     outputs: Outputs
     threshold: float = 0.5
+    reference: Reference | None = None
 
     def claim(self, job: _Job) -> None:
         """Says which files will be written of a job."""
@@ -90,7 +104,7 @@ class _Writer:
             for image in job.images:
                 self.outputs.claim({self._overlay_of(job, image): job.source})
 
-    def write(self, job: _Job, image: FileImage, read: "_Read", shares: Probabilities) -> None:
+    def write(self, job: _Job, image: FileImage, read: Read, shares: Probabilities) -> None:
         """Writes what one image gives; a volume's last slice writes the volume."""
         pixels = read.pixels
         shares = resize_shares(shares[read.place], *pixels.shape[:2])
@@ -159,7 +173,8 @@ def predict(run: Run, options: Options) -> None:
 
     A file that can't be read is named, the others are segmented. Each mask takes its place when it
     is whole, and stays if the command is stopped or a file fails; with --overwrite the masks of an
-    earlier command stand beside it then. Those that are not made again go at the end.
+    earlier command stand beside it then. Those that are not made again go at the end, when
+    OUTPUT/images.csv comes: how far each image lies outside those of training (`common.unlike`).
 
     Raises:
       UserError: an option or file can't be used, or something that is to be written is there.
@@ -176,33 +191,47 @@ def predict(run: Run, options: Options) -> None:
         writer = _Writer(run, options, outputs)
         for job in jobs:
             writer.claim(job)
+        outputs.claim({TABLE: ""})
         writer.mask_values(1)
         windows, step = load_windows(run, make_segmenter(run.config, run.card))
-        writer = replace(writer, threshold=known_threshold(run, options, step))
+        writer = replace(
+            writer,
+            threshold=known_threshold(run, options, step),
+            reference=known_reference(run),
+        )
         if run.card.synthetic:
             log.warning("This network was trained on %s.", run.card.caption)
         started = time.monotonic()
-        failures, count = _segment_all(jobs, writer, windows)
+        failures, distances = _segment_all(jobs, writer, windows)
+        count = len(distances)
+        _write_table(outputs, distances)
         seconds = time.monotonic() - started
         print(
             f"{count} images are segmented; the masks are in {outputs.folder} (step {step},"
             f" {_told(run, writer.threshold)}, {count / seconds:.1f} images/s){told}"
         )
+        print(f"  {unlike_sentence(unlike_facts(distances.values()))}")
         if failures:
             first = next(iter(failures.values()))
             raise UserError(f"{len(failures)} files could not be segmented; the first: {first}")
 
 
+def _write_table(outputs: Outputs, distances: Mapping[str, float]) -> None:
+    lines = [["file", COLUMN], *([name, cell(x)] for name, x in distances.items())]
+    outputs.draft(TABLE).write_text("".join(map(csv_line, lines)), encoding="utf-8")
+    outputs.publish(TABLE)
+
+
 def _segment_all(
     jobs: Sequence[_Job], writer: _Writer, windows: Windows
-) -> tuple[dict[Path, str], int]:
-    """Reads, segments and writes; returns what is wrong with files, and how many images went well.
+) -> tuple[dict[Path, str], dict[str, float]]:
+    """Reads, segments and writes; returns what is wrong with files, and how far images lie outside.
 
     Threads read and write; what waits before and behind the network is bounded in bytes.
     """
     failures: dict[Path, str] = {}
-    count = 0
-    waiting: deque[tuple[_Job, FileImage, _Read]] = deque()
+    distances: dict[str, float] = {}
+    waiting: deque[tuple[_Job, FileImage, Read]] = deque()
     writing: deque[tuple[int, Future[None]]] = deque()
     with ThreadPoolExecutor() as pool:
 
@@ -210,7 +239,10 @@ def _segment_all(
             listed = ((job, image) for job in jobs for image in job.images)
             run, options = writer.run, writer.options
             for (job, image), reading in read_ahead(
-                pool, listed, lambda one: _read(one[1].read, run, options), _Read.num_bytes
+                pool,
+                listed,
+                lambda one: read_image(one[1].read, run, options, writer.reference),
+                Read.num_bytes,
             ):
                 try:
                     read = reading.result()
@@ -231,10 +263,10 @@ def _segment_all(
                 writing.append((shares.nbytes + read.pixels.nbytes, behind))
             while sum(size for size, _ in writing) > AHEAD_BYTES:
                 writing.popleft()[1].result()
-            count += 1
+            distances[job.name + image.suffix] = read.unlike
         for _, written in writing:
             written.result()
-    return failures, count
+    return failures, distances
 
 
 def _jobs(run: Run, options: Options) -> tuple[list[_Job], str]:
@@ -246,7 +278,12 @@ def _jobs(run: Run, options: Options) -> tuple[list[_Job], str]:
     found = find_images(options.input, user_path(options.output))
     reading = reading_of(run.config.data)
     jobs = [
-        _Job(file, stem(file.relative_to(found.folder).as_posix()), images_in(file, reading))
+        _Job(
+            file,
+            record_id(file, found.folder),
+            stem(file.relative_to(found.folder).as_posix()),
+            images_in(file, reading),
+        )
         for file in found.files
     ]
     return jobs, found.told
@@ -256,37 +293,6 @@ def _write_nifti(source: Path, slices: Sequence[Any], plane: str, file: Path) ->
     from common.data.nifti import write_volume
 
     write_volume(file, source, slices, plane)
-
-
-class _Read(NamedTuple):
-    """An image that has been read.
-
-    Attributes:
-      pixels: as it is, with the network's channels.
-      shown: at the network's scale, filled up where the training images were.
-      place: where in `shown` the image is.
-    """
-
-    pixels: Pixels
-    shown: Pixels
-    place: tuple[slice, slice]
-
-    def num_bytes(self) -> int:
-        """Returns what it takes in memory."""
-        return int(self.pixels.nbytes + self.shown.nbytes)
-
-
-def _read(read: Callable[[], Decoded], run: Run, options: Options) -> _Read:
-    card, fit = run.card, run.config.data.fit
-    pixels = to_channels(read().pixels, card.channels)
-    shown = pixels
-    if options.rescale:
-        height, width, _ = pixels.shape
-        size = scaled_size(height, width, card.image_size, fit, card.native_size)
-        shown = resize_image(pixels, *size)
-    if fit == "pad":
-        return _Read(pixels, *pad_with_black(shown, card.image_size))
-    return _Read(pixels, shown, (slice(None), slice(None)))
 
 
 def _told(run: Run, threshold: float) -> str:

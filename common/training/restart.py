@@ -12,7 +12,7 @@ _EARLIER = "earlier"
 # The config comes last: with it the rest is known to be ours, should a kill come between.
 _WRITTEN = (
     *("checkpoints", "metrics.jsonl", "metrics", "pictures", "profile", "error.log"),
-    *("evaluation*", "run.json", "config.json"),
+    *("evaluation*", "training_images.npz", "run.json", "config.json"),
 )
 
 

@@ -42,6 +42,7 @@ from common.training.workdir import (
     update_record,
 )
 from common.training.writers import Writers, read_jsonl
+from common.unlike.run import keep_reference
 
 _VALIDATION = "val"
 _EXAMPLE_BYTES = 32 * 2**20
@@ -139,6 +140,8 @@ def _train(
         if changed:
             log.warning("From step %d on with other settings: %s.", step, configs.told(changed))
         _main_process_first(lambda: claim(run, step, changed))
+        if hasattr(find_task(config.task), "predict"):
+            _main_process_first(lambda: keep_reference(run, prepared))
         if parallel.is_main_process():
             loop.writers = stack.enter_context(Writers(workdir, step, loop.schedule.num_steps))
             loop.redraw(state, step)

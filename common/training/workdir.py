@@ -29,6 +29,7 @@ Changes: TypeAlias = dict[str, tuple[Any, Any]]  # settings that differ: as they
 RECORD = "run.json"
 _WRITTEN = (  # by runs and by studies, after the config
     *(RECORD, "metrics.jsonl", "metrics", "pictures", "checkpoints", "profile"),
+    "training_images.npz",
     *("images", "cells", "log.txt", "report.md", "utility.csv", "utility.json", "utility.png"),
 )
 _RESTORE = "put a whole copy in its place, or name another --workdir"

@@ -1,0 +1,171 @@
+"""What a run keeps of its training images, to say of new ones how far they lie outside.
+
+An answer about an image unlike all that a network was trained on is worth nothing, however sure the
+network is of it. So training keeps what its images are like in WORKDIR/training_images.npz, and
+every table of new images has the column "unlike": the distance of each from the training images, in
+units of the limit that few images like these pass. More than 1 is outside.
+"""
+
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from common.data.prepared import Prepared, Split
+from common.errors import UserError
+from common.files import regular_file, sealed, unsealed, write_atomically
+from common.log import log
+from common.training.workdir import Run
+from common.unlike.reference import Reference, make_reference
+from common.unlike.statistics import Statistics, image_statistics
+
+COLUMN = "unlike"
+FILE = "training_images.npz"
+_MOST = 2048  # images that are looked at: more say hardly more
+_AT_ONCE = 64
+_USUAL = 0.05  # share of images outside that are like those of training
+
+
+def keep_reference(run: Run, prepared: Prepared) -> None:
+    """Keeps what the training images are like, unless the run has it.
+
+    Raises:
+      UserError: an image can't be read.
+    """
+    file = run.workdir / FILE
+    if _is_of(file, run.card.fingerprint):
+        return
+    train, validation = prepared.splits["train"], prepared.splits.get("val")
+    rows = _some(train)
+    reference = make_reference(
+        _statistics_of(train, rows),
+        [train.owners[row] for row in rows],
+        None if validation is None else _statistics_of(validation, _some(validation)),
+    )
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        fingerprint=np.array(run.card.fingerprint),
+        mean=reference.mean,
+        factor=reference.factor,
+        limit=np.array(reference.limit),
+    )
+    write_atomically(file, sealed(stream.getvalue()))
+
+
+def known_reference(run: Run) -> Reference | None:
+    """Returns what the run's training images are like; None, and a warning, where it kept nothing.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    file = run.workdir / FILE
+    again = "the command that trained the run adds it, without training again"
+    if not file.exists():
+        log.warning(
+            "%s has no %s, so it is not known how far these images lie outside what the run was"
+            " trained on; %s.",
+            *(run.workdir, FILE, again),
+        )
+        return None
+    arrays = _read(file)
+    if arrays is None:
+        raise UserError(f"{file} is damaged; remove it: {again}.")
+    return Reference(arrays["mean"], arrays["factor"], float(arrays["limit"]))
+
+
+def distance_of(
+    reference: Reference | None, image: UInt8[np.ndarray, "height width channels"]
+) -> float:
+    """Returns how far an image lies outside, NaN where that is not known."""
+    if reference is None:
+        return math.nan
+    return float(reference.distances(image_statistics(image[None]))[0])
+
+
+def distances_of(reference: Reference | None, split: Split) -> Float[np.ndarray, " images"]:
+    """Returns how far the images of a split lie outside, NaN where that is not known."""
+    if reference is None:
+        return np.full(len(split), math.nan)
+    return reference.distances(_statistics_of(split, range(len(split))))
+
+
+def cell(distance: float) -> str:
+    """Returns a distance as tables have it: empty where it is not known."""
+    return "" if math.isnan(distance) else f"{distance:.3f}"
+
+
+def with_distances(
+    rows: Iterable[Mapping[str, Any]], ids: Iterable[str], distances: Iterable[float]
+) -> Iterator[dict[str, Any]]:
+    """Adds the column to rows of tables whose column "image" has the images' ids."""
+    cells = {name: cell(distance) for name, distance in zip(ids, distances, strict=True)}
+    for row in rows:
+        yield {**row, COLUMN: cells[row["image"]]}
+
+
+def unlike_facts(distances: Iterable[float]) -> dict[str, Any] | None:
+    """Returns what a report says of all images; None where nothing is known."""
+    known = np.array([x for x in distances if not math.isnan(x)])
+    if not len(known):
+        return None
+    return {
+        "images": len(known),
+        "outside": int((known > 1).sum()),
+        "median": round(float(np.median(known)), 3),
+        "largest": round(float(known.max()), 3),
+    }
+
+
+def unlike_sentence(found: Mapping[str, Any] | None) -> str:
+    """Returns the same for people."""
+    if found is None:
+        return "how far these images lie outside what this run was trained on is not known"
+    number, outside = found["images"], found["outside"]
+    lie = "image lies" if number == 1 else "images lie"
+    said = f"{outside} of {number} {lie} outside what this run was trained on"
+    if outside <= _USUAL * number:
+        return f"{said}, as images like those of its training do"
+    return (
+        f"{said} (column {COLUMN!r} above 1; the median is {found['median']:.2f}): take its answers"
+        " for them with care"
+    )
+
+
+def _some(split: Split) -> list[int]:
+    """Returns places all over a split."""
+    return np.linspace(0, len(split) - 1, min(len(split), _MOST), dtype=int).tolist()
+
+
+def _statistics_of(split: Split, places: Iterable[int]) -> Statistics:
+    chosen = list(places)
+    parts = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
+    with ThreadPoolExecutor() as pool:
+        return np.concatenate(
+            list(pool.map(lambda part: image_statistics(split.read(part)["image"]), parts))
+        )
+
+
+def _is_of(file: Path, fingerprint: str) -> bool:
+    """Says whether a file is whole and of the data with this fingerprint."""
+    if not file.exists():
+        return False
+    arrays = _read(file)
+    return arrays is not None and str(arrays["fingerprint"]) == fingerprint
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """Returns the arrays in a file, None if they are not as they were written."""
+    try:
+        content = unsealed(regular_file(file).read_bytes())
+    except OSError as error:
+        raise UserError(f"{file} can't be read: {error.strerror}.") from error
+    if content is None:
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)

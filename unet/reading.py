@@ -1,0 +1,54 @@
+"""What prediction reads of an image: as it is, and as the network is to see it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from common.data.fit import fit_image, pad_with_black, resize_image, scaled_size, to_channels
+from common.data.records import Decoded, Pixels
+from common.options import Options
+from common.training.workdir import Run
+from common.unlike.reference import Reference
+from common.unlike.run import distance_of
+
+
+class Read(NamedTuple):
+    """An image that has been read.
+
+    Attributes:
+      pixels: as it is, with the network's channels.
+      shown: at the network's scale, filled up where the training images were.
+      place: where in `shown` the image is.
+      unlike: how far the image lies outside those of training.
+    """
+
+    pixels: Pixels
+    shown: Pixels
+    place: tuple[slice, slice]
+    unlike: float
+
+    def num_bytes(self) -> int:
+        """Returns what it takes in memory."""
+        return int(self.pixels.nbytes + self.shown.nbytes)
+
+
+def read_image(
+    read: Callable[[], Decoded], run: Run, options: Options, reference: Reference | None
+) -> Read:
+    """Reads an image and brings it to the scale at which the training images were seen.
+
+    Raises:
+      UserError: it can't be read.
+    """
+    card, fit = run.card, run.config.data.fit
+    found = read().pixels
+    # As training saw whole images, whatever the network is shown of this one.
+    distance = distance_of(reference, fit_image(found, card.image_size, card.channels, fit))
+    pixels = to_channels(found, card.channels)
+    shown = pixels
+    if options.rescale:
+        height, width, _ = pixels.shape
+        size = scaled_size(height, width, card.image_size, fit, card.native_size)
+        shown = resize_image(pixels, *size)
+    if fit == "pad":
+        return Read(pixels, *pad_with_black(shown, card.image_size), distance)
+    return Read(pixels, shown, (slice(None), slice(None)), distance)
