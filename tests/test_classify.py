@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data.phantoms import CHEST_XRAY_CLASSES, chest_xray
+from common.data.phantoms import CHEST_XRAY_CLASSES, chest_xray, lung_ct
 from tests.test_launch import folder_of_images, refused
 
 SIZE = 32
@@ -100,6 +100,25 @@ def test_predict_writes_a_table_and_what_speaks_for_each_class(run, patients, la
     with Image.open(tmp_path / "out" / "ward" / "00.png") as picture:
         assert picture.mode == "RGB" and picture.size == (SIZE, SIZE)
     assert "exists; add --overwrite" in refused(launch, *args)
+
+
+def test_images_unlike_those_of_training_are_said_to_be(run, patients, launch, tmp_path):
+    """Its own test images are not; noise is, and so are drawings of another kind."""
+    outside = report_of(run[0])["unlike"]["outside"]
+    with (run[0] / "evaluation" / "predictions.csv").open() as stream:
+        assert sum(float(row["unlike"]) > 1 for row in csv.DictReader(stream)) == outside
+    assert outside <= 0.05 * 192
+    assert f"{outside} of 192 images lie outside what this run was trained on" in run[1]
+    noise = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE), np.uint8)
+    for number, image in enumerate([*noise, *lung_ct(3, 8, SIZE).images[..., 0]]):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    out = tmp_path / "out"
+    args = ("--mode=predict", f"--workdir={run[0]}", f"--input={tmp_path}", f"--output={out}")
+    said = launch(*args).stdout
+    rows = list(csv.DictReader((out / "predictions.csv").read_text().splitlines()))
+    assert all(float(row["unlike"]) > 1 for row in rows)
+    assert "16 of 16 images lie outside what this run was trained on" in said
+    assert "take its answers for them with care" in said
 
 
 def test_a_broken_file_does_not_stop_the_others(run, patients, launch, tmp_path):

@@ -111,6 +111,29 @@ def test_evaluation_leaves_tables_and_panels(run):
             assert picture.mode == "RGB" and picture.width > 4 * 160
 
 
+def test_images_unlike_those_of_training_are_said_to_be(run, launch, tmp_path):
+    """Its own test images are not; noise of another size is, in the table of its own input."""
+    report = report_of(run[0])
+    outside = report["unlike"]["outside"]
+    assert outside <= 0.05 * report["images"]
+    images = list(csv.DictReader((run[0] / "evaluation" / "images.csv").read_text().splitlines()))
+    assert sum(float(row["unlike"]) > 1 for row in images) == outside
+    rng = np.random.default_rng(0)
+    (tmp_path / "noise").mkdir()
+    for number in range(4):
+        image = Image.fromarray(rng.integers(0, 256, (SIZE + 9, SIZE, 3), np.uint8))
+        image.save(tmp_path / "noise" / f"{number}.png")
+    out = tmp_path / "out"
+    said = launch(
+        *("--mode=predict", f"--workdir={run[0]}"),
+        *(f"--input={tmp_path / 'noise'}", f"--output={out}"),
+    ).stdout
+    rows = list(csv.DictReader((out / "unlike-noise.csv").read_text().splitlines()))
+    assert [row["file"] for row in rows] == [f"{number}.png" for number in range(4)]
+    assert all(float(row["unlike"]) > 1 for row in rows)
+    assert "4 of 4 images lie outside what this run was trained on" in said
+
+
 @pytest.fixture(scope="module")
 def predicted(run, patients, launch, tmp_path_factory):
     out = tmp_path_factory.mktemp("masks") / "out"

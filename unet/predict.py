@@ -42,7 +42,7 @@ from unet.segment import Probabilities, Windows, load_windows, segment
 from unet.state import make_segmenter
 from unet.threshold import known_threshold, to_mask
 
-TABLE = "images.csv"
+_LONGEST = 60  # characters of the input's name in that of its table
 _LEVELS = 65535  # a probability of 1 in a 16-bit PNG
 
 
@@ -173,8 +173,8 @@ def predict(run: Run, options: Options) -> None:
 
     A file that can't be read is named, the others are segmented. Each mask takes its place when it
     is whole, and stays if the command is stopped or a file fails; with --overwrite the masks of an
-    earlier command stand beside it then. Those that are not made again go at the end, when
-    OUTPUT/images.csv comes: how far each image lies outside those of training (`common.unlike`).
+    earlier command stand beside it then. Those that are not made again go at the end. Then comes
+    OUTPUT/unlike-INPUT.csv: how far each image lies outside those of training (`common.unlike`).
 
     Raises:
       UserError: an option or file can't be used, or something that is to be written is there.
@@ -191,7 +191,8 @@ def predict(run: Run, options: Options) -> None:
         writer = _Writer(run, options, outputs)
         for job in jobs:
             writer.claim(job)
-        outputs.claim({TABLE: ""})
+        table = _table_of(options)
+        outputs.claim({table: ""})
         writer.mask_values(1)
         windows, step = load_windows(run, make_segmenter(run.config, run.card))
         writer = replace(
@@ -204,7 +205,7 @@ def predict(run: Run, options: Options) -> None:
         started = time.monotonic()
         failures, distances = _segment_all(jobs, writer, windows)
         count = len(distances)
-        _write_table(outputs, distances)
+        _write_table(outputs, table, distances)
         seconds = time.monotonic() - started
         print(
             f"{count} images are segmented; the masks are in {outputs.folder} (step {step},"
@@ -216,10 +217,15 @@ def predict(run: Run, options: Options) -> None:
             raise UserError(f"{len(failures)} files could not be segmented; the first: {first}")
 
 
-def _write_table(outputs: Outputs, distances: Mapping[str, float]) -> None:
+def _table_of(options: Options) -> str:
+    """Returns a name of the input's own: the masks of several may lie in one folder."""
+    return f"unlike-{user_path(options.input).resolve().name[:_LONGEST]}.csv"
+
+
+def _write_table(outputs: Outputs, table: str, distances: Mapping[str, float]) -> None:
     lines = [["file", COLUMN], *([name, cell(x)] for name, x in distances.items())]
-    outputs.draft(TABLE).write_text("".join(map(csv_line, lines)), encoding="utf-8")
-    outputs.publish(TABLE)
+    outputs.draft(table).write_text("".join(map(csv_line, lines)), encoding="utf-8")
+    outputs.publish(table)
 
 
 def _segment_all(

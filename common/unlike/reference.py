@@ -52,7 +52,7 @@ class Reference:
 def make_reference(
     statistics: Statistics,
     owners: Sequence[str],
-    validation: Statistics | None = None,
+    validation: Float[np.ndarray, "_others statistics"] | None = None,
 ) -> Reference:
     """Returns the reference that images make.
 
@@ -65,7 +65,7 @@ def make_reference(
     limits = [conformal_limit(_crossed(statistics, owners))]
     if validation is not None:
         limits.append(conformal_limit(whole.distances(validation)))
-    return Reference(whole.mean, whole.factor, max(limits))
+    return Reference(whole.mean, whole.factor, max(1.0, *limits))
 
 
 def conformal_limit(distances: Distances) -> float:
@@ -95,7 +95,8 @@ def _fit(statistics: Statistics) -> Reference:
 
     mean = statistics.mean(0)
     scale = np.hypot(statistics.std(0), _PRECISION)
-    shrunk, _ = ledoit_wolf((statistics - mean) / scale, assume_centered=True)
-    covariance = shrunk + np.diag((_PRECISION / scale) ** 2)
+    covariance = np.diag((_PRECISION / scale) ** 2)
+    if len(statistics) > 1:
+        covariance += ledoit_wolf((statistics - mean) / scale, assume_centered=True)[0]
     factor = np.linalg.inv(np.linalg.cholesky(covariance)).T / scale[:, None]
     return Reference(mean, factor, 1.0)

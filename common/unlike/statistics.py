@@ -89,7 +89,7 @@ def _steps(values: _Values) -> Statistics:
     return np.log(np.concatenate(found, axis=1).astype(np.float64) + _LEAST_STEP)
 
 
-def _halved(values: _Values) -> _Values:
+def _halved(values: _Values) -> Float[np.ndarray, "num half_height half_width channels"]:
     num, height, width, channels = values.shape
     even = values[:, : height // 2 * 2, : width // 2 * 2]
     return even.reshape(num, height // 2, 2, width // 2, 2, channels).mean((2, 4))
