@@ -40,13 +40,7 @@ def keep_reference(run: Run, prepared: Prepared) -> None:
     file = run.workdir / FILE
     if _is_of(file, run.card.fingerprint):
         return
-    train, validation = prepared.splits["train"], prepared.splits.get("val")
-    rows = _some(train)
-    reference = make_reference(
-        _statistics_of(train, rows),
-        [train.owners[row] for row in rows],
-        None if validation is None else _statistics_of(validation, _some(validation)),
-    )
+    reference = reference_of(prepared.splits["train"], prepared.splits.get("val"))
     stream = io.BytesIO()
     np.savez(
         stream,
@@ -56,6 +50,16 @@ def keep_reference(run: Run, prepared: Prepared) -> None:
         limit=np.array(reference.limit),
     )
     write_atomically(file, sealed(stream.getvalue()))
+
+
+def reference_of(train: Split, validation: Split | None) -> Reference:
+    """Returns what training images are like, and how far held-out ones lie outside."""
+    places, owners = _some(train), train.owners
+    return make_reference(
+        _statistics_of(train, places),
+        [owners[place] for place in places],
+        None if validation is None else _statistics_of(validation, _some(validation)),
+    )
 
 
 def known_reference(run: Run) -> Reference | None:
