@@ -397,7 +397,7 @@ def test_hostile_classes_of_masks(runs, scans, tmp_path):
     out, one = tmp_path / "out", scans / "A" / "x.png"
     options = Options(input=str(one), output=str(out), probabilities=True)
     written_below(tmp_path, out, lambda o: predict_masks(run, o), options)
-    assert len(list(out.iterdir())) == len(labels) + 1  # a mask, the probabilities, the record
+    assert len(list(out.iterdir())) == len(labels) + 2  # mask, probabilities, table and record
 
 
 def test_what_generate_wrote_is_a_set_of_images_without_complaint(modes, tmp_path, capsys, caplog):
