@@ -56,8 +56,10 @@ class Fault:
 
 
 def _cut(picture: Image.Image, _: Image.Resampling) -> Image.Image:
+    """Cuts 5 % off, of each side as much as the picture's own bytes say, so that all ways occur."""
     width, height = picture.size
-    left, top = round(0.02 * width), round(0.03 * height)
+    share = sum(picture.resize((16, 16)).tobytes()) % 6 / 5
+    left, top = round(0.05 * share * width), round(0.05 * (1 - share) * height)
     return picture.crop((left, top, left + round(0.95 * width), top + round(0.95 * height)))
 
 

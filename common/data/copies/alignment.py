@@ -76,7 +76,7 @@ def likeness(
     thumbnails: Thumbnails,
     left: Int[np.ndarray, " _pairs"],
     right: Int[np.ndarray, " _pairs"],
-    position: Float[np.ndarray, "_pairs 2 2"],
+    position: Float[np.ndarray, "_pairs 2 3"],
 ) -> Likeness:
     """Returns the correlation of detail, -1..1, of each pair after the best small alignment.
 
@@ -86,12 +86,11 @@ def likeness(
       thumbnails: the pictures.
       left: those that are moved; it is fastest where equal ones follow each other.
       right: those that they are to fit.
-      position: where the search begins: from coordinates in `right`, about the middle, to those in
-        `left`.
+      position: where the search begins: from coordinates in `right`, -1..1 over the picture, to
+        those in `left`; a matrix and a shift.
     """
     alike = np.zeros(len(left), np.float32)
-    movement = np.zeros((len(left), 2, 3), np.float32)
-    movement[..., :2] = position
+    movement = position.astype(np.float32)
     for start in range(0, len(left), _BATCH):
         rows = np.arange(start, min(start + _BATCH, len(left)))
         pictures, which = np.unique(left[rows], return_inverse=True)

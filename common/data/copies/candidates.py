@@ -7,6 +7,7 @@ are products with other matrices, and the comparison of all pairs is a product a
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -20,14 +21,14 @@ _FINE, _COARSE = 2.5, 8.0  # the band of detail: standard deviations of two blur
 # all of it, or two copies alone would cancel each other.
 _COMMON = 0.8
 _TURNS = (0.0, 5.0, 10.0)  # degrees; a copy is at most half a step away from one
-_CUT = 0.95  # of the picture that is left where some was cut off
-_LEAST = 0.8  # of copies measured: 0.93 and more
+_CUT = 0.95  # of the picture is left where some was cut off: in its middle, at a side, in a corner
+_LEAST = 0.88  # likeness; of copies measured: 0.9 and more
 _NEAREST = 5  # pairs that are looked at for each picture
 _ROWS = 256  # of the table of all pairs that are in memory at once
 _TINY = 1e-6
 
 Thumbnails = UInt8[np.ndarray, "num 64 64"]
-Matrix = Float[np.ndarray, "2 2"]
+Position = Float[np.ndarray, "2 3"]
 Described = Float[np.ndarray, "num _places"]
 
 
@@ -43,7 +44,7 @@ class Candidates:
 
     left: Int[np.ndarray, " pairs"]
     right: Int[np.ndarray, " pairs"]
-    position: Float[np.ndarray, "pairs 2 2"]
+    position: Float[np.ndarray, "pairs 2 3"]
 
 
 def candidates(thumbnails: Thumbnails, *, mirrored: bool) -> Candidates:
@@ -58,10 +59,10 @@ def candidates(thumbnails: Thumbnails, *, mirrored: bool) -> Candidates:
     num = len(thumbnails)
     positions = np.stack(list(_positions(mirrored=mirrored)))
     halved = _halved(thumbnails)
-    plain = halved @ _sampling(np.eye(2))
+    plain = _unit(halved @ _sampling(np.eye(2, 3)))
     mean = _COMMON * plain.mean(0)
     target = _unit(plain - mean)
-    moved = [_unit(halved @ _sampling(position) - mean) for position in positions]
+    moved = [_unit(_unit(halved @ _sampling(position)) - mean) for position in positions]
     found: list[tuple[np.ndarray, ...]] = []
     for start in range(0, num, _ROWS):
         rows = np.arange(start, min(start + _ROWS, num))
@@ -80,7 +81,7 @@ def candidates(thumbnails: Thumbnails, *, mirrored: bool) -> Candidates:
     return Candidates(left[kept], right[kept], positions[which[kept]])
 
 
-def _positions(*, mirrored: bool) -> Iterator[Matrix]:
+def _positions(*, mirrored: bool) -> Iterator[Position]:
     """Yields how pictures are laid upon others.
 
     As each of a pair is moved to fit the other, turning to one side is enough, and cutting one is;
@@ -92,8 +93,15 @@ def _positions(*, mirrored: bool) -> Iterator[Matrix]:
     for degrees in (*both_ways, *quarters):
         angle = np.deg2rad(degrees)
         cosine, sine = np.cos(angle), np.sin(angle)
-        yield np.array([[cosine, -sine], [sine, cosine]]) @ mirror
-    yield _CUT * mirror
+        yield np.array([[cosine, -sine, 0], [sine, cosine, 0]]) @ _with_shift(mirror)
+    for across, down in product((-1, 0, 1), repeat=2):
+        yield np.column_stack([_CUT * mirror, (1 - _CUT) * np.array([across, down])])
+
+
+def _with_shift(matrix: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "3 3"]:
+    whole = np.eye(3)
+    whole[:2, :2] = matrix
+    return whole
 
 
 def _best_position(
@@ -135,13 +143,14 @@ def _halved(thumbnails: Thumbnails) -> Float[np.ndarray, "num pixels"]:
     return np.concatenate(parts)
 
 
-def _sampling(position: Matrix) -> Float[np.ndarray, "pixels places"]:
+def _sampling(position: Position) -> Float[np.ndarray, "pixels places"]:
     """Returns the matrix that blurs halved thumbnails and reads them on the grid, moved."""
     half = THUMBNAIL // 2
     steps = np.linspace(-1, 1, _GRID)
     across, down = (axis.ravel() for axis in np.meshgrid(steps, steps))
     inside = np.hypot(across, down) <= 1
-    places = position @ np.stack([across[inside], down[inside]]) * _REACH
+    grid = np.stack([across[inside], down[inside]]) * _REACH
+    places = position[:, :2] @ grid + position[:, 2:]
     across, down = (places + 1) / 2 * half - 0.5  # in pixels
     pixels = np.arange(half)
 

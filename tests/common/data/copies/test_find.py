@@ -123,7 +123,7 @@ def test_a_mirrored_and_turned_picture_is_a_mirrored_copy(degrees):
     assert copies(files | strangers()) == {"mirrored": [{"a.png", "b.png"}]}
 
 
-@pytest.mark.parametrize(("top", "left"), [(0, 0), (5, 5), (2, 3)])
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (5, 5), (2, 3), (0, 5), (5, 2)])
 def test_a_picture_of_which_five_percent_are_cut_off_is_a_near_copy(top, left):
     files = {"a.png": picture(0), "b.png": picture(0)[top : 91 + top, left : 91 + left]}
     assert copies(files | strangers()) == {"near": [{"a.png", "b.png"}]}
@@ -160,7 +160,7 @@ def test_pictures_are_numbered_alike_where_any_of_them_are_copies():
 def best_likeness(first, second):
     """The likeness of two arrays of thumbnails, pair by pair, beginning as they are."""
     num = len(first)
-    upright = np.broadcast_to(np.eye(2), (num, 2, 2))
+    upright = np.broadcast_to(np.eye(2, 3), (num, 2, 3))
     return likeness(np.concatenate([first, second]), np.arange(num), np.arange(num) + num, upright)
 
 
