@@ -17,9 +17,10 @@ from common.data.copies.look import THUMBNAIL
 _GRID = 12  # places along each axis
 _REACH = 0.9  # of half the picture, the radius of the disc: the corners turn out of sight
 _FINE, _COARSE = 2.5, 8.0  # the band of detail: standard deviations of two blurs, in pixels
-# Of the mean of all descriptions: what all chests have in common tells no two of them apart. Not
-# all of it, or two copies alone would cancel each other.
-_COMMON = 0.8
+# Of the mean of all descriptions: what all chests have in common tells no two of them apart. Of few
+# pictures each makes up much of the mean, and copies would cancel each other: none of it is taken
+# off up to this number, half of the share at twice as many.
+_COMMON, _FEW = 0.8, 50
 _TURNS = (0.0, 5.0, 10.0)  # degrees; a copy is at most half a step away from one
 _CUT = 0.95  # of the picture is left where some was cut off: in its middle, at a side, in a corner
 _LEAST = 0.88  # likeness; of copies measured: 0.9 and more
@@ -60,7 +61,7 @@ def candidates(thumbnails: Thumbnails, *, mirrored: bool) -> Candidates:
     positions = np.stack(list(_positions(mirrored=mirrored)))
     halved = _halved(thumbnails)
     plain = _unit(halved @ _sampling(np.eye(2, 3)))
-    mean = _COMMON * plain.mean(0)
+    mean = _COMMON * max(0, 1 - _FEW / num) * plain.mean(0)
     target = _unit(plain - mean)
     moved = [_unit(_unit(halved @ _sampling(position)) - mean) for position in positions]
     found: list[tuple[np.ndarray, ...]] = []
