@@ -7,6 +7,10 @@ python launch.py --mode=generate --workdir=runs/gan --num_images=1000 --output=D
 
 64x64, grey or in colour as most of your images are. Where they have classes, an AC-GAN draws the
 class that it is asked for; where all are of one class, a DCGAN. All of them train.
+
+The AC-GAN is that of acgan_covid.py, whose 1,500 steps take 5 minutes 49 seconds on two CPU cores.
+On 300 slices of COVID-CT 150 steps took 6 minutes on two cores that twenty other programs used,
+too, and drew the outlines of chests; the whole length was not timed here.
 """
 
 from ml_collections import ConfigDict
