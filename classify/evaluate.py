@@ -1,25 +1,34 @@
-"""--mode=evaluate: how good a trained classifier is on patients that it has not seen."""
+"""--mode=evaluate: how good a trained classifier is on images that it has not seen."""
 
 import csv
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from classify.figures import draw_figures
 from classify.inference import BATCH, Inference, known_temperature, load_inference, softmax
+from classify.operating_point import (
+    YOUDEN,
+    choose,
+    findings,
+    known_thresholds,
+    read_wanted,
+    scores_at,
+)
 from classify.scores import Predicted, intervals, temperature
-from common.data.prepared import Split
+from common.data.prepared import DataCard, Split
 from common.errors import UserError
 from common.log import log
 from common.options import Options
 from common.training.evaluation import (
     EVALUATION,
-    HeldOut,
     evaluation_outputs,
     held_out,
+    told_patients,
     write_report,
     write_table,
 )
@@ -34,6 +43,9 @@ from common.unlike.run import (
 
 PREDICTIONS = "predictions.csv"
 _FIGURES = "figures.png"
+_NO_VALIDATION = "nothing: no validation images beside those that are scored"
+_MOST_TOLD = 5  # classes
+_TOLD_OF_EACH = ("f1", "sensitivity", "specificity")
 _TOLD = ("accuracy", "balanced_accuracy", "f1_macro", "roc_auc_macro", "pr_auc_macro", "ece")
 
 
@@ -41,12 +53,15 @@ def evaluate(run: Run, options: Options) -> None:
     """Writes evaluation.json, predictions.csv and figures.png.
 
     Scored is the run's split "test", or "val" where there is none, which is said; with --input the
-    images of another folder. Probabilities are those of the logits divided by a temperature, which
-    is fitted on "val" and changes no decision; scores without it stand beside.
+    images of another folder, which may lack some of the run's classes: what then has no value is
+    said, and null in the file. Probabilities are those of the logits divided by a temperature,
+    which is fitted on "val" and changes no decision; scores without it stand beside. Each class has
+    an operating point: a threshold that is chosen on "val", and what it gives here.
 
     Raises:
       UserError: nothing is held out, or the data, a folder or the checkpoint can't be used.
     """
+    _check(run, options)
     with evaluation_outputs(run, options) as outputs:
         # Where the predictions are, the evaluation is whole.
         outputs.claim(dict.fromkeys((EVALUATION, _FIGURES, PREDICTIONS), ""))
@@ -54,30 +69,58 @@ def evaluate(run: Run, options: Options) -> None:
     _say(report, outputs.folder)
 
 
+def _check(run: Run, options: Options) -> None:
+    """Refuses options that mean nothing."""
+    read_wanted(options.operating_point)
+    if options.operating_point and options.input:
+        raise UserError(
+            f"--operating_point={options.operating_point} is chosen on the run's validation images:"
+            " give it to --mode=evaluate without --input first; then its thresholds are used here."
+        )
+    if options.positive not in ("", *run.card.classes):
+        raise UserError(
+            f"--positive is '{options.positive}'; the run's classes are"
+            f" {', '.join(run.card.classes)}."
+        )
+
+
+class _Validation(NamedTuple):
+    """What the classifier makes of the images that thresholds are chosen on."""
+
+    logits: Float[np.ndarray, "images classes"]
+    labels: Int[np.ndarray, " images"]
+
+
 def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     """Scores the images, and writes what `evaluate` writes into a folder."""
     inference, step = load_inference(run)
     held = held_out(run, options)
-    if held.card.classes != run.card.classes:
-        raise UserError(
-            f"The classes of {held.card.name} are {', '.join(held.card.classes)}, the run's are"
-            f" {', '.join(run.card.classes)}; both must have the same."
-        )
     split, classes = held.split, run.card.classes
+    label_of = _labels_of(held.card, classes)
     log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
-    hot, fitted_on = _temperature(run, options, held, inference, step)
+    validation = None
+    if held.validation is not None:
+        validation = _Validation(*logits_of(held.validation, inference))
+    hot, fitted_on = _temperature(run, options, validation, step)
+    thresholds, chosen_on = _thresholds(run, options, validation, hot, step)
     logits, labels = logits_of(split, inference)
+    labels = label_of[labels]
     distances = distances_of(known_reference(run), split)
     predicted = Predicted(split.ids, split.groups, labels, softmax(logits, hot))
     plain = Predicted(split.ids, split.groups, labels, softmax(logits, 1.0))
     report = {
         "checkpoint_step": step,
         **held.facts,
-        "patients": len(set(split.owners)),
         "classes": list(classes),
         "images_of_classes": np.bincount(labels, minlength=len(classes)).tolist(),
         "temperature": hot,
         "temperature_fitted_on": fitted_on,
+        "operating_point": options.operating_point or YOUDEN,
+        "operating_points_chosen_on": chosen_on,
+        "operating_points": {
+            name: {"threshold": value, **scores_at(predicted, classes.index(name), value)}
+            for name, value in thresholds.items()
+        },
         "confusion": confusion_of(predicted, len(classes)).tolist(),
         "scores": intervals(predicted, classes),
         "scores_without_temperature": intervals(plain, classes),
@@ -85,9 +128,19 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     }
     write_report(output, report)
     draw_figures(predicted, plain, classes, output / _FIGURES, held.card.caption)
-    rows = with_distances(prediction_rows(predicted, classes), split.ids, distances)
-    write_table(output / PREDICTIONS, rows)
+    rows = prediction_rows(predicted, classes, thresholds)
+    write_table(output / PREDICTIONS, with_distances(rows, split.ids, distances))
     return report
+
+
+def _labels_of(card: DataCard, classes: tuple[str, ...]) -> Int[np.ndarray, " of_the_data"]:
+    """Returns the run's label of each class of the data, which may lack some of the run's."""
+    if not set(card.classes) <= set(classes):
+        raise UserError(
+            f"The classes of {card.name} are {', '.join(card.classes)}, the run's are"
+            f" {', '.join(classes)}; name the folders of the data as the run's classes."
+        )
+    return np.array([classes.index(name) for name in card.classes])
 
 
 def logits_of(
@@ -108,7 +161,9 @@ def confusion_of(predicted: Predicted, classes: int) -> Int[np.ndarray, "classes
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def prediction_rows(predicted: Predicted, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def prediction_rows(
+    predicted: Predicted, classes: tuple[str, ...], thresholds: Mapping[str, float]
+) -> Iterator[dict[str, Any]]:
     """Yields a row of a table for each image; its probabilities are read back as they are."""
     chosen = predicted.probabilities.argmax(-1)
     for i, name in enumerate(predicted.ids):
@@ -121,6 +176,7 @@ def prediction_rows(predicted: Predicted, classes: tuple[str, ...]) -> Iterator[
                 f"probability_{known}": share
                 for known, share in zip(classes, predicted.probabilities[i].tolist(), strict=True)
             },
+            **findings(predicted.probabilities[i], classes, thresholds),
         }
 
 
@@ -146,28 +202,69 @@ def read_predictions(file: Path, classes: tuple[str, ...]) -> Predicted:
 
 
 def _temperature(
-    run: Run, options: Options, held: HeldOut, inference: Inference, step: int
+    run: Run, options: Options, validation: _Validation | None, step: int
 ) -> tuple[float, str]:
     """Returns the temperature and what it was fitted on."""
     if options.input:
         known = known_temperature(run, step)
         return (known, "the run's own evaluation") if known else (1.0, "nothing")
-    if held.validation is None:
-        return 1.0, "nothing: no validation images beside those that are scored"
-    return temperature(*logits_of(held.validation, inference)), "val"
+    if validation is None:
+        return 1.0, _NO_VALIDATION
+    return temperature(validation.logits, validation.labels), "val"
+
+
+def _thresholds(
+    run: Run, options: Options, validation: _Validation | None, hot: float, step: int
+) -> tuple[Mapping[str, float], str]:
+    """Returns from which probability on each class is found, and what that was chosen on."""
+    if options.input:
+        found = known_thresholds(run, step)
+        chosen_on = (
+            "the run's own evaluation" if found else "nothing: evaluate without --input first"
+        )
+    elif validation is None:
+        found, chosen_on = {}, _NO_VALIDATION
+    else:
+        shares = softmax(validation.logits, hot)
+        wanted = read_wanted(options.operating_point)
+        found, chosen_on = choose(validation.labels, shares, run.card.classes, wanted), "val"
+    return {x: t for x, t in found.items() if options.positive in ("", x)}, chosen_on
 
 
 def _say(report: dict[str, Any], output: Path) -> None:
     print(
-        f"{report['images']} images of {report['patients']} patients ({report['data']},"
-        f" {report['split']}), step {report['checkpoint_step']}"
+        f"{told_patients(report)} ({report['data']}, {report['split']}), step"
+        f" {report['checkpoint_step']}; 95 % intervals over {report['intervals_over']}"
     )
-    f1 = [f"f1_{name}" for name in report["classes"]] if len(report["classes"]) < 6 else []
-    for name in (*_TOLD, *f1):
-        entry = report["scores"][name]
-        print(f"  {name:<20} {entry['value']:.4f} [{entry['low']:.4f}, {entry['high']:.4f}]")
+    told = list(_TOLD)
+    if len(report["classes"]) <= _MOST_TOLD:
+        told += [f"{score}_{name}" for score in _TOLD_OF_EACH for name in report["classes"]]
+    scores = report["scores"]
+    missing = [name for name in told if math.isnan(scores[name]["value"])]
+    for name in told:
+        if name not in missing:
+            print(f"  {name:<28} {_with_interval(scores[name])}")
+    for name, point in report["operating_points"].items():
+        print(
+            f"  {name} from a probability of {point['threshold']:.4f} on"
+            f" ({report['operating_point']}, chosen on {report['operating_points_chosen_on']}):"
+        )
+        told_here = ("sensitivity", "specificity")
+        for score in (x for x in told_here if not math.isnan(point[x]["value"])):
+            print(f"    {score:<26} {_with_interval(point[score])}")
+    if not report["operating_points"]:
+        print(f"  no operating point (chosen on {report['operating_points_chosen_on']})")
+    if missing:
+        counts = zip(report["classes"], report["images_of_classes"], strict=True)
+        absent = [name for name, images in counts if not images]
+        why = f", as no image is of {' or '.join(absent)}" if absent else ""
+        print(f"  without a value{why}: {', '.join(missing)}")
     print(
         f"  temperature {report['temperature']:.3f} (fitted on {report['temperature_fitted_on']})"
     )
     print(f"  {unlike_sentence(report['unlike'])}")
     print(f"  written to {output}")
+
+
+def _with_interval(entry: Mapping[str, float]) -> str:
+    return f"{entry['value']:.4f} [{entry['low']:.4f}, {entry['high']:.4f}]"

@@ -1,7 +1,7 @@
 """--mode=predict: the classes of new images, as a table; with --explain, what speaks for them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from classify.inference import (
     load_inference,
     softmax,
 )
+from classify.operating_point import findings, known_thresholds
 from common.data.fit import fit_image
 from common.data.folders import record_id
 from common.data.incoming import Incoming, find_images, read_ahead
@@ -62,11 +63,11 @@ def predict(run: Run, options: Options) -> None:
     """Writes OUTPUT/predictions.csv: file, label, the probability of every class, and "unlike".
 
     A frame of a DICOM file or a slice of a volume is "FILE#000". Probabilities are calibrated with
-    the temperature of the run's evaluation, where there is one. They mean nothing where an image
-    lies far outside those of training: that is what "unlike" says (`common.unlike`). With
-    --explain, OUTPUT/x.png shows what in INPUT/x.jpg speaks for its label (Grad-CAM). A file that
-    can't be read is named, the others are classified. All that is written takes its place together
-    at the end.
+    the temperature of the run's evaluation, where there is one, and a class is "found" from the
+    threshold on that it has chosen. They mean nothing where an image lies far outside those of
+    training: that is what "unlike" says (`common.unlike`). With --explain, OUTPUT/x.png shows what
+    in INPUT/x.jpg speaks for its label (Grad-CAM). A file that can't be read is named, the others
+    are classified. All that is written takes its place together at the end.
 
     Raises:
       UserError: an option or file can't be used, or something that is to be written is there.
@@ -90,17 +91,18 @@ def predict(run: Run, options: Options) -> None:
         inference, step = load_inference(run)
         reference = known_reference(run)
         temperature = known_temperature(run, step) or 1.0
+        thresholds = known_thresholds(run, step)
         started, explained = time.monotonic(), outputs if options.explain else None
         distances: list[float] = []
         with (
             ThreadPoolExecutor() as pool,
             outputs.draft(TABLE).open("w", encoding="utf-8") as table,
         ):
-            table.write(
-                csv_line(["file", "label", *(f"probability_{x}" for x in run.card.classes), COLUMN])
-            )
+            columns = [f"probability_{x}" for x in run.card.classes]
+            columns += [f"found_{x}" for x in thresholds]
+            table.write(csv_line(["file", "label", *columns, COLUMN]))
             for batch in _batches(_read_all(pool, found, run, reference, failures), BATCH):
-                table.writelines(_rows(batch, inference, temperature, explained))
+                table.writelines(_rows(batch, inference, temperature, thresholds, explained))
                 distances += [image.unlike for image in batch]
     print(
         f"{len(distances)} images are classified in {outputs.folder / TABLE} (step {step},"
@@ -114,14 +116,19 @@ def predict(run: Run, options: Options) -> None:
 
 
 def _rows(
-    batch: list[_Found], inference: Inference, temperature: float, explained: Outputs | None
+    batch: list[_Found],
+    inference: Inference,
+    temperature: float,
+    thresholds: Mapping[str, float],
+    explained: Outputs | None,
 ) -> Iterator[str]:
     """Yields the table's line of each image; with `explained` draws what speaks for its label."""
     shares = softmax(inference.logits(np.stack([image.pixels for image in batch])), temperature)
     for image, label, row in zip(batch, labels_of(shares), shares, strict=True):
         chosen = inference.classes[label]
         name, numbers = image.name + image.suffix, [f"{share:.6f}" for share in row]
-        yield csv_line([name, chosen, *numbers, cell(image.unlike)])
+        decided = findings(row, inference.classes, thresholds).values()
+        yield csv_line([name, chosen, *numbers, *decided, cell(image.unlike)])
         if explained:
             heat = inference.attention(image.pixels, int(label))
             picture = explained.draft(_explanation(image.name, image.suffix))

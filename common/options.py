@@ -111,6 +111,12 @@ class Options(_Flags):
         "Of a predicted mask's probability; 0: the evaluation's, or 1/2.",
         number(0, 1, below=True),
     )
+    operating_point: str = _flag(
+        "",
+        "How a classifier's thresholds are chosen on validation: youden (the default), or the least"
+        " sensitivity=0.95 or specificity=0.95.",
+    )
+    positive: str = _flag("", "The class that a classifier looks for; default each in turn.")
     rescale: bool = _switched(
         True, "Bring images to the scale of the training images to predict them."
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from common.data.prepared import Prepared
+from common.data.prepared import Prepared, Split
 from common.data.transforms import to_signed_unit
 from common.errors import UserError
 from common.report.images import write_picture
@@ -101,6 +101,8 @@ def check_memorization(
     sentence, all_known = verdict(found, membership), len(real) == len(split)
     if not all_known:
         sentence += f" Only {len(real):,} of {len(split):,} training images were looked at."
+    if not any(group for held in _held_out_splits(prepared) for group in held.groups):
+        sentence += " Patients are unknown: each held-out image counts as one."
     return {
         "can_tell": all_known or bool(repeating(found)),
         "memorized": bool(repeating(found)),
@@ -135,9 +137,13 @@ def _in_each_space(
     return found
 
 
+def _held_out_splits(prepared: Prepared) -> list[Split]:
+    return [prepared.splits[name] for name in _HELD_OUT if name in prepared.splits]
+
+
 def _one_of_each(prepared: Prepared) -> Images:
     """Returns a random image of each patient that is held out, 2,000 at most."""
-    held = [prepared.splits[name] for name in _HELD_OUT if name in prepared.splits]
+    held = _held_out_splits(prepared)
     places = [(split, row) for split in held for row in range(len(split))]
     owners = [owner for split in held for owner in split.owners]
     order = np.random.default_rng(0).permutation(len(places))

@@ -229,8 +229,8 @@ def quality(
         compared = with_floor(real[ours], owners[ours].tolist(), made[theirs], k)
         if not compared:
             log.warning(
-                "No %s figures of %s: %d real images of %d patients and %d generated ones are too"
-                " few.",
+                "No %s figures of %s: %d real images of %d patients (each image is one where they"
+                " are unknown) and %d generated ones are too few.",
                 *(name, known, len(ours), len(set(owners[ours])), len(theirs)),
             )
             continue

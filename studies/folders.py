@@ -1,6 +1,7 @@
 """The folders that the study's runs read: images written once, and links to them in every cell.
 
-WORKDIR/images/{train,val,test}/CLASS/patient0003_image000012.png
+WORKDIR/images/{train,val,test}/CLASS/patient0003_image000012.png    where patients are known
+WORKDIR/images/{train,val,test}/CLASS/image000012.png                where they are not
 WORKDIR/images/images.csv                                            which image that is
 WORKDIR/cells/50_0/real/CLASS/*.png                                  50 of each class, seed 0
 WORKDIR/cells/50_0/synthetic/CLASS/000000.png                        drawn by its GAN
@@ -24,7 +25,7 @@ from common.training.evaluation import write_table
 from studies.config import ALL
 
 # Whose an image is, by its name; a synthetic one is of nobody.
-GROUP = r"^(patient\d+)_|^synthetic"
+_GROUP = r"^(patient\d+)_|^synthetic"
 IMAGES = "images"
 
 ClassFiles = Mapping[str, Sequence[Path]]
@@ -33,12 +34,14 @@ ClassFiles = Mapping[str, Sequence[Path]]
 def write_images(prepared: Prepared, workdir: Path) -> Path:
     """Writes all images in the study's size, where that is not done yet; returns their folder.
 
-    Patients and images are numbered; images.csv says which is which.
+    Patients and images are numbered; images.csv says which is which. Where patients are known, an
+    image of nobody counts as one.
     """
     folder = workdir / IMAGES
     if folder.exists():
         return folder
     names = {split: part.owners for split, part in prepared.splits.items()}
+    known = any(group for part in prepared.splits.values() for group in part.groups)
     everybody = {name for some in names.values() for name in some}
     patient = {name: number for number, name in enumerate(sorted(everybody))}
     classes, rows = folder_names(prepared.card.classes), []
@@ -51,13 +54,19 @@ def write_images(prepared: Prepared, workdir: Path) -> Path:
             files = []
             for row, label in enumerate(examples["label"]):
                 number = patient[names[split][row]]
-                file = f"{split}/{classes[label]}/patient{number:04d}_image{row:06d}.png"
+                whose = f"patient{number:04d}_" if known else ""
+                file = f"{split}/{classes[label]}/{whose}image{row:06d}.png"
                 files.append(written / file)
-                rows.append({"file": file, "image": part.ids[row], "patient": names[split][row]})
+                rows.append({"file": file, "image": part.ids[row], "patient": part.groups[row]})
             list(pool.map(write_picture, files, examples["image"]))
         write_table(written / "images.csv", rows)
         move_into_place(written, folder)
     return folder
+
+
+def group_of(images: Path) -> str:
+    """Returns the config.data.group of the study's runs: "" where patients are unknown."""
+    return _GROUP if any(images.glob("*/*/patient*.png")) else ""
 
 
 def choose(images: Path, classes: Sequence[str], size: str, seed: int) -> ClassFiles:
@@ -147,7 +156,7 @@ def _link(files: ClassFiles, place: Path, made: Path, below: str) -> list[dict[s
     for name, inner in zip(files, folder_names(files), strict=True):
         (made / below / inner).mkdir(parents=True, exist_ok=True)
         for path in files[name]:
-            link = path.name if path.name.startswith("patient") else f"synthetic{path.name}"
+            link = f"synthetic{path.name}" if path.name[0].isdecimal() else path.name
             file = f"{below}{inner}/{link}"
             (made / file).symlink_to(os.path.relpath(path, (place / file).parent))
             rows.append({"file": file, "label": name, "split": "train"})

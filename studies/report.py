@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from classify.scores import Predicted
-from common.data.prepared import DataCard, owners_of
+from common.data.prepared import DataCard
 from common.files import write_atomically
-from common.training.evaluation import write_report, write_table
+from common.training.evaluation import patients_in, told_patients, write_report, write_table
 from studies.config import ALL, METRICS, Arm, Study
 from studies.statistics import RESAMPLES, Interval, corrected_level, interval, measure
 
@@ -72,6 +72,7 @@ def write_results(
     card: DataCard,
     real: Mapping[str, int],
     predicted: Mapping[tuple[str, int, str], Predicted],
+    groups: Sequence[str],
 ) -> str:
     """Writes utility.json, utility.csv, utility.png and report.md; returns the conclusion.
 
@@ -81,15 +82,17 @@ def write_results(
       card: of the data.
       real: training images of each size.
       predicted: by size, seed and arm, all of the same test images.
+      groups: whom each of these is of, "" where that is unknown.
     """
     rows = compare(study, card.classes, real, predicted)
-    one = next(iter(predicted.values()))
+    whose = patients_in(groups)
     facts = {
         "data": card.name,
         "synthetic": card.synthetic,
         "classes": list(card.classes),
-        "test_images": len(one.ids),
-        "test_patients": len(set(owners_of(one.ids, one.groups))),
+        "test_images": whose["images"],
+        "test_patients": whose["patients"],
+        "test_images_of_unknown_patients": whose["images_of_unknown_patients"],
         "seeds": list(study.seeds),
         "comparisons": study.comparisons,
         "level_of_differences": corrected_level(study.comparisons),
@@ -102,7 +105,7 @@ def write_results(
         "utility.json",
     )
     write_table(workdir / "utility.csv", [row.cells() for row in rows])
-    write_atomically(workdir / "report.md", _page(rows, facts, said, card))
+    write_atomically(workdir / "report.md", _page(rows, {**facts, **whose}, said, card))
     from studies.figure import draw  # matplotlib takes a second to import
 
     draw(rows, METRICS[_FIRST], _FIRST, workdir / "utility.png", card.caption)
@@ -188,12 +191,12 @@ def _page(rows: Sequence[Row], facts: Mapping[str, Any], said: str, card: DataCa
 
 {table}
 
-Data: {card.caption}; {facts["test_images"]} test images of {facts["test_patients"]} patients;
+Data: {card.caption}; tested on {told_patients(facts)};
 seeds {seeds}. Scores are means over seeds with 95 % intervals. Differences are paired, of
 augmented+R to 'augmented', of all others to 'real'; their intervals, each of level
 {100 * level:.2f} %, are corrected for {facts["comparisons"]} comparisons of a score (Bonferroni).
-All cover patients and seeds by a paired bootstrap ({facts["resamples"]} draws) with Student's
-t.
+All cover {facts["intervals_over"]} and seeds by a paired bootstrap ({facts["resamples"]} draws)
+with Student's t.
 """
 
 

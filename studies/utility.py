@@ -91,7 +91,9 @@ class Cell:
 
     def config_of(self, part: ConfigDict, data: Path) -> ConfigDict:
         """Returns the config of a run on a folder of this cell."""
-        return run_config(part, self.config.data, self.seed, dir=str(data), group=folders.GROUP)
+        return run_config(
+            part, self.config.data, self.seed, dir=str(data), group=folders.group_of(self.images)
+        )
 
 
 def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
@@ -133,8 +135,9 @@ def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> 
             for cell in cells
             for arm in study.arms
         }
+        groups = prepared.splits["test"].groups
         counts = {cell.size: sum(map(len, cell.chosen.values())) for cell in cells}
-        print(write_results(workdir, study, card, counts, _aligned(found)))
+        print(write_results(workdir, study, card, counts, _aligned(found), groups))
         print(f"table, figure and report: {workdir}/report.md, utility.csv, .json and .png")
     return True
 

@@ -94,7 +94,8 @@ def test_another_hospital_is_scored_at_the_threshold_of_the_run(run, patients, l
     said = launch("--mode=evaluate", f"--workdir={run[0]}", f"--input={tmp_path / 'there'}")
     there = json.loads((run[0] / "evaluation-there" / "evaluation.json").read_text())
     assert "a patient of its own" in said.stderr
-    assert (there["images"], there["patients"], there["split"]) == (6, 6, "all")
+    assert (there["images"], there["patients"], there["split"]) == (6, None, "all")
+    assert "6 images of unknown patients, each counted as one" in said.stdout
     assert there["threshold"] == report_of(run[0])["threshold"]
     assert there["scores"]["tumour"]["pooled"]["dice"]["value"] > 0.8
 
@@ -105,7 +106,7 @@ def test_evaluation_leaves_tables_and_panels(run):
     assert len(images) == report["images"] == 64
     pooled = report["scores"]["tumour"]["per_image"]["dice"]["value"]
     np.testing.assert_allclose(np.mean([float(row["dice"]) for row in images]), pooled, atol=1e-4)
-    assert len(list(csv.DictReader((folder / "patients.csv").read_text().splitlines()))) == 64
+    assert report["patients"] is None and not (folder / "patients.csv").exists()  # drawings
     for name in ("worst", "median", "best", "random"):
         with Image.open(folder / f"{name}.png") as picture:
             assert picture.mode == "RGB" and picture.width > 4 * 160

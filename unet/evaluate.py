@@ -1,5 +1,6 @@
-"""--mode=evaluate: how good a trained segmentation network is on patients that it has not seen."""
+"""--mode=evaluate: how good a trained segmentation network is on images that it has not seen."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from common.training.evaluation import (
     HeldOut,
     evaluation_outputs,
     held_out,
+    told_patients,
     write_report,
     write_table,
 )
@@ -49,7 +51,7 @@ _IMAGES, _PATIENTS = "images.csv", "patients.csv"
 
 
 def evaluate(run: Run, options: Options) -> None:
-    """Writes evaluation.json, images.csv, patients.csv and panels of cases.
+    """Writes evaluation.json, images.csv, patients.csv where they are known, and panels of cases.
 
     Scored is the run's split "test", or "val" where there is none, which is said: its images chose
     the checkpoint. With two classes the threshold is the one with the best mean Dice over the
@@ -82,7 +84,6 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     report = {
         "checkpoint_step": step,
         **held.facts,
-        "patients": len(set(scored.owners)),
         "classes": list(segmenter.classes),
         "threshold": threshold,
         "threshold_chosen_on": chosen_on,
@@ -94,7 +95,8 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     write_report(output, report)
     rows = with_distances(image_rows(scored, segmenter.classes), split.ids, distances)
     write_table(output / _IMAGES, rows)
-    write_table(output / _PATIENTS, patient_rows(scored, segmenter.classes))
+    if scored.knows_patients:
+        write_table(output / _PATIENTS, patient_rows(scored, segmenter.classes))
     for kind, cases in _cases(scored, split, windows, threshold).items():
         write_picture(output / f"{kind}.png", panels(cases, held.card))
     return report
@@ -200,8 +202,8 @@ def _cases(
 def _say(report: Mapping[str, Any], output: Path) -> None:
     """Prints the scores that a reader asks for first."""
     print(
-        f"{report['images']} images of {report['patients']} patients ({report['data']},"
-        f" {report['split']}), step {report['checkpoint_step']}"
+        f"{told_patients(report)} ({report['data']}, {report['split']}), step"
+        f" {report['checkpoint_step']}; 95 % intervals over {report['intervals_over']}"
     )
     if len(report["classes"]) == 2:
         print(f"threshold {report['threshold']} (chosen on {report['threshold_chosen_on']})")
@@ -211,8 +213,8 @@ def _say(report: Mapping[str, Any], output: Path) -> None:
             told = [
                 f"{score} {entry['value']:.4f} [{entry['low']:.4f}, {entry['high']:.4f}]"
                 for score, entry in scores.items()
-                if score in ("dice", "iou", "hd95")
+                if score in ("dice", "iou", "hd95") and not math.isnan(entry["value"])
             ]
-            print(f"  {view:<24} {'  '.join(told)}")
+            print(f"  {view:<24} {'  '.join(told) or 'no value: nothing to find, nothing found'}")
     print(f"  {unlike_sentence(report['unlike'])}")
     print(f"  written to {output}")

@@ -53,6 +53,11 @@ class Scored:
         """Returns the group of each image, the image's own name where it is of nobody."""
         return owners_of(self.ids, self.groups)
 
+    @property
+    def knows_patients(self) -> bool:
+        """Returns whether it is known of any image whose it is."""
+        return any(self.groups)
+
 
 def confusion_of(truth: Mask, predicted: Mask, classes: int) -> Int[np.ndarray, "classes classes"]:
     """Counts the pixels of class i (row) that were taken for class j (column)."""
@@ -89,8 +94,9 @@ def summary(scored: Scored, classes: Sequence[str]) -> dict[str, Any]:
     "per_image", the mean over images; "per_patient", the mean over patients of whom all images are
     pooled (their distances are means over images); and, without what holds nothing to find,
     "per_image_with_truth", and "per_patient_with_truth", where a patient's images without truth are
-    left out. The intervals are the percentiles of a bootstrap (Efron, 1979) over patients: images
-    of one are not independent.
+    left out. Where no patient is known there are no views of patients. The intervals are the
+    percentiles of a bootstrap (Efron, 1979) over patients, for images of one are not independent;
+    an image of nobody is drawn as a patient.
 
     Args:
       scored: the images.
@@ -153,6 +159,8 @@ def _sums_by_group(scored: Scored, index: int) -> Sums:
         "per_patient_with_truth": (of_patients(pooled_with, has_truth), patient_has, np.asarray),
     }
     for view, (scores, counted, summed) in views.items():
+        if "patient" in view and not scored.knows_patients:
+            continue
         sums[f"{view} count"] = summed(counted)
         for name, values in scores.items():
             sums[f"{view} {name}"] = summed(np.where(counted > 0, values, 0.0))
@@ -230,7 +238,10 @@ def image_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, Any
 
 
 def patient_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yields a row for each patient and class: all images pooled, and those with truth."""
+    """Yields a row for each patient and class: all images pooled, and those with truth.
+
+    An image of nobody is a row, too, by its own name, and "patient_known" says so.
+    """
     patients, owner = np.unique(scored.owners, return_inverse=True)
     order = np.argsort(owner, kind="stable")
     own = np.split(order, np.cumsum(np.bincount(owner))[:-1])
@@ -239,7 +250,8 @@ def patient_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, A
             mine = scored.confusion[places]
             with_truth = mine[mine[:, index].sum(-1) > 0]
             pooled = _convention(mine.sum(0), index)
-            row = {"patient": patient, "class": name, "images": len(mine)}
+            known = "yes" if scored.groups[places[0]] else "no"
+            row = {"patient": patient, "patient_known": known, "class": name, "images": len(mine)}
             row["images_with_truth"] = len(with_truth)
             row |= {score: round(float(value), 5) for score, value in pooled.items()}
             dice = _convention(with_truth.sum(0), index)["dice"] if len(with_truth) else math.nan

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,9 +46,38 @@ class HeldOut(NamedTuple):
             "synthetic": self.card.synthetic,
             "split": self.name,
             "chose_the_checkpoint": self.name == "val",
-            "images": len(self.split),
+            **patients_in(self.split.groups),
             "image_size": self.card.image_size,
         }
+
+
+def patients_in(groups: Sequence[str]) -> dict[str, Any]:
+    """Returns what a report says of whom its images are; "patients" is null where nobody says.
+
+    Args:
+      groups: whom each image is of, "" where that is unknown: such an image counts as a patient.
+    """
+    known = [group for group in groups if group]
+    return {
+        "images": len(groups),
+        "patients": len(set(known)) if known else None,
+        "images_of_unknown_patients": len(groups) - len(known),
+        "intervals_over": "patients" if known else "images",
+    }
+
+
+def told_patients(report: Mapping[str, Any]) -> str:
+    """Returns in words what `patients_in` says: "12 images of 3 patients"."""
+    images, patients = report["images"], report["patients"]
+    unknown = report["images_of_unknown_patients"]
+    told = f"{images} image{'s' * (images != 1)} of "
+    if patients is None:
+        return f"{told}unknown patients, each counted as one"
+    told += f"{patients} patient{'s' * (patients != 1)}"
+    if unknown:
+        told += f"; of {unknown} image{'s' * (unknown != 1)} the patient is unknown,"
+        told += f" {'each of which' if unknown > 1 else 'which'} counts as one"
+    return told
 
 
 def evaluation_outputs(run: Run, options: Options) -> Outputs:
@@ -119,7 +148,7 @@ def _prepared_by_group(data: ConfigDict) -> Prepared:
     except UserError as error:
         if "config.data.group" not in str(error):
             raise
-        log.warning("Every image counts as a patient of its own: %s", error)
+        log.warning("Patients are unknown: every image counts as a patient of its own: %s", error)
         data.group = ""
         return prepare(data)
 

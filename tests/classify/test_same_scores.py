@@ -123,7 +123,7 @@ def test_a_study_agrees_with_evaluate_through_the_file_that_it_reads(tmp_path, e
     for (labels, probabilities), wanted in list(zip(tables(), expected, strict=True))[::10]:
         classes = tuple(f"c{index}" for index in range(probabilities.shape[1]))
         one = predicted_of(labels, probabilities)
-        write_table(tmp_path / "predictions.csv", prediction_rows(one, classes))
+        write_table(tmp_path / "predictions.csv", prediction_rows(one, classes, {}))
         read = read_predictions(tmp_path / "predictions.csv", classes)
         found = measure([read], classes, 2)
         for name, value in wanted.items():
@@ -193,7 +193,7 @@ def test_exact_zeros_cost_what_scikit_learn_says():
 def test_the_table_keeps_every_digit(tmp_path):
     probabilities = np.array([[1 / 3, 2 / 3], [1e-300, 1.0], [0.5000000001, 0.4999999999]])
     one = predicted_of(np.array([0, 1, 0]), probabilities)
-    write_table(tmp_path / "p.csv", prediction_rows(one, ("a", "b")))
+    write_table(tmp_path / "p.csv", prediction_rows(one, ("a", "b"), {}))
     read = read_predictions(tmp_path / "p.csv", ("a", "b"))
     np.testing.assert_array_equal(read.probabilities, probabilities)
     with (tmp_path / "p.csv").open() as stream:

@@ -13,12 +13,13 @@ from common.errors import UserError
 from common.training.config import default_config
 from configs.utility_covid import get_config
 from studies.config import read_study, run_config
-from studies.folders import choose, link_arm, link_real, num_synthetic, write_images
+from studies.folders import choose, group_of, link_arm, link_real, num_synthetic, write_images
 from studies.progress import Progress
 from studies.report import compare, conclusion
 from tests.sentinels import put_sentinels, tree
 from tests.test_launch import folder_of_images
 
+_OWNERS = ("0000", "0000", "0001")
 BASE = (
     "--mode=utility",
     "--config=configs/utility_covid.py:tiny",
@@ -42,6 +43,7 @@ def test_it_runs_resumes_by_cells_and_says_what_it_found(launch, tmp_path):
     first = launch(*base)
     assert "drawings, not patients" in first.stdout and "cell 2 of 2" in first.stderr
     report, table = (work / "report.md").read_text(), (work / "utility.csv").read_text()
+    assert "of unknown patients, each counted as one" in report and "cover images and" in report
     assert "With 8 real images of each class, adding synthetic images, 0.5 for" in report
     rows = list(csv.DictReader(table.splitlines()))
     assert [row["arm"] for row in rows] == ARMS.split(",")
@@ -53,7 +55,7 @@ def test_it_runs_resumes_by_cells_and_says_what_it_found(launch, tmp_path):
 
     cell = work / "cells" / "8_1"
     data = cell / "arms" / "real+0.5" / "data"
-    assert len(list(data.glob("train/*/patient*.png"))) == 16
+    assert len(list(data.glob("train/*/image*.png"))) == 16
     assert len(list(data.glob("train/*/synthetic*.png"))) == 8
     gan = json.loads((cell / "gan" / "run.json").read_text())["data"]
     assert gan["num_examples"] == {"train": 16}  # the same images and nothing else
@@ -219,3 +221,28 @@ def test_folders_of_a_study_have_any_labels_and_give_them_back(tmp_path):
                 ]
                 np.testing.assert_array_equal(*pixels)
     assert set(tmp_path.iterdir()) == outside | {work}
+
+
+@pytest.mark.parametrize(
+    ("group", "names", "owners"),
+    [
+        ("", ["image000000.png", "image000001.png", "image000002.png"], ["", "", ""]),
+        (
+            r"(p\d)_|x",
+            [f"patient{who}_image00000{image}.png" for image, who in enumerate(_OWNERS)],
+            ["p1", "p1", ""],
+        ),
+    ],
+    ids=["nobody", "some"],
+)
+def test_only_known_patients_are_called_so(tmp_path, group, names, owners):
+    files = [f"{split}/A/{name}" for split in ("train", "test") for name in ("p1_a", "p1_b", "x")]
+    folder_of_images(tmp_path / "data", *(f"{file}.png" for file in files))
+    data = default_config().data
+    data.update(dir=str(tmp_path / "data"), image_size=8, cache_dir=str(tmp_path / "cache"))
+    data.group = group
+    images = write_images(prepare(data), tmp_path / "study")
+    assert sorted(path.name for path in images.glob("test/A/*")) == names
+    rows = list(csv.DictReader((images / "images.csv").read_text().splitlines()))
+    assert [row["patient"] for row in rows] == 2 * owners
+    assert bool(group_of(images)) == bool(group)

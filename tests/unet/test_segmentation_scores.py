@@ -197,3 +197,15 @@ def test_tables_have_a_row_for_each_image_and_each_patient():
     assert {row["patient"] for row in patients} == {"a", "b", "004", "005"}
     first = patients[0]
     assert (first["patient"], first["images"]) == ("004", 1)
+
+
+def test_where_patients_are_unknown_there_are_no_rows_of_patients():
+    truth, predicted = blobs(6, 2), blobs(6, 2)
+    views = {"pooled", "per_image", "per_image_with_truth"}
+    found = summary(scored_of(truth, predicted, 2), ("background", "one"))["one"]
+    assert set(found) == views
+    some = scored_of(truth, predicted, 2, ("a", "a", "b", "b", "", ""))
+    found = summary(some, ("background", "one"))["one"]
+    assert set(found) == views | {"per_patient", "per_patient_with_truth"}
+    known = {row["patient"]: row["patient_known"] for row in patient_rows(some, ("bg", "one"))}
+    assert known == {"a": "yes", "b": "yes", "004": "no", "005": "no"}
