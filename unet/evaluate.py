@@ -215,6 +215,6 @@ def _say(report: Mapping[str, Any], output: Path) -> None:
                 for score, entry in scores.items()
                 if score in ("dice", "iou", "hd95") and not math.isnan(entry["value"])
             ]
-            print(f"  {view:<24} {'  '.join(told) or 'no value: nothing to find, nothing found'}")
+            print(f"  {view:<24} {'  '.join(told) or 'no value: nothing to find'}")
     print(f"  {unlike_sentence(report['unlike'])}")
     print(f"  written to {output}")
