@@ -1,6 +1,6 @@
 """Which flags of common/options.py the modes of a classifier take. Needs no JAX."""
 
 FLAGS = {
-    "evaluate": ("input", "output", "overwrite"),
+    "evaluate": ("input", "output", "overwrite", "operating_point", "positive"),
     "predict": ("input", "output", "overwrite", "explain"),
 }
