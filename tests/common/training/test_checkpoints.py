@@ -70,8 +70,9 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
         checkpoints.restore(3, other)
 
 
-def test_a_score_that_has_no_value_any_more_chooses_no_checkpoint():
+def test_a_score_that_has_no_value_any_more_chooses_no_checkpoint(tmp_path):
     """A network that finds nothing any more has no precision: not the one of the step before."""
-    loop = SimpleNamespace(latest={"train/loss": 1.0, "val/precision": 0.9}, writers=None)
+    latest = {"train/loss": 1.0, "val/precision": 0.9}
+    loop = SimpleNamespace(latest=latest, writers=None, checkpoints=Checkpoints(tmp_path))
     Loop._write(loop, 4, 3, {"val/loss": 0.5}, {})
     assert loop.latest == {"train/loss": 1.0, "val/loss": 0.5}
