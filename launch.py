@@ -90,8 +90,9 @@ def _run_task_mode(command: Command, options: Options, given: list[str]) -> None
     workdir = user_path(command.workdir)
     with told_in(workdir):
         run = open_run(workdir)
+        mode = find_mode(run.config.task, command.mode, TASK_MODES)
         check_flags(given, command.mode, run.config.task)
-        find_mode(run.config.task, command.mode, TASK_MODES)(run, options)
+        mode(run, options)
 
 
 if __name__ == "__main__":

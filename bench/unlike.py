@@ -4,7 +4,7 @@
 
 DIR holds the sets covid_ct, chest_xray and brain_mri. No network is trained, for none is asked.
 First the splits that come with the sets, and five at random by patient; then what is not of the
-kind; then other hospitals and papers, each left out of training. Two minutes on one core.
+kind; then other hospitals and papers, each left out of training.
 """
 
 import re
