@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data.decode import read_image
+from common.data.decode import read_image as decode
 from common.data.fit import fit_image, scaled_size
 from common.data.prepared import DataCard
 from common.options import Options
 from common.training.workdir import Run
 from configs.unet_brain_mri import get_config
 from unet.inputs import input_scale
-from unet.predict import _read
+from unet.reading import read_image
 
 CARD = DataCard("test", ("a",), {"train": 8}, 32, 3, "0", False, 0, mask_classes=("a", "b"))
 RNG = np.random.default_rng(0)
@@ -31,9 +31,9 @@ def run_of(tmp_path, fit, native_size):
 def test_an_image_of_the_training_shape_is_seen_as_it_was_in_training(tmp_path, fit, native, known):
     file = tmp_path / "x.png"
     Image.fromarray(RNG.integers(0, 256, (*native, 3), np.uint8)).save(file)
-    pixels = read_image(file).pixels
+    pixels = decode(file).pixels
     run = run_of(tmp_path, fit, native if known else ())
-    read = _read(lambda: read_image(file), run, Options())
+    read = read_image(lambda: decode(file), run, Options(), None)
     np.testing.assert_array_equal(read.shown, fit_image(pixels, 32, 3, fit))
     np.testing.assert_array_equal(read.pixels, pixels)
 
@@ -50,9 +50,8 @@ def test_another_shape_keeps_the_scale_of_training():
 def test_without_rescaling_pixels_stay(tmp_path):
     file = tmp_path / "x.png"
     Image.fromarray(RNG.integers(0, 256, (50, 60), np.uint8)).save(file)
-    read = _read(
-        lambda: read_image(file), run_of(tmp_path, "stretch", (64, 64)), Options(rescale=False)
-    )
+    run = run_of(tmp_path, "stretch", (64, 64))
+    read = read_image(lambda: decode(file), run, Options(rescale=False), None)
     assert read.shown.shape == (50, 60, 3)
 
 
