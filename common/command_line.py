@@ -1,5 +1,6 @@
 """Flags in, errors for people out: one sentence on standard error, exit code 2, no traceback."""
 
+import os
 import re
 import runpy
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
 from common.accidents import as_told
 from common.errors import DivergenceError, FaultError, UserError
@@ -22,6 +24,8 @@ _STOPPED = {  # what to say when a signal ends a mode, after the signal's name
     "run": "stopped; run the same command again to go on.",
     "utility": "stopped; run the same command again to go on.",
 }
+_HELP = ("help", "h", "helpshort", "helpfull")
+_ROOT = Path(__file__).resolve().parents[1]
 _STOPPED_OTHER = "stopped before the end; earlier results stay."
 
 
@@ -64,9 +68,14 @@ def guarded(work: Callable[[], None]) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; whatever is wrong with them, or with the config file, is said in a line."""
-    argv = [_at_home(argument) for argument in argv]
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell much that nobody asks for
+    asked = [argument.lstrip("-") for argument in argv[1:] if argument.startswith("-")]
+    wanted = [argument for argument in asked if argument in _HELP]
+    argv = [argument for argument in argv if argument.lstrip("-") not in _HELP]
+    if wanted and "helpfull" not in wanted:
+        _help()
     try:
+        argv = [_at_home(argument) for argument in _joined(argv)]
         if file := _config_file(argv)[0]:
             with suppress(OSError):  # is said below
                 regular_file(Path(file))
@@ -75,19 +84,65 @@ def _parse(argv: list[str]) -> list[str]:
         _end(_about_key(argv) or str(error), 2)
     except (UserError, flags.Error, OSError, ValueError, TypeError) as error:
         _end(str(error), 2)
+    except Exception as error:  # of whatever a config file does
+        _end(f"The config file {file} fails: {type(error).__name__}: {error}.", 2)
     config: Any = flags.FLAGS["config"]
     try:
         if config.value is not None:
             config.value.lock()  # what stands for a file that is not there raises here
     except OSError:
         _end(f"The config file {config.config_filename} is not there or cannot be read.", 2)
+    if wanted:
+        _help(config.value)
     return rest
 
 
+def _help(config: ConfigDict | None = None) -> NoReturn:
+    """Prints the flags and, where one is given, the settings of a config."""
+    from common.usage import flags_text, settings_text
+
+    text = flags_text() + ("" if config is None else settings_text(config))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # who reads has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
+def _joined(argv: list[str]) -> list[str]:
+    """Returns `--config FILE` as `--config=FILE`."""
+    found: list[str] = []
+    for argument in argv:
+        if found and found[-1] in ("--config", "-config"):
+            found[-1] += f"={argument}"
+        else:
+            found.append(argument)
+    return found
+
+
 def _at_home(argument: str) -> str:
-    """Returns --config=~/FILE with the home folder: a shell leaves it to the program."""
-    flag, equals, file = argument.partition("=")
-    return f"{flag}={user_path(file)}" if flag.lstrip("-") == "config" and equals else argument
+    """Returns --config=FILE with the file that it means, wherever the program is called from.
+
+    Raises:
+      UserError: there is none; it names the places and what is there.
+    """
+    flag, equals, named = argument.partition("=")
+    if flag.lstrip("-") != "config" or not equals:
+        return argument
+    name, colon, variant = named.partition(":")
+    file = user_path(name)
+    places = [Path.cwd() / file, _ROOT / file, _ROOT / "configs" / file.name]
+    places += [place.with_name(f"{place.name}.py") for place in places if not file.suffix]
+    found = next((p for p in places if os.path.lexists(p) and not p.is_dir()), None)
+    if found is None:
+        there = sorted(path.stem for path in (_ROOT / "configs").glob("[!_]*.py"))
+        folders = dict.fromkeys(str(place.parent) for place in places)
+        raise UserError(
+            f"The config file {name} is not there: looked in {', '.join(folders)}; the program"
+            f" brings {', '.join(f'configs/{stem}.py' for stem in there)}."
+        )
+    # As it was written, where it is found so: a message then says what the user knows.
+    return f"{flag}={file if found == places[0] else found}{colon}{variant}"
 
 
 def _about_key(argv: list[str]) -> str:

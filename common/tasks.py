@@ -80,5 +80,7 @@ def check_flags(given: Iterable[str], mode: str, task: str = "") -> None:
 
 def told_uses(uses: Mapping[str, tuple[str, ...]]) -> str:
     """Returns "train, predict (unet, classify)" of what `uses_of` returns."""
+    if len(uses) == len(MODES) and not any(uses.values()):
+        return "every mode"
     named = (f"{mode} ({', '.join(tasks)})" if tasks else mode for mode, tasks in uses.items())
     return ", ".join(named)
