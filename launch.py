@@ -85,10 +85,10 @@ def _run_config(command: Command, images: str) -> None:
 
 def _run_task_mode(command: Command, options: Options, given: list[str]) -> None:
     from common.training.task import find_mode
-    from common.training.workdir import open_run
+    from common.training.workdir import advised, open_run
 
     workdir = user_path(command.workdir)
-    with told_in(workdir):
+    with told_in(workdir), advised(workdir, command.mode):
         run = open_run(workdir)
         mode = find_mode(run.config.task, command.mode, TASK_MODES)
         check_flags(given, command.mode, run.config.task)

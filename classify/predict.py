@@ -39,6 +39,7 @@ from common.unlike.run import (
     unlike_facts,
     unlike_sentence,
 )
+from common.words import counted
 
 TABLE = "predictions.csv"
 
@@ -105,14 +106,16 @@ def predict(run: Run, options: Options) -> None:
                 table.writelines(_rows(batch, inference, temperature, thresholds, explained))
                 distances += [image.unlike for image in batch]
     print(
-        f"{len(distances)} images are classified in {outputs.folder / TABLE} (step {step},"
-        f" temperature {temperature:.3f},"
+        f"{counted(len(distances), 'image is', 'images are')} classified in"
+        f" {outputs.folder / TABLE} (step {step}, temperature {temperature:.3f},"
         f" {len(distances) / (time.monotonic() - started):.1f} images/s){found.told}"
     )
     print(f"  {unlike_sentence(unlike_facts(distances))}")
     if failures:
         first = next(iter(failures.values()))
-        raise UserError(f"{len(failures)} files could not be classified; the first: {first}")
+        raise UserError(
+            f"{counted(len(failures), 'file')} could not be classified; the first: {first}"
+        )
 
 
 def _rows(

@@ -22,6 +22,7 @@ from common.training.evaluation import (
     write_table,
 )
 from common.training.workdir import Run, check_data
+from common.words import counted
 from gan.features import default_extractors, make_extractors
 from gan.generate import load_trained
 from gan.networks import network_name
@@ -71,7 +72,7 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
         prepared, _SPLIT, gan.conditional, extractors, run.config.data.cache_dir
     )
     counts = [options.images_per_class] * (len(card.classes) if gan.conditional else 1)
-    log.info("drawing %d images at step %d", sum(counts), trained.step)
+    log.info("drawing %s at step %d", counted(sum(counts), "image"), trained.step)
     images, labels = draw_images(sampler, trained.generator, options.seed, counts)
     features = {extractor.name: extractor.extract(images) for extractor in extractors}
     k = run.config.quality.k

@@ -26,6 +26,7 @@ from common.report.images import Picture, grid, titled, write_picture, zoom_for
 from common.training.evaluation import stored_value
 from common.training.network import Variables
 from common.training.workdir import Run
+from common.words import counted
 from gan.networks import network_name
 from gan.sampling import BATCH, Sampler
 from gan.state import init_state, make_gan
@@ -85,7 +86,7 @@ def generate(run: Run, options: Options) -> None:
             write_walk(outputs.drafts, gan, sampler, trained.generator, run.card, options)
     if options.walk:
         print(
-            f"{options.rows} walks of {options.frames} images are in {outputs.folder}:"
+            f"{counted(options.rows, 'walk')} of {options.frames} images each, in {outputs.folder}:"
             f" {' and '.join(WALK_FILES)}"
         )
     else:
@@ -257,7 +258,7 @@ def _write_images(
 
 
 def _say(output: Path, run: Run, options: Options) -> None:
-    print(f"{options.num_images} images, {TABLE} and {_GRID} are in {output}")
+    print(f"{counted(options.num_images, 'image')}, {TABLE} and {_GRID} are in {output}")
     if options.bits == 16:
         slope, intercept = rescaling(run.card.window)
         print(f"In the source's units a pixel is {slope:g} * stored {intercept:+g}.")

@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from common.errors import UserError
+from common.words import counted
 
 # The names begin with _ so that two sets of different sizes may meet.
 Features = Float[np.ndarray, "_images _features"]
@@ -195,13 +196,15 @@ def exact_features(features: Features, least: int) -> Exact:
     """Returns the features in float64 if there are enough and all are finite."""
     if len(features) < least:
         raise UserError(
-            f"A set has {len(features)} images, and this measure needs {least} or more; add some."
+            f"A set has {counted(len(features), 'image')}, and this measure needs {least} or"
+            " more; add some."
         )
     exact = features.astype(np.float64)
     broken = len(exact) - int(np.isfinite(exact).all(1).sum())
     if broken:
         raise UserError(
-            f"{broken} of {len(exact)} images have features that are not finite; check these images"
+            f"{broken} of {counted(len(exact), 'image')} have features that are not finite; check"
+            " these images"
             " and the weights of the network."
         )
     return exact

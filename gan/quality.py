@@ -23,6 +23,7 @@ from common.cache import cache_dir, kept_array
 from common.data.prepared import Prepared, Split
 from common.log import log
 from common.training.network import Variables
+from common.words import counted
 from gan.features import Extractor
 from gan.measures import disjoint_halves, frechet_distance, kernel_distance, manifold_scores
 from gan.sampling import BATCH, Sampler
@@ -132,7 +133,7 @@ def _parts(split: Split, rows: Int[np.ndarray, " n"]) -> Iterator[dict[str, Any]
 
 def _features_of(split: Split, rows: Int[np.ndarray, " n"], extractor: Extractor) -> Features:
     if len(rows) > _AT_ONCE:
-        log.info("computing %s features of %d real images", extractor.name, len(rows))
+        log.info("computing %s features of %s", extractor.name, counted(len(rows), "real image"))
     return np.concatenate([extractor.extract(part["image"]) for part in _parts(split, rows)])
 
 
@@ -229,9 +230,11 @@ def quality(
         compared = with_floor(real[ours], owners[ours].tolist(), made[theirs], k)
         if not compared:
             log.warning(
-                "No %s figures of %s: %d real images of %d patients (each image is one where they"
-                " are unknown) and %d generated ones are too few.",
-                *(name, known, len(ours), len(set(owners[ours])), len(theirs)),
+                "No %s figures of %s: %s of %s (each image is one where they are unknown) and %s"
+                " are too few.",
+                *(name, known, counted(len(ours), "real image")),
+                counted(len(set(owners[ours])), "patient"),
+                counted(len(theirs), "generated one"),
             )
             continue
         end = f"{name}_{reference.split}_{len(ours)}_{len(theirs)}"

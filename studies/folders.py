@@ -22,6 +22,7 @@ from common.errors import UserError
 from common.labels import folder_names
 from common.report.images import write_picture
 from common.training.evaluation import write_table
+from common.words import counted
 from studies.config import ALL
 
 # Whose an image is, by its name; a synthetic one is of nobody.
@@ -93,7 +94,8 @@ def wanted(size: str, name: str, there: int) -> int:
     number = there if size == ALL else int(size)
     if number > there:
         raise UserError(
-            f"config.study.sizes has {size}, but class {name} has {there} training images; write"
+            f"config.study.sizes has {size}, but class {name} has"
+            f" {counted(there, 'training image')}; write"
             f" {there} at most, or '{ALL}'."
         )
     return number

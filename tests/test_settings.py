@@ -7,7 +7,7 @@ import re
 import pytest
 from ml_collections import ConfigDict
 
-from common.data.inspect.command import run_inspect
+from common.data.inspect import command
 from common.errors import UserError
 from common.rules import read_duration, rule_of
 from common.tasks import TASKS, rules_of
@@ -97,8 +97,9 @@ def test_a_study_names_the_field_as_it_has_to_be_written(field):
         check(config, study.RULES)
 
 
-def test_of_a_study_the_data_are_checked_where_they_are_inspected():
+def test_of_a_study_the_data_are_checked_where_they_are_inspected(monkeypatch):
+    monkeypatch.setattr(command, "talk", lambda this_process: None)  # the log is all tests'
     config = ConfigDict(config_of("utility_covid").to_dict())
     config.data.image_size = 0
     with pytest.raises(UserError, match=r"config\.data\.image_size is 0"):
-        run_inspect(config, "", "")
+        command.run_inspect(config, "", "")

@@ -304,7 +304,7 @@ def test_masks_inside_the_input_are_no_images_the_next_time(run, patients, launc
         f"--output={tmp_path / 'in' / 'masks'}",
     )
     for more in ((), ("--overwrite",)):
-        assert "1 images are segmented" in launch(*args, *more).stdout
+        assert "1 image is segmented" in launch(*args, *more).stdout
 
 
 def test_what_stands_in_the_way_is_said(run, launch, tmp_path):

@@ -36,6 +36,7 @@ from common.unlike.run import (
     unlike_facts,
     unlike_sentence,
 )
+from common.words import counted
 from unet.panels import overlay
 from unet.reading import Read, read_image
 from unet.segment import Probabilities, Windows, load_windows, segment
@@ -208,13 +209,16 @@ def predict(run: Run, options: Options) -> None:
         _write_table(outputs, table, distances)
         seconds = time.monotonic() - started
         print(
-            f"{count} images are segmented; the masks are in {outputs.folder} (step {step},"
+            f"{counted(count, 'image is', 'images are')} segmented; the masks are in"
+            f" {outputs.folder} (step {step},"
             f" {_told(run, writer.threshold)}, {count / seconds:.1f} images/s){told}"
         )
         print(f"  {unlike_sentence(unlike_facts(distances.values()))}")
         if failures:
             first = next(iter(failures.values()))
-            raise UserError(f"{len(failures)} files could not be segmented; the first: {first}")
+            raise UserError(
+                f"{counted(len(failures), 'file')} could not be segmented; the first: {first}"
+            )
 
 
 def _table_of(options: Options) -> str:

@@ -16,6 +16,7 @@ from jaxtyping import Integer, UInt8
 
 from common.data.records import SPLITS, Contents, Decoded, Once, Record, Source, fingerprint
 from common.errors import UserError
+from common.words import counted
 
 _IDX_SPLITS = {"train": "train", "test": "t10k"}
 _UNSIGNED_BYTE = 8  # the type code of IDX
@@ -217,7 +218,10 @@ def _npz_labels(path: Path, name: str, archive: zipfile.ZipFile, num: int) -> La
 
 def _check_count(path: Path, name: str, labels: int, images: int) -> None:
     if labels != images:
-        raise UserError(f"{path}: {name} has {labels} labels for {images} images; mend the file.")
+        raise UserError(
+            f"{path}: {name} has {counted(labels, 'label')} for {counted(images, 'image')}; mend"
+            " the file."
+        )
 
 
 def _find(folder: Path, split: str, part: str) -> Path | None:

@@ -9,6 +9,7 @@ from common.data.slices import ending, is_image
 from common.errors import UserError
 from common.files import printed, within
 from common.log import log
+from common.words import counted
 from common.written import written_for_people
 
 TABLE = "labels.csv"  # what the images of a folder are
@@ -85,9 +86,9 @@ def unread_below(root: Path, but: Path | None = None) -> tuple[str, ...]:
     unread = tuple(sorted(printed(path.relative_to(root).as_posix()) for path in files))
     if unread:
         log.warning(
-            "%s: %d of %d files %s not read, having neither the ending of an image nor DICOM's"
+            "%s: %d of %s %s not read, having neither the ending of an image nor DICOM's"
             " marker: %s",
-            *(root, len(unread), len(unread) + len(listing.images)),
+            *(root, len(unread), counted(len(unread) + len(listing.images), "file")),
             *("is" if len(unread) == 1 else "are", some(unread)),
         )
     return unread

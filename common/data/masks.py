@@ -13,6 +13,7 @@ from common.data.slices import Values
 from common.data.stored import Stored, orientation_of, upright
 from common.data.whole_numbers import whole_numbers
 from common.errors import UserError
+from common.words import counted
 
 _SHOWN = 12  # unknown values that a message lists
 _EXAMPLE = "--config.data.mask_values=0=background,128=oedema,255=tumour"
@@ -75,7 +76,8 @@ def parse_mask_values(text: str) -> MaskValues:
         meaning[int(value)] = classes.index(name)
     if not 2 <= len(classes) <= 256:
         raise UserError(
-            f"config.data.mask_values is '{text}', which names {len(classes)} classes; name the"
+            f"config.data.mask_values is '{text}', which names"
+            f" {counted(len(classes), 'class', 'classes')}; name the"
             " background and 1 to 255 others."
         )
     return MaskValues(tuple(classes), meaning)

@@ -24,6 +24,7 @@ from common.data.slices import EXTENSIONS, Reading, images_in, stem
 from common.errors import UserError
 from common.files import printed
 from common.log import log
+from common.words import counted
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 _FOLDERS = {
@@ -221,7 +222,10 @@ def _unpaired(root: Path, files: Sequence[Path]) -> list[str]:
         printed(path.relative_to(root).as_posix()) for path in set(images_below(root)) - {*files}
     )
     if unpaired:
-        log.warning("%s: %d images are in no pair: %s", root, len(unpaired), some(unpaired))
+        log.warning(
+            "%s: %s in no pair: %s",
+            *(root, counted(len(unpaired), "image is", "images are"), some(unpaired)),
+        )
     return unpaired
 
 
@@ -252,7 +256,8 @@ def _by_name(images: Files, others: Files, kind: str) -> Files:
         if alone := [path for name, path in these.items() if name not in those]:
             listed = ", ".join([str(alone[0]), *(path.name for path in alone[1:_SHOWN])])
             raise UserError(
-                f"No {lacking[:-1]} has the name of {len(alone)} of {len(these)} files ({listed}"
+                f"No {lacking[:-1]} has the name of {len(alone)} of {counted(len(these), 'file')}"
+                f" ({listed}"
                 f"{', ...' if alone[_SHOWN:] else ''}); give both the same name, remove what is"
                 " alone, or pair all by their order with --config.data.pairs=sorted"
             )
@@ -263,7 +268,8 @@ def _by_order(images: Files, others: Files, kind: str) -> Files:
     """Returns what belongs to each image, by the image's name."""
     if len(images) != len(others):
         raise UserError(
-            f"{len(images)} images such as {next(iter(images.values()))} can't be paired by order"
+            f"{counted(len(images), 'image')} such as {next(iter(images.values()))} can't be"
+            " paired by order"
             f" with {len(others)} {kind} such as {next(iter(others.values()))}; add what is"
             " missing, or pair them by name with --config.data.pairs=stems"
         )

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from common.data.grids import Grid, alike, overlap
 from common.data.slices import NIFTI, FileImage, Reading, images_in
 from common.errors import UserError
+from common.words import counted
 
 
 def partners_of(
@@ -89,7 +90,10 @@ def _complaint(
             " other is unknown; save both as NIfTI with one header, or both as pictures."
         )
     if len(found) != len(images):
-        return f"{path} holds {len(images)} images but {partner} {len(found)}; make them as many."
+        return (
+            f"{path} holds {counted(len(images), 'image')} but {partner} {len(found)}; make them as"
+            " many."
+        )
     for image, other in zip(images, found, strict=True):
         ours, theirs = image.read_grid(), other.read_grid()
         if ours and theirs and not alike(ours, theirs):

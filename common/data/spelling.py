@@ -5,6 +5,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from common.words import counted
+
 # What pandas reads as missing in a table, in small letters.
 _MISSING = frozenset(
     (
@@ -40,10 +42,10 @@ def doubts(counts: Mapping[str, int]) -> list[str]:
     """
     said = []
     for names in alike(counts):
-        listed = " and ".join(f"{name!r} ({counts[name]:,} images)" for name in names)
+        listed = " and ".join(f"{name!r} ({counted(counts[name], 'image')})" for name in names)
         said.append(f"The classes {listed} may be one, differing only in how they are written.")
     said += [
-        f"The class {name!r} ({counts[name]:,} images) has the name of a missing label."
+        f"The class {name!r} ({counted(counts[name], 'image')}) has the name of a missing label."
         for name in sorted(filter(is_missing, counts))
     ]
     return said

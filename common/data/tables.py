@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.files import regular_file
 from common.labels import label_of
 from common.log import log
+from common.words import counted
 
 _DELIMITERS = ",;\t"
 _SAMPLE = "file,label\nscans/a.png,COVID"
@@ -72,8 +73,8 @@ def open_table(root: Path, data: ConfigDict, reading: Reading) -> Source:
     unlisted = sorted(files.keys() - {row.name for row in rows})
     if unlisted:
         log.info(
-            "%s does not list %d of the %d images beside it: %s",
-            *(table, len(unlisted), len(files), some(unlisted)),
+            "%s does not list %d of the %s beside it: %s",
+            *(table, len(unlisted), counted(len(files), "image"), some(unlisted)),
         )
     unread = *unread_below(root), *unlisted
     listed = [(row.name, row.label, row.group, row.split) for row in rows]

@@ -23,6 +23,7 @@ from common.errors import UserError
 from common.memory import give_back_freed_memory, low_memory_options
 from common.training.randomness import step_key
 from common.training.task import Batch, Metrics, Task
+from common.words import counted
 
 # Many steps per dispatch keep a fast accelerator from waiting for Python. On a CPU it is one step,
 # outside any loop, because XLA's CPU convolutions are up to 60 times slower inside one.
@@ -145,7 +146,8 @@ def local_batch_size(batch_size: int) -> int:
     if batch_size % devices:
         near = max(devices, round(batch_size / devices) * devices)
         raise UserError(
-            f"config.data.batch_size is {batch_size} and does not divide by {devices} devices;"
+            f"config.data.batch_size is {batch_size} and does not divide by"
+            f" {counted(devices, 'device')};"
             f" set --config.data.batch_size={near}."
         )
     return batch_size // jax.process_count()

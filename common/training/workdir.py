@@ -102,6 +102,24 @@ def open_run(workdir: Path) -> Run:
     return Run(workdir, config, card)
 
 
+@contextmanager
+def advised(workdir: Path, mode: str) -> Iterator[None]:
+    """Says where a setting stands that a message advises: only what trains takes --config.
+
+    Raises:
+      UserError: with that advice.
+    """
+    try:
+        yield
+    except UserError as error:
+        said = str(error).rstrip(".")
+        if "--config." not in said or "train with" in said:
+            raise
+        raise UserError(
+            f"{said} (--mode={mode} takes no --config: set it in {workdir}/config.json)."
+        ) from error
+
+
 def _config(workdir: Path) -> ConfigDict:
     """Reads config.json.
 
@@ -150,7 +168,11 @@ def claim(run: Run, step: int = 0, changed: Changes | None = None) -> None:
         change = {"step": step, "settings": settings}
         record["config_changes"] = [*(x for x in earlier if x != change), change]
     update_record(run.workdir, record)
-    write_atomically(run.workdir / "config.json", to_json(run.config))
+    config = ConfigDict(run.config.to_dict())
+    for name in ("dir", "cache_dir"):  # so that other modes find them from anywhere
+        if config.data.get(name) and "://" not in config.data[name]:
+            config.data[name] = str(user_path(config.data[name]).absolute())
+    write_atomically(run.workdir / "config.json", to_json(config))
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ import pytest
 from common import command_line, usage
 from common.errors import UserError
 from common.options import MODES, Command, Options
+from common.tasks import told_uses, uses_of
 from configs import unet_brain_mri
 from tests.conftest import ROOT
 
@@ -16,8 +17,11 @@ def test_help_has_every_flag_of_the_program_with_the_modes_and_tasks_that_take_i
     for flag in (*fields(Command), *fields(Options)):
         assert f"  --{flag.name}" in text or f"  --no{flag.name}" in text, flag.name
     assert "--overlays    predict (unet)" in text
-    assert "--input=TEXT    inspect, evaluate (unet, classify), predict (unet, classify)" in text
-    assert "--restart    train\n" in text
+    assert f"--input=TEXT    {told_uses(uses_of('input'))}\n" in text
+    assert told_uses(uses_of("input")).endswith(
+        "evaluate (unet, classify), predict (unet, classify)"
+    )
+    assert f"--restart    {told_uses(uses_of('restart'))}\n" in text
     assert f"--mode={'|'.join(MODES)}    every mode" in text
     assert "Default 64." in text and "Default 0." in text
 

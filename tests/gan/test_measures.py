@@ -300,7 +300,9 @@ class TestEveryMeasure:
         for pair in ((x, y), (y, x)):
             measure(*pair)
         for pair in ((x[1:], y), (y, x[1:])):
-            with pytest.raises(UserError, match=f"has {least - 1} images.* needs {least} or more"):
+            with pytest.raises(
+                UserError, match=f"has {least - 1} images?, .* needs {least} or more"
+            ):
                 measure(*pair)
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])

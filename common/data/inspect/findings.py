@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from common.words import counted as counted  # noqa: PLC0414 - the checks import it from here
+
 
 class Level(IntEnum):
     """How bad it is, the worst first."""
@@ -65,11 +67,6 @@ def some(names: Sequence[str], shown: int = 3) -> str:
     """Returns "a, b, c and 4 more"."""
     first, rest = names[:shown], len(names) - shown
     return ", ".join(first) + (f" and {rest:,} more" if rest > 0 else "")
-
-
-def counted(number: int, thing: str, things: str = "") -> str:
-    """Returns "1 image" or "2,000 images"."""
-    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
 def percent(share: float) -> str:

@@ -179,7 +179,7 @@ CASES = {
     "npz with too few labels": (
         {"x.npz": npz(train_images=STACK, train_labels=LABELS[:1])},
         {"dir": "x.npz"},
-        "1 labels for 2 images",
+        "1 label for 2 images",
     ),
     "idx without images": ({"train-labels-idx1-ubyte": IDX}, {}, "train-images"),
     "idx of another type": (
@@ -272,7 +272,7 @@ CASES = {
     # settings
     "window": (TWO, {"window": "9,1"}, "data.window is '9,1'"),
     "group is no expression": (TWO, {"group": "("}, r"data.group is '\('"),
-    "group that does not match": (TWO, {"group": r"p\d"}, "x.png does not match"),
+    "group that does not match": (TWO, {"group": r"p\d"}, "does not match 2 of 2 file names: x"),
     "splits": (TWO, {"splits": "50,50"}, "data.splits is '50,50'"),
     "fold": (TWO, {"folds": 3, "fold": 3}, "data.fold is 3"),
     "more folds than groups": (TWO, {"folds": 5}, "2 images or groups"),

@@ -183,7 +183,7 @@ def test_images_that_no_pair_or_line_uses_are_named(fill, caplog):
         assert opened(fill(pairs)).contents().unread == ("raw/c.png",)
         table = {**PLAIN, "labels.csv": "file,label\nA/a.png,one\n"}
         assert opened(fill(table, "table")).contents().unread == ("B/b.png",)
-    assert "1 images are in no pair: raw/c.png" in caplog.text
+    assert "1 image is in no pair: raw/c.png" in caplog.text
     assert "does not list 1 of the 2 images beside it: B/b.png" in caplog.text
 
 

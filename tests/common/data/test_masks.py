@@ -215,7 +215,7 @@ def test_a_setting_of_another_form_is_refused_by_its_field(text):
 
 
 def test_a_mask_has_two_classes_at_least_and_256_at_most():
-    with pytest.raises(UserError, match="which names 1 classes"):
+    with pytest.raises(UserError, match="which names 1 class"):
         parse_mask_values("0=background,1=background")
     with pytest.raises(UserError, match="which names 300 classes"):
         parse_mask_values(",".join(f"{value}=c{value}" for value in range(300)))

@@ -253,9 +253,9 @@ def test_labels_that_differ_in_their_spelling_are_said_at_each_start(write, capl
         caplog.clear()
         assert prepare(data).card.classes == ("0", "0.0", "COVID", "covid")
         assert caplog.messages == [
-            f"{folder}: The classes '0' (1 images) and '0.0' (1 images) may be one, differing only"
+            f"{folder}: The classes '0' (1 image) and '0.0' (1 image) may be one, differing only"
             " in how they are written.",
-            f"{folder}: The classes 'COVID' (1 images) and 'covid' (1 images) may be one, differing"
+            f"{folder}: The classes 'COVID' (1 image) and 'covid' (1 image) may be one, differing"
             " only in how they are written.",
         ]
 
