@@ -8,12 +8,20 @@
 #   TASK=classify       not what fits: gan, unet or classify
 #   ARGS='--restart'    more flags of launch.py; of settings, with TASK
 
+MAKEFLAGS += --no-builtin-rules
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-# Each has a file in constraints/; looked for on the PATH, then among pyenv's.
-TESTED = 3.11
-PYTHON ?= $(or $(call find_python,$(TESTED)),$(error found no Python of $(TESTED): say PYTHON=path))
+# Each has a file in constraints/; looked for on the PATH, then among pyenv's. The whole suite runs
+# on the suite's at every change, a short look on the newest.
+TESTED = 3.13 3.12 3.11
+SUITES = 3.11 3.12 3.13
+ifndef PYTHON
+PYTHON = $(call python,$(TESTED))
+test: PYTHON = $(call python,$(SUITES))
+endif
+NEWER = $(call find_python,$(filter-out $(firstword $(SUITES)),$(TESTED)))
+python = $(or $(call find_python,$(1)),$(error found no Python of $(1): say PYTHON=path))
 find_python = $(shell for python in $(foreach version,$(1),python$(version) \
 	"$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(version).*[0-9]/bin/python); do \
 	"$$python" -c "import ensurepip" 2>/dev/null && command -v "$$python" && break; done)
@@ -22,12 +30,14 @@ find_python = $(shell for python in $(foreach version,$(1),python$(version) \
 CONSTRAINTS ?= constraints/$$($(BIN)/python -c "import sys; print('%d.%d' % sys.version_info[:2])").txt
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+
 ifeq ($(ACCEL),cpu)  # also where another's packages are installed
 export JAX_PLATFORMS = cpu
 endif
 ACCEL ?= $(shell $(PYTHON) -m common.accelerator)
 
-.PHONY: run test bench clean install
+.PHONY: run test suite smoke test-lowest test-newest bench clean install
 
 ifdef DATA
 export DATA  # so that the shell does not read it
@@ -43,13 +53,32 @@ test: install $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(PYTEST)
+	$(if $(NEWER),$(MAKE) smoke)
+
+suite: $(VENV)/.installed-test
+	$(PYTEST)
+
+smoke:  # with what users have where a Python is found that is newer than the suite's
+	$(MAKE) .venv-smoke/.installed-cpu VENV=.venv-smoke PYTHON=$(NEWER)
+	.venv-smoke/bin/python tests/smoke.py
+
+# The suite with the lowest versions that pyproject.toml allows, and with the newest there are.
+test-lowest:
+	$(MAKE) suite VENV=.venv-lowest PYTHON=$(call python,3.11) CONSTRAINTS=constraints/lowest.txt
+
+test-newest: test-newest-3.12 test-newest-3.13
+
+test-newest-%:
+	rm -f .venv-newest-$*/.installed-test
+	PIP_UPGRADE=1 PIP_UPGRADE_STRATEGY=eager \
+	$(MAKE) suite VENV=.venv-newest-$* PYTHON=$(call python,$*) CONSTRAINTS=/dev/null
 
 bench: install $(VENV)/.installed-bench
 	$(BIN)/python bench/table.py
 
 install:  # looks at the hardware, which nothing else does
-	@$(MAKE) --no-print-directory $(VENV)/.installed-$(ACCEL)
+	@$(MAKE) --no-print-directory $(VENV)/.installed-$(ACCEL) PYTHON=$(PYTHON)
 
 $(VENV)/.installed-%: pyproject.toml $(wildcard constraints/*.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -74,6 +74,28 @@ def test_the_newest_tested_python_that_runs_is_taken(tmp_path):
     assert f"{pyenv}/python -m venv" in chosen.stdout
 
 
+def test_the_suite_runs_where_it_always_does_and_a_newer_python_is_looked_at(tmp_path):
+    real = f'exec {sys.executable} "$@"'
+    path = program(tmp_path / "bin", "python3.11", real)
+    nowhere = {"path": [path], "PYENV_ROOT": str(tmp_path)}
+    for version in ("3.12", "3.13"):
+        program(path, f"python{version}", "exit 127")
+    assert "smoke" not in said_by_make("test", **nowhere).stdout
+    program(path, "python3.12", real)
+    done = said_by_make("test", **nowhere).stdout
+    assert f"{path}/python3.11 -m venv no-such-folder" in done
+    assert f"{path}/python3.12 -m venv .venv-smoke" in done
+    assert done.index("-m pytest") < done.index("tests/smoke.py")
+
+
+def test_the_lowest_and_the_newest_versions_are_tested_apart():
+    lowest, newest = (said_by_make(f"test-{kind}").stdout for kind in ("lowest", "newest"))
+    assert "constraints/lowest.txt --editable '.[test]'" in lowest
+    for version in ("3.12", "3.13"):
+        assert f"venv-newest-{version}/bin/python -m pytest" in newest
+    assert "--constraint constraints" not in newest
+
+
 def needed(*extras):
     """Returns the names and bounds of what the project and some extras ask for by name."""
     lines = [*PROJECT["dependencies"]]
@@ -83,15 +105,30 @@ def needed(*extras):
     return [one for one in found if one.name != PROJECT["name"]]
 
 
+def versions(file):
+    lines = [line.split("==") for line in file.read_text().split()]
+    return {canonicalize_name(name): version for name, version in lines}
+
+
 @pytest.mark.parametrize("file", CONSTRAINTS, ids=lambda file: file.stem)
 def test_every_tested_version_is_one_that_is_allowed(file):
-    tested = dict(line.split("==") for line in file.read_text().split())
-    tested = {canonicalize_name(name): version for name, version in tested.items()}
+    tested = versions(file)
     extras = ("test", "dicom", "nifti", "pictures", "pretrained", "tensorboard")
     for one in needed(*extras):
         if one.marker is None or one.marker.evaluate():
             version = tested.get(canonicalize_name(one.name))
             assert version and version in one.specifier, one
+
+
+def test_the_lowest_versions_are_the_lowest_that_are_allowed():
+    lowest = versions(ROOT / "constraints" / "lowest.txt")
+    for one in needed("dicom", "nifti", "pictures", "pretrained", "tensorboard"):
+        if one.marker is None or one.marker.evaluate():
+            bounds = [bound for bound in one.specifier if bound.operator in (">=", "==")]
+            (bound,) = bounds or [None]
+            found = lowest[canonicalize_name(one.name)]
+            # 0.8 may have been published as 0.8.0 or 0.8.1.
+            assert bound is None or found.startswith(bound.version), one
 
 
 def test_there_are_tested_versions_for_every_python_that_make_takes():
