@@ -1,8 +1,6 @@
 """Event files as TensorBoard itself reads them."""
 
 import io
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +10,6 @@ from PIL import Image
 
 def read_events(folder: Path) -> dict[str, dict[int, float | np.ndarray]]:
     """Returns what a folder of event files holds: {name: {step: number or picture}}."""
-    # With a module of this name it makes do without TensorFlow, which takes seconds to import.
-    sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("notf"))
     package = "tensorboard.backend.event_processing.plugin_event_accumulator"
     reader = pytest.importorskip(package, reason="pip install -e '.[tensorboard]'")
     from tensorboard.util.tensor_util import make_ndarray
