@@ -3,8 +3,8 @@
     python bench/planted_faults.py --input=covid_ct
     python bench/planted_faults.py --input=brain_mri --group='(.+)_'
 
-A copy of the data gets, of each kind, --num copies in other splits and as many in other classes,
-and where it has masks and groups as many masks and patients that are wrong. Then it is inspected as
+A copy of the data gets, of each kind, --num copies in other splits and as many in other classes, of
+pictures in which there is something to see (a black slice has no copies), and where it has masks and groups as many masks and patients that are wrong. Then it is inspected as
 any other data. A fault counts as found if the doctor names it, as whatever it takes it for; false
 is what it names beside and has not named in the untouched data.
 """
@@ -26,6 +26,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from common.data.copies.find import same_pictures
+from common.data.copies.look import look_at
 from common.data.inspect.check_splits import owners_by_split
 from common.data.inspect.findings import Level
 from common.data.inspect.inspection import Inspection, inspect
@@ -104,6 +105,8 @@ def _plant_copies(
     for kind, change in CHANGES.items():
         for number in range(2 * num):
             split, record = pool.pop()
+            while _is_flat(record):
+                split, record = pool.pop()
             place, where = _file(record).parent, "in one split"
             across_labels = number % 2 and len(classes) > 1
             if across_labels:
@@ -125,6 +128,11 @@ def _plant_copies(
                     changed = change(mask, Image.Resampling.NEAREST)
                     changed.save(place.parent / "masks" / f"{name}.png")
             yield Fault(kind, where, (record.id, copy.relative_to(root).as_posix()))
+
+
+def _is_flat(record: Record) -> bool:
+    with Image.open(_file(record)) as picture:
+        return look_at(np.array(picture.convert("RGB"))).flat
 
 
 def _plant_masks(pool: list[tuple[str, Record]], num: int) -> Iterator[Fault]:

@@ -30,5 +30,4 @@ def get_config(arg: str = "") -> ConfigDict:
         config.data.update(image_size=32, batch_size=8, num_phantoms=32)
         config.model.network.width = 4
         config.train.update(TINY_TRAIN)
-        config.optimizer.decay_end = "6"
     return config.lock()

@@ -36,7 +36,7 @@ def get_config(arg: str = "") -> ConfigDict:
     for player in (config.optimizer.generator, config.optimizer.discriminator):
         player.update(decay="linear", decay_begin="2000")
         if arg == "tiny":
-            player.update(decay_begin="2", decay_end="6")
+            player.decay_begin = "2"
     if arg == "tiny":
         config.data.update(batch_size=8, num_phantoms=64)
         config.train.update(TINY_TRAIN)

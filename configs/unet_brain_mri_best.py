@@ -33,5 +33,5 @@ def get_config(arg: str = "") -> ConfigDict:
         config.data.update(image_size=32, batch_size=4, num_phantoms=16)
         config.model.update(width=8, depth=3)
         config.train.update(TINY_TRAIN)
-        config.optimizer.update(warmup="1", decay_begin="1", decay_end="6")
+        config.optimizer.update(warmup="1", decay_begin="1")
     return config.lock()

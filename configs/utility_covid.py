@@ -25,7 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
     classifier.augment.flip_horizontal = True
     classifier.train.update(num_steps="400", eval_every="50", checkpoint_every="50")
     classifier.train.update(log_every="50", picture_every="0", keep_last=1)
-    classifier.optimizer.update(decay="none", decay_end="0")
+    classifier.optimizer.decay = "none"
     # Streamed data have the same shapes however many they are: one program for all arms.
     gan.data.resident_limit_mb = classifier.data.resident_limit_mb = 0
     config = utility_config(gan, classifier)

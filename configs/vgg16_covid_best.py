@@ -37,5 +37,5 @@ def get_config(arg: str = "") -> ConfigDict:
         config.data.update(image_size=32, batch_size=8, num_phantoms=32)
         config.model.network.depth = 0.25
         config.train.update(TINY_TRAIN)
-        config.optimizer.update(warmup="1", decay_begin="1", decay_end="6")
+        config.optimizer.update(warmup="1", decay_begin="1")
     return config.lock()

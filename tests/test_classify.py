@@ -19,7 +19,6 @@ TRAINING = (
     "--config.data.num_phantoms=768",
     "--config.model.network.width=16",
     "--config.train.num_steps=20 epochs",
-    "--config.optimizer.decay_end=20 epochs",
     "--config.train.eval_every=4 epochs",
     "--config.train.checkpoint_every=4 epochs",
     "--config.train.picture_every=0",

@@ -10,6 +10,7 @@ from PIL import Image
 
 from common.options import Options
 from common.training.config import flatten
+from common.training.optimizers import check_rates
 from common.training.task import find_mode
 from common.training.train import train
 from common.training.workdir import open_run
@@ -41,6 +42,9 @@ def test_it_trains_resumes_and_does_what_its_task_can(name, tmp_path, caplog):
     folder, config = tmp_path / "run", config_of(name, "tiny")
     begun = ConfigDict(config.to_dict())
     begun.train.num_steps = "3"
+    decays = [name for name, value in flatten(config) if name.endswith(".decay") and value != "none"]
+    # As if the run had been stopped: an open end of a decay is the end of training.
+    begun.update_from_flattened_dict({f"{decay}_end": config.train.num_steps for decay in decays})
     train(begun, folder)
     with caplog.at_level("INFO"):
         train(config, folder)
@@ -101,6 +105,14 @@ def test_its_docstring_says_how_to_run_it(name):
     module = importlib.import_module(f"configs.{name}")
     mode = "" if name in RUNS else f"--mode={config_of(name).task} "
     assert f"python launch.py {mode}--config=configs/{name}.py" in module.__doc__
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("num_steps", ["1", "100"])
+def test_tiny_can_be_shorter_and_longer(name, num_steps):
+    config = ConfigDict(config_of(name, "tiny").to_dict())
+    config.train.num_steps = num_steps
+    check_rates(config, steps_per_epoch=4.0)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

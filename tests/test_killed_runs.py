@@ -26,8 +26,6 @@ RUN = (
     "--config.train.eval_every=0",
     "--config.train.log_every=1",
     "--config.optimizer.discriminator_steps=1",
-    "--config.optimizer.generator.decay_end=0",  # the end of training, later than tiny's
-    "--config.optimizer.discriminator.decay_end=0",
 )
 SEEDS = [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 30))]
 

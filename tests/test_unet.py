@@ -22,7 +22,6 @@ TRAINING = (
     "--config.model.width=16",
     "--config.model.depth=4",
     "--config.train.num_steps=10 epochs",
-    "--config.optimizer.decay_end=10 epochs",
     "--config.train.eval_every=2 epochs",
     "--config.train.checkpoint_every=2 epochs",
     "--config.train.picture_every=0",

@@ -22,7 +22,8 @@ def make_adam(
       steps_per_epoch: what a duration in epochs is multiplied with.
       updates_per_step: how often the optimizer is called in a training step, in which durations
         are given.
-      num_steps: the duration of the training: a decay that names no end lasts until then.
+      num_steps: the duration of the training: a decay that names no end lasts until then, and
+        does not begin if it would begin later; "0" if it is not known.
 
     Raises:
       UserError: a setting means nothing.
@@ -52,9 +53,11 @@ def learning_rate_schedule(
         return steps(duration, steps_per_epoch) * updates_per_step
 
     warmup, begin = updates(settings.warmup), updates(settings.decay_begin)
-    end = num_steps if never(settings.decay_end) else settings.decay_end
+    is_open = never(settings.decay_end)
+    end = num_steps if is_open else settings.decay_end
     length = updates(end) - begin
-    if settings.decay != "none" and (length <= 0 or begin < warmup):
+    decays = settings.decay != "none" and not (is_open and 0 < updates(num_steps) <= begin)
+    if decays and (length <= 0 or begin < warmup):
         raise UserError(
             f"config.{name}: the decay goes from decay_begin={settings.decay_begin!r} to"
             f" decay_end={end!r}; it must end later than it begins, and begin when"
@@ -63,7 +66,7 @@ def learning_rate_schedule(
     rate = settings.learning_rate
     parts = [optax.linear_schedule(0.0, rate, warmup), optax.constant_schedule(rate)]
     boundaries = [warmup]
-    if settings.decay != "none":
+    if decays:
         falling = {"linear": optax.linear_schedule, "cosine": _cosine_schedule}[settings.decay]
         parts.append(falling(rate, 0.0, length))
         boundaries.append(begin)
@@ -91,7 +94,15 @@ def check_rates(config: ConfigDict, steps_per_epoch: float) -> list[str]:
                 f"config.{name}.warmup is {warmup!r}, but training ends at {length!r}: the whole"
                 " learning rate is never reached."
             )
-        if fields[f"{name}.decay"] == "none" or never(last):
+        if fields[f"{name}.decay"] == "none":
+            continue
+        if never(last):
+            begin = fields[f"{name}.decay_begin"]
+            if steps(begin, steps_per_epoch) >= end:
+                found.append(
+                    f"config.{name}.decay_begin is {begin!r}, but training ends at {length!r}: the"
+                    " learning rate does not fall."
+                )
             continue
         if (stop := steps(last, steps_per_epoch)) < end:
             raise UserError(

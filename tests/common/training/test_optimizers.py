@@ -135,6 +135,12 @@ class TestLength:
         with pytest.raises(UserError, match=r"rate is 0 from step 20 on.*'3 epochs', 30 steps"):
             self.found("3 epochs", decay="cosine", decay_end="20")
 
+    def test_a_decay_that_would_begin_after_the_training_is_told_and_the_rate_stays(self):
+        changes = {"decay": "linear", "decay_begin": "40"}
+        (sentence,) = self.found("3 epochs", **changes)
+        assert "decay_begin is '40'" in sentence and "does not fall" in sentence
+        np.testing.assert_array_equal(rates(range(30), num_steps="30", **changes), RATE)
+
     def test_a_decay_to_the_end_and_none_are_right(self):
         assert self.found("3 epochs", decay="cosine", decay_end="30") == []
         assert self.found("3 epochs", decay="cosine") == []

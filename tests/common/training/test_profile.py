@@ -15,8 +15,6 @@ def trained(tmp_path, name, num_steps, **options):
     config = get_config("tiny")
     config.data.cache_dir = str(tmp_path / "cache")
     config.train.update(num_steps=str(num_steps), log_every="7", picture_every="0", eval_every="0")
-    for player in (config.optimizer.generator, config.optimizer.discriminator):
-        player.decay_end = "0"  # the end of training, which is later than tiny's
     train(config, tmp_path / name, **options)
     return tmp_path / name
 
