@@ -4,9 +4,10 @@
     python bench/planted_faults.py --input=brain_mri --group='(.+)_'
 
 A copy of the data gets, of each kind, --num copies in other splits and as many in other classes, of
-pictures in which there is something to see (a black slice has no copies), and where it has masks and groups as many masks and patients that are wrong. Then it is inspected as
-any other data. A fault counts as found if the doctor names it, as whatever it takes it for; false
-is what it names beside and has not named in the untouched data.
+pictures in which there is something to see (a black slice has no copies), and where it has masks
+and groups as many masks and patients that are wrong. Then it is inspected as any other data. A
+fault counts as found if the doctor names it, as whatever it takes it for; false is what it names
+beside and has not named in the untouched data.
 """
 
 import argparse

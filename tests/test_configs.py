@@ -42,7 +42,8 @@ def test_it_trains_resumes_and_does_what_its_task_can(name, tmp_path, caplog):
     folder, config = tmp_path / "run", config_of(name, "tiny")
     begun = ConfigDict(config.to_dict())
     begun.train.num_steps = "3"
-    decays = [name for name, value in flatten(config) if name.endswith(".decay") and value != "none"]
+    fields = flatten(config)
+    decays = [name for name, value in fields if name.endswith(".decay") and value != "none"]
     # As if the run had been stopped: an open end of a decay is the end of training.
     begun.update_from_flattened_dict({f"{decay}_end": config.train.num_steps for decay in decays})
     train(begun, folder)
