@@ -19,7 +19,12 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 from tqdm import tqdm
 
-from common.data.copies.find import MOST_COMPARED, find_copies, same_pictures
+from common.data.copies.find import (
+    MOST_COMPARED,
+    all_compared,
+    find_copies,
+    same_pictures,
+)
 from common.data.copies.look import Look, look_at
 from common.data.fit import fit_image, fit_mask, is_coloured
 from common.data.records import Pixels, Record, Source
@@ -281,7 +286,7 @@ def _decode(
 
 def _pictures(name: str, looks: Sequence[Look]) -> tuple[int, ...]:
     """Returns equal numbers for copies of one picture."""
-    if len(looks) > MOST_COMPARED:
+    if not all_compared(looks):
         log.warning(
             "%s: of more than %s images only copies with equal pixels are found, no others",
             name,

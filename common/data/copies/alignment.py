@@ -7,10 +7,13 @@ brightness and contrast free), and only detail is compared: the outline of a che
 in everybody.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from tqdm import tqdm
 
 from common.data.copies.look import THUMBNAIL
 
@@ -20,7 +23,7 @@ _FINE, _COARSE = 1.0, 4.0  # the band of detail: standard deviations of two blur
 _REACH = 0.8
 _DENSE = 2 * THUMBNAIL  # pixels along an axis at which detail is kept: between them it is straight
 _STEP_LIMIT = 0.07  # of half the picture, that one step may move by
-_BATCH = 128
+_BATCH = 64
 _TINY = 1e-6
 
 Thumbnails = UInt8[np.ndarray, "_num 64 64"]
@@ -89,23 +92,37 @@ def likeness(
       position: where the search begins: from coordinates in `right`, -1..1 over the picture, to
         those in `left`; a matrix and a shift.
     """
+    batches = [slice(start, start + _BATCH) for start in range(0, len(left), _BATCH)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        work = pool.map(
+            lambda batch: _likeness(thumbnails, left[batch], right[batch], position[batch]), batches
+        )
+        found = list(tqdm(work, "aligning", len(batches), disable=None, leave=False))
+    return np.concatenate([np.zeros(0, np.float32), *found])
+
+
+def _likeness(
+    thumbnails: Thumbnails,
+    left: Int[np.ndarray, " _pairs"],
+    right: Int[np.ndarray, " _pairs"],
+    position: Float[np.ndarray, "_pairs 2 3"],
+) -> Likeness:
+    """Returns what `likeness` does, of so few pairs that all of them are in memory at once."""
     alike = np.zeros(len(left), np.float32)
-    movement = position.astype(np.float32)
-    for start in range(0, len(left), _BATCH):
-        rows = np.arange(start, min(start + _BATCH, len(left)))
-        pictures, which = np.unique(left[rows], return_inverse=True)
-        maps = _with_slopes(_detail(thumbnails[pictures], _DENSELY))
-        targets = _detail(thumbnails[right[rows]], _AS_IT_IS).reshape(len(rows), -1)
-        for hope, disc in _STEPS:
-            read = _read(maps, which, movement[rows], disc)
-            values, target = _centred(read[..., 0]), _unit(targets[:, disc.pixels])
-            norm = np.maximum(np.linalg.norm(values, axis=1), _TINY)
-            alike[rows] = np.einsum("np,np->n", values, target) / norm
-            going = alike[rows] >= hope
-            rows, which, targets = rows[going], which[going], targets[going]
-            if not len(rows):
-                break
-            movement[rows] += _improvement(values[going], read[going, :, 1:], target[going], disc)
+    movement, rows = position.astype(np.float32), np.arange(len(left))
+    pictures, which = np.unique(left, return_inverse=True)
+    maps = _with_slopes(_detail(thumbnails[pictures], _DENSELY))
+    targets = _detail(thumbnails[right], _AS_IT_IS).reshape(len(rows), -1)
+    for hope, disc in _STEPS:
+        read = _read(maps, which, movement[rows], disc)
+        values, target = _centred(read[..., 0]), _unit(targets[:, disc.pixels])
+        norm = np.maximum(np.linalg.norm(values, axis=1), _TINY)
+        alike[rows] = np.einsum("np,np->n", values, target) / norm
+        going = alike[rows] >= hope
+        rows, which, targets = rows[going], which[going], targets[going]
+        if not len(rows):
+            break
+        movement[rows] += _improvement(values[going], read[going, :, 1:], target[going], disc)
     return alike
 
 

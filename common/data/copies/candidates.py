@@ -5,12 +5,15 @@ disc. They change linearly with the picture, so that those of the picture turned
 are products with other matrices, and the comparison of all pairs is a product as well.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
+from tqdm import tqdm
 
 from common.data.copies.look import THUMBNAIL
 
@@ -25,7 +28,7 @@ _TURNS = (0.0, 5.0, 10.0)  # degrees; a copy is at most half a step away from on
 _CUT = 0.95  # of the picture is left where some was cut off: in its middle, at a side, in a corner
 _LEAST = 0.88  # likeness; of copies measured: 0.9 and more
 _NEAREST = 5  # pairs that are looked at for each picture
-_ROWS = 256  # of the table of all pairs that are in memory at once
+_ROWS, _COLUMNS = 256, 1024  # of the table of all pairs: a part that lies in the cache
 _TINY = 1e-6
 
 Thumbnails = UInt8[np.ndarray, "num 64 64"]
@@ -64,22 +67,15 @@ def candidates(thumbnails: Thumbnails, *, mirrored: bool) -> Candidates:
     mean = _COMMON * max(0, 1 - _FEW / num) * plain.mean(0)
     target = _unit(plain - mean)
     moved = [_unit(_unit(halved @ _sampling(position)) - mean) for position in positions]
-    found: list[tuple[np.ndarray, ...]] = []
-    for start in range(0, num, _ROWS):
-        rows = np.arange(start, min(start + _ROWS, num))
-        alike, which = _best_position([each[rows] for each in moved], target)
-        alike[np.arange(len(rows)), rows] = -1  # with itself
-        nearest = min(_NEAREST, num - 1)
-        columns = np.argpartition(-alike, nearest - 1, axis=1)[:, :nearest]
-        likeness = np.take_along_axis(alike, columns, 1)
-        close = likeness >= _LEAST
-        left = np.broadcast_to(rows[:, None], columns.shape)[close]
-        found.append(
-            (left, columns[close], np.take_along_axis(which, columns, 1)[close], likeness[close])
-        )
-    left, right, which, likeness = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    blocks = [np.arange(start, min(start + _ROWS, num)) for start in range(0, num, _ROWS)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        work = pool.map(lambda rows: _nearest(rows, moved, target), blocks)
+        found = list(tqdm(work, "comparing", len(blocks), disable=None, leave=False))
+    left, right, likeness = (np.concatenate(parts) for parts in zip(*found, strict=True))
     kept = _each_pair_once(left, right, likeness, num)
-    return Candidates(left[kept], right[kept], positions[which[kept]])
+    left, right = left[kept], right[kept]
+    which = np.argmax([(each[left] * target[right]).sum(1) for each in moved], axis=0)
+    return Candidates(left, right, positions[which])
 
 
 def _positions(*, mirrored: bool) -> Iterator[Position]:
@@ -105,17 +101,30 @@ def _with_shift(matrix: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "3 3"]:
     return whole
 
 
-def _best_position(
-    moved: Sequence[Float[np.ndarray, "rows places"]], target: Float[np.ndarray, "num places"]
-) -> tuple[Float[np.ndarray, "rows num"], UInt8[np.ndarray, "rows num"]]:
-    """Returns the correlation of each pair in the position where it is highest, and which it is."""
-    best = moved[0] @ target.T
-    which = np.zeros(best.shape, np.uint8)
-    for place, each in enumerate(moved[1:], start=1):
-        alike = each @ target.T
-        which[alike > best] = place
-        np.maximum(best, alike, out=best)
-    return best, which
+def _nearest(
+    rows: Int[np.ndarray, " rows"],
+    moved: Sequence[Float[np.ndarray, "num places"]],
+    target: Float[np.ndarray, "num places"],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns pairs of these rows and what each is most like in any position: `left`, `right`.
+
+    The third is their likeness, the correlation in the position where it is highest.
+    """
+    some = [each[rows] for each in moved]
+    parts = []
+    for start in range(0, len(target), _COLUMNS):
+        columns = target[start : start + _COLUMNS].T
+        best = some[0] @ columns
+        for each in some[1:]:
+            np.maximum(best, each @ columns, out=best)
+        row, column = np.nonzero(best >= _LEAST)
+        parts.append((rows[row], column + start, best[row, column]))
+    left, right, likeness = (np.concatenate(part) for part in zip(*parts, strict=True))
+    order = np.lexsort((-likeness, left))
+    order = order[left[order] != right[order]]  # not with itself
+    first = np.searchsorted(left[order], left[order])
+    order = order[np.arange(len(order)) - first < _NEAREST]
+    return left[order], right[order], likeness[order]
 
 
 def _each_pair_once(

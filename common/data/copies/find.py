@@ -13,12 +13,15 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+from threadpoolctl import threadpool_limits
 
 from common.data.copies.alignment import likeness
 from common.data.copies.candidates import candidates
 from common.data.copies.look import Look
+from common.log import log
 
 MOST_COMPARED = 20_000  # pictures: the time grows with the square of their number
+_MANY = 2_000  # pictures, of which it is said that they are compared: it takes seconds
 
 # Measured likeness of copies (JPEG of quality 80, 70 % of the size, 5 % cut off, turned by 3 and 10
 # degrees, mirrored, darker), the lowest: lung CT 0.997, chest X-rays of 128 pixels and brain MRI
@@ -51,7 +54,7 @@ class Copies:
 def find_copies(looks: Sequence[Look]) -> list[Copies]:
     """Returns the groups of copies, exact ones first; images with nothing to see are left out.
 
-    Of more than `MOST_COMPARED` images only the exact ones are found; they need no thumbnails.
+    Where not all are compared (see `all_compared`) only the exact ones are found.
     """
     rows_of: dict[bytes, list[int]] = {}
     for row, look in enumerate(looks):
@@ -59,19 +62,28 @@ def find_copies(looks: Sequence[Look]) -> list[Copies]:
             rows_of.setdefault(look.digest, []).append(row)
     pictures = list(rows_of.values())  # each picture once, with the rows that show it
     copies = [Copies("exact", tuple(rows)) for rows in pictures if len(rows) > 1]
-    if len(pictures) < 2 or len(looks) > MOST_COMPARED:
+    if len(pictures) < 2 or not all_compared(looks):
         return copies
     kept = [looks[rows[0]].thumbnail for rows in pictures]
     thumbnails = np.stack([thumbnail for thumbnail in kept if thumbnail is not None])
+    if len(pictures) > _MANY:
+        log.info("comparing %s pictures, each with all others", f"{len(pictures):,}")
     kinds: tuple[Kind, ...] = ("near", "mirrored")
-    for kind in kinds:
-        pairs = candidates(thumbnails, mirrored=kind == "mirrored")
-        alike = likeness(thumbnails, pairs.left, pairs.right, pairs.position)
-        copies += [
-            Copies(kind, tuple(sorted(row for place in group for row in pictures[place])))
-            for group in _groups(pairs.left, pairs.right, alike)
-        ]
+    # The threads are ours: of many small products each waits longer for BLAS's than it takes.
+    with threadpool_limits(1, "blas"):
+        for kind in kinds:
+            pairs = candidates(thumbnails, mirrored=kind == "mirrored")
+            alike = likeness(thumbnails, pairs.left, pairs.right, pairs.position)
+            copies += [
+                Copies(kind, tuple(sorted(row for place in group for row in pictures[place])))
+                for group in _groups(pairs.left, pairs.right, alike)
+            ]
     return copies
+
+
+def all_compared(looks: Sequence[Look]) -> bool:
+    """Says whether the images are few enough, and their thumbnails kept, to compare all pairs."""
+    return len(looks) <= MOST_COMPARED and all(look.thumbnail is not None for look in looks)
 
 
 def same_pictures(copies: Sequence[Copies], num: int) -> tuple[int, ...]:

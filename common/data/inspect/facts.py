@@ -27,7 +27,6 @@ from common.data.records import Decoded, Mask, Record, Source
 from common.data.slices import ending
 from common.data.splits import Table, assign_splits, groups_of
 from common.errors import UserError
-from common.log import log
 
 _COVERED = 128  # of 255: from where a pixel of a small mask counts as foreground
 
@@ -177,7 +176,6 @@ def survey(source: Source, settings: ConfigDict) -> Survey:
     broken = [item for item in found if isinstance(item, Broken)]
     if not images:
         raise UserError(f"No image of {source.name} can be read; the first: {broken[0].why}")
-    log.info("comparing %s images", f"{len(images):,}")
     copies = find_copies([image.look for image in images])
     placed = _as_in_training(images, copies, source.classes, settings)
     return Survey(

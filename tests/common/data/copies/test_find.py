@@ -3,16 +3,19 @@
 import io
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
+from common.data.copies import candidates as all_pairs
 from common.data.copies import find
 from common.data.copies.alignment import likeness
 from common.data.copies.candidates import candidates
 from common.data.copies.find import find_copies, same_pictures
-from common.data.copies.look import look_at
+from common.data.copies.look import Look, look_at
 from tests.common.data.inspect.conftest import picture, recompressed, resized
 
 
@@ -202,3 +205,37 @@ def test_a_thousand_pictures_are_compared_in_seconds():
     started = time.process_time()
     assert find_copies(thumbnails) == []
     assert time.process_time() - started < 20  # measured: 1 s
+
+
+def test_the_parts_in_which_pairs_are_compared_change_nothing(monkeypatch):
+    thumbnails = np.stack([picture(seed, 64) for seed in range(30)])
+    copied = np.stack([turned(thumbnails[place], 5) for place in range(0, 30, 3)])
+    thumbnails = np.concatenate([thumbnails, copied, copied[:2]])
+    whole = candidates(thumbnails, mirrored=False)
+    monkeypatch.setattr(all_pairs, "_ROWS", 7)
+    monkeypatch.setattr(all_pairs, "_COLUMNS", 5)
+    parts = candidates(thumbnails, mirrored=False)
+    pairs = [set(map(frozenset, zip(x.left, x.right, strict=True))) for x in (whole, parts)]
+    assert pairs[0] == pairs[1]
+    assert {frozenset((3 * place, 30 + place)) for place in range(10)} <= pairs[0]
+
+
+def test_where_thumbnails_were_not_kept_only_equal_ones_are_found():
+    """As of 20,001 images one of which can't be read."""
+    looks = [replace(look(picture(seed)), thumbnail=None) for seed in (0, 1, 0)]
+    (group,) = find_copies(looks)
+    assert (group.kind, group.rows) == ("exact", (0, 2))
+
+
+@pytest.mark.slow
+def test_the_most_pictures_that_are_compared_take_no_more_than_minutes():
+    num = find.MOST_COMPARED
+    grey = np.random.default_rng(0).normal(128, 50, (num, 64, 64)).astype(np.float32)
+    smooth = ndimage.gaussian_filter(grey, (0, 4, 4)) * 6 - 5 * 128
+    thumbnails = smooth.clip(0, 255).astype(np.uint8)
+    looks = [Look(b"%d" % row, False, each) for row, each in enumerate(thumbnails)]
+    looks[-1] = replace(looks[-1], thumbnail=turned(thumbnails[0], 3))
+    started = time.process_time()
+    (group,) = find_copies(looks)
+    assert group.rows == (0, num - 1)
+    assert time.process_time() - started < 300  # measured: 40 s, and 190 s with BLAS's own threads
