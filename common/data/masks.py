@@ -1,6 +1,7 @@
 """Masks: which values stand in a file, and which classes they mean."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from common.words import counted
 
 _SHOWN = 12  # unknown values that a message lists
 _EXAMPLE = "--config.data.mask_values=0=background,128=oedema,255=tumour"
+_CUT = "--config.data.mask_values=0-127=background,128-255=foreground"
+_VALUES = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?")
+_MOST_VALUES = 65536  # that a range has
 # Channels that carry the value; what is left out is transparency.
 _CHANNELS = {"LA": 1, "La": 1, "PA": 1, "RGB": 3, "RGBA": 3, "RGBa": 3, "RGBX": 3}
 
@@ -54,8 +58,9 @@ _BINARY = MaskValues(("background", "foreground"), {0: 0, 1: 1, 255: 1}, exclusi
 def parse_mask_values(text: str) -> MaskValues:
     """Returns what values mean by `config.data.mask_values`.
 
-    "0=background,128=oedema,255=tumour" makes three classes; values of one name are one class. ""
-    means 0 and 1, or 0 and 255.
+    "0=background,128=oedema,255=tumour" makes three classes; values of one name are one class. Of a
+    range, as in "0-127=background,128-255=tumour", each value means the class. "" means 0 and 1, or
+    0 and 255.
 
     Raises:
       UserError: the text is something else.
@@ -66,14 +71,17 @@ def parse_mask_values(text: str) -> MaskValues:
     classes: list[str] = []
     for part in text.split(","):
         value, _, name = (piece.strip() for piece in part.partition("="))
-        if not value.isdecimal() or not name or int(value) in meaning:
+        values = _values_of(value)
+        if not values or not name or not meaning.keys().isdisjoint(values):
             raise UserError(
                 f"config.data.mask_values is '{text}'; write each value of the masks once and what"
                 f" it means, the background first, as in {_EXAMPLE}"
             )
         if name not in classes:
             classes.append(name)
-        meaning[int(value)] = classes.index(name)
+        index = classes.index(name)
+        # The first value of a class stands for it where masks are written: 0, and 255 of 128-255.
+        meaning.update(dict.fromkeys(reversed(values) if index else values, index))
     if not 2 <= len(classes) <= 256:
         raise UserError(
             f"config.data.mask_values is '{text}', which names"
@@ -81,6 +89,13 @@ def parse_mask_values(text: str) -> MaskValues:
             " background and 1 to 255 others."
         )
     return MaskValues(tuple(classes), meaning)
+
+
+def _values_of(text: str) -> range:
+    """Returns the values of "128" or "128-255", none of what is neither."""
+    match = _VALUES.fullmatch(text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    return range(first, last + 1) if last - first < _MOST_VALUES else range(0)
 
 
 def read_values(path: Path, content: bytes | None = None) -> Values:
@@ -157,13 +172,27 @@ def to_classes(mask: Values, values: MaskValues, where: str) -> Mask:
 
 def _complaint(unknown: list[int], values: MaskValues, where: str) -> str:
     listed = ", ".join(map(str, unknown[:_SHOWN])) + (", ..." if unknown[_SHOWN:] else "")
-    known = ", ".join(map(str, values.meaning))
+    known = _told(values.meaning)
+    blurred = len(unknown) > _SHOWN
+    cut = f"or say from where on a value means the next class, as in {_CUT}"
     if where.lower().endswith((".jpg", ".jpeg", ".jfif")):
         return (
             f"holds the values {listed} beside {known}, as JPEG compression blurs a mask; save the"
-            " masks without loss (PNG), from the originals or with a threshold."
+            f" masks without loss (PNG) from the originals, {cut}"
         )
     return (
         f"holds the values {listed}, of which no meaning is known (known are {known}); say what"
-        f" they mean, as in {_EXAMPLE}"
+        f" they mean, as in {_EXAMPLE}" + (f", {cut} where edges are blurred" if blurred else "")
     )
+
+
+def _told(values: Iterable[int]) -> str:
+    """Returns "0, 128-255" of whole numbers."""
+    parts: list[list[int]] = []
+    for value in sorted(values):
+        if parts and value == parts[-1][-1] + 1:
+            parts[-1].append(value)
+        else:
+            parts.append([value])
+    ranges = (f"{part[0]}-{part[-1]}" if part[2:] else ", ".join(map(str, part)) for part in parts)
+    return ", ".join(ranges)

@@ -34,6 +34,7 @@ from common.errors import UserError
 from common.files import sha256_of
 from common.json_files import build, read_object
 from common.log import log
+from common.words import counted
 
 # Raise it when the same files would give other pixels or another layout; older sets are then not
 # found.
@@ -44,6 +45,7 @@ EVERYTHING = "examples"
 _TABLE = "examples.json"
 _CHECKSUMS = "checksums.json"  # of all files but the examples', which have their own inside
 _LOOKED_AT = 64  # images, to see whether they are in colour
+_ASKED = 16  # other images, where one can't be used: whether leaving out such images would help
 _DECODE_AHEAD = 64  # examples between the decoding threads and the writer
 # One record a group, so that any one can be read alone. The writer compresses under the GIL, where
 # its default costs as much as half the decoding; Snappy makes masks small and takes no time.
@@ -256,7 +258,11 @@ def _decoded(
 
         running = deque(start(_DECODE_AHEAD))
         while running:
-            if example := running.popleft().result():
+            try:
+                example = running.popleft().result()
+            except UserError as error:
+                raise UserError(f"{error}{_way_on(records, data)}") from error
+            if example:
                 yield example
             progress.update()
             running.extend(start(1))
@@ -274,14 +280,34 @@ def _decode(
         if data.on_bad_image == "skip":
             log.warning("skipped: %s", error)
             return None
-        raise UserError(
-            f"{error} To go on without such files: --config.data.on_bad_image=skip"
-        ) from error
+        raise
     serialised = features.serialize_example({**arrays, "label": record.label, "id": record.id})
     row = record.id, record.label, group, split
     height, width, _ = image.pixels.shape
     look = look_at(image.pixels)
     return _Example(row, arrays, serialised, image.bits, image.window, (height, width), look)
+
+
+def _way_on(records: Sequence[tuple[str, Record]], data: ConfigDict) -> str:
+    """Returns how to go on where an image can't be used: without such ones, if few are."""
+    places = np.linspace(0, len(records) - 1, min(len(records), _ASKED), dtype=int).tolist()
+    usable = sum(_is_usable(records[place][1], data) for place in places)
+    if 2 * usable >= len(places):
+        return " To go on without such files: --config.data.on_bad_image=skip"
+    if len(records) == 1:
+        return ""
+    return (
+        f" So it is with {len(places) - usable} of {counted(len(places), 'image')} looked at; what"
+        " is wrong with most of them is better mended than left out."
+    )
+
+
+def _is_usable(record: Record, data: ConfigDict) -> bool:
+    try:
+        _fitted(record.read().pixels, record, data)
+    except UserError:
+        return False
+    return True
 
 
 def _pictures(name: str, looks: Sequence[Look]) -> tuple[int, ...]:

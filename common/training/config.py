@@ -166,7 +166,7 @@ def _default_data() -> ConfigDict:
             "fit": "stretch",  # to the square; or "pad" with black, or "crop"
             "classes": "",  # "COVID,NonCOVID": names and order; "" = those found, by name
             "only": "",  # "NORMAL": of these classes alone; "" = of all
-            "mask_values": "",  # "0=background,255=tumour"; "" = 0 and 1, or 0 and 255
+            "mask_values": "",  # "0=background,128-255=tumour"; "" = 0 and 1, or 0 and 255
             "pairs": "stems",  # a mask is found by its image's name; or "sorted": by position
             "plane": "axial",  # in which NIfTI volumes are cut; or "coronal", "sagittal"
             "group": "",  # whose image it is: an expression on file names, "column:X", "dicom:X"

@@ -42,10 +42,13 @@ def _broken(survey: Survey) -> Iterator[Finding]:
     if survey.settings.on_bad_image == "skip":
         yield Finding(Level.LOOK, f"{what} and are left out; {first}", "Replace or remove them.")
     else:
+        few = len(survey.broken) < total / 2
         yield Finding(
             Level.MEND,
             f"{what}, so that training stops; {first}",
-            "Replace or remove them, or go on without them: --config.data.on_bad_image=skip",
+            "Replace or remove them, or go on without them: --config.data.on_bad_image=skip"
+            if few
+            else "Mend what they have in common: without them most of the data would be left out.",
         )
 
 

@@ -1,5 +1,7 @@
 """Specification of `common.data.masks`: what stands in a mask's file, and what it means."""
 
+import re
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -194,10 +196,42 @@ def test_what_jpeg_makes_of_a_mask_is_called_that(tmp_path):
         to_classes(read_values(tmp_path / "a.jpg"), parse_mask_values(""), str(tmp_path / "a.jpg"))
 
 
+def test_what_jpeg_makes_of_a_mask_is_read_with_the_setting_that_the_message_names(tmp_path):
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:20, 7:23] = 255
+    Image.fromarray(mask).save(tmp_path / "a.jpg", quality=75)
+    with pytest.raises(UserError) as raised:
+        to_classes(read_values(tmp_path / "a.jpg"), parse_mask_values(""), str(tmp_path / "a.jpg"))
+    (setting,) = re.findall(r"--config\.data\.mask_values=(\S+)", str(raised.value))
+    found = to_classes(read_values(tmp_path / "a.jpg"), parse_mask_values(setting), "a.jpg")
+    np.testing.assert_array_equal(found, mask > 127)
+
+
+def test_blurred_edges_are_told_the_same():
+    with pytest.raises(UserError, match=r"mask_values=0-127=background,128-255=foreground where"):
+        to_classes(np.arange(256).reshape(16, 16), parse_mask_values(""), "a.png")
+    with pytest.raises(UserError) as raised:
+        to_classes(np.array([[0, 1, 2, 3]]), parse_mask_values(""), "a.png")
+    assert "0-127" not in str(raised.value)  # ids of classes
+
+
+def test_each_value_of_a_range_means_the_class_and_one_stands_for_it():
+    values = parse_mask_values("0-63=background, 64-191=oedema, 192-255=tumour")
+    mask = np.array([[0, 63, 64], [191, 192, 255]])
+    assert to_classes(mask, values, "a.png").tolist() == [[0, 0, 1], [1, 2, 2]]
+    assert values.written(255) == (0, 191, 255)
+    with pytest.raises(UserError, match=r"holds the values 256, of .* \(known are 0-255\)"):
+        to_classes(np.array([[256]]), values, "a.png")
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "0",
+        "0-=a,9=b",
+        "9-0=a,10=b",
+        "0-5=a,5=b",
+        "0=a,1-99999999=b",
         "0=a,0=b",
         "0=,1=b",
         "=a,1=b",

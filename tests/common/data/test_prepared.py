@@ -145,6 +145,16 @@ def test_a_failure_leaves_nothing_in_the_cache(data, tmp_path):
     assert not list((tmp_path / "cache" / "prepared").iterdir())
 
 
+@pytest.mark.parametrize(("broken", "advised"), [(1, True), (8, True), (10, False), (18, False)])
+def test_leaving_images_out_is_advised_where_few_are_wrong(data, tmp_path, broken, advised):
+    for file in sorted((tmp_path / "data").rglob("*.png"))[:broken]:
+        file.write_bytes(b"not an image")
+    with pytest.raises(UserError, match=r"0\.png") as raised:
+        prepare(data)
+    assert ("on_bad_image=skip" in str(raised.value)) == advised
+    assert ("most of them is better mended" in str(raised.value)) != advised
+
+
 def test_skipping_counts_and_keeps_the_rest(data, tmp_path):
     (tmp_path / "data" / "val" / "B" / "0.png").write_bytes(b"not an image")
     data.on_bad_image = "skip"

@@ -50,6 +50,13 @@ def test_broken_files_stop_training(findings):
     assert "--config.data.on_bad_image=skip" in found.remedy
 
 
+def test_leaving_files_out_is_not_advised_where_that_leaves_hardly_any(findings):
+    few = classes(1, ("train",))
+    found = one(findings(few | {f"train/A/x{k}.png": b"" for k in range(9)}), "can't be used")
+    assert found.level == Level.MEND and "have in common" in found.remedy
+    assert "skip" not in found.remedy
+
+
 def test_files_that_are_not_read_are_counted_and_named(findings):
     few = classes(2, ("train",))
     notes = {"README.md": b"x", "train/A/data.csv": b"x"}
