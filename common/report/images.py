@@ -1,6 +1,8 @@
 """Pictures for people: grids, captions, things side by side; grey and RGB alike."""
 
+import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ Picture = UInt8[np.ndarray, "_height _width _channels"]
 
 _GAP = 2
 _WHITE = 255
-_TEXT_SIZE = 13
+_TEXT_SIZE = 12
 
 
 def grid(
@@ -56,15 +58,27 @@ def beside(pictures: Sequence[Picture], gap: int = 16) -> Picture:
 def titled(picture: Picture, title: str) -> Picture:
     """Puts one line of text above a picture, cut off where it is wider.
 
-    What is no letter or sign, such as the end of a line, is shown as a box.
+    What is no letter or sign, such as the end of a line, is shown as a box; so are letters that the
+    font does not have: it has those of Europe.
     """
+    # An umlaut may come in two pieces, as macOS writes names of files.
+    title = unicodedata.normalize("NFC", title)
     title = "".join(letter if letter.isprintable() else "\ufffd" for letter in title)
     _, width, channels = picture.shape
-    font = ImageFont.load_default(_TEXT_SIZE)
     strip = Image.new("L", (width, _TEXT_SIZE + 7), _WHITE)
-    ImageDraw.Draw(strip).text((4, 2), title, fill=0, font=font)
+    ImageDraw.Draw(strip).text((4, 2), title, fill=0, font=_font())
     text = np.asarray(strip)[..., None].repeat(channels, axis=2)
     return np.concatenate([text, picture], axis=0)
+
+
+@lru_cache
+def _font() -> ImageFont.FreeTypeFont:
+    """Returns the font that comes with matplotlib; Pillow's own has no umlauts."""
+    import matplotlib
+
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    # One layout wherever it runs: Pillow may come with another one.
+    return ImageFont.truetype(file, _TEXT_SIZE, layout_engine=ImageFont.Layout.BASIC)
 
 
 def write_picture(file: Path, picture: Picture) -> None:

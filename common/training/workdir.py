@@ -3,7 +3,9 @@
 import fcntl
 import importlib.metadata
 import json
+import math
 import platform
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +20,11 @@ from common.data.prepared import DataCard
 from common.errors import UserError
 from common.files import remove_leftovers, user_path, write_atomically
 from common.json_files import conform, read_object
+from common.log import log
+from common.rules import rule_of
 from common.tasks import rules_of
 from common.training.checkpoints import Checkpoints
-from common.training.config import check, differences, from_fields, to_json, told
+from common.training.config import differences, flatten, from_fields, to_json, told
 from common.training.task import with_defaults
 
 State = TypeVar("State")
@@ -32,6 +36,10 @@ _WRITTEN = (  # by runs and by studies, after the config
     "training_images.npz",
     *("images", "cells", "log.txt", "report.md", "utility.csv", "utility.json", "utility.png"),
 )
+_PART_OF_STEP = re.compile(r"\s*(\d+\.\d+)\s*(?:steps?)?\s*")
+# Whole numbers of which earlier versions have taken what is refused now; other ones shape arrays.
+_LOOSE = ("data.split_seed", "data.resident_limit_mb")
+_HUGE = 1e9  # such a number no version has trained with, nor with one that is none
 _RESTORE = "put a whole copy in its place, or name another --workdir"
 # What is read again of the record, and its types.
 _RECORDED = {
@@ -94,12 +102,32 @@ def open_run(workdir: Path) -> Run:
             " or train it first with --config=FILE."
         )
     config = _config(workdir)
-    try:
-        check(config, rules_of(config.task))
-    except UserError as error:
-        raise UserError(f"{config_file} is damaged: {error}") from error
+    _check_rules(config, config_file)
     card = _card(workdir, config)
     return Run(workdir, config, card)
+
+
+def _check_rules(config: ConfigDict, file: Path) -> None:
+    """Says which settings would be refused today; an earlier version has trained with them.
+
+    Parts of steps are steps, as they were then: "2.5" is "3".
+
+    Raises:
+      UserError: no version has: the file is damaged.
+    """
+    for name, value in flatten(config):
+        rule = rule_of(name, value, rules_of(config.task))
+        try:
+            rule.check(f"config.{name}", value)
+        except UserError as error:
+            match = _PART_OF_STEP.fullmatch(value) if isinstance(value, str) else None
+            if match and rule.holds(steps := str(math.ceil(float(match[1])))):
+                config.update_from_flattened_dict({name: steps})
+            elif not (name in _LOOSE or isinstance(value, float) and abs(value) < _HUGE):
+                raise UserError(f"{file} is damaged: {error}") from error
+            log.warning(
+                "%s: %s A new run would be refused; this one is used as it is.", file, error
+            )
 
 
 @contextmanager

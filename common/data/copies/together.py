@@ -76,14 +76,16 @@ def warn_of_copies(
     """
     split_of = {int(row): split for split, rows in splits.items() for row in rows}
     shown: dict[int, list[int]] = {}
-    for row in split_of if pictures else ():
-        shown.setdefault(pictures[row], []).append(row)
+    for row, picture in enumerate(pictures):
+        shown.setdefault(picture, []).append(row)
     several = [rows for rows in shown.values() if len(rows) > 1]
-    for what, property_of, why in (
-        ("splits", split_of, "scores on them measure memory"),
-        ("classes", labels, "one of the labels is wrong"),
+    trained = [[row for row in rows if row in split_of] for rows in several]
+    for what, property_of, groups, why in (
+        ("splits", split_of, trained, "scores on them measure memory"),
+        # Also of what is in no split: the copy that stays may be the one with the wrong label.
+        ("classes", labels, several, "one of the labels is wrong"),
     ):
-        found = [rows for rows in several if len({property_of[row] for row in rows}) > 1]
+        found = [rows for rows in groups if len({property_of[row] for row in rows}) > 1]
         if found:
             named = ", ".join(" = ".join(ids[row] for row in rows[:2]) for rows in found[:_SHOWN])
             log.warning(

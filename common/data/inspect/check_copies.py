@@ -23,7 +23,15 @@ def check_copies(survey: Survey) -> Iterator[Finding]:
             " left out, as config.data.copies=drop says.",
             "To see which they are: --config.data.copies=keep",
         )
-    if len(survey.images) > MOST_COMPARED:
+    if survey.disputed:
+        yield Finding(
+            Level.MEND,
+            f"{counted(len(survey.disputed), 'picture is', 'pictures are')} in several classes:"
+            f" {some([_together(names) for names in survey.disputed])}. One of the labels is"
+            " wrong, and the copy that is not left out may have it.",
+            "Find out which, and remove the wrong copy.",
+        )
+    if len(survey.images) + survey.dropped > MOST_COMPARED:
         yield Finding(
             Level.NOTE,
             f"Of more than {MOST_COMPARED:,} images only copies with equal pixels were looked for,"
@@ -71,9 +79,10 @@ def labels_of(survey: Survey, group: Copies) -> set[int]:
 
 
 def _listed(survey: Survey, groups: Sequence[Copies]) -> str:
-    return some([" = ".join(_names(survey, group)) for group in groups])
+    names = [[survey.images[row].record.id for row in group.rows] for group in groups]
+    return some([_together(each) for each in names])
 
 
-def _names(survey: Survey, group: Copies) -> list[str]:
-    names = [survey.images[row].record.id for row in group.rows]
-    return [*names[:3], f"{len(names) - 3:,} others"] if len(names) > 4 else names
+def _together(names: Sequence[str]) -> str:
+    told = [*names[:3], f"{len(names) - 3:,} others"] if len(names) > 4 else names
+    return " = ".join(told)

@@ -133,6 +133,8 @@ class Survey:
       unread: the files beside them that are not read.
       copies: images that are there more than once.
       dropped: how many copies of other images are left out by `config.data.copies`.
+      disputed: the names of copies, left out or not, that are in several classes, where any are
+        left out.
       settings: `config.data` as it was used.
     """
 
@@ -145,6 +147,7 @@ class Survey:
     unread: tuple[str, ...]
     copies: tuple[Copies, ...]
     dropped: int
+    disputed: tuple[tuple[str, ...], ...]
     settings: ConfigDict
 
     @property
@@ -188,7 +191,18 @@ def survey(source: Source, settings: ConfigDict) -> Survey:
         unread=source.contents().unread,
         copies=tuple(copies) if len(placed) == len(images) else (),
         dropped=len(images) - len(placed),
+        disputed=_disputed(images, copies) if len(placed) < len(images) else (),
         settings=settings,
+    )
+
+
+def _disputed(images: Sequence[Facts], copies: Sequence[Copies]) -> tuple[tuple[str, ...], ...]:
+    """Returns the names of copies that are in several classes."""
+    groups = [[images[row].record for row in group.rows] for group in copies]
+    return tuple(
+        tuple(record.id for record in records)
+        for records in groups
+        if len({record.label for record in records}) > 1
     )
 
 

@@ -35,6 +35,18 @@ def test_a_title_stands_above_and_changes_no_pixel(channels, tmp_path):
         assert image.mode == ("L" if channels == 1 else "RGB")
 
 
+@pytest.mark.parametrize("letter", "äöüÄÖÜßéèñçøåłőžЖΩµ²±→")
+def test_letters_of_europe_are_no_boxes(letter):
+    blank = np.zeros((1, 40, 1), np.uint8)
+    drawn, box = titled(blank, letter), titled(blank, "\uffff")
+    assert drawn[:-1].min() < 128 and (drawn != box).any()
+
+
+def test_an_umlaut_in_two_pieces_is_one():
+    blank = np.zeros((1, 90, 1), np.uint8)
+    np.testing.assert_array_equal(titled(blank, "fu\u0308r"), titled(blank, "für"))
+
+
 def test_pictures_of_other_heights_and_colours_stand_side_by_side():
     grey, colour = np.zeros((10, 6, 1), np.uint8), np.zeros((14, 8, 3), np.uint8)
     picture = beside([grey, colour], gap=3)

@@ -7,7 +7,9 @@ import pytest
 
 from common.data.prepared import DataCard
 from common.errors import UserError
-from common.training.config import from_fields, to_json
+from common.tasks import rules_of
+from common.training.config import check, flatten, from_fields, to_json
+from common.training.task import make_task
 from common.training.workdir import Run, advised, check_owner, claim, open_run
 from configs import acgan_covid, unet_brain_mri, vgg16_covid
 
@@ -44,6 +46,35 @@ def test_an_older_run_divides_copies_as_it_did(tmp_path):
     assert config.data.copies == "group"
     assert open_run(tmp_path).config.data.copies == "keep"
     check_owner(tmp_path, config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "opened"),
+    [
+        ("train.num_steps", "2.5", "3"),
+        ("train.eval_every", " 1.2 steps", "2"),
+        ("train.checkpoint_minutes", -1.0, -1.0),
+        ("optimizer.generator.learning_rate", -1e-3, -1e-3),
+        ("optimizer.discriminator.epsilon", 0.0, 0.0),
+        ("data.split_seed", -1, -1),
+        ("data.resident_limit_mb", -1, -1),
+    ],
+)
+def test_a_run_of_a_version_with_fewer_rules_is_opened_and_trains_no_more(
+    tmp_path, caplog, field, value, opened
+):
+    config = acgan_covid.get_config("tiny")
+    check(config, rules_of("gan"))
+    config.update_from_flattened_dict({field: value})
+    card = dataclasses.replace(CARD, image_size=config.data.image_size)
+    claim(Run(tmp_path, config, card))
+    with caplog.at_level("WARNING"):
+        run = open_run(tmp_path)
+    assert dict(flatten(run.config))[field] == opened
+    assert f"config.{field} is" in caplog.text and "new run would be refused" in caplog.text
+    make_task(run.config, card)
+    with pytest.raises(UserError, match=f"config.{field} is"):
+        check(config, rules_of("gan"))
 
 
 def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):

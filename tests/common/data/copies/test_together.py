@@ -49,3 +49,11 @@ def test_copies_in_one_split_and_class_are_no_warning(caplog):
     splits = {"train": np.array([0, 1, 2]), "test": np.array([3])}
     warn_of_copies(IDS, (0,) * 6, (0, 0, 1, 2, 0, 1), splits)  # rows 4 and 5 are in no split
     assert not caplog.text
+
+
+def test_a_wrong_label_is_said_also_where_its_copy_is_in_no_split(caplog):
+    splits = {"train": np.array([0, 1, 2, 3])}
+    with caplog.at_level(logging.WARNING, "triptych"):
+        warn_of_copies(IDS, (0, 0, 0, 0, 1, 0), (0, 1, 2, 3, 1, 2), splits)
+    (record,) = caplog.records
+    assert "1 picture is in several classes (b = e)" in record.getMessage()

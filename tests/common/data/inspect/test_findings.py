@@ -57,6 +57,13 @@ def test_leaving_files_out_is_not_advised_where_that_leaves_hardly_any(findings)
     assert "skip" not in found.remedy
 
 
+def test_a_picture_with_two_labels_is_told_also_where_its_copies_are_left_out(findings):
+    files = classes(4) | {"train/B/x.png": picture(0)}  # that of A
+    assert one(findings(files), "in several classes").level == Level.MEND
+    found = one(findings(files, copies="drop"), "in several classes")
+    assert found.level == Level.MEND and "train/A/trainAa.png = train/B/x.png" in found.sentence
+
+
 def test_files_that_are_not_read_are_counted_and_named(findings):
     few = classes(2, ("train",))
     notes = {"README.md": b"x", "train/A/data.csv": b"x"}
