@@ -123,7 +123,7 @@ def _check_rules(config: ConfigDict, file: Path) -> None:
             match = _PART_OF_STEP.fullmatch(value) if isinstance(value, str) else None
             if match and rule.holds(steps := str(math.ceil(float(match[1])))):
                 config.update_from_flattened_dict({name: steps})
-            elif not (name in _LOOSE or isinstance(value, float) and abs(value) < _HUGE):
+            elif not (name in _LOOSE or (isinstance(value, float) and abs(value) < _HUGE)):
                 raise UserError(f"{file} is damaged: {error}") from error
             log.warning(
                 "%s: %s A new run would be refused; this one is used as it is.", file, error
