@@ -24,7 +24,7 @@ _STOPPED = {  # what to say when a signal ends a mode, after the signal's name
     "run": "stopped; run the same command again to go on.",
     "utility": "stopped; run the same command again to go on.",
 }
-_HELP = ("help", "h", "helpshort", "helpfull")
+_HELP = {f"{dashes}{x}" for dashes in ("-", "--") for x in ("help", "h", "helpshort", "helpfull")}
 _ROOT = Path(__file__).resolve().parents[1]
 _STOPPED_OTHER = "stopped before the end; earlier results stay."
 
@@ -69,11 +69,11 @@ def guarded(work: Callable[[], None]) -> None:
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; whatever is wrong with them, or with the config file, is said in a line."""
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell much that nobody asks for
-    asked = [argument.lstrip("-") for argument in argv[1:] if argument.startswith("-")]
-    wanted = [argument for argument in asked if argument in _HELP]
-    argv = [argument for argument in argv if argument.lstrip("-") not in _HELP]
+    wanted = {argument.lstrip("-") for argument in argv if argument in _HELP}
+    argv = [argument for argument in argv if argument not in _HELP]
     if wanted and "helpfull" not in wanted:
         _help()
+    file = ""
     try:
         argv = [_at_home(argument) for argument in _joined(argv)]
         if file := _config_file(argv)[0]:
@@ -130,9 +130,13 @@ def _at_home(argument: str) -> str:
     if flag.lstrip("-") != "config" or not equals:
         return argument
     name, colon, variant = named.partition(":")
+    if not name:
+        raise UserError("--config names no file; name one, as in --config=configs/unet.py.")
     file = user_path(name)
-    places = [Path.cwd() / file, _ROOT / file, _ROOT / "configs" / file.name]
-    places += [place.with_name(f"{place.name}.py") for place in places if not file.suffix]
+    places = [Path.cwd() / file, _ROOT / file]
+    if file.name == name:  # in a folder that is named, no other is meant
+        places.append(_ROOT / "configs" / file)
+    places += [Path(f"{place}.py") for place in places if not file.suffix]
     found = next((p for p in places if os.path.lexists(p) and not p.is_dir()), None)
     if found is None:
         there = sorted(path.stem for path in (_ROOT / "configs").glob("[!_]*.py"))
@@ -165,8 +169,9 @@ def _about_key(argv: list[str]) -> str:
 
 def _config_file(argv: list[str]) -> tuple[str, str]:
     """Returns the config's file and its argument, "" without them: the flag is not parsed yet."""
-    match = re.search(r"--?config[= ]([^\s:]+):?(\S*)", " ".join(argv))
-    return (match[1], match[2]) if match else ("", "")
+    given = (re.fullmatch(r"--?config=([^:]*):?(.*)", argument) for argument in argv)
+    file, argument = next(((match[1], match[2]) for match in given if match), ("", ""))
+    return file, argument
 
 
 def _end(message: str, code: int) -> NoReturn:

@@ -1,5 +1,6 @@
 """--help and --helpfull, and where a config file is looked for."""
 
+import shutil
 from dataclasses import fields
 
 import pytest
@@ -71,6 +72,29 @@ def test_one_that_is_nowhere_is_refused_with_the_places_and_what_there_is(monkey
     said = str(raised.value)
     assert "configs/nothing.py is not there" in said and "configs/acgan_covid.py" in said
     assert str(tmp_path / "configs") in said and str(ROOT / "configs") in said
+
+
+@pytest.mark.parametrize("written", ["experiment/unet.py", "./unet.py", "/nowhere/unet.py", ""])
+def test_one_that_is_not_in_the_folder_that_is_named_is_no_other_of_that_name(
+    monkeypatch, tmp_path, written
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"is not there|names no file"):
+        command_line._at_home(f"--config={written}")
+
+
+def test_a_config_in_a_folder_with_a_space_is_read_where_a_setting_is_misspelt(launch, tmp_path):
+    folder = tmp_path / "my-config of today"
+    folder.mkdir()
+    shutil.copy(ROOT / "configs" / "toy_gan_1d.py", folder)
+    given = (f"--workdir={tmp_path / 'my-config'}", f"--config={folder / 'toy_gan_1d.py'}:tiny")
+    said = launch(*given, "--config.data.bach_size=4", code=2).stderr
+    assert "config.data.bach_size is not a setting of this config. Did you mean" in said
+
+
+def test_what_a_flag_is_given_is_no_call_for_help(launch):
+    said = launch("--mode=evaluate", "--workdir", "help", code=2)
+    assert "help holds no run" in said.stderr and said.stdout == ""
 
 
 @pytest.mark.parametrize("code", ["1 / 0", "import no_such_module", "def get_config(:"])
