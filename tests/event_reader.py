@@ -9,16 +9,21 @@ from PIL import Image
 
 
 def read_events(folder: Path) -> dict[str, dict[int, float | np.ndarray]]:
-    """Returns what a folder of event files holds: {name: {step: number or picture}}."""
+    """Returns what a folder of event files holds: {name: {step: number or picture}}.
+
+    TensorBoard would show a step that is there twice as two.
+    """
     package = "tensorboard.backend.event_processing.plugin_event_accumulator"
     reader = pytest.importorskip(package, reason="pip install -e '.[tensorboard]'")
     from tensorboard.util.tensor_util import make_ndarray
 
     events = reader.EventAccumulator(str(folder), {"tensors": 0}).Reload()
-    return {
-        tag: {event.step: _shown(make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)}
-        for tag in events.Tags()["tensors"]
-    }
+    found = {}
+    for tag in events.Tags()["tensors"]:
+        shown = events.Tensors(tag)
+        found[tag] = {event.step: _shown(make_ndarray(event.tensor_proto)) for event in shown}
+        assert len(found[tag]) == len(shown), [event.step for event in shown]
+    return found
 
 
 def _shown(value: np.ndarray) -> float | np.ndarray:

@@ -40,7 +40,7 @@ def open_event_writer(folder: Path, restored_step: int) -> MetricWriter:
     The folder is made, the one that it lies in is not.
     """
     folder.mkdir(exist_ok=True)  # TensorFlow would make a workdir anew that was removed
-    if restored_step:
+    if any(folder.iterdir()):  # also of a run that ended before its first checkpoint
         _cut_back(folder, restored_step)
     return _clus_writer(folder) if importlib.util.find_spec("tensorflow") else EventWriter(folder)
 
@@ -72,7 +72,8 @@ def _cut_back(folder: Path, restored_step: int) -> None:
     from tensorboardX.proto.event_pb2 import SessionLog
 
     file = _open_file(folder, "")  # the shortest name comes first of those of one second
-    _write_event(file, step=restored_step + 1, session_log={"status": SessionLog.START})
+    for _ in range(2):  # TensorBoard takes the first that it meets for the beginning of all
+        _write_event(file, step=restored_step + 1, session_log={"status": SessionLog.START})
     file.close()
 
 

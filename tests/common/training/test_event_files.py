@@ -29,7 +29,7 @@ def test_tensorboard_reads_the_numbers_and_pictures(tmp_path):
 def test_a_resumed_run_shows_no_step_twice(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("time.time", map(float, count(1_700_000_000)).__next__)
-    for restored, steps in ((0, (10, 20, 30)), (20, (30, 40)), (30, (40,))):
+    for restored, steps in ((0, (7,)), (0, (10, 20, 30)), (20, (30, 40)), (30, (40,))):
         writer = open_event_writer(tmp_path / "metrics", restored)
         for step in steps:
             writer.write_scalars(step, {"train/loss": float(restored + step)})
