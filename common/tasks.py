@@ -1,8 +1,8 @@
 """The tasks that there are, and what each says of itself in a light file. Needs no JAX.
 
-TASK/config.py has `TASK_config`, the defaults of its settings, and `RULES`, what values they take;
-TASK/flags.py has `FLAGS`, which flags of the command line its modes take. TASK/task.py, which is
-found by common/training/task.py, needs JAX.
+TASK/config.py has `TASK_config`, the defaults of its settings, and `RULES`, what values they take,
+as studies/config.py has of the study; TASK/flags.py has `FLAGS`, which flags of the command line
+its modes take. TASK/task.py, which is found by common/training/task.py, needs JAX.
 """
 
 import importlib
@@ -18,21 +18,25 @@ from common.rules import Rules
 from common.training import config as configs
 
 TASKS = ("gan", "unet", "classify")
+# Where the settings are described of all that a config may be of: a study is no task of a run.
+_SETTINGS = {**{task: f"{task}.config" for task in TASKS}, "utility": "studies.config"}
 _WITH_CONFIG = ("train", "run", "inspect", "utility")
 _OF_INSPECT = ("input", "output", "overwrite")
 
 
-def default_config_of(task: str) -> ConfigDict:
-    """Returns the settings of a task with their defaults."""
-    made = getattr(importlib.import_module(f"{task}.config"), f"{task}_config")()
+def default_config_of(task: str) -> ConfigDict | None:
+    """Returns the settings of a task, or of a study, with their defaults; None of another one."""
+    if task not in _SETTINGS:
+        return None
+    made = getattr(importlib.import_module(_SETTINGS[task]), f"{task}_config")()
     return ConfigDict(made.to_dict())
 
 
 def rules_of(task: str) -> Rules:
-    """Returns what values a task's settings take; of another one those that all tasks share."""
-    if task not in TASKS:
+    """Returns what values the settings of a task or a study take; of another one the shared."""
+    if task not in _SETTINGS:
         return configs.RULES
-    return cast(Rules, importlib.import_module(f"{task}.config").RULES)
+    return cast(Rules, importlib.import_module(_SETTINGS[task]).RULES)
 
 
 def uses_of(flag: str) -> dict[str, tuple[str, ...]]:

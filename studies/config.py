@@ -90,8 +90,17 @@ class Study:
         return max(arm.ratio for arm in self.arms)
 
 
-def utility_config(gan: ConfigDict, classifier: ConfigDict) -> ConfigDict:
-    """Returns the config of a study of a GAN and a classifier; the data are the GAN's."""
+def utility_config(
+    gan: ConfigDict | None = None, classifier: ConfigDict | None = None
+) -> ConfigDict:
+    """Returns the config of a study of a GAN and a classifier; the data are the GAN's.
+
+    Args:
+      gan: its config; by default what all GANs have.
+      classifier: its config; by default what all classifiers have.
+    """
+    gan = gan or gan_settings.gan_config()
+    classifier = classifier or classify_settings.classify_config()
     config = ConfigDict({"task": TASK})
     data = gan.data.to_dict()
     config.data = ConfigDict({name: data[name] for name in data if name not in _OF_RUNS})
@@ -162,7 +171,7 @@ def run_config(part: ConfigDict, data: ConfigDict, seed: int, **changed: Any) ->
     as_written: Mapping[str, Any] = {
         **{"url": "", "sha256": "", "classes": "", "only": "", "window": "", "splits": ""},
         **{"folds": 0, "fold": 0, "fit": "stretch", "mask_values": "", "pairs": "stems"},
-        **{"on_bad_image": "error", "copies": "keep"},
+        **{"on_bad_image": "error", "copies": "keep", "held_out": ""},
     }
     name = "" if data.name.startswith("tfds:") else data.name
     config.data = ConfigDict({**data.to_dict(), **part.data, **as_written, "name": name, **changed})

@@ -167,10 +167,10 @@ def with_defaults(config: ConfigDict) -> ConfigDict:
     Raises:
       UserError: a setting is of another type.
     """
-    name = config.get("task", "")
-    if name not in TASKS:
+    defaults = default_config_of(config.get("task", ""))
+    if defaults is None:
         return config
-    return _filled(ConfigDict(config.to_dict()), default_config_of(name), "config").lock()
+    return _filled(ConfigDict(config.to_dict()), defaults, "config").lock()
 
 
 def _filled(config: ConfigDict, defaults: ConfigDict, name: str) -> ConfigDict:
