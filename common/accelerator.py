@@ -17,7 +17,7 @@ from pathlib import Path
 # those before Turing.
 _CUDA13_DRIVER, _CUDA12_DRIVER = 580, 525
 _CUDA13_CAPABILITY = 7.5
-_QUERY = ("--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader")
+_QUERIES = ("name,driver_version,compute_cap", "name,driver_version")  # old drivers know the second
 
 _PCI = Path("/sys/bus/pci/devices")
 _GOOGLE = "0x1ae0"
@@ -35,17 +35,16 @@ class Accelerator:
 
 def find_accelerator(pci: Path = _PCI) -> Accelerator:
     """Looks for NVIDIA GPUs by their driver's `nvidia-smi`, then for TPUs on the PCI bus."""
+    gpus, wrong = _nvidia_smi()
+    why = f"nvidia-smi fails: {wrong}" if wrong else "no NVIDIA GPU or TPU was found"
     return (
-        _nvidia()
+        (_nvidia(gpus) if gpus else None)
         or _tpu(pci)
-        or Accelerator("cpu", f"the CPU, {os.cpu_count()} cores; no NVIDIA GPU or TPU was found")
+        or Accelerator("cpu", f"the CPU, {os.cpu_count()} cores; {why}")
     )
 
 
-def _nvidia() -> Accelerator | None:
-    gpus = _nvidia_smi()
-    if not gpus:
-        return None
+def _nvidia(gpus: list[tuple[str, str, float]]) -> Accelerator:
     names, (driver, *_), capabilities = zip(*gpus, strict=True)
     found = f"{_counted(names)}; driver {driver}"
     version = int(driver.partition(".")[0])
@@ -55,23 +54,28 @@ def _nvidia() -> Accelerator | None:
     return Accelerator("cuda13" if is_new else "cuda12", found)
 
 
-def _nvidia_smi() -> list[tuple[str, str, float]]:
-    """Returns of every GPU its name, its driver's version and its compute capability."""
+def _nvidia_smi() -> tuple[list[tuple[str, str, float]], str]:
+    """Returns each GPU's name, driver and compute capability, and what nvidia-smi fails with."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return []
-    try:
-        said = subprocess.run(
-            [program, *_QUERY], capture_output=True, text=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    rows = re.findall(r"^(.+), (\d+\.[\d.]+), (.+)$", said.stdout, re.MULTILINE)
-    # Shares of a GPU may not say what it can; older ones than CUDA 13's are rarely shared.
-    return [
-        (name, driver, float(capability) if capability[:1].isdigit() else _CUDA13_CAPABILITY)
-        for name, driver, capability in rows
-    ]
+        return [], ""
+    wrong = ""
+    for query in _QUERIES:
+        command = [program, f"--query-gpu={query}", "--format=csv,noheader"]
+        try:
+            said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return [], str(error)
+        rows = re.findall(r"^(.+?), (\d+\.[\d.]+)(?:, (.+))?$", said.stdout, re.MULTILINE)
+        if rows:
+            # Shares of a GPU may not say what it can; older ones than CUDA 13's are rarely shared.
+            return [
+                (name, driver, float(told) if told[:1].isdigit() else _CUDA13_CAPABILITY)
+                for name, driver, told in rows
+            ], ""
+        lines = (said.stdout + said.stderr).split("\n")
+        wrong = lines[0].strip() if said.returncode else ""
+    return [], wrong
 
 
 def _counted(names: tuple[str, ...]) -> str:

@@ -67,6 +67,25 @@ def test_a_driver_without_a_gpu_is_none(nvidia_smi, tmp_path, line, code):
     assert find_accelerator(tmp_path / NO_BUS).extra == "cpu"
 
 
+def test_a_driver_that_is_too_old_to_be_asked_what_a_gpu_can_is_said(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    no_field = 'Field "compute_cap" is not a valid field to query.'
+    lines = ("case $1 in", f"*compute_cap*) echo '{no_field}'; exit 2;;", "esac")
+    program.write_text("\n".join(("#!/bin/sh", *lines, "echo 'Tesla K80, 470.82.01'\n")))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = find_accelerator(tmp_path / NO_BUS)
+    assert found.extra == "cpu"
+    assert "JAX needs driver 525 or newer of Tesla K80; driver 470.82.01" in found.name
+
+
+def test_a_driver_that_fails_is_not_taken_for_none(nvidia_smi, tmp_path):
+    nvidia_smi("Failed to initialize NVML: Driver/library version mismatch", code=18)
+    found = find_accelerator(tmp_path / NO_BUS)
+    assert found.extra == "cpu"
+    assert "nvidia-smi fails: Failed to initialize NVML: Driver/library" in found.name
+
+
 def test_a_gpu_that_does_not_say_what_it_can_is_taken_by_its_driver(nvidia_smi, tmp_path):
     nvidia_smi("GRID A100-10C, 580.65.06, [N/A]")
     assert find_accelerator(tmp_path / NO_BUS).extra == "cuda13"
