@@ -9,8 +9,12 @@
 #   ARGS='--restart'    more flags of launch.py; of settings, with TASK
 
 MAKEFLAGS += --no-builtin-rules
+.NOTPARALLEL:  # all of it writes into one environment
 VENV ?= .venv
 BIN = $(VENV)/bin
+ifneq ($(word 2,$(VENV)),)
+$(error VENV is "$(VENV)", but its path must have no spaces)
+endif
 
 # Each has a file in constraints/; looked for on the PATH, then among pyenv's. The whole suite runs
 # on the suite's at every change, a short look on the newest.
@@ -35,7 +39,9 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 ifeq ($(ACCEL),cpu)  # also where another's packages are installed
 export JAX_PLATFORMS = cpu
 endif
-ACCEL ?= $(shell $(PYTHON) -m common.accelerator)
+ACCEL ?= $(shell "$(PYTHON)" -m common.accelerator)
+ACCELS = cpu cuda12 cuda13 tpu
+accel = $(or $(filter $(ACCELS),$(1)),$(error ACCEL is "$(1)"; it must be one of: $(ACCELS)))
 
 .PHONY: run test suite smoke test-lowest test-newest bench clean install
 
@@ -60,28 +66,28 @@ suite: $(VENV)/.installed-test
 	$(PYTEST)
 
 smoke:  # with what users have where a Python is found that is newer than the suite's
-	$(MAKE) .venv-smoke/.installed-cpu VENV=.venv-smoke PYTHON=$(NEWER)
+	$(MAKE) .venv-smoke/.installed-cpu VENV=.venv-smoke PYTHON="$(NEWER)"
 	.venv-smoke/bin/python tests/smoke.py
 
 # The suite with the lowest versions that pyproject.toml allows, and with the newest there are.
 test-lowest:
-	$(MAKE) suite VENV=.venv-lowest PYTHON=$(call python,3.11) CONSTRAINTS=constraints/lowest.txt
+	$(MAKE) suite VENV=.venv-lowest PYTHON="$(call python,3.11)" CONSTRAINTS=constraints/lowest.txt
 
 test-newest: test-newest-3.12 test-newest-3.13
 
 test-newest-%:
 	rm -f .venv-newest-$*/.installed-test
 	PIP_UPGRADE=1 PIP_UPGRADE_STRATEGY=eager \
-	$(MAKE) suite VENV=.venv-newest-$* PYTHON=$(call python,$*) CONSTRAINTS=/dev/null
+	$(MAKE) suite VENV=.venv-newest-$* PYTHON="$(call python,$*)" CONSTRAINTS=/dev/null
 
 bench: install $(VENV)/.installed-bench
 	$(BIN)/python bench/table.py
 
 install:  # looks at the hardware, which nothing else does
-	@$(MAKE) --no-print-directory $(VENV)/.installed-$(ACCEL) PYTHON=$(PYTHON)
+	@$(MAKE) --no-print-directory $(VENV)/.installed-$(call accel,$(ACCEL)) PYTHON="$(PYTHON)"
 
 $(VENV)/.installed-%: pyproject.toml $(wildcard constraints/*.txt)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || "$(PYTHON)" -m venv $(VENV)
 	$(PIP) --editable '.[$*]'
 	touch $@
 

@@ -24,20 +24,22 @@ def program(folder, name, *lines):
     return folder
 
 
-def said_by_make(*words, path=(), **variables):
+def said_by_make(*words, path=(), code=0, **variables):
     """Returns what `make` would do, and what it says; nothing is installed."""
     environment = {**os.environ, **variables}
     environment["PATH"] = os.pathsep.join([*map(str, path), os.environ["PATH"]])
     for name in ("ACCEL", "PYTHON", "VENV", "JAX_PLATFORMS", "MAKEFLAGS", "MAKELEVEL"):
         environment.pop(name, None)
-    return subprocess.run(
+    done = subprocess.run(
         ["make", "--dry-run", "VENV=no-such-folder", *words],
         cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert done.returncode == code, done.stderr
+    return done
 
 
 @pytest.fixture
@@ -57,6 +59,35 @@ def test_the_cpu_can_be_asked_for_where_there_is_a_gpu(nvidia_smi):
     assert "--editable '.[cpu]'" in done.stdout and "cuda" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("ACCEL=gpu", 'ACCEL is "gpu"; it must be one of: cpu cuda12 cuda13 tpu'),
+        ("VENV=my folder/.venv", "its path must have no spaces"),
+    ],
+)
+def test_a_word_that_means_nothing_here_is_refused(word, expected):
+    assert expected in said_by_make("run", f"PYTHON={sys.executable}", word, code=2).stderr
+
+
+def test_a_python_in_a_folder_with_a_space_is_taken(tmp_path):
+    path = program(tmp_path / "my programs", "python3.13", f'exec {sys.executable} "$@"')
+    for goal in ("run", "test-newest-3.13"):
+        done = said_by_make(goal, "ACCEL=cpu", path=[path]).stdout
+        assert f'"{path}/python3.13" -m venv' in done
+
+
+def test_what_is_installed_comes_one_after_the_other_however_many_jobs_make_may_have(tmp_path):
+    log = tmp_path / "log"
+    pip = [f"echo begin >> {log}; sleep 0.2; echo end >> {log}"]
+    venv = ['mkdir -p "$3/bin"; cp "$0" "$3/bin/python"', 'touch "$3/bin/pip"']
+    cases = ['case "$2" in', "venv)", *venv, ";;", "pip)", *pip, ";;", "esac"]
+    python = program(tmp_path, "python", *cases) / "python"
+    words = (f"VENV={tmp_path / 'venv'}", f"PYTHON={python}", "ACCEL=cpu", "DATA=x")
+    subprocess.run(["make", "--jobs=4", "run", *words], cwd=ROOT, capture_output=True, check=True)
+    assert log.read_text().split() == ["begin", "end"] * 4
+
+
 def test_what_needs_no_hardware_does_not_look_at_it(nvidia_smi):
     assert said_by_make("clean", path=[nvidia_smi]).stderr == ""
 
@@ -67,11 +98,11 @@ def test_the_newest_tested_python_that_runs_is_taken(tmp_path):
     program(path, "python3.13", "exit 127")  # as pyenv's where another version is chosen
     program(path, "python3.11", real)
     chosen = said_by_make("run", "TESTED=3.13 3.12 3.11", path=[path], PYENV_ROOT=str(tmp_path))
-    assert f"{path}/python3.12 -m venv" in chosen.stdout
+    assert f'"{path}/python3.12" -m venv' in chosen.stdout
     pyenv = program(tmp_path / "versions" / "3.13.7" / "bin", "python", real)
     program(tmp_path / "versions" / "3.13.7t" / "bin", "python", real)  # without the lock
     chosen = said_by_make("run", "TESTED=3.13 3.12 3.11", path=[path], PYENV_ROOT=str(tmp_path))
-    assert f"{pyenv}/python -m venv" in chosen.stdout
+    assert f'"{pyenv}/python" -m venv' in chosen.stdout
 
 
 def test_the_suite_runs_where_it_always_does_and_a_newer_python_is_looked_at(tmp_path):
@@ -83,8 +114,8 @@ def test_the_suite_runs_where_it_always_does_and_a_newer_python_is_looked_at(tmp
     assert "smoke" not in said_by_make("test", **nowhere).stdout
     program(path, "python3.12", real)
     done = said_by_make("test", **nowhere).stdout
-    assert f"{path}/python3.11 -m venv no-such-folder" in done
-    assert f"{path}/python3.12 -m venv .venv-smoke" in done
+    assert f'"{path}/python3.11" -m venv no-such-folder' in done
+    assert f'"{path}/python3.12" -m venv .venv-smoke' in done
     assert done.index("-m pytest") < done.index("tests/smoke.py")
 
 
