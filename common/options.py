@@ -5,11 +5,13 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from common.errors import UserError
 from common.rules import SEEDS, Rule, choice, number, switch, text, whole
 
 MODES = ("train", "run", "inspect", "utility", "generate", "evaluate", "predict")
 TASK_MODES = MODES[4:]  # each is a function of a task's module
 _RUNNING = tuple(mode for mode in MODES if mode != "inspect")
+_TOGETHER = ("train", *TASK_MODES)  # what many processes may do
 
 Kind = TypeVar("Kind", "Command", "Options")
 
@@ -59,14 +61,32 @@ class Command(_Flags):
         modes=("train",),
     )
     coordinator: str = _flag(
-        "", "HOST:PORT of process 0; not needed under srun and mpirun.", modes=_RUNNING
+        "", "HOST:PORT of process 0; not needed under srun and mpirun.", modes=_TOGETHER
     )
     num_processes: int = _flag(
-        1, "Of the whole run, with --coordinator.", whole(1, 1_000_000), modes=_RUNNING
+        1, "Of the whole run, with --coordinator.", whole(1, 1_000_000), modes=_TOGETHER
     )
     process_id: int = _flag(
-        0, "Of this process, with --coordinator.", whole(0, 999_999), modes=_RUNNING
+        0, "Of this process, with --coordinator.", whole(0, 999_999), modes=_TOGETHER
     )
+
+    def __post_init__(self) -> None:
+        """Refuses values that mean nothing, alone or together.
+
+        Raises:
+          UserError: naming the flag.
+        """
+        super().__post_init__()
+        if not self.coordinator and (self.num_processes > 1 or self.process_id):
+            raise UserError(
+                "--num_processes and --process_id are of no use without --coordinator=HOST:PORT,"
+                " by which the processes find each other; add it."
+            )
+        if self.process_id >= self.num_processes:
+            raise UserError(
+                f"--process_id is {self.process_id}; it must be less than --num_processes, which is"
+                f" {self.num_processes}."
+            )
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,19 @@ def test_so_it_is_of_the_command_itself(flags):
 
 
 @pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"num_processes": 2}, "without --coordinator"),
+        ({"process_id": 1}, "without --coordinator"),
+        ({"coordinator": "x:1", "num_processes": 2, "process_id": 2}, "less than --num_processes"),
+    ],
+)
+def test_processes_that_could_not_find_each_other_are_refused(flags, expected):
+    with pytest.raises(UserError, match=expected):
+        Command(**flags)
+
+
+@pytest.mark.parametrize(
     ("flag", "mode", "task", "expected"),
     [
         ("overlays", "predict", "classify", r"of config.task 'classify' .* predict \(unet\)"),
@@ -50,6 +63,7 @@ def test_so_it_is_of_the_command_itself(flags):
         ("output", "train", "", "--output is nothing that --mode=train takes"),
         ("restart", "evaluate", "", "it is for train"),
         ("profile", "utility", "", "it is for train"),
+        ("coordinator", "utility", "", "it is for train, generate"),
         ("allow_config_change", "predict", "unet", "it is for train"),
         ("config.data.dir", "predict", "", "--config is nothing that --mode=predict takes"),
         ("output", "run", "", "--output is nothing that --mode=run takes"),
