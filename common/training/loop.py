@@ -216,14 +216,16 @@ class Loop:
     ) -> None:
         """Checks and writes metrics of the steps (start, step]; `bad` names what is not finite."""
         check_finite(values, start, step, bad=bad, saved=self.checkpoints.latest_step)
-        # A score that has no value any more must not be taken for this state's.
-        kinds = {_kind(name) for name in values}
-        kept = {name: value for name, value in self.latest.items() if _kind(name) not in kinds}
-        self.latest = {**kept, **values}
+        self.latest = latest_of(self.latest, values)
         if self.writers and values:
             self.writers.write_scalars(step, {**values, **timing})
 
 
-def _kind(name: str) -> str:
-    """Returns "train" of "train/loss"."""
-    return name.partition("/")[0]
+def latest_of(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """Returns the last values: of a kind that there is now ("val" of "val/f1") only these.
+
+    A score that has no value any more must not be taken for this state's.
+    """
+    kinds = {name.partition("/")[0] for name in now}
+    kept = {name: x for name, x in before.items() if name.partition("/")[0] not in kinds}
+    return {**kept, **now}

@@ -24,7 +24,7 @@ from common.training import parallel, preflight
 from common.training.checkpoints import Checkpoints
 from common.training.clock import Schedule
 from common.training.finite import Watch
-from common.training.loop import Loop
+from common.training.loop import Loop, latest_of
 from common.training.optimizers import check_rates
 from common.training.profile import Profile
 from common.training.restart import begin_anew, check_progress, record_saved, saved_step
@@ -371,7 +371,7 @@ def _recorder(run: Run, examples_per_step: int) -> Callable[[Loop], None]:
                 "flops_per_second_and_device": per_second * loop.advance.flops(),
                 "idle_share": round(clock.idle_share, 5),
                 "data_wait_share": round(clock.data_wait_share, 5),
-                "metrics": {**metrics, **loop.latest},
+                "metrics": latest_of(metrics, loop.latest),
                 "warnings": [*warnings, *loop.warnings],
                 **(loop.writers.stated_numbers() if loop.writers else {}),
             },
