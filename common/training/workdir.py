@@ -22,7 +22,7 @@ from common.files import remove_leftovers, user_path, write_atomically
 from common.json_files import conform, read_object
 from common.log import log
 from common.rules import rule_of
-from common.tasks import rules_of
+from common.tasks import TASKS, rules_of
 from common.training.checkpoints import Checkpoints
 from common.training.config import differences, flatten, from_fields, to_json, told
 from common.training.task import with_defaults
@@ -243,10 +243,19 @@ def check_data(run: Run) -> None:
     if not (run.workdir / RECORD).exists():
         return
     # A study's config is no run's, and not checked as one.
-    if _card(run.workdir, _config(run.workdir)).fingerprint != run.card.fingerprint:
+    earlier = _config(run.workdir)
+    if _card(run.workdir, earlier).fingerprint != run.card.fingerprint:
+        before, now = (config.data.get("copies") for config in (earlier, run.config))
+        copies = (
+            f" (config.data.copies was {before!r} and is {now!r} now: try"
+            f" --config.data.copies={before})"
+            if before != now
+            else ""
+        )
         raise UserError(
             f"The data of {run.card.name}, or how config.data reads and splits it, has changed"
-            f" since the run in {run.workdir} began; choose another --workdir, or put that back."
+            f" since the run in {run.workdir} began{copies}; choose another --workdir, or put that"
+            " back."
         )
 
 
@@ -281,7 +290,8 @@ def check_owner(
     now = with_defaults(config)
     changed = differences(earlier, now)
     if changed and not (allow_change and earlier.task == now.task):
-        go_on = "" if earlier.task != now.task else ", or go on with --allow_config_change"
+        may = earlier.task == now.task and now.task in TASKS  # a study may not
+        go_on = ", or go on with --allow_config_change" if may else ""
         raise UserError(
             f"The workdir {workdir} belongs to another config, which differs in"
             f" {told(changed)}; choose another --workdir{go_on}."

@@ -10,7 +10,7 @@ from common.errors import UserError
 from common.tasks import rules_of
 from common.training.config import check, flatten, from_fields, to_json
 from common.training.task import make_task
-from common.training.workdir import Run, advised, check_owner, claim, open_run
+from common.training.workdir import Run, advised, check_data, check_owner, claim, open_run
 from configs import acgan_covid, unet_brain_mri, vgg16_covid
 
 CARD = DataCard("test", ("A", "B"), {"train": 8}, 64, 1, "0", False, 0, class_counts=(4, 4))
@@ -46,6 +46,9 @@ def test_an_older_run_divides_copies_as_it_did(tmp_path):
     assert config.data.copies == "group"
     assert open_run(tmp_path).config.data.copies == "keep"
     check_owner(tmp_path, config)
+    divided = dataclasses.replace(card, fingerprint="1")  # otherwise, with copies together
+    with pytest.raises(UserError, match=r"has changed .* try --config\.data\.copies=keep\)"):
+        check_data(Run(tmp_path, config, divided))
 
 
 @pytest.mark.parametrize(
