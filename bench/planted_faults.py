@@ -208,6 +208,20 @@ def pictures(inspection: Inspection) -> list[frozenset[str]]:
     ]
 
 
+def false_copies(
+    found: Sequence[frozenset[str]],
+    known: Sequence[frozenset[str]],
+    planted: Sequence[frozenset[str]],
+) -> tuple[frozenset[str], ...]:
+    """Returns the found groups of copies in which two are that nothing known or planted joins."""
+    joined: list[frozenset[str]] = []
+    for group in (*known, *planted):
+        touched = [other for other in joined if other & group]
+        joined = [other for other in joined if not other & group]
+        joined.append(group.union(*touched))
+    return tuple(names for names in found if not any(names <= group for group in joined))
+
+
 def parted(faults: Sequence[Fault], inspection: Inspection, data: ConfigDict) -> int:
     """Returns how many planted copies are in another split, once splits are made."""
     images = inspection.survey.images
@@ -256,15 +270,14 @@ def measure(data: ConfigDict, num: int, seed: int = 0) -> Measured:
         faults = plant(spoilt, num, np.random.default_rng(seed))
         inspection = inspect(spoilt)
     planted = {name for fault in faults for name in fault.names}
-    known = pictures(untouched)
     survey = inspection.survey
     odd = {survey.images[each.row].record.id for each in inspection.odd}
     return Measured(
         faults=tuple((fault, is_found(fault, inspection)) for fault in faults),
-        false_copies=tuple(
-            names
-            for names in pictures(inspection)
-            if len(names - planted) > 1 and not any(names - planted <= each for each in known)
+        false_copies=false_copies(
+            pictures(inspection),
+            pictures(untouched),
+            [frozenset(fault.names) for fault in faults],
         ),
         false_masks=len(odd - planted),
         right_masks=sum(

@@ -9,7 +9,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
-from planted_faults import CHANGES, measure
+from planted_faults import CHANGES, false_copies, measure
 
 from common.training.config import default_config
 from tests.common.data.inspect.conftest import picture
@@ -38,6 +38,13 @@ def test_every_kind_of_copy_is_found_and_none_is_parted_by_made_splits(scans):
     assert {fault.where for fault, _ in measured.faults} == {"across splits", "across labels"}
     assert [fault for fault, found in measured.faults if not found] == []
     assert (measured.false_copies, measured.parted) == ((), 0)
+
+
+def test_a_picture_that_is_taken_for_one_of_a_planted_pair_is_a_false_copy():
+    known, planted = [frozenset("ab")], [frozenset("cC"), frozenset("aA")]
+    right = [frozenset("abA"), frozenset("cC"), frozenset("ab")]
+    wrong = [frozenset("cCx"), frozenset("xy"), frozenset("cCa")]
+    assert false_copies([*right, *wrong], known, planted) == tuple(wrong)
 
 
 def shares(measured, *kinds):
