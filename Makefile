@@ -45,7 +45,7 @@ accel = $(or $(filter $(ACCELS),$(1)),$(error ACCEL is "$(1)"; it must be one of
 
 .PHONY: run test suite smoke test-lowest test-newest bench clean install
 
-ifdef DATA
+ifneq ($(DATA)$(filter command,$(origin DATA)),)  # given, if only as an empty word
 export DATA  # so that the shell does not read it
 run: install $(addprefix $(VENV)/.installed-,dicom nifti pictures)
 	$(BIN)/python launch.py --mode=run --input="$$DATA" $(TASK:%=--config=configs/%.py) $(ARGS)

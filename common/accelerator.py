@@ -2,7 +2,7 @@
 
     python -m common.accelerator      # cpu, cuda12, cuda13 or tpu: extras of pyproject.toml
 
-`make` asks before anything is installed: only the standard library is imported here.
+`make` asks before anything is installed: what is imported here needs no package.
 """
 
 import os
@@ -12,6 +12,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from common.words import counted
 
 # JAX's documentation on installing names the oldest driver of each, and of GPUs: CUDA 13 leaves out
 # those before Turing.
@@ -88,7 +90,7 @@ def _tpu(pci: Path) -> Accelerator | None:
         for device in pci.glob("*")
         if _read(device / "vendor") == _GOOGLE and _read(device / "device") in _TPUS
     ]
-    return Accelerator("tpu", f"{len(chips)} TPU chips") if chips else None
+    return Accelerator("tpu", counted(len(chips), "TPU chip")) if chips else None
 
 
 def _read(file: Path) -> str:

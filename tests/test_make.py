@@ -28,7 +28,7 @@ def said_by_make(*words, path=(), code=0, **variables):
     """Returns what `make` would do, and what it says; nothing is installed."""
     environment = {**os.environ, **variables}
     environment["PATH"] = os.pathsep.join([*map(str, path), os.environ["PATH"]])
-    for name in ("ACCEL", "PYTHON", "VENV", "JAX_PLATFORMS", "MAKEFLAGS", "MAKELEVEL"):
+    for name in ("ACCEL", "DATA", "PYTHON", "VENV", "JAX_PLATFORMS", "MAKEFLAGS", "MAKELEVEL"):
         environment.pop(name, None)
     done = subprocess.run(
         ["make", "--dry-run", "VENV=no-such-folder", *words],
@@ -68,6 +68,12 @@ def test_the_cpu_can_be_asked_for_where_there_is_a_gpu(nvidia_smi):
 )
 def test_a_word_that_means_nothing_here_is_refused(word, expected):
     assert expected in said_by_make("run", f"PYTHON={sys.executable}", word, code=2).stderr
+
+
+def test_an_empty_word_for_your_data_is_not_taken_for_none():
+    words = ("run", f"PYTHON={sys.executable}", "ACCEL=cpu")
+    assert '--mode=run --input="$DATA"' in said_by_make(*words, "DATA=").stdout
+    assert "--mode=run" not in said_by_make(*words).stdout
 
 
 def test_a_python_in_a_folder_with_a_space_is_taken(tmp_path):

@@ -105,6 +105,7 @@ def test_a_tpu_is_found_on_the_bus_and_a_network_card_of_google_is_none(tmp_path
     assert find_accelerator(on_the_bus(tmp_path / "plain", card)).extra == "cpu"
     found = find_accelerator(on_the_bus(tmp_path / "tpu", card, tpu, tpu))
     assert found == Accelerator("tpu", "2 TPU chips")
+    assert find_accelerator(on_the_bus(tmp_path / "one", tpu)).name == "1 TPU chip"
 
 
 @pytest.fixture
