@@ -9,7 +9,15 @@ class UserError(Exception):
 
 
 class DivergenceError(Exception):
-    """Training produced a value that is not finite: the message names the metric and the steps."""
+    """Training produced a value that is not finite: the message names it, the steps and a way out.
+
+    Attributes:
+      what: the message without the way out, which is another one in a study.
+    """
+
+    def __init__(self, what: str, way_out: str = "") -> None:
+        super().__init__(f"{what} {way_out}".rstrip())
+        self.what = what
 
 
 class FaultError(Exception):

@@ -22,7 +22,7 @@ from common.data.augmentation import default_augmentation
 from common.data.prepared import DataCard, Prepared, prepare
 from common.data.scratch import move_into_place, scratch_folder
 from common.data.splits import check_division
-from common.errors import UserError
+from common.errors import DivergenceError, UserError
 from common.log import log
 from common.options import Options
 from common.training import config as configs
@@ -229,8 +229,16 @@ def _classify(cell: Cell, arm: Arm) -> None:
 
 
 def _train(config: ConfigDict, workdir: Path) -> None:
-    if not train(config, workdir):
-        raise _StoppedError
+    part = "gan" if config.task == "gan" else "classifier"
+    try:
+        if not train(config, workdir):
+            raise _StoppedError
+    except DivergenceError as error:
+        raise DivergenceError(
+            f"In {workdir}: {error.what}",
+            f"Lower the learning rate in config.{part}.optimizer, and start the study again in"
+            " another --workdir.",
+        ) from error
 
 
 def _aligned(found: dict[tuple[str, int, str], Predicted]) -> dict[tuple[str, int, str], Predicted]:

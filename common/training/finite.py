@@ -106,4 +106,4 @@ def check_finite(
             " --allow_config_change, or in another --workdir."
         )
     where = f"between steps {start + 1} and {end}" if start + 1 < end else f"in step {end}"
-    raise DivergenceError(f"Training diverged {where}: {', '.join(found)}{more}. {advice}")
+    raise DivergenceError(f"Training diverged {where}: {', '.join(found)}{more}.", advice)

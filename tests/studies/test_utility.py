@@ -9,9 +9,10 @@ import pytest
 
 from classify.scores import Predicted
 from common.data.prepared import prepare
-from common.errors import UserError
+from common.errors import DivergenceError, UserError
 from common.training.config import default_config
 from configs.utility_covid import get_config
+from studies import utility
 from studies.config import read_study, run_config
 from studies.folders import choose, group_of, link_arm, link_real, num_synthetic, write_images
 from studies.progress import Progress
@@ -246,3 +247,17 @@ def test_only_known_patients_are_called_so(tmp_path, group, names, owners):
     rows = list(csv.DictReader((images / "images.csv").read_text().splitlines()))
     assert [row["patient"] for row in rows] == 2 * owners
     assert bool(group_of(images)) == bool(group)
+
+
+@pytest.mark.parametrize("part", ["gan", "classifier"])
+def test_of_a_run_that_diverges_the_way_out_is_one_that_a_study_has(monkeypatch, tmp_path, part):
+    def diverge(config, workdir):
+        raise DivergenceError("Training diverged in step 3: x is nan.", "--allow_config_change")
+
+    monkeypatch.setattr(utility, "train", diverge)
+    config = get_config("tiny")
+    with pytest.raises(DivergenceError) as raised:
+        utility._train(run_config(config[part], config.data, 0), tmp_path)
+    said = str(raised.value)
+    assert said.startswith(f"In {tmp_path}: Training diverged in step 3: x is nan. Lower the")
+    assert f"config.{part}.optimizer" in said and "--allow_config_change" not in said
