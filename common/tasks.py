@@ -77,8 +77,7 @@ def check_flags(given: Iterable[str], mode: str, task: str = "") -> None:
             continue
         of_task = f" of config.task {task!r}" if task and uses.get(mode) else ""
         raise UserError(
-            f"--{flag} is nothing that --mode={mode}{of_task} takes; it is for"
-            f" {told_uses(uses)}. Leave it out."
+            f"--mode={mode}{of_task} takes no --{flag}; it is for {told_uses(uses)}. Leave it out."
         )
 
 

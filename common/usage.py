@@ -16,7 +16,7 @@ _HEAD = """\
 python launch.py --config=FILE [--config.KEY=VALUE ...] [--workdir=DIR]     train; resumes by itself
 python launch.py --mode=MODE --workdir=DIR [...]                            use what was trained
 
-Each flag stands with the modes that take it, and in parentheses with the tasks that do.
+Beside each flag are the modes that take it, and in parentheses the tasks that do.
 --helpfull with --config=FILE lists the settings of an experiment, too.
 """
 

@@ -60,14 +60,14 @@ def test_processes_that_could_not_find_each_other_are_refused(flags, expected):
             r"it is for run, inspect, evaluate \(unet, classify\)",
         ),
         ("num_images", "evaluate", "gan", r"it is for generate \(gan\)"),
-        ("output", "train", "", "--output is nothing that --mode=train takes"),
+        ("output", "train", "", "--mode=train takes no --output"),
         ("restart", "evaluate", "", "it is for train"),
         ("profile", "utility", "", "it is for train"),
         ("coordinator", "utility", "", "it is for train, generate"),
         ("allow_config_change", "predict", "unet", "it is for train"),
-        ("config.data.dir", "predict", "", "--config is nothing that --mode=predict takes"),
-        ("output", "run", "", "--output is nothing that --mode=run takes"),
-        ("workdir", "inspect", "", "--workdir is nothing that --mode=inspect takes"),
+        ("config.data.dir", "predict", "", "--mode=predict takes no --config"),
+        ("output", "run", "", "--mode=run takes no --output"),
+        ("workdir", "inspect", "", "--mode=inspect takes no --workdir"),
     ],
 )
 def test_a_flag_of_another_mode_or_task_is_refused_naming_what_takes_it(flag, mode, task, expected):

@@ -182,7 +182,7 @@ def test_restart_begins_anew_and_loses_nothing(finished, workdir):
 
 def test_restart_is_refused_where_nothing_is_trained(launch):
     said = launch("--mode=evaluate", "--workdir=somewhere", "--restart", code=2)
-    assert "--restart is nothing that --mode=evaluate takes; it is for train, run" in said.stderr
+    assert "--mode=evaluate takes no --restart; it is for train, run" in said.stderr
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "run.json", "pictures", "checkpoints"])
