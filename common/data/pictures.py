@@ -190,10 +190,10 @@ def _tiff(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Stor
     deep = mode in _DEEP
     if (bits > 8 and not deep) or (bits == 8 and signed) or photometric is None or _misread(image):
         return _whole_tiff(path, content)
-    whole_blocks = tags.get(TiffImagePlugin.YCBCRSUBSAMPLING, (2, 2)) == (1, 1)
-    if mode == "LAB" or (mode == "YCbCr" and not whole_blocks):
+    if mode == "LAB" or _misread_ycbcr(image):
+        colours = "LAB" if mode == "LAB" else "YCbCr"
         raise UserError(
-            f"{path} keeps its colours as {mode}, which is not read; convert it to RGB."
+            f"{path} keeps its colours as {colours}, which is not read; convert it to RGB."
         )
     dark = photometric == 0
     if deep:
@@ -207,6 +207,18 @@ def _tiff(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Stor
         values = (255 - shown if dark else shown) // (255 // (2**bits - 1))
         return Stored(values, mode, bits, highest(bits), dark)
     return None
+
+
+def _misread_ycbcr(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Says whether colours are YCbCr of which Pillow makes no RGB, as libtiff does of packed ones.
+
+    It reads those that have a colour for each pixel, and before version 13 takes the bytes for RGB.
+    """
+    tags = image.tag_v2
+    ycbcr = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 6 and image.mode != "L"
+    whole = tags.get(TiffImagePlugin.YCBCRSUBSAMPLING, (2, 2)) == (1, 1)
+    unpacked = ycbcr and image.tile[0].codec_name == "raw"
+    return unpacked and not (image.mode == "YCbCr" and whole)
 
 
 def _misread(image: TiffImagePlugin.TiffImageFile) -> bool:

@@ -378,6 +378,7 @@ SPARSE = tiff(np.dstack([DEEP] * 3), 16, photometric=2, rows=2).replace(
         (tiff(np.dstack([GREY] * 2), extras=[0]), "has 2 channels and does not say what they are"),
         (tiff(np.dstack([DEEP] * 4), 16, photometric=5), "keeps its colours as SEPARATED"),
         (tiff(RGB, photometric=6), "keeps its colours as YCbCr"),
+        (tiff(RGB, photometric=6) + bytes(24), "keeps its colours as YCbCr"),  # enough for RGBX
         (tiff(RGB, photometric=8), "keeps its colours as LAB"),
         (tiff(DEEP[..., None].astype(np.uint32), 24), r"of a kind that is not read \(24 bits\)"),
         (tiff(np.dstack([DEEP] * 3), 16, photometric=2)[:80], "is damaged|is not a readable image"),
