@@ -130,5 +130,6 @@ def _weakest_link(left: Indices, right: Indices, alike: Likeness) -> float:
     places, ends = np.unique(np.concatenate([left, right]), return_inverse=True)
     # A graph leaves out edges of weight 0, so likeness 1 must not become it.
     weights = 2 - alike.astype(np.float64)
-    graph = coo_array((weights, ends.reshape(2, -1)), shape=(len(places),) * 2)
+    ends = ends.reshape(2, -1).astype(np.int32)  # SciPy before 1.17.1 makes no tree of longer ones
+    graph = coo_array((weights, ends), shape=(len(places),) * 2)
     return float(2 - minimum_spanning_tree(graph.tocsr()).data.max())
