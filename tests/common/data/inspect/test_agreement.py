@@ -152,7 +152,9 @@ def test_of_real_pairs_few_look_odd_and_planted_faults_do(shared_data):
                 masks.append(np.asarray(mask.resize((64, 64))))
                 owners.append(file.stem.rsplit("_", 1)[0])
     pixels, right = np.stack(images), np.stack(masks)
-    assert len(odd_masks(pixels, right, owners)) <= 0.04 * len(right)
+    # Over eight seeds 2 to 10 of the 105 look odd, 5.4 on average; the versions of NumPy and
+    # scikit-learn move it by one or two at the same seed.
+    assert len(odd_masks(pixels, right, owners)) <= 0.1 * len(right)
     wrong = right.copy()
     wrong[::10] = ~wrong[::10]
     found = kinds(odd_masks(pixels, wrong, owners))
