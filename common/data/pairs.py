@@ -4,7 +4,6 @@ images/a.png, masks/a.png (and targets/a.png)   at the root or in train/, val/ a
 a.tif, a_mask.tif                               beside each other, at any depth
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from common.data.masks import MaskValues, parse_mask_values, read_mask
 from common.data.partners import partners_of
 from common.data.records import Contents, Once, Record, Source, fingerprint
 from common.data.slices import EXTENSIONS, Reading, images_in, stem
+from common.data.spelling import natural_order
 from common.errors import UserError
 from common.files import printed
 from common.log import log
@@ -273,16 +273,10 @@ def _by_order(images: Files, others: Files, kind: str) -> Files:
             f" with {len(others)} {kind} such as {next(iter(others.values()))}; add what is"
             " missing, or pair them by name with --config.data.pairs=stems"
         )
-    first, second = sorted(images, key=_natural), sorted(others, key=_natural)
+    first, second = sorted(images, key=natural_order), sorted(others, key=natural_order)
     log.info(
         "paired by order: %s with %s, ..., %s with %s",
         *(images[first[0]].name, others[second[0]].name),
         *(images[first[-1]].name, others[second[-1]].name),
     )
     return {name: others[other] for name, other in zip(first, second, strict=True)}
-
-
-def _natural(name: str) -> list[str | int]:
-    """Returns what sorts names with the numbers in them as numbers: "2" before "10"."""
-    parts = re.split(r"(\d+)", name)
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)]

@@ -1,4 +1,4 @@
-"""How people spell: what stands for a missing label, and which names may be meant to be one."""
+"""How people spell: missing labels, names that may be meant to be one, numbers in names."""
 
 import difflib
 import re
@@ -20,6 +20,12 @@ _NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?")
 def is_missing(text: str) -> bool:
     """Says whether a field stands for a missing one: nan, NA, n/a, None, null, empty."""
     return text.strip().casefold() in _MISSING
+
+
+def natural_order(name: str) -> list[str | int]:
+    """Returns what sorts names with the numbers in them as numbers: "2" before "10"."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def alike(names: Iterable[str]) -> list[tuple[str, ...]]:

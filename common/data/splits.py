@@ -21,6 +21,7 @@ from common.data.records import SPLITS
 from common.data.spelling import is_missing
 from common.errors import UserError
 from common.log import log
+from common.words import counted
 
 _ROUNDING = 1e-9  # what sums of shares may be off
 _LEAST_FOLDERS = 3  # whose names an expression tells apart, to be taken for those of patients
@@ -263,7 +264,7 @@ def _check_classes(splits: Mapping[str, Rows], labels: Rows, classes: Sequence[s
         if names and split == "train":
             raise UserError(
                 f"Class {names} would have no image in train, because too few images or groups of"
-                " it are there; change --config.data.splits or --config.data.folds, or add images."
+                " it are there; change --config.data.splits, held_out or folds, or add images."
             )
         if names:
             log.warning("no image of class %s in %s: it has too few groups", names, split)
@@ -288,8 +289,10 @@ def _divide(
         members.setdefault(name, []).append(label)
     if len(members) < len(shares):
         raise UserError(
-            f"There are {len(members)} images or groups of them (config.data.group; copies of one"
-            f" picture are a group, too) for {len(shares)} splits; each split needs one at least."
+            f"There {'is' if len(members) == 1 else 'are'} {counted(len(members), 'image')} or"
+            " groups of images (config.data.group; copies of one picture are a group, too) for"
+            f" {counted(len(shares), 'split')}, and each needs one at least: add images, or ask for"
+            " fewer splits (config.data.splits, held_out or folds)."
         )
     kinds: Kinds = {}
     for name, held in members.items():

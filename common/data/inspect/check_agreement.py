@@ -14,6 +14,7 @@ from common.data.inspect.agreement import (
 )
 from common.data.inspect.facts import SmallPair, Survey
 from common.data.inspect.findings import Finding, Level, counted, some
+from common.data.spelling import natural_order
 
 _REMEDY = {
     "inverted": "Look at them in the page; if black and white are exchanged, save them anew.",
@@ -30,8 +31,12 @@ def find_odd_masks(survey: Survey, groups: Sequence[str]) -> list[Odd]:
       survey: the images.
       groups: whom each is of; "" is a group of its own.
     """
-    rows = [row for row, image in enumerate(survey.images) if image.pair]
-    pairs = [image.pair for image in survey.images if image.pair]
+    # Slice 2 stands before slice 10, so that those beside each other are known.
+    rows = sorted(
+        (row for row, image in enumerate(survey.images) if image.pair),
+        key=lambda row: natural_order(survey.images[row].record.id),
+    )
+    pairs = [pair for row in rows if (pair := survey.images[row].pair)]
     if not pairs:
         return []
     odd = odd_masks(

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data.inspect.agreement import LEAST_MASKS, odd_masks
+from common.data.inspect import check_agreement
+from common.data.inspect.agreement import LEAST_MASKS, Odd, odd_masks
 from common.data.inspect.document import document
 from common.data.inspect.emptied import filled_beside
 from common.data.inspect.findings import Level
 from common.data.inspect.inspection import inspect
 from common.data.phantoms.brain_mri import brain_mri
 from common.training.config import default_config
+from tests.common.data.inspect.conftest import picture
 
 
 def tumours(num):
@@ -108,8 +110,8 @@ def pairs(tmp_path):
     masks[[14, 20]] = masks[[20, 14]]
     for kind, pictures in (("images", images), ("masks", masks.astype(np.uint8) * 255)):
         (tmp_path / kind).mkdir()
-        for row, picture in enumerate(pictures):
-            Image.fromarray(picture).save(tmp_path / kind / f"{row:02}.png")
+        for row, pixels in enumerate(pictures):
+            Image.fromarray(pixels).save(tmp_path / kind / f"{row:02}.png")
     return tmp_path
 
 
@@ -161,3 +163,22 @@ def test_of_real_pairs_few_look_odd_and_planted_faults_do(shared_data):
     planted = [row for row in range(0, len(right), 10) if right[row].sum() > 8]
     assert found.keys() >= set(planted)
     assert np.mean([found[row] == ("inverted", -1) for row in planted]) >= 0.8
+
+
+def test_slices_whose_numbers_have_no_zeros_before_them_are_in_their_order(surveyed, monkeypatch):
+    files = {}
+    for number in range(1, 12):
+        mask = np.zeros((96, 96), np.uint8)
+        mask[:number] = 255
+        files |= {f"images/p_{number}.png": picture(number), f"masks/p_{number}.png": mask}
+    survey = surveyed(files)
+    heights = []
+
+    def odd(images, masks, owners, empty):
+        heights.extend(masks.sum((1, 2)).tolist())
+        return [Odd(1, "moved", -1, 0.5)]
+
+    monkeypatch.setattr(check_agreement, "odd_masks", odd)
+    (found,) = check_agreement.find_odd_masks(survey, ["p"] * 11)
+    assert heights == sorted(heights)
+    assert survey.images[found.row].record.id.endswith("p_2.png")
