@@ -289,8 +289,9 @@ def _divide(
         members.setdefault(name, []).append(label)
     if len(members) < len(shares):
         raise UserError(
-            f"There {'is' if len(members) == 1 else 'are'} {counted(len(members), 'image')} or"
-            " groups of images (config.data.group; copies of one picture are a group, too) for"
+            f"There {'is' if len(members) == 1 else 'are'}"
+            f" {counted(len(members), 'image or group of images', 'images or groups of images')}"
+            " (config.data.group; copies of one picture are a group, too) for"
             f" {counted(len(shares), 'split')}, and each needs one at least: add images, or ask for"
             " fewer splits (config.data.splits, held_out or folds)."
         )

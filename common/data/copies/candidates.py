@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -25,15 +26,17 @@ _FINE, _COARSE = 2.5, 8.0  # the band of detail: standard deviations of two blur
 # off up to this number, half of the share at twice as many.
 _COMMON, _FEW = 0.8, 50
 _TURNS = (0.0, 5.0, 10.0)  # degrees; a copy is at most half a step away from one
+_ROUGHLY = 10  # degrees, where pictures may lie in any direction
 _CUT = 0.95  # of the picture is left where some was cut off: in its middle, at a side, in a corner
 _LEAST = 0.88  # likeness; of copies measured: 0.9 and more
-_NEAREST = 5  # pairs that are looked at for each picture
+NEAREST = 5  # pairs that are looked at for each picture
 _ROWS, _COLUMNS = 256, 1024  # of the table of all pairs: a part that lies in the cache
 _TINY = 1e-6
 
 Thumbnails = UInt8[np.ndarray, "num 64 64"]
 Position = Float[np.ndarray, "2 3"]
 Described = Float[np.ndarray, "num _places"]
+Sampling = Float[np.ndarray, "pixels places"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,25 @@ def candidates(thumbnails: Thumbnails, *, mirrored: bool) -> Candidates:
     return Candidates(left, right, positions[which])
 
 
+def all_round(thumbnails: Thumbnails, centre: int, others: Int[np.ndarray, " pairs"]) -> Candidates:
+    """Returns one picture with each of some others, however these are turned, or mirrored, too."""
+    positions, samplings = _all_round()
+    halved = _halved(thumbnails[[centre, *others]])
+    moved = _unit(np.stack([halved[0] @ sampling for sampling in samplings]))
+    target = _unit(halved[1:] @ _sampling(np.eye(2, 3)))
+    which = (target @ moved.T).argmax(1)
+    return Candidates(np.full(len(others), centre), others, positions[which])
+
+
+@lru_cache(maxsize=1)
+def _all_round() -> tuple[Float[np.ndarray, "positions 2 3"], list[Sampling]]:
+    mirrors = (_with_shift(np.diag((side, 1.0))) for side in (1.0, -1.0))
+    positions = [
+        _turn(float(degrees)) @ mirror for mirror in mirrors for degrees in range(0, 360, _ROUGHLY)
+    ]
+    return np.stack(positions), [_sampling(position) for position in positions]
+
+
 def _positions(*, mirrored: bool) -> Iterator[Position]:
     """Yields how pictures are laid upon others.
 
@@ -88,11 +110,14 @@ def _positions(*, mirrored: bool) -> Iterator[Position]:
     both_ways = _TURNS if not mirrored else (*(-turn for turn in _TURNS[:0:-1]), *_TURNS)
     quarters = (90.0, 180.0, 270.0) if mirrored else (90.0, 180.0)
     for degrees in (*both_ways, *quarters):
-        angle = np.deg2rad(degrees)
-        cosine, sine = np.cos(angle), np.sin(angle)
-        yield np.array([[cosine, -sine, 0], [sine, cosine, 0]]) @ _with_shift(mirror)
+        yield _turn(degrees) @ _with_shift(mirror)
     for across, down in product((-1, 0, 1), repeat=2):
         yield np.column_stack([_CUT * mirror, (1 - _CUT) * np.array([across, down])])
+
+
+def _turn(degrees: float) -> Position:
+    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.array([[cosine, -sine, 0], [sine, cosine, 0]])
 
 
 def _with_shift(matrix: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "3 3"]:
@@ -123,7 +148,7 @@ def _nearest(
     order = np.lexsort((-likeness, left))
     order = order[left[order] != right[order]]  # not with itself
     first = np.searchsorted(left[order], left[order])
-    order = order[np.arange(len(order)) - first < _NEAREST]
+    order = order[np.arange(len(order)) - first < NEAREST]
     return left[order], right[order], likeness[order]
 
 
@@ -153,7 +178,7 @@ def _halved(thumbnails: Thumbnails) -> Float[np.ndarray, "num pixels"]:
     return np.concatenate(parts)
 
 
-def _sampling(position: Position) -> Float[np.ndarray, "pixels places"]:
+def _sampling(position: Position) -> Sampling:
     """Returns the matrix that blurs halved thumbnails and reads them on the grid, moved."""
     half = THUMBNAIL // 2
     steps = np.linspace(-1, 1, _GRID)

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from threadpoolctl import threadpool_limits
 
 from common.data.copies.alignment import likeness
-from common.data.copies.candidates import candidates
+from common.data.copies.candidates import NEAREST, all_round, candidates
 from common.data.copies.look import Look
 from common.log import log
 
@@ -29,6 +29,9 @@ _MANY = 2_000  # pictures, of which it is said that they are compared: it takes 
 # neighbouring slices of brain MRI 0.996 in a chain of 20.
 _ALIKE = 0.993
 _GAP = 3.0  # how many times further from 1 is what is most like copies but is none
+# Of a group with more than are looked for, so many are compared with its centre; of slices that
+# fade into each other most may be alike to that in the middle, but not nearly all.
+_ASKED, _NEARLY_ALL = 64, 0.9
 _CENTRAL = 0.5  # of a group that is alike to one of it: a chain of slices has no such centre
 
 Kind: TypeAlias = Literal["exact", "near", "mirrored"]
@@ -76,7 +79,7 @@ def find_copies(looks: Sequence[Look]) -> list[Copies]:
             alike = likeness(thumbnails, pairs.left, pairs.right, pairs.position)
             copies += [
                 Copies(kind, tuple(sorted(row for place in group for row in pictures[place])))
-                for group in _groups(pairs.left, pairs.right, alike)
+                for group in _groups(pairs.left, pairs.right, alike, thumbnails)
             ]
     return copies
 
@@ -94,7 +97,9 @@ def same_pictures(copies: Sequence[Copies], num: int) -> tuple[int, ...]:
     return tuple(connected_components(graph, directed=False)[1].tolist())
 
 
-def _groups(left: Indices, right: Indices, alike: Likeness) -> list[list[int]]:
+def _groups(
+    left: Indices, right: Indices, alike: Likeness, thumbnails: Thumbnails
+) -> list[list[int]]:
     """Returns the groups of copies: alike, around one of them, and apart from everything else.
 
     Where a group is not, its weakest link is cut and its parts are looked at.
@@ -107,13 +112,34 @@ def _groups(left: Indices, right: Indices, alike: Likeness) -> list[list[int]]:
         links = (inside == 2) & close
         weakest = _weakest_link(left[links], right[links], alike[links])
         nearest = alike[inside == 1].max(initial=0.0)
-        neighbours = np.bincount(np.concatenate([left[links], right[links]])).max()
-        if neighbours >= _CENTRAL * (len(group) - 1) and 1 - nearest >= _GAP * (1 - weakest):
+        ends = np.concatenate([left[links], right[links]])
+        if 1 - nearest >= _GAP * (1 - weakest) and _has_centre(group, ends, thumbnails):
             groups.append(group)
         else:
             stronger = links & (alike > weakest)
             waiting += _components(left[stronger], right[stronger])
     return sorted(groups)
+
+
+def _has_centre(group: list[int], ends: Indices, thumbnails: Thumbnails) -> bool:
+    """Says whether one of a group is alike to many others, as copies are and slices are not.
+
+    Args:
+      group: at least two.
+      ends: of the links between them; each has been looked for in its nearest pictures only.
+      thumbnails: of all pictures.
+    """
+    counts = np.bincount(ends)
+    if counts.max() >= _CENTRAL * (len(group) - 1):
+        return True
+    if len(group) <= 2 * NEAREST:
+        return False
+    centre = int(counts.argmax())
+    others = np.array([place for place in group if place != centre])
+    some = others[np.linspace(0, len(others) - 1, min(len(others), _ASKED), dtype=int)]
+    pairs = all_round(thumbnails, centre, some)
+    alike = likeness(thumbnails, pairs.left, pairs.right, pairs.position)
+    return float((alike >= _ALIKE).mean()) >= _NEARLY_ALL
 
 
 def _components(left: Indices, right: Indices) -> list[list[int]]:

@@ -514,3 +514,10 @@ def test_a_patient_is_held_out_whole(drawn):
 def test_percentages_that_cannot_be_held_out_are_refused(text):
     with pytest.raises(UserError, match=r"config\.data\.held_out is"):
         divided(table([0, 1] * 10), held_out=text)
+
+
+def test_too_few_images_for_the_splits_are_told_with_every_setting_that_asks_for_some():
+    table = Table(("a.png",), (0,), ("",), ("train",))
+    with pytest.raises(UserError, match=r"There is 1 image or group of images .* 3 splits") as told:
+        assign_splits(table, ("",), ("A",), data(held_out="15,15"))
+    assert "config.data.splits, held_out or folds" in str(told.value)

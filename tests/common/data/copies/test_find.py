@@ -126,6 +126,25 @@ def test_a_mirrored_and_turned_picture_is_a_mirrored_copy(degrees):
     assert copies(files | strangers()) == {"mirrored": [{"a.png", "b.png"}]}
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_picture_that_somebody_has_turned_many_times_is_one_picture(mirrored):
+    """As where a set was enlarged by augmentation: each has more copies than are looked for."""
+    angles = np.linspace(-30, 30, 36)
+    turned_about = [turned(picture(0), degrees) for degrees in angles]
+    if mirrored:
+        turned_about[::2] = [pixels[:, ::-1] for pixels in turned_about[::2]]
+    looks = [look(pixels) for pixels in (*turned_about, *strangers(10).values())]
+    numbers = same_pictures(find_copies(looks), len(looks))
+    assert len(set(numbers[:36])) == 1 and len(set(numbers)) == 11
+
+
+def test_many_slices_that_fade_into_each_other_are_no_copies():
+    ends = [picture(seed).astype(float) for seed in (0, 1)]
+    shares = np.linspace(0, 1, 60)
+    slices = [((1 - x) * ends[0] + x * ends[1]).astype(np.uint8) for x in shares]
+    assert find_copies([look(pixels) for pixels in (*slices, *strangers().values())]) == []
+
+
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (5, 5), (2, 3), (0, 5), (5, 2)])
 def test_a_picture_of_which_five_percent_are_cut_off_is_a_near_copy(top, left):
     files = {"a.png": picture(0), "b.png": picture(0)[top : 91 + top, left : 91 + left]}
