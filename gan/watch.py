@@ -112,9 +112,9 @@ def _only_extractor(prepared: Prepared, chosen: ConfigDict) -> Extractor:
     least, training = max(chosen.k + 1, 3), len(prepared.splits["train"])
     if min(chosen.num_images, training) < least:
         raise UserError(
-            f"config.quality.k={chosen.k} takes {least} training images and as many generated ones;"
-            f" there are {training}, and config.quality.num_images is {chosen.num_images}. Add images,"
-            " or watch nothing: --config.quality.extractor=''"
+            f"config.quality.num_images is {chosen.num_images}, and training has"
+            f" {counted(training, 'image')}; config.quality.k={chosen.k} needs {least} of both: add"
+            " images, or watch nothing with --config.quality.extractor=''"
         )
     return extractor
 
