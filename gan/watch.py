@@ -26,6 +26,7 @@ from ml_collections import ConfigDict
 from common.data.prepared import Prepared
 from common.errors import UserError
 from common.training.task import Measurement
+from common.words import counted
 from gan.features import Extractor, make_extractors
 from gan.measures import disjoint_halves, frechet_distance, kernel_distance, manifold_scores
 from gan.quality import Features, Labels, Reference, draw_images, reference_of
