@@ -276,8 +276,8 @@ def test_one_class_leaves_no_folder_of_another_and_the_grid_shows_up_to_a_hundre
         *("COVID", "grid.png", "labels.csv", RECORD)
     }
     # 16 pixels, each four times, gaps of two, and a line of text.
-    assert sizes["64 of one"] == (662, 7 * 66 + 2 + 20)
-    assert sizes["100 of two"] == (662, 10 * 66 + 2 + 20)
+    assert sizes["64 of one"] == (662, 7 * 66 + 2 + 19)
+    assert sizes["100 of two"] == (662, 10 * 66 + 2 + 19)
 
 
 def steps_of_toy(number):
