@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -102,12 +103,20 @@ def test_a_workdir_that_is_removed_meanwhile_is_named_and_not_made_anew(
     assert not (tmp_path / "run").exists()
 
 
+def listens(process):
+    """Says whether a process handles the signals that would end it; Python itself does SIGINT."""
+    status = Path(f"/proc/{process}/status").read_text()
+    caught = int(re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)[1], 16)
+    return all(caught & 1 << number - 1 for number in (signal.SIGTERM, signal.SIGHUP))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_before_training_says_that_nothing_is_done(start, tmp_path, number):
     process = start(
         "launch.py", "--config=configs/acgan_covid.py:tiny", f"--workdir={tmp_path / 'run'}"
     )
-    time.sleep(0.5)  # it imports
+    while process.poll() is None and not listens(process.pid):  # seconds on a busy machine
+        time.sleep(0.05)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (128 + number, "")
