@@ -36,9 +36,9 @@ from common.json_files import build, read_object
 from common.log import log
 from common.words import counted
 
-# Raise it when the same files would give other pixels or another layout; older sets are then not
+# Raise it when the same files would give other pixels, copies or layout; older sets are then not
 # found.
-PREPARATION = 7
+PREPARATION = 8
 # The one split in the file, as which example is whose is decided when it is opened. ("all" would
 # mean something else to TFDS.)
 EVERYTHING = "examples"
