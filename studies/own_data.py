@@ -20,7 +20,7 @@ from common.data.inspect.names import NameGroups, suggested_groups
 from common.data.pairs import IMAGE_FOLDERS
 from common.data.records import Contents
 from common.data.sources import open_source
-from common.errors import UserError
+from common.errors import DivergenceError, UserError
 from common.files import user_path
 from common.log import log
 from common.options import Options
@@ -86,7 +86,15 @@ def _run(chosen: Experiment, workdir: str, *, restart: bool) -> None:
         flush=True,
     )
     with told_in(folder):
-        if not train(chosen.config, folder, restart=restart):
+        try:
+            finished = train(chosen.config, folder, restart=restart)
+        except DivergenceError as error:
+            raise DivergenceError(
+                error.what,
+                f"Begin anew with --restart, --config={chosen.file} and a lower learning rate, a"
+                " setting of config.optimizer; where make is called, in ARGS beside TASK.",
+            ) from error
+        if not finished:
             return
         run = open_run(folder)
         find_mode(run.config.task, "evaluate", ("evaluate",))(run, Options())

@@ -12,7 +12,7 @@ from PIL import Image
 
 from classify.evaluate import evaluate
 from common.data.records import Contents, Record
-from common.errors import UserError
+from common.errors import DivergenceError, UserError
 from common.options import Options
 from common.training.config import CONTINUABLE
 from common.training.workdir import open_run
@@ -241,3 +241,13 @@ def test_make_hands_any_name_of_a_folder_on(tmp_path):
 def test_what_can_be_chosen_is_there():
     tasks = {module.get_config().task for module in (gan, unet, classify)}
     assert tasks == {"gan", "unet", "classify"}
+
+
+def test_of_a_training_that_diverges_the_way_out_is_one_that_this_mode_has(pairs, monkeypatch):
+    def diverge(config, workdir, *, restart):
+        raise DivergenceError("Training diverged in step 3: x is nan.", "--allow_config_change")
+
+    monkeypatch.setattr(own_data, "train", diverge)
+    with pytest.raises(DivergenceError, match=r"x is nan\. Begin anew with --restart") as caught:
+        run_own_data(None, str(pairs.parent / "pairs"), "run", restart=False)
+    assert "allow_config_change" not in str(caught.value)
