@@ -8,9 +8,9 @@ python launch.py --mode=predict  --workdir=runs/unet --input=IMAGES --output=MAS
 128x128, padded to a square, grey or in colour as most of your images are. Where there is no val or
 test split, 15 % of train become it. Nothing is mirrored, as left and right may be two classes.
 
-239 slices of 25 patients of LGG brain MRI, stopped after 100 of the 600 steps: 7 minutes on two CPU
-cores that twenty other programs used, too, 1.6 GB. On 4 test patients Dice 0.49 [0.15, 0.87] over
-all pixels. The whole length, alone on a machine, was not timed.
+300 slices of 73 patients of LGG brain MRI, to the end: `make run DATA=scans`, set-up and evaluation
+included, took 18 minutes on two CPU cores that six other programs used, too. On 45 test images of
+15 patients Dice 0.70 [0.62, 0.78] over all pixels.
 """
 
 from ml_collections import ConfigDict
