@@ -9,8 +9,9 @@ python launch.py --mode=generate --workdir=runs/gan --num_images=1000 --output=D
 class that it is asked for; where all are of one class, a DCGAN. All of them train.
 
 The AC-GAN is that of acgan_covid.py, whose 1,500 steps take 5 minutes 49 seconds on two CPU cores.
-On 300 slices of COVID-CT 150 steps took 6 minutes on two cores that twenty other programs used,
-too, and drew the outlines of chests; the whole length was not timed here.
+`make run DATA=ct` on 300 slices of COVID-CT ran to its end on two cores that up to twenty other
+programs used, too, in 77 minutes: Frechet distance 43 of radiomic features (floor 1.3), coverage
+0.15 (floor 0.98), MS-SSIM of pairs 0.28 and 0.32 (real ones 0.32 and 0.27).
 """
 
 from ml_collections import ConfigDict
