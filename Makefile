@@ -39,7 +39,7 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 ifeq ($(ACCEL),cpu)  # also where another's packages are installed
 export JAX_PLATFORMS = cpu
 endif
-ACCEL ?= $(shell "$(PYTHON)" -m common.accelerator)
+ACCEL ?= $(shell "$(PYTHON)" -m common.devices.accelerator)
 ACCELS = cpu cuda12 cuda13 tpu
 accel = $(or $(filter $(ACCELS),$(1)),$(error ACCEL is "$(1)"; it must be one of: $(ACCELS)))
 

@@ -5,8 +5,8 @@ It turns flags into a mode and knows no model. Heavy imports wait until the flag
 
 import sys
 
-from common.interrupts import listen
-from common.memory import restart_with_huge_pages
+from common.program.interrupts import listen
+from common.program.memory import restart_with_huge_pages
 
 if __name__ == "__main__":  # before the imports that take a while
     restart_with_huge_pages()
@@ -15,12 +15,13 @@ if __name__ == "__main__":  # before the imports that take a while
 from absl import flags
 from ml_collections import config_flags
 
-from common.accidents import told_in
-from common.command_line import run_app
-from common.errors import UserError
-from common.files import user_path
-from common.options import TASK_MODES, Command, Options, define_flags, read_flags
-from common.tasks import check_flags
+from common.config.tasks import check_flags
+from common.config.usage import help_text
+from common.program.accidents import told_in
+from common.program.command_line import run_app
+from common.program.errors import UserError
+from common.program.files import user_path
+from common.program.options import TASK_MODES, Command, Options, define_flags, read_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
 define_flags()
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> None:
     given = [name for name in flags.FLAGS if flags.FLAGS[name].present]
     check_flags(given, command.mode)
     if command.mode == "inspect":
-        from common.data.inspect.command import run_inspect
+        from common.inspect.command import run_inspect
 
         sys.exit(
             run_inspect(_CONFIG.value, options.input, options.output, overwrite=options.overwrite)
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> None:
 
 
 def _run_config(command: Command, images: str) -> None:
-    from common.training.config import default_workdir
+    from common.config.defaults import default_workdir
 
     flag, named = flags.FLAGS["config"], _CONFIG.value is not None
     file = config_flags.get_config_filename(flag) if named else ""
@@ -84,8 +85,8 @@ def _run_config(command: Command, images: str) -> None:
 
 
 def _run_task_mode(command: Command, options: Options, given: list[str]) -> None:
-    from common.training.task import find_mode
-    from common.training.workdir import advised, open_run
+    from common.config.tasks import find_mode
+    from common.runs.workdir import advised, open_run
 
     workdir = user_path(command.workdir)
     with told_in(workdir), advised(workdir, command.mode):
@@ -96,4 +97,4 @@ def _run_task_mode(command: Command, options: Options, given: list[str]) -> None
 
 
 if __name__ == "__main__":
-    run_app(main)
+    run_app(main, help_text)

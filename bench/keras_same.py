@@ -9,7 +9,7 @@ from clu.parameter_overview import count_parameters
 from jaxtyping import Array, Float
 from keras_acgan import build_discriminator, build_generator, copy_weights
 
-from common.data.prepared import DataCard
+from common.data.prepared.prepared import DataCard
 from configs.acgan_covid import get_config
 from gan.networks import Judgement
 from gan.state import init_state, make_gan

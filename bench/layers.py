@@ -20,7 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from common.layers import Form, conv, conv_transpose, depthwise_conv, max_pool_2x2, upsample_conv
+from common.networks.layers import (
+    Form,
+    conv,
+    conv_transpose,
+    depthwise_conv,
+    max_pool_2x2,
+    upsample_conv,
+)
 
 FORMS: tuple[Form, ...] = ("lax", "products")
 

@@ -18,8 +18,8 @@ from PIL import Image
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from common.data.prepared import prepare
-from common.training.config import default_config
+from common.config.defaults import default_config
+from common.data.prepared.prepared import prepare
 
 _HIDDEN, _EPOCHS = 256, 12
 

@@ -16,11 +16,11 @@ from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from common.data.inspect.agreement import odd_masks
-from common.data.inspect.check_agreement import small_images
-from common.data.inspect.facts import survey
-from common.data.sources import open_source
-from common.training.config import default_config
+from common.config.defaults import default_config
+from common.data.sources.open import open_source
+from common.inspect.agreement import odd_masks
+from common.inspect.check_agreement import small_images
+from common.inspect.facts import survey
 
 _INPUT = flags.DEFINE_string("input", "", "A folder of pairs; default phantoms.")
 _NUM = flags.DEFINE_integer("num", 24, "Pairs in a round; 0 for all.")

@@ -18,18 +18,20 @@ from PIL import Image
 from rows import NUM_FILES, Row, settings
 
 from classify.inference import Inference
-from common.data.feed import open_feed
+from common.config.tasks import find_task
 from common.data.phantoms import brain_mri
-from common.data.prepared import Prepared, prepare
+from common.data.prepared.prepared import Prepared, prepare
 from common.data.transforms import to_unit
-from common.memory import give_back_freed_memory
-from common.options import Options
-from common.training import parallel
+from common.devices import placement
+from common.program.memory import give_back_freed_memory
+from common.program.options import Options
+from common.runs.workdir import open_run
+from common.training import dispatch
 from common.training.clock import DeviceClock
+from common.training.feed import open_feed
 from common.training.speed import matrix_rate
-from common.training.task import find_task, make_task, new_state
+from common.training.task import make_task, new_state
 from common.training.train import train
-from common.training.workdir import open_run
 
 Arrays = dict[str, np.ndarray]
 
@@ -54,14 +56,14 @@ class Training:
         task = make_task(config, prepared.card)
         self.idle_share = 0.0
         self._feed, self._step = open_feed(config, prepared, task.batches), 0
-        self._advance = parallel.compile_advance(
+        self._advance = dispatch.compile_advance(
             task,
             config.seed,
-            parallel.stand_in(jax.eval_shape(task.init, jax.random.key(config.seed))),
+            placement.stand_in(jax.eval_shape(task.init, jax.random.key(config.seed))),
             self._feed.example_block(),
             low_memory=config.train.low_memory,
         )
-        self._state = parallel.place(new_state(task, config.seed))
+        self._state = placement.place(new_state(task, config.seed))
 
     def run(self, num_steps: int) -> None:
         """Makes steps, waits for them and reads their metrics, as the loop does when it logs."""
@@ -76,7 +78,7 @@ class Training:
             self._step += count
         clock.stop()
         self.idle_share = clock.idle_share
-        parallel.to_host(metrics).compute()
+        placement.to_host(metrics).compute()
 
     def flops(self) -> float:
         """Returns the floating-point operations of a step on all devices."""

@@ -26,15 +26,15 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from common.config.defaults import default_config
 from common.data.copies.find import same_pictures
 from common.data.copies.look import look_at
-from common.data.inspect.check_splits import owners_by_split
-from common.data.inspect.findings import Level
-from common.data.inspect.inspection import Inspection, inspect
+from common.data.prepared.splits import Table, assign_splits, groups_of
 from common.data.records import Record
-from common.data.sources import open_source
-from common.data.splits import Table, assign_splits, groups_of
-from common.training.config import default_config
+from common.data.sources.open import open_source
+from common.inspect.check_splits import owners_by_split
+from common.inspect.findings import Level
+from common.inspect.inspection import Inspection, inspect
 
 _SPOILS = ("swapped", "inverted", "shifted", "emptied")
 _LEAST_SHARE = 0.003  # of an image, that a mask covers which is spoilt: less is not judged

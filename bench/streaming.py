@@ -27,13 +27,13 @@ import psutil
 import tensorflow_datasets as tfds
 from absl import flags
 
-from common.data.feed import StreamedFeed
-from common.data.order import batch_indices
-from common.data.preparation import EVERYTHING
-from common.data.prepared import Split, prepare_source
+from common.config.defaults import default_config
+from common.data.prepared.preparation import EVERYTHING
+from common.data.prepared.prepared import Split, prepare_source
 from common.data.records import Contents, Decoded, Once, Record, Source, fingerprint
 from common.training.clock import DeviceClock
-from common.training.config import default_config
+from common.training.epochs import batch_indices
+from common.training.feed import StreamedFeed
 from common.training.task import Batches
 
 BATCH_SIZES = (32, 64, 128)

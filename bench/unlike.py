@@ -21,8 +21,8 @@ from scipy.ndimage import gaussian_filter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from common.data.prepared import Prepared, Split, prepare
-from common.training.config import default_config
+from common.config.defaults import default_config
+from common.data.prepared.prepared import Prepared, Split, prepare
 from common.unlike.reference import Reference
 from common.unlike.run import distances_of, reference_of
 from common.unlike.statistics import Images, image_statistics

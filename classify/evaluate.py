@@ -20,11 +20,11 @@ from classify.operating_point import (
     scores_at,
 )
 from classify.scores import Predicted, intervals, temperature
-from common.data.prepared import DataCard, Split
-from common.errors import UserError
-from common.log import log
-from common.options import Options
-from common.training.evaluation import (
+from common.data.prepared.prepared import DataCard, Split
+from common.program.errors import UserError
+from common.program.log import log
+from common.program.options import Options
+from common.runs.evaluation import (
     EVALUATION,
     evaluation_outputs,
     held_out,
@@ -32,7 +32,7 @@ from common.training.evaluation import (
     write_report,
     write_table,
 )
-from common.training.workdir import Run
+from common.runs.workdir import Run
 from common.unlike.run import (
     distances_of,
     known_reference,

@@ -19,17 +19,17 @@ from ml_collections import ConfigDict
 
 from classify.networks import find_network
 from classify.state import Classifier, path_of
-from common.cache import cache_dir
 from common.data.augmentation import Augmentation
-from common.data.prepared import Example, Prepared, Split
-from common.data.scratch import move_into_place, scratch_folder
+from common.data.prepared.prepared import Example, Prepared, Split
 from common.data.transforms import augment, to_unit
-from common.errors import UserError
-from common.files import sha256_of
-from common.log import log
-from common.training import parallel
-from common.training.network import Variables
-from common.training.randomness import example_keys
+from common.devices import apply
+from common.learning.network import Variables
+from common.learning.randomness import example_keys
+from common.program.cache import cache_dir
+from common.program.errors import UserError
+from common.program.files import sha256_of
+from common.program.log import log
+from common.program.scratch import move_into_place, scratch_folder
 
 _BATCH = 32
 _VIEW = 0  # purpose of random keys
@@ -172,7 +172,7 @@ def _maker(classifier: Classifier, variables: Variables, config: ConfigDict) -> 
         (features,) = kept["intermediates"]["features"]
         return features
 
-    run = parallel.spread(features_of, variables)
+    run = apply.spread(features_of, variables)
 
     def make(split: Split, view: int) -> Iterator[tuple[int, Float[np.ndarray, "images features"]]]:
         for start in range(0, len(split), batch):

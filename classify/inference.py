@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from classify.state import Classifier, init_state, make_classifier
-from common.errors import UserError
-from common.training import parallel
-from common.training.evaluation import EVALUATION, FOLDER, stored_value
-from common.training.network import Variables
-from common.training.workdir import Run
+from common.devices import apply
+from common.learning.network import Variables
+from common.program.errors import UserError
+from common.runs.evaluation import EVALUATION, FOLDER, stored_value
+from common.runs.workdir import Run
 
 BATCH = 32
 
@@ -32,7 +32,7 @@ class Inference:
                 found = (found + _logits(classifier, variables, images[:, :, ::-1])) / 2
             return found
 
-        self._run = parallel.in_batches(logits_of, variables, batch)
+        self._run = apply.in_batches(logits_of, variables, batch)
         self._maps = jax.jit(lambda variables, image: _attention(classifier, variables, image))
 
     def logits(self, images: Images) -> Float[np.ndarray, "num classes"]:

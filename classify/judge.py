@@ -20,15 +20,15 @@ from classify.figures import draw_figures
 from classify.inference import BATCH, Inference, known_temperature, softmax
 from classify.scores import Predicted, intervals
 from classify.state import init_state, make_classifier
-from common.training import parallel
-from common.training.evaluation import stored_value
-from common.training.workdir import Run
+from common.devices import apply
+from common.runs.evaluation import stored_value
+from common.runs.workdir import Run
 
 Images = UInt8[np.ndarray, "images height width channels"]
 
 
 class ClassifierJudge:
-    """Reads images by the best checkpoint of a run, else its newest; see `common.judge.Judge`."""
+    """Reads images by the best checkpoint of a run, else its newest; see `common.runs.judge.Judge`."""
 
     def __init__(self, run: Run) -> None:
         """Opens it.
@@ -55,7 +55,7 @@ class ClassifierJudge:
             (features,) = kept["intermediates"]["features"]
             return features
 
-        self._features = parallel.in_batches(features_of, state.average, BATCH)
+        self._features = apply.in_batches(features_of, state.average, BATCH)
 
     def features(self, images: Images) -> Float[np.ndarray, "images features"]:
         """Returns what the last layer sees of each image."""

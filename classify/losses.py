@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from common.axis import AXIS
+from common.devices.axis import AXIS
 
 Logits = Float[Array, "batch classes"]
 Targets = Float[Array, "batch classes"]

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from classify.scores import Draws, Labels, OfDraws, Predicted, Probabilities, intervals_of, rates
-from common.errors import UserError
-from common.json_files import conform
-from common.training.evaluation import EVALUATION, FOLDER, stored_value
-from common.training.workdir import Run
+from common.program.errors import UserError
+from common.program.json_files import conform
+from common.runs.evaluation import EVALUATION, FOLDER, stored_value
+from common.runs.workdir import Run
 
 YOUDEN = "youden"
 _KINDS = ("sensitivity", "specificity")

@@ -17,19 +17,22 @@ from classify.inference import (
     softmax,
 )
 from classify.operating_point import findings, known_thresholds
+from common.data.files.image import FileImage, Reading
+from common.data.files.kinds import stem
+from common.data.files.slices import images_in
 from common.data.fit import fit_image
-from common.data.folders import record_id
-from common.data.incoming import Incoming, find_images, read_ahead
 from common.data.records import Pixels
-from common.data.slices import FileImage, Reading, images_in, stem
-from common.data.sources import reading_of
-from common.errors import UserError
-from common.files import csv_line, user_path
-from common.log import log
-from common.options import Options
-from common.outputs import Outputs
+from common.data.sources.folders import record_id
+from common.data.sources.incoming import Incoming, find_images, read_ahead
+from common.data.sources.open import reading_of
+from common.program.errors import UserError
+from common.program.files import csv_line, user_path
+from common.program.log import log
+from common.program.options import Options
+from common.program.outputs import Outputs
+from common.program.words import counted
 from common.report.images import Picture, write_picture
-from common.training.workdir import Run
+from common.runs.workdir import Run
 from common.unlike.reference import Reference
 from common.unlike.run import (
     COLUMN,
@@ -39,7 +42,6 @@ from common.unlike.run import (
     unlike_facts,
     unlike_sentence,
 )
-from common.words import counted
 
 TABLE = "predictions.csv"
 

@@ -5,7 +5,7 @@ image: the intervals need thousands, for each of which scikit-learn (with which 
 would check its arguments anew. What has no value (an area under a curve where all images are of one
 class, a precision where nothing was predicted) is NaN, and null in a file, not what a convention
 says; a mean over classes is over those that have one. In scikit-learn's words: all classes are the
-`labels`, and `zero_division` is NaN. The log of training says the same (common/metrics.py).
+`labels`, and `zero_division` is NaN. The log of training says the same (common/scores/metrics.py).
 """
 
 import math
@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int, Num
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from common.data.prepared import owners_of
-from common.metrics import mean_of_known, scores_of_counts
+from common.data.prepared.prepared import owners_of
+from common.scores.metrics import mean_of_known, scores_of_counts
 
 _BINS = 15  # of the expected calibration error, as in its publication
 _RESAMPLES = 2000

@@ -15,15 +15,15 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from classify.networks import find_network, make_network
-from common.cache import cache_dir
+from common.config.durations import never, steps
 from common.data.augmentation import Augmentation
-from common.data.download import Settings, remote_file
-from common.data.prepared import DataCard
-from common.errors import UserError
-from common.files import user_path
-from common.training.config import never, steps
-from common.training.network import SupervisedState, Variables
-from common.training.optimizers import learning_rate_schedule
+from common.data.prepared.prepared import DataCard
+from common.data.sources.download import Settings, remote_file
+from common.learning.network import SupervisedState, Variables
+from common.learning.optimizers import learning_rate_schedule
+from common.program.cache import cache_dir
+from common.program.errors import UserError
+from common.program.files import user_path
 from common.training.task import Batches
 
 _WEIGHTS = Settings("config.model.weights", "config.model.weights_sha256", "config.model.weights")

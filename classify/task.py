@@ -23,15 +23,15 @@ from classify.state import (
     with_weights,
 )
 from common.data.augmentation import Augmentation
-from common.data.prepared import DataCard, Prepared
+from common.data.prepared.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_unit
-from common.memory import low_memory_options
-from common.metrics import averages_and_scores, classification_scores, confusion_matrix
+from common.learning.barrier import in_order
+from common.learning.network import SupervisedState, Variables, advanced
+from common.learning.precision import narrow, widen
+from common.learning.randomness import example_keys
+from common.program.memory import low_memory_options
 from common.report.images import Picture, grid, titled, zoom_for
-from common.training.network import SupervisedState, Variables, advanced
-from common.training.ordering import in_order
-from common.training.precision import narrow, widen
-from common.training.randomness import example_keys
+from common.scores.metrics import averages_and_scores, classification_scores, confusion_matrix
 from common.training.task import Batch, Batches, Examples, Metrics
 
 __all__ = [

@@ -16,7 +16,7 @@ them: AUC 0.91 [0.81, 0.97] on 53 test images of 12 patients. The whole length i
 from ml_collections import ConfigDict
 
 from classify.config import classify_config
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 
 
 def get_config(arg: str = "") -> ConfigDict:

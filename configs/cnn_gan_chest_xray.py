@@ -10,7 +10,7 @@ optimizer.half_batches=False 1,000 steps took 51 minutes and show lungs and ribs
 
 from ml_collections import ConfigDict
 
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 from gan.config import gan_config
 
 

@@ -10,7 +10,7 @@ took 61 minutes on two CPU cores and show blobs: yellow, dark in the middle, und
 
 from ml_collections import ConfigDict
 
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 from gan.config import gan_config
 
 

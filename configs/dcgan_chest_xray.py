@@ -12,7 +12,7 @@ that other programs used too. Lungs, ribs and spine are there; not yet sharp.
 
 from ml_collections import ConfigDict
 
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 from gan.config import gan_config
 
 

@@ -10,7 +10,7 @@ losses that swing widely (discriminator 0.1 to 3.8, generator 3 to 40), as the r
 
 from ml_collections import ConfigDict
 
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 from gan.config import gan_config
 
 

@@ -14,7 +14,7 @@ real test digits it is 0.983 (bench/mnist_digits.py).
 
 from ml_collections import ConfigDict
 
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 from gan.config import gan_config
 
 

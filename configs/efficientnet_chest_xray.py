@@ -13,7 +13,7 @@ Kaggle's test split, at 128x128: AUC 0.958 [0.938, 0.975], after 9 minutes on tw
 from ml_collections import ConfigDict
 
 from classify.config import classify_config
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 
 
 def get_config(arg: str = "") -> ConfigDict:

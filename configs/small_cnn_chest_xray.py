@@ -12,7 +12,7 @@ The baseline that a pretrained network has to beat. Not yet measured on patients
 from ml_collections import ConfigDict
 
 from classify.config import classify_config
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -14,7 +14,7 @@ several widths and rates ended between 0.10 and 0.42 standard deviations: the ta
 
 from ml_collections import ConfigDict
 
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 from gan.config import gan_config
 
 

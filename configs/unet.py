@@ -15,7 +15,7 @@ included, took 18 minutes on two CPU cores that six other programs used, too. On
 
 from ml_collections import ConfigDict
 
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 from unet.config import unet_config
 
 

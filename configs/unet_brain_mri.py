@@ -13,7 +13,7 @@ LGG brain MRI, 1,323 slices of 77 patients: 53 minutes on two busy CPU cores. 22
 
 from ml_collections import ConfigDict
 
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 from unet.config import unet_config
 
 

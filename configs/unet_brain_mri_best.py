@@ -12,7 +12,7 @@ docs/segmentation.md says how these settings were found.
 
 from ml_collections import ConfigDict
 
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 from unet.config import unet_config
 
 

@@ -13,7 +13,7 @@ parts where it does not fit in memory.
 from ml_collections import ConfigDict
 
 from classify.config import classify_config
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -14,7 +14,7 @@ validation images train. docs/classification.md has what it reaches.
 from ml_collections import ConfigDict
 
 from classify.config import classify_config
-from common.training.config import TINY_TRAIN
+from common.config.defaults import TINY_TRAIN
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -2,9 +2,9 @@
 
 from ml_collections import ConfigDict
 
-from common.rules import Rules, choice, number, switch, text, whole
-from common.training import config as configs
-from common.training.config import default_adam, default_config
+from common.config import defaults as configs
+from common.config.defaults import default_adam, default_config
+from common.program.rules import Rules, choice, number, switch, text, whole
 
 RULES: Rules = {  # what values the settings take
     **configs.RULES,

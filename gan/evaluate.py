@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from common import ssim
-from common.data.prepared import Split, prepare
-from common.errors import UserError
-from common.judge import Judge, open_judge
-from common.log import log
+from common.data.prepared.prepared import Split, prepare
 from common.networks import lpips
 from common.networks.vgg16 import weights_are_bundled
-from common.options import Options
-from common.training.evaluation import (
+from common.program.errors import UserError
+from common.program.log import log
+from common.program.options import Options
+from common.program.words import counted
+from common.runs.evaluation import (
     EVALUATION,
     evaluation_outputs,
     write_report,
     write_table,
 )
-from common.training.workdir import Run, check_data
-from common.words import counted
+from common.runs.judge import Judge, open_judge
+from common.runs.workdir import Run, check_data
+from common.scores import ssim
 from gan.features import default_extractors, make_extractors
 from gan.generate import load_trained
 from gan.networks import network_name

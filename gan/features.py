@@ -23,13 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from common.errors import UserError
-from common.files import sha256_of, user_path
-from common.judge import open_judge
+from common.devices.apply import in_batches
 from common.networks import inception, lpips
 from common.networks.vgg16 import VGG16, to_imagenet_range, weights_are_bundled
-from common.radiomics import radiomics
-from common.training.parallel import in_batches
+from common.program.errors import UserError
+from common.program.files import sha256_of, user_path
+from common.runs.judge import open_judge
+from common.scores.radiomics import radiomics
 
 _BATCH = 32
 _LEAST = 32  # pixels that VGG16 halves five times

@@ -1,4 +1,4 @@
-"""Which flags of common/options.py the modes of a GAN take. Needs no JAX."""
+"""Which flags of common/program/options.py the modes of a GAN take. Needs no JAX."""
 
 FLAGS = {
     "generate": (

@@ -12,21 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from common.data.tables import TABLE
+from common.data.sources.tables import TABLE
 from common.data.transforms import from_signed_unit
-from common.errors import UserError
-from common.files import csv_line, write_atomically
-from common.labels import folder_names
-from common.log import log
-from common.memory import give_back_freed_memory
-from common.options import Options
-from common.outputs import Outputs
+from common.learning.network import Variables
+from common.program.errors import UserError
+from common.program.files import csv_line, write_atomically
+from common.program.labels import folder_names
+from common.program.log import log
+from common.program.memory import give_back_freed_memory
+from common.program.options import Options
+from common.program.outputs import Outputs
+from common.program.words import counted
 from common.report.deep import rescaling, to_stored, write_deep
 from common.report.images import Picture, grid, titled, write_picture, zoom_for
-from common.training.evaluation import stored_value
-from common.training.network import Variables
-from common.training.workdir import Run
-from common.words import counted
+from common.runs.evaluation import stored_value
+from common.runs.workdir import Run
 from gan.networks import network_name
 from gan.sampling import BATCH, Sampler
 from gan.state import init_state, make_gan

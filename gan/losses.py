@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from common.errors import UserError
+from common.program.errors import UserError
 
 Logits = Float[Array, " batch"]
 Losses = Float[Array, " batch"]

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from common.errors import UserError
-from common.words import counted
+from common.program.errors import UserError
+from common.program.words import counted
 
 # The names begin with _ so that two sets of different sizes may meet.
 Features = Float[np.ndarray, "_images _features"]

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, Int, UInt8
 
-from common.errors import UserError
+from common.program.errors import UserError
 from common.report.images import Picture, grid, titled, zoom_for
 from gan.measures import (
     Estimate,

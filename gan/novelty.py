@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from common.data.prepared import Prepared, Split
+from common.data.prepared.prepared import Prepared, Split
 from common.data.transforms import to_signed_unit
-from common.errors import UserError
+from common.devices.apply import in_batches
+from common.learning.network import Variables
+from common.program.errors import UserError
 from common.report.images import write_picture
-from common.training.network import Variables
-from common.training.parallel import in_batches
 from gan.features import make_extractors
 from gan.memorization import (
     Memorization,

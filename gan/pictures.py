@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from common.data.prepared import DataCard
+from common.data.prepared.prepared import DataCard
 from common.report.images import Picture, beside, grid, titled, zoom_for
 from common.training.task import Examples
 from gan.density import density_picture

@@ -19,11 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from common.cache import cache_dir, kept_array
-from common.data.prepared import Prepared, Split
-from common.log import log
-from common.training.network import Variables
-from common.words import counted
+from common.data.prepared.prepared import Prepared, Split
+from common.learning.network import Variables
+from common.program.cache import cache_dir, kept_array
+from common.program.log import log
+from common.program.words import counted
 from gan.features import Extractor
 from gan.measures import disjoint_halves, frechet_distance, kernel_distance, manifold_scores
 from gan.sampling import BATCH, Sampler

@@ -13,11 +13,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, UInt8
 
-from common.cache import cache_dir, kept_array
 from common.data.transforms import from_signed_unit
-from common.memory import low_memory_options
-from common.training.network import Variables
-from common.training.randomness import example_keys
+from common.learning.network import Variables
+from common.learning.randomness import example_keys
+from common.program.cache import cache_dir, kept_array
+from common.program.memory import low_memory_options
 from gan.networks import Labels
 from gan.state import GAN
 from gan.steps import draw_labels, draw_latents

@@ -10,10 +10,10 @@ import optax
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
-from common.data.prepared import DataCard
-from common.errors import UserError
-from common.training.network import NetworkState, Variables
-from common.training.optimizers import make_adam
+from common.data.prepared.prepared import DataCard
+from common.learning.network import NetworkState, Variables
+from common.learning.optimizers import make_adam
+from common.program.errors import UserError
 from common.training.task import Batches
 from gan.losses import AdversarialLoss, adversarial_loss
 from gan.networks import Networks, make_networks

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, Int, Key
 
-from common.training.network import Variables, moving_average, updated
-from common.training.precision import narrow, widen
-from common.training.randomness import example_keys
+from common.learning.network import Variables, moving_average, updated
+from common.learning.precision import narrow, widen
+from common.learning.randomness import example_keys
 from gan.losses import class_loss, gradient_penalty, r1
 from gan.networks import Judgement
 from gan.state import GAN, GANState

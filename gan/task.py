@@ -10,13 +10,13 @@ from clu import parameter_overview
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
-from common import metrics
 from common.data.augmentation import Augmentation
-from common.data.prepared import DataCard, Prepared
+from common.data.prepared.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_signed_unit
-from common.errors import UserError
+from common.learning.randomness import example_keys
+from common.program.errors import UserError
 from common.report.images import Picture
-from common.training.randomness import example_keys
+from common.scores import metrics
 from common.training.task import Batch, Batches, Examples, Measurement, Metrics
 from gan import watch
 from gan.evaluate import evaluate

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from common.data.prepared import DataCard
+from common.data.prepared.prepared import DataCard
 from common.data.transforms import from_signed_unit
-from common.errors import UserError
-from common.options import Options
+from common.learning.network import Variables
+from common.program.errors import UserError
+from common.program.options import Options
 from common.report.film import write_film
 from common.report.images import grid, titled, write_picture, zoom_for
-from common.training.network import Variables
 from gan.sampling import Sampler
 from gan.state import GAN
 

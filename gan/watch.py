@@ -23,10 +23,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from common.data.prepared import Prepared
-from common.errors import UserError
+from common.data.prepared.prepared import Prepared
+from common.program.errors import UserError
+from common.program.words import counted
 from common.training.task import Measurement
-from common.words import counted
 from gan.features import Extractor, make_extractors
 from gan.measures import disjoint_halves, frechet_distance, kernel_distance, manifold_scores
 from gan.quality import Features, Labels, Reference, draw_images, reference_of

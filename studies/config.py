@@ -12,9 +12,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from classify import config as classify_settings
-from common.errors import UserError
-from common.rules import Rules, text
-from common.training import config as configs
+from common.config import defaults as configs
+from common.program import settings
+from common.program.errors import UserError
+from common.program.rules import Rules, text
 from gan import config as gan_settings
 
 TASK = "utility"
@@ -149,7 +150,7 @@ def read_study(config: ConfigDict) -> Study:
                 f"config.study.arms has '{arm.name}' but not '{arm.base}', with which it is"
                 " compared; add that."
             )
-    for name, value in configs.flatten(config.classifier):
+    for name, value in settings.flatten(config.classifier):
         if isinstance(value, str) and re.fullmatch(r"[\d.]+ *epochs?", value):
             raise UserError(
                 f"config.classifier.{name} is '{value}', of which arms with more images would have"

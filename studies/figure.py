@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from common.report.figure import literal, save_figure
 from studies.config import ALL
-
-if TYPE_CHECKING:
-    from studies.report import Row
+from studies.rows import Row
 
 
-def draw(rows: "Sequence[Row]", metric: str, name: str, file: Path, caption: str) -> None:
+def draw(rows: Sequence[Row], metric: str, name: str, file: Path, caption: str) -> None:
     """Draws a column of two panels for each size: the arms' scores, and the paired differences.
 
     Args:

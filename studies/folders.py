@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.prepared import Prepared
-from common.data.scratch import move_into_place, scratch_folder
-from common.data.tables import TABLE
-from common.errors import UserError
-from common.labels import folder_names
+from common.data.prepared.prepared import Prepared
+from common.data.sources.tables import TABLE
+from common.program.errors import UserError
+from common.program.labels import folder_names
+from common.program.scratch import move_into_place, scratch_folder
+from common.program.words import counted
 from common.report.images import write_picture
-from common.training.evaluation import write_table
-from common.words import counted
+from common.runs.evaluation import write_table
 from studies.config import ALL
 
 # Whose an image is, by its name; a synthetic one is of nobody.

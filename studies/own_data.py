@@ -14,22 +14,23 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from common.accidents import told_in
-from common.data.inspect.command import default_folder, run_inspect
-from common.data.inspect.names import NameGroups, suggested_groups
-from common.data.pairs import IMAGE_FOLDERS
+from common.config import defaults as configs
+from common.config.tasks import find_mode
+from common.data.prepared.groups import NameGroups, suggested_groups
 from common.data.records import Contents
-from common.data.sources import open_source
-from common.errors import DivergenceError, UserError
-from common.files import user_path
-from common.log import log
-from common.options import Options
-from common.training import config as configs
-from common.training import parallel
-from common.training.evaluation import FOLDER
-from common.training.task import find_mode
+from common.data.sources.open import open_source
+from common.data.sources.pairs import IMAGE_FOLDERS
+from common.devices import processes
+from common.inspect.command import default_folder, run_inspect
+from common.program.accidents import told_in
+from common.program.errors import DivergenceError, UserError
+from common.program.files import user_path
+from common.program.log import log
+from common.program.options import Options
+from common.runs import changes
+from common.runs.evaluation import FOLDER
+from common.runs.workdir import open_run
 from common.training.train import train
-from common.training.workdir import open_run
 
 _ASKED = 64  # records, whether their files name a patient
 
@@ -60,7 +61,7 @@ def run_own_data(given: Experiment | None, path: str, workdir: str, *, restart: 
     Raises:
       UserError: the images or a setting can't be used, or nothing fits.
     """
-    if not parallel.alone():
+    if not processes.alone():
         raise UserError("--mode=run is for one process; train with --config=FILE.")
     if not path and given is None:
         raise UserError("--mode=run needs --input=PATH, a folder or file of your images.")
@@ -173,7 +174,7 @@ def _stated(record: Any) -> bool:
 def _default_workdir(chosen: Experiment) -> Path:
     """Returns runs/DATA-CONFIG; a length is no other experiment and has no other folder."""
     changed = {
-        name: value for name, value in chosen.overrides.items() if name not in configs.CONTINUABLE
+        name: value for name, value in chosen.overrides.items() if name not in changes.CONTINUABLE
     }
     workdir = configs.default_workdir(chosen.file, changed)
     name = default_folder(chosen.config.data).name.removeprefix("inspect-")

@@ -1,69 +1,16 @@
 """What a study found, as a table, a figure and sentences, whichever way it falls."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from classify.scores import Predicted
-from common.data.prepared import DataCard
-from common.files import write_atomically
-from common.training.evaluation import patients_in, told_patients, write_report, write_table
-from studies.config import ALL, METRICS, Arm, Study
+from common.data.prepared.prepared import DataCard
+from common.program.files import write_atomically
+from common.runs.evaluation import patients_in, told_patients, write_report, write_table
+from studies.config import METRICS, Study
+from studies.rows import FIRST, Row
 from studies.statistics import RESAMPLES, Interval, corrected_level, interval, measure
-
-_FIRST = "roc_auc_macro"  # the score that conclusions are drawn from
-
-
-@dataclass(frozen=True)
-class Row:
-    """What an arm reached at a size.
-
-    Attributes:
-      size: real training images of each class, as a text.
-      real: training images, of all classes together.
-      arm: how it was trained.
-      scores: by name, with 95 % intervals.
-      differences: to the arm's base, with intervals corrected for the number of comparisons; {}
-        for the base.
-    """
-
-    size: str
-    real: int
-    arm: Arm
-    scores: Mapping[str, Interval]
-    differences: Mapping[str, Interval]
-
-    def cells(self) -> dict[str, Any]:
-        """Returns the row of a table."""
-        cells: dict[str, Any] = {
-            "images_per_class": self.size,
-            "real_images": self.real if self.arm.real else 0,
-            "synthetic_images": round(self.arm.ratio * self.real),
-            "arm": self.arm.name,
-            "compared_with": self.arm.base,
-        }
-        for name in METRICS:
-            cells |= _columns(name, self.scores[name])
-            if self.differences:
-                cells |= _columns(f"{name}_difference", self.differences[name])
-            else:
-                cells |= dict.fromkeys(_columns(f"{name}_difference", Interval(0.0, 0.0, 0.0)), "")
-        return cells
-
-    def sentence(self) -> str:
-        """Returns what the difference says."""
-        found, images = self.differences[_FIRST], f"{self.size} real images of each class"
-        if self.size == ALL:
-            images = f"all {self.real} real images"
-        if not found.excludes_zero:
-            verdict = "no difference could be shown"
-        else:
-            verdict = "it helped" if found.value > 0 else "it harmed"
-        return (
-            f"With {images}, {self.arm.meaning} changed the {METRICS[_FIRST]} of '{self.arm.base}'"
-            f" by {_signed(found)}: {verdict}."
-        )
 
 
 def write_results(
@@ -108,7 +55,7 @@ def write_results(
     write_atomically(workdir / "report.md", _page(rows, {**facts, **whose}, said, card))
     from studies.figure import draw  # matplotlib takes a second to import
 
-    draw(rows, METRICS[_FIRST], _FIRST, workdir / "utility.png", card.caption)
+    draw(rows, METRICS[FIRST], FIRST, workdir / "utility.png", card.caption)
     return said
 
 
@@ -141,9 +88,9 @@ def compare(
 def conclusion(rows: Sequence[Row], seeds: int, drawings: bool) -> str:
     """Returns sentences on what synthetic images did, derived from the intervals alone."""
     mixed = [row for row in rows if row.arm.real and row.arm.ratio]
-    helped = [row for row in mixed if row.differences[_FIRST].low > 0]
-    harmed = [row for row in mixed if row.differences[_FIRST].high < 0]
-    name, said = METRICS[_FIRST], []
+    helped = [row for row in mixed if row.differences[FIRST].low > 0]
+    harmed = [row for row in mixed if row.differences[FIRST].high < 0]
+    name, said = METRICS[FIRST], []
     if drawings:
         said.append("The images are drawings, not patients: this says nothing of medicine.")
     if mixed:
@@ -158,7 +105,7 @@ def conclusion(rows: Sequence[Row], seeds: int, drawings: bool) -> str:
     if seeds == 1:
         said.append("With one seed, how far trainings scatter is unknown and in no interval.")
     elif mixed and not helped and not harmed:
-        most = max(row.differences[_FIRST].high for row in mixed)
+        most = max(row.differences[FIRST].high for row in mixed)
         if most < 1:
             said.append(f"Gains of more than {most:.3f} in {name} can be ruled out.")
     return " ".join(said)
@@ -187,7 +134,7 @@ def _page(rows: Sequence[Row], facts: Mapping[str, Any], said: str, card: DataCa
 
 {sentences}
 
-![{METRICS[_FIRST]} and differences](utility.png)
+![{METRICS[FIRST]} and differences](utility.png)
 
 {table}
 
@@ -198,10 +145,6 @@ augmented+R to 'augmented', of all others to 'real'; their intervals, each of le
 All cover {facts["intervals_over"]} and seeds by a paired bootstrap ({facts["resamples"]} draws)
 with Student's t.
 """
-
-
-def _columns(name: str, found: Interval) -> dict[str, float]:
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def _plain(found: Interval) -> str:

@@ -18,17 +18,16 @@ from ml_collections import ConfigDict
 
 from classify.evaluate import PREDICTIONS, evaluate, read_predictions
 from classify.scores import Predicted
+from common.config import defaults as configs
 from common.data.augmentation import default_augmentation
-from common.data.prepared import DataCard, Prepared, prepare
-from common.data.scratch import move_into_place, scratch_folder
-from common.data.splits import check_division
-from common.errors import DivergenceError, UserError
-from common.log import log
-from common.options import Options
-from common.training import config as configs
-from common.training.evaluation import FOLDER
-from common.training.train import train
-from common.training.workdir import (
+from common.data.prepared.prepared import DataCard, Prepared, prepare
+from common.data.prepared.splits import check_division
+from common.program.errors import DivergenceError, UserError
+from common.program.log import log
+from common.program.options import Options
+from common.program.scratch import move_into_place, scratch_folder
+from common.runs.evaluation import FOLDER
+from common.runs.workdir import (
     RECORD,
     Run,
     check_data,
@@ -37,6 +36,7 @@ from common.training.workdir import (
     exclusive,
     open_run,
 )
+from common.training.train import train
 from gan.generate import generate
 from gan.state import make_gan
 from studies import folders

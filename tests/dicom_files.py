@@ -8,7 +8,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
-from common.data.dicom import read_frame
+from common.data.files.dicom import read_frame
 
 BUNDLED = Path(pydicom.__file__).parent / "data"
 GREY = np.arange(0, 4000, 100, np.uint16).reshape(5, 8)  # 12 bits

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common.axis import AXIS
 from common.data.phantoms import lung_ct
-from common.data.prepared import DataCard
-from common.training import parallel
-from common.training.parallel import Block
-from common.training.randomness import example_keys, step_key
+from common.data.prepared.prepared import DataCard
+from common.devices import placement
+from common.devices.axis import AXIS
+from common.learning.randomness import example_keys, step_key
+from common.training import dispatch
+from common.training.dispatch import Block
 from common.training.task import make_task
 from configs.acgan_covid import get_config
 from gan.steps import DROPOUT_REAL, LATENTS, draw_latents
@@ -26,7 +27,7 @@ SIZE, BATCH = 32, 32
 
 def draws(gan, position):
     """Returns the latents and a dropout mask of the first step, as each device draws them."""
-    from common.layers import dropout
+    from common.networks.layers import dropout
 
     rng = step_key(jax.random.key(0), jnp.int32(0))
     latents = draw_latents(gan, example_keys(rng, LATENTS, position))
@@ -45,10 +46,10 @@ def main(dtype, out):
     to_dtype = partial(jnp.asarray, dtype=dtype)
     state = jax.tree.map(lambda x: to_dtype(x) if x.dtype == jnp.float32 else x, state)
     devices = jax.device_count()
-    state = parallel.replicate(state)
-    examples = parallel.replicate({"image": phantoms.images, "label": phantoms.labels})
+    state = placement.replicate(state)
+    examples = placement.replicate({"image": phantoms.images, "label": phantoms.labels})
     saved = {}
-    position = parallel.shard(np.arange(BATCH, dtype=np.int32).reshape(devices, -1))
+    position = placement.shard(np.arange(BATCH, dtype=np.int32).reshape(devices, -1))
     latents, mask = jax.pmap(partial(draws, task.gan), AXIS)(position)
     saved["latents"], saved["mask"] = (
         np.asarray(x).reshape(BATCH, *x.shape[2:]) for x in (latents, mask)
@@ -57,13 +58,13 @@ def main(dtype, out):
     advance = None
     for step in range(num_steps):
         rows = np.arange(step * BATCH, (step + 1) * BATCH, dtype=np.int32)
-        block = Block(examples, parallel.shard(rows.reshape(devices, 1, 1, -1)), 1)
-        advance = advance or parallel.compile_advance(task, 0, state, block)
+        block = Block(examples, placement.shard(rows.reshape(devices, 1, 1, -1)), 1)
+        advance = advance or dispatch.compile_advance(task, 0, state, block)
         state, metrics, _ = advance.run(state, advance.empty_metrics(), block)
         if step == 0:
-            computed = parallel.to_host(metrics).compute()
+            computed = placement.to_host(metrics).compute()
             saved |= {f"metric/{name}": np.asarray(value) for name, value in computed.items()}
-    state = parallel.to_host(state)
+    state = placement.to_host(state)
     for player in ("generator", "discriminator"):
         network = getattr(state, player)
         for path, leaf in jax.tree_util.tree_leaves_with_path(network.params):

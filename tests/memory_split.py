@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.data.prepared import Split
+from common.data.prepared.prepared import Split
 
 
 def split_of(examples):

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from common import convolutions, strided, winograd
-from common.axis import AXIS
-from common.data.prepared import prepare
+from common.data.prepared.prepared import prepare
+from common.devices.axis import AXIS
+from common.ops import convolutions, strided, winograd
 from common.training import writers
 from common.training.task import make_task
 from common.training.train import train
@@ -29,7 +29,7 @@ def test_no_compilation_after_the_first_interval(tmp_path, monkeypatch):
         write(self, step, scalars)
 
     monkeypatch.setattr(writers.JsonlWriter, "write_scalars", counting)
-    monkeypatch.setattr("common.training.train.matrix_rate", lambda _: 1e9)  # after the last step
+    monkeypatch.setattr("common.training.record.matrix_rate", lambda _: 1e9)  # after the last step
     config = get_config("tiny")
     config.train.update(num_steps="12", checkpoint_every="4")
     train(config, tmp_path / "run")

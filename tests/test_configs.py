@@ -8,12 +8,12 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from common.options import Options
-from common.training.config import flatten
-from common.training.optimizers import check_rates
-from common.training.task import find_mode
+from common.config.tasks import find_mode
+from common.learning.optimizers import check_rates
+from common.program.options import Options
+from common.program.settings import flatten
+from common.runs.workdir import open_run
 from common.training.train import train
-from common.training.workdir import open_run
 from tests.conftest import ROOT
 
 CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("*.py") if file.stem != "__init__")

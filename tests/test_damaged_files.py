@@ -11,9 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from common.data.prepared import DataCard
-from common.errors import UserError
-from common.training.checkpoints import Checkpoints
+from common.data.prepared.prepared import DataCard
+from common.program.errors import UserError
+from common.runs.checkpoints import Checkpoints
 from common.training.task import make_task, new_state
 from configs import acgan_covid, small_cnn_chest_xray, toy_gan_1d, unet_brain_mri
 from tests.damage import KINDS, flipped, linked_copy

@@ -50,7 +50,7 @@ def test_five_commands_lead_from_a_folder_to_a_model(desk, launch):
 
 
 def test_the_documents_name_settings_that_exist():
-    from common.training.config import flatten
+    from common.program.settings import flatten
     from configs import acgan_covid, unet_brain_mri_best, vgg16_covid
 
     gan, unet, classify = (

@@ -34,7 +34,7 @@ def test_every_room_imports_only_from_rooms_below_it():
 
 def test_only_one_file_says_pmap():
     saying = {f.relative_to(ROOT).as_posix() for _, f in rooms() if "jax.pmap" in f.read_text()}
-    assert saying == {"common/training/parallel.py"}
+    assert saying == {"common/devices/parallel.py"}
 
 
 def test_tensorflow_is_imported_late_and_in_one_place():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.common.data.inspect.conftest import picture
+from tests.common.inspect.conftest import picture
 
 CONFIG = "--config=configs/acgan_covid.py:tiny"
 EVERY_CLASS = ("train/A", "train/B", "val/A", "val/B", "test/A", "test/B")
@@ -67,7 +67,7 @@ def test_phantoms_are_said_to_be_drawings(launch, tmp_path):
 
 
 def test_the_page_lies_under_runs_by_default(launch, healthy, monkeypatch):
-    from common.data.inspect.command import run_inspect
+    from common.inspect.command import run_inspect
 
     monkeypatch.chdir(healthy.parent)
     assert run_inspect(None, str(healthy), "") == 0
@@ -97,7 +97,7 @@ def test_the_doctor_needs_neither_jax_nor_tensorflow(start, healthy, tmp_path):
     flags = ("--mode=inspect", f"--input={healthy}", f"--output={tmp_path / 'out'}")
     _, err = start("-X", "importtime", "launch.py", *flags).communicate(timeout=120)
     imported = {line.split("|")[-1].strip() for line in err.splitlines()}
-    assert "common.data.inspect.inspection" in imported
+    assert "common.inspect.inspection" in imported
     assert not imported & {"jax", "tensorflow", "flax"}
 
 

@@ -12,16 +12,16 @@ from PIL import Image
 
 from classify.evaluate import evaluate as evaluate_classifier
 from classify.predict import predict as predict_classes
-from common.data.inspect import command
-from common.data.inspect.command import run_inspect
-from common.data.listing import images_below
-from common.data.sources import open_source
-from common.errors import UserError
-from common.options import Options
-from common.training.config import default_config
+from common.config.defaults import default_config
+from common.data.sources.listing import images_below
+from common.data.sources.open import open_source
+from common.inspect import command
+from common.inspect.command import run_inspect
+from common.program.errors import UserError
+from common.program.options import Options
+from common.program.written import RECORD
+from common.runs.workdir import open_run
 from common.training.train import train
-from common.training.workdir import open_run
-from common.written import RECORD
 from configs.acgan_covid import get_config as acgan
 from configs.small_cnn_chest_xray import get_config as small_cnn
 from configs.toy_gan_1d import get_config as toy

@@ -5,8 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from common.data.prepared import prepare
-from common.training.config import default_config
+from common.config.defaults import default_config
+from common.data.prepared.prepared import prepare
 
 COVID = ("COVID", "NonCOVID")
 DIGITS = tuple("0123456789")

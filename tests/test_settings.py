@@ -7,11 +7,12 @@ import re
 import pytest
 from ml_collections import ConfigDict
 
-from common.data.inspect import command
-from common.errors import UserError
-from common.rules import read_duration, rule_of
-from common.tasks import TASKS, rules_of
-from common.training.config import check, flatten
+from common.config.defaults import check
+from common.config.tasks import TASKS, rules_of
+from common.inspect import command
+from common.program.errors import UserError
+from common.program.rules import read_duration, rule_of
+from common.program.settings import flatten
 from studies import config as study
 from tests.conftest import ROOT
 

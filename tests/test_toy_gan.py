@@ -5,9 +5,9 @@ import time
 
 import jax
 
-from common.data.prepared import prepare
+from common.data.prepared.prepared import prepare
+from common.runs.workdir import open_run
 from common.training.task import make_task
-from common.training.workdir import open_run
 from gan.density import measure
 from gan.sampling import Sampler
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from common.data.prepared import prepare
-from common.training import parallel
+from common.data.prepared.prepared import prepare
+from common.devices import placement
+from common.runs.workdir import Run, claim, exclusive
 from common.training.task import make_task
-from common.training.workdir import Run, claim, exclusive
 
 
 def untrained(config: ConfigDict, workdir: Path, **card: object) -> Run:
@@ -20,5 +20,5 @@ def untrained(config: ConfigDict, workdir: Path, **card: object) -> Run:
         claim(run)
         with run.checkpoints as checkpoints:
             state = task.init(jax.random.key(config.seed))
-            checkpoints.save(1, parallel.to_host(parallel.replicate(state)), {})
+            checkpoints.save(1, placement.to_host(placement.replicate(state)), {})
     return run

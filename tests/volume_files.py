@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
+from common.config.defaults import default_config
 from common.data.records import Record
-from common.data.sources import open_source
-from common.errors import UserError
-from common.training.config import default_config
+from common.data.sources.open import open_source
+from common.program.errors import UserError
 
 RANDOM = np.random.default_rng(0)
 BRAIN = RANDOM.permutation(4 * 5 * 6).reshape(4, 5, 6).astype(np.int16)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from common.data.prepared import DataCard, Split
+from common.data.prepared.prepared import DataCard, Split
 from common.data.records import Mask
-from common.errors import UserError
-from common.log import log
-from common.options import Options
+from common.program.errors import UserError
+from common.program.log import log
+from common.program.options import Options
 from common.report.images import write_picture
-from common.training.evaluation import (
+from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
     evaluation_outputs,
@@ -23,7 +23,7 @@ from common.training.evaluation import (
     write_report,
     write_table,
 )
-from common.training.workdir import Run
+from common.runs.workdir import Run
 from common.unlike.run import (
     distances_of,
     known_reference,

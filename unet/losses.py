@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from common.axis import AXIS
+from common.devices.axis import AXIS
 
 LogProbabilities = Float[Array, "batch height width classes"]
 Truth = UInt8[Array, "batch height width"]

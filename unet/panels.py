@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Array
 from scipy import ndimage
 
-from common.data.prepared import DataCard
+from common.data.prepared.prepared import DataCard
 from common.data.records import Mask
+from common.learning.network import SupervisedState, Variables
 from common.report.images import Picture, beside, titled, zoom_for
-from common.training.network import SupervisedState, Variables
 from common.training.task import Examples
 
 _SMALLEST = 160  # pixels along a panel's side

@@ -13,21 +13,24 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
+from common.data.files.image import FileImage
+from common.data.files.kinds import NIFTI, stem
+from common.data.files.masks import parse_mask_values
+from common.data.files.slices import images_in
 from common.data.fit import resize_shares
-from common.data.folders import record_id
-from common.data.incoming import AHEAD_BYTES, find_images, read_ahead
-from common.data.masks import parse_mask_values
 from common.data.records import Pixels
-from common.data.slices import NIFTI, FileImage, images_in, stem
-from common.data.sources import reading_of
-from common.errors import UserError
-from common.files import csv_line, user_path
-from common.labels import folder_names
-from common.log import log
-from common.options import Options
-from common.outputs import Outputs
+from common.data.sources.folders import record_id
+from common.data.sources.incoming import AHEAD_BYTES, find_images, read_ahead
+from common.data.sources.open import reading_of
+from common.program.errors import UserError
+from common.program.files import csv_line, user_path
+from common.program.labels import folder_names
+from common.program.log import log
+from common.program.options import Options
+from common.program.outputs import Outputs
+from common.program.words import counted
 from common.report.images import write_picture
-from common.training.workdir import Run
+from common.runs.workdir import Run
 from common.unlike.reference import Reference
 from common.unlike.run import (
     COLUMN,
@@ -36,7 +39,6 @@ from common.unlike.run import (
     unlike_facts,
     unlike_sentence,
 )
-from common.words import counted
 from unet.panels import overlay
 from unet.reading import Read, read_image
 from unet.segment import Probabilities, Windows, load_windows, segment
@@ -300,7 +302,7 @@ def _jobs(run: Run, options: Options) -> tuple[list[_Job], str]:
 
 
 def _write_nifti(source: Path, slices: Sequence[Any], plane: str, file: Path) -> None:
-    from common.data.nifti import write_volume
+    from common.data.files.nifti import write_volume
 
     write_volume(file, source, slices, plane)
 

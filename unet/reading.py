@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from common.data.fit import fit_image, pad_with_black, resize_image, scaled_size, to_channels
 from common.data.records import Decoded, Pixels
-from common.options import Options
-from common.training.workdir import Run
+from common.program.options import Options
+from common.runs.workdir import Run
 from common.unlike.reference import Reference
 from common.unlike.run import distance_of
 

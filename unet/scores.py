@@ -1,7 +1,7 @@
 """How good segmentations are: scores of images and of patients, with intervals.
 
 All is computed from each image's confusion matrix and its surface distances, so nothing depends on
-how the images were batched. common/metrics.py says what 0 / 0 gives: of all pixels pooled no value,
+how the images were batched. common/scores/metrics.py says what 0 / 0 gives: of all pixels pooled no value,
 of an image or a patient a convention. That of distances:
 
     truth      prediction   95 % Hausdorff, average surface distance
@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 from scipy import ndimage
 
-from common.data.prepared import owners_of
+from common.data.prepared.prepared import owners_of
 from common.data.records import Mask
-from common.metrics import SCORES, accuracy, by_convention, class_scores, mean_of_known
+from common.scores.metrics import SCORES, accuracy, by_convention, class_scores, mean_of_known
 
 _RESAMPLES, _AT_ONCE = 2000, 100
 _INTERVAL = (2.5, 97.5)  # percentiles

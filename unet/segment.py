@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num, UInt8
 
-from common.data.prepared import DataCard
+from common.data.prepared.prepared import DataCard
 from common.data.records import Pixels
-from common.training import parallel
-from common.training.network import Variables
-from common.training.workdir import Run
+from common.devices import apply
+from common.learning.network import Variables
+from common.runs.workdir import Run
 from unet.inputs import input_scale
 from unet.losses import log_probabilities
 from unet.state import Segmenter, init_state
@@ -42,7 +42,7 @@ class Windows:
             logits: Any = segmenter.network.apply(variables, (windows - shift) / scale, train=False)
             return jnp.exp(log_probabilities(logits))
 
-        self._run = parallel.spread(probabilities, variables)
+        self._run = apply.spread(probabilities, variables)
 
     def start(
         self,

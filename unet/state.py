@@ -9,11 +9,11 @@ import optax
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
-from common.data.prepared import DataCard
-from common.errors import UserError
+from common.data.prepared.prepared import DataCard
+from common.learning.network import SupervisedState
+from common.learning.optimizers import make_adam
 from common.networks.unet import UNet
-from common.training.network import SupervisedState
-from common.training.optimizers import make_adam
+from common.program.errors import UserError
 from common.training.task import Batches
 from unet.losses import LOSSES, LossSettings
 

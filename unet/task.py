@@ -10,19 +10,19 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
 from common.data.augmentation import Augmentation
-from common.data.prepared import DataCard, Prepared
+from common.data.prepared.prepared import DataCard, Prepared
 from common.data.transforms import augment
-from common.memory import low_memory_options
-from common.metrics import (
+from common.learning.network import SupervisedState, Variables, advanced
+from common.learning.precision import narrow, widen
+from common.learning.randomness import example_keys
+from common.program.memory import low_memory_options
+from common.report.images import Picture
+from common.scores.metrics import (
     averages_and_scores,
     by_convention,
     confusion_matrix,
     segmentation_scores,
 )
-from common.report.images import Picture
-from common.training.network import SupervisedState, Variables, advanced
-from common.training.precision import narrow, widen
-from common.training.randomness import example_keys
 from common.training.task import Batch, Batches, Examples, Metrics
 from unet.evaluate import evaluate
 from unet.inputs import network_input

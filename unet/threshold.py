@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from common.data.records import Mask
-from common.errors import UserError
-from common.log import log
-from common.options import Options
-from common.training.evaluation import stored_value
-from common.training.workdir import Run
+from common.program.errors import UserError
+from common.program.log import log
+from common.program.options import Options
+from common.runs.evaluation import stored_value
+from common.runs.workdir import Run
 from unet.segment import Probabilities
 
 _STEPS = 100  # thresholds are multiples of 1 / _STEPS

@@ -18,8 +18,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from common.data.prepared import DataCard
-from common.errors import UserError
+from common.data.prepared.prepared import DataCard
+from common.program.errors import UserError
 
 
 def find_network(name: str) -> ModuleType:

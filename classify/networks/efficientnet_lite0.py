@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from common.axis import AXIS
-from common.errors import UserError
-from common.layers import BatchNorm, Conv, Dense, DepthwiseConv, dropout_after
-from common.weight_files import read_weights, torch_layers
+from common.devices.axis import AXIS
+from common.networks.layers import BatchNorm, Conv, Dense, DepthwiseConv, dropout_after
+from common.networks.weight_files import read_weights, torch_layers
+from common.program.errors import UserError
 
 _EPSILON = 1e-3
 _PIXEL_MEAN, _PIXEL_SCALE = 127 / 255, 128 / 255  # of images in [0, 1]

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from common.axis import AXIS
-from common.errors import UserError
-from common.layers import BatchNorm, Conv, Dense, dropout_after
+from common.devices.axis import AXIS
+from common.networks.layers import BatchNorm, Conv, Dense, dropout_after
 from common.networks.vgg16 import to_imagenet_range
-from common.weight_files import read_weights, torch_layers
+from common.networks.weight_files import read_weights, torch_layers
+from common.program.errors import UserError
 
 STAGES = ("stem", "stage_1", "stage_2", "stage_3", "stage_4")
 _EPSILON = 1e-5

@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float, Key
 
-from common.axis import AXIS
-from common.layers import BatchNorm, Conv, Dense, dropout_after, max_pool_2x2
+from common.devices.axis import AXIS
+from common.networks.layers import BatchNorm, Conv, Dense, dropout_after, max_pool_2x2
 
 STAGES = ("level_0", "level_1", "level_2", "level_3")
 _EPSILON = 1e-5

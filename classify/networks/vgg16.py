@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from common.axis import AXIS
-from common.errors import UserError
-from common.layers import Dense, dropout_after
+from common.devices.axis import AXIS
+from common.networks.layers import Dense, dropout_after
 from common.networks.vgg16 import VGG16, bundled_weights, to_imagenet_range, vgg16_params
-from common.weight_files import read_weights
+from common.networks.weight_files import read_weights
+from common.program.errors import UserError
 
 _SMALLEST = 32
 STAGES = tuple(f"trunk/block{block}" for block in range(1, 6))

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from ml_collections import ConfigDict
 
-from common.rules import Rules, choice, number, switch
+from common.program.rules import Rules, choice, number, switch
 
 FILLS = ("black", "edge", "reflect")
 RULES: Rules = {

@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
 from common.data.records import Mask, Pixels
-from common.errors import UserError
+from common.program.errors import UserError
 
 FITS = ("stretch", "pad", "crop")
 

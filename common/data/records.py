@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
+from ml_collections import ConfigDict
 
-from common.labels import check_labels
+from common.program.labels import check_labels
 
 SPLITS = ("train", "val", "test")
 
@@ -147,6 +148,9 @@ class Source:
     def mask_classes(self) -> tuple[str, ...]:
         """Returns the names of the masks' values."""
         return self.contents().mask_classes
+
+
+OpenPath: TypeAlias = Callable[[Path, ConfigDict], Source]
 
 
 def fingerprint(*parts: Any) -> str:

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-from common.words import counted
+from common.program.words import counted
 
 # What pandas reads as missing in a table, in small letters.
 _MISSING = frozenset(

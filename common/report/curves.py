@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.files import replaced
+from common.program.files import replaced
 
 _COLUMNS = 4
 

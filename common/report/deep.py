@@ -8,8 +8,8 @@ from jaxtyping import Float, UInt16
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from common.data.window import to_values
-from common.files import replaced
+from common.data.files.window import to_values
+from common.program.files import replaced
 
 _LEVELS = 65535
 _FINE = 255.0  # a window narrower than this is of fractions: whole numbers would not show them

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.files import replaced
+from common.program.files import replaced
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common.files import replaced
-from common.log import log
+from common.program.files import replaced
+from common.program.log import log
 from common.report.images import Picture
 from common.report.series import whole_image
 

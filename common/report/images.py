@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from common.files import replaced
+from common.program.files import replaced
 
 # The names begin with _ so that a function may take one size and return another.
 Picture = UInt8[np.ndarray, "_height _width _channels"]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from common.training.config import steps
+from common.config.durations import steps
 
 
 class Due(NamedTuple):

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from common.errors import DivergenceError
-from common.training import parallel
-from common.training.manifest import leaves_by_path
+from common.devices import placement
+from common.program.errors import DivergenceError
+from common.runs.leaves import has_fractions, leaves_by_path
 
 Look: TypeAlias = Float[Array, " arrays"]  # sums of squares, on the device until somebody reads it
 
@@ -32,7 +32,7 @@ class Watch:
         Args:
           like: a state, or its shapes.
         """
-        self._paths = [path for path, leaf in leaves_by_path(like).items() if _has_fractions(leaf)]
+        self._paths = [path for path, leaf in leaves_by_path(like).items() if has_fractions(leaf)]
         # Those that learn: the norm of an average is near its network's.
         networks = (path.split("/")[0] for path in self._paths if "/opt_state/" in path)
         self._networks = tuple(dict.fromkeys(networks))
@@ -43,7 +43,7 @@ class Watch:
 
         The copy on this process's first device is looked at: all copies are equal.
         """
-        return self._squares(parallel.first_copies(state))
+        return self._squares(placement.first_copies(state))
 
     def read(self, look: Look) -> tuple[dict[str, float], str]:
         """Returns each network's norm by name, and the first array that is not finite, or ""."""
@@ -57,16 +57,6 @@ class Watch:
     def _sum_squares(self, state: Any) -> Look:
         leaves = leaves_by_path(state)
         return jnp.stack([jnp.square(leaves[path]).sum() for path in self._paths])
-
-
-def not_finite(tree: Any) -> str:
-    """Returns the path of the first array of a tree, on the host, that is not finite, or ""."""
-    arrays = ((path, leaf) for path, leaf in leaves_by_path(tree).items() if _has_fractions(leaf))
-    return next((path for path, leaf in arrays if not np.isfinite(leaf).all()), "")
-
-
-def _has_fractions(leaf: Any) -> bool:
-    return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
 
 
 def check_finite(

@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from common.data.feed import Feed
-from common.interrupts import StopRequest
-from common.log import log
-from common.memory import give_back_freed_memory, trim_freed_memory
-from common.metrics import known_values
-from common.training import parallel
-from common.training.checkpoints import Checkpoints
+from common.devices import placement, processes
+from common.program.interrupts import StopRequest
+from common.program.log import log
+from common.program.memory import give_back_freed_memory, trim_freed_memory
+from common.runs.checkpoints import Checkpoints
+from common.scores.metrics import known_values
 from common.training.clock import DeviceClock, Due, Schedule
+from common.training.dispatch import Advance
+from common.training.feed import Feed
 from common.training.finite import Look, Watch, check_finite
-from common.training.parallel import Advance
 from common.training.profile import Profile
 from common.training.task import Measurement, Metrics, Picture
 from common.training.writers import Writers
@@ -156,11 +156,11 @@ class Loop:
             time.monotonic() - self._saved_at > 60 * self.checkpoint_minutes
         )
         # Many processes must agree, which costs them a round trip: only when they log anyway.
-        if due.log or parallel.alone():
-            agreed = parallel.highest(stop.number)
+        if due.log or processes.alone():
+            agreed = processes.highest(stop.number)
             stops = agreed > 0
             stop.number = stop.number or agreed  # a signal that came meanwhile counts the next time
-            saves = due.save or stops or (due.log and parallel.any_process(bool(late)))
+            saves = due.save or stops or (due.log and processes.any_process(bool(late)))
             due = due._replace(log=due.log or saves, save=saves, stop=stops)
         # What a checkpoint scores must be of its own state.
         scores = due.save and self.best_metric.startswith(("val/", "quality/"))
@@ -180,7 +180,7 @@ class Loop:
                 log.warning("%s", warning)
         self.warnings += found
         # Where an image differs in its last bit between processes, they must still agree.
-        return self._may_stop and parallel.any_process(bool(found))
+        return self._may_stop and processes.any_process(bool(found))
 
     def _pause(self, state: Any, step: int, due: Due) -> None:
         """Does what needs the state, before the next dispatch takes it."""
@@ -188,7 +188,7 @@ class Loop:
         if due.save:
             if self.writers:
                 self.writers.sync()  # a run that goes on from here draws no earlier pictures
-            self.checkpoints.save(step, parallel.to_host(state), self.latest)
+            self.checkpoints.save(step, placement.to_host(state), self.latest)
             self._saved_at = time.monotonic()
             if self.writers:
                 self.record(self)
@@ -201,7 +201,7 @@ class Loop:
             return
         start, end, metrics, look, data_wait_share = self._unread
         self._unread = None
-        computed = known_values(parallel.to_host(metrics))
+        computed = known_values(placement.to_host(metrics))
         norms, bad = self.watch.read(look)
         values = {f"train/{name}": value for name, value in sorted({**computed, **norms}.items())}
         self._write(end, start, values, {"timing/data_wait_share": data_wait_share}, bad)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import psutil
 
-from common.errors import UserError
+from common.program.errors import UserError
 
 
 def check_memory(temporary_bytes: int, low_memory: bool) -> None:

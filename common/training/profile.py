@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from common.log import log
+from common.program.log import log
 
 _FIRST, _LAST = 10, 20  # steps of a session: what is slow only at first is over
 

@@ -3,9 +3,9 @@
 import itertools
 from pathlib import Path
 
-from common.errors import UserError
-from common.training.checkpoints import Checkpoints
-from common.training.workdir import read_record, update_record
+from common.program.errors import UserError
+from common.runs.checkpoints import Checkpoints
+from common.runs.workdir import read_record, update_record
 from common.training.writers import read_jsonl
 
 _EARLIER = "earlier"

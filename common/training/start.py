@@ -4,10 +4,10 @@ import os
 
 import jax
 
-from common.accelerator import find_accelerator
-from common.cache import cache_dir
-from common.log import log, talk
-from common.training.parallel import is_main_process, start_distributed
+from common.devices.accelerator import find_accelerator
+from common.devices.processes import is_main_process, start_distributed
+from common.program.cache import cache_dir
+from common.program.log import log, talk
 
 
 def start_jax(coordinator: str, num_processes: int, process_id: int) -> None:

@@ -1,11 +1,8 @@
 """What the loop needs to know of an experiment, and where it finds it: config.task = "gan"."""
 
-import importlib
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +11,9 @@ from clu.metrics import Collection
 from jaxtyping import Array, Key, Shaped
 from ml_collections import ConfigDict
 
-from common.data.prepared import DataCard, Prepared
-from common.errors import UserError
-from common.memory import give_back_freed_memory, low_memory_options
+from common.data.prepared.prepared import DataCard, Prepared
+from common.program.memory import give_back_freed_memory, low_memory_options
 from common.report.images import Picture
-from common.tasks import TASKS, default_config_of
-
-# What was done before there was a setting, where that is not its default.
-_BEFORE = {"config.data.copies": "keep"}
 
 Batch: TypeAlias = dict[str, Shaped[Array, "batch ..."]]
 Metrics: TypeAlias = Collection
@@ -79,7 +71,7 @@ class Task(Protocol[State]):
     """An experiment: pure functions of the state, one device's share of the batch and a key.
 
     A batch holds `image` (uint8 NHWC), `label` (int32), `position` (int32, the example's place in
-    the global batch, for common/training/randomness.py) and, in evaluation, `valid` (bool; False on
+    the global batch, for common/learning/randomness.py) and, in evaluation, `valid` (bool; False on
     padding); where the data has them, also `mask` (uint8 class ids, NHW) and `target` (uint8 NHWC).
     The named axis is `parallel.AXIS`. Metrics come reduced over devices.
     """
@@ -141,74 +133,6 @@ def new_state(task: Task[State], seed: int) -> State:
     state: State = jax.block_until_ready(init(jax.random.key(seed)))
     give_back_freed_memory()
     return state
-
-
-def find_task(name: str) -> ModuleType:
-    """Returns the module `<name>/task.py`; it offers `make_task(config, card)` and the modes.
-
-    Raises:
-      UserError: there is no such package.
-    """
-    known = [known for known in TASKS if importlib.util.find_spec(known)]
-    if name not in known:
-        raise UserError(
-            f"config.task is {name!r}; it must be one of {', '.join(known)}; a study is run by"
-            " a mode of its own, --mode=utility."
-        )
-    return importlib.import_module(f"{name}.task")
-
-
-def with_defaults(config: ConfigDict) -> ConfigDict:
-    """Returns a config with the settings that came after it was written, at their defaults.
-
-    A setting's default is what was done before there was one, so that older runs can be used; where
-    it is not, `_BEFORE` says what was.
-
-    Raises:
-      UserError: a setting is of another type.
-    """
-    defaults = default_config_of(config.get("task", ""))
-    if defaults is None:
-        return config
-    return _filled(ConfigDict(config.to_dict()), defaults, "config").lock()
-
-
-def _filled(config: ConfigDict, defaults: ConfigDict, name: str) -> ConfigDict:
-    for key, value in defaults.items():
-        if key not in config:
-            config[key] = _BEFORE.get(f"{name}.{key}", value)
-        elif isinstance(value, ConfigDict) and isinstance(config[key], ConfigDict):
-            _filled(config[key], value, f"{name}.{key}")
-        elif not _alike(config[key], value):
-            raise UserError(
-                f"{name}.{key} is {str(config[key])[:60]!r}; it must be of the kind of {value!r}."
-            )
-    return config
-
-
-def _alike(value: Any, default: Any) -> bool:
-    """Says whether a value is of its default's type; JSON has lists for tuples, 1 for 1.0."""
-    if isinstance(default, float):
-        return type(value) in (int, float)
-    if isinstance(default, tuple | list):
-        return isinstance(value, tuple | list)
-    return type(value) is type(default)
-
-
-def find_mode(name: str, mode: str, modes: Sequence[str]) -> Callable[..., None]:
-    """Returns what a task does in a mode other than training.
-
-    Raises:
-      UserError: it has no such mode.
-    """
-    module = find_task(name)
-    offered = [f"--mode={known}" for known in modes if hasattr(module, known)]
-    if not hasattr(module, mode):
-        raise UserError(
-            f"--mode={mode} is nothing that a run of config.task {name!r} can do; it can"
-            f" {', '.join(offered)}."
-        )
-    return cast(Callable[..., None], getattr(module, mode))
 
 
 def make_task(config: ConfigDict, card: DataCard) -> Task[Any]:

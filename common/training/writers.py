@@ -20,14 +20,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from common.files import write_atomically
-from common.log import log
+from common.program.files import write_atomically
+from common.program.log import log
 from common.report.curves import draw_curves
 from common.report.film import write_training_film
 from common.report.images import Picture, write_picture
 from common.report.series import drawn, picture_file, whole_image
+from common.runs.workdir import read_record, update_record
 from common.training.event_files import MetricWriter, open_event_writer
-from common.training.workdir import read_record, update_record
 
 
 class JsonlWriter:

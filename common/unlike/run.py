@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from common.data.prepared import Prepared, Split
-from common.errors import UserError
-from common.files import regular_file, sealed, unsealed, write_atomically
-from common.log import log
-from common.training.workdir import Run
+from common.data.prepared.prepared import Prepared, Split
+from common.program.errors import UserError
+from common.program.files import regular_file, sealed, unsealed, write_atomically
+from common.program.log import log
+from common.runs.workdir import Run
 from common.unlike.reference import Reference, make_reference
 from common.unlike.statistics import Statistics, image_statistics
 

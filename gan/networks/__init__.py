@@ -15,8 +15,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from common.data.prepared import DataCard
-from common.errors import UserError
+from common.data.prepared.prepared import DataCard
+from common.program.errors import UserError
 
 # Class ids, or the share of each class: what is between two of them can be drawn, too.
 Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]

@@ -2,7 +2,7 @@
 
 The kernel of the last convolution is a quarter of the image, 50x50 taps at 200x200: each pixel sees
 a sixteenth of the picture. Directly it would be nearly all of the work; it goes through the Fourier
-domain (common/fourier.py).
+domain (common/ops/fourier.py).
 """
 
 from typing import ClassVar
@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from common.errors import UserError
-from common.layers import Conv, ConvTranspose, Dense, dropout_after
+from common.networks.layers import Conv, ConvTranspose, Dense, dropout_after
+from common.program.errors import UserError
 from gan.networks import Judgement, Labels
 
 _LEAK = 0.2

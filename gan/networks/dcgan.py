@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from common.axis import AXIS
-from common.errors import UserError
-from common.layers import BatchNorm, Conv, ConvTranspose
+from common.devices.axis import AXIS
+from common.networks.layers import BatchNorm, Conv, ConvTranspose
+from common.program.errors import UserError
 from gan.networks import Judgement, Labels
 
 _LEAK = 0.2

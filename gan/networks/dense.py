@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from common.axis import AXIS
-from common.layers import BatchNorm, Dense, dropout_after
+from common.devices.axis import AXIS
+from common.networks.layers import BatchNorm, Dense, dropout_after
 from gan.networks import Judgement, Labels
 
 _LEAK = 0.2

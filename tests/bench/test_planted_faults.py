@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
 from planted_faults import CHANGES, false_copies, measure
 
-from common.training.config import default_config
-from tests.common.data.inspect.conftest import picture
+from common.config.defaults import default_config
+from tests.common.inspect.conftest import picture
 
 
 def settings(folder, **changes):

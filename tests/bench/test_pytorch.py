@@ -13,7 +13,7 @@ import ours  # noqa: E402
 import pytorch  # noqa: E402
 import rows  # noqa: E402
 
-from common.data.prepared import prepare  # noqa: E402
+from common.data.prepared.prepared import prepare  # noqa: E402
 
 SMALLER = {  # where the size of the images is free
     "acgan_64": 16,

@@ -11,10 +11,10 @@ from classify.losses import cross_entropy, mixup, targets_of
 from classify.networks import make_network
 from classify.state import path_of
 from classify.task import make_task
-from common.axis import AXIS
-from common.data.prepared import DataCard
-from common.errors import UserError
-from common.training.config import check
+from common.config.defaults import check
+from common.data.prepared.prepared import DataCard
+from common.devices.axis import AXIS
+from common.program.errors import UserError
 from configs.vgg16_covid import get_config
 
 CLASSES = ("COVID", "NonCOVID")

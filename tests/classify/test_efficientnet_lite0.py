@@ -7,8 +7,8 @@ import pytest
 from sklearn.datasets import load_sample_image
 
 from classify.networks.efficientnet_lite0 import STAGES, Network, _bundled_weights, pretrained
-from common.errors import UserError
-from common.weight_files import read_weights
+from common.networks.weight_files import read_weights
+from common.program.errors import UserError
 
 SIZE = 224
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from classify.evaluate import evaluate, read_predictions
 from classify.predict import predict
-from common.errors import UserError
-from common.options import Options
-from common.training.evaluation import EVALUATION, patients_in, told_patients
+from common.program.errors import UserError
+from common.program.options import Options
+from common.runs.evaluation import EVALUATION, patients_in, told_patients
 from configs.small_cnn_chest_xray import get_config
 from tests.untrained import untrained
 

@@ -7,8 +7,8 @@ import pytest
 
 from classify import features
 from classify.task import make_task
-from common.data.prepared import prepare
-from common.errors import UserError
+from common.data.prepared.prepared import prepare
+from common.program.errors import UserError
 from configs.vgg16_covid import get_config
 from tests.classify.test_classify_task import over_devices, step
 

@@ -6,7 +6,7 @@ from sklearn import metrics as reference
 
 from classify.operating_point import SCORES, Wanted, best_threshold, read_wanted, scores_at
 from classify.scores import Predicted
-from common.errors import UserError
+from common.program.errors import UserError
 
 RNG = np.random.default_rng(0)
 

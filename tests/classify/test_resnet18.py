@@ -9,8 +9,8 @@ import pytest
 
 from classify.networks.resnet18 import Network, pretrained
 from classify.state import init_state, make_classifier, with_weights
-from common.data.prepared import DataCard
-from common.errors import UserError
+from common.data.prepared.prepared import DataCard
+from common.program.errors import UserError
 from configs.vgg16_covid import get_config
 
 STRIDES = {1: 1, 2: 2, 3: 2, 4: 2}

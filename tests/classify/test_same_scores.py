@@ -18,15 +18,15 @@ from sklearn import metrics as reference
 
 from classify.evaluate import confusion_of, prediction_rows, read_predictions
 from classify.scores import Predicted, scores
-from common.axis import AXIS
-from common.metrics import (
+from common.devices.axis import AXIS
+from common.runs.evaluation import write_table
+from common.scores.metrics import (
     averages_and_scores,
     classification_scores,
     confusion_matrix,
     known_values,
     segmentation_scores,
 )
-from common.training.evaluation import write_table
 from studies.statistics import interval, measure
 from unet.scores import Scored, readings, summary
 

@@ -20,17 +20,17 @@ import jax
 import numpy as np
 from PIL import Image
 
-from common.accidents import told_in
-from common.command_line import guarded
-from common.files import sha256_of
-from common.log import talk
-from common.options import Options
+from common.config.tasks import find_mode
+from common.program.accidents import told_in
+from common.program.command_line import guarded
+from common.program.files import sha256_of
+from common.program.log import talk
+from common.program.options import Options
+from common.program.written import RECORD
+from common.runs.workdir import open_run
 from common.training import writers
 from common.training.loop import Loop
-from common.training.task import find_mode
 from common.training.train import train
-from common.training.workdir import open_run
-from common.written import RECORD
 from configs import small_cnn_chest_xray, toy_gan_1d
 from tests.checkpoint_leaves import read_leaves
 from tests.faults.cases import Fault

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from common.errors import UserError
+from common.program.errors import UserError
 from gan.losses import LOSSES, adversarial_loss, class_loss, gradient_penalty, r1
 from gan.networks.dense import Discriminator, Generator
 

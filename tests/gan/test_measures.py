@@ -8,7 +8,7 @@ import pytest
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 
-from common.errors import UserError
+from common.program.errors import UserError
 from gan import measures
 from gan.measures import (
     disjoint_halves,

@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from common.data.phantoms import KINDS
-from common.errors import UserError
+from common.program.errors import UserError
 from gan import measures
 from gan.measures import Estimate
 from gan.memorization import (

@@ -9,8 +9,8 @@ import pytest
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from common.data.prepared import DataCard
-from common.errors import UserError
+from common.data.prepared.prepared import DataCard
+from common.program.errors import UserError
 from gan.networks import acgan, dcgan, make_networks
 from gan.state import init_state, make_gan
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from common.data.phantoms import KINDS
-from common.data.prepared import prepare
+from common.data.prepared.prepared import prepare
 from configs import acgan_covid
 from gan.features import make_extractors
 from gan.novelty import Generated, check_memorization

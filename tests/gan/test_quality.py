@@ -11,12 +11,12 @@ from PIL import Image
 from scipy import ndimage
 
 from common.data.phantoms import KINDS
-from common.data.prepared import prepare
-from common.errors import UserError
-from common.options import Options
+from common.data.prepared.prepared import prepare
+from common.program.errors import UserError
+from common.program.options import Options
+from common.runs.workdir import open_run
 from common.training.task import make_task
 from common.training.train import train
-from common.training.workdir import open_run
 from configs import acgan_covid, toy_gan_1d
 from gan import quality as room
 from gan.evaluate import evaluate

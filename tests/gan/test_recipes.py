@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import gan.task
-from common.axis import AXIS
-from common.data.feed import ResidentFeed, StreamedFeed
-from common.data.order import batch_indices
-from common.data.prepared import DataCard
+from common.config.defaults import check, default_config
+from common.data.prepared.prepared import DataCard
 from common.data.transforms import to_signed_unit
-from common.errors import UserError
-from common.training import parallel
-from common.training.config import check, default_config
-from common.training.randomness import example_keys, step_key
+from common.devices.axis import AXIS
+from common.learning.randomness import example_keys, step_key
+from common.program.errors import UserError
+from common.training import dispatch
+from common.training.epochs import batch_indices
+from common.training.feed import ResidentFeed, StreamedFeed
 from common.training.task import Batches
 from configs import dcgan_chest_xray, dense_gan_mnist
 from gan.config import RULES
@@ -368,7 +368,7 @@ class TestDevices:
         assert_close(logged_by_several, logged_by_one, rtol=1e-5)
 
     def test_each_first_takes_its_share_of_the_first_batch(self):
-        """As common/training/parallel.py lays a step out."""
+        """As common/devices/parallel.py lays a step out."""
         batch = {"position": np.arange(12)}
         shares = in_shares(batch, Batches(3, 4), 2)["position"]
         np.testing.assert_array_equal(shares, [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]])
@@ -450,7 +450,7 @@ class TestFeeds:
     def test_a_step_takes_the_next_examples_batch_after_batch(
         self, monkeypatch, feed_type, shuffle
     ):
-        monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: 3)
+        monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: 3)
         config = default_config()
         config.data.shuffle = shuffle
         feed = feed_type(config, self.split(), self.batches)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from common.data.prepared import DataCard
-from common.training.randomness import example_keys
+from common.data.prepared.prepared import DataCard
+from common.learning.randomness import example_keys
 from configs.acgan_covid import get_config
 from gan.sampling import ESTIMATION_BATCH, ESTIMATION_LABELS, ESTIMATION_LATENTS, Sampler
 from gan.state import init_state, make_gan

@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from common.axis import AXIS
-from common.data.prepared import DataCard
-from common.training.randomness import example_keys, step_key
+from common.data.prepared.prepared import DataCard
+from common.devices.axis import AXIS
+from common.learning.randomness import example_keys, step_key
 from configs.acgan_covid import get_config
 from gan.state import init_state, make_gan
 from gan.steps import (

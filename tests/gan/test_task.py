@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import gan.task
-from common.axis import AXIS
 from common.data.augmentation import Augmentation
-from common.data.prepared import DataCard
+from common.data.prepared.prepared import DataCard
 from common.data.transforms import augment, to_signed_unit
-from common.errors import UserError
-from common.training.randomness import example_keys, step_key
+from common.devices.axis import AXIS
+from common.learning.randomness import example_keys, step_key
+from common.program.errors import UserError
 from configs.acgan_covid import get_config
 from gan.steps import AUGMENTATION, Generated
 

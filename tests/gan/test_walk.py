@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data.prepared import DataCard
-from common.errors import UserError
-from common.options import Options
+from common.data.prepared.prepared import DataCard
+from common.program.errors import UserError
+from common.program.options import Options
 from configs.acgan_covid import get_config as acgan
 from configs.dense_gan_mnist import get_config as dense
 from configs.toy_gan_1d import get_config as toy

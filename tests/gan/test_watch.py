@@ -2,9 +2,9 @@
 
 import pytest
 
-from common.data.prepared import prepare
-from common.errors import UserError
-from common.training.config import check
+from common.config.defaults import check
+from common.data.prepared.prepared import prepare
+from common.program.errors import UserError
 from configs import acgan_covid
 from gan.config import RULES
 from gan.sampling import Sampler

@@ -8,7 +8,7 @@ import cv2
 import imagecodecs
 import numpy as np
 
-from common.data.window import to_bytes
+from common.data.files.window import to_bytes
 
 Numbers = np.ndarray  # (height, width, channels)
 Window = tuple[float, float]

@@ -12,10 +12,10 @@ from PIL import Image
 
 from classify.evaluate import evaluate
 from common.data.records import Contents, Record
-from common.errors import DivergenceError, UserError
-from common.options import Options
-from common.training.config import CONTINUABLE
-from common.training.workdir import open_run
+from common.program.errors import DivergenceError, UserError
+from common.program.options import Options
+from common.runs.changes import CONTINUABLE
+from common.runs.workdir import open_run
 from configs import classify, gan, unet
 from studies import own_data
 from studies.own_data import Experiment, run_own_data, what_fits

@@ -5,10 +5,10 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
-from common.errors import UserError
-from common.training.config import to_json
-from common.training.workdir import check_owner
-from common.usage import settings_text
+from common.config.usage import settings_text
+from common.program.errors import UserError
+from common.program.settings import to_json
+from common.runs.workdir import check_owner
 from configs.utility_covid import get_config
 from studies.config import run_config
 

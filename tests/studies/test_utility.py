@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from classify.scores import Predicted
-from common.data.prepared import prepare
-from common.errors import DivergenceError, UserError
-from common.training.config import default_config
+from common.config.defaults import default_config
+from common.data.prepared.prepared import prepare
+from common.program.errors import DivergenceError, UserError
 from configs.utility_covid import get_config
 from studies import utility
 from studies.config import read_study, run_config

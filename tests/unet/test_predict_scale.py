@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data.decode import read_image as decode
+from common.data.files.decode import read_image as decode
 from common.data.fit import fit_image, scaled_size
-from common.data.prepared import DataCard
-from common.options import Options
-from common.training.workdir import Run
+from common.data.prepared.prepared import DataCard
+from common.program.options import Options
+from common.runs.workdir import Run
 from configs.unet_brain_mri import get_config
 from unet.inputs import input_scale
 from unet.reading import read_image

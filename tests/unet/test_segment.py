@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from common.data.prepared import DataCard
+from common.data.prepared.prepared import DataCard
 from common.networks.unet import UNet
 from configs.unet_brain_mri import get_config
 from unet.segment import Windows, segment

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from common.axis import AXIS
+from common.devices.axis import AXIS
 from unet.losses import LOSSES, LossSettings, log_probabilities, total_loss
 
 RNG = np.random.default_rng(0)

@@ -48,7 +48,7 @@ def values(found, view):
 
 def sklearn_scores(truth, predicted, of_class):
     t, p = truth.ravel() == of_class, predicted.ravel() == of_class
-    zero = float(not t.any() and not p.any())  # the table of common/metrics.py
+    zero = float(not t.any() and not p.any())  # the table of common/scores/metrics.py
     return {
         "iou": reference.jaccard_score(t, p, zero_division=zero),
         "dice": reference.f1_score(t, p, zero_division=zero),

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from common.axis import AXIS
-from common.data.prepared import DataCard
-from common.errors import UserError
-from common.metrics import class_scores, confusion_matrix
-from common.training.config import check
+from common.config.defaults import check
+from common.data.prepared.prepared import DataCard
+from common.devices.axis import AXIS
+from common.program.errors import UserError
+from common.scores.metrics import class_scores, confusion_matrix
 from configs import unet_brain_mri, unet_brain_mri_best
 from unet.config import RULES
 from unet.scores import confusion_of

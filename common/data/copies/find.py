@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from common.data.copies.alignment import likeness
 from common.data.copies.candidates import NEAREST, all_round, candidates
 from common.data.copies.look import Look
-from common.log import log
+from common.program.log import log
 
 MOST_COMPARED = 20_000  # pictures: the time grows with the square of their number
 _MANY = 2_000  # pictures, of which it is said that they are compared: it takes seconds

@@ -7,7 +7,7 @@ from jaxtyping import Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from common.log import log
+from common.program.log import log
 
 _SHOWN = 3  # pictures that a warning names
 

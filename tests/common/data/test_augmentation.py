@@ -2,9 +2,9 @@
 
 import pytest
 
+from common.config.defaults import RULES, check, default_config
 from common.data.augmentation import Augmentation, default_augmentation
-from common.errors import UserError
-from common.training.config import RULES, check, default_config
+from common.program.errors import UserError
 
 
 def test_every_experiment_has_the_section_with_everything_off():

@@ -1,10 +1,10 @@
-"""Specification of `common.data.fit`: any image and its mask become the network's square."""
+"""Specification of `fit`: any image and its mask become the network's square."""
 
 import numpy as np
 import pytest
 
 from common.data.fit import FITS, fit_image, fit_mask
-from common.errors import UserError
+from common.program.errors import UserError
 
 
 def scene(height: int, width: int, top: int, left: int, side: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Specification of `common.data.spelling`: missing labels, and names that may be one."""
+"""Specification of `spelling`: missing labels, and names that may be one."""
 
 import unicodedata
 

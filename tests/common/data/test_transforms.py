@@ -1,4 +1,4 @@
-"""Specification of `common.data.transforms`: closed forms, alignment, and one key per example."""
+"""Specification of `transforms`: closed forms, alignment, and one key per example."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ from common.data.transforms import (
     to_signed_unit,
     vary_values,
 )
-from common.training.randomness import example_keys
+from common.learning.randomness import example_keys
 
 EVERYTHING = Augmentation(
     flip_horizontal=True,

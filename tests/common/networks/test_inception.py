@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from common.errors import UserError
 from common.networks.inception import Inception, pretrained, resize
+from common.program.errors import UserError
 
 # What pytorch-fid 0.3.0 makes of the weights and the image below: means of 128 features each.
 FEATURES = (

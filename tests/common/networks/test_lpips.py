@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
 
-from common.errors import UserError
 from common.networks.lpips import lpips, lpips_embedding, lpips_params, mean_pairwise
 from common.networks.vgg16 import bundled_weights
+from common.program.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
 
-from common.errors import UserError
 from common.networks.vgg16 import NAMES, VGG16, bundled_weights, to_imagenet_range, vgg16_params
-from common.weight_files import read_weights
+from common.networks.weight_files import read_weights
+from common.program.errors import UserError
 
 
 def test_it_has_the_parameters_of_the_publication():

@@ -1,4 +1,4 @@
-"""Specification of `common.report.page`: pages that need nothing but themselves."""
+"""Specification of `page`: pages that need nothing but themselves."""
 
 import base64
 import io

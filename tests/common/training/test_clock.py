@@ -5,8 +5,8 @@ import time
 import jax.numpy as jnp
 import pytest
 
+from common.config.defaults import default_config
 from common.training.clock import DeviceClock, Due, Schedule
-from common.training.config import default_config
 
 
 def test_dispatches_end_at_every_boundary_wherever_a_run_was_interrupted():

@@ -7,12 +7,13 @@ import optax
 import pytest
 from flax import struct
 
-from common import metrics
-from common.data.feed import ResidentFeed
-from common.memory import low_memory_options
-from common.training import parallel
-from common.training.config import default_config
-from common.training.network import NetworkState, updated
+from common.config.defaults import default_config
+from common.devices import placement
+from common.learning.network import NetworkState, updated
+from common.program.memory import low_memory_options
+from common.scores import metrics
+from common.training import dispatch
+from common.training.feed import ResidentFeed
 from common.training.task import Batches, Task, new_state
 from tests.memory_split import split_of
 
@@ -47,20 +48,20 @@ def make_split(num):
 
 
 def train(monkeypatch, max_steps, cuts, *, low_memory=False):
-    monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: max_steps)
+    monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: max_steps)
     config = default_config()
     config.data.batch_size = 4
     task, feed = Counter(), ResidentFeed(config, make_split(11), Batches(1, 4))
-    stand_in = parallel.stand_in(jax.eval_shape(task.init, jax.random.key(0)))
+    stand_in = placement.stand_in(jax.eval_shape(task.init, jax.random.key(0)))
     block = feed.example_block()
-    advance = parallel.compile_advance(task, 0, stand_in, block, low_memory=low_memory)
-    state = parallel.place(new_state(task, 0))
+    advance = dispatch.compile_advance(task, 0, stand_in, block, low_memory=low_memory)
+    state = placement.place(new_state(task, 0))
     total, step = advance.empty_metrics(), 0
     for count in cuts:
         state, total, done = advance.run(state, total, feed.block(step, count))
         step += count
         assert int(done[0]) == step
-    return parallel.to_host(state), parallel.to_host(total).compute()
+    return placement.to_host(state), placement.to_host(total).compute()
 
 
 @pytest.mark.parametrize(("max_steps", "cuts"), [(7, [7]), (5, [5, 2]), (5, [2, 1, 4])])
@@ -76,7 +77,7 @@ def test_the_loop_inside_the_program_is_the_loop_outside(monkeypatch, max_steps,
 
 def test_a_stand_in_takes_no_memory():
     like = jax.ShapeDtypeStruct((2**40,), jnp.float32)
-    assert parallel.stand_in(like).shape == (jax.local_device_count(), 2**40)
+    assert placement.stand_in(like).shape == (jax.local_device_count(), 2**40)
 
 
 def test_a_program_for_less_memory_makes_the_same_steps(monkeypatch):
@@ -95,12 +96,12 @@ def test_less_memory_is_asked_for_on_cpus_alone(monkeypatch):
 
 def compiler(monkeypatch, max_steps, split):
     """Returns seed -> the dispatch of a counter on this split, compiled."""
-    monkeypatch.setattr(parallel, "max_steps_per_dispatch", lambda: max_steps)
+    monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: max_steps)
     config = default_config()
     config.data.batch_size = 4
     task, feed = Counter(), ResidentFeed(config, split, Batches(1, 4))
-    state = parallel.place(new_state(task, 0))
-    return lambda seed: parallel.compile_advance(task, seed, state, feed.example_block())
+    state = placement.place(new_state(task, 0))
+    return lambda seed: dispatch.compile_advance(task, seed, state, feed.example_block())
 
 
 def test_memory_and_work_of_the_program_are_known(monkeypatch):
@@ -132,7 +133,7 @@ def addresses(tree):
 
 def test_a_step_overwrites_a_state_that_was_placed():
     state = {"a": np.ones((300, 400), np.float32), "b": np.ones(7, np.float32)}
-    placed = parallel.place(state)
+    placed = placement.place(state)
     before = addresses(placed)
     step = jax.pmap(lambda x: jax.tree.map(lambda y: y + 1, x), donate_argnums=0)
     after = step(placed)
@@ -142,11 +143,11 @@ def test_a_step_overwrites_a_state_that_was_placed():
 
 @pytest.mark.parametrize("most", [1, 1500, 2**30])
 def test_a_state_is_placed_in_groups_and_given_up(monkeypatch, most):
-    monkeypatch.setattr(parallel, "_PLACED_AT_ONCE", most)
+    monkeypatch.setattr(placement, "_PLACED_AT_ONCE", most)
     given = {"a": jnp.arange(300.0), "b": np.arange(7), "c": jnp.ones((4, 5)), "d": jnp.int32(3)}
     given["e"] = given["a"]
     expected = jax.tree.map(np.array, given)
-    placed = parallel.to_host(parallel.place(given))
+    placed = placement.to_host(placement.place(given))
     jax.tree.map(np.testing.assert_array_equal, placed, expected)
     assert [given[name].is_deleted() for name in "acde"] == [True] * 4
     assert (given["b"] == expected["b"]).all()
@@ -161,7 +162,7 @@ def test_an_update_overwrites_moments_and_parameters():
         gradients = {"kernel": x.T @ x}
         return updated(network, optimizer, gradients, {})
 
-    args = parallel.place(network), parallel.replicate(np.ones((64, 512), np.float32))
+    args = placement.place(network), placement.replicate(np.ones((64, 512), np.float32))
     compiled = jax.pmap(step, "batch", donate_argnums=0).lower(*args).compile()
     of_parameters = 512 * 512 * 4
     assert compiled.memory_analysis().temp_size_in_bytes < 2.5 * of_parameters

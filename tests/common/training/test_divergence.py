@@ -11,13 +11,13 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from common.errors import DivergenceError, UserError
-from common.training import parallel
-from common.training.checkpoints import Checkpoints
+from common.devices import placement
+from common.learning.network import SupervisedState
+from common.program.errors import DivergenceError, UserError
+from common.runs.checkpoints import Checkpoints
+from common.runs.workdir import read_record
 from common.training.finite import Watch, check_finite
-from common.training.network import SupervisedState
 from common.training.train import train
-from common.training.workdir import read_record
 from common.training.writers import Writers
 from configs import toy_gan_1d, unet_brain_mri
 
@@ -40,7 +40,7 @@ def state_of(**batch_stats):
 class TestWatch:
     def read(self, state):
         watch = Watch(state)
-        return watch.read(watch.look(parallel.replicate(state)))
+        return watch.read(watch.look(placement.replicate(state)))
 
     def test_a_sound_state_has_the_norm_of_its_parameters(self):
         norms, bad = self.read(state_of())

@@ -5,11 +5,11 @@ from unittest.mock import Mock
 
 from ml_collections import ConfigDict
 
-from common.data.prepared import DataCard
-from common.training.checkpoints import Checkpoints
+from common.data.prepared.prepared import DataCard
+from common.runs.checkpoints import Checkpoints
+from common.runs.workdir import Run, read_record
 from common.training.loop import Loop, latest_of
 from common.training.train import _recorder
-from common.training.workdir import Run, read_record
 
 
 def test_of_a_kind_only_what_was_measured_last_counts():

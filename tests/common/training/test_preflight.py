@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from common.errors import UserError
+from common.program.errors import UserError
 from common.training import preflight
 
 

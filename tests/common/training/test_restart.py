@@ -7,13 +7,13 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from common.errors import UserError
-from common.training import parallel
+from common.devices import processes
+from common.program.errors import UserError
+from common.runs.checkpoints import Checkpoints
+from common.runs.workdir import check_owner, open_run, update_record
 from common.training import train as training
-from common.training.checkpoints import Checkpoints
 from common.training.restart import begin_anew, check_progress, record_saved
 from common.training.train import train
-from common.training.workdir import check_owner, open_run, update_record
 from common.training.writers import Writers
 from configs import toy_gan_1d
 from tests.checkpoint_leaves import assert_same_leaves, read_leaves
@@ -137,9 +137,9 @@ def test_the_main_process_alone_decides_where_to_go_on(workdir, monkeypatch):
         if file.is_file():  # which this process, one of many, can't read
             file.unlink()
     before = sorted(workdir.rglob("*"))
-    monkeypatch.setattr(parallel, "is_main_process", lambda: False)
+    monkeypatch.setattr(processes, "is_main_process", lambda: False)
     # The main process has no error and has found step 4.
-    monkeypatch.setattr(parallel, "highest", lambda own: own if isinstance(own, bool) else 4)
+    monkeypatch.setattr(processes, "highest", lambda own: own if isinstance(own, bool) else 4)
     assert training._step_to_go_on_from(open_run(workdir), {}) == 4
     assert sorted(workdir.rglob("*")) == before
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from common.accidents import told_in
-from common.errors import UserError
-from common.training import parallel
+from common.devices import processes
+from common.program.accidents import told_in
+from common.program.errors import UserError
 from common.training import train as training
 from common.training.loop import Loop
 from common.training.train import train
@@ -50,7 +50,7 @@ def test_two_signals_at_once_save_and_say_so(config, tmp_path, monkeypatch, caps
 def test_a_signal_while_the_processes_agree_counts_at_the_next_step(
     config, tmp_path, monkeypatch, capsys
 ):
-    highest, sent = parallel.highest, []
+    highest, sent = processes.highest, []
 
     def interrupted(number):
         agreed = highest(number)
@@ -59,19 +59,19 @@ def test_a_signal_while_the_processes_agree_counts_at_the_next_step(
         return agreed
 
     monkeypatch.setattr(training, "_step_to_go_on_from", lambda *_: 0)  # they agree on that, too
-    monkeypatch.setattr(parallel, "highest", interrupted)
+    monkeypatch.setattr(processes, "highest", interrupted)
     assert not train(config, tmp_path / "run")
     assert "SIGTERM: saved step 2 of 6" in capsys.readouterr().out
 
 
 def test_a_signal_after_the_last_step_finds_it_finished(config, tmp_path, monkeypatch, capsys):
-    record = training._record_utilisation
+    record = training.record_utilisation
 
     def recording(run):
         os.kill(os.getpid(), signal.SIGTERM)
         record(run)
 
-    monkeypatch.setattr(training, "_record_utilisation", recording)
+    monkeypatch.setattr(training, "record_utilisation", recording)
     assert not train(config, tmp_path / "run")
     said = capsys.readouterr().out
     assert "step 6 of 6" in said and "is finished" in said and "again" not in said
@@ -80,7 +80,7 @@ def test_a_signal_after_the_last_step_finds_it_finished(config, tmp_path, monkey
 def test_a_signal_to_another_process_is_named_in_this_one(config, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "_step_to_go_on_from", lambda *_: 0)
     monkeypatch.setattr(
-        parallel, "highest", lambda one: one if isinstance(one, bool) else signal.SIGINT
+        processes, "highest", lambda one: one if isinstance(one, bool) else signal.SIGINT
     )
     assert not train(config, tmp_path / "run")
     said = capsys.readouterr().out

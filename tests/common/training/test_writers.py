@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from common.report.curves import draw_curves
+from common.runs.workdir import update_record
 from common.training import writers
 from common.training.clock import Due
 from common.training.loop import Loop
-from common.training.workdir import update_record
 from common.training.writers import ConsoleWriter, JsonlWriter, Writers, read_jsonl
 
 HOSTILE = [

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from common.data.prepared import prepare
-from common.errors import UserError
-from common.training.workdir import Run
+from common.data.prepared.prepared import prepare
+from common.program.errors import UserError
+from common.runs.workdir import Run
 from common.unlike.run import (
     FILE,
     distance_of,

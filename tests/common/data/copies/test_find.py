@@ -1,4 +1,4 @@
-"""Specification of `common.data.copies.find`: what is the same picture and what is not."""
+"""Specification of `find`: what is the same picture and what is not."""
 
 import io
 import math
@@ -16,7 +16,7 @@ from common.data.copies.alignment import likeness
 from common.data.copies.candidates import candidates
 from common.data.copies.find import find_copies, same_pictures
 from common.data.copies.look import Look, look_at
-from tests.common.data.inspect.conftest import picture, recompressed, resized
+from tests.common.inspect.conftest import picture, recompressed, resized
 
 
 def look(content):

@@ -1,4 +1,4 @@
-"""Specification of `common.data.copies.together`: copies are in one split, or but one is in any."""
+"""Specification of `together`: copies are in one split, or but one is in any."""
 
 import logging
 

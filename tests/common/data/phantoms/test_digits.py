@@ -5,8 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from common.data.arrays import open_idx
 from common.data.phantoms import DIGITS, Phantoms, digits
+from common.data.sources.arrays import open_idx
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,0 @@
-"""The name of the axis over which a batch is spread on devices."""
-
-AXIS = "batch"

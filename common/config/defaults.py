@@ -1,0 +1,192 @@
+"""The settings that every experiment has: their defaults, what values they take, its folder."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from common.data import augmentation
+from common.program.errors import UserError
+from common.program.rules import (
+    SEEDS,
+    Rules,
+    choice,
+    duration,
+    each,
+    number,
+    rule_of,
+    switch,
+    text,
+    whole,
+)
+
+# What values the settings take that every experiment has. A task's config.py has its own as well.
+RULES: Rules = {
+    "task": text(),
+    "seed": whole(0, SEEDS),
+    "data.image_size": whole(1, 8192),
+    "data.channels": choice(0, 1, 3),
+    "data.copies": choice("group", "drop", "keep"),
+    "data.fit": choice("stretch", "pad", "crop"),
+    "data.pairs": choice("stems", "sorted"),
+    "data.plane": choice("axial", "coronal", "sagittal"),
+    "data.on_bad_image": choice("error", "skip"),
+    "data.split_seed": whole(0, SEEDS),
+    "data.fold*": whole(0, 1000),
+    "data.batch_size": whole(1, 65536),
+    "data.shuffle": switch(),
+    "data.num_phantoms": whole(1, 1_000_000),
+    "data.resident_limit_mb": whole(0, 1_000_000_000),
+    "data.*": text(),
+    **{f"augment.{name}": rule for name, rule in augmentation.RULES.items()},
+    **dict.fromkeys(("train.num_steps", "train.log_every"), duration(positive=True)),
+    "train.*_every": duration(),
+    "train.checkpoint_minutes": number(0, 1e6),
+    "train.keep_last": whole(1, 1_000_000),
+    "train.dtype": choice("float32", "bfloat16"),
+    "train.low_memory": switch(),
+    "train.best_is": choice("highest", "lowest"),
+    "train.best_metric": text(),
+}
+OPTIMIZER_RULES: Rules = {  # of the section that `default_adam` makes
+    "learning_rate": number(0, 1e38, above=True),
+    **dict.fromkeys(("beta1", "beta2"), number(0, 1, below=True)),
+    "epsilon": number(1e-30, 1),
+    **dict.fromkeys(("warmup", "decay_begin", "decay_end"), duration()),
+    "decay": choice("none", "linear", "cosine"),
+}
+NETWORK_RULES: Rules = {  # of fields that many networks have
+    **dict.fromkeys(("*width", "*latent_size"), whole(1, 65536)),
+    **dict.fromkeys(("*widths", "*hidden"), each(whole(1, 65536))),
+    **dict.fromkeys(("*dropout_rate", "*momentum"), number(0, 1, below=True)),
+    "*epsilon": number(1e-30, 1),
+    "*average_decay": number(0, 1, below=True),
+}
+
+# config.train of a run of seconds that does everything
+TINY_TRAIN = {
+    "num_steps": "6",
+    "log_every": "2",
+    "eval_every": "3",
+    "checkpoint_every": "3",
+    "picture_every": "3",
+}
+
+
+def default_config(arg: str = "") -> ConfigDict:
+    """Returns the keys that every experiment has, with their defaults; a config file adds its own.
+
+    Durations are strings, "3000" (steps) or "15 epochs"; "0" means never.
+
+    Args:
+      arg: what stands behind the colon of `--config=FILE:ARG`: "" or "tiny", a run of seconds.
+
+    Raises:
+      UserError: another argument.
+    """
+    if arg not in ("", "tiny"):
+        raise UserError(f"A config takes the argument 'tiny' or none, not '{arg}'.")
+    config = ConfigDict()
+    config.task = ""  # a package with a task.py: "gan"
+    config.seed = 0
+    config.data = _default_data()
+    config.augment = augmentation.default_augmentation()  # of training images; all of it off
+    config.train = ConfigDict(
+        {
+            "num_steps": "1500",
+            "dtype": "float32",  # or "bfloat16": what networks compute in on an accelerator
+            "low_memory": False,  # on CPUs: programs that need less; the AC-GAN's are slower
+            "log_every": "50",
+            "eval_every": "250",
+            "checkpoint_every": "250",
+            "checkpoint_minutes": 10.0,
+            "picture_every": "250",
+            "keep_last": 2,
+            "best_metric": "",  # e.g. "val/f1": the checkpoint where it was best is kept, too
+            "best_is": "highest",  # or "lowest"
+        }
+    )
+    if arg == "tiny":
+        config.train.update(TINY_TRAIN)
+    return config
+
+
+def _default_data() -> ConfigDict:
+    return ConfigDict(
+        {
+            "name": "",  # names the data, and the kind of phantoms when dir is empty
+            "dir": "",  # a folder of images, .zip, .npz, IDX files; "" = phantoms
+            "url": "",  # a .zip or .npz file to fetch instead of dir, once, ...
+            "sha256": "",  # ... and its checksum
+            "image_size": 64,
+            "channels": 1,  # 1: grey, 3: colour, 0: as most of the images are
+            "fit": "stretch",  # to the square; or "pad" with black, or "crop"
+            "classes": "",  # "COVID,NonCOVID": names and order; "" = those found, by name
+            "only": "",  # "NORMAL": of these classes alone; "" = of all
+            "mask_values": "",  # "0=background,128-255=tumour"; "" = 0 and 1, or 0 and 255
+            "pairs": "stems",  # a mask is found by its image's name; or "sorted": by position
+            "plane": "axial",  # in which NIfTI volumes are cut; or "coronal", "sagittal"
+            "group": "",  # whose image it is: an expression on file names, "column:X", "dicom:X"
+            "splits": "",  # percentages of train, val, test, "70,15,15"; "" = as they are, ...
+            "held_out": "",  # ... but "15,15" of train become val and test where there are none
+            "split_seed": 0,
+            "folds": 0,  # k of k-fold cross-validation: part number `fold` becomes val
+            "fold": 0,
+            "copies": "group",  # of one picture: in one split; or "drop" all but one; or "keep"
+            "batch_size": 32,  # of all devices and processes together
+            "shuffle": True,
+            "window": "",  # "low,high" in the file's own units, for 16-bit and float images
+            "on_bad_image": "error",  # or "skip": count the unreadable ones and go on
+            "num_phantoms": 1024,  # in train; val and test get a quarter of it each
+            "resident_limit_mb": 1024,  # up to here the data lives on the device
+            "cache_dir": "",  # prepared data; "" = the user's cache folder
+        }
+    )
+
+
+def default_adam(
+    learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+) -> ConfigDict:
+    """Returns the section of a config for an optimizer: see common/learning/optimizers.py."""
+    return ConfigDict(
+        {
+            "learning_rate": learning_rate,
+            "beta1": beta1,
+            "beta2": beta2,
+            "epsilon": epsilon,
+            "warmup": "0",  # the rate rises from 0 until then, in a straight line
+            "decay": "none",  # or "linear", "cosine": it falls to 0 ...
+            "decay_begin": "0",  # ... from here
+            "decay_end": "0",  # ... to here; "0" is the end of training
+        }
+    )
+
+
+def check(config: ConfigDict, rules: Rules) -> None:
+    """Refuses values that can't work in any experiment, before anything is read or compiled.
+
+    Args:
+      config: all of an experiment, or a part.
+      rules: what values its settings take.
+
+    Raises:
+      UserError: naming the field, its value, and what is allowed.
+    """
+    for name, value in flatten(config):
+        rule_of(name, value, rules).check(f"config.{name}", value)
+
+
+def default_workdir(config_file: str, overrides: Mapping[str, Any]) -> Path:
+    """Returns runs/<config name>, so that two different runs never meet in one folder.
+
+    `configs/acgan_covid.py:tiny` gives runs/acgan_covid-tiny; overrides append 8 hex digits.
+    """
+    file, _, argument = config_file.partition(":")
+    name = Path(file).stem + (f"-{argument}" if argument else "")
+    if overrides:
+        text = json.dumps(dict(overrides), sort_keys=True, default=str)
+        name += "-" + hashlib.sha256(text.encode()).hexdigest()[:8]
+    return Path("runs") / name

@@ -1,0 +1,67 @@
+"""What --help and --helpfull say: the program's flags with their modes, a config's settings."""
+
+import textwrap
+from dataclasses import Field, fields
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from common.config.tasks import rules_of, told_uses, uses_of
+from common.program.options import Command, Options
+from common.program.rules import rule_of, str_of
+from common.program.settings import flatten
+
+_WIDTH = 100
+_HEAD = """\
+python launch.py --config=FILE [--config.KEY=VALUE ...] [--workdir=DIR]     train; resumes by itself
+python launch.py --mode=MODE --workdir=DIR [...]                            use what was trained
+
+Beside each flag are the modes that take it, and in parentheses the tasks that do.
+--helpfull with --config=FILE lists the settings of an experiment, too.
+"""
+
+
+def help_text(config: ConfigDict | None) -> str:
+    """Returns what --help says; of a config its settings, too, as --helpfull does."""
+    return flags_text() + ("" if config is None else settings_text(config))
+
+
+def flags_text() -> str:
+    """Returns the program's flags, each with its modes, its default and what it means."""
+    config = "An experiment: configs/NAME.py, or configs/NAME.py:tiny for a run of seconds."
+    parts = [_HEAD, _entry("--config=FILE", told_uses(uses_of("config")), config)]
+    for flag in (*fields(Command), *fields(Options)):
+        parts.append(_entry(_form(flag), told_uses(uses_of(flag.name)), _meaning(flag)))
+    return "\n".join(parts)
+
+
+def settings_text(config: ConfigDict) -> str:
+    """Returns a config's settings with their values and what each takes."""
+    rules = rules_of(config.get("task", ""))
+    lines = [f"--config.{name}={str_of(value)}" for name, value in flatten(config)]
+    width = min(52, max(map(len, lines)))
+    allowed = [rule_of(name, value, rules).allowed for name, value in flatten(config)]
+    rows = (f"  {line:<{width}}  {what}" for line, what in zip(lines, allowed, strict=True))
+    return "\n".join(["\n", "Settings of this experiment, with what each takes:", "", *rows])
+
+
+def _form(flag: Field[Any]) -> str:
+    if isinstance(flag.default, bool):
+        return f"--no{flag.name}" if flag.default else f"--{flag.name}"
+    choices = [str(choice) for choice in flag.metadata.get("choices", ()) if choice != ""]
+    kinds = {int: "N", float: "X", str: "TEXT"}
+    return f"--{flag.name}={'|'.join(choices) or kinds[type(flag.default)]}"
+
+
+def _meaning(flag: Field[Any]) -> str:
+    meaning = str(flag.metadata["help"])
+    if flag.default is True:
+        return f"Do not: {meaning[0].lower()}{meaning[1:]}"
+    told = flag.default is False or flag.default == ""
+    return meaning if told else f"{meaning} Default {flag.default}."
+
+
+def _entry(form: str, modes: str, meaning: str) -> str:
+    indent = " " * 6
+    text = textwrap.fill(meaning, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return f"  {form}    {modes}\n{text}"

@@ -1,0 +1,62 @@
+"""The grid of a NIfTI volume, and how another's array is turned onto it."""
+
+import nibabel
+import numpy as np
+from jaxtyping import Float
+from nibabel.orientations import inv_ornt_aff, io_orientation
+from nibabel.spatialimages import HeaderDataError
+
+from common.data.files.grids import Grid, alike
+
+Turn = Float[np.ndarray, "3 2"]  # of nibabel: the new place of each axis, and whether it is flipped
+
+
+def grid_of(image: nibabel.Nifti1Image, shape: tuple[int, int, int]) -> Grid:
+    """Returns the grid that the header states: its sform, else its qform, else nibabel's default.
+
+    Raises:
+      LinAlgError: axes lie in one plane, or something is infinite or no number.
+    """
+    if not np.isfinite(np.linalg.inv(image.affine)).all() or not np.isfinite(image.affine).all():
+        raise np.linalg.LinAlgError("the header's affine is not finite")
+    codes = int(image.header["sform_code"]), int(image.header["qform_code"])
+    return Grid(image.affine, shape, stated=max(codes) > 0)
+
+
+def doubt_of(image: nibabel.Nifti1Image, grid: Grid) -> str:
+    """Says for people where a header's two orientations differ, "" where they do not."""
+    sform, qform = (int(image.header[f"{kind}_code"]) for kind in ("sform", "qform"))
+    if sform <= 0 or qform <= 0:
+        return ""
+    try:
+        other = Grid(image.header.get_qform(), grid.shape)
+    except (ValueError, HeaderDataError):  # its quaternion is none, or its steps are
+        return f"the sform says {grid.codes} and the qform means nothing, so that the sform counts"
+    if alike(grid, other):
+        return ""
+    return f"the sform says {grid.codes} and the qform {other.codes}, so that the sform counts"
+
+
+def upright(grid: Grid) -> Turn:
+    """Returns what makes axes go right, forward and up, as nearly as quarter turns do."""
+    return io_orientation(grid.affine)
+
+
+def turn_onto(ours: Grid, theirs: Grid) -> Turn | None:
+    """Returns what turns an array of the second grid as `upright` turns one of the first.
+
+    Where a header states nothing, equal indices mean equal places.
+
+    Returns:
+      None if the grids do not have the same voxels, whatever the order of their axes.
+    """
+    if not (ours.stated and theirs.stated):
+        return upright(ours) if ours.shape == theirs.shape else None
+    onto = io_orientation(np.linalg.inv(ours.affine) @ theirs.affine)
+    places = onto[:, 0].astype(int)
+    affine = theirs.affine @ inv_ornt_aff(onto, theirs.shape)
+    first, second, third = np.array(theirs.shape)[np.argsort(places)].tolist()
+    if not alike(ours, Grid(affine, (first, second, third))):
+        return None
+    then = upright(ours)[places]
+    return np.stack([then[:, 0], onto[:, 1] * then[:, 1]], axis=1)

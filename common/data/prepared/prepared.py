@@ -1,0 +1,361 @@
+"""The prepared set: every image decoded once, resized, uint8, in a TFDS data set on array_record.
+
+It lies in the cache under a fingerprint of the files and of the settings that shape the pixels, so
+a second start finds it and a change of either prepares anew. Which example is in which split is not
+written there but derived from it at every start: a fold or another share needs no new set.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
+from jaxtyping import Int, Shaped
+from ml_collections import ConfigDict
+from tensorflow_datasets.proto import tf_example_pb2
+
+from common.data.copies.together import warn_of_copies
+from common.data.prepared.groups import suggested_groups
+from common.data.prepared.preparation import (
+    EVERYTHING,
+    PREPARATION,
+    Metadata,
+    check_prepared,
+    read_table,
+    write_prepared,
+)
+from common.data.prepared.splits import (
+    Table,
+    assign_splits,
+    groups_of,
+    stated_by_source,
+    warn_of_mixed_test,
+)
+from common.data.records import SPLITS, Source
+from common.data.sources.open import open_source
+from common.data.spelling import doubts
+from common.program.cache import cache_dir
+from common.program.errors import UserError
+from common.program.json_files import build
+from common.program.log import log
+
+Example: TypeAlias = Mapping[str, Shaped[np.ndarray, "..."]]
+
+_PIXELS = ("image", "mask", "target")  # the features that are stored as bytes
+# The settings of config.data that shape what is stored.
+_STORED = ("image_size", "channels", "fit", "window", "plane", "mask_values", "pairs", "classes")
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """What a task may know of its data; it travels with the run.
+
+    Attributes:
+      name: for people: the folder, the file, or the kind of phantoms.
+      classes: their names; a label is an index into them.
+      num_examples: per split ("train", "val", "test").
+      image_size: height and width in pixels.
+      channels: 1 or 3.
+      fingerprint: hex digest of every id, label, pixel and of the splits.
+      synthetic: true for phantoms, which are drawings and not patients.
+      skipped: unreadable images left out because config.data.on_bad_image is "skip".
+      mask_classes: names of the masks' values, the background first; () without masks.
+      has_targets: whether each image has another that it is to be translated to.
+      bits: that the files keep for a channel, at least 8.
+      window: what 0 and 255 mean in the files' own units; () where it differs between the files.
+      native_size: height and width in the files, in pixels; () where they differ between the files.
+      class_counts: training images of each class.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    num_examples: Mapping[str, int]
+    image_size: int
+    channels: int
+    fingerprint: str
+    synthetic: bool
+    skipped: int
+    mask_classes: tuple[str, ...] = ()
+    has_targets: bool = False
+    bits: int = 8
+    window: tuple[float, ...] = (0.0, 255.0)
+    native_size: tuple[int, ...] = ()
+    class_counts: tuple[int, ...] = ()
+
+    @property
+    def example_bytes(self) -> int:
+        """Returns what the pixels of one example take, those of its mask and target included."""
+        planes = self.channels * (1 + self.has_targets) + bool(self.mask_classes)
+        return self.image_size**2 * planes
+
+    @property
+    def caption(self) -> str:
+        """Returns the name, with a plain warning where the images are not of patients."""
+        return f"{self.name} (drawings, not patients)" if self.synthetic else self.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `from_dict` and JSON take."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "DataCard":
+        """Builds a card from `to_dict`'s result, also after a round trip through JSON.
+
+        Raises:
+          ValueError: a field is missing, unknown or of another type.
+        """
+        return build(cls, fields)
+
+
+@dataclass(frozen=True)
+class Examples(Sequence[Example]):
+    """Random access to all examples of a prepared set; several threads may read at once.
+
+    Attributes:
+      folder: where they lie.
+      records: one serialised `tf.train.Example` a row.
+      shapes: of what is stored as bytes, by name.
+    """
+
+    folder: Path
+    records: ArrayRecordReader
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def __len__(self) -> int:
+        return int(self.records.num_records())
+
+    def __getitem__(self, row: int) -> Example:  # type: ignore[override]
+        # As a range: by a list of rows, and so in TFDS's own data source, the time it takes to read
+        # one grows with the number of all. TFDS's decoder takes six times as long as this one.
+        try:
+            (record,) = self.records.read(row, row + 1)
+            features = tf_example_pb2.Example.FromString(record).features.feature
+            example = {
+                name: np.frombuffer(features[name].bytes_list.value[0], np.uint8).reshape(shape)
+                for name, shape in self.shapes.items()
+            }
+            example["label"] = np.array(features["label"].int64_list.value[0], np.int32)
+        except MemoryError:
+            raise
+        except Exception as error:  # array_record's own, where the file has been cut short since
+            raise _damaged(self.folder, error) from error
+        return example
+
+
+def owners_of(ids: Sequence[str], groups: Sequence[str]) -> tuple[str, ...]:
+    """Returns the group of each image, the image's own name where it is of nobody."""
+    return tuple(group or name for group, name in zip(groups, ids, strict=True))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Random access to the prepared examples of one split.
+
+    Attributes:
+      source: all examples of the set.
+      rows: which of them are in this split.
+      ids: a name for each (the path below the folder that it came from).
+      groups: whom each is of; "" where nobody says.
+    """
+
+    source: Sequence[Example]
+    rows: Int[np.ndarray, " num"]
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Returns the group of each, its own name where nobody says."""
+        return owners_of(self.ids, self.groups)
+
+    def read(self, indices: Sequence[int]) -> dict[str, Shaped[np.ndarray, "n ..."]]:
+        """Returns the examples at these places.
+
+        "image" is uint8 [n, height, width, channels] and "label" int32 [n]; where the set has them,
+        "mask" is uint8 [n, height, width] of class ids and "target" uint8 like "image".
+        """
+        rows = self.rows[list(indices)].tolist()
+        examples = [self.source[row] for row in rows]
+        return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared set: its card and its splits; "train" is always there."""
+
+    card: DataCard
+    splits: Mapping[str, Split]
+
+
+def prepare(data: ConfigDict) -> Prepared:
+    """Opens the prepared set of `config.data`, making it first where the cache has none.
+
+    Raises:
+      UserError: the folder, a file or a setting is not usable.
+    """
+    return prepare_source(open_source(data), data)
+
+
+def prepare_source(source: Source, data: ConfigDict) -> Prepared:
+    """Opens the prepared set of a source, making it first where the cache has none.
+
+    Raises:
+      UserError: a file or a setting is not usable.
+    """
+    folder = cache_dir(data.cache_dir) / "prepared" / _key(source, data)
+    if not folder.exists():
+        _assigned(
+            _listed(source), source, source.classes, data
+        )  # a mistake shows before an hour of decoding
+        log.info("preparing %s", source.name)
+        write_prepared(source, data, folder)
+    return _open(source, data, folder)
+
+
+def _key(source: Source, data: ConfigDict) -> str:
+    """Returns the folder name under which this source with these settings is cached."""
+    settings = [data[name] for name in _STORED]
+    stated = data.group if stated_by_source(data.group) else ""
+    return hashlib.sha256(
+        json.dumps([source.fingerprint, settings, stated, data.on_bad_image, PREPARATION]).encode()
+    ).hexdigest()[:24]
+
+
+def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
+    everything, metadata, table = _stored(folder)
+    groups, rows = _assigned(table, source, metadata.classes, data)
+    warn_of_mixed_test(table, data)
+    _warn_of_parted_names(table, groups, metadata.classes, rows)
+    if data.copies != "keep":
+        warn_of_copies(table.ids, table.labels, table.pictures, rows)
+    for doubt in doubts(Counter(metadata.classes[label] for label in table.labels)):
+        log.warning("%s: %s", source.name, doubt)
+    splits = {
+        split: Split(
+            everything,
+            rows[split],
+            tuple(table.ids[row] for row in rows[split]),
+            tuple(groups[row] for row in rows[split]),
+        )
+        for split in SPLITS
+        if split in rows
+    }
+    card = DataCard(
+        name=source.name,
+        classes=metadata.classes,
+        num_examples={name: len(split) for name, split in splits.items()},
+        image_size=data.image_size,
+        channels=everything.shapes["image"][-1],
+        fingerprint=_digest(metadata.digest, rows),
+        synthetic=source.synthetic,
+        skipped=metadata.skipped,
+        mask_classes=metadata.mask_classes,
+        has_targets="target" in everything.shapes,
+        bits=metadata.bits,
+        window=metadata.window,
+        native_size=metadata.native_size,
+        class_counts=tuple(
+            np.bincount(
+                np.array(table.labels)[rows["train"]], minlength=len(metadata.classes)
+            ).tolist()
+        ),
+    )
+    return Prepared(card, splits)
+
+
+def _stored(folder: Path) -> tuple[Examples, Metadata, Table]:
+    """Returns what `write_prepared` wrote.
+
+    Raises:
+      UserError: a file is damaged.
+    """
+    try:
+        check_prepared(folder)
+        info = tfds.builder_from_directory(str(folder)).info
+        (file,) = info.splits[EVERYTHING].filepaths
+        examples = Examples(
+            folder,
+            ArrayRecordReader(str(file), options="readahead_buffer_size:0"),
+            {name: info.features[name].shape for name in _PIXELS if name in info.features},
+        )
+        metadata = build(Metadata, dict(info.metadata))
+        table = read_table(folder)
+        if len(table.ids) != len(examples):
+            raise ValueError(f"{len(table.ids)} examples are listed, {len(examples)} are stored")
+        examples[len(table.ids) - 1]
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever TFDS and array_record say to files that are not whole
+        raise _damaged(folder, error) from error
+    return examples, metadata, table
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    said = str(error).strip().split("\n", 1)[0][:300] or type(error).__name__
+    return UserError(
+        f"The prepared set {folder} is damaged ({said}); remove that folder and run the same"
+        " command again."
+    )
+
+
+def _listed(source: Source) -> Table:
+    """Returns the examples as far as they are known without opening a file."""
+    rows = [
+        (record.id, record.label, f"to be read: {record.id}", split)
+        for split, records in source.splits.items()
+        for record in records
+    ]
+    return Table(*zip(*rows, strict=True))
+
+
+def _assigned(
+    table: Table, source: Source, classes: Sequence[str], data: ConfigDict
+) -> tuple[tuple[str, ...], Mapping[str, Int[np.ndarray, " _rows"]]]:
+    """Returns the group of each example and the rows of each split."""
+    # Phantoms are of nobody, and have no file names for the expression of an experiment to match.
+    groups = table.groups if source.synthetic else groups_of(table, data.group)
+    rows = assign_splits(table, groups, classes, data)
+    if "train" not in rows:
+        raise UserError(f"{source.name} has no image for training; change --config.data.splits.")
+    return groups, rows
+
+
+def _warn_of_parted_names(
+    table: Table,
+    groups: Sequence[str],
+    classes: Sequence[str],
+    rows: Mapping[str, Int[np.ndarray, " _rows"]],
+) -> None:
+    """Says so where splits that were made here part images whose names suggest one patient."""
+    split_of = {row: split for split in rows for row in rows[split].tolist()}
+    made = any(table.splits[row] != split for row, split in split_of.items())
+    suggestion = suggested_groups(table.ids, classes) if made and not any(groups) else None
+    if suggestion is None:
+        return
+    places: dict[str, set[str]] = {}
+    for row, split in split_of.items():
+        places.setdefault(suggestion.groups[row], set()).add(split)
+    if parted := sum(len(splits) > 1 for splits in places.values()):
+        log.warning(
+            "The %s suggest %d groups, patients perhaps, and %d of them have images in several"
+            " of the splits that were made. If they are patients, scores would flatter: keep them"
+            " together with --config.data.group='%s'",
+            *(suggestion.where, len(places), parted, suggestion.expression),
+        )
+
+
+def _digest(of_content: str, rows: Mapping[str, Int[np.ndarray, " _rows"]]) -> str:
+    """Returns a digest of the content and of which row is in which split."""
+    digest = hashlib.sha256(of_content.encode())
+    for split in sorted(rows):
+        digest.update(split.encode() + rows[split].astype(np.int64).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,360 @@
+"""Which example is for training, validation or test: as the source says, or made from its groups.
+
+A group is whom an image is of, a patient say. Images of one group never part: a network that has
+seen a patient knows the patient again, and the test measures that instead of the disease.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from ml_collections import ConfigDict
+
+from common.data.copies.together import extra_copies, owners_of_copies
+from common.data.records import SPLITS
+from common.data.spelling import is_missing
+from common.program.errors import UserError
+from common.program.log import log
+from common.program.words import counted
+
+_ROUNDING = 1e-9  # what sums of shares may be off
+_LEAST_FOLDERS = 3  # whose names an expression tells apart, to be taken for those of patients
+
+Rows = Int[np.ndarray, " _rows"]
+Counts = Int[np.ndarray, " _num"]
+Shares = Float[np.ndarray, " _parts"]
+Kinds: TypeAlias = dict[tuple[int, ...], list[str]]  # the labels in a group -> such groups
+
+
+@dataclass(frozen=True)
+class Table:
+    """The examples of a set, without their pixels, in the order in which they are stored.
+
+    Attributes:
+      ids: unique names: paths below the root.
+      labels: indices of classes.
+      groups: as the source states them; "" where it states none.
+      splits: as the source tells them apart.
+      pictures: equal numbers for copies of one picture; () where none were looked for.
+    """
+
+    ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    groups: tuple[str, ...]
+    splits: tuple[str, ...]
+    pictures: tuple[int, ...] = ()
+
+
+def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
+    """Returns the group of every example by `config.data.group`.
+
+    Where nobody states one, or states "nan", "N/A" and the like, it is "" (a group of its own); of
+    a file that holds several images, the file.
+
+    Args:
+      table: the examples.
+      pattern: a regular expression that is searched in the file's name and, where it matches no
+        name, in the names of its folders, the innermost first; in the path below the root if it
+        holds a "/". The group is its first parenthesis, or all it matches. "", "column:..." and
+        "dicom:..." leave it to what the source states.
+
+    Raises:
+      UserError: it is no regular expression, a name does not match it, or nothing is stated.
+    """
+    stated: Sequence[str]
+    if not stated_by_source(pattern):
+        stated = _matches(table.ids, pattern)
+    elif pattern and all(map(is_missing, table.groups)):
+        raise UserError(
+            f"config.data.group is '{pattern}', but no image has such a group; 'column:' goes with"
+            " a labels.csv and 'dicom:' with DICOM files, other names are matched by an expression."
+        )
+    else:
+        stated = ["" if is_missing(group) else group for group in table.groups]
+    return tuple(group or _shared_file(name) for group, name in zip(stated, table.ids, strict=True))
+
+
+def stated_by_source(pattern: str) -> bool:
+    """Says whether `config.data.group` names what the source states, rather than file names."""
+    return not pattern or pattern.startswith(("column:", "dicom:"))
+
+
+def _matches(ids: Sequence[str], pattern: str) -> tuple[str, ...]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UserError(
+            f"config.data.group is '{pattern}', which is no regular expression ({error}); for"
+            r" PATIENT_12.png write --config.data.group='(.+)_\d+'"
+        ) from error
+    whole_paths = "/" in pattern
+    searched = ids if whole_paths else [name.rsplit("/", 1)[-1] for name in ids]
+    found = [_searched(expression, (name,)) for name in searched]
+    if not whole_paths and not any(found):
+        found = [_searched(expression, reversed(name.split("/")[:-1])) for name in ids]
+        if len(set(found)) < _LEAST_FOLDERS:  # splits and classes have folders, too
+            found = [None] * len(ids)
+    _check_all_match(pattern, searched, found)
+    return tuple(group or "" for group in found)
+
+
+def _searched(expression: re.Pattern[str], names: Iterable[str]) -> str | None:
+    """Returns the group that the first name states which matches; None where none does."""
+    for name in names:
+        if match := expression.search(name):
+            return match.group(1 if expression.groups else 0) or ""
+    return None
+
+
+def _check_all_match(pattern: str, searched: Sequence[str], found: Sequence[str | None]) -> None:
+    missed = [name for name, group in zip(searched, found, strict=True) if group is None]
+    if not missed:
+        return
+    told = ", ".join(missed[:3]) + (f" and {len(missed) - 3:,} more" if len(missed) > 3 else "")
+    raise UserError(
+        f"config.data.group is '{pattern}', which does not match {len(missed):,} of"
+        f" {len(searched):,} file names: {told}. For PATIENT_12.png write"
+        r" --config.data.group='(.+)_\d+', for folders of patients"
+        " --config.data.group='([^/]+)/[^/]+$', and where nobody says whose the images are"
+        " --config.data.group=''"
+    )
+
+
+def _shared_file(name: str) -> str:
+    """Returns "a.nii.gz" of "a.nii.gz#012", and "" of an image that has a file of its own."""
+    return name[: match.start()] if (match := re.search(r"#\d+$", name)) else ""
+
+
+def assign_splits(
+    table: Table, groups: Sequence[str], classes: Sequence[str], data: ConfigDict
+) -> Mapping[str, Rows]:
+    """Returns the rows of each split, in order; the same for the same examples and settings.
+
+    `data.splits` of "" keeps the source's own; "70,15,15" makes train, val and test with these
+    percentages from all examples. Of the source's own, `data.held_out` of "15,15" takes what is
+    lacking, val or test or both, from train. `data.folds` of k then divides train and val into k
+    parts, of which part `data.fold` becomes val; test stays. All keep groups whole, give each split
+    its share of each class as near as that allows, and depend on `data.split_seed`.
+
+    With `data.copies` of "group" they keep copies of one picture together, too; with "drop" one of
+    each stays, if possible in test, and the others are in no split; with "keep" copies are nothing.
+
+    Args:
+      table: the examples.
+      groups: whom each is of, as `groups_of` returns them.
+      classes: their names.
+      data: `splits`, `held_out`, `folds`, `fold`, `split_seed` and `copies` are used.
+
+    Raises:
+      UserError: a setting is unusable, there are too few groups for a split to have any, or a class
+        is not in train.
+    """
+    names = np.array(table.splits, "<U5")
+    if data.copies == "group":
+        groups = owners_of_copies(table.ids, groups, table.pictures)
+    elif data.copies == "drop":
+        names[_dropped(table, data)] = ""
+    if data.splits:
+        shares = _percentages(data.splits)
+        rows = np.flatnonzero(names != "")
+        parts = _divide(table, groups, rows, list(shares.values()), data.split_seed)
+        names[rows] = np.array(list(shares))[parts]
+    elif lacking := _lacking(data.held_out, names):
+        rows = np.flatnonzero(names == "train")
+        shares = {"train": 1 - sum(lacking.values()), **lacking}
+        parts = _divide(table, groups, rows, list(shares.values()), data.split_seed)
+        names[rows] = np.array(list(shares))[parts]
+    if data.folds or data.fold:
+        if not (data.folds >= 2 and 0 <= data.fold < data.folds):
+            raise UserError(
+                f"config.data.fold is {data.fold} of {data.folds} folds; there are at least 2 of"
+                " them, and they are counted from 0."
+            )
+        rows = np.flatnonzero((names != "test") & (names != ""))
+        parts = _divide(table, groups, rows, [1.0 / data.folds] * data.folds, data.split_seed)
+        names[rows] = np.where(parts == data.fold, "val", "train")
+    splits = {split: np.flatnonzero(names == split) for split in SPLITS if (names == split).any()}
+    if (names != np.array(table.splits)).any():
+        _check_classes(splits, np.array(table.labels), classes)
+    return splits
+
+
+def _dropped(table: Table, data: ConfigDict) -> Rows:
+    """Returns the copies that are in no split: those of what is in a split that is made last."""
+    ranks = [0 if data.splits else -SPLITS.index(split) for split in table.splits]
+    order = sorted(range(len(ranks)), key=lambda row: (ranks[row], table.ids[row]))
+    return extra_copies(table.pictures, order)
+
+
+def check_division(data: ConfigDict) -> None:
+    """Refuses settings of which each says what validation is, and warns of one that says nothing.
+
+    It is for what begins: older runs may have such settings, and go on with them.
+
+    Raises:
+      UserError: `data.splits` gives val a share, and `data.folds` a part of what is not for test.
+    """
+    if data.split_seed and not (data.splits or data.held_out or data.folds):
+        log.warning(
+            "config.data.split_seed=%d changes nothing: the splits are those of the data, since"
+            " none of config.data.splits, held_out and folds asks for others",
+            data.split_seed,
+        )
+    if data.splits and data.folds and "val" in (shares := _percentages(data.splits)):
+        train = f"{100 * (shares['train'] + shares['val']):g},0,{100 * shares.get('test', 0):g}"
+        raise UserError(
+            f"config.data.splits={data.splits} and config.data.folds={data.folds} both say what"
+            f" validation is; write --config.data.folds=0 for {100 * shares['val']:g} %, or"
+            f" --config.data.splits={train} for one fold of {data.folds}."
+        )
+
+
+def warn_of_mixed_test(table: Table, data: ConfigDict) -> None:
+    """Says that images which were given as test enter training, where they do."""
+    if data.splits and "test" in table.splits:
+        log.warning(
+            "config.data.splits=%s makes the splits anew, also of the images that were given as"
+            " test; config.data.folds=10 takes a tenth for validation and leaves test alone",
+            data.splits,
+        )
+
+
+def _percentages(text: str) -> dict[str, float]:
+    """Returns the share of each split that gets any."""
+    try:
+        percents = [float(part) for part in text.split(",")]
+    except ValueError:
+        percents = []
+    usable = len(percents) == 3 and min(percents) >= 0 and percents[0] > 0
+    if not (usable and abs(sum(percents) - 100) < 1e-6):
+        raise UserError(
+            f"config.data.splits is '{text}'; write the percentages of train, val and test, as in"
+            " --config.data.splits=70,15,15, or nothing to keep the splits as they are."
+        )
+    return {split: part / 100 for split, part in zip(SPLITS, percents, strict=True) if part}
+
+
+def _lacking(text: str, names: Shaped[np.ndarray, " _rows"]) -> dict[str, float]:
+    """Returns the share of train that becomes each split that the source does not have."""
+    if not text:
+        return {}
+    try:
+        percents = [float(part) for part in text.split(",")]
+    except ValueError:
+        percents = []
+    if not (len(percents) == 2 and min(percents) >= 0 and sum(percents) < 100):
+        raise UserError(
+            f"config.data.held_out is '{text}'; write which percentages of train become val and"
+            " test where there are none, as in --config.data.held_out=15,15, or nothing."
+        )
+    shares = dict(zip(("val", "test"), (part / 100 for part in percents), strict=True))
+    return {split: share for split, share in shares.items() if share and split not in names}
+
+
+def _check_classes(splits: Mapping[str, Rows], labels: Rows, classes: Sequence[str]) -> None:
+    for split, rows in splits.items():
+        absent = sorted(set(labels.tolist()) - set(labels[rows].tolist()))
+        names = ", ".join(classes[label] for label in absent)
+        if names and split == "train":
+            raise UserError(
+                f"Class {names} would have no image in train, because too few images or groups of"
+                " it are there; change --config.data.splits, held_out or folds, or add images."
+            )
+        if names:
+            log.warning("no image of class %s in %s: it has too few groups", names, split)
+
+
+def _divide(
+    table: Table, groups: Sequence[str], rows: Rows, shares: Sequence[float], seed: int
+) -> Rows:
+    """Returns which part each of `rows` goes to, whole groups at a time.
+
+    Groups of one kind, that is with equal numbers of images of each class, can stand for one
+    another. How many of each kind a part gets is decided by what it lacks, largest groups first;
+    which ones, by a hash of their names. So of images without groups each part gets its share of
+    each class, rounded down or up, and one that is added later moves few others.
+    """
+    names = [
+        f"group {groups[row]}" if groups[row] else f"id {table.ids[row]}" for row in rows.tolist()
+    ]
+    labels = [table.labels[row] for row in rows.tolist()]
+    members: dict[str, list[int]] = {}
+    for name, label in zip(names, labels, strict=True):
+        members.setdefault(name, []).append(label)
+    if len(members) < len(shares):
+        raise UserError(
+            f"There {'is' if len(members) == 1 else 'are'}"
+            f" {counted(len(members), 'image or group of images', 'images or groups of images')}"
+            " (config.data.group; copies of one picture are a group, too) for"
+            f" {counted(len(shares), 'split')}, and each needs one at least: add images, or ask for"
+            " fewer splits (config.data.splits, held_out or folds)."
+        )
+    kinds: Kinds = {}
+    for name, held in members.items():
+        kinds.setdefault(tuple(sorted(held)), []).append(name)
+    part_of = _choose(kinds, np.bincount(labels), np.array(shares), seed)
+    _fill_gaps(part_of, kinds, len(shares))
+    return np.array([part_of[name] for name in names])
+
+
+def _choose(kinds: Kinds, totals: Counts, shares: Shares, seed: int) -> dict[str, int]:
+    """Returns the part that each group goes to: large ones first, then those of rare classes."""
+    lacks = np.outer(shares, np.ones(len(totals)))  # of each class, as shares of its images
+    lacking = shares * totals.sum()  # in images, whatever their class
+    order = sorted(kinds, key=lambda kind: (-len(kind), totals[list(kind)].min(), kind))
+    part_of: dict[str, int] = {}
+    for kind in order:
+        content = np.bincount(kind, minlength=len(totals)) / np.maximum(totals, 1)
+        # How many such groups come nearest to what is lacking: least squares over the classes.
+        wanted = lacks @ content / (content @ content)
+        numbers = _allot(wanted, lacking / len(kind), len(kinds[kind]))
+        lacks -= np.outer(numbers, content)
+        lacking -= numbers * len(kind)
+        names = sorted(kinds[kind], key=partial(_rank, seed))
+        chosen = np.repeat(np.arange(len(shares)), numbers)
+        part_of.update(zip(names, chosen.tolist(), strict=True))
+    return part_of
+
+
+def _allot(wanted: Shares, lacking: Shares, num: int) -> Counts:
+    """Divides `num` groups of one kind among the parts.
+
+    Each part gets the whole groups that it wants. Of those that want a fraction of one more, the
+    part comes first that lacks most images of all classes together: by each class for itself a
+    small part would lose the rounding of every class.
+    """
+    given = np.maximum(np.floor(wanted + _ROUNDING), 0).astype(np.int64)
+    if given.sum() > num:
+        given[:] = 0
+    while given.sum() < num:
+        more = wanted - given
+        claims = list(
+            zip(np.floor(more + _ROUNDING), more > _ROUNDING, lacking - given, strict=True)
+        )
+        given[claims.index(max(claims))] += 1
+    return given
+
+
+def _fill_gaps(part_of: dict[str, int], kinds: Kinds, num_parts: int) -> None:
+    """Moves a group into each empty part, the smallest of which its part has most alike."""
+    gaps = set(range(num_parts)) - set(part_of.values())
+    if not gaps:
+        return
+    classes = {name: frozenset(kind) for kind, names in kinds.items() for name in names}
+    sizes = {name: len(kind) for kind, names in kinds.items() for name in names}
+    for empty in sorted(gaps):
+        held = Counter(part_of.values())
+        alike = Counter((part, classes[name]) for name, part in part_of.items())
+        movable = [name for name, part in part_of.items() if held[part] > 1]
+        moved = max(movable, key=lambda name: (alike[part_of[name], classes[name]], -sizes[name]))
+        part_of[moved] = empty
+
+
+def _rank(seed: int, name: str) -> str:
+    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()

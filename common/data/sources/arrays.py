@@ -1,0 +1,249 @@
+"""Images kept as arrays in one file: `.npz` as MedMNIST writes it, IDX as MNIST does.
+
+MedMNIST: Yang et al. 2023, "MedMNIST v2". IDX: LeCun's MNIST page; Fashion-MNIST keeps its names.
+"""
+
+import gzip
+import math
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+
+from common.data.records import SPLITS, Contents, Decoded, Once, Record, Source, fingerprint
+from common.program.errors import UserError
+from common.program.words import counted
+
+_IDX_SPLITS = {"train": "train", "test": "t10k"}
+_UNSIGNED_BYTE = 8  # the type code of IDX
+
+Stack = UInt8[np.ndarray, "num height width *channels"]
+Labels = Integer[np.ndarray, " num"]
+
+
+def open_npz(path: Path) -> Source:
+    """Opens an `.npz` file in MedMNIST's layout; nothing in it is ever unpickled.
+
+    It holds `train_images` (uint8 [n, h, w], [n, h, w, 1] or [n, h, w, 3]) and `train_labels`
+    (integers 0..k-1, [n] or [n, 1]), and the same for `val` and `test` if they exist. The classes
+    are named "0", "1", ... Labels and headers are read here, a split's images at its first read.
+
+    Raises:
+      UserError: the file is damaged, an array is missing, or one has another type or length.
+    """
+    return Source(str(path), _fingerprint([path]), False, Once(partial(_npz_contents, path)))
+
+
+def _npz_contents(path: Path) -> Contents:
+    labels: dict[str, Labels] = {}
+    images: dict[str, Callable[[], Stack]] = {}
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist()}
+        for split in SPLITS:
+            pair = f"{split}_images", f"{split}_labels"
+            if split != "train" and not names.intersection(pair):
+                continue
+            for name in pair:
+                if name not in names:
+                    raise UserError(
+                        f"{path} has no array {name} (it has {', '.join(sorted(names)) or 'none'});"
+                        " the arrays are named as MedMNIST names them, train_images, train_labels,"
+                        " val_images and so on."
+                    )
+            num = _check_images(path, pair[0], archive)
+            labels[split] = _npz_labels(path, pair[1], archive, num)
+            images[split] = Once(partial(_npz_array, path, pair[0]))
+    return _contents(path, labels, images)
+
+
+def idx_names(split: str, content: str) -> tuple[str, ...]:
+    """Returns the file names under which MNIST's "images" or "labels" of a split are found."""
+    stem, dimensions = f"{_IDX_SPLITS[split]}-{content}", 3 if content == "images" else 1
+    return tuple(
+        f"{stem}{joint}idx{dimensions}-ubyte{end}" for joint in "-." for end in ("", ".gz")
+    )
+
+
+def holds_idx(folder: Path) -> bool:
+    """Returns whether a folder holds any of MNIST's files."""
+    names = [idx_names(split, part) for split in _IDX_SPLITS for part in ("images", "labels")]
+    return any((folder / name).is_file() for alternatives in names for name in alternatives)
+
+
+def open_idx(folder: Path) -> Source:
+    """Opens a folder of MNIST's IDX files, gzipped or not; `t10k` is the split "test".
+
+    Images are uint8 [n, h, w]; the classes are named "0", "1", ...
+
+    Raises:
+      UserError: a file is missing or damaged, or its magic number or length is wrong.
+    """
+    files: dict[str, list[Path]] = {}
+    for split in _IDX_SPLITS:
+        found = {part: _find(folder, split, part) for part in ("images", "labels")}
+        if split != "train" and not any(found.values()):
+            continue
+        for part, path in found.items():
+            if path is None:
+                raise UserError(f"{folder} has no {idx_names(split, part)[1]}; add the file.")
+            files.setdefault(split, []).append(path)
+    listed = [path for pair in files.values() for path in pair]
+    return Source(
+        str(folder), _fingerprint(listed), False, Once(partial(_idx_contents, folder, files))
+    )
+
+
+def _idx_contents(folder: Path, files: Mapping[str, list[Path]]) -> Contents:
+    labels: dict[str, Labels] = {}
+    images: dict[str, Callable[[], Stack]] = {}
+    for split, (images_file, labels_file) in files.items():
+        stack, labels[split] = _idx_array(images_file, 3), _idx_array(labels_file, 1)
+        _check_count(labels_file, "it", len(labels[split]), len(stack))
+        images[split] = partial(_same, stack)
+    return _contents(folder, labels, images)
+
+
+def _contents(
+    path: Path, labels: Mapping[str, Labels], images: Mapping[str, Callable[[], Stack]]
+) -> Contents:
+    splits = {
+        split: [
+            Record(f"{split}/{row:06d}", int(label), partial(_row, images[split], row))
+            for row, label in enumerate(labels[split])
+        ]
+        for split in labels
+    }
+    return Contents(_class_names(path, labels), splits)
+
+
+def _fingerprint(files: list[Path]) -> str:
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return fingerprint("arrays", stats)
+
+
+def _class_names(path: Path, labels: Mapping[str, Labels]) -> tuple[str, ...]:
+    lowest = min(int(values.min()) for values in labels.values())
+    highest = max(int(values.max()) for values in labels.values())
+    known = np.unique(labels["train"])
+    if lowest < 0 or len(known) != highest + 1:
+        raise UserError(
+            f"{path} has labels from {lowest} to {highest}, {len(known)} different ones in train;"
+            " number the classes 0, 1, ... without a gap and give each images in train."
+        )
+    return tuple(str(label) for label in range(highest + 1))
+
+
+def _same(stack: Stack) -> Stack:
+    return stack
+
+
+def _row(images: Callable[[], Stack], row: int) -> Decoded:
+    image = images()[row]
+    pixels = image[..., None] if image.ndim == 2 else image
+    return Decoded.from_bytes(pixels, "L" if pixels.shape[-1] == 1 else "RGB")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns what a damaged file makes NumPy, zipfile and gzip raise into a sentence."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # zipfile, zlib, gzip and NumPy have no common error
+        raise UserError(
+            f"{path} is damaged or not of the type its name says ({error}); fetch it again."
+        ) from error
+
+
+def _npz_header(
+    path: Path, name: str, archive: zipfile.ZipFile
+) -> tuple[tuple[int, ...], np.dtype]:
+    """Returns an array's shape and type without reading it, having checked that it is all there."""
+    with archive.open(f"{name}.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        readers = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        if version not in readers:
+            raise UserError(f"{name} of {path} is a structured array; save it as plain numbers.")
+        shape, _, dtype = readers[version](stream)
+        stored = archive.getinfo(f"{name}.npy").file_size - stream.tell()
+    if dtype.hasobject:
+        raise UserError(
+            f"{name} of {path} is an array of Python objects, which is never unpickled; save it as"
+            " plain numbers."
+        )
+    if stored != math.prod(shape) * dtype.itemsize:
+        raise UserError(f"{name} of {path} is cut short; fetch the file again.")
+    return shape, dtype
+
+
+def _npz_array(path: Path, name: str) -> np.ndarray:
+    with _reading(path), np.load(path, allow_pickle=False) as arrays:
+        return arrays[name]
+
+
+def _check_images(path: Path, name: str, archive: zipfile.ZipFile) -> int:
+    """Returns how many images an array holds, having checked its type and shape."""
+    shape, dtype = _npz_header(path, name, archive)
+    shaped = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
+    if dtype != np.uint8 or not shaped or not math.prod(shape):
+        raise UserError(
+            f"{name} of {path} is {dtype} {list(shape)}; images are uint8 [n, height, width] or"
+            " [n, height, width, 3] with n of at least 1."
+        )
+    return shape[0]
+
+
+def _npz_labels(path: Path, name: str, archive: zipfile.ZipFile, num: int) -> Labels:
+    shape, dtype = _npz_header(path, name, archive)
+    if len(shape) == 2 and shape[1] > 1:
+        raise UserError(
+            f"{name} of {path} gives each image {shape[1]} labels; only one label an image can be"
+            " used: save one column."
+        )
+    if dtype.kind not in "iu" or len(shape) not in (1, 2):
+        raise UserError(
+            f"{name} of {path} is {dtype} {list(shape)}; labels are integers [n] or [n, 1]."
+        )
+    _check_count(path, name, shape[0], num)
+    return _npz_array(path, name).reshape(num)
+
+
+def _check_count(path: Path, name: str, labels: int, images: int) -> None:
+    if labels != images:
+        raise UserError(
+            f"{path}: {name} has {counted(labels, 'label')} for {counted(images, 'image')}; mend"
+            " the file."
+        )
+
+
+def _find(folder: Path, split: str, part: str) -> Path | None:
+    paths = [folder / name for name in idx_names(split, part)]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _idx_array(path: Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
+    with _reading(path):
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+    if data[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
+        raise UserError(
+            f"{path} begins with {data[:4].hex() or 'nothing'} rather than 0000"
+            f"{_UNSIGNED_BYTE:02x}{dimensions:02x}, so it is no IDX file of bytes in {dimensions}"
+            " dimensions; fetch it again."
+        )
+    begin = 4 + 4 * dimensions
+    shape = tuple(np.frombuffer(data[4:begin].ljust(4 * dimensions, b"\0"), ">u4").tolist())
+    if len(data) - begin != math.prod(shape) or not math.prod(shape):
+        raise UserError(
+            f"{path} holds {max(len(data) - begin, 0)} values where its header says"
+            f" {' x '.join(map(str, shape))}; fetch it again."
+        )
+    return np.frombuffer(data, np.uint8, offset=begin).reshape(shape)

@@ -1,0 +1,299 @@
+"""A file by URL: fetched into the cache once, resumed after an interruption, checked, opened."""
+
+import fcntl
+import re
+import shutil
+import time
+from contextlib import suppress
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import Request, urlopen
+from urllib.response import addinfourl
+
+from ml_collections import ConfigDict
+
+from common.data.files.kinds import EXTENSIONS
+from common.data.records import Contents, Once, OpenPath, Source, fingerprint
+from common.program.cache import cache_dir
+from common.program.errors import UserError
+from common.program.files import regular_file, sha256_of
+from common.program.log import log
+from common.program.scratch import take
+
+_SCHEMES = ("http", "https", "file")
+_ENDINGS = (".zip", ".npz", *EXTENSIONS)
+_TIMEOUT = 30.0  # seconds without an answer
+_ATTEMPTS = 5  # connections that may break off before the user hears of it
+_CHUNK = 2**20
+_REPORT_EVERY = 10.0  # seconds
+_PARTIAL, _NOT_SATISFIABLE = 206, 416
+
+Response = HTTPResponse | addinfourl  # the latter of a file on this machine
+
+
+class Settings(NamedTuple):
+    """The settings that a user changes when something is wrong, for messages.
+
+    Attributes:
+      url: names the file.
+      sha256: its checksum.
+      local: names a file that was fetched by other means.
+    """
+
+    url: str
+    sha256: str
+    local: str
+
+
+_DATA = Settings("config.data.url", "config.data.sha256", "config.data.dir")
+
+
+class RemoteFile(NamedTuple):
+    """A file by URL, and where it lies once it was fetched.
+
+    Attributes:
+      url: of http, https or file.
+      shown: the URL without what may be a password.
+      digest: the SHA-256 of the file.
+      path: of the file in the cache.
+      settings: what messages name.
+    """
+
+    url: str
+    shown: str
+    digest: str
+    path: Path
+    settings: Settings
+
+    def fetch(self) -> Path:
+        """Fetches the file unless it is there; returns its path.
+
+        Raises:
+          UserError: it can't be fetched, or is another one.
+        """
+        if not self.path.exists():
+            _fetch(self)
+        return self.path
+
+
+def remote_file(url: str, sha256: str, cache: Path, settings: Settings) -> RemoteFile:
+    """Checks what names a file to fetch; fetches nothing yet.
+
+    Args:
+      url: of http, https or file.
+      sha256: the file's checksum.
+      cache: the cache folder.
+      settings: where both stand.
+
+    Raises:
+      UserError: one can't be used.
+    """
+    split = _parse(url, settings)
+    name = _file_name(split)
+    if not name:
+        raise UserError(f"{settings.url} is {_shown(url)}, whose path names no file.")
+    digest = sha256.strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise UserError(
+            f"{settings.sha256} is '{sha256}', but {settings.url} needs the 64 digits that"
+            " tell whether the right file came; take them from where it is published, or from a"
+            f" copy that you trust, by sha256sum {name}"
+        )
+    return RemoteFile(url, _shown(url), digest, cache / "downloads" / digest[:24] / name, settings)
+
+
+def open_url(data: ConfigDict, open_path: OpenPath) -> Source:
+    """Opens the file at a URL by its type, as `open_path` does; fetches nothing yet.
+
+    Args:
+      data: `url` of http, https or file, whose path ends in a file's name; `sha256` of the file;
+        `cache_dir`, and what `open_path` uses.
+      open_path: opens the file once it is there.
+
+    Raises:
+      UserError: a setting can't be used; from the contents also that the file can't be fetched or
+        is another one, and all that is wrong with it.
+    """
+    if not _file_name(_parse(data.url, _DATA)).lower().endswith(_ENDINGS):
+        raise UserError(
+            f"config.data.url is {_shown(data.url)}, whose path does not end in the name of a file"
+            f" that can be opened ({', '.join(_ENDINGS)}); pack a folder as a zip archive."
+        )
+    remote = remote_file(data.url, data.sha256, cache_dir(data.cache_dir), _DATA)
+
+    def contents() -> Contents:
+        return open_path(remote.fetch(), data).contents()
+
+    identity = fingerprint("url", remote.digest, remote.path.name)
+    return Source(remote.shown, identity, False, Once(contents))
+
+
+def _parse(url: str, settings: Settings) -> SplitResult:
+    try:
+        split = urlsplit(url)
+    except ValueError as error:
+        raise UserError(f"{settings.url} is '{url}', which is no URL ({error}).") from error
+    if split.scheme not in _SCHEMES:
+        raise UserError(
+            f"{settings.url} is '{url}'; it begins with {', '.join(_SCHEMES)} and ://, and a file"
+            f" on this machine is named by --{settings.local} instead."
+        )
+    return split
+
+
+def _file_name(split: SplitResult) -> str:
+    """Returns a name of harmless letters for the file that a URL names."""
+    return re.sub(r"[^\w.-]", "_", PurePosixPath(unquote(split.path)).name)
+
+
+def _shown(url: str) -> str:
+    """Returns a URL without what may be a password, before the host or behind the path."""
+    split = urlsplit(url)
+    return f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"
+
+
+def _fetch(remote: RemoteFile) -> None:
+    """Fetches a file that is there under its name only when it is whole and the right one."""
+    file = remote.path
+    part = file.with_name(f"{file.name}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with (file.parent / ".lock").open("a") as lock:
+            if not take(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                log.info("waiting for the process that fetches %s", remote.shown)
+                take(lock, fcntl.LOCK_EX)
+            if file.exists():
+                return
+            resumes = part.exists()
+            _fetch_part(remote, part)
+            if (
+                resumes and sha256_of(part) != remote.digest
+            ):  # by a file that a crash has left damaged?
+                part.unlink()
+                _fetch_part(remote, part)
+            _check(part, remote)
+            part.rename(file)
+            _validator_file(part).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{file} can't be written: {error.strerror}; make room or check permissions, or choose"
+            " another --config.data.cache_dir"
+        ) from error
+
+
+def _fetch_part(remote: RemoteFile, part: Path) -> None:
+    for _ in range(_ATTEMPTS):
+        if _connect(remote, part):
+            return
+        log.info("%s broke off", remote.shown)
+    raise UserError(
+        f"{remote.shown} broke off {_ATTEMPTS} times, now after {part.stat().st_size:,} bytes;"
+        " start again to go on from there, or fetch it by other means and set"
+        f" --{remote.settings.local}."
+    )
+
+
+def _connect(remote: RemoteFile, part: Path) -> bool:
+    """Fetches the rest of a file, or all of it where the server has changed it or can't resume.
+
+    Returns:
+      Whether the file is whole now; else the connection broke off.
+    """
+    request = Request(remote.url, headers={"User-Agent": "triptych"})
+    begin = part.stat().st_size if part.exists() else 0
+    if begin and _validator_file(part).exists():
+        request.add_header("Range", f"bytes={begin}-")
+        request.add_header("If-Range", _validator_file(part).read_text())
+    try:
+        _check_local(remote)
+        response = urlopen(request, timeout=_TIMEOUT)
+    except HTTPError as error:
+        with error:
+            if error.code == _NOT_SATISFIABLE and request.has_header("Range"):
+                return True  # nothing is left to be fetched
+            raise _unreachable(remote, f"{error.code} {error.reason}") from error
+    except URLError as error:
+        raise _unreachable(remote, getattr(error.reason, "strerror", "") or error.reason) from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise _unreachable(remote, error) from error
+    with response:
+        resumed = response.status == _PARTIAL
+        begin = begin if resumed else 0
+        if not resumed:
+            _note_validator(response, part)
+        return _receive(response, remote.shown, part, begin)
+
+
+def _check_local(remote: RemoteFile) -> None:
+    """Refuses a pipe on this machine, at which nobody would notice that time passes."""
+    split = urlsplit(remote.url)
+    if split.scheme == "file":
+        with suppress(OSError):  # the reader says so
+            regular_file(Path(unquote(split.path)))
+
+
+def _unreachable(remote: RemoteFile, reason: object) -> UserError:
+    return UserError(
+        f"{remote.shown} can't be fetched: {reason}; check --{remote.settings.url} and the network,"
+        f" or fetch it by other means and set --{remote.settings.local}."
+    )
+
+
+def _validator_file(part: Path) -> Path:
+    return part.with_name(f"{part.name}.validator")
+
+
+def _note_validator(response: Response, part: Path) -> None:
+    """Keeps what tells one version of the file from another (RFC 9110, 13.1.5); else no resuming.
+
+    Weak entity tags do not: they stay when bytes change.
+    """
+    tag = response.headers.get("ETag", "")
+    strong = tag and not tag.startswith("W/")
+    validator = tag if strong else response.headers.get("Last-Modified", "")
+    part.unlink(missing_ok=True)
+    _validator_file(part).unlink(missing_ok=True)
+    if validator:
+        _validator_file(part).write_text(validator)
+
+
+def _receive(response: Response, shown: str, part: Path, begin: int) -> bool:
+    stated = response.headers.get("Content-Length", "")
+    total = begin + int(stated) if stated.isdecimal() else 0
+    if total - begin > (free := shutil.disk_usage(part.parent).free):
+        raise UserError(
+            f"{shown} has {total:,} bytes and {part.parent} has {free:,} left; make room or choose"
+            " another --config.data.cache_dir"
+        )
+    size, of_total = begin, f" of {total:,}" if total else ""
+    log.info("fetching %s: %s%s bytes are there", shown, f"{size:,}", of_total)
+    reported = time.monotonic()
+    with part.open("ab") as stream:
+        while not total or size < total:
+            try:
+                chunk = response.read1(_CHUNK)  # read would drop what came before a timeout
+            except (OSError, HTTPException):
+                return False
+            if not chunk:
+                return not total  # http.client does not say that something is missing
+            stream.write(chunk)
+            size += len(chunk)
+            if time.monotonic() - reported > _REPORT_EVERY:
+                reported = time.monotonic()
+                log.info("%s%s bytes are there", f"{size:,}", of_total)
+    return True
+
+
+def _check(part: Path, remote: RemoteFile) -> None:
+    found = sha256_of(part)
+    if found != remote.digest:
+        size = part.stat().st_size
+        part.unlink()
+        raise UserError(
+            f"{remote.shown} gave {size:,} bytes of sha256 {found} rather than {remote.digest};"
+            f" check {remote.settings.url}, and change {remote.settings.sha256} only if you trust"
+            " what came."
+        )

@@ -1,0 +1,82 @@
+"""Functions of one device's share, applied on many devices: the only file that says `pmap`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Shaped
+
+from common.devices.axis import AXIS, all_devices
+from common.program.memory import give_back_freed_memory, low_memory_options
+
+
+def on_all_devices(
+    function: Callable[..., Any], *, in_axes: Any = 0, donate_argnums: tuple[int, ...] = ()
+) -> Any:
+    """Returns the function of one device's share as one of arrays [devices, ...], to be compiled.
+
+    The devices are those of all processes. Where there are several, call what
+    `.lower(...).compile()` returns: `pmap` itself takes and gives this process's rows only.
+
+    Args:
+      function: may reduce over the axis `AXIS`.
+      in_axes: as of `jax.vmap`.
+      donate_argnums: arguments whose memory the results may take.
+    """
+    return jax.pmap(
+        function, AXIS, in_axes=in_axes, donate_argnums=donate_argnums, devices=all_devices()
+    )
+
+
+def on_local_devices(function: Callable[..., Any]) -> Any:
+    """Returns the function of one device's share as one of arrays [this process's devices, ...]."""
+    return jax.pmap(function, AXIS, devices=jax.local_devices())
+
+
+def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
+    """Returns arrays [num, ...] -> function(constants, *arrays), on all this process's devices.
+
+    `num` must divide by their number; the result has the devices in front, [devices, each, ...]. It
+    comes at once, before the devices have finished: to read it is to wait for it.
+    """
+    devices = jax.local_devices()
+    mapped = on_local_devices(function)
+    placed = jax.tree.map(lambda x: np.broadcast_to(x, (len(devices), *np.shape(x))), constants)
+    if jax.tree.leaves(placed):
+        placed = on_local_devices(lambda x: x)(placed)
+
+    programs: dict[Any, Any] = {}
+
+    def run(*arrays: Shaped[np.ndarray, "num ..."]) -> Any:
+        rows = [x.reshape(len(devices), -1, *x.shape[1:]) for x in arrays]
+        shapes = tuple((x.shape, x.dtype) for x in rows)
+        if shapes not in programs:
+            programs[shapes] = mapped.lower(placed, *rows).compile(low_memory_options())
+            give_back_freed_memory()
+        return programs[shapes](placed, *rows)
+
+    return run
+
+
+def in_batches(
+    function: Callable[[Any, Array], Array], constants: Any, batch: int
+) -> Callable[[Shaped[np.ndarray, "num ..."]], Shaped[np.ndarray, "num ..."]]:
+    """Returns arrays of any length -> function(constants, array), on all this process's devices.
+
+    One program serves all lengths: it takes `batch` rows at a time, or the next number that divides
+    by the devices; the last rows are filled up with the last one.
+    """
+    devices = jax.local_device_count()
+    size = -(-batch // devices) * devices
+    run = spread(function, constants)
+
+    def all_of(array: Shaped[np.ndarray, "num ..."]) -> Shaped[np.ndarray, "num ..."]:
+        parts = []
+        for start in range(0, len(array), size):
+            rows = np.minimum(np.arange(start, start + size), len(array) - 1)
+            found = np.asarray(run(array[rows]))
+            parts.append(found.reshape(size, *found.shape[2:])[: len(array) - start])
+        return np.concatenate(parts)
+
+    return all_of

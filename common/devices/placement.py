@@ -1,0 +1,98 @@
+"""Where arrays lie: everything on the devices has a leading axis of all devices.
+
+The devices are those of all processes; each process holds its own rows.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from common.devices.apply import on_all_devices
+from common.devices.axis import AXIS, all_devices
+
+_PLACED_AT_ONCE = 2**28  # bytes of a state
+
+Tree = TypeVar("Tree")
+
+
+@cache
+def _sharding() -> NamedSharding:
+    return NamedSharding(Mesh(np.array(all_devices()), (AXIS,)), PartitionSpec(AXIS))
+
+
+def shard(tree: Any) -> Any:
+    """Places host arrays [local devices, ...] as device arrays [devices, ...]."""
+    place = jax.make_array_from_process_local_data
+    return jax.tree.map(lambda x: place(_sharding(), np.asarray(x)), tree)
+
+
+def replicate(tree: Any) -> Any:
+    """Places a copy of each array on every device: [...] -> [devices, ...]."""
+    count = jax.local_device_count()
+    return shard(jax.tree.map(lambda x: np.broadcast_to(x, (count, *np.shape(x))), tree))
+
+
+def place(state: Any) -> Any:
+    """Replicates a state into memory that is the devices' own, which a step may overwrite.
+
+    What `replicate` puts on a CPU may still be the caller's memory; a step must not overwrite that,
+    and would copy the whole state first.
+
+    Deletes the JAX arrays of `state`, which must not be used afterwards, so that a new state of
+    many GB does not lie in memory twice. NumPy arrays, as of a restored state, stay the caller's.
+    """
+    leaves, structure = jax.tree.flatten(state)
+    # An average begins as the very arrays of its network, which go after their last use.
+    uses_left = Counter(map(id, leaves))
+    placed = []
+    for group in _groups(leaves, _PLACED_AT_ONCE):
+        there = replicate(group)
+        copy = on_all_devices(lambda x: x).lower(there).compile()
+        placed += jax.block_until_ready(copy(there))
+        del there
+        for leaf in group:
+            uses_left[id(leaf)] -= 1
+            if isinstance(leaf, jax.Array) and not uses_left[id(leaf)]:
+                leaf.delete()
+    return jax.tree.unflatten(structure, placed)
+
+
+def stand_in(like: Any) -> Any:
+    """Returns what programs for placed states can be compiled with, in no memory.
+
+    Args:
+      like: the shapes of a state that has not been placed.
+    """
+    count = jax.local_device_count()
+    return jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), (count, *x.shape)), like)
+
+
+def _groups(arrays: list[Any], most_bytes: int) -> Iterator[list[Any]]:
+    """Yields the arrays in groups of at most so many bytes, or of one."""
+    group: list[Any] = []
+    for array in arrays:
+        if group and sum(x.nbytes for x in group) + array.nbytes > most_bytes:
+            yield group
+            group = []
+        group.append(array)
+    yield group
+
+
+def unreplicate(tree: Tree) -> Tree:
+    """Returns the copy on this process's first device, still on the device."""
+    return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
+
+
+def first_copies(tree: Any) -> Any:
+    """Returns the copy on this process's first device, [1, ...], without a copy being made."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def to_host(tree: Tree) -> Tree:
+    """Returns the copy on this process's first device as NumPy arrays that nothing overwrites."""
+    return jax.tree.map(lambda x: np.array(x.addressable_data(0))[0], tree)

@@ -1,0 +1,280 @@
+"""What the doctor remembers of each image: a few numbers and a thumbnail, never the pixels."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from ml_collections import ConfigDict
+from PIL import Image
+from tqdm import tqdm
+
+from common.data.copies.find import Copies, find_copies, same_pictures
+from common.data.copies.look import (
+    THUMBNAIL,
+    Look,
+    as_picture,
+    look_at,
+    small,
+    without_equal_channels,
+)
+from common.data.files.kinds import ending
+from common.data.prepared.splits import Table, assign_splits, groups_of
+from common.data.records import Decoded, Mask, Record, Source
+from common.inspect.frame import Frame, find_frame
+from common.program.errors import UserError
+
+_COVERED = 128  # of 255: from where a pixel of a small mask counts as foreground
+
+
+@dataclass(frozen=True)
+class SmallPair:
+    """An image and its mask, stretched to a square.
+
+    Attributes:
+      pixels: 1 channel where the image is grey, else 3.
+      foreground: where the mask is not background.
+    """
+
+    pixels: UInt8[np.ndarray, "64 64 _channels"]
+    foreground: Bool[np.ndarray, "64 64"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One readable image.
+
+    Attributes:
+      record: where it is read from.
+      split: "train", "val" or "test": where training has it.
+      group: whom it is of; "" where nobody says.
+      height: in pixels.
+      width: in pixels.
+      mode: how the file keeps it: "L", "RGBA", "I;16".
+      bits: that the file keeps for a channel.
+      coloured: whether its channels differ.
+      window: the values, in the file's own units, that are shown as 0 and as 255.
+      value_range: its lowest and highest value in the file's own units.
+      brightness: mean of its grey levels, 0..255.
+      contrast: their standard deviation.
+      frame: the band of one brightness around it.
+      file_bytes: size of its file; 0 where it has no file of its own.
+      look: by which it is known again.
+      mask_pixels: how many pixels its mask gives to each mask class; () without a mask.
+      pair: the image with its mask; None without a mask.
+    """
+
+    record: Record
+    split: str
+    group: str
+    height: int
+    width: int
+    mode: str
+    bits: int
+    coloured: bool
+    window: tuple[float, float]
+    value_range: tuple[float, float]
+    brightness: float
+    contrast: float
+    frame: Frame
+    file_bytes: int
+    look: Look
+    mask_pixels: tuple[int, ...]
+    pair: SmallPair | None
+
+    @property
+    def flat(self) -> bool:
+        """Says whether there is hardly anything to see, as in the first slices of a volume."""
+        return self.look.flat
+
+    @property
+    def file_type(self) -> str:
+        """Returns ".png", "no known ending", or "" where it has no file of its own."""
+        if not (self.record.path and self.file_bytes):
+            return ""
+        return ending(self.record.path.name) or "no known ending"
+
+    @property
+    def mask_share(self) -> float:
+        """Returns which share of the mask is not background, 0..1."""
+        return 1 - self.mask_pixels[0] / max(1, sum(self.mask_pixels))
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An image that can't be used.
+
+    Attributes:
+      record: which.
+      split: where the source has it.
+      why: the sentence with which training would stop.
+    """
+
+    record: Record
+    split: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All that was found in a source.
+
+    Attributes:
+      name: for people.
+      synthetic: true for phantoms.
+      classes: their names.
+      mask_classes: names of the masks' values; () without masks.
+      images: those that can be read.
+      broken: those that can't.
+      unread: the files beside them that are not read.
+      copies: images that are there more than once.
+      dropped: how many copies of other images are left out by `config.data.copies`.
+      disputed: the names of copies, left out or not, that are in several classes, where any are
+        left out.
+      settings: `config.data` as it was used.
+    """
+
+    name: str
+    synthetic: bool
+    classes: tuple[str, ...]
+    mask_classes: tuple[str, ...]
+    images: tuple[Facts, ...]
+    broken: tuple[Broken, ...]
+    unread: tuple[str, ...]
+    copies: tuple[Copies, ...]
+    dropped: int
+    disputed: tuple[tuple[str, ...], ...]
+    settings: ConfigDict
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Returns the splits that have images, in their usual order."""
+        return tuple(split for split in ("train", "val", "test") if self.rows(split))
+
+    def rows(self, split: str = "", label: int = -1) -> list[int]:
+        """Returns the places of the images of a split ("" for all) and a class (-1 for all)."""
+        return [
+            row
+            for row, image in enumerate(self.images)
+            if split in ("", image.split) and label in (-1, image.record.label)
+        ]
+
+
+def survey(source: Source, settings: ConfigDict) -> Survey:
+    """Reads every image once, on every core, and puts each into the split that training has it in.
+
+    Raises:
+      UserError: the source or a setting can't be used, or no image can be read.
+    """
+    listed = [(split, record) for split, records in source.splits.items() for record in records]
+    sharing = Counter(record.path for _, record in listed)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        work = pool.map(lambda item: _examine(item[0], item[1], sharing), listed)
+        found = list(tqdm(work, "reading", len(listed), unit=" images", disable=None, leave=False))
+    images = [item for item in found if isinstance(item, Facts)]
+    broken = [item for item in found if isinstance(item, Broken)]
+    if not images:
+        raise UserError(f"No image of {source.name} can be read; the first: {broken[0].why}")
+    copies = find_copies([image.look for image in images])
+    placed = _as_in_training(images, copies, source.classes, settings)
+    return Survey(
+        name=source.name,
+        synthetic=source.synthetic,
+        classes=source.classes,
+        mask_classes=source.mask_classes,
+        images=tuple(placed),
+        broken=tuple(broken),
+        unread=source.contents().unread,
+        copies=tuple(copies) if len(placed) == len(images) else (),
+        dropped=len(images) - len(placed),
+        disputed=_disputed(images, copies) if len(placed) < len(images) else (),
+        settings=settings,
+    )
+
+
+def _disputed(images: Sequence[Facts], copies: Sequence[Copies]) -> tuple[tuple[str, ...], ...]:
+    """Returns the names of copies that are in several classes."""
+    groups = [[images[row].record for row in group.rows] for group in copies]
+    return tuple(
+        tuple(record.id for record in records)
+        for records in groups
+        if len({record.label for record in records}) > 1
+    )
+
+
+def _as_in_training(
+    images: Sequence[Facts], copies: Sequence[Copies], classes: Sequence[str], settings: ConfigDict
+) -> list[Facts]:
+    """Returns the images that the settings keep, with the groups and splits that they give them."""
+    table = Table(
+        ids=tuple(image.record.id for image in images),
+        labels=tuple(image.record.label for image in images),
+        groups=tuple(image.group for image in images),
+        splits=tuple(image.split for image in images),
+        pictures=same_pictures(copies, len(images)),
+    )
+    groups = groups_of(table, settings.group)
+    splits = assign_splits(table, groups, classes, settings)
+    split_of = {int(row): split for split, rows in splits.items() for row in rows}
+    return [
+        replace(images[row], split=split_of[row], group=groups[row]) for row in sorted(split_of)
+    ]
+
+
+def _examine(split: str, record: Record, sharing: Counter[Path | None]) -> Facts | Broken:
+    try:
+        image = record.read()
+        mask = _mask(record, image)
+        if record.read_target:
+            record.read_target()
+        group = record.read_group()
+    except UserError as error:
+        return Broken(record, split, str(error))
+    pixels = without_equal_channels(image.pixels)
+    picture = as_picture(pixels)
+    grey = np.asarray(picture.convert("L"))
+    own_file = record.path is not None and sharing[record.path] == 1
+    return Facts(
+        record=record,
+        split=split,
+        group=group,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        mode=image.mode,
+        bits=image.bits,
+        coloured=pixels.shape[-1] == 3,
+        window=image.window,
+        value_range=image.value_range,
+        brightness=float(grey.mean()),
+        contrast=float(grey.std()),
+        frame=find_frame(grey),
+        file_bytes=record.path.stat().st_size if record.path and own_file else 0,
+        look=look_at(pixels),
+        mask_pixels=() if mask is None else tuple(np.bincount(mask.ravel()).tolist()),
+        pair=None if mask is None else _small_pair(picture, mask),
+    )
+
+
+def _small_pair(picture: Image.Image, mask: Mask) -> SmallPair:
+    covered = Image.fromarray(np.where(mask > 0, 255, 0).astype(np.uint8))
+    shares = covered.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    pixels = small(picture).reshape(THUMBNAIL, THUMBNAIL, -1)
+    return SmallPair(pixels, np.array(shares) >= _COVERED)
+
+
+def _mask(record: Record, image: Decoded) -> Mask | None:
+    """Reads the mask of an image; None where the source has none."""
+    if record.read_mask is None:
+        return None
+    mask = record.read_mask()
+    (height, width), size = mask.shape, image.pixels.shape[:2]
+    if mask.shape != size:
+        raise UserError(
+            f"The mask of {record.id} has {width}x{height} pixels, its image {size[1]}x{size[0]};"
+            " make them equal."
+        )
+    return mask

@@ -1,0 +1,314 @@
+"""Convolutions as pure functions, each in the form that is fastest on the platform at hand.
+
+Images are NHWC; kernels are HWIO, the layout of Flax and Keras, so that weights can be exchanged.
+Every function equals its plain `jax.lax` form, gradients included, in every floating dtype.
+
+On an accelerator the plain form is used. On a CPU, XLA reaches the peak of the machine in matrix
+products and in most convolutions and their gradients, strided ones too; it is slow where
+
+- an image is dilated: transposed convolutions, 4x4 ones of stride 2 and ones whose kernel is as
+  large as their stride have forms of their own, with their gradients (`common/ops/strided.py`);
+- a kernel is one pixel: a product, with its gradients;
+- a convolution has few features: one product with all taps, then shifted sums;
+- a 3x3 kernel has many channels and features: Winograd's form, with its gradients
+  (`common/ops/winograd.py`), does with a quarter of the multiplications;
+- the gradient of another kernel is taken: one-dimensional convolutions along the rows, batch and
+  height side by side as their channels.
+
+A convolution with very many taps goes through the Fourier domain on every platform
+(`common/ops/fourier.py`).
+
+`common/networks/layers.py` has the measured times.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from common.ops.blocks import (
+    LAYOUT,
+    Pairs,
+    lax_conv,
+    mirrored,
+    outer_sum,
+    pad,
+    pairs,
+    pointwise,
+    project,
+)
+from common.ops.fourier import conv_fourier
+from common.ops.strided import strided_conv, transposed_conv
+from common.ops.winograd import conv_winograd, fills_tiles
+
+Form = Literal["auto", "lax", "products"]
+Padding = str | Sequence[tuple[int, int]]
+
+_MANY_CHANNELS = 32
+_MANY_PIXELS = 13 * 13  # with fewer, the kernel at the points is more work than the image
+_MANY_TAPS = 15 * 15  # from about here on the Fourier form is faster (bench/layers.py)
+
+_plain: ContextVar[bool] = ContextVar("plain", default=False)
+
+
+@contextmanager
+def plain_forms() -> Iterator[None]:
+    """What is traced within takes the plain form, whose operations XLA can count."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def form_on_this_platform(form: Form = "auto") -> Literal["lax", "products"]:
+    """Names the form that a function takes: `form` itself unless that is "auto".
+
+    This is the only place that asks which platform the program runs on; it is asked at trace time.
+    """
+    if form == "auto":
+        return "products" if jax.default_backend() == "cpu" and not _plain.get() else "lax"
+    return form
+
+
+def conv(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "kernel_height kernel_width channels features"],
+    stride: int = 1,
+    padding: Padding = "SAME",
+    form: Form = "auto",
+    bias: Float[Array, " features"] | None = None,
+) -> Float[Array, "batch out_height out_width features"]:
+    """Convolves images with a kernel (cross-correlation, as everywhere in this field).
+
+    `y[i, j] = sum_ab x[s i + a - low_h, s j + b - low_w] kernel[a, b] + bias`, equal to
+    `lax.conv_general_dilated` and a sum.
+
+    Args:
+        x: images.
+        kernel: the weights.
+        stride: s, the same in both directions.
+        padding: "SAME" (out = ceil(in / s); the odd row of padding goes below and to the right, as
+            in TensorFlow and Flax), "VALID", or explicit ((top, bottom), (left, right)).
+        form: "auto" chooses by platform; tests and benchmarks name one.
+        bias: a number that is added to each output channel; None adds nothing.
+    """
+    pads = forward_pads(x, kernel, stride, padding)
+    if (
+        form_on_this_platform(form) == "products"
+        and stride == 1
+        and _winograd_pays(x, kernel, pads)
+    ):
+        # Added tile by tile: else XLA would keep the outputs with and without the bias.
+        return conv_winograd(x, kernel, bias, pads)
+    y = _without_bias(x, kernel, stride, pads, form)
+    return y if bias is None else y + bias
+
+
+def _without_bias(x: Array, kernel: Array, stride: int, pads: Pairs, form: Form) -> Array:
+    if form != "lax" and stride == 1 and kernel.shape[0] * kernel.shape[1] >= _MANY_TAPS:
+        return conv_fourier(x, kernel, pads)
+    if form_on_this_platform(form) == "lax":
+        return lax_conv(x, kernel, stride, pads)
+    if kernel.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
+        return pointwise(x[:, ::stride, ::stride], kernel.reshape(kernel.shape[2:]))
+    if stride > 1:
+        return strided_conv(x, kernel, stride, pads)
+    return _conv_on_cpu(x, kernel, pads)
+
+
+def _conv_on_cpu(x: Array, kernel: Array, pads: Pairs) -> Array:
+    """Convolves with stride 1, not by Winograd's form, in the one that is fastest."""
+    if _few_features(kernel):
+        return _conv_to_few(x, kernel, pads)
+    if _many_channels(kernel):
+        return _conv_of_many(x, kernel, pads)
+    return lax_conv(x, kernel, 1, pads)
+
+
+def conv_transpose(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "kernel_height kernel_width channels features"],
+    stride: int = 2,
+    padding: Padding = "SAME",
+    form: Form = "auto",
+) -> Float[Array, "batch out_height out_width features"]:
+    """Spreads each pixel over a window of the output: the transposed convolution of Flax.
+
+    `y[s i + low_h - a, s j + low_w - b] += x[i, j] kernel[a, b]`, equal to `lax.conv_transpose`.
+    PyTorch's `ConvTranspose2d(4, stride=2, padding=1)` is "SAME" here, its kernel reversed in both
+    directions: `weight.permute(2, 3, 0, 1).flip(0, 1)`; Keras' `Conv2DTranspose` likewise with
+    its last two axes exchanged.
+
+    Args:
+        x: images.
+        kernel: the weights.
+        stride: s, the same in both directions.
+        padding: "SAME" (out = s in), "VALID" (out = s (in - 1) + max(k, s)), or explicit pairs
+            that pad the image after it has been dilated by s, as in `lax.conv_transpose`.
+        form: "auto" chooses by platform; tests and benchmarks name one.
+    """
+    pads = _backward_pads(kernel, stride, padding)
+    if form_on_this_platform(form) == "lax":
+        return lax.conv_transpose(x, kernel, (stride, stride), pads, dimension_numbers=LAYOUT)
+    return transposed_conv(x, kernel, stride, pads)
+
+
+# The convolution to few features, with its gradients.
+
+
+def _few_features(kernel: Array) -> bool:
+    """Whether a kernel has so few outputs that XLA's convolution cannot fill its vectors."""
+    return kernel.shape[3] <= 4 and kernel.shape[2] >= 16
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv_to_few(x: Array, kernel: Array, pads: Pairs) -> Array:
+    """Convolves with stride 1: one product with all taps, then the shifted results added."""
+    rows, columns, _, features = kernel.shape
+    taps = pad(project(x, kernel), *pads)
+    height, width = taps.shape[1] - rows + 1, taps.shape[2] - columns + 1
+    corners = [(a, b) for a in range(rows) for b in range(columns)]
+    total = jnp.zeros((x.shape[0], height, width, features), taps.dtype)
+    for tap, (a, b) in enumerate(corners):
+        here = slice(tap * features, (tap + 1) * features)
+        total = total + taps[:, a : a + height, b : b + width, here]
+    return total
+
+
+def _conv_to_few_forward(x: Array, kernel: Array, pads: Pairs) -> tuple[Array, tuple[Array, Array]]:
+    return _conv_to_few(x, kernel, pads), (x, kernel)
+
+
+def _conv_to_few_backward(
+    pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    """Gives both gradients from the windows of the cotangent, which are small."""
+    x, kernel = residuals
+    rows, columns, channels, _ = kernel.shape
+    back = pairs(
+        (k - 1 - low, k - 1 - high) for k, (low, high) in zip((rows, columns), pads, strict=True)
+    )
+    toward_x = lax_conv(cotangent, mirrored(kernel), 1, back)
+    windows = _windows(cotangent, rows, columns, back)
+    toward_kernel = outer_sum(x, windows).reshape(channels, rows, columns, -1)
+    return toward_x, toward_kernel.transpose(1, 2, 0, 3)[::-1, ::-1]
+
+
+_conv_to_few.defvjp(_conv_to_few_forward, _conv_to_few_backward)
+
+
+# The convolution of many channels, with its gradients.
+
+
+def _many_channels(kernel: Array) -> bool:
+    """Whether the gradient of a kernel is faster by rows (bench/layers.py)."""
+    rows, columns, channels, features = kernel.shape
+    return rows * columns > 1 and min(channels, features) >= _MANY_CHANNELS
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv_of_many(x: Array, kernel: Array, pads: Pairs) -> Array:
+    return lax_conv(x, kernel, 1, pads)
+
+
+def _conv_of_many_forward(
+    x: Array, kernel: Array, pads: Pairs
+) -> tuple[Array, tuple[Array, Array]]:
+    return _conv_of_many(x, kernel, pads), (x, kernel)
+
+
+def _conv_of_many_backward(
+    pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    x, kernel = residuals
+    back = pairs(
+        (k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape, pads, strict=False)
+    )
+    toward_x = lax_conv(cotangent, mirrored(kernel), 1, back)
+    return toward_x, _toward_kernel(x, cotangent, kernel.shape[0], pads)
+
+
+def _toward_kernel(x: Array, cotangent: Array, rows: int, pads: Pairs) -> Array:
+    """Gives the gradient of a kernel, `sum_nij x[n, i + a - top, j + b - left] c[n, i, j]`.
+
+    Each row a of it is a convolution along the image's rows, of which a pixel's channels are the
+    batch and the height together: long runs, where XLA's own form gathers runs as short as the
+    batch, at a fifth to a half of the speed.
+    """
+    batch, height, width, channels = x.shape
+    _, out_height, out_width, features = cotangent.shape
+    (top, _), columns = pads
+    images = x.transpose(3, 2, 1, 0).reshape(channels, width, height * batch)
+    shifted = lax.pad(
+        cotangent.transpose(2, 1, 0, 3),
+        jnp.zeros((), cotangent.dtype),
+        ((0, 0, 0), (rows - 1 - top, height + top - out_height, 0), (0, 0, 0), (0, 0, 0)),
+    )
+    shifted = lax.optimization_barrier(shifted)  # transposed once, and not in each row
+    of_rows = [
+        lax.conv_general_dilated(
+            images,
+            shifted[:, start : start + height].reshape(out_width, height * batch, features),
+            (1,),
+            (columns,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+        )
+        for start in reversed(range(rows))
+    ]
+    return jnp.stack(of_rows).swapaxes(1, 2)
+
+
+_conv_of_many.defvjp(_conv_of_many_forward, _conv_of_many_backward)
+
+
+# Winograd's form.
+
+
+def _winograd_pays(x: Array, kernel: Array, pads: Pairs) -> bool:
+    """Whether Winograd's form is the faster one (bench/layers.py)."""
+    rows, columns, channels, features = kernel.shape
+    if (rows, columns) != (3, 3) or min(channels, features) < _MANY_CHANNELS:
+        return False
+    height, width = (n + sum(p) - 2 for n, p in zip(x.shape[1:3], pads, strict=True))
+    return height * width >= _MANY_PIXELS and fills_tiles(x, (height, width))
+
+
+def _windows(x: Array, rows: int, columns: int, pads: Pairs) -> Array:
+    """Puts the pixels of each rows x columns window side by side on the channels."""
+    x = pad(x, *pads)
+    height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
+    windows = [x[:, a : a + height, b : b + width] for a in range(rows) for b in range(columns)]
+    return jnp.concatenate(windows, -1)
+
+
+def _transpose_pads(size: int, stride: int, padding: str) -> tuple[int, int]:
+    """Gives the padding of the dilated image that `lax.conv_transpose` derives from a name."""
+    if padding == "VALID":
+        total, low = size + stride - 2 + max(size - stride, 0), size - 1
+    elif padding == "SAME":
+        total = size + stride - 2
+        low = size - 1 if stride > size - 1 else -(-total // 2)
+    else:
+        raise ValueError(f'padding is "SAME", "VALID" or pairs of numbers, not {padding!r}')
+    return low, total - low
+
+
+def forward_pads(x: Array, kernel: Array, stride: int, padding: Padding) -> Pairs:
+    """Gives the padding of a convolution as pairs."""
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), padding)
+    return pairs(padding)
+
+
+def _backward_pads(kernel: Array, stride: int, padding: Padding) -> Pairs:
+    """Gives the padding of a transposed convolution as pairs."""
+    if isinstance(padding, str):
+        padding = [_transpose_pads(size, stride, padding) for size in kernel.shape[:2]]
+    return pairs(padding)

@@ -1,0 +1,122 @@
+"""The depthwise convolution: every channel has a kernel of its own.
+
+On a CPU, XLA computes it pixel by pixel in scalars. As a sum of shifted images, each times one row
+of weights, it becomes one vectorised loop: in EfficientNet-Lite0's layers, batch 16, it took 9 to
+28 times less time forward and 16 to 38 times less with all gradients (`python bench/layers.py
+--only=depthwise`).
+"""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from common.ops.blocks import LAYOUT, Pairs, pad
+from common.ops.convolutions import Form, Padding, form_on_this_platform, forward_pads
+
+_PARTS = 8
+
+
+def depthwise_conv(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "kernel_height kernel_width 1 channels"],
+    stride: int = 1,
+    padding: Padding = "SAME",
+    form: Form = "auto",
+) -> Float[Array, "batch out_height out_width channels"]:
+    """Convolves each channel with its own kernel.
+
+    `y[i, j, c] = sum_ab x[s i + a - low_h, s j + b - low_w, c] kernel[a, b, 0, c]`, equal to
+    `lax.conv_general_dilated` with as many feature groups as channels; arguments as those of
+    `common.ops.convolutions.conv`.
+    """
+    pads = forward_pads(x, kernel, stride, padding)
+    if form_on_this_platform(form) == "lax":
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            pads,
+            dimension_numbers=LAYOUT,
+            feature_group_count=x.shape[-1],
+        )
+    return _depthwise(x, kernel, stride, pads)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _depthwise(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
+    return _sum_of_taps(pad(x, *pads), kernel, stride)
+
+
+def _depthwise_forward(
+    x: Array, kernel: Array, stride: int, pads: Pairs
+) -> tuple[Array, tuple[Array, Array]]:
+    return _depthwise(x, kernel, stride, pads), (x, kernel)
+
+
+def _depthwise_backward(
+    stride: int, pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    """Gives both gradients as sums of shifted images, too."""
+    x, kernel = residuals
+    # The gradient of x is the cotangent, dilated, under the kernel reversed in both directions.
+    sizes = zip(kernel.shape, pads, x.shape[1:3], cotangent.shape[1:3], strict=False)
+    around = [
+        (size - 1 - low, inner + low - stride * (outer - 1) - 1, stride - 1)
+        for size, (low, _), inner, outer in sizes
+    ]
+    dilated = lax.pad(cotangent, jnp.zeros((), x.dtype), ((0, 0, 0), *around, (0, 0, 0)))
+    toward_x = _sum_of_taps(dilated, kernel[::-1, ::-1], 1)
+    rows, columns, _, channels = kernel.shape
+    padded, shape = pad(x, *pads), (cotangent.shape[1], cotangent.shape[2])
+    toward_kernel = [
+        _sum_of_products(_tap(padded, a, b, shape, stride), cotangent)
+        for a in range(rows)
+        for b in range(columns)
+    ]
+    stacked = jnp.stack(toward_kernel).astype(kernel.dtype)
+    return toward_x, stacked.reshape(rows, columns, 1, channels)
+
+
+_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def _sum_of_taps(padded: Array, kernel: Array, stride: int) -> Array:
+    rows, columns, _, channels = kernel.shape
+    height = (padded.shape[1] - rows) // stride + 1
+    width = (padded.shape[2] - columns) // stride + 1
+    exact = jnp.promote_types(padded.dtype, jnp.float32)  # bfloat16 would round each of the sums
+    total = jnp.zeros((len(padded), height, width, channels), exact)
+    for a in range(rows):
+        for b in range(columns):
+            tap = _tap(padded, a, b, (height, width), stride)
+            total = total + tap.astype(exact) * kernel[a, b, 0].astype(exact)
+    return total.astype(padded.dtype)
+
+
+def _tap(padded: Array, row: int, column: int, shape: tuple[int, int], stride: int) -> Array:
+    """Returns the pixels that one weight of the kernel sees."""
+    last_row, last_column = (
+        first + stride * (n - 1) + 1 for first, n in zip((row, column), shape, strict=True)
+    )
+    ends = (len(padded), last_row, last_column, padded.shape[-1])
+    return lax.slice(padded, (0, row, column, 0), ends, (1, stride, stride, 1))
+
+
+def _sum_of_products(x: Array, y: Array) -> Array:
+    """Sums x y over all but the channels.
+
+    XLA sums in scalars where it computes what it sums in the same loop. Parts of the batch, or of
+    the height, are added up in a vectorised loop instead; what is left is a product with ones.
+    """
+    exact = jnp.promote_types(x.dtype, jnp.float32)
+    x, y = x.astype(exact), y.astype(exact)
+    axis = max((0, 1), key=lambda axis: math.gcd(x.shape[axis], _PARTS))
+    parts = math.gcd(x.shape[axis], _PARTS)
+    pairs = zip(jnp.split(x, parts, axis), jnp.split(y, parts, axis), strict=True)
+    products = sum(left * right for left, right in pairs)
+    rows = jnp.reshape(products, (-1, x.shape[-1]))
+    return jnp.ones(len(rows), exact) @ rows

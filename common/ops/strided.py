@@ -1,0 +1,263 @@
+"""Convolutions with a stride and their transposes, as they are fastest on a CPU.
+
+A transposed convolution is the gradient of a strided one and the other way about. With kernels of
+4x4 and stride 2, which halve and double an image, both are convolutions of 2x2 and stride 1, in
+Winograd's form where there are many channels: of the image's 2x2 blocks as channels; for each of
+the output's even and odd rows and columns. These take their gradients from each other, and other
+transposed convolutions from the strided one, so that XLA meets no dilated image; strided ones of
+other kernels, or of few channels, are left to it whole. With kernels as large as the stride both
+are products.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from common.ops.blocks import (
+    Pairs,
+    depth_to_space,
+    lax_conv,
+    mirrored,
+    pad,
+    pairs,
+    pointwise,
+    project,
+    space_to_depth,
+)
+from common.ops.winograd import conv_winograd, fills_tiles, kernel_gradient
+
+_MANY_CHANNELS = 32
+_MANY_FEATURES = 128  # of a doubling, to be faster by rows and columns than by blocks
+_NONE = ((0, 0), (0, 0))
+
+
+def strided_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
+    """See `common.ops.convolutions.conv`."""
+    if kernel.shape[:2] == (stride, stride):
+        return _gather_blocks(x, kernel, stride, pads)
+    return _strided(x, kernel, stride, pads, transpose_kernel=False)
+
+
+def transposed_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
+    """See `common.ops.convolutions.conv_transpose`."""
+    if kernel.shape[:2] == (stride, stride):
+        return _spread_apart(x, kernel, stride, pads)
+    return _transposed(x, kernel, stride, pads, transpose_kernel=False)
+
+
+# Windows that do not meet: products, with the gradients of products.
+
+
+def _gather_blocks(x: Array, kernel: Array, size: int, pads: Pairs) -> Array:
+    """Makes one pixel of each block of the image."""
+    whole = pairs(
+        (low, (n + low + high) // size * size - n - low)
+        for n, (low, high) in zip(x.shape[1:3], pads, strict=True)
+    )
+    return pointwise(space_to_depth(pad(x, *whole), size), kernel.reshape(-1, kernel.shape[3]))
+
+
+def _spread_apart(x: Array, kernel: Array, size: int, pads: Pairs) -> Array:
+    """Makes of each pixel one block of the output."""
+    (top, bottom), (left, right) = pads
+    taps = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1)
+    rows, columns = (top + 1 - size, bottom + 1 - size), (left + 1 - size, right + 1 - size)
+    return pad(depth_to_space(pointwise(x, taps), size), rows, columns)
+
+
+# Windows that meet: the gradients of the one are the other, of the same kernel. With
+# `transpose_kernel` (as in `lax.conv_transpose`) the kernel is stored as that of the other,
+# [.., features, channels], and is to be turned round.
+
+
+def _strided(x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool) -> Array:
+    if (
+        _is_4x4_by_2(kernel, stride)
+        and min(kernel.shape[2:]) >= _MANY_CHANNELS
+        and fills_tiles(x, _halved(x, pads))
+    ):
+        return _halve(x, kernel, pads, transpose_kernel)
+    return lax_conv(x, mirrored(kernel) if transpose_kernel else kernel, stride, pads)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _transposed(x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool) -> Array:
+    channels, features = reversed(kernel.shape[2:]) if transpose_kernel else kernel.shape[2:]
+    if (
+        _is_4x4_by_2(kernel, stride)
+        and channels >= _MANY_CHANNELS
+        and features >= _MANY_FEATURES
+        and fills_tiles(x, (x.shape[1], x.shape[2]))
+    ):
+        return _double(x, kernel, pads, transpose_kernel)
+    kernel = mirrored(kernel) if transpose_kernel else kernel
+    if x.shape[1:3] == (1, 1):
+        return _spread_pixel(x, kernel, pads)
+    return _spread_blocks(x, kernel, stride, pads)
+
+
+def _transposed_forward(
+    x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool
+) -> tuple[Array, tuple[Array, Array]]:
+    return _transposed(x, kernel, stride, pads, transpose_kernel), (x, kernel)
+
+
+def _transposed_backward(
+    stride: int,
+    pads: Pairs,
+    transpose_kernel: bool,
+    residuals: tuple[Array, Array],
+    cotangent: Array,
+) -> tuple[Array, Array]:
+    """Gives both gradients by the strided convolution that maps outputs to inputs.
+
+    y is linear in x, `<y, c> = <x, strided(c, kernel)>`: the gradient of x is `strided`, and the
+    gradient of the kernel is that of `strided` with x as its cotangent.
+    """
+    x, kernel = residuals
+    sizes = zip(kernel.shape, pads, x.shape[1:3], cotangent.shape[1:3], strict=False)
+    back = pairs(
+        (k - 1 - low, (inner - 1) * stride + low + 1 - outer) for k, (low, _), inner, outer in sizes
+    )
+
+    def strided(kernel: Array) -> Array:
+        return _strided(cotangent, kernel, stride, back, not transpose_kernel)
+
+    toward_x, pullback = jax.vjp(strided, kernel)
+    return toward_x, pullback(x)[0]
+
+
+_transposed.defvjp(_transposed_forward, _transposed_backward)
+
+
+# Halving: 4x4 and stride 2.
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _halve(x: Array, kernel: Array, pads: Pairs, transpose_kernel: bool) -> Array:
+    """Convolves the image's 2x2 blocks."""
+    taps = _block_taps(kernel, transpose_kernel)
+    return conv_winograd(_in_blocks(x, pads), taps, None, _NONE, transpose_kernel)
+
+
+def _halve_forward(
+    x: Array, kernel: Array, pads: Pairs, transpose_kernel: bool
+) -> tuple[Array, tuple[Array, Array]]:
+    return _halve(x, kernel, pads, transpose_kernel), (x, kernel)
+
+
+def _halve_backward(
+    pads: Pairs, transpose_kernel: bool, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    x, kernel = residuals
+    sizes = zip(x.shape[1:3], cotangent.shape[1:3], pads, strict=True)
+    back = pairs((3 - low, outer + 1 - 2 * inner + low) for outer, inner, (low, _) in sizes)
+    toward_x = _transposed(cotangent, kernel, 2, back, not transpose_kernel)
+    taps = kernel_gradient(_in_blocks(x, pads), cotangent, 2, _NONE, transpose_kernel)
+    block_taps = partial(_block_taps, transpose_kernel=transpose_kernel)
+    (toward_kernel,) = jax.linear_transpose(block_taps, kernel)(taps)
+    return toward_x, toward_kernel
+
+
+_halve.defvjp(_halve_forward, _halve_backward)
+
+
+def _block_taps(kernel: Float[Array, "4 4 _ _"], transpose_kernel: bool) -> Float[Array, "2 2 _ _"]:
+    """Gives the taps on 2x2 blocks, whose pixels are channels: (row, column, channel).
+
+    A kernel that is meant transposed is [4, 4, features, channels], and its taps are, too; turned
+    round as a whole, their pixels come in the opposite order.
+    """
+    pixels = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:])
+    if transpose_kernel:
+        features = kernel.shape[2]
+        return pixels[:, ::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, features, -1)
+    features = kernel.shape[3]
+    return pixels.transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, -1, features)
+
+
+def _is_4x4_by_2(kernel: Array, stride: int) -> bool:
+    return kernel.shape[:2] == (4, 4) and stride == 2
+
+
+def _halved(x: Array, pads: Pairs) -> tuple[int, int]:
+    """Gives height and width of the output."""
+    height, width = ((n + sum(p) - 4) // 2 + 1 for n, p in zip(x.shape[1:3], pads, strict=True))
+    return height, width
+
+
+def _in_blocks(x: Array, pads: Pairs) -> Array:
+    """Gives the padded image's 2x2 blocks as channels, those that a window lies on."""
+    sizes = zip(x.shape[1:3], _halved(x, pads), pads, strict=True)
+    cut = pairs((low, 2 * out + 2 - low - size) for size, out, (low, _) in sizes)
+    return space_to_depth(pad(x, *cut), 2)
+
+
+# Doubling and other transposed convolutions.
+
+
+def _double(x: Array, kernel: Array, pads: Pairs, transpose_kernel: bool) -> Array:
+    """Convolves with every other tap, once for each of the even and odd rows and columns.
+
+    Row j = 2 t + p of the output lies on the taps a of the dilated image's rows j + a - low that
+    are even, the rows 2 i of x: every other tap from `(low + p) % 2` on; of a transposed kernel,
+    whose taps are turned round, the others.
+    """
+    batch, features = len(x), kernel.shape[2 if transpose_kernel else 3]
+    sides = [2 * n + sum(p) - 4 for n, p in zip(x.shape[1:3], pads, strict=True)]
+
+    def phase(parity: int, axis: int) -> tuple[int, tuple[int, int]]:
+        """Gives the first tap, and the padding of x."""
+        low, size = pads[axis][0], x.shape[1 + axis]
+        first = (low + parity) % 2
+        before = (low - parity - first) // 2
+        return first, (before, -(-sides[axis] // 2) + 1 - size - before)
+
+    def of(row: int, column: int) -> Array:
+        (top, rows), (left, columns) = phase(row, 0), phase(column, 1)
+        if transpose_kernel:
+            top, left = 1 - top, 1 - left
+        return conv_winograd(x, kernel[top::2, left::2], None, (rows, columns), transpose_kernel)
+
+    # [batch, rows, 2, columns, 2, features]
+    whole = jnp.stack([jnp.stack([of(row, 0), of(row, 1)], 3) for row in (0, 1)], 2)
+    height, width = (-(-side // 2) * 2 for side in sides)
+    return whole.reshape(batch, height, width, features)[:, : sides[0], : sides[1]]
+
+
+def _spread_pixel(x: Array, kernel: Array, pads: Pairs) -> Array:
+    """Spreads images of one pixel: a product."""
+    height, width, _, features = kernel.shape
+    (top, bottom), (left, right) = pads
+    image = project(x, kernel[::-1, ::-1]).reshape(-1, height, width, features)
+    rows, columns = 1 - height, 1 - width
+    return pad(image, (top + rows, bottom + rows), (left + columns, right + columns))
+
+
+def _spread_blocks(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
+    """Makes of each pixel and its neighbours one block of the output.
+
+    That is a convolution of stride 1 whose features are the pixels of the block. The blocks
+    overhang the output; the rest is cut off.
+    """
+    height, width, channels, _ = kernel.shape
+    (top, bottom), (left, right) = pads
+    blocks = _kernel_in_blocks(kernel[::-1, ::-1], stride)[::-1, :, ::-1]
+    rows, _, columns, _, _, _ = blocks.shape
+    blocks = blocks.transpose(0, 2, 4, 1, 3, 5).reshape(rows, columns, channels, -1)
+    image = lax_conv(x, blocks, 1, ((rows - 1,) * 2, (columns - 1,) * 2))
+    return pad(
+        depth_to_space(image, stride),
+        (top - height + 1, bottom - stride * rows + 1),
+        (left - width + 1, right - stride * columns + 1),
+    )
+
+
+def _kernel_in_blocks(kernel: Array, stride: int) -> Array:
+    """Cuts a kernel, zeros appended, into [rows, stride, columns, stride, channels, features]."""
+    height, width, channels, features = kernel.shape
+    rows, columns = -(-height // stride), -(-width // stride)
+    spare = ((0, rows * stride - height), (0, columns * stride - width), (0, 0), (0, 0))
+    return jnp.pad(kernel, spare).reshape(rows, stride, columns, stride, channels, features)

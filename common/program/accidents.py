@@ -1,0 +1,150 @@
+"""Accidents: a disk fails, a folder vanishes, memory runs out, or the program itself is at fault.
+
+Whatever happens, a person reads one sentence. The traceback goes to WORKDIR/error.log.
+"""
+
+import errno
+import os
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.program.errors import DivergenceError, FaultError, UserError
+
+LOG = "error.log"
+
+_AGAIN = "and run the same command again"
+# What the machine says -> what it means, and what to do.
+_MEANINGS = {
+    errno.ENOSPC: f"The disk is full; free some space {_AGAIN}",
+    errno.EDQUOT: f"Your share of the disk is used up; free some space {_AGAIN}",
+    errno.EIO: f"The disk, or the way to it, fails; check it {_AGAIN}",
+    errno.EROFS: f"The file system is read-only; mount it for writing {_AGAIN}",
+    errno.EACCES: f"The permission is missing; give it {_AGAIN}",
+    errno.EPERM: f"The permission is missing; give it {_AGAIN}",
+    errno.ENOENT: f"A file or folder is gone; put it back {_AGAIN}",
+    errno.EMFILE: f"Too many files are open; raise the limit (ulimit -n) {_AGAIN}",
+    errno.ENOMEM: f"The memory is used up; end other programs {_AGAIN}",
+    errno.ECONNRESET: f"Another process or machine is gone; see what it says {_AGAIN}",
+    errno.ESTALE: f"The network's file system has lost a file; check it {_AGAIN}",
+}
+# No program meets these and goes on: what fails after them fails for them.
+_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE}
+_OTHER = f"The system refuses it; see to that {_AGAIN}"
+# Errors of the program itself, whatever has been handled before.
+_OURS = (LookupError, TypeError, AttributeError, NameError, AssertionError)
+_MOST_CHARACTERS = 300
+
+
+@contextmanager
+def told_in(workdir: Path) -> Iterator[None]:
+    """Turns whatever goes wrong into a sentence, with its traceback in the error.log of a run.
+
+    Raises:
+      UserError: the machine is at fault, or the user.
+      FaultError: the program is.
+    """
+    try:
+        yield
+    except (UserError, DivergenceError, FaultError):
+        raise
+    except Exception as error:
+        if not workdir.exists() and _names(error, workdir):
+            raise UserError(
+                f"The workdir {workdir} was removed, or its disk is gone; put it back and run the"
+                " same command again."
+            ) from error
+        log = _kept(error, workdir)
+        told = as_told(error, log)
+        if isinstance(told, FaultError) and log is None:
+            traceback.print_exception(error)
+        raise told from error
+
+
+def as_told(error: Exception, log: Path | None) -> UserError | FaultError:
+    """Returns what to say of an error that no one expected where it happened.
+
+    Args:
+      error: whatever was raised.
+      log: the file that has its traceback, or None.
+    """
+    where = f" The traceback is in {log}." if log else ""
+    if mistake := next((one for one in _chain(error) if isinstance(one, UserError)), None):
+        return UserError(str(mistake))
+    if meaning := _meaning(error):
+        return UserError(f"{meaning}.{where}")
+    return FaultError(f"The program is at fault: {type(error).__name__}: {_short(error)}.{where}")
+
+
+def _meaning(error: Exception) -> str:
+    """Returns what the machine did, from the innermost error that names it; "" if it did nothing.
+
+    Libraries that write for us report what the system said as text.
+    """
+    for one in reversed(list(_chain(error))):
+        if before := _fatal_before(one):
+            return before
+        if isinstance(one, MemoryError) or "RESOURCE_EXHAUSTED" in str(one):
+            return f"{_MEANINGS[errno.ENOMEM]} ({_short(one)})"
+        if isinstance(one, OSError) and one.errno:
+            file = f": {os.fsdecode(one.filename)}" if one.filename else ""
+            return f"{_MEANINGS.get(one.errno, _OTHER)} ({one.strerror}{file})"
+        for number, meaning in _MEANINGS.items():
+            if os.strerror(number) in str(one):
+                return f"{meaning} ({_short(one)})"
+    return ""
+
+
+def _fatal_before(error: BaseException) -> str:
+    """Returns what had gone wrong for good when an error came, as at closing; "" if nothing had."""
+    if isinstance(error, _OURS):
+        return ""
+    found, before = "", error.__context__
+    while before is not None:
+        for number in _FATAL:
+            if os.strerror(number) in str(before):
+                found = f"{_MEANINGS[number]} ({_short(before)})"
+        before = before.__context__
+    return found
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yields an error and what it came from, the nearest first."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        if isinstance(following, BaseExceptionGroup):
+            following = following.exceptions[0]
+        else:
+            following = following.__cause__
+
+
+def _names(error: BaseException, folder: Path) -> bool:
+    return any(str(folder) in f"{one} {getattr(one, 'filename', '')}" for one in _chain(error))
+
+
+def _short(error: BaseException) -> str:
+    """Returns the first line of what an error says, with its file if that stands further down."""
+    first = str(error).strip().split("\n", 1)[0]
+    return first[:_MOST_CHARACTERS].rstrip(" .") or "nothing more is said"
+
+
+def _kept(error: Exception, workdir: Path) -> Path | None:
+    """Adds the traceback to the log of a folder that holds a run; returns the log if it has it."""
+    file = workdir / LOG
+    if not (workdir / ".lock").exists() and not (workdir / "config.json").exists():
+        return None
+    lines = traceback.format_exception(error)
+    head = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(sys.argv)}\n"
+    try:
+        with file.open("a") as stream:
+            stream.write(head + "".join(lines) + "\n")
+    except OSError:
+        return None
+    return file

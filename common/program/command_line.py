@@ -1,0 +1,186 @@
+"""Flags in, errors for people out: one sentence on standard error, exit code 2, no traceback."""
+
+import os
+import re
+import runpy
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+from common.program.accidents import as_told
+from common.program.errors import DivergenceError, FaultError, UserError
+from common.program.files import regular_file, user_path
+from common.program.interrupts import finish, listen
+from common.program.settings import flatten, nearest
+
+_STOPPED = {  # what to say when a signal ends a mode, after the signal's name
+    "train": "stopped before training began; run the same command again.",
+    "run": "stopped; run the same command again to go on.",
+    "utility": "stopped; run the same command again to go on.",
+}
+_HELP = {f"{dashes}{x}" for dashes in ("-", "--") for x in ("help", "h", "helpshort", "helpfull")}
+_ROOT = Path(__file__).resolve().parents[2]
+_STOPPED_OTHER = "stopped before the end; earlier results stay."
+
+
+Tell: TypeAlias = Callable[[ConfigDict | None], str]
+
+
+def run_app(main: Callable[[list[str]], None], help_text: Tell) -> NoReturn:
+    """Parses the flags, runs `main` and exits.
+
+    Exit code 0: done, or training was stopped and saved; 2: a mistake of the user's or an accident
+    of the machine; 1: training diverged, or a fault of the program; 128 and a signal's number: that
+    ended it before its end.
+
+    Args:
+      main: takes what is left of the command line.
+      help_text: returns what --help says, with a config what --helpfull says.
+    """
+    try:
+        app.run(partial(_run, main), flags_parser=partial(_parse, help_text))
+    except SystemExit as leaving:
+        finish(leaving.code)
+
+
+def _run(main: Callable[[list[str]], None], argv: list[str]) -> None:
+    listen(_STOPPED.get(str(flags.FLAGS["mode"].value), _STOPPED_OTHER))
+    guarded(partial(main, argv))
+
+
+def guarded(work: Callable[[], None]) -> None:
+    """Does some work; whatever goes wrong ends in one sentence.
+
+    Raises:
+      SystemExit: with the code that `run_app` tells of.
+    """
+    try:
+        work()
+    except UserError as error:
+        _end(str(error), 2)
+    except (DivergenceError, FaultError) as error:
+        _end(str(error), 1)
+    except Exception as error:
+        known = as_told(error, None)
+        if isinstance(known, FaultError):
+            traceback.print_exc()
+        _end(str(known), 2 if isinstance(known, UserError) else 1)
+
+
+def _parse(help_text: Tell, argv: list[str]) -> list[str]:
+    """Parses the flags; whatever is wrong with them, or with the config file, is said in a line."""
+    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell much that nobody asks for
+    wanted = {argument.lstrip("-") for argument in argv if argument in _HELP}
+    argv = [argument for argument in argv if argument not in _HELP]
+    if wanted and "helpfull" not in wanted:
+        _print(help_text(None))
+    file = ""
+    try:
+        argv = [_at_home(argument) for argument in _joined(argv)]
+        if file := _config_file(argv)[0]:
+            with suppress(OSError):  # is said below
+                regular_file(Path(file))
+        rest = flags.FLAGS(argv)
+    except (AttributeError, KeyError) as error:  # what ConfigDict raises for an unknown key
+        _end(_about_key(argv) or str(error), 2)
+    except (UserError, flags.Error, OSError, ValueError, TypeError) as error:
+        _end(str(error), 2)
+    except Exception as error:  # of whatever a config file does
+        _end(f"The config file {file} fails: {type(error).__name__}: {error}.", 2)
+    config: Any = flags.FLAGS["config"]
+    try:
+        if config.value is not None:
+            config.value.lock()  # what stands for a file that is not there raises here
+    except OSError:
+        _end(f"The config file {config.config_filename} is not there or cannot be read.", 2)
+    if wanted:
+        _print(help_text(config.value))
+    return rest
+
+
+def _print(text: str) -> NoReturn:
+    """Prints a help text and exits."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # who reads has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
+def _joined(argv: list[str]) -> list[str]:
+    """Returns `--config FILE` as `--config=FILE`."""
+    found: list[str] = []
+    for argument in argv:
+        if found and found[-1] in ("--config", "-config"):
+            found[-1] += f"={argument}"
+        else:
+            found.append(argument)
+    return found
+
+
+def _at_home(argument: str) -> str:
+    """Returns --config=FILE with the file that it means, wherever the program is called from.
+
+    Raises:
+      UserError: there is none; it names the places and what is there.
+    """
+    flag, equals, named = argument.partition("=")
+    if flag.lstrip("-") != "config" or not equals:
+        return argument
+    name, colon, variant = named.partition(":")
+    if not name:
+        raise UserError("--config names no file; name one, as in --config=configs/unet.py.")
+    file = user_path(name)
+    places = [Path.cwd() / file, _ROOT / file]
+    if file.name == name:  # in a folder that is named, no other is meant
+        places.append(_ROOT / "configs" / file)
+    places += [Path(f"{place}.py") for place in places if not file.suffix]
+    found = next((p for p in places if os.path.lexists(p) and not p.is_dir()), None)
+    if found is None:
+        there = sorted(path.stem for path in (_ROOT / "configs").glob("[!_]*.py"))
+        folders = dict.fromkeys(str(place.parent) for place in places)
+        raise UserError(
+            f"The config file {name} is not there: looked in {', '.join(folders)}; the program"
+            f" brings {', '.join(f'configs/{stem}.py' for stem in there)}."
+        )
+    # As it was written, where it is found so: a message then says what the user knows.
+    return f"{flag}={file if found == places[0] else found}{colon}{variant}"
+
+
+def _about_key(argv: list[str]) -> str:
+    """Returns a sentence about the first override whose key the config does not have, or ""."""
+    file, argument = _config_file(argv)
+    if not file:
+        return ""
+    try:
+        known = [name for name, _ in flatten(runpy.run_path(file)["get_config"](argument))]
+    except Exception as error:
+        return f"The config file {file} fails: {type(error).__name__}: {error}."
+    for name in (flag.lstrip("-").split("=", 1)[0] for flag in argv):
+        key = name.removeprefix("config.")
+        if key != name and key not in known:
+            return f"{name} is not a setting of this config.{nearest(key, known)}"
+    return ""
+
+
+def _config_file(argv: list[str]) -> tuple[str, str]:
+    """Returns the config's file and its argument, "" without them: the flag is not parsed yet."""
+    given = (re.fullmatch(r"--?config=([^:]*):?(.*)", argument) for argument in argv)
+    file, argument = next(((match[1], match[2]) for match in given if match), ("", ""))
+    return file, argument
+
+
+def _end(message: str, code: int) -> NoReturn:
+    _say(message)
+    sys.exit(code)
+
+
+def _say(message: str) -> None:
+    print(f"{sys.argv[0]}: {' '.join(message.split())}", file=sys.stderr)

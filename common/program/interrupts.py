@@ -1,0 +1,143 @@
+"""SIGTERM, SIGINT (Ctrl-C) and SIGHUP end the program with one sentence, and nothing is lost.
+
+Before training and in the other modes they end it at once, also while a library compiles for
+minutes: files are written whole or not at all. While training goes on the step at hand is finished
+and saved. What sends a signal often sends two (`timeout`, Slurm, a hasty hand), so one that follows
+within two seconds changes nothing; a later one ends all at once.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, NoReturn
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_ECHO_SECONDS = 2.0
+
+# What is to be done before a signal ends the process: work in progress is removed.
+before_end: list[Callable[[], object]] = []
+
+
+class StopRequest:
+    """Whether somebody has asked training to stop, and by which signal.
+
+    Attributes:
+      number: the signal's; 0 where none has come.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._first = 0.0
+        self._before: dict[int, Any] = {}
+        self._wakeup = -1
+
+    @property
+    def requested(self) -> bool:
+        """True once a signal has come."""
+        return self.number > 0
+
+    @property
+    def signal_name(self) -> str:
+        """Returns "SIGTERM", or "" where none has come."""
+        return signal.Signals(self.number).name if self.number else ""
+
+    def begin(self) -> None:
+        """Has a signal noted from now on, where it would have ended the process."""
+        if not self._before:
+            self._before = _install(self._note)
+            self._wakeup = signal.set_wakeup_fd(-1)
+
+    def end(self) -> None:
+        """Lets signals do what they did before."""
+        if self._before:
+            # First what ends the process, so that no signal falls between the two.
+            signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if not self._first:
+            self._first, self.number = time.monotonic(), number
+        elif time.monotonic() - self._first > _ECHO_SECONDS:
+            _end(number, "a second time: ended at once; what was saved before stays.")
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Gives what notes a signal from its `begin` on, and no longer than the `with`."""
+    request = StopRequest()
+    try:
+        yield request
+    finally:
+        request.end()
+
+
+def listen(sentence: str) -> None:
+    """Has a signal end the process with a sentence; another call puts another in its place.
+
+    A thread does it: Python's own handlers wait until the main thread returns from a library.
+    """
+    heard, said = os.pipe()
+    os.set_blocking(said, False)
+
+    def watch() -> None:
+        number = 0
+        while number not in SIGNALS:  # a library may handle others in Python
+            (number,) = os.read(heard, 1)
+        _end(number, sentence)
+
+    threading.Thread(target=watch, name="signals", daemon=True).start()
+    signal.set_wakeup_fd(said, warn_on_full_buffer=False)
+    _install(lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # common/program/memory.py holds them back
+
+
+def finish(code: str | int | None) -> NoReturn:
+    """Exits; all is done and said, and a signal that comes now does not change the exit code.
+
+    After a failure nothing is waited for: where one of many processes is gone, JAX would wait for
+    it in vain and abort this one.
+    """
+    number = code if isinstance(code, int) else int(code is not None)
+
+    def leave(*_: Any) -> None:
+        os._exit(number)
+
+    signal.set_wakeup_fd(-1)
+    _install(leave)
+    if number:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # nobody reads it any more
+                stream.flush()
+        leave()
+    sys.exit(number)
+
+
+def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Returns the handlers that were there. Who starts a program may have a signal ignored.
+
+    So does `nohup` with SIGHUP, and a shell with Ctrl-C for what a script starts with "&".
+    """
+    return {
+        number: signal.signal(number, handler)
+        for number in SIGNALS
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+
+
+def _end(number: int, sentence: str) -> NoReturn:
+    """Ends the process from any thread, whatever the others do."""
+    text = f"{sys.argv[0]}: {signal.Signals(number).name}: {sentence}\n"
+    try:
+        with suppress(OSError):  # the terminal is gone, which is what SIGHUP says
+            os.write(2, text.encode())
+        for act in list(before_end):
+            with suppress(Exception):
+                act()
+    finally:
+        os._exit(128 + number)

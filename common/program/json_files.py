@@ -1,0 +1,123 @@
+"""JSON files that the program has written and reads again, whatever has become of them since."""
+
+import json
+import math
+import stat
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+
+from common.program.errors import UserError
+
+_MOST_BYTES = 2**30
+_DEEPEST = 32
+_LARGEST = 2**53  # whole numbers up to here are the same in every program that reads JSON
+_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+Kind = TypeVar("Kind")
+
+
+def read_object(file: Path, advice: str) -> dict[str, Any]:
+    """Reads a file that holds one JSON object.
+
+    Args:
+      file: its path.
+      advice: what to do where it is damaged, for the message.
+
+    Raises:
+      UserError: it is not there, can't be read, or holds something else.
+    """
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no file")
+        if status.st_size > _MOST_BYTES:
+            raise ValueError("it is far too large")
+        found = json.loads(file.read_bytes(), parse_constant=_no_number)
+        _check(found)
+    except OSError as error:
+        raise UserError(f"{file} can't be read: {error.strerror}; {advice}.") from error
+    except RecursionError as error:
+        raise UserError(f"{file} is damaged: it is nested too deeply; {advice}.") from error
+    except ValueError as error:  # those of the JSON and of the text are some, too
+        raise UserError(f"{file} is damaged: {_told(error)}; {advice}.") from error
+    return dict(found)
+
+
+def build(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
+    """Builds a dataclass from what JSON holds of it.
+
+    Raises:
+      ValueError: naming the field that is missing, unknown or of another type.
+    """
+    hints = get_type_hints(kind)
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(values.keys() - known.keys()):
+        raise ValueError(f"{unknown[0]!r} is unknown")
+    for name, field in known.items():
+        if name not in values and field.default is MISSING:
+            raise ValueError(f"{name!r} is missing")
+    return kind(**{name: conform(value, hints[name], name) for name, value in values.items()})
+
+
+def conform(value: Any, kind: Any, name: str) -> Any:
+    """Returns a value as its type has it, from what JSON made of it.
+
+    Args:
+      value: from JSON.
+      kind: str, int, float, bool, `tuple[kind, ...]`, `Mapping[str, kind]`; Any: whatever it is.
+      name: of the field, for the message.
+
+    Raises:
+      ValueError: it is of another type.
+    """
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{name!r} is {_brief(value)}; it must be a list")
+        (kind, *_) = get_args(kind)
+        return tuple(conform(entry, kind, name) for entry in value)
+    if get_origin(kind) is not None:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{name!r} is {_brief(value)}; it must be an object")
+        (_, kind) = get_args(kind)
+        return {key: conform(entry, kind, f"{name}.{key}") for key, entry in value.items()}
+    if kind is Any or type(value) is kind or (kind is float and type(value) is int):
+        return value
+    raise ValueError(f"{name!r} is {_brief(value)}; it must be {_WORDS[kind]}")
+
+
+def _check(found: Any) -> None:
+    """Refuses what is no object, lies too deep or is no number that we write."""
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds {_brief(found)} where an object belongs")
+    level: list[Any] = [found]
+    for _ in range(_DEEPEST):
+        entries = [
+            entry for one in level for entry in (one.values() if isinstance(one, dict) else one)
+        ]
+        if any(
+            (isinstance(entry, float) and not math.isfinite(entry))
+            or (isinstance(entry, int) and abs(entry) > _LARGEST)
+            for entry in entries
+        ):
+            raise ValueError("it holds a number beyond all bounds")
+        level = [entry for entry in entries if isinstance(entry, dict | list)]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
+
+
+def _told(error: ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text in UTF-8"
+    return str(error).rstrip(".")
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) < 60 else f"{text[:60]}..."

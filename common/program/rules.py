@@ -1,0 +1,141 @@
+"""What values a setting or a flag takes, said once: checked before anything is read, and shown.
+
+A config's settings have their rules beside their defaults (`RULES`, by name or by pattern), a flag
+has its own beside its default in common/program/options.py. Needs no JAX.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+
+from common.program.errors import UserError
+
+_DURATION = re.compile(r"\s*(?:(\d+)\s*(?:steps?)?|(\d+(?:\.\d+)?)\s*epochs?)\s*")
+MOST_STEPS = 2_000_000_000  # that the counters in a state, int32, can hold
+SEEDS = 2**32 - 1  # the highest seed
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What values are allowed.
+
+    Attributes:
+      allowed: what they are, for a sentence: "a whole number from 1 to 4096".
+      holds: says whether a value is one.
+    """
+
+    allowed: str
+    holds: Callable[[Any], bool]
+
+    def check(self, name: str, value: Any) -> None:
+        """Refuses a value that is not allowed.
+
+        Raises:
+          UserError: naming it, the value and what is allowed.
+        """
+        if not self.holds(value):
+            raise UserError(f"{name} is {str_of(value)}; it must be {self.allowed}.")
+
+
+Rules: TypeAlias = Mapping[str, Rule]
+
+
+def whole(least: int, most: int) -> Rule:
+    """Allows whole numbers from `least` to `most`."""
+    return Rule(
+        f"a whole number from {least} to {most}",
+        lambda value: type(value) is int and least <= value <= most,
+    )
+
+
+def number(
+    least: int | float, most: int | float, *, above: bool = False, below: bool = False
+) -> Rule:
+    """Allows numbers from `least` to `most`, or `above` the one and `below` the other."""
+    begin = f"above {least:g}" if above else f"from {least:g}"
+    end = f"less than {most:g}" if below else f"{most:g}"
+    between = " to " if not (above or below) else " and " if below else " and at most "
+
+    def holds(value: Any) -> bool:
+        if type(value) not in (int, float) or math.isnan(value):
+            return False
+        return (least < value if above else least <= value) and (
+            value < most if below else value <= most
+        )
+
+    return Rule(f"a number {begin}{between}{end}", holds)
+
+
+def choice(*values: Any) -> Rule:
+    """Allows these values, of their own types."""
+    listed = " or ".join(map(repr, values))
+    return Rule(listed, lambda value: any(type(value) is type(x) and value == x for x in values))
+
+
+def switch() -> Rule:
+    """Allows True and False."""
+    return choice(True, False)
+
+
+def text() -> Rule:
+    """Allows any text; whoever reads it says what is wrong with it."""
+    return Rule("text", lambda value: isinstance(value, str))
+
+
+def duration(*words: str, positive: bool = False) -> Rule:
+    """Allows durations, more than 0 if they must be, and some words."""
+    steps = f"steps as '3000' or epochs as '15 epochs'{', more than 0' if positive else ''}"
+
+    def holds(value: Any) -> bool:
+        if value in words:
+            return True
+        read = read_duration(value) if isinstance(value, str) else None
+        return read is not None and read[0] <= MOST_STEPS and not (positive and not read[0])
+
+    return Rule(" or ".join([*map(repr, words), f"a duration, {steps}"]), holds)
+
+
+def each(rule: Rule) -> Rule:
+    """Allows sequences of values that a rule allows."""
+    return Rule(
+        f"a tuple like (64, 32), each entry {rule.allowed}",
+        lambda value: isinstance(value, tuple | list) and all(map(rule.holds, value)),
+    )
+
+
+def read_duration(duration: str) -> tuple[float, str] | None:
+    """Returns the number and "steps" or "epochs"; None for what is no duration.
+
+    Steps are whole; a part of an epoch is some.
+    """
+    match = _DURATION.fullmatch(duration)
+    if match is None:
+        return None
+    return (float(match[1]), "steps") if match[1] else (float(match[2]), "epochs")
+
+
+def str_of(value: Any) -> str:
+    """Returns a value as it is written: text in quotes."""
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def rule_of(name: str, value: Any, rules: Rules) -> Rule:
+    """Returns the rule of a setting: by its name, else of the first pattern that matches that.
+
+    Where there is none, as of the fields of a network that somebody has added, numbers must be
+    finite and the rest is free.
+    """
+    if name in rules:
+        return rules[name]
+    found = (rule for pattern, rule in rules.items() if fnmatchcase(name, pattern))
+    return next(found, _ANYTHING.get(type(value), _FREE))
+
+
+_FREE = Rule("a value", lambda value: True)
+_ANYTHING = {
+    int: whole(-(2**31), 2**31 - 1),
+    float: number(-1e38, 1e38),
+}

@@ -1,0 +1,42 @@
+"""The settings of a config by their names, and a config as JSON."""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from ml_collections import ConfigDict
+
+Fields: TypeAlias = ConfigDict | Mapping[str, Any]
+
+
+def flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields ("data.batch_size", 32) for every field, sorted by name."""
+    for key in sorted(config):
+        value = config[key]
+        if isinstance(value, Mapping | ConfigDict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Returns " Did you mean 'a' or 'b'?" for the known names nearest to `name`, else ""."""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    last: dict[str, str] = {}  # a key that stands under another heading: config.batch_size
+    for other in known:
+        last.setdefault(other.rsplit(".", 1)[-1], other)
+    for tail in difflib.get_close_matches(name.rsplit(".", 1)[-1], list(last), n=2, cutoff=0.7):
+        close.append(last[tail])
+    unique = list(dict.fromkeys(close))[:3]
+    return f" Did you mean {' or '.join(repr(item) for item in unique)}?" if unique else ""
+
+
+def to_json(config: ConfigDict) -> str:
+    """Returns the config as indented JSON."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_fields(fields: Mapping[str, Any]) -> ConfigDict:
+    """Returns the config that `to_json` wrote, from what JSON holds, locked."""
+    return ConfigDict(dict(fields)).lock()

@@ -1,0 +1,296 @@
+"""Checkpoints (Orbax): written in the background, whole or not at all, free of any device layout.
+
+What is saved is the state of one device as NumPy arrays, so a run restores on any number of
+devices. Kept are the last few and, where a metric is named, the best one. Whatever is restored is
+compared with the checksums that were saved with it; a damaged checkpoint is never used, the one
+before it is.
+"""
+
+import itertools
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, TypeVar
+
+import flax.serialization
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from common.program.errors import UserError
+from common.program.log import log
+from common.runs import manifest
+from common.runs.leaves import not_finite
+from common.runs.manifest import DamagedError, Manifest, SaveManifest, reason_of
+
+_STATE = "default"  # Orbax's name for what is saved without one
+
+State = TypeVar("State")
+
+
+class Checkpoints:
+    """The checkpoints of one run; use them in a `with` to save any.
+
+    Attributes:
+      folder: where they lie.
+    """
+
+    def __init__(
+        self, folder: Path, keep_last: int = 1, best_metric: str = "", best_is: str = "highest"
+    ) -> None:
+        """Names the folder; only the one run that trains may save to it."""
+        self.folder = folder
+        self._keep_last = keep_last
+        self._best_metric, self._best_is = best_metric, best_is
+        self._scores: dict[int, float] = {}
+
+    def __enter__(self) -> "Checkpoints":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if opened := vars(self).get("_manager"):  # where `cached_property` keeps it
+            opened.close()  # waits for what is being written
+
+    def steps(self) -> list[int]:
+        """Returns the steps that the folder's names promise, the newest first."""
+        if not self.folder.is_dir():
+            return []
+        names = (entry.name for entry in self.folder.iterdir())
+        steps = (int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+        return sorted(steps, reverse=True)
+
+    def latest_step(self) -> int | None:
+        """Returns the step of the newest checkpoint, or None."""
+        return next(iter(self.steps()), None)
+
+    def save(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
+        """Starts writing a host state (`parallel.to_host`); training may go on meanwhile.
+
+        Does nothing where this step is saved already.
+
+        Raises:
+          UserError: the folder was removed; it is not made anew, for what lay beside it is gone.
+        """
+        if not self.folder.is_dir():
+            raise UserError(
+                f"{self.folder} was removed while the program was running; put it back, or start"
+                " anew in another --workdir."
+            )
+        if step == self._manager.latest_step():
+            return
+        named = self._best_metric
+        chosen = {named: float(metrics[named])} if named in metrics else {}
+        if chosen:
+            self._scores[step] = chosen[named]
+        tree = flax.serialization.to_state_dict(state)
+        items = {
+            _STATE: ocp.args.StandardSave(tree),
+            manifest.ITEM: SaveManifest(step, chosen, tree),
+        }
+        self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def restore(self, step: int, like: State) -> State:
+        """Returns the state saved at `step`, as NumPy arrays, in the structure of `like`.
+
+        Raises:
+          UserError: the checkpoint is damaged or does not fit this state.
+        """
+        try:
+            return self._read(step, like)
+        except DamagedError as error:
+            raise UserError(
+                f"The checkpoint of step {step} in {self.folder} cannot be used: {error}."
+            ) from error
+
+    def best(self, like: State) -> tuple[int, State] | None:
+        """Returns the best sound checkpoint, its step and its state; None where there is none.
+
+        Without a named metric it is the newest. A damaged one is named in the log.
+
+        Raises:
+          UserError: none is sound, or they do not fit this state.
+        """
+        steps = self.steps()
+        ranked = self._ranked(self._scores_on_disk())
+        damaged = {step: reason for step in steps if (reason := self._structural_damage(step))}
+        others = [step for step in steps if step not in ranked and step not in damaged]
+        for step in [*ranked, *others]:
+            try:
+                state = self._read(step, like)
+            except DamagedError as error:
+                damaged[step] = str(error)
+                continue
+            for bad, reason in damaged.items():
+                log.warning(
+                    "The checkpoint of step %d in %s is damaged (%s); that of step %d is used.",
+                    *(bad, self.folder, reason, step),
+                )
+            return step, state
+        self._refuse(damaged)
+        return None
+
+    def newest_sound_step(self, like: Any) -> int:
+        """Returns the step to go on from, 0 for none, and clears the way for saving from there.
+
+        A damaged checkpoint after it is named in the log and moved aside, to `damaged-STEP`.
+
+        Raises:
+          UserError: there are checkpoints and none is sound, or they do not fit this state.
+        """
+        damaged: dict[int, str] = {}
+        for step in (steps := self.steps()):
+            try:
+                self._read(step, like)
+            except DamagedError as error:
+                damaged[step] = str(error)
+                continue
+            older = {old: self._structural_damage(old) for old in steps if old < step}
+            for bad, reason in (damaged | older).items():
+                if reason:
+                    log.warning(
+                        "The checkpoint of step %d is damaged (%s) and lies in %s now; the run goes"
+                        " on from step %d.",
+                        *(bad, reason, self._move_aside(bad), step),
+                    )
+            return step
+        self._refuse(damaged)
+        return 0
+
+    @cached_property
+    def _manager(self) -> ocp.CheckpointManager:
+        keep: list[policies.PreservationPolicy] = [policies.LatestN(self._keep_last)]
+        if self._best_metric:
+            self._scores = self._scores_on_disk()
+            keep.append(_Best(lambda: self._ranked(self._scores)))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(keep), cleanup_tmp_directories=True
+        )
+        return ocp.CheckpointManager(self.folder.absolute(), options=options)
+
+    def _read(self, step: int, like: State) -> State:
+        """Returns a saved state that has been compared with its checksums."""
+        described = self._manifest(step)
+        wanted = flax.serialization.to_state_dict(like)
+        if described and (misfit := described.misfit(wanted)):
+            self._refuse_networks(step, misfit)
+        _hush_stragglers()
+        target = jax.tree.map(lambda x: np.empty(np.shape(x), x.dtype), wanted)
+        folder = (self.folder / str(step) / _STATE).absolute()
+        try:
+            # Not by a manager, which would wait for the other processes and trust every name.
+            handler = ocp.StandardCheckpointHandler()
+            tree = handler.restore(folder, args=ocp.args.StandardRestore(target))
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged file can fail anywhere in the libraries
+            raise DamagedError(reason_of(error)) from error
+        if described is None:
+            log.info("The checkpoint of step %d has no checksums: it is used as it is.", step)
+            if jax.tree.map(np.shape, tree) != jax.tree.map(np.shape, target):
+                self._refuse_networks(step, "")  # Orbax itself does not mind
+        elif changed := described.changed_leaf(tree):
+            raise DamagedError(f"{changed} does not have its checksum")
+        if bad := not_finite(tree):
+            raise DamagedError(f"{bad} is not finite: the training had diverged")
+        return flax.serialization.from_state_dict(like, tree)
+
+    def _manifest(self, step: int) -> Manifest | None:
+        return manifest.read_manifest(self.folder / str(step))
+
+    def _structural_damage(self, step: int) -> str:
+        """Returns what is wrong with a checkpoint as far as can be told without its leaves."""
+        try:
+            self._manifest(step)
+        except DamagedError as error:
+            return str(error)
+        return ""
+
+    def _scores_on_disk(self) -> dict[int, float]:
+        """Returns the named metric of each checkpoint that tells it."""
+        scores = {}
+        for step in self.steps():
+            with suppress(DamagedError, OSError, ValueError):
+                described = self._manifest(step)
+                if described is None:  # its metrics are Orbax's
+                    file = self.folder / str(step) / "metrics" / "metrics"
+                    metrics = json.loads(file.read_text())
+                else:
+                    metrics = described.metrics
+                if self._best_metric in metrics:
+                    scores[step] = float(metrics[self._best_metric])
+        return scores
+
+    def _ranked(self, scores: Mapping[int, float]) -> list[int]:
+        """Returns steps from the best to the worst; of equal ones the newest comes first."""
+        sign = 1 if self._best_is == "highest" else -1
+        return sorted(scores, key=lambda step: (sign * scores[step], step), reverse=True)
+
+    def _move_aside(self, step: int) -> Path:
+        for number in itertools.count(1):
+            aside = self.folder / (f"damaged-{step}" + (f"-{number}" if number > 1 else ""))
+            if not aside.exists():
+                break
+        return (self.folder / str(step)).rename(aside)
+
+    def _refuse(self, damaged: Mapping[int, str]) -> None:
+        if damaged:
+            reasons = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
+            raise UserError(
+                f"No checkpoint in {self.folder} can be used ({reasons}); put back a copy of one,"
+                " or train anew with --restart (a run of a study: remove its folder)."
+            )
+
+    def _refuse_networks(self, step: int, misfit: str) -> NoReturn:
+        whose = "another optimizer" if "/opt_state/" in misfit else "other networks"
+        raise UserError(
+            f"The checkpoint of step {step} in {self.folder} belongs to {whose}"
+            f"{f' ({misfit})' if misfit else ''}; put the settings back, or choose another"
+            " --workdir."
+        )
+
+
+@dataclass(frozen=True)
+class _Best(policies.PreservationPolicy):
+    """Keeps the first of the steps that `ranked` returns."""
+
+    ranked: Callable[[], Sequence[int]]
+
+    def should_preserve(
+        self,
+        checkpoints: Sequence[Any],
+        *,
+        context: Any,
+    ) -> Sequence[bool]:
+        """Says of each checkpoint whether it must stay."""
+        there = {checkpoint.step for checkpoint in checkpoints}
+        best = next((step for step in self.ranked() if step in there), None)
+        return [checkpoint.step == best for checkpoint in checkpoints]
+
+
+@cache
+def _hush_stragglers() -> None:
+    """Keeps tracebacks off the screen that say nothing.
+
+    Where one of many leaves can't be read, Orbax closes the loop to which the other reads report,
+    from threads of their own, whenever they are done.
+    """
+    report = sys.unraisablehook
+
+    def report_others(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            report(unraisable)
+
+    sys.unraisablehook = report_others

@@ -1,0 +1,201 @@
+"""What --mode=evaluate of every task shares: which images are scored, and where the report goes."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from common.data.prepared.prepared import DataCard, Prepared, Split, prepare
+from common.program.errors import UserError
+from common.program.files import csv_line, user_path, write_atomically
+from common.program.json_files import conform, read_object
+from common.program.log import log
+from common.program.options import Options
+from common.program.outputs import Outputs
+from common.runs.workdir import Run, check_data
+
+EVALUATION = "evaluation.json"
+FOLDER = "evaluation"  # in the workdir
+
+
+class HeldOut(NamedTuple):
+    """Images to score.
+
+    Attributes:
+      card: of the data that they are from.
+      split: the images.
+      name: of the split: "test", "val", or "all" of another folder.
+      validation: images to choose thresholds and temperatures on; None where there are none, where
+        they are scored themselves, or where the run's own evaluation has chosen already.
+    """
+
+    card: DataCard
+    split: Split
+    name: str
+    validation: Split | None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Returns what a report says of them."""
+        return {
+            "data": self.card.name,
+            "synthetic": self.card.synthetic,
+            "split": self.name,
+            "chose_the_checkpoint": self.name == "val",
+            **patients_in(self.split.groups),
+            "image_size": self.card.image_size,
+        }
+
+
+def patients_in(groups: Sequence[str]) -> dict[str, Any]:
+    """Returns what a report says of whom its images are; "patients" is null where nobody says.
+
+    Args:
+      groups: whom each image is of, "" where that is unknown: such an image counts as a patient.
+    """
+    known = [group for group in groups if group]
+    return {
+        "images": len(groups),
+        "patients": len(set(known)) if known else None,
+        "images_of_unknown_patients": len(groups) - len(known),
+        "intervals_over": "patients" if known else "images",
+    }
+
+
+def told_patients(report: Mapping[str, Any]) -> str:
+    """Returns in words what `patients_in` says: "12 images of 3 patients"."""
+    images, patients = report["images"], report["patients"]
+    unknown = report["images_of_unknown_patients"]
+    told = f"{images} image{'s' * (images != 1)} of "
+    if patients is None:
+        return f"{told}unknown patients, each counted as one"
+    told += f"{patients} patient{'s' * (patients != 1)}"
+    if unknown:
+        told += f"; of {unknown} image{'s' * (unknown != 1)} the patient is unknown,"
+        told += f" {'each of which' if unknown > 1 else 'which'} counts as one"
+    return told
+
+
+def evaluation_outputs(run: Run, options: Options) -> Outputs:
+    """Returns where the results go, by default in the workdir; other data have another folder.
+
+    There, an evaluation of the same data replaces the earlier one. Results are published together:
+    a command that fails leaves the earlier ones.
+    """
+    read = [user_path(path) for path in (options.input, run.config.data.dir) if path]
+    name = f"{FOLDER}-{read[0].resolve().name}" if options.input else FOLDER
+    return Outputs(
+        Path(options.output) if options.output else run.workdir / name,
+        "evaluate",
+        of=str(read[0].resolve()) if options.input else "",
+        overwrite=options.overwrite,
+        again=not options.output,
+        inputs=read,
+    )
+
+
+def held_out(run: Run, options: Options) -> HeldOut:
+    """Returns the images to score: the run's "test", else its "val"; or those of --input.
+
+    Raises:
+      UserError: nothing is held out, the data has changed since, or it can't be read.
+    """
+    if options.input:
+        return _other(run, options.input)
+    prepared = prepare(run.config.data)
+    check_data(Run(run.workdir, run.config, prepared.card))
+    splits = prepared.splits
+    if "test" in splits:
+        return HeldOut(prepared.card, splits["test"], "test", splits.get("val"))
+    if "val" in splits:
+        log.warning(
+            "There is no test split: scored are the validation images, which chose the checkpoint,"
+            " so the scores flatter."
+        )
+        return HeldOut(prepared.card, splits["val"], "val", None)
+    raise UserError(
+        f"{prepared.card.name} holds nothing out: all images are for training; train with"
+        " --config.data.splits=70,15,15, or name a folder of other images with --input=DIR."
+    )
+
+
+def _other(run: Run, folder: str) -> HeldOut:
+    """Returns the images of another folder, read as the run's are: its "test", or all of them."""
+    data = ConfigDict(run.config.data.to_dict())
+    data.update(dir=folder, url="", name="", classes="", only="", channels=run.card.channels)
+    data.update(splits="", held_out="", folds=0, fold=0, copies="keep")
+    prepared = _prepared_by_group(data)
+    if "test" in prepared.splits:
+        return HeldOut(prepared.card, prepared.splits["test"], "test", None)
+    splits = list(prepared.splits.values())
+    everything = Split(
+        splits[0].source,
+        np.concatenate([split.rows for split in splits]),
+        tuple(name for split in splits for name in split.ids),
+        tuple(group for split in splits for group in split.groups),
+    )
+    return HeldOut(prepared.card, everything, "all", None)
+
+
+def _prepared_by_group(data: ConfigDict) -> Prepared:
+    """Prepares data whose files may be named otherwise than the run's, by patient if possible."""
+    try:
+        return prepare(data)
+    except UserError as error:
+        if "config.data.group" not in str(error):
+            raise
+        log.warning("Patients are unknown: every image counts as a patient of its own: %s", error)
+        data.group = ""
+        return prepare(data)
+
+
+def write_report(output: Path, report: Mapping[str, Any], name: str = EVALUATION) -> None:
+    """Writes a report as JSON, with null where a number is none: JSON has no NaN."""
+    write_atomically(output / name, json.dumps(_finite(report), indent=2) + "\n")
+
+
+def write_table(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes rows of the same columns as CSV, the whole file or none of it."""
+    table = list(rows)
+    lines = [list(table[0]), *(list(row.values()) for row in table)]
+    write_atomically(file, "".join(map(csv_line, lines)))
+
+
+def stored_value(run: Run, name: str, step: int, kind: Any) -> Any:
+    """Returns a value that the run's own evaluation has chosen at this step, None if there is none.
+
+    Args:
+      run: the run.
+      name: of the value in evaluation.json; "outer.inner" of one in an object.
+      step: of the checkpoint.
+      kind: its type, as `conform` takes it.
+
+    Raises:
+      UserError: evaluation.json is damaged.
+    """
+    file = run.workdir / FOLDER / EVALUATION
+    if not file.exists():
+        return None
+    advice = f"remove it and run --mode=evaluate --workdir={run.workdir} again"
+    report = read_object(file, advice)
+    try:
+        if conform(report.get("checkpoint_step"), int, "checkpoint_step") != step:
+            return None
+        *outer, last = name.split(".")
+        for part in outer:
+            report = conform(report.get(part), Mapping[str, Any], part)
+        return conform(report.get(last), kind, name)
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}; {advice}.") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,57 @@
+"""A trained classifier that judges images for another task; tasks do not import each other."""
+
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from common.config.tasks import find_task
+from common.program.errors import UserError
+from common.runs.workdir import open_run
+
+Images = UInt8[np.ndarray, "images height width channels"]
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """What a task's `make_judge(run)` returns."""
+
+    classes: tuple[str, ...]
+    identity: str  # of its weights
+    facts: dict[str, Any]  # who it is and, where it was evaluated, how well it reads real images
+
+    def features(self, images: Images) -> Float[np.ndarray, "images features"]:
+        """Returns what it decides by."""
+        ...
+
+    def report(
+        self, images: Images, labels: Int[np.ndarray, " images"], figure: Path, caption: str
+    ) -> dict[str, Any]:
+        """Returns scores of images that are to be of these classes, and draws their figure."""
+        ...
+
+
+def open_judge(workdir: Path, image_size: int, channels: int) -> Judge:
+    """Opens the run of a classifier.
+
+    Args:
+      workdir: of the run.
+      image_size: of the images that it is to read, in pixels.
+      channels: of these.
+
+    Raises:
+      UserError: it is none, or reads other images.
+    """
+    run = open_run(workdir)
+    task = find_task(run.config.task)
+    if not hasattr(task, "make_judge"):
+        raise UserError(f"{workdir} is a run of {run.config.task!r}; name one of a classifier.")
+    if (run.card.image_size, run.card.channels) != (image_size, channels):
+        raise UserError(
+            f"The classifier in {workdir} reads images of {run.card.image_size} pixels and"
+            f" {run.card.channels} channels, these have {image_size} and {channels}; name one that"
+            " was trained at this size."
+        )
+    judge: Judge = task.make_judge(run)
+    return judge

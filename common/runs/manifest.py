@@ -1,0 +1,187 @@
+"""What a checkpoint says of itself: its step, its metrics, and a checksum of every leaf.
+
+It is a file of its own, committed with the leaves, and guarded by a checksum too. The checksums
+are computed while the leaves are written, beside the training.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+ITEM = "manifest"  # the folder in a checkpoint
+FILE = "manifest.json"
+
+
+class DamagedError(Exception):
+    """A checkpoint is not what was saved; the message is the reason."""
+
+
+class Leaf(NamedTuple):
+    """An array of a state.
+
+    Attributes:
+      dtype: by name.
+      shape: of the array.
+      sha256: of its bytes, row by row, in hexadecimal digits.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was saved.
+
+    Attributes:
+      step: of the state.
+      metrics: by which the best checkpoint is chosen.
+      leaves: by path, "generator/params/dense/kernel".
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+    leaves: Mapping[str, Leaf]
+
+    @classmethod
+    def of(cls, step: int, metrics: Mapping[str, float], tree: Any) -> "Manifest":
+        """Describes a tree of NumPy arrays."""
+        leaves = {
+            path: Leaf(str(leaf.dtype), np.shape(leaf), checksum(leaf))
+            for path, leaf in leaves_by_path(tree).items()
+        }
+        return cls(step, metrics, leaves)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Reads what `to_json` wrote.
+
+        Raises:
+          ValueError: a digit of it has changed.
+        """
+        content = json.loads(text)
+        if not isinstance(content, dict) or content.pop("sha256", None) != _digest(content):
+            raise ValueError(f"{FILE} does not have its own checksum")
+        leaves = {
+            path: Leaf(dtype, tuple(shape), sha256)
+            for path, (dtype, shape, sha256) in content["leaves"].items()
+        }
+        return cls(content["step"], content["metrics"], leaves)
+
+    def to_json(self) -> str:
+        """Returns the manifest with a checksum of itself."""
+        content = {
+            "step": self.step,
+            "metrics": dict(self.metrics),
+            "leaves": {path: [*leaf] for path, leaf in self.leaves.items()},
+        }
+        return json.dumps({**content, "sha256": _digest(content)})
+
+    def misfit(self, tree: Any) -> str:
+        """Returns in what the saved state is not like this one, "" where it is.
+
+        An array of a network is named before those of optimizers, which differ with it.
+        """
+        wanted = {
+            path: (str(leaf.dtype), np.shape(leaf)) for path, leaf in leaves_by_path(tree).items()
+        }
+        saved = {path: (leaf.dtype, leaf.shape) for path, leaf in self.leaves.items()}
+        paths = sorted(wanted.keys() | saved.keys(), key=lambda path: ("/opt_state/" in path, path))
+        for path in paths:
+            there, here = saved.get(path), wanted.get(path)
+            if there != here:
+                both = (f"{x[0]} {list(x[1])}" if x else "none" for x in (there, here))
+                return "{}: {} there, {} now".format(path, *both)
+        return ""
+
+    def changed_leaf(self, tree: Any) -> str:
+        """Returns the path of the first array that is not what was saved, or ""."""
+        for path, leaf in leaves_by_path(tree).items():
+            if checksum(leaf) != self.leaves[path].sha256:
+                return path
+        return ""
+
+
+def read_manifest(checkpoint: Path) -> Manifest | None:
+    """Reads what a checkpoint, a folder named by its step, says of itself.
+
+    Returns None where it is of before there were manifests.
+
+    Raises:
+      DamagedError: it is damaged, or of another step.
+    """
+    try:
+        if not (checkpoint / ITEM).exists():
+            items = json.loads((checkpoint / "_CHECKPOINT_METADATA").read_text())["item_handlers"]
+            if ITEM not in items:
+                return None
+        described = Manifest.from_json((checkpoint / ITEM / FILE).read_text())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(reason_of(error)) from error
+    if str(described.step) != checkpoint.name:
+        raise DamagedError(f"it was saved at step {described.step}")
+    return described
+
+
+def reason_of(error: Exception) -> str:
+    """Returns in one line what went wrong."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{Path(error.filename).name}: {error.strerror}"
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip(".")
+
+
+def checksum(array: Any) -> str:
+    """Returns the SHA-256 of an array's bytes, row by row, in hexadecimal digits."""
+    rows = np.ascontiguousarray(array).reshape(-1)
+    return hashlib.sha256(rows.view(np.uint8).data).hexdigest()
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class ManifestHandler(ocp.AsyncCheckpointHandler):
+    """Lets Orbax write the manifest of a state beside the state itself."""
+
+    async def async_save(self, directory: Any, args: "SaveManifest") -> list[ocp.future.Future]:
+        """Computes and writes on a thread of its own; the main process alone does."""
+
+        async def write() -> None:
+            if jax.process_index() == 0:
+                manifest = Manifest.of(args.step, args.metrics, args.tree)
+                (directory / FILE).write_text(manifest.to_json())
+
+        return [ocp.future.CommitFutureAwaitingContractedSignals(write(), name=ITEM)]
+
+    def save(self, directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Is asked for by Orbax's base class; its managers call `async_save` alone."""
+        raise NotImplementedError("a manifest is saved with its checkpoint, asynchronously")
+
+    def restore(self, directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """A manifest is read without Orbax, so that it can be read of a damaged checkpoint."""
+        raise NotImplementedError("a manifest is read by Manifest, without Orbax")
+
+
+@ocp.args.register_with_handler(ManifestHandler, for_save=True, for_restore=True)
+@dataclass
+class SaveManifest(ocp.args.CheckpointArgs):
+    """What `ManifestHandler` writes the manifest of: a tree of NumPy arrays that nothing changes.
+
+    Attributes:
+      step: of the state.
+      metrics: by which the best checkpoint is chosen.
+      tree: the state.
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+    tree: Any

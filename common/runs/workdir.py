@@ -1,0 +1,361 @@
+"""The folder of a run: what lies where, whose it is, and its record (run.json)."""
+
+import fcntl
+import importlib.metadata
+import json
+import math
+import platform
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import jax
+from ml_collections import ConfigDict
+
+from common.config.tasks import TASKS, rules_of, with_defaults
+from common.data.prepared.prepared import DataCard
+from common.program.errors import UserError
+from common.program.files import remove_leftovers, user_path, write_atomically
+from common.program.json_files import conform, read_object
+from common.program.log import log
+from common.program.rules import rule_of
+from common.program.settings import flatten, from_fields, to_json
+from common.runs.changes import differences, told
+from common.runs.checkpoints import Checkpoints
+
+State = TypeVar("State")
+Changes: TypeAlias = dict[str, tuple[Any, Any]]  # settings that differ: as they were, as they are
+
+RECORD = "run.json"
+_WRITTEN = (  # by runs and by studies, after the config
+    *(RECORD, "metrics.jsonl", "metrics", "pictures", "checkpoints", "profile"),
+    "training_images.npz",
+    *("images", "cells", "log.txt", "report.md", "utility.csv", "utility.json", "utility.png"),
+)
+_PART_OF_STEP = re.compile(r"\s*(\d+\.\d+)\s*(?:steps?)?\s*")
+# Whole numbers of which earlier versions have taken what is refused now; other ones shape arrays.
+_LOOSE = ("data.split_seed", "data.resident_limit_mb")
+_HUGE = 1e9  # such a number no version has trained with, nor with one that is none
+_RESTORE = "put a whole copy in its place, or name another --workdir"
+# What is read again of the record, and its types.
+_RECORDED = {
+    "wall_seconds": float,
+    "images_per_second": float,
+    "flops_per_second_and_device": float,
+    "idle_share": float,
+    "data_wait_share": float,
+    "metrics": Mapping[str, float],
+    "warnings": tuple[str, ...],
+    "utilisation": float,
+    "step": int,
+    "saved_step": int,
+    "config_changes": tuple[Mapping[str, Any], ...],
+    "pictures": tuple[str, ...],
+    "numbers_bytes": int,
+    "numbers_sha256": str,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """An opened workdir: what the modes other than training work from."""
+
+    workdir: Path
+    config: ConfigDict
+    card: DataCard
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints; only training writes any."""
+        train = self.config.train
+        return Checkpoints(
+            self.workdir / "checkpoints", train.keep_last, train.best_metric, train.best_is
+        )
+
+    def best_state(self, like: State) -> tuple[int, State]:
+        """Returns the step of the best sound checkpoint, else of the newest, and its state.
+
+        Raises:
+          UserError: there is none, or it does not fit `like`.
+        """
+        found = self.checkpoints.best(like)
+        if found is None:
+            raise UserError(f"{self.workdir} has no checkpoint yet; train it first.")
+        return found
+
+
+def open_run(workdir: Path) -> Run:
+    """Opens a run that training has begun.
+
+    Raises:
+      UserError: the folder holds no run, or its files are damaged.
+    """
+    workdir = user_path(workdir)
+    config_file, record_file = workdir / "config.json", workdir / RECORD
+    if not config_file.exists() or not record_file.exists():
+        raise UserError(
+            f"{workdir} holds no run (no config.json and run.json); name the --workdir of one,"
+            " or train it first with --config=FILE."
+        )
+    config = _config(workdir)
+    _check_rules(config, config_file)
+    card = _card(workdir, config)
+    return Run(workdir, config, card)
+
+
+def _check_rules(config: ConfigDict, file: Path) -> None:
+    """Says which settings would be refused today; an earlier version has trained with them.
+
+    Parts of steps are steps, as they were then: "2.5" is "3".
+
+    Raises:
+      UserError: no version has: the file is damaged.
+    """
+    for name, value in flatten(config):
+        rule = rule_of(name, value, rules_of(config.task))
+        try:
+            rule.check(f"config.{name}", value)
+        except UserError as error:
+            match = _PART_OF_STEP.fullmatch(value) if isinstance(value, str) else None
+            if match and rule.holds(steps := str(math.ceil(float(match[1])))):
+                config.update_from_flattened_dict({name: steps})
+            elif not (name in _LOOSE or (isinstance(value, float) and abs(value) < _HUGE)):
+                raise UserError(f"{file} is damaged: {error}") from error
+            log.warning(
+                "%s: %s A new run would be refused; this one is used as it is.", file, error
+            )
+
+
+@contextmanager
+def advised(workdir: Path, mode: str) -> Iterator[None]:
+    """Says where a setting stands that a message advises: only what trains takes --config.
+
+    Raises:
+      UserError: with that advice.
+    """
+    try:
+        yield
+    except UserError as error:
+        said = str(error).rstrip(".")
+        if "--config." not in said or "train with" in said:
+            raise
+        raise UserError(
+            f"{said} (--mode={mode} takes no --config: set it in {workdir}/config.json)."
+        ) from error
+
+
+def _config(workdir: Path) -> ConfigDict:
+    """Reads config.json.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    file = workdir / "config.json"
+    fields = read_object(file, _RESTORE)
+    if not isinstance(fields.get("task"), str):
+        raise UserError(f"{file} is damaged: it names no task; {_RESTORE}.")
+    try:
+        return with_defaults(from_fields(fields))
+    except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+        raise UserError(f"{file} is damaged: {str(error).rstrip('.')}; {_RESTORE}.") from error
+
+
+def _card(workdir: Path, config: ConfigDict) -> DataCard:
+    """Reads what run.json says of the data.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    data = read_record(workdir).get("data")
+    try:
+        card = DataCard.from_dict(conform(data, Mapping[str, Any], "data"))
+        for name in ("image_size", "channels"):
+            if config.data[name] not in (0, getattr(card, name)):
+                raise ValueError(f"{name!r} is {getattr(card, name)}, in config.json another")
+    except ValueError as error:
+        raise UserError(f"{workdir / RECORD} is damaged: {error}; {_RESTORE}.") from error
+    return card
+
+
+def claim(run: Run, step: int = 0, changed: Changes | None = None) -> None:
+    """Writes the config and the first record of a run; call it when nothing can refuse it.
+
+    Args:
+      run: the run.
+      step: that it goes on from.
+      changed: settings with which it goes on; they are recorded before config.json has them, once.
+    """
+    record = {"data": run.card.to_dict(), **environment()}
+    if changed:
+        earlier = read_record(run.workdir).get("config_changes", [])
+        settings = {name: [_plain(value) for value in both] for name, both in changed.items()}
+        change = {"step": step, "settings": settings}
+        record["config_changes"] = [*(x for x in earlier if x != change), change]
+    update_record(run.workdir, record)
+    config = ConfigDict(run.config.to_dict())
+    for name in ("dir", "cache_dir"):  # so that other modes find them from anywhere
+        if config.data.get(name) and "://" not in config.data[name]:
+            config.data[name] = str(user_path(config.data[name]).absolute())
+    write_atomically(run.workdir / "config.json", to_json(config))
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value as JSON gives it back."""
+    return json.loads(json.dumps(value))
+
+
+@contextmanager
+def exclusive(workdir: Path) -> Iterator[None]:
+    """Makes the workdir where there is none, and keeps a second training run out of it.
+
+    The lock goes with the process, however it ends.
+
+    Raises:
+      UserError: it cannot be written, or another run is using it.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        stream = (workdir / ".lock").open("a")
+    except OSError as error:
+        raise UserError(f"The workdir {workdir} cannot be written: {error.strerror}.") from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another run is training in {workdir}; wait for it, or stop it."
+            ) from error
+        for folder in (workdir, workdir / "pictures"):
+            remove_leftovers(folder)
+        yield
+
+
+def check_data(run: Run) -> None:
+    """Refuses to go on with a run whose data has changed.
+
+    Raises:
+      UserError: the pixels, the labels or the files' names are others now.
+    """
+    if not (run.workdir / RECORD).exists():
+        return
+    # A study's config is no run's, and not checked as one.
+    earlier = _config(run.workdir)
+    if _card(run.workdir, earlier).fingerprint != run.card.fingerprint:
+        before, now = (config.data.get("copies") for config in (earlier, run.config))
+        copies = (
+            f" (config.data.copies was {before!r} and is {now!r} now: try"
+            f" --config.data.copies={before})"
+            if before != now
+            else ""
+        )
+        raise UserError(
+            f"The data of {run.card.name}, or how config.data reads and splits it, has changed"
+            f" since the run in {run.workdir} began{copies}; choose another --workdir, or put that"
+            " back."
+        )
+
+
+def check_owner(
+    workdir: Path, config: ConfigDict, *, restart: bool = False, allow_change: bool = False
+) -> Changes:
+    """Refuses a folder that another experiment has written to; needs no data to be read.
+
+    With `restart` a damaged config.json is nothing to compare with: all is moved away.
+
+    Returns:
+      The settings that differ, where they may, by name: as they were and as they are.
+
+    Raises:
+      UserError: naming the differing fields, or what lies there without a config.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"The workdir {workdir} is a file; choose another --workdir.")
+    if not (workdir / "config.json").exists():
+        if found := [name for name in _WRITTEN if _holds_something(workdir / name)]:
+            raise UserError(
+                f"The workdir {workdir} has {', '.join(found)} but no config.json, so no run of"
+                " this program is known to have written them; choose another --workdir."
+            )
+        return {}
+    try:
+        earlier = _config(workdir)
+    except UserError:
+        if restart:
+            return {}
+        raise
+    now = with_defaults(config)
+    changed = differences(earlier, now)
+    if changed and not (allow_change and earlier.task == now.task):
+        may = earlier.task == now.task and now.task in TASKS  # a study may not
+        go_on = ", or go on with --allow_config_change" if may else ""
+        raise UserError(
+            f"The workdir {workdir} belongs to another config, which differs in"
+            f" {told(changed)}; choose another --workdir{go_on}."
+        )
+    return changed
+
+
+def _holds_something(path: Path) -> bool:
+    """Says whether there is a file with a content, or a folder with one."""
+    return any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size > 0
+
+
+def read_record(workdir: Path) -> dict[str, Any]:
+    """Returns run.json, {} where there is none.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    file = workdir / RECORD
+    if not file.exists():
+        return {}
+    record = read_object(file, _RESTORE)
+    try:
+        return {
+            name: conform(value, _RECORDED[name], name) if name in _RECORDED else value
+            for name, value in record.items()
+        }
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}; {_RESTORE}.") from error
+
+
+def update_record(workdir: Path, fields: Mapping[str, Any]) -> None:
+    """Sets fields of run.json and keeps the others."""
+    record = {**read_record(workdir), **fields}
+    write_atomically(workdir / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """Returns versions, the git commit of this code and the devices, for run.json."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "triptych")
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "versions": versions,
+        "git_commit": _git_commit(),
+        "devices": {
+            "platform": jax.default_backend(),
+            "kind": jax.devices()[0].device_kind,
+            "count": jax.device_count(),
+            "processes": jax.process_count(),
+        },
+    }
+
+
+def _git_commit() -> str:
+    """Returns the commit of the code, with "-modified" where files differ from it, or ""."""
+    root = Path(__file__).parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=-modified"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,248 @@
+"""Metrics as CLU collections: sums and normalisers, never a mean of means.
+
+Scores of a class come from a confusion matrix of a whole set, and 0 / 0 is no value: what was never
+predicted has no precision, what is not there no recall, and what is neither has no IoU and no Dice
+(F1). A mean over classes is over those that have a value, and what has none is left out of the log.
+That is scikit-learn's `zero_division=np.nan` with all classes as `labels`. (Its default differs in
+precision and recall alone: there 0 / 0 is 0 and counts, with a warning.)
+
+Of a single image or patient the scores of a segmentation are conventions where something is empty
+(`by_convention`), for an image in which nothing is to be found and nothing was is a success:
+
+    truth      prediction   IoU, Dice (F1)   precision   recall
+    empty      empty              1              1          1
+    some       empty              0              0          0
+    empty      some               0              0          0
+
+Accuracy counts pixels (or images) of all classes and is always defined.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from clu import metrics
+from jaxtyping import Array, Bool, Float, Integer, Num, Shaped
+
+from common.devices.axis import AXIS
+from common.program.files import identifiers
+
+SCORES = ("iou", "dice", "precision", "recall")
+
+
+Score = Callable[[Any], Any]  # of a confusion matrix [classes, classes]
+Scores = tuple[tuple[str, Score], ...]  # by name
+
+
+@lru_cache  # one class per set of names, so that the metrics of two steps can be merged
+def _collection_of(
+    names: tuple[str, ...], scores: Scores, classes: int
+) -> type[metrics.Collection]:
+    averaged = {name: metrics.Average.from_output(name) for name in names}
+    pooled = {name: _pooled(score, classes) for name, score in scores}
+    return metrics.Collection.create(**averaged, **pooled)
+
+
+def averages(
+    values: dict[str, Shaped[Array, "*_examples"]],
+    mask: Bool[Array, " batch"] | None = None,
+) -> metrics.Collection:
+    """Returns the average of each named value over the examples of all devices.
+
+    A value is one number per example, or a number that already stands for this device's share;
+    their lengths may differ.
+    Call it inside the parallel step. Nothing to average (a mask without True) gives NaN.
+
+    Args:
+      values: name -> value.
+      mask: False on examples that are padding; only for values per example.
+    """
+    outputs: dict[str, Any] = dict(values) if mask is None else {**values, "mask": mask}
+    collection = _collection_of(tuple(sorted(values)), (), 0)
+    return collection.gather_from_model_output(axis_name=AXIS, **outputs)
+
+
+def averages_and_scores(
+    values: dict[str, Shaped[Array, "*_examples"]],
+    confusion: Float[Array, "batch classes classes"],
+    scores: Scores,
+    mask: Bool[Array, " batch"] | None = None,
+) -> metrics.Collection:
+    """Returns what `averages` does, and scores of the pooled confusion matrix.
+
+    Args:
+      values: name -> value.
+      confusion: of each example, see `confusion_matrix`.
+      scores: `segmentation_scores` or `classification_scores`.
+      mask: False on examples that are padding.
+    """
+    outputs: dict[str, Any] = {**values, "confusion": confusion}
+    if mask is not None:
+        outputs |= {"mask": mask, "confusion": confusion * mask[:, None, None]}
+    collection = _collection_of(tuple(sorted(values)), scores, confusion.shape[-1])
+    return collection.gather_from_model_output(axis_name=AXIS, **outputs)
+
+
+def known_values(collection: metrics.Collection) -> dict[str, float]:
+    """Returns what a collection has computed, by name, without the scores that have no value."""
+    return {
+        name: float(value)
+        for name, value in sorted(collection.compute().items())
+        if not (isinstance(getattr(collection, name), _OfConfusion) and math.isnan(value))
+    }
+
+
+@lru_cache
+def segmentation_scores(classes: tuple[str, ...]) -> Scores:
+    """Returns the scores of a segmentation, by name.
+
+    "iou", "dice", "precision", "recall", the means over all classes but the first, which is the
+    background; "accuracy" over all pixels; of more than two classes also "dice_NAME" of each but
+    the first (what is neither letter nor digit in a name becomes _).
+    """
+
+    def mean(name: str) -> Score:
+        return lambda confusion: mean_of_known(class_scores(confusion)[name][1:])
+
+    found = [*((name, mean(name)) for name in SCORES), ("accuracy", accuracy)]
+    return tuple(found) + (_of_each("dice", classes, 1) if len(classes) > 2 else ())
+
+
+@lru_cache
+def classification_scores(classes: tuple[str, ...]) -> Scores:
+    """Returns the scores of a classification, by name.
+
+    "accuracy"; "precision", "recall" and "f1", the means over classes; "balanced_accuracy", which
+    is the mean recall; "f1_NAME" of each class.
+    """
+
+    def mean(name: str) -> Score:
+        return lambda confusion: mean_of_known(class_scores(confusion)[name])
+
+    means = {"balanced_accuracy": "recall", "precision": "precision", "recall": "recall"}
+    return (
+        ("accuracy", accuracy),
+        *((name, mean(score)) for name, score in {**means, "f1": "dice"}.items()),
+        *((f"f1_{name[5:]}", score) for name, score in _of_each("dice", classes, 0)),
+    )
+
+
+def confusion_matrix(
+    truth: Integer[Array, "batch *pixels"], predicted: Integer[Array, "batch *pixels"], classes: int
+) -> Float[Array, "batch {classes} {classes}"]:
+    """Counts, in each example, the pixels of class i (row) that were taken for class j (column)."""
+    rows, columns = (
+        jax.nn.one_hot(x.reshape(len(x), -1), classes, dtype=jnp.float32)
+        for x in (truth, predicted)
+    )
+    return jnp.einsum("bpi,bpj->bij", rows, columns)
+
+
+def class_scores(confusion: Num[Any, "*sets classes classes"]) -> dict[str, Any]:
+    """Returns IoU, Dice, precision and recall of each class, [*sets, classes], by name.
+
+    See `scores_of_counts`.
+
+    Args:
+      confusion: rows are the truth; of NumPy or of JAX.
+    """
+    xp = confusion.__array_namespace__()
+    hits = xp.diagonal(confusion, axis1=-2, axis2=-1)
+    return scores_of_counts(hits, confusion.sum(-1), confusion.sum(-2))
+
+
+def scores_of_counts(
+    hits: Num[Any, "*sets classes"],
+    true: Num[Any, "*sets classes"],
+    predicted: Num[Any, "*sets classes"],
+) -> dict[str, Any]:
+    """Returns IoU, Dice, precision and recall of each class, [*sets, classes], by name.
+
+    With true positives TP, false positives FP and false negatives FN: IoU = TP / (TP + FP + FN)
+    (Jaccard, 1912), Dice = F1 = 2 TP / (2 TP + FP + FN) (Dice, 1945), precision = TP / (TP + FP),
+    recall = TP / (TP + FN). NaN for 0 / 0.
+
+    Args:
+      hits: pixels or images of each class that were taken for it.
+      true: of it.
+      predicted: taken for it.
+    """
+    xp = hits.__array_namespace__()
+
+    def ratio(part: Any, whole: Any) -> Any:
+        return xp.where(whole == 0, xp.nan, part / xp.maximum(whole, 1))
+
+    return {
+        "iou": ratio(hits, true + predicted - hits),
+        "dice": ratio(2 * hits, true + predicted),
+        "precision": ratio(hits, predicted),
+        "recall": ratio(hits, true),
+    }
+
+
+def by_convention(confusion: Num[Any, "*sets classes classes"]) -> dict[str, Any]:
+    """Returns IoU, Dice, precision and recall as `class_scores`, but never NaN.
+
+    The module's docstring says what 0 / 0 gives. For sets of one image or patient each.
+    """
+    xp = confusion.__array_namespace__()
+    nothing = (confusion.sum(-1) + confusion.sum(-2) == 0) * 1.0
+    scores = class_scores(confusion)
+    return {name: xp.where(xp.isnan(scores[name]), nothing, scores[name]) for name in SCORES}
+
+
+def mean_of_known(values: Float[Any, "*sets classes"]) -> Any:
+    """Returns the mean over the classes that have a value, [*sets], NaN where none has."""
+    xp = values.__array_namespace__()
+    known = ~xp.isnan(values)
+    number = known.sum(-1)
+    mean = xp.where(known, values, 0.0).sum(-1) / xp.maximum(number, 1)
+    return xp.where(number == 0, xp.nan, mean)
+
+
+def accuracy(confusion: Num[Any, "*sets classes classes"]) -> Any:
+    """Returns the share of pixels of the right class, [*sets]; NaN without pixels."""
+    xp = confusion.__array_namespace__()
+    return xp.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1))
+
+
+def _of_each(name: str, classes: tuple[str, ...], first: int) -> Scores:
+    """Returns a score of each class from the first on."""
+
+    def of_class(index: int) -> Score:
+        return lambda confusion: class_scores(confusion)[name][index]
+
+    named = list(enumerate(identifiers(classes)))[first:]
+    return tuple((f"{name}_{known}", of_class(index)) for index, known in named)
+
+
+class _OfConfusion(metrics.Metric):
+    """A metric that is a score of all examples' confusion matrix, and NaN where it is 0 / 0."""
+
+
+def _pooled(score: Score, classes: int) -> type[metrics.Metric]:
+    """Returns a metric: a score of all examples' confusion matrix."""
+
+    @flax.struct.dataclass
+    class Pooled(_OfConfusion):
+        confusion: Any  # [classes, classes] (also a shape, where trees are traced)
+
+        @classmethod
+        def empty(cls) -> "Pooled":
+            return cls(jnp.zeros((classes, classes)))
+
+        @classmethod
+        def from_model_output(cls, confusion: Array, **_: Any) -> "Pooled":
+            return cls(confusion.sum(0))
+
+        def merge(self, other: "Pooled") -> "Pooled":
+            return type(self)(self.confusion + other.confusion)
+
+        def compute(self) -> Any:
+            return score(self.confusion)
+
+    return Pooled

@@ -1,0 +1,203 @@
+"""Many steps, or one evaluation, as one program for all devices, which compiles once.
+
+One executable advances the state by up to `max_steps` steps.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Shaped
+
+from common.devices.apply import on_all_devices, on_local_devices
+from common.devices.axis import AXIS
+from common.devices.placement import replicate, to_host
+from common.learning.randomness import step_key
+from common.ops.convolutions import plain_forms
+from common.program.memory import give_back_freed_memory, low_memory_options
+from common.training.task import Batch, Metrics, Task
+
+Tree = TypeVar("Tree")
+
+# Many steps per dispatch keep a fast accelerator from waiting for Python. On a CPU it is one step,
+# outside any loop, because XLA's CPU convolutions are up to 60 times slower inside one.
+STEPS_PER_DISPATCH = 100
+
+
+class Block(NamedTuple):
+    """The data of one dispatch, on the devices.
+
+    Attributes:
+      examples: name -> [devices, num, ...]: all examples when resident, else those of this block.
+      indices: [devices, max_steps, batches, batch of a device]: step i takes examples[indices[i]];
+        what its batches are, the task says.
+      num_steps: how many steps of the block to run.
+    """
+
+    examples: dict[str, Shaped[Array, "devices num ..."]]
+    indices: Int[Array, "devices max_steps batches batch"]
+    num_steps: int
+
+
+class Advance(NamedTuple):
+    """A compiled dispatch and what is known of it.
+
+    Attributes:
+      run: (state, metrics, block) -> (state, metrics, done); state and metrics are donated, and
+        `done` becomes ready when the dispatch has ended.
+      empty_metrics: returns metrics with nothing in them yet.
+      metric_names: of the training metrics.
+      temporary_bytes: what one device needs beside state and data.
+      flops: returns the floating-point operations of one step on one device, as XLA counts those
+        of the plain forms.
+    """
+
+    run: Callable[[Any, Metrics, Block], tuple[Any, Metrics, Int[Array, " devices"]]]
+    empty_metrics: Callable[[], Metrics]
+    metric_names: tuple[str, ...]
+    temporary_bytes: int
+    flops: Callable[[], float]
+
+
+def max_steps_per_dispatch() -> int:
+    """Returns how many steps one dispatch may run on this platform."""
+    return 1 if jax.default_backend() == "cpu" else STEPS_PER_DISPATCH
+
+
+def compile_advance(
+    task: Task[Any], seed: int, state: Any, block: Block, *, low_memory: bool = False
+) -> Advance:
+    """Compiles the dispatch for the shapes of this state, or of its stand-in, and block."""
+    max_steps, num_batches, per_device = block.indices.shape[1:]
+    one_step = _step_on_device(task, num_batches, per_device)
+    step = jax.jit(one_step)
+    mapped = on_all_devices(
+        _dispatch(step, max_steps),
+        in_axes=(0, 0, 0, 0, 0, None),
+        donate_argnums=(0, 1),
+    )
+    # An argument, so that runs with other seeds find the program already compiled.
+    key = replicate(jax.random.key_data(jax.random.key(seed)))
+    inputs = (key, state, block.examples, block.indices[:, 0])
+    # Traced to learn the metrics' class. JAX keeps the trace, and `mapped` finds it; but not where
+    # there are several processes, whose axis is longer.
+    on_local_devices = on_local_devices(step)
+    _, metrics = jax.eval_shape(on_local_devices, *_shapes_on(jax.local_device_count(), inputs))
+    metrics_type = type(metrics)
+
+    # As NumPy arrays: a JAX operation would wait in the queue behind the running step.
+    empty = jax.tree.map(np.asarray, metrics_type.empty())
+
+    def empty_metrics() -> Metrics:
+        return replicate(empty)
+
+    compiled = mapped.lower(
+        state, empty_metrics(), block.examples, block.indices, key, np.int32(0)
+    ).compile(low_memory_options() if low_memory else {})
+    give_back_freed_memory()
+
+    def run(state: Any, metrics: Metrics, block: Block) -> Any:
+        steps = np.int32(block.num_steps)
+        return compiled(state, metrics, block.examples, block.indices, key, steps)
+
+    return Advance(
+        run,
+        empty_metrics,
+        _names(metrics_type),
+        _temporary_bytes(compiled),
+        cache(partial(_flops, one_step, *_shapes_on(1, inputs))),
+    )
+
+
+def _step_on_device(task: Task[Any], num_batches: int, per_device: int) -> Callable[..., Any]:
+    """Returns (seed, state, examples, indices) -> (state, metrics): a step, on one device."""
+    starts = per_device * jax.device_count() * jnp.arange(num_batches, dtype=jnp.int32)[:, None]
+
+    def one_step(seed: Array, state: Any, examples: dict[str, Array], indices: Array) -> Any:
+        batch = {name: rows[indices.ravel()] for name, rows in examples.items()}
+        first = jax.lax.axis_index(AXIS) * per_device
+        batch["position"] = (starts + first + jnp.arange(per_device, dtype=jnp.int32)).ravel()
+        return task.train_step(state, batch, step_key(jax.random.wrap_key_data(seed), state.step))
+
+    return one_step
+
+
+def _dispatch(step: Callable[..., Any], max_steps: int) -> Callable[..., Any]:
+    """Returns what makes some steps on one of the devices and merges their metrics."""
+
+    def advance(
+        state: Any,
+        metrics: Metrics,
+        examples: dict[str, Array],
+        indices: Array,
+        seed: Array,
+        num_steps: Array,
+    ) -> Any:
+        def body(i: Any, carry: Any) -> Any:
+            state, metrics = carry
+            state, new = step(seed, state, examples, indices[i])
+            return state, metrics.merge(new)
+
+        if max_steps == 1:
+            state, metrics = body(0, (state, metrics))
+        else:
+            state, metrics = jax.lax.fori_loop(0, num_steps, body, (state, metrics))
+        return state, metrics, state.step
+
+    return advance
+
+
+class Evaluation(NamedTuple):
+    """An eval_step: run(state, batch [devices, batch, ...]) -> metrics on the host.
+
+    Attributes:
+      run: does it; compiles it where that has not been done.
+      metric_names: of what it returns.
+      compile: does that before.
+    """
+
+    run: Callable[[Any, Batch], Metrics]
+    metric_names: tuple[str, ...]
+    compile: Callable[[], Any]
+
+
+def prepare_evaluation(
+    task: Task[Any], state: Any, batch: Batch, *, low_memory: bool = False
+) -> Evaluation:
+    """Prepares eval_step for the shapes of this state, or of its stand-in, and batch."""
+    lowered = on_all_devices(task.eval_step).lower(state, batch)
+    compiled = cache(partial(lowered.compile, low_memory_options() if low_memory else {}))
+    names = _names(type(lowered.out_info))
+    return Evaluation(lambda state, batch: to_host(compiled()(state, batch)), names, compiled)
+
+
+def _shapes_on(count: int, tree: Tree) -> Tree:
+    """Returns the shapes of arrays [devices, ...] on so many of them."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), tree)
+
+
+def _names(metrics: type[Metrics]) -> tuple[str, ...]:
+    fields = metrics.__dataclass_fields__  # CLU adds a private one
+    return tuple(name for name in fields if not name.startswith("_"))
+
+
+def _temporary_bytes(compiled: Any) -> int:
+    """Returns what one device needs beside the arguments, which are there already."""
+    stats = compiled.memory_analysis()
+    if stats is None:  # not every platform tells
+        return 0
+    made = stats.output_size_in_bytes - stats.alias_size_in_bytes
+    return int(stats.temp_size_in_bytes + made)
+
+
+def _flops(step: Callable[..., Any], *inputs: Any) -> float:
+    """Counts the operations of a step in its plain forms on one device, before XLA changes any.
+
+    The executable itself tells too little: XLA counts the body of a loop once.
+    """
+    with plain_forms():
+        lowered = jax.jit(jax.vmap(step, axis_name=AXIS)).lower(*inputs)
+    return float((lowered.cost_analysis() or {}).get("flops", 0.0))

@@ -1,0 +1,167 @@
+"""The feed: prepared examples -> blocks of batches on the devices.
+
+A small set lives on the devices whole and a step picks its rows there; a larger one is streamed by
+Grain in the background. Both give the same batches in the same order, from any step on.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import grain
+import jax
+import numpy as np
+from jaxtyping import Int, Shaped
+from ml_collections import ConfigDict
+
+from common.data.prepared.prepared import Prepared, Split
+from common.devices import placement, processes
+from common.program.log import log
+from common.training import dispatch
+from common.training.dispatch import Block
+from common.training.epochs import batch_indices
+from common.training.task import Batch, Batches
+
+_BLOCK_BYTES = 64 * 2**20  # a streamed block is no larger than this, or one batch
+# One thread reads as fast from the system's cache; four wait for a cold disk at the same time.
+# Processes would take seconds to start and read more slowly (bench/streaming.py).
+_READ_THREADS = 4
+_READ_AHEAD = 8  # batches, at least
+
+HostBatch = dict[str, Shaped[np.ndarray, "batch ..."]]
+
+
+@runtime_checkable
+class Feed(Protocol):
+    """Where the loop gets its data from."""
+
+    max_steps: int
+
+    def example_block(self) -> Block:
+        """Returns a block of the shapes that all have, to compile for."""
+        ...
+
+    def block(self, step: int, num_steps: int) -> Block:
+        """Returns the data of steps [step, step + num_steps), num_steps <= max_steps."""
+        ...
+
+
+class _Stream:
+    """This process's rows of the global batch of any step: a pure function of (seed, step)."""
+
+    def __init__(self, config: ConfigDict, split: Split, batches: Batches) -> None:
+        self._split, self._batches = split, batches
+        self._local_batch = processes.local_batch_size(batches.size)
+        self._seed, self._shuffle = config.seed, config.data.shuffle
+
+    def indices(self, step: int) -> Int[np.ndarray, "devices batches batch"]:
+        """Returns the examples of one step that this process trains on."""
+        count, size = self._batches
+        every = batch_indices(step, count * size, self._seed, len(self._split), self._shuffle)
+        first = jax.process_index() * self._local_batch
+        mine = every.reshape(count, size)[:, first : first + self._local_batch]
+        return mine.reshape(count, jax.local_device_count(), -1).swapaxes(0, 1)
+
+    def read(self, step: int) -> HostBatch:
+        """Reads those examples: [devices, examples of a device, ...]."""
+        indices = self.indices(step)
+        examples = self._split.read(indices.ravel().tolist())
+        return {
+            name: rows.reshape(len(indices), -1, *rows.shape[1:]) for name, rows in examples.items()
+        }
+
+
+class ResidentFeed:
+    """All examples on every device; only indices travel."""
+
+    def __init__(self, config: ConfigDict, split: Split, batches: Batches) -> None:
+        self.max_steps = dispatch.max_steps_per_dispatch()
+        self._stream = _Stream(config, split, batches)
+        self._examples = placement.replicate(split.read(range(len(split))))
+
+    def example_block(self) -> Block:
+        """Returns a block of the shapes that all have."""
+        return self.block(0, 1)
+
+    def block(self, step: int, num_steps: int) -> Block:
+        """Returns the data of steps [step, step + num_steps)."""
+        some = [self._stream.indices(step + i) for i in range(num_steps)]
+        indices = np.zeros((self.max_steps, *some[0].shape), np.int32)
+        indices[:num_steps] = some
+        return Block(self._examples, placement.shard(indices.swapaxes(0, 1)), num_steps)
+
+
+class StreamedFeed:
+    """Batches read in the background by Grain, as many steps ahead as fit in a block."""
+
+    def __init__(self, config: ConfigDict, split: Split, batches: Batches) -> None:
+        self._stream = _Stream(config, split, batches)
+        self._first_batch = self._stream.read(0)
+        one_batch = sum(rows.nbytes for rows in self._first_batch.values())
+        self.max_steps = max(1, min(dispatch.max_steps_per_dispatch(), _BLOCK_BYTES // one_batch))
+        _, count, per_device = self._stream.indices(0).shape
+        shape = (self.max_steps, count, per_device)
+        in_order = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+        self._indices = placement.replicate(in_order)
+        self._next_step = -1
+        self._batches: Iterator[Any] = iter(())
+
+    def example_block(self) -> Block:
+        """Returns a block of the shapes that all have; the stream does not start for it."""
+        return self._assemble([self._first_batch])
+
+    def block(self, step: int, num_steps: int) -> Block:
+        """Returns the data of steps [step, step + num_steps)."""
+        if step != self._next_step:
+            self._batches = self._open(step)
+        self._next_step = step + num_steps
+        return self._assemble([next(self._batches) for _ in range(num_steps)])
+
+    def _assemble(self, batches: Sequence[HostBatch]) -> Block:
+        """Puts batches on the devices, filled up to `max_steps`."""
+        examples = {}
+        for name, first in batches[0].items():
+            devices, per_device, *shape = first.shape
+            rows = np.zeros((devices, self.max_steps, per_device, *shape), first.dtype)
+            for i, batch in enumerate(batches):
+                rows[:, i] = batch[name]
+            examples[name] = rows.reshape(devices, self.max_steps * per_device, *shape)
+        return Block(placement.shard(examples), self._indices, len(batches))
+
+    def _open(self, step: int) -> Iterator[HostBatch]:
+        """Starts reading at a step; the stream has no end."""
+        return iter(
+            grain.MapDataset.range(step, 2**62)
+            .map(self._stream.read)
+            .to_iter_dataset(grain.ReadOptions(_READ_THREADS, max(_READ_AHEAD, self.max_steps)))
+        )
+
+
+def open_feed(config: ConfigDict, prepared: Prepared, batches: Batches) -> Feed:
+    """Returns the feed of the training split: resident when it fits, else streamed."""
+    split = prepared.splits["train"]
+    if fits_on_device(config, split):
+        return ResidentFeed(config, split, batches)
+    log.info("streaming %s: it is larger than config.data.resident_limit_mb", prepared.card.name)
+    return StreamedFeed(config, split, batches)
+
+
+def fits_on_device(config: ConfigDict, split: Split) -> bool:
+    """Says whether a split is small enough to live on every device."""
+    needed = sum(rows.nbytes for rows in split.read([0]).values()) * len(split)
+    return bool(needed <= config.data.resident_limit_mb * 2**20)
+
+
+def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:
+    """Yields all examples once, on the devices, in order: [devices, batch, ...].
+
+    The last batch is filled up, and `valid` is False on what fills it.
+    """
+    local = processes.local_batch_size(batch_size)
+    for start in range(0, len(split), batch_size):
+        mine = start + jax.process_index() * local + np.arange(local)
+        batch = split.read(np.minimum(mine, len(split) - 1).tolist())
+        batch["valid"] = mine < len(split)
+        devices = jax.local_device_count()
+        yield placement.shard(
+            {name: rows.reshape(devices, -1, *rows.shape[1:]) for name, rows in batch.items()}
+        )

@@ -1,0 +1,82 @@
+"""What is recorded of a training in run.json, and told at its end."""
+
+from collections.abc import Callable
+
+from common.config.tasks import find_task
+from common.runs.workdir import Run, read_record, update_record
+from common.training.loop import Loop, latest_of
+from common.training.restart import saved_step
+from common.training.speed import matrix_rate
+
+_NEXT = {  # what to do with a trained run, by mode
+    "evaluate": ("scores:", ""),
+    "generate": ("new images:", " --output=DIR"),
+    "predict": ("new data:", " --input=PATH --output=DIR"),
+}
+
+
+def recorder(run: Run, examples_per_step: int) -> Callable[[Loop], None]:
+    """Returns what brings run.json up to date, earlier sessions of the run included."""
+    earlier = read_record(run.workdir)
+    seconds, metrics = earlier.get("wall_seconds", 0.0), earlier.get("metrics", {})
+    warnings = earlier.get("warnings", [])
+
+    def record(loop: Loop) -> None:
+        clock, num_steps = loop.clock, loop.step - loop.clocked_from
+        per_second = num_steps / clock.seconds
+        update_record(
+            run.workdir,
+            {
+                "step": loop.step,
+                # The checkpoint of this step may still be being written.
+                "saved_step": saved_step(run.workdir, loop.checkpoints),
+                "wall_seconds": round(seconds + clock.seconds, 1),
+                "images_per_second": round(per_second * examples_per_step, 2),
+                "flops_per_second_and_device": per_second * loop.advance.flops(),
+                "idle_share": round(clock.idle_share, 5),
+                "data_wait_share": round(clock.data_wait_share, 5),
+                "metrics": latest_of(metrics, loop.latest),
+                "warnings": [*warnings, *loop.warnings],
+                **(loop.writers.stated_numbers() if loop.writers else {}),
+            },
+        )
+
+    return record
+
+
+def record_utilisation(run: Run) -> None:
+    """Adds to run.json how near the steps came to the speed of a matrix product.
+
+    The operations are those of the plain forms; Winograd's makes do with fewer, so that more than
+    1 is possible.
+    """
+    rate = matrix_rate(run.config.train.dtype)
+    speed = read_record(run.workdir)["flops_per_second_and_device"]
+    update_record(
+        run.workdir,
+        {"matrix_flops_per_second": rate, "utilisation": round(speed / rate, 4)},
+    )
+
+
+def say_where(run: Run, step: int, num_steps: int) -> None:
+    """Prints where things are and what to do with them."""
+    workdir = run.workdir
+    ended = "is finished" if step >= num_steps else "was ended early, see the warning"
+    print(f"step {step} of {num_steps}: {workdir} {ended}")
+    print(f"  pictures:    {workdir}/pictures")
+    print(f"  checkpoints: {workdir}/checkpoints")
+    print(f"  numbers:     {workdir}/metrics.jsonl and run.json")
+    record = read_record(workdir)
+    if "utilisation" in record:
+        print(
+            f"  speed:       {record['images_per_second']:.4g} images/s,"
+            f" {record['utilisation']:.0%} of a matrix product's operations a second;"
+            f" {record['idle_share']:.1%} of the time without a step,"
+            f" {record['data_wait_share']:.1%} for want of data"
+        )
+    for warning in record.get("warnings", []):
+        print(f"  warning:     {warning}")
+    task = find_task(run.config.task)
+    for mode, (what, more) in _NEXT.items():
+        if hasattr(task, mode):
+            print(f"  {what:<12} python launch.py --mode={mode} --workdir={workdir}{more}")

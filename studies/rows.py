@@ -1,0 +1,65 @@
+"""What an arm of a study reached: a row of its table, and a sentence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from studies.config import ALL, METRICS, Arm
+from studies.statistics import Interval
+
+FIRST = "roc_auc_macro"  # the score that conclusions are drawn from
+
+
+@dataclass(frozen=True)
+class Row:
+    """What an arm reached at a size.
+
+    Attributes:
+      size: real training images of each class, as a text.
+      real: training images, of all classes together.
+      arm: how it was trained.
+      scores: by name, with 95 % intervals.
+      differences: to the arm's base, with intervals corrected for the number of comparisons; {}
+        for the base.
+    """
+
+    size: str
+    real: int
+    arm: Arm
+    scores: Mapping[str, Interval]
+    differences: Mapping[str, Interval]
+
+    def cells(self) -> dict[str, Any]:
+        """Returns the row of a table."""
+        cells: dict[str, Any] = {
+            "images_per_class": self.size,
+            "real_images": self.real if self.arm.real else 0,
+            "synthetic_images": round(self.arm.ratio * self.real),
+            "arm": self.arm.name,
+            "compared_with": self.arm.base,
+        }
+        for name in METRICS:
+            cells |= _columns(name, self.scores[name])
+            if self.differences:
+                cells |= _columns(f"{name}_difference", self.differences[name])
+            else:
+                cells |= dict.fromkeys(_columns(f"{name}_difference", Interval(0.0, 0.0, 0.0)), "")
+        return cells
+
+    def sentence(self) -> str:
+        """Returns what the difference says."""
+        found, images = self.differences[FIRST], f"{self.size} real images of each class"
+        if self.size == ALL:
+            images = f"all {self.real} real images"
+        if not found.excludes_zero:
+            verdict = "no difference could be shown"
+        else:
+            verdict = "it helped" if found.value > 0 else "it harmed"
+        return (
+            f"With {images}, {self.arm.meaning} changed the {METRICS[FIRST]} of '{self.arm.base}'"
+            f" by {_signed(found)}: {verdict}."
+        )
+
+
+def _columns(name: str, found: Interval) -> dict[str, float]:
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}

@@ -1,0 +1,99 @@
+"""Flags: a value that means nothing, and a flag of another mode or task, are refused by name."""
+
+import ast
+from dataclasses import fields
+
+import pytest
+
+from common.config.tasks import TASKS, check_flags, uses_of
+from common.program.errors import UserError
+from common.program.options import Command, Options
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"num_images": 0}, "--num_images is 0; it must be a whole number from 1"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"truncation": float("nan")}, "--truncation is nan"),
+        ({"axis": -1}, "--axis is -1"),
+        ({"frames": 1}, "--frames is 1"),
+        ({"rows": 0}, "--rows is 0"),
+        ({"threshold": 1.0}, "--threshold is 1.0; it must be a number from 0 and less than 1"),
+        ({"threshold": -0.5}, "--threshold is -0.5"),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused_with_what_may_be(flags, expected):
+    with pytest.raises(UserError, match=expected):
+        Options(**flags)
+
+
+@pytest.mark.parametrize("flags", [{"num_processes": 0}, {"process_id": -1}])
+def test_so_it_is_of_the_command_itself(flags):
+    with pytest.raises(UserError, match="it must be a whole number from"):
+        Command(**flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"num_processes": 2}, "without --coordinator"),
+        ({"process_id": 1}, "without --coordinator"),
+        ({"coordinator": "x:1", "num_processes": 2, "process_id": 2}, "less than --num_processes"),
+    ],
+)
+def test_processes_that_could_not_find_each_other_are_refused(flags, expected):
+    with pytest.raises(UserError, match=expected):
+        Command(**flags)
+
+
+@pytest.mark.parametrize(
+    ("flag", "mode", "task", "expected"),
+    [
+        ("overlays", "predict", "classify", r"of config.task 'classify' .* predict \(unet\)"),
+        ("explain", "predict", "unet", r"it is for predict \(classify\)"),
+        (
+            "input",
+            "evaluate",
+            "gan",
+            r"it is for run, inspect, evaluate \(unet, classify\)",
+        ),
+        ("num_images", "evaluate", "gan", r"it is for generate \(gan\)"),
+        ("output", "train", "", "--mode=train takes no --output"),
+        ("restart", "evaluate", "", "it is for train"),
+        ("profile", "utility", "", "it is for train"),
+        ("coordinator", "utility", "", "it is for train, generate"),
+        ("allow_config_change", "predict", "unet", "it is for train"),
+        ("config.data.dir", "predict", "", "--mode=predict takes no --config"),
+        ("output", "run", "", "--mode=run takes no --output"),
+        ("workdir", "inspect", "", "--mode=inspect takes no --workdir"),
+    ],
+)
+def test_a_flag_of_another_mode_or_task_is_refused_naming_what_takes_it(flag, mode, task, expected):
+    with pytest.raises(UserError, match=expected):
+        check_flags([flag], mode, task)
+
+
+def test_the_flags_of_a_mode_are_taken_and_those_of_libraries_do_not_matter():
+    check_flags(["output", "num_images", "workdir", "mode", "verbosity"], "generate", "gan")
+    check_flags(["input", "workdir", "restart", "config", "config.data.window"], "run")
+    check_flags(["config", "config.data.dir", "restart", "workdir"], "train")
+    check_flags(["overlays"], "predict")  # a task that has it may be found yet
+
+
+def options_read_in(task):
+    """Yields the names of the options that the code of a task reads."""
+    for file in (ROOT / task).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute) and "options" in ast.unparse(node.value).split("."):
+                yield node.attr
+
+
+def test_every_option_has_something_that_takes_it_and_a_task_declares_what_it_reads():
+    names = {field.name for field in fields(Options)}
+    assert all(uses_of(name) for name in names)
+    for task in TASKS:
+        declared = {name for name in names if any(task in ts for ts in uses_of(name).values())}
+        shared = {"input"} if task == "gan" else set()  # which says why it compares with no others
+        assert set(options_read_in(task)) & names <= declared | shared, task
