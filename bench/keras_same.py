@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from clu.parameter_overview import count_parameters
 from jaxtyping import Array, Float
-from keras_acgan import build_discriminator, build_generator, copy_weights
+from keras_networks import build_discriminator, build_generator, copy_weights
 
 from common.data.prepared.prepared import DataCard
 from configs.acgan_covid import get_config

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from common.networks.layers import (
+from common.ops import (
     Form,
     conv,
     conv_transpose,

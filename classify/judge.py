@@ -28,7 +28,7 @@ Images = UInt8[np.ndarray, "images height width channels"]
 
 
 class ClassifierJudge:
-    """Reads images by the best checkpoint of a run, else its newest; see `common.runs.judge.Judge`."""
+    """Reads images by the best checkpoint of a run, else its newest; see `runs.judge.Judge`."""
 
     def __init__(self, run: Run) -> None:
         """Opens it.

@@ -9,7 +9,7 @@ from common.data.prepared.prepared import DataCard
 from common.program.files import write_atomically
 from common.runs.evaluation import patients_in, told_patients, write_report, write_table
 from studies.config import METRICS, Study
-from studies.rows import FIRST, Row
+from studies.rows import FIRST, Row, signed
 from studies.statistics import RESAMPLES, Interval, corrected_level, interval, measure
 
 
@@ -122,9 +122,7 @@ def _page(rows: Sequence[Row], facts: Mapping[str, Any], said: str, card: DataCa
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         scores = [_plain(row.scores[name]) for name in METRICS]
-        differences = [
-            _signed(row.differences[name]) if row.differences else "" for name in METRICS
-        ]
+        differences = [signed(row.differences[name]) if row.differences else "" for name in METRICS]
         lines.append("| " + " | ".join([row.size, row.arm.name, *scores, *differences]) + " |")
     table = "\n".join(lines)
     sentences = "\n".join(f"- {row.sentence()}" for row in rows if row.differences)
@@ -149,7 +147,3 @@ with Student's t.
 
 def _plain(found: Interval) -> str:
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
-
-def _signed(found: Interval) -> str:
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"

@@ -57,9 +57,14 @@ class Row:
             verdict = "it helped" if found.value > 0 else "it harmed"
         return (
             f"With {images}, {self.arm.meaning} changed the {METRICS[FIRST]} of '{self.arm.base}'"
-            f" by {_signed(found)}: {verdict}."
+            f" by {signed(found)}: {verdict}."
         )
 
 
 def _columns(name: str, found: Interval) -> dict[str, float]:
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def signed(found: Interval) -> str:
+    """Returns "+0.012 [-0.003, +0.027]"."""
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"

@@ -8,7 +8,7 @@ import pytest
 
 from common.data.prepared.prepared import prepare
 from common.devices.axis import AXIS
-from common.ops import convolutions, strided, winograd
+from common.ops import thresholds
 from common.training import writers
 from common.training.task import make_task
 from common.training.train import train
@@ -72,12 +72,12 @@ def computations_of_loops(program):
 )
 def test_no_convolution_is_inside_a_loop_on_a_cpu(module, tmp_path, monkeypatch):
     """There it is up to 60 times slower; the loops of Winograd's form hold products only."""
-    monkeypatch.setattr(convolutions, "_MANY_CHANNELS", 4)  # so that small networks take it, too
-    monkeypatch.setattr(convolutions, "_MANY_PIXELS", 1)
-    monkeypatch.setattr(strided, "_MANY_CHANNELS", 4)
-    monkeypatch.setattr(strided, "_MANY_FEATURES", 4)
-    monkeypatch.setattr(winograd, "_FILLED", 0)
-    monkeypatch.setattr(winograd, "_TILES_IN_CHUNK", 2)  # else one chunk would do, without a loop
+    monkeypatch.setattr(thresholds, "MANY_CHANNELS", 4)  # so that small networks take it, too
+    monkeypatch.setattr(thresholds, "MANY_PIXELS", 1)
+    monkeypatch.setattr(thresholds, "MANY_CHANNELS", 4)
+    monkeypatch.setattr(thresholds, "MANY_FEATURES", 4)
+    monkeypatch.setattr(thresholds, "FILLED", 0)
+    monkeypatch.setattr(thresholds, "TILES_IN_CHUNK", 2)  # else one chunk would do, without a loop
     program = step_as_compiled(module.get_config("tiny"), tmp_path)
     loops = computations_of_loops(program)
     assert " convolution(" in program or module is vgg16_covid

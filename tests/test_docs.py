@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,3 +107,22 @@ def test_generated_images_of_a_windowed_source_are_written_in_its_range(launch, 
             pixels = np.array(image)
             assert image.mode == "I;16" and pixels.min() >= 200 and pixels.max() <= 1200
     assert len(list(out.glob("*/*.png"))) == 4
+
+
+def test_the_documents_name_files_and_folders_that_exist():
+    tops = "bench|classify|common|configs|constraints|docs|gan|studies|tests|unet"
+    named = 0
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        for path in re.findall(rf"(?<![\w/.-])((?:{tops})/[\w./*{{}},-]*)", document.read_text()):
+            if re.search(r"[{]|NAME|blobs", path):  # what the reader is to make
+                continue
+            named += 1
+            assert list(ROOT.glob(path.rstrip(".,/"))), f"{document.name} names {path}"
+    assert named > 60
+
+
+def test_the_architecture_names_every_room():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = {file.parent.relative_to(ROOT / "common") for file in ROOT.glob("common/**/*.py")}
+    for room in rooms - {Path()}:
+        assert f"`{room.as_posix()}/`" in text, room

@@ -1,4 +1,4 @@
-"""Which flags of common/program/options.py the modes of a segmentation network take. Needs no JAX."""
+"""Which flags of common/program/options.py a segmentation network's modes take. Needs no JAX."""
 
 FLAGS = {
     "evaluate": ("input", "output", "overwrite", "threshold"),

@@ -1,8 +1,8 @@
 """How good segmentations are: scores of images and of patients, with intervals.
 
 All is computed from each image's confusion matrix and its surface distances, so nothing depends on
-how the images were batched. common/scores/metrics.py says what 0 / 0 gives: of all pixels pooled no value,
-of an image or a patient a convention. That of distances:
+how the images were batched. common/scores/metrics.py says what 0 / 0 gives: of all pixels pooled no
+value, of an image or a patient a convention. That of distances:
 
     truth      prediction   95 % Hausdorff, average surface distance
     empty      empty        0

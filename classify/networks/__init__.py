@@ -1,11 +1,9 @@
 """The networks: one file per classifier, found by its name, config.model.name = "vgg16".
 
-A file offers the Linen module `Network`, with the fields `num_classes` and `axis_name`, with
-`frozen` if it has BatchNorm (stages that never learn: their statistics stay, too), and with the
-call that `classify/networks/small_cnn.py` shows; and `STAGES`: how the names of its parameters
-begin, stage by stage from the image on, for freezing; what is in none of them is the head. What
-stands in config.model.network are its further fields. The call keeps its last "maps" for Grad-CAM,
-and the "features" that its head sees, which it also takes in place of images.
+A file offers the Linen module `Network`, which fills the frame below and has the field `frozen` if
+it has BatchNorm (stages that never learn: their statistics stay, too); and `STAGES`: how the names
+of its parameters begin, stage by stage from the image on, for freezing; what is in none of them is
+the head. What stands in config.model.network are its further fields.
 
 A file whose trunk can start from published weights also offers `pretrained(file, sha256)`: the
 layers that these have, {"params": ..., "batch_stats": ...}; the file None is that of a package.
@@ -14,12 +12,74 @@ layers that these have, {"params": ..., "batch_stats": ...}; the file None is th
 import importlib
 import pkgutil
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
+import flax.linen as nn
+from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import DataCard
+from common.networks.layers import Dense, dropout_after
 from common.program.errors import UserError
+
+Images: TypeAlias = Float[Array, "batch height width channels"]
+Maps: TypeAlias = Float[Array, "batch rows columns maps"]
+Features: TypeAlias = Float[Array, "batch features"]
+Logits: TypeAlias = Float[Array, "batch classes"]
+DropoutKeys: TypeAlias = Key[Array, " batch"] | None
+
+
+class Classifier(nn.Module):
+    """The frame of a classifier: a trunk that makes maps of an image, and a head.
+
+    A network fills in `make_maps`, may replace `pool` and `head`, and adds what fields it needs.
+    The call keeps the "maps" for Grad-CAM, and the "features" that the head sees.
+
+    Attributes:
+      num_classes: how many logits.
+      dropout_rate: before the last layer.
+    """
+
+    num_classes: int
+    dropout_rate: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Images,
+        *,
+        train: bool,
+        dropout_keys: DropoutKeys = None,
+        features: Features | None = None,
+    ) -> Logits:
+        """Maps images in [0, 1] to logits.
+
+        Args:
+          images: grey or RGB.
+          train: whether it learns: BatchNorm takes the statistics of this batch.
+          dropout_keys: one per example.
+          features: what the head sees, in place of what the trunk would make of the images.
+        """
+        if features is None:
+            maps = self.perturb("maps", self.make_maps(images, train))
+            self.sow("intermediates", "maps", maps)
+            features = self.pool(maps)
+        self.sow("intermediates", "features", features)
+        return self.head(features, dropout_keys if train else None)
+
+    def make_maps(self, images: Images, train: bool) -> Maps:
+        """Maps images in [0, 1] to the last maps."""
+        raise NotImplementedError
+
+    def pool(self, maps: Maps) -> Features:
+        """Maps the last maps to what the head sees: their means."""
+        return maps.mean((1, 2))
+
+    def head(self, features: Features, dropout_keys: DropoutKeys) -> Logits:
+        """Maps what the trunk has seen to logits."""
+        x = dropout_after(features, dropout_keys, 0, self.dropout_rate)
+        logits: Array = Dense(self.num_classes, nn.initializers.lecun_normal(), name="classes")(x)
+        return logits
 
 
 def find_network(name: str) -> ModuleType:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array
 
+from classify.networks import Classifier, Images, Maps
 from common.devices.axis import AXIS
-from common.networks.layers import BatchNorm, Conv, Dense, DepthwiseConv, dropout_after
+from common.networks.layers import BatchNorm, Conv, DepthwiseConv
 from common.networks.weight_files import read_weights, torch_layers
 from common.program.errors import UserError
 
@@ -49,48 +49,25 @@ _STAGES = (
 STAGES = ("stem", *(f"stage_{i}" for i in range(1, len(_STAGES) + 1)), "top")
 
 
-class Network(nn.Module):
+class Network(Classifier):
     """Grey or RGB images -> sixteen blocks -> the mean of 1,280 maps -> one dense layer.
 
     Attributes:
-      num_classes: how many logits.
       depth: so many times the blocks of each stage, rounded up; 1 in the paper's B0.
-      dropout_rate: before the last layer.
       stored_statistics: whether BatchNorm keeps the statistics that came with the weights, in
         training, too: a batch of a few images says little of its own.
       frozen: so many stages, from the image on, never learn: their BatchNorm does not either.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
-    num_classes: int
     depth: float = 1.0
     dropout_rate: float = 0.2
     stored_statistics: bool = False
     frozen: int = 0
     axis_name: str = AXIS
 
-    @nn.compact
-    def __call__(
-        self,
-        images: Float[Array, "batch height width channels"],
-        *,
-        train: bool,
-        dropout_keys: Key[Array, " batch"] | None = None,
-        features: Float[Array, "batch features"] | None = None,
-    ) -> Float[Array, "batch classes"]:
-        """Maps images in [0, 1] to logits; a grey one is given to all three channels."""
-        x = self._features(images, train) if features is None else features
-        self.sow("intermediates", "features", x)
-        x = dropout_after(x, dropout_keys if train else None, 0, self.dropout_rate)
-        logits: jax.Array = Dense(self.num_classes, nn.initializers.lecun_normal(), name="classes")(
-            x
-        )
-        return logits
-
-    def _features(
-        self, images: Float[Array, "batch height width channels"], train: bool
-    ) -> Float[Array, "batch features"]:
-        """Maps images to what the head sees."""
+    def make_maps(self, images: Images, train: bool) -> Maps:
+        """Maps images in [0, 1] to the last maps."""
 
         def norm(x: Array, name: str) -> Array:
             layer = BatchNorm(0.9, _EPSILON, self.axis_name, name=f"{name}_norm")
@@ -115,10 +92,7 @@ class Network(nn.Module):
         for i, stage in enumerate(_STAGES, 1):
             for j in range(1, math.ceil(self.depth * stage.blocks) + 1):
                 x = block(x, stage, j == 1, f"stage_{i}_block_{j}")
-        x = nn.relu6(conv(x, 1280, 1, 1, "top"))
-        x = self.perturb("maps", x)
-        self.sow("intermediates", "maps", x)
-        return x.mean((1, 2))
+        return nn.relu6(conv(x, 1280, 1, 1, "top"))
 
 
 def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:

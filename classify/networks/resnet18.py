@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array
 
+from classify.networks import Classifier, Images, Maps
 from common.devices.axis import AXIS
-from common.networks.layers import BatchNorm, Conv, Dense, dropout_after
+from common.networks.layers import BatchNorm, Conv
 from common.networks.vgg16 import to_imagenet_range
 from common.networks.weight_files import read_weights, torch_layers
 from common.program.errors import UserError
@@ -25,13 +25,11 @@ _INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 _BLOCKS = 2
 
 
-class Network(nn.Module):
+class Network(Classifier):
     """A 7x7 convolution, four stages of two residual blocks, the mean of their maps.
 
     Attributes:
-      num_classes: how many logits.
       width: maps of the first stage; 64 in the paper.
-      dropout_rate: before the last layer.
       imagenet_input: whether a grey image is given to three channels and brought to the range of
         ImageNet, as published weights expect it; with them it is the default.
       stored_statistics: whether BatchNorm keeps the statistics that came with the weights, in
@@ -40,36 +38,14 @@ class Network(nn.Module):
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
-    num_classes: int
     width: int = 64
-    dropout_rate: float = 0.0
     imagenet_input: bool = False
     stored_statistics: bool = False
     frozen: int = 0
     axis_name: str = AXIS
 
-    @nn.compact
-    def __call__(
-        self,
-        images: Float[Array, "batch height width channels"],
-        *,
-        train: bool,
-        dropout_keys: Key[Array, " batch"] | None = None,
-        features: Float[Array, "batch features"] | None = None,
-    ) -> Float[Array, "batch classes"]:
-        """Maps images in [0, 1] to logits."""
-        x = self._features(images, train) if features is None else features
-        self.sow("intermediates", "features", x)
-        x = dropout_after(x, dropout_keys if train else None, 0, self.dropout_rate)
-        logits: jax.Array = Dense(self.num_classes, nn.initializers.lecun_normal(), name="classes")(
-            x
-        )
-        return logits
-
-    def _features(
-        self, images: Float[Array, "batch height width channels"], train: bool
-    ) -> Float[Array, "batch features"]:
-        """Maps images to what the head sees."""
+    def make_maps(self, images: Images, train: bool) -> Maps:
+        """Maps images in [0, 1] to the last maps."""
 
         def conv(x: Array, features: int, size: int, stride: int, name: str) -> Array:
             pad = size // 2
@@ -93,9 +69,7 @@ class Network(nn.Module):
                 if stride > 1:
                     x = conv(x, features, 1, stride, f"{name}_shortcut")
                 x = nn.relu(x + y)
-        x = self.perturb("maps", x)
-        self.sow("intermediates", "maps", x)
-        return x.mean((1, 2))
+        return x
 
 
 def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:

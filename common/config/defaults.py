@@ -22,6 +22,7 @@ from common.program.rules import (
     text,
     whole,
 )
+from common.program.settings import flatten
 
 # What values the settings take that every experiment has. A task's config.py has its own as well.
 RULES: Rules = {

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from common.program.words import counted
+
 
 class Level(IntEnum):
     """How bad it is, the worst first."""

@@ -1,72 +1,8 @@
 """Layers that are fast on every platform: convolutions, normalisation, dropout.
 
 The modules hold parameters (`kernel`, `bias`; NHWC images, HWIO kernels as in Flax), compute in the
-dtype of a narrow input (`common/learning/precision.py`), and call the functions of
-`common/ops/convolutions.py` and `common/ops/resampling.py`, which choose their form by platform and are
-re-exported here.
-
-Milliseconds in the plain `lax` form and in ours, forward and with all gradients, from
-
-    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python bench/layers.py --repeats=5
-
-(medians, float32, two cores of an AMD EPYC (Zen 5) on which nothing else of ours ran; batch 32 for
-AC-GAN, 64 for DCGAN, 4 and 1 for the CNN GAN, 16 where it is not named; the last number of a name
-is the image's height). Where both columns run the same operation, as in strided convolutions of few
-channels, their difference is noise.
-
-    layer                                 lax      all     ours     all
-    AC-GAN G upsample 128->128, 16       41.8    124.3     10.2    33.3
-    AC-GAN G upsample 128->64, 32        95.0    413.9     23.1    63.4
-    AC-GAN G conv 64->1, 64              10.7     30.6      2.0     9.4
-    AC-GAN D conv/2 1->16, 64             0.6      1.4      0.6     1.4
-    AC-GAN D conv/2 16->32, 32            0.5      1.9      0.5     2.0
-    AC-GAN D conv/2 32->64, 17            0.6      1.8      0.5     1.8
-    AC-GAN D conv 64->128, 9              1.9      6.2      1.8     5.0
-    DCGAN G transpose 100->512, 1         4.1     10.1      0.8     3.9
-    DCGAN G transpose/2 512->256, 4      13.3    761.5     13.3    41.0
-    DCGAN G transpose/2 256->128, 8      15.6    927.3     11.5    29.9
-    DCGAN G transpose/2 128->64, 16      25.1    971.9     15.0    36.1
-    DCGAN G transpose/2 64->3, 32         3.9     52.2      3.6     9.3
-    CNN GAN G conv 15x15 128->3, 60      23.6    173.1      9.5    30.1
-    CNN GAN G conv 50x50 128->3, 200    419.1  13865.9    287.5   486.1
-    DCGAN D conv/2 3->64, 64              3.0     13.6      3.1    12.5
-    DCGAN D conv/2 64->128, 32           17.1     66.6     14.8    40.1
-    DCGAN D conv/2 128->256, 16          19.0     57.0     13.3    34.5
-    DCGAN D conv/2 256->512, 8           20.7     56.1     17.0    46.8
-    U-Net conv 3->32, 128, batch 2        2.0      4.0      1.9     4.1
-    U-Net conv 32->32, 128, batch 2       3.2     14.0      3.9    13.1
-    U-Net conv 64->64, 64, batch 2        3.4     11.5      2.2     6.6
-    U-Net conv 128->128, 32, batch 2      3.3     10.2      2.0     6.8
-    U-Net conv 256->256, 16, batch 2      3.7      9.3      2.1     6.0
-    U-Net conv 512->512, 8, batch 2       5.0     14.9      3.7    12.5
-    U-Net conv 3->32, 128, batch 16      16.0     43.5     16.2    41.4
-    U-Net conv 32->32, 128, batch 16     30.0    160.2     28.1   103.4
-    U-Net conv 64->64, 64, batch 16      23.1     93.1     12.6    45.8
-    U-Net conv 128->128, 32, batch 16    14.4     47.3      9.2    30.9
-    U-Net conv 256->256, 16, batch 16    13.2     44.9      6.7    29.9
-    U-Net conv 512->512, 8, batch 16     16.1     50.2     14.6    47.1
-    VGG16 conv 64->64, 224              188.6   1733.7    140.3   627.7
-    VGG16 conv 128->128, 112            162.4   1416.4    111.8   368.6
-    VGG16 conv 256->256, 56             164.9    936.3     70.8   222.7
-    VGG16 conv 512->512, 28             160.5    566.8     66.0   209.0
-    VGG16 conv 512->512, 14              40.6    140.8     24.2    75.7
-    U-Net up 2x2/2 512->256, 8            2.9    332.0      2.8     8.3
-    U-Net up 2x2/2 64->32, 64            14.6    327.3      8.1    17.3
-    conv 2x2/2 32->64, 128               12.1     45.1      7.5    20.0
-    U-Net conv 1x1 32->1, 128             5.2     10.7      1.1     5.0
-    U-Net max pool 32, 128                1.5     45.5      2.0    13.8
-    conv 1x1 16->96, 112                  8.2     76.1      5.1    11.7
-    conv 1x1 144->24, 56                  5.8     24.4      2.5     6.3
-    conv 1x1 112->672, 14                 2.1     11.9      1.5     5.0
-    depthwise 3x3/2 96, 112             102.6    914.8      7.8    48.8
-    depthwise 3x3/1 144, 56             141.6    509.4      5.8    25.1
-    depthwise 5x5/1 240, 28              90.5    290.7      3.3    30.4
-    depthwise 5x5/1 480, 14              44.9    185.0      2.4     8.3
-    depthwise 5x5/2 672, 14              16.7    198.6      1.9     5.5
-    depthwise 5x5/1 1152, 7              27.9    205.3      2.1     4.2
-
-The first word of the command asks for huge pages of memory, as `launch.py` does
-(`common/program/memory.py`).
+dtype of a narrow input (`common/learning/precision.py`), and call the functions of `common/ops`,
+which choose their form by platform; bench/results/ has how long each takes.
 """
 
 import math
@@ -81,29 +17,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float, Key
 
 from common.devices.axis import AXIS
-from common.ops.convolutions import Form, Padding, conv, conv_transpose
-from common.ops.depthwise import depthwise_conv
-from common.ops.resampling import max_pool_2x2, upsample_conv
-
-__all__ = [
-    "BatchNorm",
-    "Conv",
-    "ConvTranspose",
-    "Dense",
-    "DepthwiseConv",
-    "Dropout",
-    "Form",
-    "Padding",
-    "UpsampleConv",
-    "conv",
-    "conv_transpose",
-    "depthwise_conv",
-    "dropout",
-    "dropout_after",
-    "in_one_dtype",
-    "max_pool_2x2",
-    "upsample_conv",
-]
+from common.ops import Padding, conv, conv_transpose, depthwise_conv, upsample_conv
 
 Initializer = Callable[..., Any]
 
@@ -265,18 +179,6 @@ def _moments(x: Array, axis_name: str) -> tuple[Array, Array]:
     moments = jnp.stack([x.mean(axes), (x * x).mean(axes)])
     mean, square = jax.lax.pmean(moments, axis_name) if axis_name else moments
     return mean, jnp.maximum(square - mean * mean, 0)
-
-
-class Dropout(nn.Module):
-    """Dropout whose masks come from one key per example: see `dropout`."""
-
-    rate: float
-
-    def __call__(
-        self, x: Float[Array, "batch ..."], keys: Key[Array, " batch"], deterministic: bool
-    ) -> Float[Array, "batch ..."]:
-        """Drops entries of x unless deterministic."""
-        return x if deterministic else dropout(x, keys, self.rate)
 
 
 def dropout(

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from common.devices.axis import AXIS
-from common.networks.layers import BatchNorm, Conv, ConvTranspose, max_pool_2x2
+from common.networks.layers import BatchNorm, Conv, ConvTranspose
+from common.ops import max_pool_2x2
 
 
 class UNet(nn.Module):

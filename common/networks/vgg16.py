@@ -14,7 +14,8 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float
 
-from common.networks.layers import Conv, max_pool_2x2
+from common.networks.layers import Conv
+from common.ops import max_pool_2x2
 from common.program.errors import UserError
 
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))

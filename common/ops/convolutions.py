@@ -18,20 +18,19 @@ products and in most convolutions and their gradients, strided ones too; it is s
 A convolution with very many taps goes through the Fourier domain on every platform
 (`common/ops/fourier.py`).
 
-`common/networks/layers.py` has the measured times.
+`bench/results/` has the measured times.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from common.ops import thresholds
 from common.ops.blocks import (
     LAYOUT,
     Pairs,
@@ -43,38 +42,12 @@ from common.ops.blocks import (
     pointwise,
     project,
 )
+from common.ops.forms import Form, form_on_target, plain_is_asked_for
 from common.ops.fourier import conv_fourier
 from common.ops.strided import strided_conv, transposed_conv
 from common.ops.winograd import conv_winograd, fills_tiles
 
-Form = Literal["auto", "lax", "products"]
-Padding = str | Sequence[tuple[int, int]]
-
-_MANY_CHANNELS = 32
-_MANY_PIXELS = 13 * 13  # with fewer, the kernel at the points is more work than the image
-_MANY_TAPS = 15 * 15  # from about here on the Fourier form is faster (bench/layers.py)
-
-_plain: ContextVar[bool] = ContextVar("plain", default=False)
-
-
-@contextmanager
-def plain_forms() -> Iterator[None]:
-    """What is traced within takes the plain form, whose operations XLA can count."""
-    token = _plain.set(True)
-    try:
-        yield
-    finally:
-        _plain.reset(token)
-
-
-def form_on_this_platform(form: Form = "auto") -> Literal["lax", "products"]:
-    """Names the form that a function takes: `form` itself unless that is "auto".
-
-    This is the only place that asks which platform the program runs on; it is asked at trace time.
-    """
-    if form == "auto":
-        return "products" if jax.default_backend() == "cpu" and not _plain.get() else "lax"
-    return form
+Padding: TypeAlias = str | Sequence[tuple[int, int]]
 
 
 def conv(
@@ -100,11 +73,7 @@ def conv(
         bias: a number that is added to each output channel; None adds nothing.
     """
     pads = forward_pads(x, kernel, stride, padding)
-    if (
-        form_on_this_platform(form) == "products"
-        and stride == 1
-        and _winograd_pays(x, kernel, pads)
-    ):
+    if form_on_target(form) == "products" and stride == 1 and _winograd_pays(x, kernel, pads):
         # Added tile by tile: else XLA would keep the outputs with and without the bias.
         return conv_winograd(x, kernel, bias, pads)
     y = _without_bias(x, kernel, stride, pads, form)
@@ -112,9 +81,10 @@ def conv(
 
 
 def _without_bias(x: Array, kernel: Array, stride: int, pads: Pairs, form: Form) -> Array:
-    if form != "lax" and stride == 1 and kernel.shape[0] * kernel.shape[1] >= _MANY_TAPS:
+    many_taps = kernel.shape[0] * kernel.shape[1] >= thresholds.MANY_TAPS
+    if form != "lax" and not plain_is_asked_for() and stride == 1 and many_taps:
         return conv_fourier(x, kernel, pads)
-    if form_on_this_platform(form) == "lax":
+    if form_on_target(form) == "lax":
         return lax_conv(x, kernel, stride, pads)
     if kernel.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
         return pointwise(x[:, ::stride, ::stride], kernel.reshape(kernel.shape[2:]))
@@ -155,7 +125,7 @@ def conv_transpose(
         form: "auto" chooses by platform; tests and benchmarks name one.
     """
     pads = _backward_pads(kernel, stride, padding)
-    if form_on_this_platform(form) == "lax":
+    if form_on_target(form) == "lax":
         return lax.conv_transpose(x, kernel, (stride, stride), pads, dimension_numbers=LAYOUT)
     return transposed_conv(x, kernel, stride, pads)
 
@@ -165,7 +135,8 @@ def conv_transpose(
 
 def _few_features(kernel: Array) -> bool:
     """Whether a kernel has so few outputs that XLA's convolution cannot fill its vectors."""
-    return kernel.shape[3] <= 4 and kernel.shape[2] >= 16
+    few = kernel.shape[3] <= thresholds.FEW_FEATURES
+    return few and kernel.shape[2] >= thresholds.ENOUGH_CHANNELS
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -208,9 +179,9 @@ _conv_to_few.defvjp(_conv_to_few_forward, _conv_to_few_backward)
 
 
 def _many_channels(kernel: Array) -> bool:
-    """Whether the gradient of a kernel is faster by rows (bench/layers.py)."""
+    """Whether the gradient of a kernel is faster by rows."""
     rows, columns, channels, features = kernel.shape
-    return rows * columns > 1 and min(channels, features) >= _MANY_CHANNELS
+    return rows * columns > 1 and min(channels, features) >= thresholds.MANY_CHANNELS
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -272,12 +243,12 @@ _conv_of_many.defvjp(_conv_of_many_forward, _conv_of_many_backward)
 
 
 def _winograd_pays(x: Array, kernel: Array, pads: Pairs) -> bool:
-    """Whether Winograd's form is the faster one (bench/layers.py)."""
+    """Whether Winograd's form is the faster one."""
     rows, columns, channels, features = kernel.shape
-    if (rows, columns) != (3, 3) or min(channels, features) < _MANY_CHANNELS:
+    if (rows, columns) != (3, 3) or min(channels, features) < thresholds.MANY_CHANNELS:
         return False
     height, width = (n + sum(p) - 2 for n, p in zip(x.shape[1:3], pads, strict=True))
-    return height * width >= _MANY_PIXELS and fills_tiles(x, (height, width))
+    return height * width >= thresholds.MANY_PIXELS and fills_tiles(x, (height, width))
 
 
 def _windows(x: Array, rows: int, columns: int, pads: Pairs) -> Array:

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from common.ops import thresholds
 from common.ops.blocks import LAYOUT, Pairs, pad
-from common.ops.convolutions import Form, Padding, form_on_this_platform, forward_pads
-
-_PARTS = 8
+from common.ops.convolutions import Padding, forward_pads
+from common.ops.forms import Form, form_on_target
 
 
 def depthwise_conv(
@@ -34,7 +34,7 @@ def depthwise_conv(
     `common.ops.convolutions.conv`.
     """
     pads = forward_pads(x, kernel, stride, padding)
-    if form_on_this_platform(form) == "lax":
+    if form_on_target(form) == "lax":
         return lax.conv_general_dilated(
             x,
             kernel,
@@ -114,8 +114,8 @@ def _sum_of_products(x: Array, y: Array) -> Array:
     """
     exact = jnp.promote_types(x.dtype, jnp.float32)
     x, y = x.astype(exact), y.astype(exact)
-    axis = max((0, 1), key=lambda axis: math.gcd(x.shape[axis], _PARTS))
-    parts = math.gcd(x.shape[axis], _PARTS)
+    axis = max((0, 1), key=lambda axis: math.gcd(x.shape[axis], thresholds.PARTS))
+    parts = math.gcd(x.shape[axis], thresholds.PARTS)
     pairs = zip(jnp.split(x, parts, axis), jnp.split(y, parts, axis), strict=True)
     products = sum(left * right for left, right in pairs)
     rows = jnp.reshape(products, (-1, x.shape[-1]))

@@ -1,6 +1,6 @@
 """Upsampling convolution and pooling, each in the form that is fastest on the platform at hand.
 
-See `common/ops/convolutions.py`, which decides the form.
+See `common/ops/forms.py`, which decides the form.
 """
 
 from typing import TypeAlias
@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from common.ops import thresholds
 from common.ops.blocks import (
     depth_to_space,
     lax_conv,
@@ -21,9 +22,7 @@ from common.ops.blocks import (
     space_to_depth,
     zero_after,
 )
-from common.ops.convolutions import Form, form_on_this_platform
-
-_PIXELS_IN_CHUNK = 1024  # of small images; 512 to 2048 are as fast, and less is slower
+from common.ops.forms import Form, form_on_target
 
 
 def upsample_conv(
@@ -48,7 +47,7 @@ def upsample_conv(
         form: "auto" chooses by platform; tests and benchmarks name one.
         bias: a number that is added to each output channel; None adds nothing.
     """
-    if form_on_this_platform(form) == "lax":
+    if form_on_target(form) == "lax":
         large = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
         y = lax_conv(large, kernel, 1, ((1, 1), (1, 1)))
         return y if bias is None else y + bias
@@ -68,7 +67,7 @@ def max_pool_2x2(
         x: images.
         form: "auto" chooses by platform; tests and benchmarks name one.
     """
-    if form_on_this_platform(form) == "lax":
+    if form_on_target(form) == "lax":
         window = (1, 2, 2, 1)
         return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
     return _max_of_slices(x)
@@ -150,7 +149,7 @@ _upsample_correlate.defvjp(_upsample_forward, _upsample_backward)
 def _images_in_chunk(shape: tuple[int, ...]) -> int:
     """Chooses how many images of a batch pass at once: a divisor of the batch, one or more."""
     batch, height, width, _ = shape
-    wanted = np.log(_PIXELS_IN_CHUNK / (height * width))
+    wanted = np.log(thresholds.PIXELS_IN_CHUNK / (height * width))
     divisors = [size for size in range(1, batch + 1) if batch % size == 0]
     return min(divisors, key=lambda size: abs(np.log(size) - wanted))
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from common.ops import thresholds
 from common.ops.blocks import (
     Pairs,
     depth_to_space,
@@ -28,8 +29,6 @@ from common.ops.blocks import (
 )
 from common.ops.winograd import conv_winograd, fills_tiles, kernel_gradient
 
-_MANY_CHANNELS = 32
-_MANY_FEATURES = 128  # of a doubling, to be faster by rows and columns than by blocks
 _NONE = ((0, 0), (0, 0))
 
 
@@ -75,7 +74,7 @@ def _spread_apart(x: Array, kernel: Array, size: int, pads: Pairs) -> Array:
 def _strided(x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool) -> Array:
     if (
         _is_4x4_by_2(kernel, stride)
-        and min(kernel.shape[2:]) >= _MANY_CHANNELS
+        and min(kernel.shape[2:]) >= thresholds.MANY_CHANNELS
         and fills_tiles(x, _halved(x, pads))
     ):
         return _halve(x, kernel, pads, transpose_kernel)
@@ -87,8 +86,8 @@ def _transposed(x: Array, kernel: Array, stride: int, pads: Pairs, transpose_ker
     channels, features = reversed(kernel.shape[2:]) if transpose_kernel else kernel.shape[2:]
     if (
         _is_4x4_by_2(kernel, stride)
-        and channels >= _MANY_CHANNELS
-        and features >= _MANY_FEATURES
+        and channels >= thresholds.MANY_CHANNELS
+        and features >= thresholds.MANY_FEATURES
         and fills_tiles(x, (x.shape[1], x.shape[2]))
     ):
         return _double(x, kernel, pads, transpose_kernel)

@@ -23,13 +23,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from common.ops import thresholds
 from common.ops.blocks import Pairs, zero_after
 
 _SIDE = 4  # of a tile's output
 # And infinity. The rounding is half of that of the usual 0, 1, -1, 2, -2 (256 channels, 3x3).
 _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
-_FILLED = 0.75  # of the tiles' pixels; VGG16's images of 14 have 0.77
-_TILES_IN_CHUNK = 256  # as fast as 128 to 1024 in the layers of VGG16 and of the U-Net
 
 
 def fills_tiles(x: Array, out_size: tuple[int, int]) -> bool:
@@ -40,7 +39,7 @@ def fills_tiles(x: Array, out_size: tuple[int, int]) -> bool:
     """
     height, width = out_size
     tiles = -(-height // _SIDE) * -(-width // _SIDE)
-    return bool(x.dtype == jnp.float32 and height * width >= _FILLED * tiles * _SIDE**2)
+    return bool(x.dtype == jnp.float32 and height * width >= thresholds.FILLED * tiles * _SIDE**2)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -210,7 +209,7 @@ def _tiling(shape: tuple[int, ...], size: int, pads: Pairs) -> _Tiling:
     # Some rows of an image, or some images whole.
     choices = [(1, part) for part in range(1, rows + 1) if rows % part == 0]
     choices += [(part, rows) for part in range(2, batch + 1) if batch % part == 0]
-    wanted = np.log(_TILES_IN_CHUNK / columns)
+    wanted = np.log(thresholds.TILES_IN_CHUNK / columns)
     images, part = min(choices, key=lambda choice: abs(np.log(choice[0] * choice[1]) - wanted))
     chunks = (batch // images) * (rows // part)
     return _Tiling(rows, columns, height, width, images, part, chunks)

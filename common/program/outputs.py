@@ -6,8 +6,8 @@
         outputs.publish("a.png")                                  # or all, at the end
 
 Files are written in a hidden folder beside their places and renamed. What the program has written
-stands in the folder's record (`common.program.written`): a file that is not named there, or that somebody
-has changed since, belongs to somebody else and is never replaced or removed.
+stands in the folder's record (`common.program.written`): a file that is not named there, or that
+somebody has changed since, belongs to somebody else and is never replaced or removed.
 """
 
 import os

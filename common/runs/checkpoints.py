@@ -77,7 +77,7 @@ class Checkpoints:
         return next(iter(self.steps()), None)
 
     def save(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
-        """Starts writing a host state (`parallel.to_host`); training may go on meanwhile.
+        """Starts writing a host state (`placement.to_host`); training may go on meanwhile.
 
         Does nothing where this step is saved already.
 

@@ -20,4 +20,5 @@ def not_finite(tree: Any) -> str:
 
 
 def has_fractions(leaf: Any) -> bool:
+    """Says whether an array holds floating-point numbers."""
     return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))

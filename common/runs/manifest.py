@@ -15,6 +15,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from common.runs.leaves import leaves_by_path
+
 ITEM = "manifest"  # the folder in a checkpoint
 FILE = "manifest.json"
 

@@ -16,7 +16,7 @@ from common.devices.apply import on_all_devices, on_local_devices
 from common.devices.axis import AXIS
 from common.devices.placement import replicate, to_host
 from common.learning.randomness import step_key
-from common.ops.convolutions import plain_forms
+from common.ops import plain_forms
 from common.program.memory import give_back_freed_memory, low_memory_options
 from common.training.task import Batch, Metrics, Task
 
@@ -84,8 +84,8 @@ def compile_advance(
     inputs = (key, state, block.examples, block.indices[:, 0])
     # Traced to learn the metrics' class. JAX keeps the trace, and `mapped` finds it; but not where
     # there are several processes, whose axis is longer.
-    on_local_devices = on_local_devices(step)
-    _, metrics = jax.eval_shape(on_local_devices, *_shapes_on(jax.local_device_count(), inputs))
+    locally = on_local_devices(step)
+    _, metrics = jax.eval_shape(locally, *_shapes_on(jax.local_device_count(), inputs))
     metrics_type = type(metrics)
 
     # As NumPy arrays: a JAX operation would wait in the queue behind the running step.

@@ -68,9 +68,11 @@ def say_where(run: Run, step: int, num_steps: int) -> None:
     print(f"  numbers:     {workdir}/metrics.jsonl and run.json")
     record = read_record(workdir)
     if "utilisation" in record:
+        share = record["utilisation"]
+        # Above 1 the forms that were taken need fewer operations: of them it says nothing.
+        told = f", {share:.0%} of a matrix product's operations a second" if share <= 1 else ""
         print(
-            f"  speed:       {record['images_per_second']:.4g} images/s,"
-            f" {record['utilisation']:.0%} of a matrix product's operations a second;"
+            f"  speed:       {record['images_per_second']:.4g} images/s{told};"
             f" {record['idle_share']:.1%} of the time without a step,"
             f" {record['data_wait_share']:.1%} for want of data"
         )

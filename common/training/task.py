@@ -11,6 +11,7 @@ from clu.metrics import Collection
 from jaxtyping import Array, Key, Shaped
 from ml_collections import ConfigDict
 
+from common.config.tasks import find_task
 from common.data.prepared.prepared import DataCard, Prepared
 from common.program.memory import give_back_freed_memory, low_memory_options
 from common.report.images import Picture
@@ -73,7 +74,7 @@ class Task(Protocol[State]):
     A batch holds `image` (uint8 NHWC), `label` (int32), `position` (int32, the example's place in
     the global batch, for common/learning/randomness.py) and, in evaluation, `valid` (bool; False on
     padding); where the data has them, also `mask` (uint8 class ids, NHW) and `target` (uint8 NHWC).
-    The named axis is `parallel.AXIS`. Metrics come reduced over devices.
+    The named axis is `devices.axis.AXIS`. Metrics come reduced over devices.
     """
 
     @property

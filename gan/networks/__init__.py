@@ -2,22 +2,27 @@
 
 No name means the AC-GAN, which is told a class, or the DCGAN where all images are of one.
 
-A file offers the Linen modules `Generator` and `Discriminator` with the fields and calls that
-`gan/networks/dcgan.py` shows; docs/new_gan.md makes one. What stands in config.model.generator and
-config.model.discriminator are their further fields.
+A file offers two Linen modules, a `Generator` and a `Discriminator`, that fill the frames below;
+docs/new_gan.md makes one. What stands in config.model.generator and config.model.discriminator are
+their further fields.
 """
 
 import importlib
 import pkgutil
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import DataCard
+from common.networks.layers import BatchNorm
 from common.program.errors import UserError
 
+Latents: TypeAlias = Float[Array, "batch latent"]
+Images: TypeAlias = Float[Array, "batch height width channels"]
+DropoutKeys: TypeAlias = Key[Array, " batch"] | None
 # Class ids, or the share of each class: what is between two of them can be drawn, too.
 Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]
 
@@ -32,6 +37,90 @@ class Judgement(NamedTuple):
 
     logits: Float[Array, " batch"]
     class_logits: Float[Array, "batch classes"] | None
+
+
+class Generator(nn.Module):
+    """The frame of a generator; a network fills in `draw`, and adds what fields it needs.
+
+    Attributes:
+      image_size: height and width.
+      channels: of the images.
+      num_classes: of the data.
+      latent_size: of the latent.
+    """
+
+    conditional: ClassVar[bool] = False  # whether it draws the class that it is told
+    image_size: int
+    channels: int
+    num_classes: int
+    latent_size: int = 100
+
+    @nn.compact
+    def __call__(
+        self, latents: Latents, labels: Labels, *, train: bool, dropout_keys: DropoutKeys = None
+    ) -> Images:
+        """Draws images in [-1, 1].
+
+        Args:
+          latents: what is drawn from.
+          labels: what is to be drawn, for networks that are told.
+          train: whether BatchNorm takes the statistics of this batch.
+          dropout_keys: one per example; None: nothing is dropped.
+        """
+        return self.draw(latents, labels, train, dropout_keys)
+
+    def draw(
+        self, latents: Latents, labels: Labels, train: bool, dropout_keys: DropoutKeys
+    ) -> Images:
+        """Draws images in [-1, 1]; see `__call__`."""
+        raise NotImplementedError
+
+
+class Discriminator(nn.Module):
+    """The frame of a discriminator; a network fills in `judge`, and adds what fields it needs.
+
+    Attributes:
+      image_size: height and width.
+      channels: of the images.
+      num_classes: of the data.
+    """
+
+    image_size: int
+    channels: int
+    num_classes: int
+
+    @nn.compact
+    def __call__(
+        self, images: Images, *, train: bool, dropout_keys: DropoutKeys = None
+    ) -> Judgement:
+        """Judges images in [-1, 1]; the rest as for a generator."""
+        return self.judge(images, train, dropout_keys)
+
+    def judge(self, images: Images, train: bool, dropout_keys: DropoutKeys) -> Judgement:
+        """Judges images in [-1, 1]; see `__call__`."""
+        raise NotImplementedError
+
+
+def normalise(
+    player: Any,
+    x: Float[Array, "batch ..."],
+    name: str,
+    train: bool,
+    epsilon: float = 1e-3,
+    scale_init: Callable[..., Array] = nn.initializers.ones,
+) -> Float[Array, "batch ..."]:
+    """Normalises within a player that has the fields `momentum` and `axis_name`.
+
+    Args:
+      player: the module.
+      x: what is normalised.
+      name: of the BatchNorm.
+      train: whether with the statistics of this batch; else with running ones.
+      epsilon: Keras' default, in which most of the originals were written.
+      scale_init: what the scale starts from.
+    """
+    norm = BatchNorm(player.momentum, epsilon, player.axis_name, scale_init, name=name)
+    return norm(x, use_running_average=not train)
 
 
 class Networks(NamedTuple):

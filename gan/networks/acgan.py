@@ -15,62 +15,43 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from common.devices.axis import AXIS
-from common.networks.layers import BatchNorm, Conv, Dense, UpsampleConv, dropout_after, in_one_dtype
+from common.networks.layers import Conv, Dense, UpsampleConv, dropout_after, in_one_dtype
 from common.program.errors import UserError
-from gan.networks import Judgement, Labels
+from gan import networks
+from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, normalise
 
 _LEAK = 0.2
-_EPSILON = 1e-3  # Keras' default, in which the original was written
 
 
-class Generator(nn.Module):
+class Generator(networks.Generator):
     """latent * embedding of the label -> dense -> two upsampling blocks -> tanh.
 
+    The image size is a multiple of 4. Shares of classes draw from the mean of their embeddings,
+    weighted by the shares.
+
     Attributes:
-      image_size: height and width, a multiple of 4.
-      channels: of the images.
-      num_classes: labels are 0 .. num_classes - 1.
-      latent_size: of the standard normal latent.
       embedding_scale: the embedding starts uniform between minus and plus this.
       momentum: of the running statistics of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
     conditional: ClassVar[bool] = True
-    image_size: int
-    channels: int
-    num_classes: int
-    latent_size: int = 100
     embedding_scale: float = 1.0
     momentum: float = 0.8
     axis_name: str = AXIS
 
-    @nn.compact
-    def __call__(
-        self,
-        latents: Float[Array, "batch latent"],
-        labels: Labels,
-        *,
-        train: bool,
-        dropout_keys: Key[Array, " batch"] | None = None,
-    ) -> Float[Array, "batch height width channels"]:
-        """Draws images in [-1, 1]; `train` normalises with the statistics of this batch.
-
-        Shares of classes draw from the mean of their embeddings, weighted by the shares.
-        """
-        del dropout_keys  # this generator drops nothing
+    def draw(
+        self, latents: Latents, labels: Labels, train: bool, dropout_keys: DropoutKeys
+    ) -> Images:
+        """Draws images in [-1, 1]."""
         if self.image_size % 4:
             raise UserError(
                 f"config.data.image_size is {self.image_size}; the AC-GAN needs a multiple of 4."
             )
         small = self.image_size // 4
-
-        def normalise(x: Array, name: str) -> Array:
-            layer = BatchNorm(self.momentum, _EPSILON, axis_name=self.axis_name, name=name)
-            return layer(x, use_running_average=not train)
 
         scale = self.embedding_scale
 
@@ -84,56 +65,39 @@ class Generator(nn.Module):
         latents, of_labels = in_one_dtype(latents, of_labels)
         x = latents * of_labels
         x = nn.relu(Dense(128 * small**2, name="dense")(x))
-        x = normalise(x.reshape(-1, small, small, 128), "norm_1")
+        x = normalise(self, x.reshape(-1, small, small, 128), "norm_1", train)
         x = nn.relu(UpsampleConv(128, name="upsample_1")(x))
-        x = normalise(x, "norm_2")
+        x = normalise(self, x, "norm_2", train)
         x = nn.relu(UpsampleConv(64, name="upsample_2")(x))
-        x = normalise(x, "norm_3")
+        x = normalise(self, x, "norm_3", train)
         return jnp.tanh(Conv(self.channels, name="to_image")(x))
 
 
-class Discriminator(nn.Module):
+class Discriminator(networks.Discriminator):
     """Four convolutions, then one head for real or generated and one for the class.
 
     Attributes:
-      image_size: height and width.
-      channels: of the images.
-      num_classes: of the class head.
       dropout_rate: after each activation.
       momentum: of the running statistics of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
-    image_size: int
-    channels: int
-    num_classes: int
     dropout_rate: float = 0.25
     momentum: float = 0.8
     axis_name: str = AXIS
 
-    @nn.compact
-    def __call__(
-        self,
-        images: Float[Array, "batch height width channels"],
-        *,
-        train: bool,
-        dropout_keys: Key[Array, " batch"] | None = None,
-    ) -> Judgement:
-        """Judges images in [-1, 1]; in training with dropout from one key per example."""
+    def judge(self, images: Images, train: bool, dropout_keys: DropoutKeys) -> Judgement:
+        """Judges images in [-1, 1]."""
 
         def activate(x: Array, layer: int) -> Array:
             return dropout_after(nn.leaky_relu(x, _LEAK), dropout_keys, layer, self.dropout_rate)
 
-        def normalise(x: Array, name: str) -> Array:
-            layer = BatchNorm(self.momentum, _EPSILON, axis_name=self.axis_name, name=name)
-            return layer(x, use_running_average=not train)
-
         x = activate(Conv(16, stride=2, name="conv_1")(images), 1)
         x = Conv(32, stride=2, name="conv_2")(x)
         x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))  # a row below, a column to the right
-        x = normalise(activate(x, 2), "norm_2")
+        x = normalise(self, activate(x, 2), "norm_2", train)
         x = activate(Conv(64, stride=2, name="conv_3")(x), 3)
-        x = normalise(x, "norm_3")
+        x = normalise(self, x, "norm_3", train)
         x = activate(Conv(128, name="conv_4")(x), 4)
         x = x.reshape(x.shape[0], -1)
         logits = Dense(1, name="real_or_generated")(x)[:, 0]

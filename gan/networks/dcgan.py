@@ -9,17 +9,18 @@ Any even size from 8 on: an image is halved while it stays even and 4 or more pi
 pixels to 4 in four halvings, from 28 to 7 in two. Maps double from layer to layer.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from common.devices.axis import AXIS
-from common.networks.layers import BatchNorm, Conv, ConvTranspose
+from common.networks.layers import Conv, ConvTranspose
 from common.program.errors import UserError
-from gan.networks import Judgement, Labels
+from gan import networks
+from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, normalise
 
 _LEAK = 0.2
 _EPSILON = 1e-5
@@ -28,45 +29,26 @@ _PADDING = ((1, 1), (1, 1))
 _INIT = nn.initializers.normal(0.02)
 
 
-class Generator(nn.Module):
+class Generator(networks.Generator):
     """latent -> 4x4 maps -> transposed convolutions 4x4, each doubling the image -> tanh.
 
     Attributes:
-      image_size: height and width.
-      channels: of the images.
-      num_classes: unused; it draws without being told a class.
-      latent_size: of the latent.
       width: maps before the last layer, at half of the image's size.
       momentum: of the running statistics of BatchNorm; PyTorch's 0.1 is 0.9 here.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
-    conditional: ClassVar[bool] = False
-    image_size: int
-    channels: int
-    num_classes: int
-    latent_size: int = 100
     width: int = 64
     momentum: float = 0.9
     axis_name: str = AXIS
 
-    @nn.compact
-    def __call__(
-        self,
-        latents: Float[Array, "batch latent"],
-        labels: Labels,
-        *,
-        train: bool,
-        dropout_keys: Key[Array, " batch"] | None = None,
-    ) -> Float[Array, "batch height width channels"]:
-        """Draws images in [-1, 1]; `train` normalises with the statistics of this batch."""
-        del labels, dropout_keys
+    def draw(
+        self, latents: Latents, labels: Labels, train: bool, dropout_keys: DropoutKeys
+    ) -> Images:
+        """Draws images in [-1, 1]."""
 
         def activate(x: Array, layer: int) -> Array:
-            norm = BatchNorm(
-                self.momentum, _EPSILON, self.axis_name, _around_one, name=f"norm_{layer}"
-            )
-            return nn.relu(norm(x, use_running_average=not train))
+            return nn.relu(normalise(self, x, f"norm_{layer}", train, _EPSILON, _around_one))
 
         def doubled(x: Array, features: int, layer: int) -> Array:
             return ConvTranspose(
@@ -89,35 +71,21 @@ class Generator(nn.Module):
         return jnp.tanh(doubled(x, self.channels, halvings))
 
 
-class Discriminator(nn.Module):
+class Discriminator(networks.Discriminator):
     """Convolutions 4x4, each halving the image, until one number remains.
 
     Attributes:
-      image_size: height and width.
-      channels: of the images.
-      num_classes: unused.
       width: maps after the first layer.
       momentum: of the running statistics of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
-    image_size: int
-    channels: int
-    num_classes: int
     width: int = 64
     momentum: float = 0.9
     axis_name: str = AXIS
 
-    @nn.compact
-    def __call__(
-        self,
-        images: Float[Array, "batch height width channels"],
-        *,
-        train: bool,
-        dropout_keys: Key[Array, " batch"] | None = None,
-    ) -> Judgement:
+    def judge(self, images: Images, train: bool, dropout_keys: DropoutKeys) -> Judgement:
         """Judges images in [-1, 1]."""
-        del dropout_keys
         smallest, halvings = _halvings(self.image_size)
         x = images
         for layer in range(halvings):
@@ -125,10 +93,7 @@ class Discriminator(nn.Module):
                 x
             )
             if layer:
-                norm = BatchNorm(
-                    self.momentum, _EPSILON, self.axis_name, _around_one, name=f"norm_{layer + 1}"
-                )
-                x = norm(x, use_running_average=not train)
+                x = normalise(self, x, f"norm_{layer + 1}", train, _EPSILON, _around_one)
             x = nn.leaky_relu(x, _LEAK)
         logits = Conv(1, smallest, 1, "VALID", False, _INIT, name="real_or_generated")(x)
         return Judgement(logits[:, 0, 0, 0], None)

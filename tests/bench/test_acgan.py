@@ -13,6 +13,7 @@ tensorflow = pytest.importorskip("tensorflow")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
 import keras_acgan  # noqa: E402
+import keras_networks  # noqa: E402
 import keras_same  # noqa: E402
 
 
@@ -50,7 +51,7 @@ def test_acgan_has_the_gradients_and_running_statistics_of_keras(player):
         outputs = outputs if isinstance(outputs, list) else [outputs]
         products = [y * d for y, d in zip(outputs, directions, strict=True)]
         expected = tensorflow.add_n([tensorflow.reduce_sum(product) for product in products])
-    named = keras_acgan.weights(model)
+    named = keras_networks.weights(model)
     trained = [key for key in named if key[0] == "params"]
     expected_gradients = tape.gradient(expected, [named[key].value for key in trained])
     np.testing.assert_allclose(value, expected, rtol=1e-4)
@@ -76,7 +77,7 @@ def test_the_script_in_keras_trains_both_and_freezes_the_discriminator_in_combin
 
     def copies():
         return [
-            [weight.numpy() for weight in keras_acgan.weights(model).values()]
+            [weight.numpy() for weight in keras_networks.weights(model).values()]
             for model in (gan.generator, gan.discriminator)
         ]
 

@@ -368,7 +368,7 @@ class TestDevices:
         assert_close(logged_by_several, logged_by_one, rtol=1e-5)
 
     def test_each_first_takes_its_share_of_the_first_batch(self):
-        """As common/devices/parallel.py lays a step out."""
+        """As common/training/dispatch.py lays a step out."""
         batch = {"position": np.arange(12)}
         shares = in_shares(batch, Batches(3, 4), 2)["position"]
         np.testing.assert_array_equal(shares, [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]])

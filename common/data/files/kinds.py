@@ -48,6 +48,7 @@ def stem(name: str) -> str:
 
 
 def has_marker(file: Path | os.DirEntry[str]) -> bool:
+    """Says whether DICOM's marker stands in a file, whatever its name."""
     try:
         found = file.stat()
         return not special_kind(found.st_mode) and _holds_marker(

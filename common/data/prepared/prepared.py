@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.proto import tf_example_pb2
 
 from common.data.copies.together import warn_of_copies
+from common.data.grouping import Grouping
 from common.data.prepared.groups import suggested_groups
 from common.data.prepared.preparation import (
     EVERYTHING,
@@ -34,7 +35,6 @@ from common.data.prepared.splits import (
     Table,
     assign_splits,
     groups_of,
-    stated_by_source,
     warn_of_mixed_test,
 )
 from common.data.records import SPLITS, Source
@@ -224,7 +224,7 @@ def prepare_source(source: Source, data: ConfigDict) -> Prepared:
 def _key(source: Source, data: ConfigDict) -> str:
     """Returns the folder name under which this source with these settings is cached."""
     settings = [data[name] for name in _STORED]
-    stated = data.group if stated_by_source(data.group) else ""
+    stated = "" if Grouping.of(data.group).expression else data.group
     return hashlib.sha256(
         json.dumps([source.fingerprint, settings, stated, data.on_bad_image, PREPARATION]).encode()
     ).hexdigest()[:24]

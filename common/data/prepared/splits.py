@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, Shaped
 from ml_collections import ConfigDict
 
 from common.data.copies.together import extra_copies, owners_of_copies
+from common.data.grouping import Grouping
 from common.data.records import SPLITS
 from common.data.spelling import is_missing
 from common.program.errors import UserError
@@ -68,7 +69,7 @@ def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
       UserError: it is no regular expression, a name does not match it, or nothing is stated.
     """
     stated: Sequence[str]
-    if not stated_by_source(pattern):
+    if Grouping.of(pattern).expression:
         stated = _matches(table.ids, pattern)
     elif pattern and all(map(is_missing, table.groups)):
         raise UserError(
@@ -78,11 +79,6 @@ def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
     else:
         stated = ["" if is_missing(group) else group for group in table.groups]
     return tuple(group or _shared_file(name) for group, name in zip(stated, table.ids, strict=True))
-
-
-def stated_by_source(pattern: str) -> bool:
-    """Says whether `config.data.group` names what the source states, rather than file names."""
-    return not pattern or pattern.startswith(("column:", "dicom:"))
 
 
 def _matches(ids: Sequence[str], pattern: str) -> tuple[str, ...]:

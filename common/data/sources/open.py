@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from common.data.files.image import Reading
 from common.data.files.kinds import is_image
 from common.data.files.window import parse_window
+from common.data.grouping import Grouping
 from common.data.phantoms import KINDS, Images, Phantoms
 from common.data.records import Contents, Decoded, Once, Record, Source, fingerprint
 from common.data.sources.arrays import holds_idx, open_idx, open_npz
@@ -145,7 +146,8 @@ def reading_of(data: ConfigDict) -> Reading:
     Raises:
       UserError: a setting can't be used.
     """
-    tag = data.group.removeprefix("dicom:") if data.group.startswith("dicom:") else "PatientID"
+    grouping = Grouping.of(data.group)
+    tag = "PatientID" if grouping.tag is None else grouping.tag
     return Reading(parse_window(data.window), data.plane, tag)
 
 

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from common.data.files.image import Reading
 from common.data.files.kinds import EXTENSIONS
 from common.data.files.slices import images_in
+from common.data.grouping import Grouping
 from common.data.records import SPLITS, Contents, Once, Record, Source, fingerprint
 from common.data.sources.folders import SPLIT_NAMES, record_id, stats
 from common.data.sources.listing import TABLE, images_below, unread_below
@@ -140,11 +141,11 @@ def _lines(table: Path) -> list[tuple[str, list[str]]]:
 
 def _group_column(table: Path, header: Sequence[str], group: str) -> str:
     """Returns the name of the column of groups; "" where they are not from the table."""
-    asked = group.startswith("column:")
-    name = group.removeprefix("column:").casefold() if asked else "group"
-    if not group.startswith("dicom:") and name in map(str.casefold, header):
+    grouping = Grouping.of(group)
+    name = "group" if grouping.column is None else grouping.column.casefold()
+    if grouping.tag is None and name in map(str.casefold, header):
         return name
-    if asked:
+    if grouping.column is not None:
         raise UserError(
             f"config.data.group is '{group}', but {table} has only the columns"
             f" {', '.join(header)}; name one of them."

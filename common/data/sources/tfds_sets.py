@@ -21,6 +21,7 @@ from common.data.files.decode import read_image
 from common.data.files.masks import MaskValues, parse_mask_values, read_values, to_classes
 from common.data.files.whole_numbers import whole_numbers
 from common.data.files.window import Window, parse_window, to_bytes
+from common.data.grouping import Grouping
 from common.data.records import Contents, Decoded, Mask, Once, Record, Source, fingerprint
 from common.data.sources.folders import SPLIT_NAMES, stats
 from common.data.sources.tfds_examples import Builder, Examples, explained
@@ -157,7 +158,7 @@ def _columns(data: ConfigDict, features: tfds.features.FeaturesDict) -> _Columns
     known = f"{data.name} has the features {', '.join(names)}"
     if not images:
         raise UserError(f"{known}, but no image of 8 or 16 bits; take another set.")
-    group = data.group.removeprefix("column:") if data.group.startswith("column:") else ""
+    group = Grouping.of(data.group).column or ""
     if group and group not in names:
         raise UserError(f"config.data.group is '{data.group}', but {known}; name one of them.")
     return _Columns(

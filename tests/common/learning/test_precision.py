@@ -8,7 +8,7 @@ import pytest
 
 from common.data.prepared.prepared import prepare
 from common.devices.axis import AXIS
-from common.ops.convolutions import plain_forms
+from common.ops import plain_forms
 from common.training.task import make_task
 
 PRODUCTS = ("dot_general", "conv_general_dilated")

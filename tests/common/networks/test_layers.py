@@ -13,16 +13,20 @@ from common.networks.layers import (
     BatchNorm,
     Conv,
     ConvTranspose,
-    Dropout,
     UpsampleConv,
+    dropout,
+)
+from common.ops import (
+    Form,
     conv,
     conv_transpose,
     depthwise_conv,
-    dropout,
+    forms_for,
     max_pool_2x2,
+    plain_forms,
     upsample_conv,
 )
-from common.ops import convolutions
+from common.ops.forms import form_on_target
 
 EXPLICIT = ((1, 2), (0, 1))
 
@@ -66,13 +70,27 @@ def assert_forms_agree(
 class TestForm:
     def test_a_cpu_takes_products_and_an_accelerator_takes_lax(self, monkeypatch):
         monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-        assert convolutions.form_on_this_platform() == "products"
+        assert form_on_target() == "products"
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-        assert convolutions.form_on_this_platform() == "lax"
+        assert form_on_target() == "lax"
+
+    def test_a_program_can_be_for_other_hardware_than_runs(self):
+        with forms_for("tpu"):
+            assert form_on_target() == "lax"
+            with forms_for("cpu"):
+                assert form_on_target() == "products"
+        assert form_on_target() == "products"
+
+    def test_plain_forms_are_plain_for_large_kernels_too(self):
+        x, kernel = jnp.ones((1, 20, 20, 1)), jnp.ones((15, 15, 1, 1))
+        assert "fft" in str(jax.make_jaxpr(lambda *both: conv(*both, 1))(x, kernel))
+        with plain_forms():
+            text = str(jax.make_jaxpr(lambda *both: conv(*both, 1))(x, kernel))
+        assert "fft" not in text and "conv_general_dilated" in text
 
     def test_a_named_form_overrides_the_platform(self):
-        assert convolutions.form_on_this_platform("lax") == "lax"
-        assert convolutions.form_on_this_platform("products") == "products"
+        assert form_on_target("lax") == "lax"
+        assert form_on_target("products") == "products"
 
 
 class TestConv:
@@ -108,7 +126,7 @@ class TestConv:
         channels = max(16, features)
         x, kernel = normal(1, 5, 5, channels), normal(3, 3, channels, features)
 
-        def penalty(kernel: jax.Array, form: convolutions.Form) -> jax.Array:
+        def penalty(kernel: jax.Array, form: Form) -> jax.Array:
             toward_x = jax.grad(lambda x: jnp.tanh(conv(x, kernel, form=form)).sum())(x)
             return (toward_x**2).sum()
 
@@ -170,7 +188,7 @@ class TestConvTranspose:
     def test_second_derivatives_exist_and_agree(self):
         x, kernel = normal(1, 3, 3, 2), normal(4, 4, 2, 3)
 
-        def penalty(kernel: jax.Array, form: convolutions.Form) -> jax.Array:
+        def penalty(kernel: jax.Array, form: Form) -> jax.Array:
             toward_x = jax.grad(lambda x: jnp.tanh(conv_transpose(x, kernel, form=form)).sum())(x)
             return (toward_x**2).sum()
 
@@ -223,7 +241,7 @@ class TestUpsampleConv:
     def test_second_derivatives_exist_and_agree(self):
         x, kernel = normal(6, 24, 20, 2), normal(3, 3, 2, 3)  # of several chunks
 
-        def penalty(kernel: jax.Array, form: convolutions.Form) -> jax.Array:
+        def penalty(kernel: jax.Array, form: Form) -> jax.Array:
             def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:
                 return jnp.tanh(upsample_conv(x, kernel, form)).sum()
 
@@ -416,9 +434,3 @@ class TestDropout:
         np.testing.assert_array_equal(dropout(x, self.keys(2), 0.0), x)
         with pytest.raises(ValueError, match=r"\[0, 1\)"):
             dropout(x, self.keys(2), 1.0)
-
-    def test_module_is_the_function_unless_deterministic(self):
-        x, keys = normal(2, 5), self.keys(2)
-        layer = Dropout(0.5)
-        np.testing.assert_array_equal(layer.apply({}, x, keys, False), dropout(x, keys, 0.5))
-        np.testing.assert_array_equal(layer.apply({}, x, keys, True), x)

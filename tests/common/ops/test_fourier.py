@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.ops.convolutions import LAYOUT, conv
+from common.ops import conv
+from common.ops.blocks import LAYOUT
 from common.ops.fourier import conv_fourier
 
 

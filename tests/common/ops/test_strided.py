@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 from jax import lax
 
-from common.ops import strided
+from common.ops import conv, conv_transpose, strided, thresholds
 from common.ops.blocks import LAYOUT, lax_conv
-from common.ops.convolutions import conv, conv_transpose
 
 PADS = [((1, 1), (1, 1)), ((0, 2), (2, 1)), ((3, 0), (0, 0)), ((-1, 1), (1, 2))]
 
 
 @pytest.fixture(autouse=True)
 def _few_channels_will_do(monkeypatch):
-    monkeypatch.setattr(strided, "_MANY_CHANNELS", 2)
-    monkeypatch.setattr(strided, "_MANY_FEATURES", 2)
+    monkeypatch.setattr(thresholds, "MANY_CHANNELS", 2)
+    monkeypatch.setattr(thresholds, "MANY_FEATURES", 2)
     monkeypatch.setattr(strided, "fills_tiles", lambda *_: True)
 
 
@@ -55,7 +54,7 @@ def test_halving_equals_the_plain_form(size, pads):
 
 def test_halving_and_doubling_by_blocks_equal_the_plain_forms(monkeypatch):
     """With fewer features an image is doubled by blocks, and so is the gradient of a halving."""
-    monkeypatch.setattr(strided, "_MANY_FEATURES", 1000)
+    monkeypatch.setattr(thresholds, "MANY_FEATURES", 1000)
     test_halving_equals_the_plain_form((9, 7), PADS[1])
     test_doubling_equals_the_plain_form(((3, 3), (1, 2)))
 

@@ -8,9 +8,8 @@ import pytest
 
 from common.learning.barrier import in_order
 from common.networks.layers import BatchNorm, Conv
-from common.ops import convolutions
+from common.ops import conv, convolutions, plain_forms
 from common.ops.blocks import lax_conv
-from common.ops.convolutions import conv, plain_forms
 from common.ops.winograd import conv_winograd, fills_tiles
 from common.program.memory import low_memory_options
 

@@ -1,0 +1,28 @@
+"""Whose an image is: the setting `config.data.group`, parsed."""
+
+from typing import NamedTuple
+
+_COLUMN, _DICOM = "column:", "dicom:"
+
+
+class Grouping(NamedTuple):
+    """Where the patient, or other group, of an image is stated; None throughout: by the source.
+
+    Attributes:
+      expression: a regular expression on the names of files and folders.
+      column: of the table beside the images, or of a TFDS set.
+      tag: a DICOM attribute by its keyword.
+    """
+
+    expression: str | None = None
+    column: str | None = None
+    tag: str | None = None
+
+    @classmethod
+    def of(cls, setting: str) -> "Grouping":
+        """Parses the setting: an expression, "column:NAME", "dicom:KEYWORD" or ""."""
+        if setting.startswith(_COLUMN):
+            return cls(column=setting.removeprefix(_COLUMN))
+        if setting.startswith(_DICOM):
+            return cls(tag=setting.removeprefix(_DICOM))
+        return cls(expression=setting or None)
