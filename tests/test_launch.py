@@ -72,8 +72,6 @@ def test_a_run_on_phantoms_says_so(trained):
     record = json.loads((workdir / "run.json").read_text())
     assert record["data"]["synthetic"] is True
     assert 0 <= record["data_wait_share"] <= record["idle_share"] < 1
-    share = record["flops_per_second_and_device"] / record["matrix_flops_per_second"]
-    assert record["utilisation"] == pytest.approx(share, abs=1e-4)
     assert "images/s" in said.stdout
 
 

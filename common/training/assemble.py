@@ -33,6 +33,8 @@ _EXAMPLE_BYTES = 32 * 2**20
 
 _NUM_EXAMPLES = 4096
 
+_STEPS_TO_TIME = 20  # fewer say little of how many operations a second there are
+
 
 def build_loop(
     run: Run,
@@ -66,11 +68,13 @@ def build_loop(
         val_names = [*val_names, *measurement.names]
     _check_best_metric(config, [*(f"train/{name}" for name in advance.metric_names), *val_names])
     examples, watch = _some_examples(prepared), Watch(state)
+    # To count a step's operations is to trace it once more, which takes seconds.
+    flops = advance.flops if schedule.num_steps - step >= _STEPS_TO_TIME else None
 
     def compile_rest(state: Any) -> None:
         compile_evaluation()
-        if processes.is_main_process():
-            advance.flops()  # for `record`; it traces the step once more
+        if flops and processes.is_main_process():
+            flops()  # for `record`
         if measurement:
             measurement.measure(placement.unreplicate(state))
         watch.look(state)
@@ -85,7 +89,7 @@ def build_loop(
         checkpoints=checkpoints,
         checkpoint_minutes=config.train.checkpoint_minutes,
         best_metric=config.train.best_metric,
-        record=recorder(run, task.batches.examples),
+        record=recorder(run, task.batches.examples, flops),
         measurement=measurement,
         profile=profile,
         watch=watch,

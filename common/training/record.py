@@ -1,5 +1,6 @@
 """What is recorded of a training in run.json, and told at its end."""
 
+import math
 from collections.abc import Callable
 
 from common.config.tasks import find_task
@@ -15,8 +16,16 @@ _NEXT = {  # what to do with a trained run, by mode
 }
 
 
-def recorder(run: Run, examples_per_step: int) -> Callable[[Loop], None]:
-    """Returns what brings run.json up to date, earlier sessions of the run included."""
+def recorder(
+    run: Run, examples_per_step: int, flops: Callable[[], float] | None
+) -> Callable[[Loop], None]:
+    """Returns what brings run.json up to date, earlier sessions of the run included.
+
+    Args:
+      run: whose record it is.
+      examples_per_step: of all devices together.
+      flops: returns the operations of a step on one device; None records no operations a second.
+    """
     earlier = read_record(run.workdir)
     seconds, metrics = earlier.get("wall_seconds", 0.0), earlier.get("metrics", {})
     warnings = earlier.get("warnings", [])
@@ -24,6 +33,7 @@ def recorder(run: Run, examples_per_step: int) -> Callable[[Loop], None]:
     def record(loop: Loop) -> None:
         clock, num_steps = loop.clock, loop.step - loop.clocked_from
         per_second = num_steps / clock.seconds
+        speed = {"flops_per_second_and_device": per_second * flops()} if flops else {}
         update_record(
             run.workdir,
             {
@@ -32,7 +42,7 @@ def recorder(run: Run, examples_per_step: int) -> Callable[[Loop], None]:
                 "saved_step": saved_step(run.workdir, loop.checkpoints),
                 "wall_seconds": round(seconds + clock.seconds, 1),
                 "images_per_second": round(per_second * examples_per_step, 2),
-                "flops_per_second_and_device": per_second * loop.advance.flops(),
+                **speed,
                 "idle_share": round(clock.idle_share, 5),
                 "data_wait_share": round(clock.data_wait_share, 5),
                 "metrics": latest_of(metrics, loop.latest),
@@ -51,7 +61,9 @@ def record_utilisation(run: Run) -> None:
     1 is possible.
     """
     rate = matrix_rate(run.config.train.dtype)
-    speed = read_record(run.workdir)["flops_per_second_and_device"]
+    speed = read_record(run.workdir).get("flops_per_second_and_device")
+    if speed is None:
+        return
     update_record(
         run.workdir,
         {"matrix_flops_per_second": rate, "utilisation": round(speed / rate, 4)},
@@ -67,8 +79,8 @@ def say_where(run: Run, step: int, num_steps: int) -> None:
     print(f"  checkpoints: {workdir}/checkpoints")
     print(f"  numbers:     {workdir}/metrics.jsonl and run.json")
     record = read_record(workdir)
-    if "utilisation" in record:
-        share = record["utilisation"]
+    if "images_per_second" in record:
+        share = record.get("utilisation", math.inf)
         # Above 1 the forms that were taken need fewer operations: of them it says nothing.
         told = f", {share:.0%} of a matrix product's operations a second" if share <= 1 else ""
         print(

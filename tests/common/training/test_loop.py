@@ -3,13 +3,14 @@
 import json
 from unittest.mock import Mock
 
+import pytest
 from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import DataCard
 from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import Run, read_record
 from common.training.loop import Loop, latest_of
-from common.training.train import _recorder
+from common.training.record import record_utilisation, recorder
 
 
 def test_of_a_kind_only_what_was_measured_last_counts():
@@ -18,22 +19,44 @@ def test_of_a_kind_only_what_was_measured_last_counts():
     assert latest_of(before, {}) == before
 
 
-def test_a_score_that_has_no_value_any_more_does_not_come_back_from_an_earlier_session(tmp_path):
-    earlier = {"metrics": {"train/loss": 2.0, "val/loss": 1.0, "val/f1_c": 0.0}}
-    (tmp_path / "run.json").write_text(json.dumps(earlier))
-    run = Run(tmp_path, ConfigDict(), Mock(spec=DataCard))
-    record = _recorder(run, examples_per_step=8)
-    clock = Mock(seconds=1.0, idle_share=0.0, data_wait_share=0.0)
-    loop = Mock(
+def a_loop(**more):
+    """Returns a loop that has timed three steps in a second."""
+    return Mock(
         spec=Loop,
-        clock=clock,
+        clock=Mock(seconds=1.0, idle_share=0.0, data_wait_share=0.0),
         step=6,
         clocked_from=3,
-        latest={"val/loss": 3.0},
         warnings=[],
         checkpoints=Mock(spec=Checkpoints, latest_step=lambda: 6),
-        advance=Mock(flops=lambda: 1.0),
         writers=None,
+        **more,
     )
-    record(loop)
-    assert read_record(tmp_path)["metrics"] == {"train/loss": 2.0, "val/loss": 3.0}
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = ConfigDict({"train": {"dtype": "float32"}})
+    return Run(tmp_path, config, Mock(spec=DataCard))
+
+
+def test_a_score_that_has_no_value_any_more_does_not_come_back_from_an_earlier_session(run):
+    earlier = {"metrics": {"train/loss": 2.0, "val/loss": 1.0, "val/f1_c": 0.0}}
+    (run.workdir / "run.json").write_text(json.dumps(earlier))
+    recorder(run, 8, None)(a_loop(latest={"val/loss": 3.0}))
+    assert read_record(run.workdir)["metrics"] == {"train/loss": 2.0, "val/loss": 3.0}
+
+
+def test_the_speed_is_that_of_the_steps_that_were_timed(run):
+    recorder(run, 8, lambda: 1e9)(a_loop(latest={}))
+    record_utilisation(run)
+    record = read_record(run.workdir)
+    assert record["images_per_second"] == 24.0
+    assert record["flops_per_second_and_device"] == 3e9
+    share = 3e9 / record["matrix_flops_per_second"]
+    assert record["utilisation"] == pytest.approx(share, abs=1e-4)
+
+
+def test_a_short_training_says_nothing_of_operations(run):
+    recorder(run, 8, None)(a_loop(latest={}))
+    record_utilisation(run)
+    assert not {"flops_per_second_and_device", "utilisation"} & read_record(run.workdir).keys()
