@@ -128,8 +128,10 @@ def compile_step(config: Any, target: str) -> tuple[Any, Any]:
         lowered = jax.jit(step, donate_argnums=0).lower(
             state, batch, lying(whole, key.shape, key.dtype)
         )
-    untuned = {"xla_gpu_autotune_level": 0} if target == "gpu" else {}  # nothing to tune on
-    return lowered.compile(compiler_options=untuned), state
+    options: dict[str, str | bool] = {}
+    if target == "gpu":
+        options["xla_gpu_autotune_level"] = "0"  # there is nothing to tune on
+    return lowered.compile(compiler_options=options), state
 
 
 def main(config_file: str, target: str) -> None:
