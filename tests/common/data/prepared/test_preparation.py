@@ -139,7 +139,7 @@ def test_a_damaged_set_is_named(data, tmp_path, damaged, content):
 # Prepares 200 drawings, each of which takes 10 ms, and prints the card's fingerprint.
 PREPARE = """
 import sys, time
-from tests.common.data.test_preparation import draw, prepare_source, records_of, source_of
+from tests.common.data.prepared.test_preparation import draw, prepare_source, records_of, source_of
 from common.config.defaults import default_config
 
 def read(row):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from common.config.defaults import default_config
-from common.data.files import slices
+from common.data.files import kinds
 from common.data.prepared.prepared import prepare
 from common.data.records import Source
 from common.data.sources.incoming import find_images
@@ -101,7 +101,7 @@ def test_files_with_a_known_ending_are_not_opened_to_be_listed(fill, monkeypatch
     def refuse(*_):
         raise AssertionError("opened")
 
-    monkeypatch.setattr(slices, "_holds_marker", refuse)
+    monkeypatch.setattr(kinds, "_holds_marker", refuse)
     root = fill(PLAIN | {"A/c.dcm": "no DICOM", "B/d.nii.gz.png": "none"})
     assert opened(root).name == str(root)
     assert len(find_images(str(root), root / "out").files) == 4
