@@ -1,6 +1,6 @@
 """The one command: python launch.py --config=configs/acgan_covid.py [--workdir=DIR] [--mode=MODE].
 
-It turns flags into a mode and knows no model. Heavy imports wait until the flags are understood.
+It turns flags into a mode and knows no model. Heavy imports wait until the flags are read.
 """
 
 import sys
@@ -8,7 +8,7 @@ import sys
 from common.program.interrupts import listen
 from common.program.memory import restart_with_huge_pages
 
-if __name__ == "__main__":  # before the imports that take a while
+if __name__ == "__main__":  # before the slow imports
     restart_with_huge_pages()
     listen("stopped before it began; run the same command again.")
 
@@ -42,7 +42,9 @@ def main(argv: list[str]) -> None:
         )
     with_config = {"train": "acgan_covid", "utility": "utility_covid"}.get(command.mode)
     if with_config and _CONFIG.value is None:
-        raise UserError(f"--mode={command.mode} needs --config=FILE, as configs/{with_config}.py.")
+        raise UserError(
+            f"--mode={command.mode} needs --config=FILE, such as configs/{with_config}.py."
+        )
     if command.mode in TASK_MODES and not command.workdir:
         raise UserError(f"--mode={command.mode} needs --workdir=DIR, the folder of a trained run.")
     from common.training.start import start_jax

@@ -12,10 +12,10 @@ __version__ = importlib.metadata.version("triptych")
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Returns a package, imported when it is first asked for.
+    """Returns a package and imports it on first use.
 
     Raises:
-      AttributeError: there is none of this name.
+      AttributeError: there is no such package.
     """
     if name in _PACKAGES:
         return importlib.import_module(name)

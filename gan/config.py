@@ -1,4 +1,4 @@
-"""The keys that every GAN's config has, with their defaults; a config file changes what differs."""
+"""The settings that every GAN has, with their defaults; a config file overrides some."""
 
 from ml_collections import ConfigDict
 
@@ -6,7 +6,7 @@ from common.config import defaults as configs
 from common.config.defaults import default_adam, default_config
 from common.program.rules import Rules, choice, number, switch, text, whole
 
-RULES: Rules = {  # what values the settings take
+RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
     "train.picture_grid": whole(1, 32),
     "model.name": text(),
@@ -28,7 +28,7 @@ RULES: Rules = {  # what values the settings take
 
 
 def gan_config(arg: str = "") -> ConfigDict:
-    """Returns a GAN's config without networks: `model.name` and their settings are to be added.
+    """Returns a GAN's config without networks; add `model.name` and the networks' settings.
 
     Args:
       arg: "" or "tiny".
@@ -38,28 +38,28 @@ def gan_config(arg: str = "") -> ConfigDict:
     config.train.picture_grid = 8  # images along each side of pictures/*_samples.png
     config.model = ConfigDict(
         {
-            "name": "",  # a file in gan/networks; "": acgan, or dcgan where there is one class
+            "name": "",  # a file in gan/networks; "": acgan, or dcgan for one class
             "latent": "normal",  # or "uniform" in [-1, 1]
-            "average_decay": 0.0,  # of the generator that draws; 0 draws from the last step
-            "generator": {"latent_size": 100},  # and further fields of its class
+            "average_decay": 0.0,  # of the generator's moving average; 0: the last step draws
+            "generator": {"latent_size": 100},  # and other fields of its class
             "discriminator": {},
         }
     )
-    config.quality = ConfigDict(  # of generated images, at every train.eval_every: gan/watch.py
+    config.quality = ConfigDict(  # of generated images, every train.eval_every: gan/watch.py
         {
             "extractor": "pixels" if arg == "tiny" else "radiomic",  # gan/features.py; "": off
             "num_images": 16 if arg == "tiny" else 256,  # of the most frequent class
-            "k": 5,  # neighbours that precision, recall, density and coverage look at
+            "k": 5,  # neighbours for precision, recall, density and coverage
             "on_collapse": "warn",  # or "stop"
         }
     )
     config.loss = ConfigDict(
         {
             "name": "non_saturating",  # or minimax, least_squares, hinge, wasserstein
-            "label_smoothing": 0.0,  # real images have the target 1 minus this
+            "label_smoothing": 0.0,  # the target of real images is 1 minus this
             "discriminator_weight": 1.0,  # of real + generated; 0.5 is their mean
-            "class_weight": 1.0,  # of the class loss, where the discriminator names classes
-            "gradient_penalty": 0.0,  # lambda of WGAN-GP, there 10
+            "class_weight": 1.0,  # of the class loss, if the discriminator predicts classes
+            "gradient_penalty": 0.0,  # lambda of WGAN-GP, which uses 10
             "r1": 0.0,  # gamma
         }
     )
@@ -68,7 +68,7 @@ def gan_config(arg: str = "") -> ConfigDict:
             "generator": default_adam(2e-4, beta1=0.5),
             "discriminator": default_adam(2e-4, beta1=0.5),
             "discriminator_steps": 1,  # k: updates of the discriminator before the generator's
-            "half_batches": False,  # its updates see batch_size / 2 real, as many generated images
+            "half_batches": False,  # its updates see batch_size / 2 real and as many generated ones
         }
     )
     return config

@@ -1,8 +1,8 @@
-"""The theory in one picture: a GAN of one-pixel images, whose densities can be seen.
+"""The theory in one picture: a GAN of one-pixel images, whose densities can be plotted.
 
 Figure 1 of Goodfellow et al., "Generative Adversarial Nets" (2014): the density of the data, the
 density that the generator draws, the discriminator, and the map from latents to images. At the
-equilibrium the densities are equal and the discriminator says 1/2 everywhere.
+equilibrium the densities are equal and the discriminator is 1/2 everywhere.
 """
 
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from gan.state import GAN, GANState
 _SEED = 0
 _NUM_DRAWN = 4096
 _NUM_POINTS = 201
-_SUPPORT = (1.0, 99.0)  # percentiles of the data between which it is said to lie
+_SUPPORT = (1.0, 99.0)  # percentiles of the data
 _NUM_ARROWS = 25
 _LEVELS_PER_BIN = 4
 
 
 @dataclass(frozen=True)
 class Densities:
-    """What there is to see, all in the units of the networks, -1 to 1.
+    """What the picture shows, in the range of the networks, [-1, 1].
 
     Attributes:
       data: the real values.
-      latents: what the generator drew from, its first entry; in order.
-      drawn: what it made of them.
-      points: from end to end of the data's support.
+      latents: the first entry of each latent, sorted.
+      drawn: the generator's values for these latents.
+      points: evenly spaced over the data's support.
       discriminator: D at these points.
     """
 
@@ -45,7 +45,7 @@ class Densities:
 
     @property
     def distance(self) -> float:
-        """Returns the Wasserstein-1 distance of drawn and real, in standard deviations."""
+        """Returns the Wasserstein-1 distance of drawn from real, in deviations of the data."""
         from scipy.stats import wasserstein_distance
 
         return float(wasserstein_distance(self.drawn, self.data) / self.data.std())
@@ -59,7 +59,7 @@ class Densities:
 def measure(
     gan: GAN, sampler: Sampler, state: GANState, images: UInt8[np.ndarray, "n 1 1 1"]
 ) -> Densities:
-    """Draws from the generator and asks the discriminator all along the data's support."""
+    """Draws from the generator and evaluates the discriminator over the data's support."""
     data = np.asarray(to_signed_unit(jnp.asarray(images)), np.float64).ravel()
     first, last = np.percentile(data, _SUPPORT)
     points = np.linspace(first, last, _NUM_POINTS)
@@ -93,7 +93,7 @@ def density_picture(
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    # As many stored levels in one bin as in the next; else the data's density has false peaks.
+    # All bins hold equally many stored levels; otherwise the data's density has false peaks.
     edges = (np.arange(0, 257, _LEVELS_PER_BIN) - 0.5) / 127.5 - 1
     middles = (edges[1:] + edges[:-1]) / 2
     for values, style, label in (
@@ -112,7 +112,7 @@ def density_picture(
         f" mean |D - 1/2| {seen.indecision:.3f}",
         fontsize=10,
     )
-    # Latents equally likely between one arrow and the next, spread over the width of the picture.
+    # Latents between neighbouring arrows are equally likely; together they span the picture.
     picked = np.linspace(0, len(seen.latents) - 1, _NUM_ARROWS + 2).astype(int)[1:-1]
     places = seen.latents / np.abs(seen.latents).max()
     for index in picked:

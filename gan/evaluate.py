@@ -44,7 +44,7 @@ Labels = Int[np.ndarray, " images"]
 def evaluate(run: Run, options: Options) -> None:
     """Writes evaluation.json, quality.csv and memorization.png; with --judge, judge.png.
 
-    Compared are --images_per_class generated images of each class with the training images, by the
+    It compares --images_per_class generated images of each class with the training images by the
     features that --extractors names: gan/quality.py. The images are those that --mode=generate
     writes with the same --seed.
 
@@ -59,7 +59,7 @@ def evaluate(run: Run, options: Options) -> None:
 
 
 def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
-    """Draws and compares the images, and writes what `evaluate` writes into a folder."""
+    """Returns the report of evaluation.json; writes all files into a folder."""
     card, gan = run.card, make_gan(run.config, run.card)
     names = options.extractors or default_extractors(card.image_size)
     extractors = make_extractors(names, card.image_size, card.channels)
@@ -105,10 +105,10 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
 
 
 def _check(run: Run, options: Options) -> None:
-    """Refuses options that mean nothing."""
-    if options.input:  # as another program may ask
+    """Refuses invalid options."""
+    if options.input:  # a caller other than launch.py may set it
         raise UserError(
-            "--mode=evaluate of a GAN compares with its training images; leave --input."
+            "--mode=evaluate of a GAN compares with its training images; leave out --input."
         )
 
 
@@ -117,15 +117,15 @@ def _judge(workdir: str, run: Run, conditional: bool) -> Judge | None:
         return None
     if not conditional:
         raise UserError(
-            f"--judge={workdir}, but the network {network_name(run.config.model, run.card)} draws"
-            " no class on demand, so there is nothing to judge; leave it out, or train a"
-            " conditional one such as acgan."
+            f"--judge={workdir}, but the network {network_name(run.config.model, run.card)} is"
+            " unconditional, so there is nothing to judge; leave out --judge, or train a"
+            " conditional network such as acgan."
         )
     judge = open_judge(Path(workdir), run.card.image_size, run.card.channels)
     if judge.classes != run.card.classes:
         raise UserError(
             f"The classes of {workdir} are {', '.join(judge.classes)}, the run's are"
-            f" {', '.join(run.card.classes)}; both must have the same."
+            f" {', '.join(run.card.classes)}; they must be the same."
         )
     return judge
 
@@ -135,9 +135,9 @@ def _diversity(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Returns `{class or "all": {"ms_ssim" or "lpips": {"generated", "real"}}}`.
 
-    The mean likeness by MS-SSIM of 100 random pairs, 1 where all are equal; and the mean distance
-    by LPIPS of all pairs of 100 images, 0 where they are. What the images are too small for, or has
-    no weights here, is left out.
+    The mean MS-SSIM of 100 random pairs, 1 if all images are equal, and the mean LPIPS distance of
+    all pairs of 100 images, then 0. A score is left out if the images are too small for it or its
+    weights are missing.
     """
     size = images.shape[1]
     scores: dict[str, Any] = {"ms_ssim": ssim.mean_pairwise} if size >= _LEAST_SSIM else {}
@@ -176,7 +176,7 @@ def _rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _say(report: Mapping[str, Any], output: Path) -> None:
     print(
-        f"{report['data']}, step {report['checkpoint_step']}, beside the images of split"
+        f"{report['data']}, step {report['checkpoint_step']}, compared with the images of split"
         f" {report['reference']!r}"
     )
     if report["synthetic"]:

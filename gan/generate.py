@@ -1,4 +1,4 @@
-"""--mode=generate: images of chosen classes as PNG files with a table, or walks between images."""
+"""--mode=generate: PNG images of chosen classes with a table, or walks between images."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ from gan.walk import check_walk, write_walk
 _ESTIMATION_BATCHES = 16
 _GRID = "grid.png"
 _GRID_COLUMNS, _GRID_ROWS = 10, 10
-_NO_CLASS = "generated"  # the folder of images from a generator that draws no class on demand
+_NO_CLASS = "generated"  # the folder of an unconditional generator's images
 
 
 def generate(run: Run, options: Options) -> None:
@@ -44,16 +44,16 @@ def generate(run: Run, options: Options) -> None:
 
     With 16 bits the pixels are values of the source's own range (common/report/deep.py).
 
-    The image LABEL/i.png is a function of (checkpoint, seed, truncation, i, label) alone, however
-    many are asked for; i of one class and i of another share their latent. Without a label the
-    classes take turns. A generator that draws no class on demand has the one label "generated".
+    The image LABEL/i.png is a function of (checkpoint, seed, truncation, i, label) alone, whatever
+    the number of images; images i of all classes share their latent. Without a label the classes
+    take turns. An unconditional generator has the one label "generated".
 
-    Of a generator that --mode=evaluate found to repeat training images it warns; with --strict it
+    It warns of a generator that --mode=evaluate found to repeat training images; with --strict it
     draws only from one that was found not to.
 
     Raises:
-      UserError: an option that cannot be followed, an output folder in use, or a run without a
-        checkpoint; with --strict, a generator that repeats training images, or may.
+      UserError: an option is invalid, the output folder is in use, or the run has no checkpoint;
+        with --strict, the generator repeats training images, or may.
     """
     _check(run, options)
     gan = make_gan(run.config, run.card)
@@ -62,13 +62,13 @@ def generate(run: Run, options: Options) -> None:
     labels = _chosen_labels(gan.conditional, run, options)
     if options.truncation and gan.latent != "normal":
         raise UserError(
-            f"--truncation is for normal latents; this run's are {gan.latent}: leave it out."
+            f"--truncation is for normal latents, but this run's are {gan.latent}; leave it out."
         )
     sampler = Sampler(gan)
     if options.strict and options.truncation:
         raise UserError(
-            "--strict rests on a verdict about images of latents that are not truncated; leave out"
-            " --strict or --truncation."
+            "--strict needs a verdict, which holds only without truncation; leave out --strict or"
+            " --truncation."
         )
     names = run.card.classes if gan.conditional else (_NO_CLASS,)
     with _outputs(run, options) as outputs:
@@ -78,7 +78,7 @@ def generate(run: Run, options: Options) -> None:
             )
         numbered = None if options.walk else _claimed(outputs, labels, names, options.num_images)
         trained = load_trained(run, sampler, options.truncation)
-        _heed_verdict(run, trained.step, options.strict)
+        _check_verdict(run, trained.step, options.strict)
         if numbered:
             _write_images(outputs, run, options, sampler, trained.generator, names, numbered)
         else:
@@ -94,7 +94,7 @@ def generate(run: Run, options: Options) -> None:
 
 
 def _check(run: Run, options: Options) -> None:
-    """Refuses options that mean nothing."""
+    """Refuses invalid options."""
     if not options.output:
         raise UserError("--mode=generate needs --output=DIR, the folder to write to.")
     unused = ("num_images",) if options.walk else ("rows", "frames", "axis")
@@ -103,7 +103,7 @@ def _check(run: Run, options: Options) -> None:
     for name in unused:
         if getattr(options, name) != getattr(Options(), name):
             what = f"with --walk={options.walk}" if options.walk else "without --walk"
-            raise UserError(f"--{name} is nothing that --mode=generate takes {what}; leave it out.")
+            raise UserError(f"--mode=generate takes no --{name} {what}; leave it out.")
     if options.bits == 16:
         _check_depth(run)
 
@@ -125,13 +125,14 @@ def _chosen_labels(conditional: bool, run: Run, options: Options) -> list[int]:
     if not conditional:
         raise UserError(
             f"--label={options.label}, but the network {network_name(run.config.model, run.card)}"
-            " draws no class on demand; leave the flag out, or train a conditional one such as"
-            " acgan."
+            " is unconditional; leave out --label, or train a conditional network such as acgan."
         )
     if options.walk == "classes":
         return [0]  # gan/walk.py has read the label
     if options.label not in classes:
-        raise UserError(f"--label={options.label} is unknown; it is one of {', '.join(classes)}.")
+        raise UserError(
+            f"--label={options.label} is unknown; it must be one of {', '.join(classes)}."
+        )
     return [classes.index(options.label)]
 
 
@@ -142,12 +143,12 @@ def _check_depth(run: Run) -> None:
     if not run.card.window:
         raise UserError(
             "--bits=16 writes in the source's range, but each of its files had its own; train with"
-            " one for all, as in --config.data.window=-1000,400"
+            " one for all, such as --config.data.window=-1000,400"
         )
 
 
 class Trained(NamedTuple):
-    """How far a run was trained, and both networks' variables, the generator's for drawing."""
+    """The step of a checkpoint and both networks' variables, the generator's for drawing."""
 
     step: int
     generator: Variables
@@ -158,7 +159,7 @@ def load_trained(run: Run, sampler: Sampler, truncation: float = 0.0) -> Trained
     """Restores the best checkpoint, or the newest, and estimates the generator's statistics.
 
     Raises:
-      UserError: there is none, or it does not fit the config.
+      UserError: there is no checkpoint, or it does not fit the config.
     """
     like = jax.eval_shape(lambda: init_state(sampler.gan, run.card, jax.random.key(0)))
     step, state = run.best_state(like)
@@ -177,7 +178,7 @@ def load_trained(run: Run, sampler: Sampler, truncation: float = 0.0) -> Trained
     return Trained(step, drawing, state.discriminator.variables)
 
 
-def _heed_verdict(run: Run, step: int, strict: bool) -> None:
+def _check_verdict(run: Run, step: int, strict: bool) -> None:
     """Warns of a generator that was found to repeat training images; when strict, refuses it."""
     evaluated = f"python launch.py --mode=evaluate --workdir={run.workdir}"
     kinds = {"memorized": bool, "can_tell": bool, "verdict": str}
@@ -186,11 +187,11 @@ def _heed_verdict(run: Run, step: int, strict: bool) -> None:
     )
     if strict and memorized is None:
         raise UserError(
-            f"Nobody knows whether the generator of step {step} repeats training images; run"
+            f"It is unknown whether the generator of step {step} repeats training images; run"
             f" {evaluated}, or leave out --strict."
         )
     if strict and (memorized or not can_tell):
-        raise UserError(f"{verdict} Leave out --strict to draw all the same.")
+        raise UserError(f"{verdict} Leave out --strict to draw anyway.")
     if memorized:
         log.warning("%s", verdict)
 
@@ -265,14 +266,14 @@ def _say(output: Path, run: Run, options: Options) -> None:
 
 
 def _most_shown(classes: int) -> int:
-    """Returns how many images of each class the grid shows: whole rows, or of many classes few."""
+    """Returns how many images of each class the grid shows: whole rows, or few of many classes."""
     if classes > _GRID_ROWS:
         return max(1, _GRID_COLUMNS * _GRID_ROWS // classes)
     return _GRID_COLUMNS * math.ceil(_GRID_ROWS / classes)
 
 
-def _grid_of(shown: Mapping[str, list[Picture]], made: int, run: Run) -> Picture:
-    """Returns rows of images of each class; where classes are many, one after the other."""
+def _grid_of(shown: Mapping[str, list[Picture]], num_images: int, run: Run) -> Picture:
+    """Returns rows of images of each class; many classes share rows."""
     groups = list(shown.values())
     if len(groups) > _GRID_ROWS:
         groups = [[image for images in groups for image in images][: _GRID_COLUMNS * _GRID_ROWS]]
@@ -284,7 +285,7 @@ def _grid_of(shown: Mapping[str, list[Picture]], made: int, run: Run) -> Picture
             row = images[start : start + width]
             rows.append(np.stack(row + [blank] * (width - len(row))))
     title = "generated" if list(shown) == [_NO_CLASS] else f"generated: {' / '.join(shown)}"
-    if (there := sum(map(len, groups))) < made:
-        title += f" ({there} of {made})"
+    if (num_shown := sum(map(len, groups))) < num_images:
+        title += f" ({num_shown} of {num_images})"
     title += f"; trained on {run.card.caption}"
     return titled(grid(np.stack(rows), zoom_for(run.card.image_size)), title)

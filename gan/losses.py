@@ -47,7 +47,7 @@ class AdversarialLoss:
 
 
 def adversarial_loss(name: str, label_smoothing: float = 0.0) -> AdversarialLoss:
-    """Returns the loss of that name.
+    """Returns the named loss.
 
     Args:
       name: a key of `LOSSES`.
@@ -122,7 +122,7 @@ def hinge(smoothing: float) -> AdversarialLoss:
 def wasserstein(smoothing: float) -> AdversarialLoss:
     """The difference of the means of a critic, an estimate of the Wasserstein-1 distance.
 
-    It is one only for a critic of slope 1: set config.loss.gradient_penalty to 10. Arjovsky,
+    It is one only for a 1-Lipschitz critic: set config.loss.gradient_penalty to 10. Arjovsky,
     Chintala and Bottou, "Wasserstein GAN" (2017).
     """
     del smoothing
@@ -169,8 +169,8 @@ def gradient_penalty(
       share: drawn uniformly from [0, 1].
     """
     share = share[:, None, None, None]
-    square = _square_of_slope(judge, share * real + (1 - share) * fake)
-    # The derivative of a root at 0 is infinite, and 0 is where dead units leave the slope.
+    square = _squared_gradient_norm(judge, share * real + (1 - share) * fake)
+    # The root's derivative is infinite at 0, and dead units make the gradient 0.
     return (jnp.sqrt(square + 1e-12) - 1) ** 2
 
 
@@ -180,10 +180,10 @@ def r1(judge: Callable[[Images], Logits], real: Images) -> Losses:
     Mescheder, Geiger and Nowozin, "Which Training Methods for GANs do actually Converge?" (2018),
     equation 9.
     """
-    return 0.5 * _square_of_slope(judge, real)
+    return 0.5 * _squared_gradient_norm(judge, real)
 
 
-def _square_of_slope(judge: Callable[[Images], Logits], images: Images) -> Losses:
+def _squared_gradient_norm(judge: Callable[[Images], Logits], images: Images) -> Losses:
     """Returns the squared length of each logit's gradient with respect to its image."""
     gradients = jax.grad(lambda x: judge(x).sum())(images)
     return (gradients**2).sum((1, 2, 3))

@@ -9,13 +9,13 @@
 | density          | how densely do real images lie around generated ones? | 1 or above |
 | coverage         | near which share of real images is a generated one?   | 1          |
 
-At a few hundred images not even a set of real ones reaches all of these: measure real ones against
+With a few hundred images not even real ones reach all of these values: measure real images against
 each other, too (`disjoint_halves`), and compare only sets of one size.
 
 All is computed on the host in float64: these figures are small differences of large sums, and
 accelerators multiply float32 matrices in less than float32 unless told otherwise. On a CPU that is
 no slower than JAX (products of 4000 by 4000 images, 2048 features, two busy cores: 1.6 s, in JAX in
-float64 1.5 s). 10,000 by 10,000 images took each measure 13 to 34 s of one core and 1.4 GiB.
+float64 1.5 s). Each measure of 10,000 by 10,000 images took 13 to 34 s of one core and 1.4 GiB.
 """
 
 import math
@@ -29,21 +29,21 @@ from jaxtyping import Float, Float64, Int
 from common.program.errors import UserError
 from common.program.words import counted
 
-# The names begin with _ so that two sets of different sizes may meet.
+# The names begin with _ so that two sets may have different sizes.
 Features = Float[np.ndarray, "_images _features"]
 Exact = Float64[np.ndarray, "_images _features"]
 
-_ROWS = 1024  # of a matrix of pairs that are in memory at a time
+_ROWS = 1024  # of a matrix of pairs, in memory at a time
 _TIE = 1e-12  # of the largest squared distance from the centre; rounding stays below it
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and covariance of features, to be kept for a reference set.
+    """Mean and covariance of features, which a reference set keeps.
 
     Attributes:
       mean: of each feature.
-      root: R, where R^T R is the covariance; as many rows as images or features, the fewer.
+      root: R, where R^T R is the covariance; min(images, features) rows.
     """
 
     mean: Float64[np.ndarray, " features"]
@@ -52,7 +52,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and how far it is likely to be off, one standard deviation."""
+    """A figure and its standard error."""
 
     value: float
     standard_error: float
@@ -72,7 +72,7 @@ def moments(features: Features) -> Moments:
 
 
 def frechet_distance(real: Features | Moments, generated: Features | Moments) -> float:
-    """Returns the squared Fréchet distance of the normal distributions with the sets' moments.
+    """Returns the squared Fréchet distance between normal distributions with the sets' moments.
 
     `|mu_r - mu_g|^2 + tr(S_r + S_g - 2 (S_r S_g)^(1/2))`, with Inception's features known as FID.
     The fewer images, the larger it is. Heusel et al., "GANs Trained by a Two Time-Scale Update
@@ -85,8 +85,8 @@ def frechet_distance(real: Features | Moments, generated: Features | Moments) ->
     check_kind(len(first.mean), len(second.mean))
     shift = ((first.mean - second.mean) ** 2).sum()
     spread = (first.root**2).sum() + (second.root**2).sum()
-    # The eigenvalues of S_r S_g are the squared singular values of R_r R_g^T. So no matrix has to
-    # have a square root, which one of less than full rank (n <= d) need not have.
+    # The eigenvalues of S_r S_g are the squared singular values of R_r R_g^T. This needs no matrix
+    # square root, which need not exist below full rank (n <= d).
     overlap = np.linalg.svd(first.root @ second.root.T, compute_uv=False).sum()
     return max(0.0, float(shift + spread - 2 * overlap))
 
@@ -97,15 +97,15 @@ def kernel_distance(real: Features, generated: Features) -> Estimate:
     The unbiased estimate over all pairs, `mean_(i != j) k(x_i, x_j) + mean_(i != j) k(y_i, y_j) -
     2 mean_(i, j) k(x_i, y_j)`, with Inception's features known as KID: Bińkowski et al.,
     "Demystifying MMD GANs" (2018), section 4. They average over random subsets of 1000, which adds
-    noise, and overlapping subsets do not tell how large it is.
+    noise whose size overlapping subsets do not show.
 
     The standard error is that of the jackknife, leaving out one image of either set at a time:
-    Arvesen, "Jackknifing U-statistics" (1969). It is right where the sets differ; where they are of
-    one distribution it is too large, by sqrt(2) (on average the jackknife never says too little:
+    Arvesen, "Jackknifing U-statistics" (1969). It is right if the sets differ; if they have the
+    same distribution it is too large by sqrt(2) (on average the jackknife is never too small:
     Efron and Stein, "The jackknife estimate of variance", 1981).
 
-    The images count as drawn at random. Where both sets have as many of each class by design, the
-    estimate comes out too low, even below 0; measure each class by itself.
+    The images are assumed to be drawn at random. If both sets have equally many of each class by
+    design, the estimate is too low, even below 0; measure each class by itself.
 
     Raises:
       UserError: fewer than 3 images, features that are not finite or are of two kinds.
@@ -118,7 +118,7 @@ def kernel_distance(real: Features, generated: Features) -> Estimate:
         to_itself = ((own**2).mean(1) + 1) ** 3
         to_own = _kernel_sums(own, own)[0] - to_itself
         value += to_own.sum() / (n * (n - 1))
-        # But for a constant, leaving out an image lowers the estimate by 2 / (n - 1) of this.
+        # Up to a constant, leaving out an image lowers the estimate by 2 / (n - 1) of this.
         influence = to_own / (n - 2) - to_others / len(others)
         variance += 4 * influence.var(ddof=1) / n
     return Estimate(float(value), math.sqrt(variance))
@@ -133,9 +133,8 @@ def manifold_scores(real: Features, generated: Features, k: int = 5) -> dict[str
     Recall Metric for Assessing Generative Models" (2019). Density is the mean number of real balls
     that a generated image lies in, divided by k; coverage the share of real balls with a generated
     image in them: Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models"
-    (2020). One odd image has a large ball, which flatters precision and recall; density and
-    coverage mind it less. As in the latter's program, an image at the very edge of a ball is
-    outside.
+    (2020). An outlier has a large ball, which inflates precision and recall; density and coverage
+    suffer less. As in the latter's program, an image exactly at the edge of a ball is outside.
 
     Two real sets of n images have a density of 1 and a coverage of 1 - 2^-k (for k much below n).
 
@@ -148,7 +147,7 @@ def manifold_scores(real: Features, generated: Features, k: int = 5) -> dict[str
     first, second = _exact_pair(real, generated, k + 1)
     centre = first.mean(0)  # far from the origin, distances would drown in rounding
     first, second = first - centre, second - centre
-    # An image at the edge, such as a copy of a real one, must not fall inside by rounding.
+    # Rounding must not move an image at the edge, such as a copy of a real one, inside.
     edge = _TIE * max((x**2).sum(1).max() for x in (first, second))
     real_radii, generated_radii = (_neighbour_squares(x, k) - edge for x in (first, second))
     balls = np.zeros(len(second), int)
@@ -170,20 +169,20 @@ def manifold_scores(real: Features, generated: Features, k: int = 5) -> dict[str
 def disjoint_halves(
     owners: Sequence[str], seed: int
 ) -> tuple[Int[np.ndarray, " _first"], Int[np.ndarray, " _second"]]:
-    """Returns the rows of two random sets of images, as equal as may be, no owner in both.
+    """Returns the rows of two random sets of images of nearly equal size, no owner in both.
 
     Args:
-      owners: whose image each is; two at least.
-      seed: which ones.
+      owners: whose image each is; at least two.
+      seed: of the random choice.
 
     Raises:
-      ValueError: all are of one owner.
+      ValueError: all images have one owner.
     """
     names, owner, counts = np.unique(owners, return_inverse=True, return_counts=True)
     if len(names) < 2:
-        raise ValueError("all images are of one owner")
+        raise ValueError("all images have one owner")
     order = np.random.default_rng(seed).permutation(len(names))
-    # Whoever has most comes first, so that the last ones are small enough to make up for it.
+    # The largest owners come first, so that the small ones even out the sizes.
     order = order[np.argsort(-counts[order], kind="stable")]
     sizes, side = [0, 0], np.empty(len(names), int)
     for name in order.tolist():
@@ -204,8 +203,7 @@ def exact_features(features: Features, least: int) -> Exact:
     if broken:
         raise UserError(
             f"{broken} of {counted(len(exact), 'image')} have features that are not finite; check"
-            " these images"
-            " and the weights of the network."
+            " these images and the weights of the network."
         )
     return exact
 
@@ -225,7 +223,7 @@ def check_kind(real: int, others: int, name: str = "generated") -> None:
 
 
 def blocks(count: int) -> Iterator[slice]:
-    """Yields the rows of a matrix of pairs, as many at a time as are to be in memory."""
+    """Yields the rows of a matrix of pairs in blocks that fit in memory."""
     return (slice(start, start + _ROWS) for start in range(0, count, _ROWS))
 
 
@@ -250,7 +248,7 @@ def squared_distances(
 
 def _neighbour_squares(x: Float64[np.ndarray, "n features"], k: int) -> Float64[np.ndarray, " n"]:
     """Returns each row's squared distance from its k-th nearest other row."""
-    # Place 0 is a row's own.
+    # Index 0 is the row itself.
     nearest = [
         np.partition(squared_distances(x[rows], x), k, axis=1)[:, k] for rows in blocks(len(x))
     ]

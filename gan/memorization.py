@@ -1,22 +1,22 @@
-"""Whether a generator gives back the images that it was trained on.
+"""Whether a generator repeats the images that it was trained on.
 
 | figure         | asks                                                        | at best         |
 |----------------|-------------------------------------------------------------|-----------------|
 | suspicious     | how many generated images are as near to a training image   | 5 % of them,    |
 |                | as only 5 % of new patients' images are?                    | or fewer        |
 | authenticity   | which share is farther from its nearest training image than | that of         |
-|                | this is from the next?                                      | held-out images |
+|                | that image is from the next?                                | held-out images |
 | membership AUC | does the discriminator know its training images?            | 0.5             |
 
-The first alone decides. It needs held-out images: real ones of patients that the generator has not
-seen. They and generated images are compared with one and the same training set, so it does not
-matter how many images that has. All is computed on the host in float64.
+Only the first decides. It needs held-out images: real ones of patients that the generator has not
+seen. They and generated images are compared with the same training set, so its size does not
+matter. All is computed on the host in float64.
 
-The images of a set count as drawn independently. Where several are of one patient, hold one image
-of each patient out: with 12 patients of 5 images each, made-up sets without any copy were flagged
-at 8 % rather than at 1 %. A generator that makes one new image over and over is flagged at 5 %:
-when a new patient's image would be suspicious. Copies that are mirrored, turned or shifted are
-found only if such training images are given, too, or if the features do not mind.
+The images of a set are assumed independent. If a patient has several images, hold out one of them:
+with 12 patients of 5 images each, 8 % of simulated sets without any copy were flagged instead of
+1 %. A generator that repeats one new image is flagged in 5 % of cases: whenever a new patient's
+image would be suspicious. Mirrored, rotated or shifted copies are found only if such training
+images are given, too, or if the features are invariant to it.
 """
 
 import math
@@ -39,13 +39,13 @@ from gan.measures import (
     squared_distances,
 )
 
-LEVEL = 0.01  # how often a generator of new images is said to repeat training images, at most
-RARE = 0.05  # the share of new patients' images that count as suspicious, at most
+LEVEL = 0.01  # at most this share of generators of new images is flagged
+RARE = 0.05  # at most this share of new patients' images counts as suspicious
 
-_LEAST = 20  # images of each set; with fewer held out none can be as rare as that
-_NEIGHBOURS = 10  # training images that tell how dense these lie
+_LEAST = 20  # images of each set; with fewer held-out ones none can be that rare
+_NEIGHBOURS = 10  # training images that measure how densely these lie
 _KEPT = 8  # pairs
-_MANY_ERRORS = 3.0  # an AUC so many standard errors from 0.5 is not 0.5
+_MANY_ERRORS = 3.0  # an AUC that many standard errors from 0.5 is not 0.5
 
 
 class Pair(NamedTuple):
@@ -59,7 +59,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Memorization:
-    """What distances in one space of features say.
+    """The result of the test for copies in one feature space.
 
     Attributes:
       training: images.
@@ -67,13 +67,13 @@ class Memorization:
       generated: images.
       threshold: of the ratio of distances, below which an image is suspicious.
       suspicious: how many generated images are.
-      p_value: how likely as many or more would be if these were new patients' images.
+      p_value: the probability of as many or more if these were new patients' images.
       median: the median ratio of generated images.
       median_held_out: that of held-out images.
       authenticity: of generated images.
       authenticity_held_out: that of held-out images, its floor.
-      pairs: the generated images with the least ratios, the least first, one of each training
-        image, 8 at most.
+      pairs: the generated images with the smallest ratios, the smallest first, one for each
+        training image, at most 8.
     """
 
     training: int
@@ -90,24 +90,24 @@ class Memorization:
 
     @property
     def memorized(self) -> bool:
-        """Whether the generator repeats training images, going by this space alone."""
+        """Whether the generator repeats training images, judged by this space alone."""
         return self.p_value < LEVEL
 
 
 def memorization(generated: Features, training: Features, held_out: Features) -> Memorization:
-    """Returns what distances between images say about copies.
+    """Returns the result of a test for copies by distances between images.
 
     The ratio of an image is that of `ratios`. The threshold is the r-th smallest ratio of the m
-    held-out images, r the largest whole number with r / (m + 1) <= 0.05, and suspicious is what
-    lies below: a new patient's image with a chance of r / (m + 1) (Bates et al., "Testing for
+    held-out images, r the largest whole number with r / (m + 1) <= 0.05. Images below it are
+    suspicious: a new patient's image with probability r / (m + 1) (Bates et al., "Testing for
     outliers with conformal p-values", 2023).
 
-    If generated images are as new as held-out ones, the ratios of both are, given the training set,
-    drawn from one distribution, and each order of all m + g is as likely as another. k or more
-    suspicious images mean that of the k + r - 1 smallest ratios at most r - 1 are held-out images':
-    a hypergeometric distribution. So the p-value is exact for any number of images, and takes into
-    account that the threshold is itself an estimate (the precedence test: Nelson, "Tables for a
-    precedence life test", 1963). Equal ratios make it larger.
+    If generated images are as new as held-out ones, all m + g ratios have, given the training set,
+    the same distribution, and every order of them is equally likely. k or more suspicious images
+    mean that at most r - 1 of the k + r - 1 smallest ratios are held-out images': a hypergeometric
+    distribution. So the p-value is exact for any number of images, and takes into account that the
+    threshold is itself an estimate (the precedence test: Nelson, "Tables for a precedence life
+    test", 1963). Equal ratios make it larger.
 
     Raises:
       UserError: fewer than 20 images in a set, features that are not finite or are of two kinds.
@@ -150,8 +150,8 @@ def nearest(
     The distance from an exact copy is 0, without rounding.
 
     Args:
-      queries: features of the images that are asked about.
-      references: features of the images to look among.
+      queries: features of the images to look up.
+      references: features of the images to search.
       excluding_self: the two sets are the same, and no image is its own neighbour.
 
     Raises:
@@ -172,20 +172,20 @@ def ratios(images: Features, training: Features) -> Float64[np.ndarray, " _image
     0 for a copy, 1 where all of these are equally far.
 
     Carlini et al., "Extracting Training Data from Diffusion Models" (2023), with
-    k = 50. An image's ratio depends on this image and on the training set alone, so that those of
-    held-out and of generated images can be compared. The denominator tells how densely training
-    images lie there, since to be near to one is no sign of copying where all are near. Without it,
-    a generator of typical images is called one of copies, one of blurred images above all: in 200
-    dimensions 60 % of generators that shrink new images towards the mean were, with it 1 %. The
-    distance of the nearest training image from its own nearest neighbour in place of the mean has
-    that fault, too (13 %), and it is 0 where the training set holds an image twice.
+    k = 50. An image's ratio depends on this image and the training set alone, so ratios of
+    held-out and generated images can be compared. The denominator measures how densely training
+    images lie there, since being near to one is no sign of copying where all are near. Without it,
+    generators of typical images are flagged, those of blurred images above all: in 200 dimensions
+    60 % of generators that shrink new images towards the mean were, with it 1 %. The distance of
+    the nearest training image from its own nearest neighbour in place of the mean has the same
+    fault (13 %), and it is 0 if the training set holds an image twice.
     """
     exact, others = (x.astype(np.float64, copy=False) for x in (images, training))
     return _neighbourhood(exact, others).ratios
 
 
 def precedence_p_value(suspicious: int, generated: int, held_out: int) -> float:
-    """Returns how likely so many suspicious images or more are, if generated ones are new."""
+    """Returns the probability of so many suspicious images or more if generated ones are new."""
     from scipy.stats import hypergeom
 
     rank = _rank(held_out)
@@ -227,25 +227,25 @@ def repeating(found: Mapping[str, Memorization]) -> tuple[str, ...]:
     """Returns the spaces in which a generator is found to repeat training images.
 
     The level is divided by the number of spaces (Bonferroni), so that a generator of new images is
-    accused in any of them as rarely as in one.
+    flagged in any of them as rarely as in one.
     """
     return tuple(name for name, x in found.items() if x.p_value < LEVEL / len(found))
 
 
 def verdict(found: Mapping[str, Memorization], membership: Estimate | None = None) -> str:
-    """Returns one sentence for people.
+    """Returns the verdict in one sentence.
 
     Args:
       found: by the name of the space, one or more.
-      membership: `membership_auc`, which is told but decides nothing: a discriminator may know
-        images that the generator does not give back.
+      membership: `membership_auc`, which is reported but decides nothing: a discriminator may know
+        images that the generator does not repeat.
     """
     if not found:
-        raise ValueError("there is no space of features to judge by")
+        raise ValueError("there is no feature space to judge by")
     guilty = repeating(found)
     start = "The generator repeats training images" if guilty else "No sign of memorisation"
-    told = _told({name: found[name] for name in guilty or found}, LEVEL / len(found))
-    return f"{start}: {', '.join(told)}{_told_membership(membership) if membership else ''}."
+    counts = _counts({name: found[name] for name in guilty or found}, LEVEL / len(found))
+    return f"{start}: {', '.join(counts)}{_membership_text(membership) if membership else ''}."
 
 
 def suspicious_picture(
@@ -258,7 +258,7 @@ def suspicious_picture(
 
     Args:
       found: in any space of features.
-      generated: the images that were measured, in their order; so the others.
+      generated: the measured images in their order; likewise the others.
       training: images.
       held_out: images.
     """
@@ -279,7 +279,7 @@ def suspicious_picture(
 
 
 class _Neighbourhood(NamedTuple):
-    """What lies around each image: the nearest training image, how far, and the ratio."""
+    """Each image's distance from the nearest training image, which one that is, and the ratio."""
 
     distances: Float64[np.ndarray, " images"]
     rows: Int[np.ndarray, " images"]
@@ -295,7 +295,7 @@ def _neighbourhood(images: Exact, training: Exact) -> _Neighbourhood:
         means.append(np.sqrt(np.maximum(of_nearest, 0)).mean(1))
     found = np.concatenate(rows)
     distances = _distances(images, training, found)
-    # Where k training images are the same, a copy of them is a copy all the same: 0, not 0 / 0.
+    # If k training images are the same, the ratio of their copy is 0, not 0 / 0.
     mean = np.maximum(np.concatenate(means), distances)
     values = np.divide(distances, mean, out=np.zeros_like(mean), where=mean > 0)
     return _Neighbourhood(distances, found, values)
@@ -323,7 +323,7 @@ def _distances(
 
 
 def _authenticity(found: _Neighbourhood, apart: Float64[np.ndarray, " _training"]) -> float:
-    """Returns the share of images farther from their training image than this from the next.
+    """Returns the share of images farther from their training image than that is from the next.
 
     Alaa et al., "How Faithful is your Synthetic Data? Sample-level Metrics for Evaluating and
     Auditing Generative Models" (2022).
@@ -350,29 +350,30 @@ def _rank(held_out: int) -> int:
 def _check_count(name: str, count: int) -> None:
     if count < _LEAST:
         raise UserError(
-            f"Whether the generator repeats training images cannot be told from {count} {name}"
+            f"{count} {name} images are too few to tell whether the generator repeats training"
             f" images; give {_LEAST} or more."
         )
 
 
-def _least_sign(found: Memorization, level: float) -> int:
-    """Returns how many suspicious images would be a sign."""
+def _least_significant(found: Memorization, level: float) -> int:
+    """Returns the smallest significant number of suspicious images."""
     counts = range(found.generated + 1)
     sizes = found.generated, found.held_out
     return next((k for k in counts if precedence_p_value(k, *sizes) < level), counts.stop)
 
 
-def _told(found: Mapping[str, Memorization], level: float) -> Iterator[str]:
+def _counts(found: Mapping[str, Memorization], level: float) -> Iterator[str]:
     for number, (name, x) in enumerate(found.items()):
         counts = f"{x.suspicious} of {x.generated}"
         if not number:
             verb = "is" if x.suspicious == 1 else "are"
             counts += f" generated images {verb} as near to a training image as only"
             counts += f" {100 * RARE:.0f} % of new patients' are"
-        yield f"{counts} ({name}: p = {x.p_value:.2g}, a sign from {_least_sign(x, level)})"
+        least = _least_significant(x, level)
+        yield f"{counts} ({name}: p = {x.p_value:.2g}, significant from {least})"
 
 
-def _told_membership(membership: Estimate) -> str:
+def _membership_text(membership: Estimate) -> str:
     far = abs(membership.value - 0.5) > _MANY_ERRORS * membership.standard_error
     return (
         f"; the discriminator {'tells' if far else 'does not tell'} training images from held-out"

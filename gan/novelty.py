@@ -36,7 +36,7 @@ Scores = Float[np.ndarray, " images"]
 
 
 def scores_of(gan: GAN, variables: Variables) -> Callable[[Images], Scores]:
-    """Returns images -> the discriminator's logits, larger for what it takes for real."""
+    """Returns a function of images: the discriminator's logits, larger for "real"."""
 
     def logits(variables: Variables, images: Array) -> Array:
         judged: Any = gan.networks.discriminator.apply(
@@ -55,7 +55,7 @@ class Generated:
 
     Attributes:
       images: all of them.
-      labels: the classes that they were asked to be; 0 where none was asked for.
+      labels: the requested classes; 0 of an unconditional generator.
       features: by extractor of the reference.
     """
 
@@ -74,9 +74,9 @@ def check_memorization(
 ) -> dict[str, Any]:
     """Returns the verdict and all figures behind it, and draws the most suspicious pairs.
 
-    Compared are the pixels and the features; held out is a random image of each patient of the
-    splits "val" and "test", because images of one are not independent. Generated are as many of
-    each class as there are in proportion among the real ones: those of a rare class lie elsewhere.
+    It compares pixels and features. Held-out is one random image of each patient of the splits
+    "val" and "test", because images of one patient are not independent. The generated images have
+    the real proportions of classes, because images of a rare class lie elsewhere.
 
     Args:
       output: where memorization.png goes.
@@ -84,7 +84,7 @@ def check_memorization(
       reference: the training images.
       generated: images.
       scores: see `scores_of`.
-      mirrored: whether training images were mirrored, too; a copy of one is a copy.
+      mirrored: whether training mirrored its images; a mirrored copy is a copy.
     """
     held_out, split = _one_of_each(prepared), prepared.splits[reference.split]
     real = split.read(reference.rows.tolist())["image"]
@@ -100,7 +100,7 @@ def check_memorization(
     membership = membership_auc(scores(real), scores(held_out))
     sentence, all_known = verdict(found, membership), len(real) == len(split)
     if not all_known:
-        sentence += f" Only {len(real):,} of {len(split):,} training images were looked at."
+        sentence += f" Only {len(real):,} of {len(split):,} training images were compared."
     if not any(group for held in _held_out_splits(prepared) for group in held.groups):
         sentence += " Patients are unknown: each held-out image counts as one."
     return {
@@ -115,11 +115,11 @@ def check_memorization(
 def _in_each_space(
     reference: Reference, generated: Generated, real: Images, held_out: Images, mirrored: bool
 ) -> dict[str, Memorization]:
-    """Returns what distances say of pixels and of each kind of features."""
+    """Returns the test's result for pixels and for each kind of features."""
     if not len(held_out):
         raise UserError(
-            "Whether the generator repeats training images cannot be told without held-out images;"
-            " train with --config.data.splits=70,15,15."
+            "Telling whether the generator repeats training images needs held-out images; train"
+            " with --config.data.splits=70,15,15."
         )
     (pixels,) = make_extractors("pixels", real.shape[1], real.shape[-1])
     mixed, found = reference.mixed(generated.labels), {}
@@ -142,7 +142,7 @@ def _held_out_splits(prepared: Prepared) -> list[Split]:
 
 
 def _one_of_each(prepared: Prepared) -> Images:
-    """Returns a random image of each patient that is held out, 2,000 at most."""
+    """Returns a random image of each held-out patient, at most 2,000."""
     held = _held_out_splits(prepared)
     places = [(split, row) for split in held for row in range(len(split))]
     owners = [owner for split in held for owner in split.owners]

@@ -19,15 +19,15 @@ _ESTIMATION_BATCHES = 2
 
 
 class Pictures:
-    """Draws the pictures of one run, always of the same latents."""
+    """Draws the pictures of one run, always from the same latents."""
 
     def __init__(self, sampler: Sampler, card: DataCard, side: int) -> None:
-        """Prepares them.
+        """Prepares the drawing.
 
         Args:
-          sampler: of the GAN whose pictures they are.
+          sampler: of the GAN.
           card: of its data.
-          side: images in a row; and rows, but a conditional generator has one row for each class.
+          side: number of columns, and of rows unless the generator is conditional: one a class.
         """
         self._gan, self._sampler = sampler.gan, sampler
         self._card, self._side = card, side
@@ -43,7 +43,7 @@ class Pictures:
             return {"density": density_picture(self._gan, self._sampler, state, examples["image"])}
         classes = self._card.classes[: self._side]
         if self._gan.conditional:
-            # The same latents in every row: what differs down a column is the class.
+            # The same latents in every row: only the class differs down a column.
             numbers = np.tile(np.arange(self._side), len(classes))
             labels = np.repeat(np.arange(len(classes)), self._side)
             real = _rows_by_class(examples, len(classes), self._side)
@@ -91,6 +91,6 @@ def _rows_by_class(
 def _spread(
     images: UInt8[np.ndarray, "n height width channels"], side: int
 ) -> UInt8[np.ndarray, "side side height width channels"]:
-    """Returns a square of examples from all over; too few are repeated."""
+    """Returns a square of evenly spaced examples; too few are repeated."""
     apart = max(1, math.floor(len(images) / side**2))
     return np.resize(images[::apart], (side, side, *images.shape[1:]))

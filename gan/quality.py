@@ -1,12 +1,12 @@
 """How good and how varied a generator's images are, each figure beside its floor.
 
-A figure's name says how it came about: `frechet_vgg16_train_425_1000` compares the features that
-`vgg16` gives (gan/features.py) of 425 real images of the split "train" with those of 1,000
-generated ones. Only figures of one name can be compared.
+A figure's name says how it was computed: `frechet_vgg16_train_425_1000` compares the `vgg16`
+features (gan/features.py) of 425 real images of the split "train" with those of 1,000 generated
+ones. Only figures of one name can be compared.
 
-The floor is what perfection scores: the same figure between two disjoint halves of the real images,
-no patient in both. Halves are smaller, so `same_n` is the generator's figure at their size; it is
-what stands beside the floor. Both are means over four random halvings.
+The floor is what perfect images score: the same figure between two disjoint halves of the real
+images, no patient in both. Halves are smaller, so `same_n` is the generator's figure at their size;
+compare this with the floor. Both are means over four random halvings.
 """
 
 import functools
@@ -29,13 +29,13 @@ from gan.measures import disjoint_halves, frechet_distance, kernel_distance, man
 from gan.sampling import BATCH, Sampler
 
 HIGHER_IS_BETTER = ("precision", "recall", "density", "coverage")
-_MOST = 10_000  # real images; more change no figure that people read
+_MOST = 10_000  # real images; more do not change the printed figures
 _HALVINGS = 4
 _AT_ONCE = 256  # images in memory beside their features
 
 Images = UInt8[np.ndarray, "images height width channels"]
 Labels = Int[np.ndarray, " images"]
-Features = Float[np.ndarray, "_images _features"]  # two sets of different sizes may meet
+Features = Float[np.ndarray, "_images _features"]  # two sets may have different sizes
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,10 @@ class Reference:
       split: their split's name.
       rows: their places in it.
       labels: their classes.
-      owners: whose image each is.
-      classes: the names of the classes that figures are given for; () where the generator can't be
-        asked for one.
-      extractors: what makes features, by name.
-      features: of the real images, by extractor; made when they are first asked for.
+      owners: the owner of each image.
+      classes: the names of the classes with figures of their own; () of an unconditional generator.
+      extractors: of features, by name.
+      features: of the real images, by extractor; computed on first use.
     """
 
     split: str
@@ -62,21 +61,21 @@ class Reference:
     features: Mapping[str, Callable[[], Features]]
 
     def proportions(self, per_class: int) -> list[int]:
-        """Returns how many generated images of each class make a set mixed as the real one."""
+        """Returns how many generated images of each class match the real proportions."""
         if not self.classes:
             return [per_class]
         counts = np.bincount(self.labels, minlength=len(self.classes))
         return [round(per_class * count / counts.max()) for count in counts.tolist()]
 
     def mixed(self, labels: Labels) -> Int[np.ndarray, " _chosen"]:
-        """Returns the rows of generated images that make a set mixed as the real one."""
+        """Returns the rows of generated images that match the real proportions of classes."""
         counts = self.proportions(int(np.bincount(labels).max()))
         return np.concatenate(
             [np.flatnonzero(labels == label)[:count] for label, count in enumerate(counts)]
         )
 
     def scaled(self, name: str, features: Features) -> Features:
-        """Returns features as distances take them: see `Extractor.standardised`."""
+        """Returns features as distances use them: see `Extractor.standardised`."""
         if not self.extractors[name].standardised:
             return features
         real = self.features[name]().astype(np.float64)
@@ -97,10 +96,10 @@ def reference_of(
     Args:
       prepared: the data.
       name: of the split.
-      conditional: whether the generator draws the class that it is asked for.
+      conditional: whether the generator draws the class that it is given.
       extractors: of the features.
       cache: `config.data.cache_dir`.
-      most: of a larger split this many images, from all over it, are taken.
+      most: images to take from a larger split, evenly spaced.
     """
     split, card = prepared.splits[name], prepared.card
     rows = np.linspace(0, len(split) - 1, min(len(split), most), dtype=int)
@@ -146,7 +145,7 @@ def draw_images(
       sampler: of the generator.
       variables: its parameters and running statistics.
       seed: of the latents.
-      counts: how many of class 0, 1, ...; of the only one, where it can't be asked for a class.
+      counts: how many of class 0, 1, ...; one number for an unconditional generator.
     """
     numbers = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
@@ -160,7 +159,7 @@ def draw_images(
 
 
 def figures(real: Features, generated: Features, k: int) -> dict[str, float]:
-    """Returns every measure of gan/measures.py of two sets."""
+    """Returns every measure of gan/measures.py for two sets."""
     kernel = kernel_distance(real, generated)
     return {
         "frechet": frechet_distance(real, generated),
@@ -175,11 +174,11 @@ def with_floor(
 ) -> dict[str, dict[str, float]]:
     """Returns each figure's "value", and "same_n" and "floor": see the module's docstring.
 
-    {} where there are too few images, be it in a half, or all are of one owner.
+    {} if there are too few images, even in a half, or all have one owner.
 
     Args:
       real: features of real images.
-      owners: whose image each is.
+      owners: the owner of each image.
       generated: features of generated images.
       k: see `manifold_scores`.
     """
@@ -208,14 +207,14 @@ def quality(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Returns `{class or "all": {figure: {"value", "same_n", "floor"}}}` of one extractor.
 
-    "all" is of generated images mixed as the real ones are. A class of too few real or generated
-    images is left out, which is said.
+    For "all", the generated images have the real proportions of classes. A class with too few real
+    or generated images is left out with a warning.
 
     Args:
       reference: the real images.
       name: of the extractor.
-      generated: features of generated images, as the extractor gives them.
-      labels: the classes that they were asked to be; 0 where none was asked for.
+      generated: features of generated images, as the extractor returns them.
+      labels: the requested classes; 0 of an unconditional generator.
       k: see `manifold_scores`.
     """
     real, made = (
@@ -230,8 +229,8 @@ def quality(
         compared = with_floor(real[ours], owners[ours].tolist(), made[theirs], k)
         if not compared:
             log.warning(
-                "No %s figures of %s: %s of %s (each image is one where they are unknown) and %s"
-                " are too few.",
+                "No %s figures of %s: %s of %s (unknown ones count as one an image) and %s are"
+                " too few.",
                 *(name, known, counted(len(ours), "real image")),
                 counted(len(set(owners[ours])), "patient"),
                 counted(len(theirs), "generated one"),

@@ -25,7 +25,7 @@ from gan.steps import draw_labels, draw_latents
 BATCH = 32  # on two CPU cores 0.87 of the time of 64 (AC-GAN, 5 rounds), in half the memory
 ESTIMATION_BATCH = 64
 _ESTIMATION_SEED = 7
-# Purposes of random keys: sampling draws apart from estimation, whatever the seeds.
+# Purposes of random keys: sampling and estimation never share one, whatever the seeds.
 LATENTS, ESTIMATION_LATENTS, ESTIMATION_LABELS = range(3)
 
 
@@ -34,8 +34,8 @@ class Sampler:
 
     def __init__(self, gan: GAN) -> None:
         self.gan = gan
-        # BatchNorm outside the parallel step; momentum 0 leaves nothing but the batch at hand in
-        # the running statistics.
+        # BatchNorm outside the parallel step; with momentum 0 the running statistics are those of
+        # the current batch.
         self._generator = _with(gan.networks.generator, axis_name="")
         self._estimator = _with(gan.networks.generator, axis_name="", momentum=0.0)
         options = low_memory_options()
@@ -53,12 +53,12 @@ class Sampler:
         """Estimates the statistics of every BatchNorm over `num_batches` batches of 64 latents.
 
         The variance is that of all batches pooled: the mean square less the squared mean. Truncated
-        latents have statistics of their own; by those of all, their images come out pale.
+        latents have statistics of their own; with those of all, their images come out pale.
         """
         if not batch_stats:
             return batch_stats
-        # A Python loop: inside the program it would be slow on CPUs. It waits, as a CPU would begin
-        # with the next batch before this one's memory is free.
+        # A Python loop: inside the program it would be slow on CPUs. It waits; otherwise a CPU
+        # would begin the next batch before this one's memory is free.
         batches = [
             jax.block_until_ready(self._moments(params, batch_stats, jnp.int32(number), truncation))
             for number in range(num_batches)
@@ -74,9 +74,9 @@ class Sampler:
         truncation: float,
         cache: str,
     ) -> Variables:
-        """Returns `batch_stats` of these arguments; only the first time it estimates them.
+        """Returns `batch_stats` of these arguments; estimates them only the first time.
 
-        They are in the cache under the program and the parameters that they come from.
+        The cache keeps them by the program and the parameters that they come from.
 
         Args:
           params: of the generator.
@@ -136,7 +136,7 @@ class Sampler:
     ) -> Float[np.ndarray, "n height width channels"]:
         """Draws any number of images in [-1, 1] by one program, batch after batch.
 
-        An image does not depend on which others are drawn: the last batch is filled up.
+        An image does not depend on which others are drawn: the last batch is padded.
         """
         parts = []
         for start in range(0, len(latents), BATCH):
@@ -168,7 +168,7 @@ class Sampler:
 
 
 def _with(generator: Any, **fields: Any) -> Any:
-    """Returns a generator with other values of those fields that it has."""
+    """Returns a copy of a generator with other values of those fields that it has."""
     known = generator.__dataclass_fields__
     return generator.clone(**{name: value for name, value in fields.items() if name in known})
 

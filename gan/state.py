@@ -1,4 +1,4 @@
-"""All that a GAN's training changes, as one pytree, and the fixed parts that it belongs to."""
+"""Everything that a GAN's training changes, as one pytree, and the parts that stay fixed."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,14 +23,14 @@ from gan.networks import Networks, make_networks
 class GANState:
     """A GAN in training; `average` is the moving average of the generator's parameters."""
 
-    step: Any  # int32 []: how many steps were made (also a shape, where trees are traced)
+    step: Any  # int32 []: the number of steps made (a shape where trees are traced)
     generator: NetworkState
     discriminator: NetworkState
     average: Variables
 
 
 class Weights(NamedTuple):
-    """Of the parts of the losses; what is 0 is not computed.
+    """The weights of the losses' parts; a part of weight 0 is not computed.
 
     Attributes:
       discriminator: of the sum over real and generated images in the discriminator's loss.
@@ -53,10 +53,10 @@ class GAN:
       networks: generator and discriminator.
       generator_optimizer: its update rule.
       discriminator_optimizer: its update rule.
-      batches: of real images: one for each update of the discriminator in a step.
+      batches: of real images, one for each update of the discriminator in a step.
       half_batches: whether the generator's batch is twice as large as the discriminator's.
       num_classes: labels are 0 .. num_classes - 1.
-      latent: how latents are distributed, "normal" or "uniform".
+      latent: the distribution of latents, "normal" or "uniform".
       loss: what the players minimise.
       weights: of the parts of the losses.
       average_decay: of the moving average of the generator; 0 turns it off.
@@ -82,7 +82,7 @@ class GAN:
 
     @property
     def conditional(self) -> bool:
-        """Says whether the generator draws the class that it is asked for."""
+        """Returns whether the generator draws the class that it is given."""
         return bool(self.networks.generator.conditional)
 
 
@@ -90,7 +90,7 @@ def make_gan(config: ConfigDict, card: DataCard) -> GAN:
     """Builds the fixed parts that a config describes.
 
     Raises:
-      UserError: a setting means nothing.
+      UserError: a setting is invalid.
     """
     optimizer, loss = config.optimizer, config.loss
     _check(config)
@@ -124,10 +124,10 @@ def make_gan(config: ConfigDict, card: DataCard) -> GAN:
 
 
 def _check(config: ConfigDict) -> None:
-    """Refuses settings of a GAN that mean nothing."""
+    """Refuses invalid settings of a GAN."""
     if config.optimizer.half_batches and config.data.batch_size % 2:
         raise UserError(
-            f"config.data.batch_size is {config.data.batch_size}, which has no half, but"
+            f"config.data.batch_size is {config.data.batch_size}, which is odd, but"
             " config.optimizer.half_batches is on; make it even."
         )
 

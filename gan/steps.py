@@ -38,11 +38,11 @@ Outputs = dict[str, Float[Array, ""] | Float[Array, " batch"]]
 
 
 class Generated(NamedTuple):
-    """A batch of generated images and the way back to what made it.
+    """A batch of generated images and the gradient's way back to the generator.
 
     Attributes:
       images: in [-1, 1].
-      labels: the classes asked for.
+      labels: the requested classes.
       batch_stats: the generator's running statistics after this batch.
       pullback: gradient with respect to the images -> gradient with respect to its parameters.
     """
@@ -58,7 +58,7 @@ def draw_latents(
 ) -> Float[Array, "batch latent"]:
     """Draws latents, one per key: standard normal, or uniform in [-1, 1].
 
-    With a truncation the normal ones are drawn anew until they lie between minus and plus it, which
+    With a truncation, normal entries are redrawn until they lie between minus and plus it, which
     trades variety for quality (Brock et al., "Large Scale GAN Training", 2019); 0 is none.
     """
     shape = (gan.latent_size,)
@@ -115,9 +115,9 @@ def discriminator_step(
     """Updates the discriminator alone.
 
     The loss is the weighted sum over real and generated images of the adversarial loss and the
-    class loss, and what penalties there are. Real and generated images pass separately, so that
-    BatchNorm sees each alone; one update follows from the sum. D(x) and D(G(z)) among the outputs
-    are of the parameters before it: after the generator's last update, that is.
+    class loss, plus the penalties. Real and generated images pass separately, so that BatchNorm
+    sees each alone; one update follows from the sum. The outputs D(x) and D(G(z)) are those of the
+    parameters before it, that is, after the generator's last update.
     """
     network, weights = state.discriminator, gan.weights
     real_keys = example_keys(rng, DROPOUT_REAL, position)
@@ -129,8 +129,8 @@ def discriminator_step(
         real_loss, real_outputs = _judgement_loss(gan, real, gan.loss.real, labels)
         fake_loss, fake_outputs = _judgement_loss(gan, fake, gan.loss.fake, fake_labels)
         outputs = {
-            **_seen(gan, real, "real", real_outputs),
-            **_seen(gan, fake, "fake", fake_outputs),
+            **_named(gan, real, "real", real_outputs),
+            **_named(gan, fake, "fake", fake_outputs),
         }
         total = weights.discriminator * (real_loss + fake_loss)
 
@@ -165,10 +165,10 @@ def generator_step(
     rng: Key[Array, ""],
     position: Positions,
 ) -> tuple[GANState, Outputs]:
-    """Updates the generator and its moving average alone, toward "real" and the asked class.
+    """Updates the generator and its moving average alone, toward "real" and the requested class.
 
-    The discriminator normalises with the statistics of this batch; its running ones stay. D(G(z))
-    among the outputs is of the parameters before this update and after the discriminator's.
+    The discriminator normalises with the statistics of this batch; its running ones stay. The
+    output D(G(z)) is that of the parameters before this update and after the discriminator's.
     """
     keys = example_keys(rng, DROPOUT_GENERATOR, position)
     critic = state.discriminator
@@ -197,7 +197,7 @@ def _judge(
     images: Images,
     dropout_keys: Key[Array, " batch"],
 ) -> tuple[Judgement, Variables]:
-    """Judges in training mode; returns the running statistics after this batch, too."""
+    """Returns the judgement in training mode and the running statistics after this batch."""
     judged, changed = gan.networks.discriminator.apply(
         {"params": params, "batch_stats": batch_stats},
         narrow(images, gan.dtype),
@@ -220,15 +220,15 @@ def _judgement_loss(
     if judged.class_logits is not None:
         outputs["class_loss"] = class_loss(judged.class_logits, labels)
         total = total + gan.weights.class_loss * outputs["class_loss"]
-        named = judged.class_logits.argmax(-1) == labels
-        outputs["class_accuracy"] = named.astype(total.dtype)
+        correct = judged.class_logits.argmax(-1) == labels
+        outputs["class_accuracy"] = correct.astype(total.dtype)
     return total.mean(), outputs
 
 
-def _seen(gan: GAN, judged: Judgement, half: str, outputs: Outputs) -> Outputs:
-    """Names what the discriminator's update says of real or of generated images."""
+def _named(gan: GAN, judged: Judgement, half: str, outputs: Outputs) -> Outputs:
+    """Returns all outputs for the half "real" or "fake", with the half in their names."""
     more: dict[str, Any] = {"output": gan.loss.output(judged.logits)}
     if gan.loss.threshold is not None:
-        right = (judged.logits > gan.loss.threshold) == (half == "real")
-        more["accuracy"] = right.astype(judged.logits.dtype)
+        correct = (judged.logits > gan.loss.threshold) == (half == "real")
+        more["accuracy"] = correct.astype(judged.logits.dtype)
     return {f"{name}_{half}": value for name, value in (outputs | more).items()}

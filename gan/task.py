@@ -61,7 +61,7 @@ class GANTask:
         return jax.jit(partial(init_state, self.gan, self.card))(rng)
 
     def warm_start(self, state: GANState) -> GANState:
-        """Returns the state as it is."""
+        """Returns the state unchanged."""
         return state
 
     @property
@@ -70,7 +70,7 @@ class GANTask:
         return False
 
     def prepare(self, prepared: Prepared, state: GANState) -> Prepared:
-        """Returns the data as it is."""
+        """Returns the data unchanged."""
         return prepared
 
     def train_step(
@@ -78,8 +78,8 @@ class GANTask:
     ) -> tuple[GANState, Metrics]:
         """Updates the discriminator k times, each on new images, then the generator.
 
-        The discriminator's last update and the generator's are on one generated batch; with half
-        batches, on the first half of it and on all.
+        The discriminator's last update and the generator's use the same generated batch; with half
+        batches, the discriminator uses the first half of it.
         """
         gan = self.gan
         batch = augment(
@@ -119,7 +119,7 @@ class GANTask:
         )
 
     def eval_step(self, state: GANState, batch: Batch) -> Metrics:
-        """Judges held-out real images: far worse than on training ones means memorising."""
+        """Judges held-out real images: far worse than on training ones means memorisation."""
         loss = self.gan.loss
         judged: Any = self.gan.networks.discriminator.apply(
             state.discriminator.variables, to_signed_unit(batch["image"]), train=False
@@ -129,18 +129,18 @@ class GANTask:
             "discriminator_output_real": loss.output(judged.logits),
         }
         if loss.threshold is not None:
-            right = judged.logits > loss.threshold
-            values["discriminator_accuracy_real"] = right.astype(jnp.float32)
+            correct = judged.logits > loss.threshold
+            values["discriminator_accuracy_real"] = correct.astype(jnp.float32)
         if judged.class_logits is not None:
-            named = judged.class_logits.argmax(-1) == batch["label"]
-            values["discriminator_class_accuracy_real"] = named.astype(jnp.float32)
+            correct = judged.class_logits.argmax(-1) == batch["label"]
+            values["discriminator_class_accuracy_real"] = correct.astype(jnp.float32)
             values["discriminator_class_loss_real"] = class_loss(
                 judged.class_logits, batch["label"]
             )
         return metrics.averages(values, mask=batch["valid"])
 
     def measurement(self, prepared: Prepared) -> Measurement[GANState] | None:
-        """Returns what measures the images that it draws: see gan/watch.py."""
+        """Returns the measurement of generated images: see gan/watch.py."""
         return watch.measurement(self.gan, self._sampler, prepared, self._config)
 
     def describe(self, state: GANState) -> str:
@@ -162,21 +162,21 @@ def make_task(config: ConfigDict, card: DataCard) -> GANTask:
     """Builds the task that a config describes.
 
     Raises:
-      UserError: a setting means nothing, or half a batch does not divide by the devices.
+      UserError: a setting is invalid, or the devices do not divide half a batch.
     """
     gan = make_gan(config, card)
     size, devices = gan.batches.size, jax.device_count()
     if gan.half_batches and size % devices:
         raise UserError(
-            f"config.data.batch_size is {config.data.batch_size}; half of it, {size}, does not"
-            f" divide by {devices} devices; make it a multiple of {2 * devices}, or set"
+            f"config.data.batch_size is {config.data.batch_size}; half of it, {size}, is not"
+            f" divisible by {devices} devices; make it a multiple of {2 * devices}, or set"
             " --config.optimizer.half_batches=False."
         )
     return GANTask(config, gan, card)
 
 
 def _joined(outputs: list[Outputs]) -> dict[str, Array]:
-    """Puts the outputs of several updates side by side, to be averaged."""
+    """Returns the outputs of several updates, concatenated for averaging."""
     if len(outputs) == 1:
         return outputs[0]
     return {

@@ -1,7 +1,7 @@
 """--mode=generate --walk: what lies between images, as a strip and as a film.
 
-A latent space that means something changes images step by step on the way: a sign, though no proof,
-that the generator has not learnt pictures by heart.
+In a meaningful latent space images change gradually on the way: a sign, though no proof, that the
+generator has not memorised images.
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ def linear(start: Latent, end: Latent, share: Float[Array, " frames"]) -> Float[
 
 
 def spherical(start: Latent, end: Latent, share: Float[Array, " frames"]) -> Float[Array, "..."]:
-    """Returns the way from start to end along the great circle, its length changing evenly.
+    """Returns the path from start to end along the great circle, its length changing evenly.
 
     `(sin((1 - t) w) start/|start| + sin(t w) end/|end|) / sin(w)` with w the angle between them
     (Shoemake, 1985), times a length between theirs: a straight line between normal latents of many
@@ -57,18 +57,18 @@ def check_walk(gan: GAN, card: DataCard, options: Options) -> None:
     """Refuses a walk that cannot be made.
 
     Raises:
-      UserError: saying which option will not do.
+      UserError: an option is invalid.
     """
     if options.bits == 16:
         raise UserError("--bits=16 is for single images; leave it out with --walk.")
     if options.walk == "spherical" and gan.latent != "normal":
         raise UserError(
-            f"--walk=spherical is for normal latents; this run's are {gan.latent}: use linear."
+            f"--walk=spherical is for normal latents, but this run's are {gan.latent}; use linear."
         )
     if options.walk == "axes" and options.axis > gan.latent_size - options.rows:
         raise UserError(
-            f"--axis={options.axis} with --rows={options.rows} leaves the {gan.latent_size} entries"
-            " of this run's latents."
+            f"--axis={options.axis} plus --rows={options.rows} exceeds the {gan.latent_size}"
+            " entries of this run's latents; lower one."
         )
     if options.walk == "classes":
         _path(gan, card, options)
@@ -84,9 +84,9 @@ def write_walk(
 ) -> None:
     """Writes walk.png, a row of images for each walk, and walk.webp, all walks side by side.
 
-    The ways: "linear" and "spherical" go from latent 2r to latent 2r + 1 in row r; "axes" moves
+    The walks: "linear" and "spherical" go from latent 2r to latent 2r + 1 in row r; "axes" moves
     entry `axis` + r of latent 0 from end to end; "classes" keeps latent r and goes from class to
-    class, those of `label` ("A,B,C") or all. Elsewhere `label` is the class, default all in turn.
+    class, those of `label` ("A,B,C") or all. Elsewhere `label` is the class, default: all in turn.
     """
     latents, labels = _points(gan, sampler, card, options)
     rows, frames = latents.shape[:2]
@@ -109,7 +109,7 @@ def write_walk(
 def _points(
     gan: GAN, sampler: Sampler, card: DataCard, options: Options
 ) -> tuple[Float[Array, "rows frames latent"], Shaped[Array, "rows frames *classes"]]:
-    """Returns where the walks lead: latents, and the classes or their shares."""
+    """Returns the points of the walks: latents, and the classes or their shares."""
     rows, frames = options.rows, options.frames
     share = jnp.linspace(0.0, 1.0, frames)
     chosen = [card.classes.index(options.label)] if options.label in card.classes else None
@@ -129,7 +129,7 @@ def _points(
         moved = points.at[jnp.arange(rows), :, axes].set(end * (2 * share - 1))
         return moved, jnp.broadcast_to(labels[0, 0], (rows, frames))
     path = _path(gan, card, options)
-    # The share of a class falls in a straight line to 0 at the stations before and after its own.
+    # The share of a class falls linearly to 0 at the stations before and after its own.
     stations = jnp.abs(share[:, None] * (len(path) - 1) - jnp.arange(len(path)))
     of_class = jnp.maximum(0, 1 - stations) @ jnp.eye(len(card.classes))[jnp.asarray(path)]
     points = jnp.repeat(latents(np.arange(rows))[:, None], frames, axis=1)
@@ -137,11 +137,10 @@ def _points(
 
 
 def _path(gan: GAN, card: DataCard, options: Options) -> list[int]:
-    """Returns the classes that a walk from class to class passes."""
+    """Returns the classes that a walk from class to class visits."""
     if not gan.conditional:
         raise UserError(
-            "--walk=classes needs a generator that draws classes on demand, such as acgan; use"
-            " --walk=spherical."
+            "--walk=classes needs a conditional generator, such as acgan; use --walk=spherical."
         )
     names = options.label.split(",") if options.label else list(card.classes)
     if unknown := [name for name in names if name not in card.classes]:

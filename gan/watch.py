@@ -1,18 +1,18 @@
-"""Quality during training, and a sentence when the game goes wrong.
+"""Quality during training, and a warning when training goes wrong.
 
-At every `config.train.eval_every` the generator draws `config.quality.num_images` of each class,
-which are compared with the training images (gan/quality.py). Beside the measures stands "spread",
-the variance of generated images' features within their class as a share of the real ones': 1 is as
-varied as real images, 0 one picture a class.
+Every `config.train.eval_every` the generator draws `config.quality.num_images` of each class, which
+are compared with the training images (gan/quality.py). One more measure is "spread", the variance
+of generated images' features within their class as a share of the real ones': 1 is as varied as
+real images, 0 one picture per class.
 
-Three things are watched, each of which is how a GAN commonly fails:
+Three common failures of GANs are watched:
 
-    saturation   the discriminator is sure of every image: the generator learns nothing any more
+    saturation   the discriminator is sure of every image: the generator no longer learns
     diversity    the spread has fallen below a quarter: distances are half of the real ones
     distance     the Fréchet distance has been more than twice its best, twice in a row; a best
-                 below its floor, the distance of two halves of the training images, counts as this
+                 below its floor, the distance of two halves of the training images, counts as it
 
-Nothing is said of the first evaluation, before which hardly anything is learnt.
+The first evaluation never warns, because hardly anything is learnt before it.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ from gan.state import GAN, GANState
 _MOST = 2000  # training images
 _ESTIMATION_BATCHES = 4
 _SEED = 0
-_SURE = 0.95  # of what the discriminator says, 0 to 1
+_SURE = 0.95  # of the discriminator's outputs, 0 to 1
 _LEAST_SPREAD = 0.25
 _FACTOR, _IN_A_ROW = 2.0, 2
 _MEASURES = ("frechet", "kernel", "precision", "recall", "density", "coverage", "spread")
@@ -45,10 +45,10 @@ _MEASURES = ("frechet", "kernel", "precision", "recall", "density", "coverage", 
 def measurement(
     gan: GAN, sampler: Sampler, prepared: Prepared, config: ConfigDict
 ) -> Measurement[GANState] | None:
-    """Returns what measures a GAN in training; None where `config.quality.extractor` is "".
+    """Returns the measurement of a GAN in training; None if `config.quality.extractor` is "".
 
     Raises:
-      UserError: a setting of config.quality means nothing.
+      UserError: a setting of config.quality is invalid.
     """
     chosen = config.quality
     if not chosen.extractor:
@@ -102,20 +102,20 @@ def measurement(
 
 
 def _only_extractor(prepared: Prepared, chosen: ConfigDict) -> Extractor:
-    """Returns what config.quality names; refuses what means nothing there."""
+    """Returns the extractor of config.quality; refuses invalid settings of it."""
     card = prepared.card
     (extractor, *more) = make_extractors(chosen.extractor, card.image_size, card.channels)
     if more:
         raise UserError(
-            f"config.quality.extractor is {chosen.extractor!r}; one is watched in training, all are"
-            " measured by --mode=evaluate --extractors."
+            f"config.quality.extractor is {chosen.extractor!r}; training watches one, and"
+            " --mode=evaluate --extractors measures several."
         )
     least, training = max(chosen.k + 1, 3), len(prepared.splits["train"])
     if min(chosen.num_images, training) < least:
         raise UserError(
             f"config.quality.num_images is {chosen.num_images}, and training has"
-            f" {counted(training, 'image')}; config.quality.k={chosen.k} needs {least} of both: add"
-            " images, or watch nothing with --config.quality.extractor=''"
+            f" {counted(training, 'image')}; config.quality.k={chosen.k} needs {least} of both; add"
+            " images, or turn this off with --config.quality.extractor=''"
         )
     return extractor
 
@@ -127,7 +127,7 @@ def spread(reference: Reference, real: Features, made: Features, labels: Labels)
       reference: has the real labels.
       real: its features.
       made: features of generated images.
-      labels: of these.
+      labels: of the generated images.
     """
     known = reference.labels if reference.classes else np.zeros(len(real), int)
     return _within(made, labels) / max(_within(real, known), np.finfo(float).tiny)
@@ -141,13 +141,13 @@ def _within(features: Features, labels: Labels) -> float:
 
 @dataclass
 class CollapseWatch:
-    """Says once, in one sentence each, what has gone wrong.
+    """Warns of each failure once, in one sentence.
 
     Attributes:
-      frechet: the name of the distance that it watches.
-      spread: the name of the spread.
-      floor: returns that of the distance.
-      probabilities: whether the discriminator's outputs are some.
+      frechet: the metric name of the distance.
+      spread: the metric name of the spread.
+      floor: returns the floor of the distance.
+      probabilities: whether the discriminator's outputs are probabilities.
     """
 
     frechet: str
@@ -157,14 +157,14 @@ class CollapseWatch:
     _best: tuple[float, int] = (np.inf, 0)
     _worse: int = 0
     _begun: bool = False
-    _said: set[str] = field(default_factory=set)
+    _warned: set[str] = field(default_factory=set)
 
     def warnings(self, step: int, values: Mapping[str, float]) -> list[str]:
-        """Returns a sentence for each thing that sets in now.
+        """Returns a sentence for each failure that begins now.
 
         Args:
-          step: how far training is.
-          values: the latest value of every metric; those that are not there are not watched.
+          step: the current one.
+          values: the latest value of every metric; missing ones are not watched.
         """
         if self.frechet in values and not self._begun:
             self._begun = True
@@ -175,8 +175,8 @@ class CollapseWatch:
             "diversity": self._diversity(values),
             "distance": self._distance(step, values),
         }
-        new = [name for name, sentence in found.items() if sentence and name not in self._said]
-        self._said = {name for name, sentence in found.items() if sentence}
+        new = [name for name, sentence in found.items() if sentence and name not in self._warned]
+        self._warned = {name for name, sentence in found.items() if sentence}
         return [f"Step {step}: {found[name]}" for name in new]
 
     def _saturation(self, values: Mapping[str, float]) -> str:
@@ -188,8 +188,8 @@ class CollapseWatch:
             return ""
         return (
             f"the discriminator is saturated ({real:.3f} for real and {fake:.3f} for generated"
-            " images), so that the generator learns little; give it a lower learning rate, dropout,"
-            " or --config.loss.r1=1."
+            " images), so the generator learns little; give the discriminator a lower learning"
+            " rate, dropout, or --config.loss.r1=1."
         )
 
     def _diversity(self, values: Mapping[str, float]) -> str:
@@ -205,7 +205,7 @@ class CollapseWatch:
         distance = values.get(self.frechet)
         if distance is None:
             return ""
-        best, at = self._best
+        best, best_step = self._best
         if distance < best:
             self._best = distance, step
         self._worse = self._worse + 1 if distance > _FACTOR * max(best, self.floor()) else 0
@@ -213,6 +213,6 @@ class CollapseWatch:
             return ""
         return (
             f"the Fréchet distance is {distance:.3g}, more than twice its best, {best:.3g} at step"
-            f" {at}; a run with --config.train.best_metric={self.frechet}"
+            f" {best_step}; a run with --config.train.best_metric={self.frechet}"
             " --config.train.best_is=lowest keeps its best checkpoint."
         )

@@ -1,10 +1,10 @@
 """The networks: one file per GAN, found by its name, config.model.name = "acgan".
 
-No name means the AC-GAN, which is told a class, or the DCGAN where all images are of one.
+Without a name it is the AC-GAN, which draws a given class, or the DCGAN if all images are of one.
 
-A file offers two Linen modules, a `Generator` and a `Discriminator`, that fill the frames below;
-docs/new_gan.md makes one. What stands in config.model.generator and config.model.discriminator are
-their further fields.
+A file defines two Linen modules, a `Generator` and a `Discriminator`, that fill the frames below;
+docs/new_gan.md makes one. config.model.generator and config.model.discriminator set their other
+fields.
 """
 
 import importlib
@@ -23,16 +23,16 @@ from common.program.errors import UserError
 Latents: TypeAlias = Float[Array, "batch latent"]
 Images: TypeAlias = Float[Array, "batch height width channels"]
 DropoutKeys: TypeAlias = Key[Array, " batch"] | None
-# Class ids, or the share of each class: what is between two of them can be drawn, too.
+# Class labels, or the share of each class, which also draws images between two classes.
 Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]
 
 
 class Judgement(NamedTuple):
-    """What a discriminator says of images.
+    """A discriminator's output.
 
     Attributes:
       logits: positive for "real".
-      class_logits: which class; None where the discriminator knows none.
+      class_logits: of each class; None if the discriminator predicts no class.
     """
 
     logits: Float[Array, " batch"]
@@ -40,7 +40,7 @@ class Judgement(NamedTuple):
 
 
 class Generator(nn.Module):
-    """The frame of a generator; a network fills in `draw`, and adds what fields it needs.
+    """The frame of a generator; a network fills in `draw` and adds the fields that it needs.
 
     Attributes:
       image_size: height and width.
@@ -49,7 +49,7 @@ class Generator(nn.Module):
       latent_size: of the latent.
     """
 
-    conditional: ClassVar[bool] = False  # whether it draws the class that it is told
+    conditional: ClassVar[bool] = False  # whether it draws the class that it is given
     image_size: int
     channels: int
     num_classes: int
@@ -63,8 +63,8 @@ class Generator(nn.Module):
 
         Args:
           latents: what is drawn from.
-          labels: what is to be drawn, for networks that are told.
-          train: whether BatchNorm takes the statistics of this batch.
+          labels: which classes are drawn, for conditional networks.
+          train: whether BatchNorm uses the statistics of this batch.
           dropout_keys: one per example; None: nothing is dropped.
         """
         return self.draw(latents, labels, train, dropout_keys)
@@ -77,7 +77,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """The frame of a discriminator; a network fills in `judge`, and adds what fields it needs.
+    """The frame of a discriminator; a network fills in `judge` and adds the fields that it needs.
 
     Attributes:
       image_size: height and width.
@@ -115,9 +115,9 @@ def normalise(
       player: the module.
       x: what is normalised.
       name: of the BatchNorm.
-      train: whether with the statistics of this batch; else with running ones.
-      epsilon: Keras' default, in which most of the originals were written.
-      scale_init: what the scale starts from.
+      train: whether with the statistics of this batch; otherwise with running ones.
+      epsilon: the default of Keras, in which most of the originals were written.
+      scale_init: initial value of the scale.
     """
     norm = BatchNorm(player.momentum, epsilon, player.axis_name, scale_init, name=name)
     return norm(x, use_running_average=not train)
@@ -127,8 +127,7 @@ class Networks(NamedTuple):
     """The two players.
 
     Attributes:
-      generator: its `latent_size` says what it draws from, its `conditional` whether it draws the
-        class that it is asked for.
+      generator: has `latent_size`, and `conditional`, whether it draws the class that it is given.
       discriminator: judges images.
     """
 
@@ -137,7 +136,7 @@ class Networks(NamedTuple):
 
 
 def network_name(model: ConfigDict, card: DataCard) -> str:
-    """Returns config.model.name, or without one what fits the classes of the images."""
+    """Returns config.model.name, or without one the default for the number of classes."""
     return model.name or ("acgan" if len(card.classes) > 1 else "dcgan")
 
 

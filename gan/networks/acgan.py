@@ -1,12 +1,12 @@
-"""AC-GAN: a generator told which class to draw, a discriminator that also names the class.
+"""AC-GAN: a generator that draws a given class, a discriminator that also predicts the class.
 
 Odena, Olah and Shlens, "Conditional Image Synthesis with Auxiliary Classifier GANs" (2017), in the
 small form of the COVID CT report that this project reproduces: nearest-neighbour upsampling and 3x3
 convolutions, BatchNorm momentum 0.8, dropout 0.25.
 
-What differs from that report's Keras program: one discriminator update follows from the sum of its
-two halves (it made two); the images that the discriminator sees are drawn with the statistics of
-their batch (it drew them with running ones), and in the generator's update the discriminator, too,
+Differences from that report's Keras program: the discriminator is updated once, from the sum of its
+two halves (there: twice); the images that the discriminator sees are drawn with the statistics of
+their batch (there: with running ones), and in the generator's update the discriminator, too,
 normalises with the statistics of the batch.
 """
 
@@ -29,11 +29,11 @@ _LEAK = 0.2
 class Generator(networks.Generator):
     """latent * embedding of the label -> dense -> two upsampling blocks -> tanh.
 
-    The image size is a multiple of 4. Shares of classes draw from the mean of their embeddings,
-    weighted by the shares.
+    The image size is a multiple of 4. For shares of classes it draws from the mean of their
+    embeddings, weighted by the shares.
 
     Attributes:
-      embedding_scale: the embedding starts uniform between minus and plus this.
+      embedding_scale: the embedding is initialised uniformly between minus and plus this.
       momentum: of the running statistics of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """

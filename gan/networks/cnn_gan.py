@@ -1,8 +1,8 @@
 """The convolutional GAN of the 200x200 report: few layers, the last of them with huge kernels.
 
 The kernel of the last convolution is a quarter of the image, 50x50 taps at 200x200: each pixel sees
-a sixteenth of the picture. Directly it would be nearly all of the work; it goes through the Fourier
-domain (common/ops/fourier.py).
+a sixteenth of the picture. Computed directly it would be nearly all of the work; it is computed in
+the Fourier domain (common/ops/fourier.py).
 """
 
 import flax.linen as nn

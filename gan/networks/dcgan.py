@@ -1,12 +1,12 @@
 """DCGAN: strided convolutions only, BatchNorm in both players, no dense layers.
 
 Radford, Metz and Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative
-Adversarial Networks" (2016), as the PyTorch tutorial has it that the lecture followed: weights
+Adversarial Networks" (2016), in the form of the PyTorch tutorial that the lecture followed: weights
 start from N(0, 0.02), BatchNorm's scale from N(1, 0.02), and the generator has 512 maps of 4x4. The
 paper's 1024 are `width=128`.
 
-Any even size from 8 on: an image is halved while it stays even and 4 or more pixels remain; from 64
-pixels to 4 in four halvings, from 28 to 7 in two. Maps double from layer to layer.
+The image size is even and at least 8. An image is halved while it stays even and 4 or more pixels
+remain: from 64 pixels to 4 in four halvings, from 28 to 7 in two. Maps double from layer to layer.
 """
 
 from typing import Any

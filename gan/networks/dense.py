@@ -1,7 +1,7 @@
 """A GAN of dense layers only, for small images, for one pixel, and to compare with convolutions.
 
-With the widths 256-512-1024 the MNIST GAN of the lecture, with 512-1024-2048 and dropout the
-200x200 one of the report that this project reproduces (configs/dense_gan_*.py).
+Widths of 256-512-1024 make the MNIST GAN of the lecture; 512-1024-2048 and dropout make the 200x200
+one of the report that this project reproduces (configs/dense_gan_*.py).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _LEAK = 0.2
 
 
 class Generator(networks.Generator):
-    """latent -> (dense, LeakyReLU, dropout but for the first, BatchNorm) ... -> dense -> tanh.
+    """latent -> (dense, LeakyReLU, dropout except in the first, BatchNorm) ... -> dense -> tanh.
 
     Attributes:
       widths: of the hidden layers.

@@ -281,7 +281,7 @@ class TestDisjointHalves:
         assert set(drawn[0]) & set(drawn[2]), "they overlap as random halves do"
 
     def test_one_owner_has_no_halves(self):
-        with pytest.raises(ValueError, match="one owner"):
+        with pytest.raises(ValueError, match="have one owner"):
             disjoint_halves(["a", "a"], 0)
 
 

@@ -221,7 +221,7 @@ class TestMemorization:
         sets[place] = sets[place][:20]
         memorization(*sets)
         sets[place] = sets[place][:19]
-        with pytest.raises(UserError, match=f"cannot be told from 19 {names[place]} images"):
+        with pytest.raises(UserError, match=f"19 {names[place]} images are too few to tell"):
             memorization(*sets)
         sets = list(example())
         sets[place][[3, 4], 1] = np.nan
@@ -282,8 +282,8 @@ class TestVerdict:
         count, p = self.fine.suspicious, self.fine.p_value
         assert found == (
             f"No sign of memorisation: {count} of 200 generated images are as near to a training"
-            f" image as only 5 % of new patients' are (pixels: p = {p:.2g}, a sign from 33),"
-            f" 1 of 200 (VGG16: p = {p:.2g}, a sign from 33)."
+            f" image as only 5 % of new patients' are (pixels: p = {p:.2g}, significant from 33),"
+            f" 1 of 200 (VGG16: p = {p:.2g}, significant from 33)."
         )
 
     def test_one_guilty_space_is_enough_and_alone_is_told(self):
@@ -299,7 +299,7 @@ class TestVerdict:
 
     def test_the_number_from_which_on_it_is_a_sign_is_right(self):
         told = verdict({"pixels": self.fine})
-        least = int(told.split("a sign from ")[1].split(")")[0])
+        least = int(told.split("significant from ")[1].split(")")[0])
         assert precedence_p_value(least, G, M) < LEVEL <= precedence_p_value(least - 1, G, M)
 
     def test_the_level_is_shared_among_spaces(self):
@@ -318,7 +318,7 @@ class TestVerdict:
         assert "1 of 200 generated images is as near" in one and "\n" not in one
 
     def test_no_space_is_refused(self):
-        with pytest.raises(ValueError, match="no space"):
+        with pytest.raises(ValueError, match="no feature space"):
             verdict({})
 
 

@@ -70,4 +70,4 @@ def test_without_enough_held_out_images_nothing_is_claimed(tmp_path):
     config.data.num_phantoms = 32  # and 8 of each held-out split
     prepared = prepare(config.data)
     found = judged(prepared, KINDS["covid_ct"].draw(77, 100, SIZE).images, tmp_path)
-    assert not found["can_tell"] and "cannot be told from 16 held-out images" in found["verdict"]
+    assert not found["can_tell"] and "16 held-out images are too few to tell" in found["verdict"]

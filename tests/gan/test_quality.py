@@ -193,7 +193,7 @@ class TestReference:
         ("inception", "'inception' names no features"),
         ("vgg16:file", "'vgg16:file' names no features"),
         ("pixels,pixels", "one kind twice"),
-        (" ,", "No features to compare by"),
+        (" ,", "No features are named"),
         ("classifier:nowhere", "holds no run"),
         ("inception:nowhere.pth", "nowhere.pth"),
     ],
@@ -270,7 +270,7 @@ class TestEvaluation:
         ("options", "message"),
         [
             ({"images_per_class": 1}, "must be a whole number from 2"),
-            ({"input": "folder"}, "leave --input"),
+            ({"input": "folder"}, "leave out --input"),
             ({"judge": "nowhere"}, "holds no run"),
             ({"extractors": "fid"}, "names no features"),
         ],
@@ -295,7 +295,7 @@ class TestEvaluation:
         def options(**more):
             return Options(output=str(tmp_path / "out"), num_images=2, overwrite=True, **more)
 
-        with pytest.raises(UserError, match="Nobody knows whether the generator of step"):
+        with pytest.raises(UserError, match="It is unknown whether the generator of step"):
             generate(run, options(strict=True))
         evaluate(run, Options(images_per_class=20, extractors="pixels"))
         generate(run, options(strict=True))

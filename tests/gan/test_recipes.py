@@ -285,7 +285,7 @@ class TestHalfBatches:
     def test_an_odd_batch_size_is_refused(self):
         odd = {"data__batch_size": 7}
         assert make_gan(config_of(**odd), CARD).batches.size == 7
-        with pytest.raises(UserError, match=r"config\.data\.batch_size is 7, which has no half"):
+        with pytest.raises(UserError, match=r"config\.data\.batch_size is 7, which is odd"):
             make_gan(config_of(optimizer__half_batches=True, **odd), CARD)
 
 
@@ -473,5 +473,5 @@ class TestFeeds:
 
     def test_a_batch_and_not_the_step_must_divide_by_the_devices(self, monkeypatch):
         monkeypatch.setattr(jax, "device_count", lambda: 6)
-        with pytest.raises(UserError, match="does not divide by 6 devices"):
+        with pytest.raises(UserError, match="is not divisible by 6 devices"):
             StreamedFeed(default_config(), self.split(), self.batches)

@@ -94,7 +94,7 @@ def test_a_walk_is_written_as_a_strip_and_as_a_film(tmp_path):
 @pytest.mark.parametrize(
     ("get_config", "chosen", "expected"),
     [
-        (dense, options("classes"), "draws classes on demand"),
+        (dense, options("classes"), "needs a conditional generator"),
         (acgan, options("classes", label="A"), "two classes"),
         (acgan, options("classes", label="A,X"), "X is unknown"),
         (toy, options("spherical"), "use linear"),
