@@ -5,12 +5,12 @@ python launch.py --config=configs/classify.py                        built-in ph
 python launch.py --mode=evaluate --workdir=runs/classify
 python launch.py --mode=predict  --workdir=runs/classify --input=IMAGES --output=OUT --explain
 
-EfficientNet-Lite0 from ImageNet's weights, all of it fine-tuned at 224x224. Where there is no val
-or test split, 15 % of train become it. Nothing is mirrored, as left and right may be two classes.
+EfficientNet-Lite0 with ImageNet weights, all layers fine-tuned at 224x224. A missing val or test
+split is made of 15 % of train. Images are not mirrored, as left and right may be two classes.
 
-A step takes as long as one of vgg16_covid_best.py, 0.75 s on two CPU cores, and there are 300. 360
-slices of LGG brain MRI in folders of 63 patients, with and without a tumour, stopped after 126 of
-them: AUC 0.91 [0.81, 0.97] on 53 test images of 12 patients. The whole length is not yet measured.
+300 steps of 0.75 s on two CPU cores, as in vgg16_covid_best.py. 360 slices of LGG brain MRI in
+folders of 63 patients, with and without a tumour, stopped after 126 steps: AUC 0.91 [0.81, 0.97] on
+53 test images of 12 patients. The full length is not yet measured.
 """
 
 from ml_collections import ConfigDict

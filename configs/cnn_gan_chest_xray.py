@@ -3,8 +3,8 @@
 python launch.py --config=configs/cnn_gan_chest_xray.py                        built-in phantoms
 python launch.py --config=configs/cnn_gan_chest_xray.py --config.data.dir=DIR  your images
 
-The report's network and recipe; its last kernel, 50x50, goes through the Fourier domain. 10,000
-steps are the report's: a step took 9.5 s on two CPU cores. With data.batch_size=8 and
+The report's network and recipe; its last kernel, 50x50, is applied in the Fourier domain. 10,000
+steps are the report's; a step took 9.5 s on two CPU cores. With data.batch_size=8 and
 optimizer.half_batches=False 1,000 steps took 51 minutes and show lungs and ribs.
 """
 
@@ -25,7 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.name = "cnn_gan"
     config.model.generator.update(latent_size=256)
     config.model.discriminator.update(dropout_rate=0.25)
-    config.loss.discriminator_weight = 0.5  # the mean of the two halves, as Keras has it
+    config.loss.discriminator_weight = 0.5  # the mean of the two halves, as in Keras
     config.optimizer.half_batches = True
     config.optimizer.generator.epsilon = config.optimizer.discriminator.epsilon = 1e-7
     if arg == "tiny":

@@ -3,9 +3,9 @@
 python launch.py --config=configs/cnn_gan_sunflower.py                        built-in phantoms
 python launch.py --config=configs/cnn_gan_sunflower.py --config.data.dir=DIR  your images
 
-The report's network and recipe; its last kernel, 50x50, goes through the Fourier domain. 10,000
+The report's network and recipe; its last kernel, 50x50, is applied in the Fourier domain. 10,000
 steps are the report's. With data.batch_size=8 and optimizer.half_batches=False 1,000 steps
-took 61 minutes on two CPU cores and show blobs: yellow, dark in the middle, under a blue sky.
+took 61 minutes on two CPU cores and show yellow blobs, dark in the middle, under a blue sky.
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.name = "cnn_gan"
     config.model.generator.update(latent_size=256)
     config.model.discriminator.update(dropout_rate=0.25)
-    config.loss.discriminator_weight = 0.5  # the mean of the two halves, as Keras has it
+    config.loss.discriminator_weight = 0.5  # the mean of the two halves, as in Keras
     config.optimizer.half_batches = True
     config.optimizer.generator.epsilon = config.optimizer.discriminator.epsilon = 1e-7
     if arg == "tiny":

@@ -7,7 +7,7 @@ Radford et al. (2016) at 64x64x3, as in PyTorch's tutorial. `generator.width=128
 `discriminator.width=128` are the paper's 1024 maps at 4x4; `data.channels=1` is grey.
 
 2,682 images of Kaggle's chest X-rays, 30 epochs (629 steps): 24 minutes 41 seconds on two CPU cores
-that other programs used too. Lungs, ribs and spine are there; not yet sharp.
+shared with other programs. Lungs, ribs and spine are visible, but not yet sharp.
 """
 
 from ml_collections import ConfigDict

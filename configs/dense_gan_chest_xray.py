@@ -25,7 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.name = "dense"
     config.model.generator.update(latent_size=256, widths=(512, 1024, 2048), dropout_rate=0.25)
     config.model.discriminator.update(widths=(1024, 512, 256))
-    config.loss.discriminator_weight = 0.5  # the mean of the two halves, as Keras has it
+    config.loss.discriminator_weight = 0.5  # the mean of the two halves, as in Keras
     config.optimizer.half_batches = True
     config.optimizer.generator.epsilon = config.optimizer.discriminator.epsilon = 1e-7
     if arg == "tiny":

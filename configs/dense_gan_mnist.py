@@ -7,8 +7,8 @@ python launch.py --config=configs/dense_gan_mnist.py --config.data.name=tfds:mni
 The lecture's network and recipe: an update of the discriminator on half a batch of real and half a
 batch of generated digits, one of the generator on a whole batch.
 
-30,000 steps: 7 minutes 25 seconds on two CPU cores that other programs used too. A small classifier
-finds all ten digits among 2,000 samples, 7 to 13 % of each, with a mean confidence of 0.931; in
+30,000 steps: 7 minutes 25 seconds on two CPU cores shared with other programs. A small classifier
+finds all ten digits among 2,000 samples, 7 to 13 % of each, with a mean confidence of 0.931; on
 real test digits it is 0.983 (bench/mnist_digits.py).
 """
 
@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.name = "dense"
     config.model.generator.update(widths=(256, 512, 1024), momentum=0.8)
     config.model.discriminator.update(widths=(512, 256))
-    config.loss.discriminator_weight = 0.5  # the mean of the two halves, as Keras has it
+    config.loss.discriminator_weight = 0.5  # the mean of the two halves, as in Keras
     config.optimizer.half_batches = True
     config.optimizer.generator.epsilon = config.optimizer.discriminator.epsilon = 1e-7
     if arg == "tiny":

@@ -1,13 +1,13 @@
-r"""EfficientNet-Lite0 on chest X-rays of children: is there a pneumonia?
+r"""EfficientNet-Lite0 on chest X-rays of children: is there pneumonia?
 
 python launch.py --config=configs/efficientnet_chest_xray.py                        phantoms
 python launch.py --config=configs/efficientnet_chest_xray.py --config.data.dir=DIR \
     --config.model.weights=imagenet --config.data.folds=10                          your images
 python launch.py --mode=evaluate --workdir=runs/efficientnet_chest_xray
 
-Where the images come without a validation split, the first of ten folds is one; a test split stays.
-All layers of ImageNet's network are fine-tuned; its statistics of BatchNorm stay as they are. On
-Kaggle's test split, at 128x128: AUC 0.958 [0.938, 0.975], after 9 minutes on two busy CPU cores.
+If the images have no validation split, the first of ten folds becomes it; a test split stays. All
+layers of the ImageNet network are fine-tuned; its BatchNorm statistics stay unchanged. On Kaggle's
+test split, at 128x128: AUC 0.958 [0.938, 0.975], after 9 minutes on two busy CPU cores.
 """
 
 from ml_collections import ConfigDict

@@ -1,16 +1,16 @@
-"""New images like yours: what do networks make of a folder of pictures?
+"""New images like yours: what does a GAN learn from a folder of pictures?
 
 python launch.py --config=configs/gan.py --config.data.dir=DIR  your images: DIR/class/*, or DIR/*
 python launch.py --config=configs/gan.py                        built-in phantoms
 python launch.py --mode=evaluate --workdir=runs/gan
 python launch.py --mode=generate --workdir=runs/gan --num_images=1000 --output=DIR
 
-64x64, grey or in colour as most of your images are. Where they have classes, an AC-GAN draws the
-class that it is asked for; where all are of one class, a DCGAN. All of them train.
+64x64, grey or colour like most of your images. If they have classes, an AC-GAN draws the class that
+it is given; if all are of one class, it is a DCGAN. All images are used for training.
 
 The AC-GAN is that of acgan_covid.py, whose 1,500 steps take 5 minutes 49 seconds on two CPU cores.
-`make run DATA=ct` on 300 slices of COVID-CT ran to its end on two cores that up to twenty other
-programs used, too, in 77 minutes: Frechet distance 43 of radiomic features (floor 1.3), coverage
+`make run DATA=ct` on 300 slices of COVID-CT took 77 minutes on two cores shared with up to twenty
+other programs: Frechet distance 43 of radiomic features (floor 1.3), coverage
 0.15 (floor 0.98), MS-SSIM of pairs 0.28 and 0.32 (real ones 0.32 and 0.27).
 """
 

@@ -25,7 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.num_phantoms = 8192
     config.train.update(num_steps="6000", log_every="200", eval_every="1000")
     config.train.update(picture_every="500", checkpoint_every="2000")
-    config.quality.extractor = "pixels"  # of which an image has one
+    config.quality.extractor = "pixels"  # one per image
     config.model.update(name="dense", latent="uniform", average_decay=0.99)
     config.model.generator.update(latent_size=1, widths=(64, 64), batch_norm=False)
     config.model.discriminator.update(widths=(64, 64))

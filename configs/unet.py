@@ -5,12 +5,12 @@ python launch.py --config=configs/unet.py                        built-in phanto
 python launch.py --mode=evaluate --workdir=runs/unet
 python launch.py --mode=predict  --workdir=runs/unet --input=IMAGES --output=MASKS
 
-128x128, padded to a square, grey or in colour as most of your images are. Where there is no val or
-test split, 15 % of train become it. Nothing is mirrored, as left and right may be two classes.
+128x128, padded to a square, grey or colour like most of your images. A missing val or test split is
+made of 15 % of train. Images are not mirrored, as left and right may be two classes.
 
-300 slices of 73 patients of LGG brain MRI, to the end: `make run DATA=scans`, set-up and evaluation
-included, took 18 minutes on two CPU cores that six other programs used, too. On 45 test images of
-15 patients Dice 0.70 [0.62, 0.78] over all pixels.
+`make run DATA=scans` on 300 slices of 73 patients of LGG brain MRI took 18 minutes, set-up and
+evaluation included, on two CPU cores shared with six other programs. On 45 test images of 15
+patients: Dice 0.70 [0.62, 0.78] over all pixels.
 """
 
 from ml_collections import ConfigDict

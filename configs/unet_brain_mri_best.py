@@ -6,7 +6,7 @@ python launch.py --mode=evaluate --workdir=runs/unet_brain_mri_best
 python launch.py --mode=predict  --workdir=runs/unet_brain_mri_best --input=IMAGES --output=MASKS
 
 On the 22 test patients of LGG brain MRI: Dice 0.867 over all pixels, 0.828 [0.780, 0.869] per
-patient on slices with tumour, after 80 minutes on two CPU cores that other trainings used, too.
+patient on slices with tumour, after 80 minutes on two CPU cores shared with other trainings.
 docs/segmentation.md says how these settings were found.
 """
 
@@ -21,7 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config = unet_config(arg)
     config.data.update(name="brain_mri", image_size=128, channels=3, batch_size=8)
     config.data.group = "(.+)_"  # the patient, see unet_brain_mri.py
-    # Standardising undoes changes of brightness and contrast; gamma is what makes scanners differ.
+    # Standardising undoes changes of brightness and contrast; scanners also differ in gamma.
     config.augment.update(flip_horizontal=True, rotation=15.0, zoom=0.15, translation=0.05)
     config.augment.update(elastic=0.015, gamma=1.5)
     config.train.update(num_steps="30 epochs", eval_every="1 epochs", checkpoint_every="1 epochs")

@@ -3,11 +3,11 @@
 python launch.py --mode=utility --config=configs/utility_covid.py                        phantoms
 python launch.py --mode=utility --config=configs/utility_covid.py --config.data.dir=DIR  your images
 
-50, 100 and all real images of each class, three seeds; on each the AC-GAN of acgan_covid.py is
-trained (1,500 steps; --config.gan.train.num_steps=500 for a first look), and a small network from
-scratch on real, augmented and synthetic images and mixtures. Needs train, val and test:
---config.data.splits=70,15,15 makes them. docs/does_synthetic_data_help.md says what is compared
-and how, and the result on COVID-CT.
+50, 100 and all real images of each class, three seeds. Each trains the AC-GAN of acgan_covid.py
+(1,500 steps; --config.gan.train.num_steps=500 for a first look) and, from scratch, small networks
+on real, augmented and synthetic images and mixtures of them. Needs train, val and test:
+--config.data.splits=70,15,15 makes them. docs/does_synthetic_data_help.md explains the comparison
+and has the result on COVID-CT.
 """
 
 from ml_collections import ConfigDict
@@ -26,7 +26,7 @@ def get_config(arg: str = "") -> ConfigDict:
     classifier.train.update(num_steps="400", eval_every="50", checkpoint_every="50")
     classifier.train.update(log_every="50", picture_every="0", keep_last=1)
     classifier.optimizer.decay = "none"
-    # Streamed data have the same shapes however many they are: one program for all arms.
+    # Streamed data have the same shapes for any number of images: one program for all arms.
     gan.data.resident_limit_mb = classifier.data.resident_limit_mb = 0
     config = utility_config(gan, classifier)
     config.data.num_phantoms = 512

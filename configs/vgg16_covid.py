@@ -1,13 +1,13 @@
-r"""VGG16 on COVID / non-COVID lung CT, as the report had it: does transfer learning work?
+r"""VGG16 on COVID / non-COVID lung CT, as in the report: does transfer learning work?
 
 python launch.py --config=configs/vgg16_covid.py                                       phantoms
 python launch.py --config=configs/vgg16_covid.py --config.data.dir=DIR \
     --config.model.weights=imagenet                                                    your images
 
-256x256, grey given to three channels, ImageNet weights, flattened to 4096-4096-2, Adam 0.001, all
-layers trained, batches of 200, 5 epochs: 165,726,018 parameters. Where the images come in one
-split, --config.data.splits=75,10,15 holds some out. `optimizer.accumulate` computes the batch in
-parts where it does not fit in memory.
+256x256, grey copied to three channels, ImageNet weights, flattened to 4096-4096-2, Adam 0.001, all
+layers trained, batches of 200, 5 epochs: 165,726,018 parameters. If the images come in one split,
+--config.data.splits=75,10,15 holds some out. `optimizer.accumulate` computes the batch in parts if
+it does not fit in memory.
 """
 
 from ml_collections import ConfigDict

@@ -5,10 +5,10 @@ python launch.py --config=configs/vgg16_covid_best.py --config.data.dir=DIR \
     --config.model.weights=imagenet                                                    your images
 python launch.py --mode=evaluate --workdir=runs/vgg16_covid_best
 
-Beside the report's VGG16 (vgg16_covid.py): EfficientNet-Lite0, which takes a fortieth of the work,
-all of it fine-tuned at a small learning rate with varied and blended images, a moving average of
-the weights, smoothed labels; new images are seen mirrored, too. Nine tenths of the training and
-validation images train. docs/classification.md has what it reaches.
+Instead of the report's VGG16 (vgg16_covid.py): EfficientNet-Lite0, which takes a fortieth of the
+work, all layers fine-tuned at a small learning rate with augmentation, mixup, a moving average of
+the weights and label smoothing; new images are also seen mirrored. It trains on nine tenths of the
+training and validation images. docs/classification.md has its scores.
 """
 
 from ml_collections import ConfigDict

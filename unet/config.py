@@ -1,4 +1,4 @@
-"""The keys that every segmentation config has, with their defaults."""
+"""The settings that every segmentation run has, with their defaults."""
 
 from ml_collections import ConfigDict
 
@@ -6,7 +6,7 @@ from common.config import defaults as configs
 from common.config.defaults import default_adam, default_config
 from common.program.rules import Rules, choice, number, switch, whole
 
-RULES: Rules = {  # what values the settings take
+RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
     "model.depth": whole(1, 12),
     "model.norm_output": switch(),
@@ -26,18 +26,18 @@ def unet_config(arg: str = "") -> ConfigDict:
     """
     config = default_config(arg)
     config.task = "unet"
-    # The best checkpoint, which evaluate and predict take, is that of the best validation Dice.
+    # evaluate and predict use the checkpoint with the best validation Dice.
     config.train.best_metric = "val/dice"
     config.train.low_memory = True
     config.model = ConfigDict(
         {
             "width": 32,  # maps of the first level; each further level has twice as many
             "depth": 5,  # levels
-            "norm_output": False,  # a BatchNorm behind the last convolution
+            "norm_output": False,  # a BatchNorm after the last convolution
             "momentum": 0.9,  # of the running statistics of BatchNorm
             "epsilon": 1e-3,  # of BatchNorm
             "input": "unit",  # pixels in [0, 1]; or "standardised": mean 0, deviation 1 per image
-            "average_decay": 0.0,  # of the network that is evaluated; 0 evaluates the last step's
+            "average_decay": 0.0,  # of the moving average that is evaluated; 0: the last step is
         }
     )
     config.loss = ConfigDict(

@@ -51,13 +51,13 @@ _IMAGES, _PATIENTS = "images.csv", "patients.csv"
 
 
 def evaluate(run: Run, options: Options) -> None:
-    """Writes evaluation.json, images.csv, patients.csv where they are known, and panels of cases.
+    """Writes evaluation.json, images.csv, patients.csv if they are known, and panels of cases.
 
-    Scored is the run's split "test", or "val" where there is none, which is said: its images chose
-    the checkpoint. With two classes the threshold is the one with the best mean Dice over the
-    patients of "val"; with more there is none, the likeliest class wins. With --input, scored are
-    the images of another folder (of its "test", where it has one), at the threshold that the run's
-    own evaluation has chosen. Scores are of the prepared images, in `data.image_size`.
+    It scores the run's split "test", or "val" if there is none; then it says so, because these
+    images chose the checkpoint. With two classes the threshold is the one with the best mean Dice
+    over the patients of "val"; with more there is none, and the likeliest class wins. With --input
+    it scores the images of another folder (its "test", if it has one) at the threshold that the
+    run's own evaluation chose. Scores are of the prepared images, in `data.image_size`.
 
     Raises:
       UserError: nothing is held out, or the data, a folder or the checkpoint can't be used.
@@ -71,7 +71,7 @@ def evaluate(run: Run, options: Options) -> None:
 
 
 def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
-    """Scores the images, and writes what `evaluate` writes into a folder."""
+    """Returns the report of evaluation.json; writes all files into a folder."""
     segmenter = make_segmenter(run.config, run.card)
     windows, step = load_windows(run, segmenter)
     held = held_out(run, options)
@@ -126,14 +126,14 @@ def _segmented(
 
 
 def _check_masks(run: Run, card: DataCard) -> None:
-    """Refuses data whose masks are not of the run's classes."""
+    """Refuses data whose masks do not have the run's classes."""
     if not card.mask_classes:
         raise UserError(f"{card.name} has no masks to compare with; see docs/own_data.md.")
-    # Values are read as the run's masks were; only phantoms and a few sources name them themselves.
+    # Values are read as in the run's masks; only phantoms and a few sources name their classes.
     if len(card.mask_classes) != len(run.card.mask_classes):
         raise UserError(
             f"The masks of {card.name} have the classes {', '.join(card.mask_classes)}, the run's"
-            f" are {', '.join(run.card.mask_classes)}; both must have as many."
+            f" are {', '.join(run.card.mask_classes)}; their numbers must be equal."
         )
 
 
@@ -155,7 +155,7 @@ def _threshold(
 
 
 def _empty(scored: Scored, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
-    """Counts images with nothing to find or nothing found, whose scores are conventions."""
+    """Returns how many images have nothing to find or nothing found: conventions score them."""
     found = {}
     for index, name in enumerate(classes[1:], 1):
         true = scored.confusion[:, index].sum(-1) > 0
@@ -200,7 +200,7 @@ def _cases(
 
 
 def _say(report: Mapping[str, Any], output: Path) -> None:
-    """Prints the scores that a reader asks for first."""
+    """Prints the main scores."""
     print(
         f"{told_patients(report)} ({report['data']}, {report['split']}), step"
         f" {report['checkpoint_step']}; 95 % intervals over {report['intervals_over']}"

@@ -1,7 +1,7 @@
 """What a segmentation network minimises: a weighted sum of losses, `config.loss`.
 
 A loss sees the log-probability of every class at every pixel and the true class, and returns one
-number for each image, or for all of them where it is taken over the batch. To add one, write a
+number for each image, or for all of them if it is taken over the batch. To add one, write a
 function here, name it in `LOSSES` and give it a weight in `unet/config.py`.
 """
 
@@ -23,10 +23,10 @@ _SMOOTH = 1.0  # pixels; without it an image without the class has no gradient a
 
 @dataclass(frozen=True)
 class LossSettings:
-    """What shapes the losses.
+    """Settings of the losses.
 
     Attributes:
-      focal_gamma: how much less a pixel counts that is right already.
+      focal_gamma: how much less a pixel counts that is already right.
       tversky_alpha: weight of false positives.
       tversky_beta: weight of false negatives.
       overlap_over: "image": Dice and Tversky of each image, then their mean; "batch": of all images
@@ -79,7 +79,7 @@ def dice(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> P
 
 
 def tversky(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> PerImage:
-    """Returns `1 - (TP + s/2) / (TP + alpha FP + beta FN + s/2)`; with 1/2 and 1/2 it is Dice's.
+    """Returns `1 - (TP + s/2) / (TP + alpha FP + beta FN + s/2)`; with 1/2 and 1/2 it is Dice.
 
     Source: Salehi et al. 2017, "Tversky loss function for image segmentation using 3D fully
     convolutional deep networks".

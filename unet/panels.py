@@ -16,15 +16,15 @@ from common.training.task import Examples
 
 _SMALLEST = 160  # pixels along a panel's side
 _ROWS = 4
-# Of the classes behind the background, for masks; colours that the colour-blind tell apart (Okabe
-# and Ito, 2008).
+# Of the classes after the background; colour-blind readers can tell them apart (Okabe and Ito,
+# 2008).
 _COLOURS = ((240, 228, 66), (86, 180, 233), (213, 94, 0), (0, 158, 115), (204, 121, 167))
 _TRUE, _PREDICTED, _BOTH = (0, 158, 115), (213, 94, 0), (240, 228, 66)
 LEGEND = "image | truth | prediction | outlines: truth green, prediction orange, both yellow"
 
 
 class Case(NamedTuple):
-    """An image with what is in it and what was found."""
+    """An image with its true and its predicted mask."""
 
     image: Picture
     truth: Mask
@@ -33,7 +33,7 @@ class Case(NamedTuple):
 
 
 def panels(cases: Sequence[Case], card: DataCard, title: str = "") -> Picture:
-    """Puts cases below each other, each as image, truth, prediction and outlines."""
+    """Returns cases below each other, each as image, truth, prediction and outlines."""
     zoom = zoom_for(card.image_size, _SMALLEST)
     rows = [titled(_row(case, zoom), case.caption) for case in cases]
     whole = np.concatenate(rows)
@@ -41,7 +41,7 @@ def panels(cases: Sequence[Case], card: DataCard, title: str = "") -> Picture:
 
 
 def overlay(image: Picture, truth: Mask | None, predicted: Mask, zoom: int = 1) -> Picture:
-    """Draws the outlines of a prediction, and of a truth where there is one, on an image."""
+    """Draws the outlines of a prediction, and of the truth if there is one, on an image."""
     large = _magnified(np.broadcast_to(image, (*image.shape[:2], 3)), zoom).copy()
     predicted_edge = _outline(_magnified(predicted, zoom))
     large[predicted_edge] = _PREDICTED
@@ -91,7 +91,7 @@ def _magnified(pixels: Any, zoom: int) -> Any:
 
 
 def _outline(mask: Mask) -> Any:
-    """Says which pixels lie within a class other than the background and at its border."""
+    """Returns which pixels lie inside a class other than the background and at its border."""
     inside = ndimage.minimum_filter(mask, size=3, mode="nearest")
     across = ndimage.maximum_filter(mask, size=3, mode="nearest")
     return (mask > 0) & (inside != across)

@@ -45,18 +45,18 @@ from unet.segment import Probabilities, Windows, load_windows, segment
 from unet.state import make_segmenter
 from unet.threshold import known_threshold, to_mask
 
-_LONGEST = 60  # characters of the input's name in that of its table
+_LONGEST = 60  # characters of the input's name in its table's name
 _LEVELS = 65535  # a probability of 1 in a 16-bit PNG
 
 
 @dataclass
 class _Job:
-    """A file to segment and what is written of it.
+    """A file to segment and its masks.
 
     Attributes:
       source: the file.
       name: what tables call it.
-      target: what the names of its masks begin with, "ward/x".
+      target: how the names of its masks begin, "ward/x".
       images: in the file: one, frames, or slices.
       masks: of the slices of a volume, until it is written.
       shares: their probabilities, likewise.
@@ -71,12 +71,12 @@ class _Job:
 
     @property
     def volume(self) -> bool:
-        """Says whether the file is a NIfTI volume."""
+        """Returns whether the file is a NIfTI volume."""
         return self.source.name.lower().endswith(NIFTI)
 
     @property
     def ending(self) -> str:
-        """Returns what the names of its masks end in."""
+        """Returns how the names of its masks end."""
         if not self.volume:
             return ".png"
         return ".nii.gz" if self.source.name.lower().endswith(".nii.gz") else ".nii"
@@ -98,7 +98,7 @@ class _Writer:
     reference: Reference | None = None
 
     def claim(self, job: _Job) -> None:
-        """Says which files will be written of a job."""
+        """Claims the files that a job will write."""
         for image in [None] if job.volume else job.images:
             kinds = self._share_kinds() if self.options.probabilities else []
             for kind in ("", *kinds):
@@ -108,7 +108,7 @@ class _Writer:
                 self.outputs.claim({self._overlay_of(job, image): job.source})
 
     def write(self, job: _Job, image: FileImage, read: Read, shares: Probabilities) -> None:
-        """Writes what one image gives; a volume's last slice writes the volume."""
+        """Writes the results of one image; a volume's last slice writes the volume."""
         pixels = read.pixels
         shares = resize_shares(shares[read.place], *pixels.shape[:2])
         mask = to_mask(shares, self.threshold)
@@ -155,32 +155,33 @@ class _Writer:
         return [f"_probability_{name}" for name in folder_names(names)]
 
     def mask_values(self, foreground: int) -> UInt8[np.ndarray, " k"] | UInt16[np.ndarray, " k"]:
-        """Returns what stands for each class: values that `config.data.mask_values` reads back."""
+        """Returns the value of each class in masks, which `config.data.mask_values` reads back."""
         values = parse_mask_values(self.run.config.data.mask_values).written(foreground)
         if max(values) > _LEVELS:
             raise UserError(
-                f"config.data.mask_values of the run has the value {max(values)}, and a mask in a"
-                f" file holds at most {_LEVELS}."
+                f"config.data.mask_values of the run has the value {max(values)}, but a mask file"
+                f" holds at most {_LEVELS}."
             )
         return np.array(values, np.uint8 if max(values) < 256 else np.uint16)
 
 
 def predict(run: Run, options: Options) -> None:
-    """Writes OUTPUT/x.png for INPUT/x.jpg: the mask of each image, of its own size.
+    """Writes OUTPUT/x.png for INPUT/x.jpg: the mask of each image, in its own size.
 
-    Of a DICOM file a mask for each frame, of a NIfTI volume a volume with its affine. Masks hold
+    A DICOM file becomes a mask for each frame, a NIfTI volume a volume with its affine. Masks hold
     the values of `config.data.mask_values`; by default 0 and 255, in volumes 0 and 1. An image is
-    first brought to the scale at which the training images were seen (no change where these were
-    `data.image_size` themselves, or with --norescale), and its mask back; it is never squeezed into
-    the window of the network: what is larger is segmented window by window.
+    first scaled as the training images were (unchanged if these had `data.image_size` themselves,
+    or with --norescale), and its mask is scaled back. It is never squeezed into the window of the
+    network: a larger image is segmented window by window.
 
-    A file that can't be read is named, the others are segmented. Each mask takes its place when it
-    is whole, and stays if the command is stopped or a file fails; with --overwrite the masks of an
-    earlier command stand beside it then. Those that are not made again go at the end. Then comes
-    OUTPUT/unlike-INPUT.csv: how far each image lies outside those of training (`common.unlike`).
+    A file that can't be read is named, and the others are segmented. Each mask appears when it is
+    complete, and stays if the command is stopped or a file fails; with --overwrite the masks of an
+    earlier command then stay beside it. Those that are not made again are removed at the end. The
+    last file is OUTPUT/unlike-INPUT.csv: how far each image lies outside the training images
+    (`common.unlike`).
 
     Raises:
-      UserError: an option or file can't be used, or something that is to be written is there.
+      UserError: an option or file can't be used, or an output already exists.
     """
     jobs, told = _jobs(run, options)
     sources = [Path(options.input), *(job.source for job in jobs)]
@@ -224,7 +225,7 @@ def predict(run: Run, options: Options) -> None:
 
 
 def _table_of(options: Options) -> str:
-    """Returns a name of the input's own: the masks of several may lie in one folder."""
+    """Returns a name with the input's in it: masks of several inputs may lie in one folder."""
     return f"unlike-{user_path(options.input).resolve().name[:_LONGEST]}.csv"
 
 
@@ -237,9 +238,9 @@ def _write_table(outputs: Outputs, table: str, distances: Mapping[str, float]) -
 def _segment_all(
     jobs: Sequence[_Job], writer: _Writer, windows: Windows
 ) -> tuple[dict[Path, str], dict[str, float]]:
-    """Reads, segments and writes; returns what is wrong with files, and how far images lie outside.
+    """Returns the errors of files and the distances of images, and writes their masks.
 
-    Threads read and write; what waits before and behind the network is bounded in bytes.
+    Threads read and write; the queues before and after the network are bounded in bytes.
     """
     failures: dict[Path, str] = {}
     distances: dict[str, float] = {}
@@ -271,8 +272,8 @@ def _segment_all(
             if job.volume:  # in order
                 writer.write(job, image, read, shares)
             else:
-                behind = pool.submit(writer.write, job, image, read, shares)
-                writing.append((shares.nbytes + read.pixels.nbytes, behind))
+                written = pool.submit(writer.write, job, image, read, shares)
+                writing.append((shares.nbytes + read.pixels.nbytes, written))
             while sum(size for size, _ in writing) > AHEAD_BYTES:
                 writing.popleft()[1].result()
             distances[job.name + image.suffix] = read.unlike
@@ -282,10 +283,10 @@ def _segment_all(
 
 
 def _jobs(run: Run, options: Options) -> tuple[list[_Job], str]:
-    """Returns the files below --input, and what is to be said of others there."""
+    """Returns the files below --input, and a note on others there."""
     if not options.input or not options.output:
         raise UserError(
-            "--mode=predict needs --input=PATH, images, and --output=DIR, for the masks."
+            "--mode=predict needs --input=PATH for the images and --output=DIR for the masks."
         )
     found = find_images(options.input, user_path(options.output))
     reading = reading_of(run.config.data)

@@ -1,4 +1,4 @@
-"""What prediction reads of an image: as it is, and as the network is to see it."""
+"""An image as prediction reads it: as it is, and as the network sees it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,9 +16,9 @@ class Read(NamedTuple):
 
     Attributes:
       pixels: as it is, with the network's channels.
-      shown: at the network's scale, filled up where the training images were.
+      shown: at the network's scale, padded if the training images were.
       place: where in `shown` the image is.
-      unlike: how far the image lies outside those of training.
+      unlike: how far the image lies outside the training images.
     """
 
     pixels: Pixels
@@ -27,21 +27,21 @@ class Read(NamedTuple):
     unlike: float
 
     def num_bytes(self) -> int:
-        """Returns what it takes in memory."""
+        """Returns its size in memory."""
         return int(self.pixels.nbytes + self.shown.nbytes)
 
 
 def read_image(
     read: Callable[[], Decoded], run: Run, options: Options, reference: Reference | None
 ) -> Read:
-    """Reads an image and brings it to the scale at which the training images were seen.
+    """Reads an image and scales it as the training images were.
 
     Raises:
-      UserError: it can't be read.
+      UserError: the image can't be read.
     """
     card, fit = run.card, run.config.data.fit
     found = read().pixels
-    # As training saw whole images, whatever the network is shown of this one.
+    # Of the whole image as training saw it, whatever the network sees of this one.
     distance = distance_of(reference, fit_image(found, card.image_size, card.channels, fit))
     pixels = to_channels(found, card.channels)
     shown = pixels

@@ -1,12 +1,12 @@
 """How good segmentations are: scores of images and of patients, with intervals.
 
 All is computed from each image's confusion matrix and its surface distances, so nothing depends on
-how the images were batched. common/scores/metrics.py says what 0 / 0 gives: of all pixels pooled no
-value, of an image or a patient a convention. That of distances:
+how the images were batched. common/scores/metrics.py says what 0 / 0 is: no value for all pixels
+pooled, a convention for an image or a patient. The convention for distances:
 
     truth      prediction   95 % Hausdorff, average surface distance
     empty      empty        0
-    some       empty        the image's diagonal: nothing is further away
+    some       empty        the image's diagonal: nothing is farther away
     empty      some         the image's diagonal
 """
 
@@ -32,12 +32,12 @@ Sums = Mapping[str, Any]  # of groups: name -> [groups, ...]
 
 @dataclass(frozen=True)
 class Scored:
-    """What is known of segmented images.
+    """Segmented images and what their scores follow from.
 
     Attributes:
       ids: their names.
-      groups: whom each is of; "" is nobody, a group of its own.
-      confusion: pixels of class i (row) that were taken for class j (column).
+      groups: the group of each; "" if unknown: a group of its own.
+      confusion: pixels of class i (row) that were predicted as class j (column).
       hd95: 95 % Hausdorff distance of each class but the background, in pixels.
       assd: average symmetric surface distance, likewise.
     """
@@ -50,17 +50,17 @@ class Scored:
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """Returns the group of each image, the image's own name where it is of nobody."""
+        """Returns the group of each image, or the image's own name if that is unknown."""
         return owners_of(self.ids, self.groups)
 
     @property
     def knows_patients(self) -> bool:
-        """Returns whether it is known of any image whose it is."""
+        """Returns whether the group of any image is known."""
         return any(self.groups)
 
 
 def confusion_of(truth: Mask, predicted: Mask, classes: int) -> Int[np.ndarray, "classes classes"]:
-    """Counts the pixels of class i (row) that were taken for class j (column)."""
+    """Returns how many pixels of class i (row) were predicted as class j (column)."""
     pairs = truth.astype(np.int64) * classes + predicted
     return np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
 
@@ -70,11 +70,11 @@ def surface_distances(
 ) -> tuple[float, float]:
     """Returns the 95 % Hausdorff distance and the average symmetric surface distance, in pixels.
 
-    The surface of a region is its pixels with a neighbour (of four) outside it. Of the distances
-    from each surface pixel of one region to the nearest of the other, both ways, the first takes
-    the larger 95th percentile of the two ways and the second the mean of all: MONAI's definitions.
-    (MedPy takes the percentile of all and the mean of the two ways' means.) The module's docstring
-    says what empty regions give.
+    The surface of a region is its pixels with a neighbour (of four) outside it. Distances go from
+    each surface pixel of one region to the nearest of the other, in both directions. The first
+    score is the larger 95th percentile of the two directions, the second the mean of all distances:
+    MONAI's definitions. (MedPy takes the percentile of all and the mean of the two directions'
+    means.) The module's docstring covers empty regions.
     """
     if not truth.any() or not predicted.any():
         same = truth.any() == predicted.any()
@@ -82,21 +82,21 @@ def surface_distances(
         return diagonal, diagonal
     surfaces = [region & ~ndimage.binary_erosion(region) for region in (truth, predicted)]
     to_nearest = [ndimage.distance_transform_edt(~surface) for surface in surfaces]
-    ways = [to_nearest[1][surfaces[0]], to_nearest[0][surfaces[1]]]
-    farthest = max(float(np.percentile(way, 95)) for way in ways)
-    return farthest, float(np.concatenate(ways).mean())
+    directions = [to_nearest[1][surfaces[0]], to_nearest[0][surfaces[1]]]
+    farthest = max(float(np.percentile(distances, 95)) for distances in directions)
+    return farthest, float(np.concatenate(directions).mean())
 
 
 def summary(scored: Scored, classes: Sequence[str]) -> dict[str, Any]:
     """Returns every score of every class but the background, with 95 % intervals.
 
     `{class: {view: {score: {"value", "low", "high"}}}}`. The views are "pooled" over all pixels;
-    "per_image", the mean over images; "per_patient", the mean over patients of whom all images are
-    pooled (their distances are means over images); and, without what holds nothing to find,
-    "per_image_with_truth", and "per_patient_with_truth", where a patient's images without truth are
-    left out. Where no patient is known there are no views of patients. The intervals are the
-    percentiles of a bootstrap (Efron, 1979) over patients, for images of one are not independent;
-    an image of nobody is drawn as a patient.
+    "per_image", the mean over images; "per_patient", the mean over patients, whose images are
+    pooled (and their distances averaged); and, without the images that have nothing to find,
+    "per_image_with_truth" and "per_patient_with_truth". If no patient is known there are no views
+    of patients. The intervals are the percentiles of a bootstrap (Efron, 1979) over patients,
+    because images of one patient are not independent; an image of an unknown one is drawn as a
+    patient.
 
     Args:
       scored: the images.
@@ -128,7 +128,7 @@ def _of_class(scored: Scored, index: int) -> dict[str, Any]:
 
 
 def _sums_by_group(scored: Scored, index: int) -> Sums:
-    """Returns, of each group, the sums from which every score follows."""
+    """Returns, for each group, the sums from which every score follows."""
     confusion = scored.confusion
     names, group = np.unique(scored.owners, return_inverse=True)
     has_truth = (confusion[:, index].sum(-1) > 0) * 1
@@ -183,7 +183,7 @@ def _views(
 
 
 def _pooled(confusion: Num[np.ndarray, "*sets classes classes"], index: int) -> dict[str, Any]:
-    """Returns a class's scores of whole sets, NaN where there is none."""
+    """Returns a class's scores of whole sets; NaN if there is none."""
     scores = class_scores(confusion)
     found = {name: scores[name][..., index] for name in SCORES}
     return {**found, "accuracy": accuracy(confusion)}
@@ -192,7 +192,7 @@ def _pooled(confusion: Num[np.ndarray, "*sets classes classes"], index: int) -> 
 def _convention(confusion: Num[np.ndarray, "*sets classes classes"], index: int) -> dict[str, Any]:
     """Returns a class's scores of single images or patients."""
     found = {name: values[..., index] for name, values in by_convention(confusion).items()}
-    with np.errstate(invalid="ignore"):  # a patient of whom nothing was counted
+    with np.errstate(invalid="ignore"):  # a patient without counted images
         return {**found, "accuracy": accuracy(confusion)}
 
 
@@ -202,11 +202,11 @@ def _image_scores(scored: Scored, index: int) -> dict[str, Float[np.ndarray, " i
 
 
 def readings(confusion: Int[np.ndarray, "images classes classes"]) -> dict[str, Any]:
-    """Returns IoU and F1 in every way that "the mean IoU" and "the F1" of a test set are read.
+    """Returns IoU and F1 in every sense that "the mean IoU" and "the F1" of a test set may have.
 
-    `{score: {view: {average: value}}}`: "pooled" over all pixels or "per_image", averaged; of the
-    foreground classes, the mean over all classes, background included, or that mean "weighted" by
-    the pixels of each class. Pooled, a class that is nowhere is in no mean.
+    `{score: {view: {average: value}}}`: "pooled" over all pixels, or "per_image" and averaged; the
+    mean over the "foreground" classes, over all classes with the background ("mean_of_classes"), or
+    over these "weighted" by their pixels. Pooled, a class without pixels is in no mean.
     """
     pooled = confusion.sum(0, keepdims=True)
     views = {"pooled": (pooled, class_scores), "per_image": (confusion, by_convention)}
@@ -240,7 +240,7 @@ def image_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, Any
 def patient_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yields a row for each patient and class: all images pooled, and those with truth.
 
-    An image of nobody is a row, too, by its own name, and "patient_known" says so.
+    An image of an unknown patient is a row under its own name, and "patient_known" is "no".
     """
     patients, owner = np.unique(scored.owners, return_inverse=True)
     order = np.argsort(owner, kind="stable")

@@ -1,8 +1,8 @@
 """Images of any size -> the probability of every class at every pixel, in batches on the devices.
 
-An image as large as those of training is seen whole. A larger one is cut into windows of that size
+An image of the training images' size is seen whole. A larger one is cut into windows of that size
 that overlap by half; each has most weight in its middle and none at its border, so that no seams
-show. A smaller one is continued by its mirror image.
+show. A smaller one is padded with its mirror image.
 """
 
 from collections.abc import Iterable, Iterator
@@ -50,7 +50,7 @@ class Windows:
         shift: Num[np.ndarray, "num 1 1 channels"],
         scale: Num[np.ndarray, "num 1 1 channels"],
     ) -> Any:
-        """Begins with at most a batch of windows; `finish` waits for the result."""
+        """Starts at most a batch of windows; `finish` waits for the result."""
         short = self.batch - len(windows)
         filled = (
             np.concatenate([x, np.repeat(x[-1:], short, 0)]) if short else x
@@ -60,7 +60,7 @@ class Windows:
 
     @staticmethod
     def finish(started: Any) -> Float[np.ndarray, "num height width classes"]:
-        """Returns the probabilities of what `start` began with."""
+        """Returns the probabilities of the windows that `start` began."""
         result, count = started
         array = np.asarray(result)
         return array.reshape(-1, *array.shape[2:])[:count]
@@ -68,13 +68,13 @@ class Windows:
 
 @dataclass
 class _Image:
-    """An image on its way.
+    """An image that is being segmented.
 
     Attributes:
-      height, width: of the image itself, without what it was continued by.
+      height, width: of the image itself, without padding.
       total: the weighted sum of its windows' probabilities.
       weight: the sum of their weights.
-      missing: how many windows are not yet in.
+      missing: how many windows are not yet done.
     """
 
     height: int
@@ -100,8 +100,8 @@ class _Queue:
 def segment(images: Iterable[Pixels], windows: Windows) -> Iterator[Probabilities]:
     """Yields the class probabilities of each image, in order.
 
-    The next images are cut and a batch of windows is prepared while the devices work on the one
-    before.
+    The next images are cut and a batch of windows is prepared while the devices work on the last
+    one.
 
     Args:
       images: of any size, with the channels that the network takes.
@@ -160,14 +160,14 @@ def _window_weight(size: int) -> Float[np.ndarray, "size size 1"]:
 
 
 def _start(queue: _Queue, windows: Windows) -> Any:
-    """Begins with the first batch of the queue; returns it and whose it is."""
+    """Starts the first batch of the queue; returns it and its owners."""
     taken, queue.windows = queue.windows[: windows.batch], queue.windows[windows.batch :]
     owners, queue.owners = queue.owners[: windows.batch], queue.owners[windows.batch :]
     return windows.start(*map(np.stack, zip(*taken, strict=True))), owners
 
 
 def _add(running: Any, weight: Float[np.ndarray, "size size 1"]) -> None:
-    """Waits for a batch and adds its probabilities to the images that they are of."""
+    """Waits for a batch and adds its probabilities to their images."""
     if running is None:
         return
     started, owners = running
@@ -180,16 +180,16 @@ def _add(running: Any, weight: Float[np.ndarray, "size size 1"]) -> None:
 
 
 def _finished(queue: _Queue) -> Iterator[Probabilities]:
-    """Yields the images at the head of the queue that are whole."""
+    """Yields the images at the head of the queue that are complete."""
     while queue.images and not queue.images[0].missing:
         yield queue.images.pop(0).probabilities()
 
 
 def load_windows(run: Run, segmenter: Segmenter) -> tuple[Windows, int]:
-    """Opens the run's best checkpoint, else its newest; returns it ready to use, and its step.
+    """Returns the run's best checkpoint, or its newest, ready to use, and its step.
 
     Raises:
-      UserError: there is none, or it does not fit the config.
+      UserError: there is no checkpoint, or it does not fit the config.
     """
     like = jax.eval_shape(lambda: init_state(segmenter, run.card, jax.random.key(0)))
     step, state = run.best_state(like)

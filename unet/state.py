@@ -1,4 +1,4 @@
-"""The fixed parts of training a segmentation network, and the state that it starts from."""
+"""The fixed parts of training a segmentation network, and its initial state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ class Segmenter:
       optimizer: its update rule.
       batches: what a step takes.
       classes: of the masks, the background first.
-      input: what the network is shown, see `unet.inputs`.
+      input: the kind of input, see `unet.inputs`.
       weights: of the losses, by name.
-      loss: what shapes them.
+      loss: settings of the losses.
       average_decay: of the moving average; 0 turns it off.
       dtype: what the network computes in, in training.
     """
@@ -49,7 +49,7 @@ def make_segmenter(config: ConfigDict, card: DataCard) -> Segmenter:
     """Builds the fixed parts that a config describes.
 
     Raises:
-      UserError: the data has no masks, or a setting means nothing.
+      UserError: the data has no masks, or a setting is invalid.
     """
     _check(config, card)
     model, loss = config.model, config.loss
@@ -91,7 +91,7 @@ def make_segmenter(config: ConfigDict, card: DataCard) -> Segmenter:
 
 
 def _check(config: ConfigDict, card: DataCard) -> None:
-    """Refuses data without masks and settings that mean nothing."""
+    """Refuses data without masks and invalid settings."""
     if not card.mask_classes:
         raise UserError(
             f"config.task is 'unet', but the images of {card.name} have no masks; put images into"

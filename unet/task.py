@@ -55,7 +55,7 @@ class UNetTask:
         return jax.jit(partial(init_state, self.segmenter, self.card))(rng)
 
     def warm_start(self, state: SupervisedState) -> SupervisedState:
-        """Returns the state as it is."""
+        """Returns the state unchanged."""
         return state
 
     @property
@@ -64,13 +64,13 @@ class UNetTask:
         return False
 
     def prepare(self, prepared: Prepared, state: SupervisedState) -> Prepared:
-        """Returns the data as it is."""
+        """Returns the data unchanged."""
         return prepared
 
     def train_step(
         self, state: SupervisedState, batch: Batch, rng: Key[Array, ""]
     ) -> tuple[SupervisedState, Metrics]:
-        """Updates the network once; the metrics are of the batch as it was seen, augmented."""
+        """Updates the network once; the metrics are of the augmented batch."""
         segmenter, network = self.segmenter, state.network
         keys = example_keys(rng, _AUGMENTATION, batch["position"])
         batch = augment(batch, keys, self._augmentation)
@@ -102,18 +102,18 @@ class UNetTask:
         return self._metrics(logits, batch, {"loss": total, **parts})
 
     def measurement(self, prepared: Prepared) -> None:
-        """Returns nothing: `eval_step` says all."""
+        """Returns nothing: `eval_step` measures everything."""
 
     def describe(self, state: SupervisedState) -> str:
         """Returns a table of the network's parameters and running statistics."""
         return str(parameter_overview.get_parameter_overview(state.network.variables))
 
     def pictures(self, state: SupervisedState, examples: Examples) -> dict[str, Picture]:
-        """Returns training images beside their masks and what the network makes of them."""
+        """Returns training images beside their true and predicted masks."""
         return {"segments": training_panels(self._segment, state, self.card, examples)}
 
     def _metrics(self, logits: Logits, batch: Batch, values: dict[str, Array]) -> Metrics:
-        """Returns pooled scores and, beside them, means over images under their own names."""
+        """Returns pooled scores, and means over images under names of their own."""
         classes = self.segmenter.classes
         predicted = log_probabilities(logits).argmax(-1)
         confusion = confusion_matrix(batch["mask"], predicted, len(classes))
@@ -138,6 +138,6 @@ def make_task(config: ConfigDict, card: DataCard) -> UNetTask:
     """Builds the task that a config describes.
 
     Raises:
-      UserError: the data has no masks, or a setting means nothing.
+      UserError: the data has no masks, or a setting is invalid.
     """
     return UNetTask(make_segmenter(config, card), card, Augmentation(**config.augment))

@@ -18,7 +18,7 @@ _DEFAULT = 0.5
 
 
 def to_mask(probabilities: Probabilities, threshold: float) -> Mask:
-    """Returns the class of each pixel: foreground from a threshold on, or the likeliest of more."""
+    """Returns each pixel's class: foreground from a threshold on, or the likeliest of more."""
     if probabilities.shape[-1] == 2:
         return (probabilities[..., 1] >= threshold).astype(np.uint8)
     return probabilities.argmax(-1).astype(np.uint8)
@@ -31,7 +31,7 @@ def best_threshold(
 
     Args:
       segmented: the true mask and the probabilities of two classes, of each image.
-      patients: whom each image is of.
+      patients: the patient of each image.
     """
     counts = [_counts(truth, probabilities[..., 1]) for truth, probabilities in segmented]
     names, owner = np.unique(patients, return_inverse=True)
@@ -49,7 +49,7 @@ def _counts(
 ) -> Int[np.ndarray, "3 thresholds"]:
     """Returns hits, predicted and true pixels at the thresholds 1/100, 2/100, ..., 99/100."""
     thresholds = np.arange(1, _STEPS) / _STEPS
-    passed = np.searchsorted(thresholds, foreground.ravel(), side="right")  # how many it reaches
+    passed = np.searchsorted(thresholds, foreground.ravel(), side="right")  # how many are reached
     of_truth = np.bincount(passed[truth.ravel() > 0], minlength=_STEPS)
     of_all = np.bincount(passed, minlength=_STEPS)
     hits, predicted = (np.cumsum(counts[::-1])[::-1][1:] for counts in (of_truth, of_all))
@@ -57,10 +57,10 @@ def _counts(
 
 
 def known_threshold(run: Run, options: Options, step: int) -> float:
-    """Returns the threshold that was asked for, else the evaluation's of this step, else 1/2.
+    """Returns --threshold, else the threshold of this step's evaluation, else 1/2.
 
     Raises:
-      UserError: there is none to be, or evaluation.json is damaged.
+      UserError: --threshold is invalid here, or evaluation.json is damaged.
     """
     check_threshold(run, options)
     if options.threshold or len(run.card.mask_classes) > 2:
@@ -80,7 +80,7 @@ def known_threshold(run: Run, options: Options, step: int) -> float:
 
 
 def check_threshold(run: Run, options: Options) -> None:
-    """Refuses a threshold where the likeliest of several classes wins."""
+    """Refuses a threshold where the likeliest of more than two classes wins."""
     if options.threshold and (number := len(run.card.mask_classes)) > 2:
         raise UserError(
             f"--threshold is {options.threshold}, but the masks of this run have {number} classes,"
