@@ -1,4 +1,4 @@
-"""The keys that every classification config has, with their defaults."""
+"""The settings that every classification run has, with their defaults."""
 
 from ml_collections import ConfigDict
 
@@ -6,7 +6,7 @@ from common.config import defaults as configs
 from common.config.defaults import default_adam, default_config
 from common.program.rules import Rules, duration, number, switch, text, whole
 
-RULES: Rules = {  # what values the settings take
+RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
     **dict.fromkeys(("model.name", "model.weights", "model.weights_sha256"), text()),
     "model.cached_views": whole(0, 1000),
@@ -27,42 +27,43 @@ RULES: Rules = {  # what values the settings take
 
 
 def classify_config(arg: str = "") -> ConfigDict:
-    """Returns a classification config without a network: `model.name` is to be set.
+    """Returns a classification config without a network; set `model.name`.
 
     Args:
       arg: "" or "tiny".
     """
     config = default_config(arg)
     config.task = "classify"
-    # The best checkpoint, which evaluate and predict take, is that of the least validation loss.
+    # evaluate and predict use the checkpoint with the lowest validation loss.
     config.train.update(best_metric="val/loss", best_is="lowest", low_memory=True)
     config.model = ConfigDict(
         {
             "name": "",  # a file in classify/networks
-            "network": {},  # further fields of its class
+            "network": {},  # other fields of its class
             "weights": "",  # to start from: "imagenet", or a file or URL of torchvision, Keras, ...
-            "weights_sha256": "",  # its checksum; a file is not compared with ""
-            # A frozen trunk's features are computed once, of so many views of each training image:
-            "cached_views": 0,  # 1: as it is; more: augmented, too; 0: in every step anew
-            "average_decay": 0.0,  # of the network that is evaluated; 0 evaluates the last step's
-            "mirror": False,  # evaluate and predict average with the mirror image, left to right
+            "weights_sha256": "",  # its checksum; "" is not compared
+            # A frozen trunk's features are computed once, for this many views of each training
+            # image:
+            "cached_views": 0,  # 1: as it is; more: augmented, too; 0: anew in every step
+            "average_decay": 0.0,  # of the moving average that is evaluated; 0: the last step is
+            "mirror": False,  # evaluate and predict average with the image mirrored left to right
         }
     )
     config.loss = ConfigDict(
         {
             "label_smoothing": 0.0,  # this share of the target is spread over all classes
-            "class_weights": "",  # "balanced", or one number a class: "1,2.5"
-            "mixup": 0.0,  # alpha of mixup; 0 is off
+            "class_weights": "",  # "balanced", or a number for each class: "1,2.5"
+            "mixup": 0.0,  # alpha of mixup; 0: off
         }
     )
     config.optimizer = default_adam(1e-3)
     config.optimizer.update(
         {
             "weight_decay": 0.0,  # of AdamW
-            "stage_decay": 1.0,  # each stage nearer to the image learns at this share of the next
-            "frozen": 0,  # stages, from the image on, that do not learn
-            "unfreeze_every": "0",  # then one more learns, from the top, and so on; 0: never
-            "accumulate": 1,  # parts of a batch that are computed one after the other
+            "stage_decay": 1.0,  # a stage's learning rate as a share of that of the next
+            "frozen": 0,  # how many stages, from the image on, do not learn
+            "unfreeze_every": "0",  # after each such time one more learns, from the top; 0: never
+            "accumulate": 1,  # parts of a batch, computed one after the other
         }
     )
     return config

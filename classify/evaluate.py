@@ -44,19 +44,20 @@ from common.unlike.run import (
 PREDICTIONS = "predictions.csv"
 _FIGURES = "figures.png"
 _NO_VALIDATION = "nothing: no validation images beside those that are scored"
-_MOST_TOLD = 5  # classes
-_TOLD_OF_EACH = ("f1", "sensitivity", "specificity")
-_TOLD = ("accuracy", "balanced_accuracy", "f1_macro", "roc_auc_macro", "pr_auc_macro", "ece")
+_MOST_SHOWN = 5  # classes
+_SHOWN_OF_EACH = ("f1", "sensitivity", "specificity")
+_SHOWN = ("accuracy", "balanced_accuracy", "f1_macro", "roc_auc_macro", "pr_auc_macro", "ece")
 
 
 def evaluate(run: Run, options: Options) -> None:
     """Writes evaluation.json, predictions.csv and figures.png.
 
-    Scored is the run's split "test", or "val" where there is none, which is said; with --input the
-    images of another folder, which may lack some of the run's classes: what then has no value is
-    said, and null in the file. Probabilities are those of the logits divided by a temperature,
-    which is fitted on "val" and changes no decision; scores without it stand beside. Each class has
-    an operating point: a threshold that is chosen on "val", and what it gives here.
+    It scores the run's split "test", or "val" if there is none; then it says so. With --input it
+    scores the images of another folder, which may lack some of the run's classes: it names the
+    scores that then have no value, and they are null in the file. Probabilities are those of the
+    logits divided by a temperature, which is fitted on "val" and changes no decision; scores
+    without it are reported, too. Each class has an operating point: a threshold that is chosen on
+    "val", and the scores at it.
 
     Raises:
       UserError: nothing is held out, or the data, a folder or the checkpoint can't be used.
@@ -70,12 +71,12 @@ def evaluate(run: Run, options: Options) -> None:
 
 
 def _check(run: Run, options: Options) -> None:
-    """Refuses options that mean nothing."""
+    """Refuses invalid options."""
     read_wanted(options.operating_point)
     if options.operating_point and options.input:
         raise UserError(
-            f"--operating_point={options.operating_point} is chosen on the run's validation images:"
-            " give it to --mode=evaluate without --input first; then its thresholds are used here."
+            f"--operating_point={options.operating_point} is chosen on the run's validation images;"
+            " run --mode=evaluate with it without --input first, and its thresholds are used here."
         )
     if options.positive not in ("", *run.card.classes):
         raise UserError(
@@ -85,14 +86,14 @@ def _check(run: Run, options: Options) -> None:
 
 
 class _Validation(NamedTuple):
-    """What the classifier makes of the images that thresholds are chosen on."""
+    """The classifier's logits for the images that thresholds are chosen on."""
 
     logits: Float[np.ndarray, "images classes"]
     labels: Int[np.ndarray, " images"]
 
 
 def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
-    """Scores the images, and writes what `evaluate` writes into a folder."""
+    """Returns the report of evaluation.json; writes all files into a folder."""
     inference, step = load_inference(run)
     held = held_out(run, options)
     split, classes = held.split, run.card.classes
@@ -134,7 +135,7 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
 
 
 def _labels_of(card: DataCard, classes: tuple[str, ...]) -> Int[np.ndarray, " of_the_data"]:
-    """Returns the run's label of each class of the data, which may lack some of the run's."""
+    """Returns the run's label for each class of the data, which may lack some of the run's."""
     if not set(card.classes) <= set(classes):
         raise UserError(
             f"The classes of {card.name} are {', '.join(card.classes)}, the run's are"
@@ -156,7 +157,7 @@ def logits_of(
 
 
 def confusion_of(predicted: Predicted, classes: int) -> Int[np.ndarray, "classes classes"]:
-    """Counts the images of class i (row) that were taken for class j (column)."""
+    """Returns how many images of class i (row) were predicted as class j (column)."""
     pairs = predicted.labels * classes + predicted.probabilities.argmax(-1)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
@@ -164,7 +165,7 @@ def confusion_of(predicted: Predicted, classes: int) -> Int[np.ndarray, "classes
 def prediction_rows(
     predicted: Predicted, classes: tuple[str, ...], thresholds: Mapping[str, float]
 ) -> Iterator[dict[str, Any]]:
-    """Yields a row of a table for each image; its probabilities are read back as they are."""
+    """Yields a row of a table for each image; its probabilities are read back exactly."""
     chosen = predicted.probabilities.argmax(-1)
     for i, name in enumerate(predicted.ids):
         yield {
@@ -216,7 +217,7 @@ def _temperature(
 def _thresholds(
     run: Run, options: Options, validation: _Validation | None, hot: float, step: int
 ) -> tuple[Mapping[str, float], str]:
-    """Returns from which probability on each class is found, and what that was chosen on."""
+    """Returns the probability from which on each class is found, and what it was chosen on."""
     if options.input:
         found = known_thresholds(run, step)
         chosen_on = (
@@ -236,12 +237,12 @@ def _say(report: dict[str, Any], output: Path) -> None:
         f"{told_patients(report)} ({report['data']}, {report['split']}), step"
         f" {report['checkpoint_step']}; 95 % intervals over {report['intervals_over']}"
     )
-    told = list(_TOLD)
-    if len(report["classes"]) <= _MOST_TOLD:
-        told += [f"{score}_{name}" for score in _TOLD_OF_EACH for name in report["classes"]]
+    shown = list(_SHOWN)
+    if len(report["classes"]) <= _MOST_SHOWN:
+        shown += [f"{score}_{name}" for score in _SHOWN_OF_EACH for name in report["classes"]]
     scores = report["scores"]
-    missing = [name for name in told if math.isnan(scores[name]["value"])]
-    for name in told:
+    missing = [name for name in shown if math.isnan(scores[name]["value"])]
+    for name in shown:
         if name not in missing:
             print(f"  {name:<28} {_with_interval(scores[name])}")
     for name, point in report["operating_points"].items():
@@ -249,8 +250,8 @@ def _say(report: dict[str, Any], output: Path) -> None:
             f"  {name} from a probability of {point['threshold']:.4f} on"
             f" ({report['operating_point']}, chosen on {report['operating_points_chosen_on']}):"
         )
-        told_here = ("sensitivity", "specificity")
-        for score in (x for x in told_here if not math.isnan(point[x]["value"])):
+        known = (x for x in ("sensitivity", "specificity") if not math.isnan(point[x]["value"]))
+        for score in known:
             print(f"    {score:<26} {_with_interval(point[score])}")
     if not report["operating_points"]:
         print(f"  no operating point (chosen on {report['operating_points_chosen_on']})")

@@ -1,7 +1,7 @@
-"""What a frozen trunk makes of the images, computed once: training the head then takes seconds.
+"""The features of a frozen trunk, computed once: training the head then takes seconds.
 
-Each training image is seen in `config.model.cached_views` ways, the first as it is and the others
-augmented; a step draws one. The features lie in the cache, named by all that decides them.
+Each training image has `config.model.cached_views` views, the first as it is and the others
+augmented; a step draws one. The features are in the cache, named by all that decides them.
 """
 
 import hashlib
@@ -33,9 +33,9 @@ from common.program.scratch import move_into_place, scratch_folder
 
 _BATCH = 32
 _VIEW = 0  # purpose of random keys
-_VERSION = 1  # of what is computed; a new one makes all features anew
-_CHECKSUM = ".sha256"  # ends the file beside that of the features
-_HEAD = ("hidden", "dropout_rate")  # settings of networks that only the head knows
+_VERSION = 1  # of the computation; a new one computes all features anew
+_CHECKSUM = ".sha256"  # ending of the file beside that of the features
+_HEAD = ("hidden", "dropout_rate")  # settings of networks that only the head uses
 
 Features = Float[np.ndarray, "images views features"]
 Maker = Callable[[Split, int], Iterator[tuple[int, Float[np.ndarray, "images features"]]]]
@@ -87,7 +87,7 @@ def with_features(
 
 
 def _key(prepared: Prepared, variables: Variables, config: ConfigDict) -> str:
-    """Returns a digest of all that decides the features: images, trunk and variation."""
+    """Returns a digest of all that decides the features: images, trunk and augmentation."""
     card, model = prepared.card, config.model
     trunk = {name: value for name, value in model.network.items() if name not in _HEAD}
     settings = [_VERSION, card.fingerprint, card.image_size, card.channels, model.name, trunk]
@@ -107,7 +107,7 @@ def _key(prepared: Prepared, variables: Variables, config: ConfigDict) -> str:
 def _stored(
     folder: Path, prepared: Prepared, views: Mapping[str, int]
 ) -> dict[str, Features] | None:
-    """Opens the features in a folder without reading them; None where they are not whole."""
+    """Opens the features in a folder without reading them; None if they are incomplete."""
     arrays = {}
     for name, count in views.items():
         file = folder / f"{name}.npy"
@@ -124,7 +124,7 @@ def _stored(
 
 
 def _write(folder: Path, prepared: Prepared, views: Mapping[str, int], maker: Maker) -> None:
-    """Computes the features view by view; the folder is there whole or not at all."""
+    """Computes the features view by view; the folder appears complete or not at all."""
     try:
         with scratch_folder(folder.parent) as scratch:
             made = scratch / folder.name
@@ -142,7 +142,7 @@ def _write(folder: Path, prepared: Prepared, views: Mapping[str, int], maker: Ma
                 assert array is not None  # a split has at least one example
                 array.flush()
                 (made / f"{name}{_CHECKSUM}").write_text(sha256_of(file))
-            shutil.rmtree(folder, ignore_errors=True)  # what is there is not whole
+            shutil.rmtree(folder, ignore_errors=True)  # what is there is incomplete
             move_into_place(made, folder)
     except OSError as error:
         raise UserError(
@@ -152,7 +152,7 @@ def _write(folder: Path, prepared: Prepared, views: Mapping[str, int], maker: Ma
 
 
 def _maker(classifier: Classifier, variables: Variables, config: ConfigDict) -> Maker:
-    """Returns (split, view) -> its features, some at a time, and where they begin."""
+    """Returns a function of (split, view): its features, some at a time, and where they begin."""
     devices = jax.local_device_count()
     batch = -(-_BATCH // devices) * devices
     augmentation = Augmentation(**config.augment)

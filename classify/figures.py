@@ -47,8 +47,8 @@ def draw_figures(
     _finish(pr, "precision and recall (average precision)", "recall", "precision")
     for which, name in ((plain, "as trained"), (predicted, "with temperature")):
         confidence, accuracy, share = reliability(which.labels, which.probabilities)
-        there = share > 0
-        calibration.plot(confidence[there], accuracy[there], marker="o", markersize=3, label=name)
+        filled = share > 0
+        calibration.plot(confidence[filled], accuracy[filled], marker="o", markersize=3, label=name)
     calibration.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     _finish(calibration, "reliability", "confidence", "accuracy")
     save_figure(figure, file, dpi=90)

@@ -1,4 +1,4 @@
-"""A trained classifier on new images: logits in batches on the devices, and what it looked at."""
+"""A trained classifier on new images: logits in batches on the devices, and Grad-CAM."""
 
 from typing import Any
 
@@ -40,10 +40,10 @@ class Inference:
         return self._run(images)
 
     def attention(self, image: UInt8[np.ndarray, "height width channels"], label: int) -> Any:
-        """Returns the Grad-CAM of a class, [height, width], 0 to 1: where it speaks for the class.
+        """Returns the Grad-CAM of a class, [height, width], 0 to 1: where the evidence for it is.
 
-        The last maps, each weighted by the mean gradient of the class's logit toward it, added up,
-        and what is below zero left out. Source: Selvaraju et al. 2017, "Grad-CAM: Visual
+        The sum of the last maps, each weighted by the mean gradient of the class's logit with
+        respect to it; negative values become 0. Source: Selvaraju et al. 2017, "Grad-CAM: Visual
         Explanations from Deep Networks via Gradient-based Localization".
         """
         maps, gradients = self._maps(self._variables, jnp.asarray(image[None]))
@@ -54,10 +54,10 @@ class Inference:
 
 
 def load_inference(run: Run) -> tuple[Inference, int]:
-    """Opens the run's best checkpoint, else its newest; returns it ready to use, and its step.
+    """Returns the run's best checkpoint, or its newest, ready to use, and its step.
 
     Raises:
-      UserError: there is none, or it does not fit the config.
+      UserError: there is no checkpoint, or it does not fit the config.
     """
     classifier = make_classifier(run.config, run.card)
     like = jax.eval_shape(lambda: init_state(classifier, run.card, jax.random.key(0)))
@@ -83,12 +83,12 @@ def _logits(classifier: Classifier, variables: Variables, images: Array) -> Arra
 def _attention(
     classifier: Classifier, variables: Variables, images: UInt8[Array, "1 height width channels"]
 ) -> tuple[Float[Array, "1 rows columns maps"], Float[Array, "1 classes rows columns maps"]]:
-    """Returns the last maps and the gradient of each class's logit toward them."""
+    """Returns the last maps and the gradient of each class's logit with respect to them."""
     inputs = images.astype(jnp.float32) / 255
 
-    def run(moved: Any) -> Any:
+    def run(perturbation: Any) -> Any:
         return classifier.network.apply(
-            {**variables, "perturbations": {"maps": moved}},
+            {**variables, "perturbations": {"maps": perturbation}},
             inputs,
             train=False,
             mutable=["intermediates"],
@@ -97,9 +97,9 @@ def _attention(
     (found,) = jax.eval_shape(
         lambda: classifier.network.apply(variables, inputs, train=False, mutable=["intermediates"])
     )[1]["intermediates"]["maps"]
-    still = jnp.zeros(found.shape, found.dtype)
-    gradients = jax.jacrev(lambda moved: run(moved)[0])(still)
-    (maps,) = run(still)[1]["intermediates"]["maps"]
+    zeros = jnp.zeros(found.shape, found.dtype)
+    gradients = jax.jacrev(lambda perturbation: run(perturbation)[0])(zeros)
+    (maps,) = run(zeros)[1]["intermediates"]["maps"]
     return maps, gradients[:, :, 0]
 
 
@@ -109,7 +109,7 @@ def labels_of(probabilities: Float[np.ndarray, "num classes"]) -> Int[np.ndarray
 
 
 def known_temperature(run: Run, step: int) -> float | None:
-    """Returns the temperature that the run's evaluation has chosen at this step, None without one.
+    """Returns the temperature that the run's evaluation fitted at this step; None without one.
 
     Raises:
       UserError: evaluation.json is damaged.
@@ -118,6 +118,6 @@ def known_temperature(run: Run, step: int) -> float | None:
     if found is not None and found <= 0:
         raise UserError(
             f"The temperature in {run.workdir}/{FOLDER}/{EVALUATION} is {found}; it must be more"
-            f" than 0: remove it and run --mode=evaluate --workdir={run.workdir} again."
+            f" than 0; remove it and run --mode=evaluate --workdir={run.workdir} again."
         )
     return None if found is None else float(found)

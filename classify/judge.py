@@ -1,9 +1,9 @@
-"""A trained classifier as the judge of generated images: is what they show what they should show?
+"""A trained classifier as the judge of generated images: do they show their class?
 
 Its test accuracy on them is called GAN-test: Shmelkov, Schmid and Alahari, "How good is my GAN?"
 (2018). A generator that draws one caricature of each class scores best: read it beside coverage and
-diversity. (Their GAN-train is the other way round, a classifier trained on generated images that
-reads real ones: the arm "synthetic" of `--mode=utility`.)
+diversity. (Their GAN-train is the reverse: a classifier trained on generated images classifies real
+ones, as in the arm "synthetic" of `--mode=utility`.)
 """
 
 import hashlib
@@ -28,10 +28,10 @@ Images = UInt8[np.ndarray, "images height width channels"]
 
 
 class ClassifierJudge:
-    """Reads images by the best checkpoint of a run, else its newest; see `runs.judge.Judge`."""
+    """Classifies images by a run's best checkpoint, or its newest; see `runs.judge.Judge`."""
 
     def __init__(self, run: Run) -> None:
-        """Opens it.
+        """Opens the run.
 
         Raises:
           UserError: the run has no checkpoint, or its evaluation is damaged.
@@ -58,17 +58,17 @@ class ClassifierJudge:
         self._features = apply.in_batches(features_of, state.average, BATCH)
 
     def features(self, images: Images) -> Float[np.ndarray, "images features"]:
-        """Returns what the last layer sees of each image."""
+        """Returns the last layer's input for each image."""
         return self._features(images)
 
     def report(
         self, images: Images, labels: Int[np.ndarray, " images"], figure: Path, caption: str
     ) -> dict[str, Any]:
-        """Returns the scores of images that are to be of these classes, and draws their figure."""
+        """Returns the scores of images that should show these classes, and draws their figure."""
         logits = self._inference.logits(images)
-        names, nobody = tuple(map(str, range(len(images)))), ("",) * len(images)
+        names, groups = tuple(map(str, range(len(images)))), ("",) * len(images)
         plain, predicted = (
-            Predicted(names, nobody, labels.astype(np.int64), softmax(logits, temperature))
+            Predicted(names, groups, labels.astype(np.int64), softmax(logits, temperature))
             for temperature in (1.0, self._temperature)
         )
         draw_figures(predicted, plain, self.classes, figure, caption)
@@ -86,7 +86,7 @@ def make_judge(run: Run) -> ClassifierJudge:
 
 
 def _own_scores(run: Run, step: int) -> dict[str, Any]:
-    """Returns how the judge reads real held-out images, where it was evaluated at this step."""
+    """Returns the judge's scores on real held-out images, if it was evaluated at this step."""
     kinds = {"split": str, "images": int, "scores": Mapping[str, Any]}
-    told = {name: stored_value(run, name, step, kind) for name, kind in kinds.items()}
-    return {"of_real_images": None if told["scores"] is None else told}
+    stored = {name: stored_value(run, name, step, kind) for name, kind in kinds.items()}
+    return {"of_real_images": None if stored["scores"] is None else stored}

@@ -11,7 +11,7 @@ Targets = Float[Array, "batch classes"]
 
 
 def targets_of(labels: Int[Array, " batch"], classes: int, smoothing: float) -> Targets:
-    """Returns 1 for the label and 0 else, or `(1 - s) * that + s / classes` with smoothing s.
+    """Returns `(1 - s) * onehot + s / classes` for the smoothing s, onehot being 1 at the label.
 
     Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision".
     """
@@ -33,8 +33,8 @@ def mixup(
 ) -> tuple[Float[Array, "batch height width channels"], Targets]:
     """Blends each image and its target with those of the next one in the global batch.
 
-    The share of an image is drawn from Beta(alpha, alpha) and is the larger of the two, by the
-    image's own key: it does not matter how the batch lies on devices. Source: Zhang et al. 2018,
+    The share of an image is drawn from Beta(alpha, alpha), the larger of the two, by the image's
+    own key: it does not matter how the batch is spread over devices. Source: Zhang et al. 2018,
     "mixup: Beyond Empirical Risk Minimization".
     """
     share = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(keys)
@@ -48,8 +48,8 @@ def mixup(
 
 
 def _next(x: Array) -> Array:
-    """Returns, for each example, the one behind it; the first of the next device for the last."""
+    """Returns, for each example, the next one; for the last, the first of the next device."""
     devices = jax.lax.axis_size(AXIS)
-    turn = [(device, (device - 1) % devices) for device in range(devices)]
-    following = jax.lax.ppermute(x[:1], AXIS, turn)
+    pairs = [(device, (device - 1) % devices) for device in range(devices)]
+    following = jax.lax.ppermute(x[:1], AXIS, pairs)
     return jnp.concatenate([x[1:], following])

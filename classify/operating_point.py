@@ -1,7 +1,7 @@
-"""From which probability on a class counts as found: how that is chosen, and what it gives.
+"""The probability from which on a class counts as found: how it is chosen, and the scores at it.
 
-Each class in turn is the one that is looked for, all others being one. Its threshold is chosen on
-validation images, kept with the evaluation and used for all that come later.
+Each class in turn is looked for against all others. Its threshold is chosen on validation images,
+kept with the evaluation and used for all later images.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ Found = Bool[np.ndarray, " images"]
 
 
 class Wanted(NamedTuple):
-    """What a threshold is to reach on validation: so much of a measure at least; "youden": most."""
+    """What a threshold must reach on validation: a measure and its minimum; "youden": the most."""
 
     measure: str = YOUDEN
     least: float = 0.0
@@ -47,18 +47,18 @@ def read_wanted(text: str) -> Wanted:
     if measure not in _KINDS or not 0 < least <= 1:
         raise UserError(
             f"--operating_point is '{text}'; write {YOUDEN}, or the least sensitivity or"
-            " specificity on the validation images, as in sensitivity=0.95."
+            " specificity on the validation images, such as sensitivity=0.95."
         )
     return Wanted(measure, least)
 
 
 def best_threshold(truth: Found, shares: Shares, wanted: Wanted) -> float | None:
-    """Returns the threshold that does best on these images; None where they are all of one kind.
+    """Returns the best threshold on these images; None if all or none are of the class.
 
     Best is the greatest sensitivity + specificity - 1 (Youden 1950, "Index for rating diagnostic
     tests"); or, of the thresholds that reach the wanted sensitivity, the greatest specificity, and
-    the other way round. Thresholds lie in the middle between two probabilities; of equally good
-    ones it is the nearest to 1/2. 0 finds the class in every image, a little more than 1 in none.
+    vice versa. Thresholds lie in the middle between two probabilities; of equally good ones it is
+    the nearest to 1/2. 0 finds the class in every image, a little more than 1 in none.
 
     Args:
       truth: which images are of the class.
@@ -84,11 +84,11 @@ def best_threshold(truth: Found, shares: Shares, wanted: Wanted) -> float | None
 
 
 def scores_at(predicted: Predicted, label: int, threshold: float) -> dict[str, dict[str, float]]:
-    """Returns what finding a class from a threshold on gives: `{score: {"value", "low", "high"}}`.
+    """Returns the scores of a class at a threshold: `{score: {"value", "low", "high"}}`.
 
     "sensitivity" and "specificity", "ppv" and "npv" (the shares of the images with and without a
     finding for which that is right), "accuracy" and "f1", each with its 95 % interval (see
-    `intervals`; the threshold is taken as it is). NaN for 0 / 0.
+    `intervals`; the threshold counts as fixed). NaN for 0 / 0.
     """
     truth = predicted.labels == label
     called = predicted.probabilities[:, label] >= threshold
@@ -108,7 +108,7 @@ def scores_at(predicted: Predicted, label: int, threshold: float) -> dict[str, d
 def choose(
     labels: Labels, probabilities: Probabilities, classes: tuple[str, ...], wanted: Wanted
 ) -> Mapping[str, float]:
-    """Returns the threshold of each class that validation images have, and have others beside."""
+    """Returns the threshold of each class that some, but not all validation images are of."""
     chosen = {
         name: best_threshold(labels == label, probabilities[:, label], wanted)
         for label, name in enumerate(classes)
@@ -117,7 +117,7 @@ def choose(
 
 
 def known_thresholds(run: Run, step: int) -> Mapping[str, float]:
-    """Returns the thresholds that the run's evaluation has chosen at this step, {} without one.
+    """Returns the thresholds that the run's evaluation chose at this step, {} without one.
 
     Raises:
       UserError: evaluation.json is damaged.
@@ -138,7 +138,7 @@ def known_thresholds(run: Run, step: int) -> Mapping[str, float]:
 def findings(
     shares: Float[np.ndarray, " classes"], classes: tuple[str, ...], thresholds: Mapping[str, float]
 ) -> dict[str, str]:
-    """Returns the cells of an image in a table: "found_COVID" is "yes" from the threshold on."""
+    """Returns an image's cells in a table: "found_COVID" is "yes" from the threshold on."""
     return {
         f"found_{name}": "yes" if shares[classes.index(name)] >= threshold else "no"
         for name, threshold in thresholds.items()

@@ -1,4 +1,4 @@
-"""--mode=predict: the classes of new images, as a table; with --explain, what speaks for them."""
+"""--mode=predict: the classes of new images, as a table; with --explain, the evidence for them."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -66,17 +66,17 @@ def predict(run: Run, options: Options) -> None:
     """Writes OUTPUT/predictions.csv: file, label, the probability of every class, and "unlike".
 
     A frame of a DICOM file or a slice of a volume is "FILE#000". Probabilities are calibrated with
-    the temperature of the run's evaluation, where there is one, and a class is "found" from the
-    threshold on that it has chosen. They mean nothing where an image lies far outside those of
-    training: that is what "unlike" says (`common.unlike`). With --explain, OUTPUT/x.png shows what
-    in INPUT/x.jpg speaks for its label (Grad-CAM). A file that can't be read is named, the others
-    are classified. All that is written takes its place together at the end.
+    the temperature of the run's evaluation, if there is one, and a class is "found" from the
+    evaluation's threshold on. They mean nothing for an image that lies far outside the training
+    images, which "unlike" measures (`common.unlike`). With --explain, OUTPUT/x.png shows the
+    evidence for the label in INPUT/x.jpg (Grad-CAM). A file that can't be read is named, and the
+    others are classified. All outputs appear together at the end.
 
     Raises:
-      UserError: an option or file can't be used, or something that is to be written is there.
+      UserError: an option or file can't be used, or an output already exists.
     """
     if not options.input or not options.output:
-        raise UserError("--mode=predict needs --input=PATH, images, and --output=DIR.")
+        raise UserError("--mode=predict needs --input=PATH for the images and --output=DIR.")
     found = find_images(options.input, user_path(options.output))
     if run.card.synthetic:
         log.warning("This network was trained on %s.", run.card.caption)
@@ -127,7 +127,7 @@ def _rows(
     thresholds: Mapping[str, float],
     explained: Outputs | None,
 ) -> Iterator[str]:
-    """Yields the table's line of each image; with `explained` draws what speaks for its label."""
+    """Yields the table's line of each image; with `explained` draws the evidence for its label."""
     shares = softmax(inference.logits(np.stack([image.pixels for image in batch])), temperature)
     for image, label, row in zip(batch, labels_of(shares), shares, strict=True):
         chosen = inference.classes[label]
@@ -147,7 +147,7 @@ def _read_all(
     reference: Reference | None,
     failures: dict[Path, str],
 ) -> Iterator[_Found]:
-    """Yields the images of all files, fitted as those of training; notes failures by file."""
+    """Yields the images of all files, fitted as in training; notes failures by file."""
     reading, data, card = reading_of(run.config.data), run.config.data, run.card
 
     def read(item: tuple[Path, FileImage]) -> _Found:
@@ -190,7 +190,7 @@ def _explanation(name: str, suffix: str) -> str:
 
 
 def heated(pixels: Pixels, heat: Any) -> Picture:
-    """Lays a map of 0 to 1 over an image: from nothing over red to yellow."""
+    """Overlays a map of 0 to 1 on an image: from transparent through red to yellow."""
     grey = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32)
     colour = np.stack([np.full_like(heat, 255), 255 * heat, np.zeros_like(heat)], -1)
     weight = 0.6 * heat[..., None]

@@ -1,11 +1,11 @@
 """How good predicted classes and probabilities are, with intervals over patients.
 
-Every score is computed of many draws of the images at once, a draw being how often it has each
+Every score is computed for many draws of the images at once, a draw being how often it has each
 image: the intervals need thousands, for each of which scikit-learn (with which the tests compare)
-would check its arguments anew. What has no value (an area under a curve where all images are of one
-class, a precision where nothing was predicted) is NaN, and null in a file, not what a convention
-says; a mean over classes is over those that have one. In scikit-learn's words: all classes are the
-`labels`, and `zero_division` is NaN. The log of training says the same (common/scores/metrics.py).
+would check its arguments anew. A score without a value (an area under a curve where all images are
+of one class, a precision where nothing was predicted) is NaN, and null in a file, not a convention;
+a mean over classes is over those with a value. In scikit-learn's words: all classes are the
+`labels`, and `zero_division` is NaN. So it is in the log of training (common/scores/metrics.py).
 """
 
 import math
@@ -24,7 +24,7 @@ _BINS = 15  # of the expected calibration error, as in its publication
 _RESAMPLES = 2000
 _AT_ONCE = 2_000_000  # counts of images
 _INTERVAL = (2.5, 97.5)  # percentiles
-_LEAST = float(np.finfo(float).eps)  # probability of which a logarithm is taken
+_LEAST = float(np.finfo(float).eps)  # lowest probability in a logarithm
 _COLDEST, _HOTTEST = 0.05, 20.0  # temperatures
 
 Probabilities = Float[np.ndarray, "images classes"]
@@ -37,11 +37,11 @@ Measure = Callable[[Draws], dict[str, OfDraws]]
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a classifier said of images.
+    """A classifier's predictions for images.
 
     Attributes:
       ids: their names.
-      groups: whom each is of; "" is nobody, a group of its own.
+      groups: the group of each; "" if unknown: a group of its own.
       labels: the true classes.
       probabilities: of every class.
     """
@@ -55,16 +55,16 @@ class Predicted:
 def scores(
     labels: Labels, probabilities: Probabilities, classes: Sequence[str]
 ) -> dict[str, float]:
-    """Returns every score by name; the class that is predicted is the likeliest, the first of ties.
+    """Returns every score by name; the predicted class is the likeliest, the first of ties.
 
     "accuracy"; "precision", "recall" and "f1" of each class ("f1_COVID"), their "macro" mean over
     classes and, micro-averaged, the accuracy again; "balanced_accuracy", which is "recall_macro";
     "sensitivity" of each class, which is its recall, and "specificity", the share of the images of
-    other classes that are not taken for it; "roc_auc" and "pr_auc" (average precision) of each
+    other classes that are not predicted as it; "roc_auc" and "pr_auc" (average precision) of each
     class against the others and their macro mean; "brier", the mean squared distance from the truth
     summed over classes (Brier, 1950: 0 to 2); "log_loss", where a probability counts as 2.2e-16 at
     least, as in scikit-learn; "ece", the expected calibration error, the mean gap between
-    confidence and accuracy of fifteen bins of equal width (Guo et al. 2017, "On Calibration of
+    confidence and accuracy in fifteen bins of equal width (Guo et al. 2017, "On Calibration of
     Modern Neural Networks", equation 3).
     """
     once = np.ones((1, len(labels)))
@@ -97,7 +97,7 @@ def scores_of_draws(
     for name, values in of_classes.items():
         found[f"{name}_macro"] = mean_of_known(values)
         found |= {f"{name}_{known}": values[:, i] for i, known in enumerate(classes)}
-    found["f1_micro"] = found["accuracy"]  # of one label an image, so are precision and recall
+    found["f1_micro"] = found["accuracy"]  # with one label per image, as are precision and recall
     found["brier"] = draws @ ((probabilities - truth) ** 2).sum(-1) / total
     chosen = probabilities[np.arange(len(labels)), labels]
     found["log_loss"] = draws @ -np.log(np.clip(chosen, _LEAST, 1 - _LEAST)) / total
@@ -108,13 +108,13 @@ def scores_of_draws(
 
 
 def rates(right: Counts, true: Counts, called: Counts, total: Counts) -> dict[str, Counts]:
-    """Returns the scores that follow from how many images are what, by name; NaN for 0 / 0.
+    """Returns the scores that follow from counts of images, by name; NaN for 0 / 0.
 
     Args:
-      right: images of the class that are taken for it.
-      true: of it.
-      called: taken for it.
-      total: all.
+      right: images of the class that are predicted as it.
+      true: images of the class.
+      called: images that are predicted as it.
+      total: all images.
     """
     of_class = scores_of_counts(right, true, called)
     of_others = scores_of_counts(total - true - called + right, total - true, total - called)
@@ -133,8 +133,8 @@ def _areas(
 ) -> tuple[OfDraws, OfDraws]:
     """Returns the areas under the ROC curve and, by steps, under that of precision and recall.
 
-    The latter is the average precision. Images of one score pass the threshold together; those that
-    a draw lacks add points to its curves that lie on them. NaN where all images are of one class.
+    The latter is the average precision. Images of equal score pass the threshold together; those
+    that a draw lacks add points that lie on its curves. NaN if all images are of one class.
     """
     order = np.argsort(-score, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
@@ -155,7 +155,7 @@ def _areas(
 def reliability(
     labels: Labels, probabilities: Probabilities
 ) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
-    """Returns, of each bin, the mean confidence, the accuracy (NaN if empty) and its share."""
+    """Returns, for each bin, the mean confidence, the accuracy (NaN if empty) and its share."""
     confidence = probabilities.max(-1)
     right = probabilities.argmax(-1) == labels
     place = _bin_of(probabilities)
@@ -166,15 +166,15 @@ def reliability(
 
 
 def _bin_of(probabilities: Probabilities) -> Int[np.ndarray, " images"]:
-    """Returns the bin of each image by the probability of the class that is predicted."""
+    """Returns the bin of each image by the probability of its predicted class."""
     return np.clip(np.ceil(probabilities.max(-1) * _BINS).astype(int) - 1, 0, _BINS - 1)
 
 
 def temperature(logits: Float[np.ndarray, "images classes"], labels: Labels) -> float:
     """Returns the T for which softmax(logits / T) has the least log loss (Guo et al. 2017).
 
-    It changes no decision and no area under a curve of two classes. To be fitted on validation
-    images. It lies between 0.05 and 20; images that are all right would have it go to 0.
+    It changes no decision and no area under a curve of two classes. Fit it on validation images. It
+    lies between 0.05 and 20; without errors it would go to 0.
     """
 
     def loss(log_temperature: float) -> float:
@@ -199,7 +199,7 @@ def intervals(
 def intervals_of(
     predicted: Predicted, measure: Measure, resamples: int = _RESAMPLES
 ) -> dict[str, dict[str, float]]:
-    """Returns what is measured of the images with 95 % intervals, as `intervals` does."""
+    """Returns a measure of the images with 95 % intervals, as `intervals` does."""
     value = measure(np.ones((1, len(predicted.labels))))
     drawn = _of_resamples(predicted, measure, resamples)
     found = {}
@@ -213,7 +213,7 @@ def intervals_of(
 def bootstrap(predicted: Predicted, classes: Sequence[str], resamples: int) -> dict[str, OfDraws]:
     """Returns every score of each draw of groups, drawn with replacement.
 
-    Draw i is the same for all who predict the same images, so that their scores can be compared
+    Draw i is the same for all predictions of the same images, so that their scores can be compared
     draw by draw.
     """
     return _of_resamples(predicted, _measure(predicted, classes), resamples)
@@ -238,5 +238,5 @@ def _of_resamples(predicted: Predicted, measure: Measure, resamples: int) -> dic
 
 
 def owners(predicted: Predicted) -> Int[np.ndarray, " images"]:
-    """Returns the number of the group of each image; one of nobody is a group of its own."""
+    """Returns the number of each image's group; an unknown one is a group of its own."""
     return np.unique(owners_of(predicted.ids, predicted.groups), return_inverse=True)[1]

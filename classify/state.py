@@ -1,4 +1,4 @@
-"""The fixed parts of training a classifier, and the state that it starts from."""
+"""The fixed parts of training a classifier, and its initial state."""
 
 import re
 from collections.abc import Callable
@@ -36,14 +36,14 @@ class Classifier:
     Attributes:
       network: images in [0, 1] -> logits.
       optimizer: its update rule.
-      frozen: says of the path of a parameter whether it never learns, and needs no gradient.
+      frozen: whether the parameter at a path never learns, and needs no gradient.
       batches: what a step takes: the parts of a batch whose gradients are accumulated.
       classes: their names.
       class_weights: in the loss; their mean over training images is 1.
       label_smoothing: see `classify.losses.targets_of`.
       mixup: its alpha; 0 is off.
       average_decay: of the moving average; 0 turns it off.
-      mirror: whether new images are seen mirrored, too, left to right.
+      mirror: whether new images are also seen mirrored left to right.
       dtype: what the network computes in, in training.
     """
 
@@ -64,13 +64,13 @@ def make_classifier(config: ConfigDict, card: DataCard) -> Classifier:
     """Builds the fixed parts that a config describes.
 
     Raises:
-      UserError: the data has one class only, or a setting means nothing.
+      UserError: the data has only one class, or a setting is invalid.
     """
     _check(config, card)
     parts = config.optimizer.accumulate
     if config.data.batch_size % parts:
         raise UserError(
-            f"config.data.batch_size is {config.data.batch_size} and does not divide by"
+            f"config.data.batch_size is {config.data.batch_size}, which is not divisible by"
             f" config.optimizer.accumulate={parts}; change one of them."
         )
     batches = Batches(parts, config.data.batch_size // parts)
@@ -94,7 +94,7 @@ def make_classifier(config: ConfigDict, card: DataCard) -> Classifier:
 
 
 def init_state(classifier: Classifier, card: DataCard, rng: Key[Array, ""]) -> SupervisedState:
-    """Returns the state at step 0, all of it drawn at random."""
+    """Returns the state at step 0, drawn at random."""
     images = jnp.zeros((1, card.image_size, card.image_size, card.channels))
     made = classifier.network.init(rng, images, train=True)
     return SupervisedState.create(made, classifier.optimizer)
@@ -127,19 +127,19 @@ def with_weights(config: ConfigDict, state: SupervisedState) -> SupervisedState:
 
 
 def _check_shapes(found: Variables, expected: Variables, where: str) -> None:
-    """Refuses published weights that are of another network."""
+    """Refuses published weights of another network."""
     shapes = {path_of(keys): leaf.shape for keys, leaf in leaves_with_path(expected)}
     for keys, leaf in leaves_with_path(found):
         path = path_of(keys)
         if shapes.get(path) != leaf.shape:
             raise UserError(
-                f"{where} has {path} of shape {leaf.shape}, the network of config.model has"
+                f"{where} has {path} of shape {leaf.shape}, but the network of config.model has"
                 f" {shapes.get(path, 'none')}; change config.model.network or the weights."
             )
 
 
 def _weights_file(config: ConfigDict) -> Path | None:
-    """Returns the file of published weights, fetched if need be; None for those of a package."""
+    """Returns the file of published weights, downloaded if needed; None for those of a package."""
     model = config.model
     if model.weights == "imagenet":
         return None
@@ -150,7 +150,7 @@ def _weights_file(config: ConfigDict) -> Path | None:
 
 
 def path_of(keys: Any) -> str:
-    """Returns "trunk/block1_conv1/kernel" of a path in a tree."""
+    """Returns a path in a tree as text, "trunk/block1_conv1/kernel"."""
     return "/".join(str(getattr(key, "key", key)) for key in keys)
 
 
@@ -160,8 +160,8 @@ def _make_optimizer(
     """Returns AdamW with a learning rate for each stage, and which parameters never learn.
 
     The head learns at the config's rate, stage i of n at `stage_decay ** (n - i)` of it
-    (Howard and Ruder, 2018, "Universal Language Model Fine-tuning"); frozen stages at 0, until,
-    with `unfreeze_every`, they thaw from the top on.
+    (Howard and Ruder, 2018, "Universal Language Model Fine-tuning"); frozen stages learn at 0 until
+    `unfreeze_every`, if set, thaws them from the top.
     """
     settings = config.optimizer
     schedule = learning_rate_schedule(
@@ -197,12 +197,12 @@ def _make_optimizer(
 
 
 def _never_learning(settings: ConfigDict) -> int:
-    """Returns how many stages, from the image on, are frozen and never thaw."""
+    """Returns how many stages, from the image on, stay frozen."""
     return settings.frozen if never(settings.unfreeze_every) else 0
 
 
 def _class_weights(text: str, card: DataCard) -> Float[np.ndarray, " classes"]:
-    """Returns the weight of each class, so scaled that their mean over training images is 1."""
+    """Returns the weight of each class, scaled so that their mean over training images is 1."""
     counts = np.array(card.class_counts, float)
     number = len(card.classes)
     if not text:
@@ -212,14 +212,14 @@ def _class_weights(text: str, card: DataCard) -> Float[np.ndarray, " classes"]:
     if not re.fullmatch(r"\s*[\d.]+\s*(,\s*[\d.]+\s*)*", text) or text.count(",") != number - 1:
         raise UserError(
             f"config.loss.class_weights is {text!r}; it must be 'balanced', or a number for each of"
-            f" {', '.join(card.classes)}, as in '1,2.5'."
+            f" {', '.join(card.classes)}, such as '1,2.5'."
         )
     weights = np.array([float(part) for part in text.split(",")])
     return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
 
 
 def _check(config: ConfigDict, card: DataCard) -> None:
-    """Refuses data and settings that mean nothing."""
+    """Refuses invalid data and settings."""
     if len(card.classes) < 2:
         raise UserError(
             f"config.task is 'classify', but all images of {card.name} are of one class,"
@@ -255,11 +255,11 @@ def _check_cached_views(config: ConfigDict, stages: int) -> None:
     varies = augmentation.moves_pixels or augmentation.changes_values
     if config.model.cached_views > 1 and not varies:
         raise UserError(
-            f"config.model.cached_views is {config.model.cached_views}, but config.augment varies"
-            " nothing, so that all views would be equal; set it to 1."
+            f"config.model.cached_views is {config.model.cached_views}, but config.augment is"
+            " off, so all views would be equal; set it to 1."
         )
     if config.model.cached_views == 1 and varies:
         raise UserError(
-            "config.model.cached_views is 1, which is each image as it is, but config.augment"
-            " varies images; set it to 8, say, or turn config.augment off."
+            "config.model.cached_views is 1, which keeps each image as it is, but config.augment"
+            " varies images; set it to, say, 8, or turn config.augment off."
         )

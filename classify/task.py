@@ -64,7 +64,7 @@ class ClassifyTask:
         return self.classifier.batches
 
     def init(self, rng: Key[Array, ""]) -> SupervisedState:
-        """Returns the state at step 0, all of it drawn at random."""
+        """Returns the state at step 0, drawn at random."""
         return jax.jit(partial(init_state, self.classifier, self.card))(rng)
 
     def warm_start(self, state: SupervisedState) -> SupervisedState:
@@ -73,11 +73,11 @@ class ClassifyTask:
 
     @property
     def needs_preparation(self) -> bool:
-        """Returns whether the config wants the features of a frozen trunk computed once."""
+        """Returns whether the features of a frozen trunk are computed once."""
         return bool(self._config.model.cached_views)
 
     def prepare(self, prepared: Prepared, state: SupervisedState) -> Prepared:
-        """Adds the features of the frozen trunk, where the config wants them computed once."""
+        """Adds the features of the frozen trunk, if they are computed once."""
         if not self.needs_preparation:
             return prepared
         return with_features(prepared, self.classifier, state.network.variables, self._config)
@@ -87,17 +87,16 @@ class ClassifyTask:
     ) -> tuple[SupervisedState, Metrics]:
         """Updates the network once, by the mean gradient of the batch's parts.
 
-        The metrics are of the images as they were seen, augmented, and of their own labels; with
-        mixup the loss is of the blends.
+        The metrics are of the augmented images and of their own labels; with mixup the loss is of
+        the blends.
         """
         network, number = state.network, self.batches.number
         gradients: Any = jax.tree.map(jnp.zeros_like, network.params)
         batch_stats, outputs = network.batch_stats, []
-        for waiting in self.batches.split(batch):
-            part = waiting
-            if number > 1:  # one after the other, for their activations' sake
+        for part in self.batches.split(batch):
+            if number > 1:  # one after the other, to save memory for activations
                 gradients, batch_stats, part = in_order(
-                    state.step >= 0, (gradients, batch_stats, waiting)
+                    state.step >= 0, (gradients, batch_stats, part)
                 )
             loss = partial(self._loss, batch_stats, part, rng)
             more, (batch_stats, output) = jax.grad(loss, has_aux=True)(network.params)
@@ -157,25 +156,25 @@ class ClassifyTask:
         return self._metrics(logits, batch, {"loss": losses})
 
     def measurement(self, prepared: Prepared) -> None:
-        """Returns nothing: `eval_step` says all."""
+        """Returns nothing: `eval_step` measures everything."""
 
     def describe(self, state: SupervisedState) -> str:
         """Returns a table of the network's parameters and running statistics."""
         return str(parameter_overview.get_parameter_overview(state.network.variables))
 
     def pictures(self, state: SupervisedState, examples: Examples) -> dict[str, Picture]:
-        """Returns training images in rows by what the network takes them for."""
+        """Returns training images in rows by their predicted class."""
         chosen = np.linspace(0, len(examples["image"]) - 1, _SHOWN, dtype=int)
         images = examples["image"][chosen]
         predicted = np.asarray(self._predict(state.average, images))
         zoom, rows = zoom_for(self.card.image_size), []
         for label, name in enumerate(self.card.classes):
-            those = images[predicted == label][: _SHOWN // 2]
-            right = (examples["label"][chosen][predicted == label] == label).sum()
-            blank = np.full((_SHOWN // 2 - len(those), *images.shape[1:]), 255, np.uint8)
-            row = grid(np.concatenate([those, blank])[None], zoom)
-            found = f"{(predicted == label).sum()} taken for {name}, {right} of them rightly"
-            rows.append(titled(row, found))
+            shown = images[predicted == label][: _SHOWN // 2]
+            correct = (examples["label"][chosen][predicted == label] == label).sum()
+            blank = np.full((_SHOWN // 2 - len(shown), *images.shape[1:]), 255, np.uint8)
+            row = grid(np.concatenate([shown, blank])[None], zoom)
+            caption = f"{(predicted == label).sum()} predicted as {name}, {correct} correctly"
+            rows.append(titled(row, caption))
         title = f"step {int(state.step)}: training images of {self.card.caption}"
         return {"predictions": titled(np.concatenate(rows), title)}
 
@@ -209,6 +208,6 @@ def make_task(config: ConfigDict, card: DataCard) -> ClassifyTask:
     """Builds the task that a config describes.
 
     Raises:
-      UserError: the data has one class only, or a setting means nothing.
+      UserError: the data has only one class, or a setting is invalid.
     """
     return ClassifyTask(config, make_classifier(config, card), card)

@@ -1,12 +1,12 @@
 """The networks: one file per classifier, found by its name, config.model.name = "vgg16".
 
-A file offers the Linen module `Network`, which fills the frame below and has the field `frozen` if
+A file defines the Linen module `Network`, which fills the frame below and has the field `frozen` if
 it has BatchNorm (stages that never learn: their statistics stay, too); and `STAGES`: how the names
-of its parameters begin, stage by stage from the image on, for freezing; what is in none of them is
-the head. What stands in config.model.network are its further fields.
+of its parameters begin, stage by stage from the image on, for freezing; all others are the head's.
+config.model.network sets its other fields.
 
-A file whose trunk can start from published weights also offers `pretrained(file, sha256)`: the
-layers that these have, {"params": ..., "batch_stats": ...}; the file None is that of a package.
+A file whose trunk can start from published weights also defines `pretrained(file, sha256)`, which
+returns their layers, {"params": ..., "batch_stats": ...}; the file None is that of a package.
 """
 
 import importlib
@@ -32,11 +32,11 @@ DropoutKeys: TypeAlias = Key[Array, " batch"] | None
 class Classifier(nn.Module):
     """The frame of a classifier: a trunk that makes maps of an image, and a head.
 
-    A network fills in `make_maps`, may replace `pool` and `head`, and adds what fields it needs.
-    The call keeps the "maps" for Grad-CAM, and the "features" that the head sees.
+    A network fills in `make_maps`, may replace `pool` and `head`, and adds the fields that it
+    needs. The call keeps the "maps" for Grad-CAM, and the "features" that the head sees.
 
     Attributes:
-      num_classes: how many logits.
+      num_classes: the number of logits.
       dropout_rate: before the last layer.
     """
 
@@ -56,9 +56,9 @@ class Classifier(nn.Module):
 
         Args:
           images: grey or RGB.
-          train: whether it learns: BatchNorm takes the statistics of this batch.
+          train: whether it learns: BatchNorm uses the statistics of this batch.
           dropout_keys: one per example.
-          features: what the head sees, in place of what the trunk would make of the images.
+          features: the head's input, in place of the trunk's output for the images.
         """
         if features is None:
             maps = self.perturb("maps", self.make_maps(images, train))
@@ -72,11 +72,11 @@ class Classifier(nn.Module):
         raise NotImplementedError
 
     def pool(self, maps: Maps) -> Features:
-        """Maps the last maps to what the head sees: their means."""
+        """Maps the last maps to the head's input: their means."""
         return maps.mean((1, 2))
 
     def head(self, features: Features, dropout_keys: DropoutKeys) -> Logits:
-        """Maps what the trunk has seen to logits."""
+        """Maps the trunk's features to logits."""
         x = dropout_after(features, dropout_keys, 0, self.dropout_rate)
         logits: Array = Dense(self.num_classes, nn.initializers.lecun_normal(), name="classes")(x)
         return logits
@@ -86,7 +86,7 @@ def find_network(name: str) -> ModuleType:
     """Returns the file that config.model.name names.
 
     Raises:
-      UserError: there is none.
+      UserError: there is no such file.
     """
     known = [module.name for module in pkgutil.iter_modules(__path__)]
     if name not in known:
@@ -97,8 +97,8 @@ def find_network(name: str) -> ModuleType:
 def make_network(model: ConfigDict, card: DataCard, frozen: int = 0) -> Any:
     """Builds the network that a config describes, for the data's classes.
 
-    Where it starts from published weights, a network that can take its input as these expect it
-    does so; only there are statistics of BatchNorm to be kept.
+    If it starts from published weights, its input is as these expect it, if it has that setting;
+    only then are there BatchNorm statistics to keep.
 
     Args:
       model: the config's section.

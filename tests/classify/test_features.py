@@ -154,7 +154,7 @@ def test_normalisation_of_a_frozen_trunk_is_that_of_its_features(cache):
         ("optimizer", "frozen", STAGES - 1, "frozen=5"),
         ("optimizer", "unfreeze_every", "1 epochs", "unfreeze_every=0"),
         ("loss", "mixup", 0.2, "config.loss.mixup blends images"),
-        ("model", "cached_views", 2, "varies nothing"),
+        ("model", "cached_views", 2, "so all views would be equal"),
         ("augment", "rotation", 5.0, "each image as it is"),
     ],
 )
