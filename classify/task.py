@@ -93,10 +93,11 @@ class ClassifyTask:
         network, number = state.network, self.batches.number
         gradients: Any = jax.tree.map(jnp.zeros_like, network.params)
         batch_stats, outputs = network.batch_stats, []
-        for part in self.batches.split(batch):
+        for split in self.batches.split(batch):
+            part = split
             if number > 1:  # one after the other, to save memory for activations
                 gradients, batch_stats, part = in_order(
-                    state.step >= 0, (gradients, batch_stats, part)
+                    state.step >= 0, (gradients, batch_stats, split)
                 )
             loss = partial(self._loss, batch_stats, part, rng)
             more, (batch_stats, output) = jax.grad(loss, has_aux=True)(network.params)

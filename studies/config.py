@@ -1,7 +1,7 @@
 """The settings of the study "does synthetic data help?", and the runs that they describe.
 
-Its config has the data once, in `config.data`; `config.gan` and `config.classifier` are whole
-configs of such runs without what the study sets itself: their data and their seeds.
+Its config has the data once, in `config.data`; `config.gan` and `config.classifier` are complete
+configs of such runs without what the study sets itself: their data and seeds.
 """
 
 import re
@@ -20,20 +20,20 @@ from gan import config as gan_settings
 
 TASK = "utility"
 ALL = "all"
-METRICS = {  # what is compared: a name of classify/scores.py -> what people call it
+METRICS = {  # what is compared: a name of classify/scores.py -> its name for people
     "roc_auc_macro": "AUC",
     "f1_macro": "F1 (macro)",
     "accuracy": "accuracy",
 }
 
-RULES: Rules = {  # what values the settings take
+RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
     "study.*": text(),
     **{f"gan.{name}": rule for name, rule in gan_settings.RULES.items()},
     **{f"classifier.{name}": rule for name, rule in classify_settings.RULES.items()},
 }
 
-_OF_RUNS = ("batch_size", "shuffle", "resident_limit_mb")  # of config.data, each run its own
+_OF_RUNS = ("batch_size", "shuffle", "resident_limit_mb")  # of config.data, for each run separately
 _ARM = re.compile(r"(?:(?P<real>real|augmented)(?:\+(?P<ratio>\d+(?:\.\d+)?))?|synthetic)")
 
 
@@ -42,11 +42,11 @@ class Arm:
     """A way to train the classifier.
 
     Attributes:
-      name: in the config, in the tables and of its folder: "real+0.5".
-      real: whether the real images are among those it is trained on.
-      augmented: whether images vary as `config.classifier.augment` says.
+      name: in the config and the tables, and its folder's: "real+0.5".
+      real: whether it is trained on the real images.
+      augmented: whether images are augmented as `config.classifier.augment` says.
       ratio: synthetic images for each real one.
-      base: the arm that it is compared with; "" where there is none: "real".
+      base: the arm that it is compared with; "" for "real".
     """
 
     name: str
@@ -57,7 +57,7 @@ class Arm:
 
     @property
     def meaning(self) -> str:
-        """Returns what is done beyond the base, for a sentence."""
+        """Returns the difference from the base, for a sentence."""
         if not self.real:
             return "training on synthetic images only, as many as the real ones,"
         if self.ratio:
@@ -71,7 +71,7 @@ class Study:
     """What `config.study` says.
 
     Attributes:
-      sizes: real training images of each class, as texts; "all" for as many as there are.
+      sizes: real training images of each class, as texts; "all" for all there are.
       seeds: of the choice of images and of all trainings.
       arms: ways to train.
     """
@@ -82,12 +82,12 @@ class Study:
 
     @property
     def comparisons(self) -> int:
-        """Returns how many differences of one score are looked at."""
+        """Returns how many differences of one score are tested."""
         return len(self.sizes) * sum(bool(arm.base) for arm in self.arms)
 
     @property
     def most_synthetic(self) -> float:
-        """Returns how many synthetic images for each real one are needed at most."""
+        """Returns the largest number of synthetic images for each real one."""
         return max(arm.ratio for arm in self.arms)
 
 
@@ -97,8 +97,8 @@ def utility_config(
     """Returns the config of a study of a GAN and a classifier; the data are the GAN's.
 
     Args:
-      gan: its config; by default what all GANs have.
-      classifier: its config; by default what all classifiers have.
+      gan: its config; by default the settings that all GANs have.
+      classifier: its config; by default the settings that all classifiers have.
     """
     gan = gan or gan_settings.gan_config()
     classifier = classifier or classify_settings.classify_config()
@@ -110,7 +110,7 @@ def utility_config(
             "sizes": "50,100,all",  # real training images of each class
             "seeds": "0,1,2",  # each draws other images and trains all networks anew
             # real, augmented (as classifier.augment says), +R: with R synthetic images for each
-            # real one; synthetic: these alone, as many as real ones
+            # real one; synthetic: only synthetic images, as many as real ones
             "arms": "real,augmented,real+0.5,real+1,real+2,augmented+1,synthetic",
         }
     )
@@ -126,12 +126,12 @@ def read_study(config: ConfigDict) -> Study:
     """Returns what `config.study` says.
 
     Raises:
-      UserError: a setting means nothing, or the arms could not be compared fairly.
+      UserError: a setting is invalid, or the arms could not be compared fairly.
     """
     if config.get("task") != TASK:
         raise UserError(
-            "--mode=utility is for a study, such as --config=configs/utility_covid.py; this config"
-            f" is of the task {config.get('task')!r}."
+            "--mode=utility needs a study, such as --config=configs/utility_covid.py; this config"
+            f" has the task {config.get('task')!r}."
         )
     sizes, seeds = _listed(config, "sizes"), _listed(config, "seeds")
     for size in sizes:
@@ -141,20 +141,20 @@ def read_study(config: ConfigDict) -> Study:
             )
     for seed in seeds:
         if not seed.isdecimal():
-            raise UserError(f"config.study.seeds has '{seed}'; write numbers, as in 0,1,2.")
+            raise UserError(f"config.study.seeds has '{seed}'; write numbers, such as 0,1,2.")
     arms = tuple(_read_arm(name) for name in _listed(config, "arms"))
     names = [arm.name for arm in arms]
     for arm in arms:
         if arm.base and arm.base not in names:
             raise UserError(
-                f"config.study.arms has '{arm.name}' but not '{arm.base}', with which it is"
-                " compared; add that."
+                f"config.study.arms has '{arm.name}' but not '{arm.base}', which it is compared"
+                " with; add that."
             )
     for name, value in settings.flatten(config.classifier):
         if isinstance(value, str) and re.fullmatch(r"[\d.]+ *epochs?", value):
             raise UserError(
-                f"config.classifier.{name} is '{value}', of which arms with more images would have"
-                " more steps; write steps."
+                f"config.classifier.{name} is '{value}', but arms with more images have longer"
+                " epochs; write steps."
             )
     return Study(sizes, tuple(map(int, seeds)), arms)
 
@@ -166,7 +166,7 @@ def run_config(part: ConfigDict, data: ConfigDict, seed: int, **changed: Any) ->
       part: `config.gan` or `config.classifier`.
       data: `config.data`.
       seed: of the run.
-      **changed: settings of its data: `dir`.
+      **changed: settings of its data, such as `dir`.
     """
     config = ConfigDict(part.to_dict())
     as_written: Mapping[str, Any] = {
@@ -185,7 +185,7 @@ def _listed(config: ConfigDict, name: str) -> tuple[str, ...]:
     parts = [part.strip() for part in config.study[name].split(",")]
     found = tuple(dict.fromkeys(part for part in parts if part))
     if not found:
-        raise UserError(f"config.study.{name} is empty; name one at least.")
+        raise UserError(f"config.study.{name} is empty; name at least one.")
     return found
 
 

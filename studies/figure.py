@@ -1,4 +1,4 @@
-"""The figure of a study: what each arm reached, and what it changed."""
+"""The figure of a study: the scores of each arm, and its differences."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ def draw(rows: Sequence[Row], metric: str, name: str, file: Path, caption: str) 
 
     Args:
       rows: of all sizes and arms.
-      metric: what people call the score.
+      metric: the score's name for people.
       name: of the score.
       file: the PNG to write.
       caption: what the images are.
@@ -46,7 +46,7 @@ def draw(rows: Sequence[Row], metric: str, name: str, file: Path, caption: str) 
 
 
 def _points(axis: Any, names: Sequence[str], found: Sequence[Any]) -> None:
-    """Draws an estimate a line with its interval."""
+    """Draws one estimate with its interval per line."""
     if found:
         value, low, high = np.array(found).T
         places = np.arange(len(names))

@@ -1,8 +1,8 @@
 """The folders that the study's runs read: images written once, and links to them in every cell.
 
-WORKDIR/images/{train,val,test}/CLASS/patient0003_image000012.png    where patients are known
-WORKDIR/images/{train,val,test}/CLASS/image000012.png                where they are not
-WORKDIR/images/images.csv                                            which image that is
+WORKDIR/images/{train,val,test}/CLASS/patient0003_image000012.png    if patients are known
+WORKDIR/images/{train,val,test}/CLASS/image000012.png                if they are not
+WORKDIR/images/images.csv                                            which image each is
 WORKDIR/cells/50_0/real/CLASS/*.png                                  50 of each class, seed 0
 WORKDIR/cells/50_0/synthetic/CLASS/000000.png                        drawn by its GAN
 WORKDIR/cells/50_0/arms/real+1/data/{train,val,test}/CLASS/*.png     what this arm reads
@@ -25,7 +25,7 @@ from common.report.images import write_picture
 from common.runs.evaluation import write_table
 from studies.config import ALL
 
-# Whose an image is, by its name; a synthetic one is of nobody.
+# An image's patient, by its name; a synthetic one has none.
 _GROUP = r"^(patient\d+)_|^synthetic"
 IMAGES = "images"
 
@@ -33,10 +33,10 @@ ClassFiles = Mapping[str, Sequence[Path]]
 
 
 def write_images(prepared: Prepared, workdir: Path) -> Path:
-    """Writes all images in the study's size, where that is not done yet; returns their folder.
+    """Returns the folder of all images in the study's size; writes them unless it exists.
 
-    Patients and images are numbered; images.csv says which is which. Where patients are known, an
-    image of nobody counts as one.
+    Patients and images are numbered; images.csv says which is which. If patients are known, an
+    image without one counts as a patient.
     """
     folder = workdir / IMAGES
     if folder.exists():
@@ -55,8 +55,8 @@ def write_images(prepared: Prepared, workdir: Path) -> Path:
             files = []
             for row, label in enumerate(examples["label"]):
                 number = patient[names[split][row]]
-                whose = f"patient{number:04d}_" if known else ""
-                file = f"{split}/{classes[label]}/{whose}image{row:06d}.png"
+                prefix = f"patient{number:04d}_" if known else ""
+                file = f"{split}/{classes[label]}/{prefix}image{row:06d}.png"
                 files.append(written / file)
                 rows.append({"file": file, "image": part.ids[row], "patient": part.groups[row]})
             list(pool.map(write_picture, files, examples["image"]))
@@ -66,12 +66,12 @@ def write_images(prepared: Prepared, workdir: Path) -> Path:
 
 
 def group_of(images: Path) -> str:
-    """Returns the config.data.group of the study's runs: "" where patients are unknown."""
+    """Returns the config.data.group of the study's runs; "" if patients are unknown."""
     return _GROUP if any(images.glob("*/*/patient*.png")) else ""
 
 
 def choose(images: Path, classes: Sequence[str], size: str, seed: int) -> ClassFiles:
-    """Returns the training images of a size and a seed; of one seed, more hold fewer."""
+    """Returns the training images of a size and a seed; a larger size contains a smaller one."""
     chosen = {}
     for label, (name, folder) in enumerate(zip(classes, folder_names(classes), strict=True)):
         files = sorted((images / "train" / folder).glob("*.png"))
@@ -80,29 +80,28 @@ def choose(images: Path, classes: Sequence[str], size: str, seed: int) -> ClassF
     return chosen
 
 
-def wanted(size: str, name: str, there: int) -> int:
+def wanted(size: str, name: str, available: int) -> int:
     """Returns how many images of a class a size means.
 
     Args:
       size: a number, or "all".
       name: of the class.
-      there: training images of it.
+      available: training images of it.
 
     Raises:
       UserError: there are fewer.
     """
-    number = there if size == ALL else int(size)
-    if number > there:
+    number = available if size == ALL else int(size)
+    if number > available:
         raise UserError(
             f"config.study.sizes has {size}, but class {name} has"
-            f" {counted(there, 'training image')}; write"
-            f" {there} at most, or '{ALL}'."
+            f" {counted(available, 'training image')}; write at most {available}, or '{ALL}'."
         )
     return number
 
 
 def link_real(chosen: ClassFiles, folder: Path) -> None:
-    """Makes CLASS/*.png and labels.csv of the chosen images, where that is not done yet."""
+    """Makes CLASS/*.png and labels.csv of the chosen images, unless the folder exists."""
     if not folder.exists():
         with scratch_folder(folder.parent) as scratch:
             made = scratch / folder.name
@@ -112,27 +111,27 @@ def link_real(chosen: ClassFiles, folder: Path) -> None:
 
 
 def link_arm(train: Sequence[ClassFiles], images: Path, folder: Path) -> None:
-    """Makes {train,val,test}/CLASS/*.png and labels.csv, where that is not done yet."""
+    """Makes {train,val,test}/CLASS/*.png and labels.csv, unless the folder exists."""
     if folder.exists():
         return
     classes = tuple(train[0])
     with scratch_folder(folder.parent) as scratch:
         made = scratch / folder.name
-        rows = [row for files in train for row in _link(files, folder, made, "train/")]
+        rows = [row for chosen in train for row in _link(chosen, folder, made, "train/")]
         for split in ("val", "test"):
             (made / split).symlink_to(os.path.relpath(images / split, folder))
             for name, inner in zip(classes, folder_names(classes), strict=True):
-                there = sorted(path.name for path in (images / split / inner).glob("*.png"))
+                files = sorted(path.name for path in (images / split / inner).glob("*.png"))
                 rows += [
                     {"file": f"{split}/{inner}/{file}", "label": name, "split": split}
-                    for file in there
+                    for file in files
                 ]
         write_table(made / TABLE, rows)
         move_into_place(made, folder)
 
 
 def first_synthetic(folder: Path, chosen: ClassFiles, ratio: float) -> ClassFiles:
-    """Returns `ratio` times as many synthetic images of each class as are chosen of the real."""
+    """Returns synthetic images of each class, `ratio` times as many as there are real ones."""
     counts = num_synthetic(chosen, ratio)
     return {
         name: [folder / inner / f"{number:06d}.png" for number in range(counts[name])]
@@ -150,9 +149,9 @@ def _link(files: ClassFiles, place: Path, made: Path, below: str) -> list[dict[s
 
     Args:
       files: of each class.
-      place: of the folder; links are relative to there.
-      made: the folder as it is made.
-      below: where in it: "train/".
+      place: of the folder; links are relative to it.
+      made: the folder before the move.
+      below: the place of the links in it: "train/".
     """
     rows = []
     for name, inner in zip(files, folder_names(files), strict=True):

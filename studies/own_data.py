@@ -1,7 +1,7 @@
 """--mode=run: a folder of your own images, from the first look to scores, with one command.
 
-The images are inspected, `what_fits` is trained on them and evaluated. Each part is what its own
-mode does and leaves; the same command goes on where it stopped.
+It inspects the images, trains `what_fits` on them and evaluates it. Each part does and writes what
+its own mode would; the same command continues where it stopped.
 """
 
 import importlib
@@ -32,16 +32,16 @@ from common.runs.evaluation import FOLDER
 from common.runs.workdir import open_run
 from common.training.train import train
 
-_ASKED = 64  # records, whether their files name a patient
+_ASKED = 64  # records whose files may name a patient
 
 
 class Experiment(NamedTuple):
-    """A config as the command line gave it.
+    """A config from the command line.
 
     Attributes:
-      file: its name, with what stands behind its colon.
+      file: its name, with what follows its colon.
       config: its settings.
-      overrides: those of them that the command line has changed, by name.
+      overrides: the settings that the command line changed, by name.
     """
 
     file: str
@@ -50,11 +50,11 @@ class Experiment(NamedTuple):
 
 
 def run_own_data(given: Experiment | None, path: str, workdir: str, *, restart: bool) -> None:
-    """Inspects images, trains on them, evaluates, and says where the results are.
+    """Inspects images, trains on them, evaluates, and prints where the results are.
 
     Args:
       given: the experiment; None for the one that fits.
-      path: the folder or file of the images, "" for the experiment's own.
+      path: the folder or file of the images; "" for the experiment's own.
       workdir: of the run; "" for runs/DATA-CONFIG.
       restart: whether to train anew.
 
@@ -71,19 +71,19 @@ def run_own_data(given: Experiment | None, path: str, workdir: str, *, restart: 
         if given or "--config." not in str(error):
             raise
         raise UserError(
-            f"{error} (Settings stand behind a config, as in --config=configs/unet.py; where make"
-            " is called, in ARGS beside TASK=unet.)"
+            f"{error} (Settings follow a config, such as --config=configs/unet.py; with make they"
+            " go into ARGS, with TASK=unet.)"
         ) from error
 
 
 def _run(chosen: Experiment, workdir: str, *, restart: bool) -> None:
-    """Does the three parts, each as its own mode does."""
+    """Runs the three parts, each as its own mode does."""
     folder = user_path(workdir or _default_workdir(chosen))
     inspected = default_folder(chosen.config.data)
     invalid = run_inspect(chosen.config, "", "")
     print(
-        f"\ntraining {chosen.file} in {folder}; the lines say how long is left. Ctrl-C saves, and"
-        " the same command goes on.\n",
+        f"\ntraining {chosen.file} in {folder}; the log says how long is left. Ctrl-C saves, and"
+        " the same command continues.\n",
         flush=True,
     )
     with told_in(folder):
@@ -92,8 +92,8 @@ def _run(chosen: Experiment, workdir: str, *, restart: bool) -> None:
         except DivergenceError as error:
             raise DivergenceError(
                 error.what,
-                f"Begin anew with --restart, --config={chosen.file} and a lower learning rate, a"
-                " setting of config.optimizer; where make is called, in ARGS beside TASK.",
+                f"Start again with --restart, --config={chosen.file} and a lower learning rate, a"
+                " setting of config.optimizer; with make, set TASK and put the rest into ARGS.",
             ) from error
         if not finished:
             return
@@ -106,8 +106,8 @@ def what_fits(contents: Contents) -> str:
     """Returns the config to begin with: "unet" for images with masks, "gan" for classes.
 
     Raises:
-      UserError: the images have targets, to be translated to, and nothing here does that; or the
-        folder of their masks is not known for one.
+      UserError: the images have targets for translation, which nothing here does; or the folder of
+        their masks is not recognised.
     """
     if contents.mask_classes:
         return "unet"
@@ -116,19 +116,19 @@ def what_fits(contents: Contents) -> str:
         other = next(name for name in contents.classes if name != images[0])
         raise UserError(
             f"The folders {images[0]} and {other} look like two classes. If {other} holds the masks"
-            f" of what is in {images[0]}, call it masks; if they are classes, say so with"
+            f" of the images in {images[0]}, rename it to masks; if they are classes, add"
             " --config=configs/gan.py or --config=configs/classify.py."
         )
     if contents.splits["train"][0].read_target:
         raise UserError(
-            "The images have targets that they are to be translated to, which no config here does;"
-            " name the folder of the images alone, or a config with --config=configs/gan.py."
+            "The images have targets for translation, which no config here does; name only the"
+            " folder of the images, or a config with --config=configs/gan.py."
         )
     return "gan"
 
 
 def _on(given: Experiment | None, path: str) -> Experiment:
-    """Returns the experiment on these images, patients kept together where names suggest any."""
+    """Returns the experiment on these images, with patients kept together if names suggest any."""
     data = given.config.data if given else configs.default_config().data
     data = ConfigDict(
         {**data.to_dict(), **({"dir": path, "url": "", "sha256": ""} if path else {})}
@@ -144,18 +144,18 @@ def _on(given: Experiment | None, path: str) -> Experiment:
     if "data.group" not in given.overrides and (found := _patients(contents, config.data)):
         config.data.group = found.expression
         log.info(
-            "The %s suggest %d groups, patients perhaps, whose images stay together in the"
-            " splits that are made: --config.data.group='%s'",
+            "The %s suggest %d groups, perhaps patients, whose images stay together in the"
+            " splits: --config.data.group='%s'",
             *(found.where, len(set(found.groups)), found.expression),
         )
     return given._replace(config=config.lock())
 
 
 def _patients(contents: Contents, data: ConfigDict) -> NameGroups | None:
-    """Returns the groups that names suggest, where splits are made and nothing states any."""
+    """Returns the groups that names suggest, if splits are made and no groups are stated."""
     given = {"val", "test"} <= contents.splits.keys()
-    made = data.splits or data.folds or (data.held_out and not given)
-    if not made or data.group:
+    makes_splits = data.splits or data.folds or (data.held_out and not given)
+    if not makes_splits or data.group:
         return None
     records = list(chain.from_iterable(contents.splits.values()))
     if any(record.path is None for record in records) or any(map(_stated, islice(records, _ASKED))):
@@ -164,7 +164,7 @@ def _patients(contents: Contents, data: ConfigDict) -> NameGroups | None:
 
 
 def _stated(record: Any) -> bool:
-    """Says whether a file or table names whose image it is; of a broken one preparing tells."""
+    """Returns whether a file or table names the patient; preparing reports a broken one."""
     try:
         return bool(record.read_group())
     except UserError:
@@ -172,7 +172,7 @@ def _stated(record: Any) -> bool:
 
 
 def _default_workdir(chosen: Experiment) -> Path:
-    """Returns runs/DATA-CONFIG; a length is no other experiment and has no other folder."""
+    """Returns runs/DATA-CONFIG; another length is the same experiment in the same folder."""
     changed = {
         name: value for name, value in chosen.overrides.items() if name not in changes.CONTINUABLE
     }
@@ -182,7 +182,7 @@ def _default_workdir(chosen: Experiment) -> Path:
 
 
 def _say(chosen: Experiment, folder: Path, inspected: Path, *, invalid: bool) -> None:
-    """Prints where the results are, and how to have better ones."""
+    """Prints where the results are, and how to get better ones."""
     length = re.sub(r"[\d.]+", _four_times, chosen.config.train.num_steps)
     overrides = {**chosen.overrides, "train.num_steps": length}
     command = ["python", "launch.py", "--mode=run", f"--input={chosen.config.data.dir}"]
@@ -195,7 +195,8 @@ def _say(chosen: Experiment, folder: Path, inspected: Path, *, invalid: bool) ->
     print(f"  train longer: {shlex.join(command)}")
     if invalid:
         print(
-            "  warning:      the inspection found what makes these results invalid; mend it first"
+            "  warning:      the inspection found errors that make these results invalid; fix them"
+            " first"
         )
 
 

@@ -1,4 +1,4 @@
-"""How far a study is, and how long it may still take."""
+"""The progress of a study, and the time that remains."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,10 +9,10 @@ from common.program.log import log
 
 
 class Progress:
-    """Says before each piece of work how long all have taken and are expected to take."""
+    """Logs before each piece of work the time elapsed and the time that remains."""
 
     def __init__(self, kinds: Sequence[str], now: Callable[[], float] = time.monotonic) -> None:
-        """Makes one for pieces of these kinds; a kind takes as long as it did on average."""
+        """Prepares for pieces of these kinds; a kind is expected to take its mean time."""
         self._waiting, self._now, self._start = list(kinds), now, now()
         self._seconds: dict[str, list[float]] = {}
 
@@ -28,7 +28,7 @@ class Progress:
 
     @property
     def remaining(self) -> str:
-        """Returns the expected time, as far as pieces of every kind were timed."""
+        """Returns the expected time, if pieces of every kind were timed."""
         if set(self._waiting) - set(self._seconds):
             return "unknown time"
         mean = {kind: sum(some) / len(some) for kind, some in self._seconds.items()}

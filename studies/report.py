@@ -1,4 +1,4 @@
-"""What a study found, as a table, a figure and sentences, whichever way it falls."""
+"""The result of a study as a table, a figure and sentences, whatever it is."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,22 +24,22 @@ def write_results(
     """Writes utility.json, utility.csv, utility.png and report.md; returns the conclusion.
 
     Args:
-      workdir: where to.
+      workdir: of the study.
       study: what was done.
       card: of the data.
       real: training images of each size.
       predicted: by size, seed and arm, all of the same test images.
-      groups: whom each of these is of, "" where that is unknown.
+      groups: the group of each of these; "" if unknown.
     """
     rows = compare(study, card.classes, real, predicted)
-    whose = patients_in(groups)
+    patients = patients_in(groups)
     facts = {
         "data": card.name,
         "synthetic": card.synthetic,
         "classes": list(card.classes),
-        "test_images": whose["images"],
-        "test_patients": whose["patients"],
-        "test_images_of_unknown_patients": whose["images_of_unknown_patients"],
+        "test_images": patients["images"],
+        "test_patients": patients["patients"],
+        "test_images_of_unknown_patients": patients["images_of_unknown_patients"],
         "seeds": list(study.seeds),
         "comparisons": study.comparisons,
         "level_of_differences": corrected_level(study.comparisons),
@@ -52,7 +52,7 @@ def write_results(
         "utility.json",
     )
     write_table(workdir / "utility.csv", [row.cells() for row in rows])
-    write_atomically(workdir / "report.md", _page(rows, {**facts, **whose}, said, card))
+    write_atomically(workdir / "report.md", _page(rows, {**facts, **patients}, said, card))
     from studies.figure import draw  # matplotlib takes a second to import
 
     draw(rows, METRICS[FIRST], FIRST, workdir / "utility.png", card.caption)
@@ -86,24 +86,24 @@ def compare(
 
 
 def conclusion(rows: Sequence[Row], seeds: int, drawings: bool) -> str:
-    """Returns sentences on what synthetic images did, derived from the intervals alone."""
+    """Returns sentences on the effect of synthetic images, derived from the intervals alone."""
     mixed = [row for row in rows if row.arm.real and row.arm.ratio]
     helped = [row for row in mixed if row.differences[FIRST].low > 0]
     harmed = [row for row in mixed if row.differences[FIRST].high < 0]
     name, said = METRICS[FIRST], []
     if drawings:
-        said.append("The images are drawings, not patients: this says nothing of medicine.")
+        said.append("The images are drawings, not patients: this has no medical meaning.")
     if mixed:
-        open_ones = len(mixed) - len(helped) - len(harmed)
+        undecided = len(mixed) - len(helped) - len(harmed)
         said.append(
             f"Adding synthetic images to real ones raised the {name} in {len(helped)} of"
-            f" {len(mixed)} comparisons and lowered it in {len(harmed)}; in {open_ones} no"
+            f" {len(mixed)} comparisons and lowered it in {len(harmed)}; in {undecided} no"
             " difference could be shown."
         )
     if mixed and not helped:
-        said.append("That synthetic data help has not been shown here.")
+        said.append("It has not been shown here that synthetic data help.")
     if seeds == 1:
-        said.append("With one seed, how far trainings scatter is unknown and in no interval.")
+        said.append("With one seed, the intervals do not include the variation between trainings.")
     elif mixed and not helped and not harmed:
         most = max(row.differences[FIRST].high for row in mixed)
         if most < 1:
@@ -137,11 +137,11 @@ def _page(rows: Sequence[Row], facts: Mapping[str, Any], said: str, card: DataCa
 {table}
 
 Data: {card.caption}; tested on {told_patients(facts)};
-seeds {seeds}. Scores are means over seeds with 95 % intervals. Differences are paired, of
-augmented+R to 'augmented', of all others to 'real'; their intervals, each of level
-{100 * level:.2f} %, are corrected for {facts["comparisons"]} comparisons of a score (Bonferroni).
-All cover {facts["intervals_over"]} and seeds by a paired bootstrap ({facts["resamples"]} draws)
-with Student's t.
+seeds {seeds}. Scores are means over seeds with 95 % intervals. Differences are paired: augmented+R
+with 'augmented', all others with 'real'. Their intervals, each of level {100 * level:.2f} %, are
+corrected for {facts["comparisons"]} comparisons of a score (Bonferroni). All intervals cover
+{facts["intervals_over"]} and seeds by a paired bootstrap ({facts["resamples"]} draws) with
+Student's t.
 """
 
 

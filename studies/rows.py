@@ -1,4 +1,4 @@
-"""What an arm of a study reached: a row of its table, and a sentence."""
+"""The result of an arm of a study: a row of its table, and a sentence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ FIRST = "roc_auc_macro"  # the score that conclusions are drawn from
 
 @dataclass(frozen=True)
 class Row:
-    """What an arm reached at a size.
+    """The result of an arm at a size.
 
     Attributes:
       size: real training images of each class, as a text.
-      real: training images, of all classes together.
+      real: real training images of all classes together.
       arm: how it was trained.
       scores: by name, with 95 % intervals.
-      differences: to the arm's base, with intervals corrected for the number of comparisons; {}
+      differences: from the arm's base, with intervals corrected for the number of comparisons; {}
         for the base.
     """
 
@@ -47,7 +47,7 @@ class Row:
         return cells
 
     def sentence(self) -> str:
-        """Returns what the difference says."""
+        """Returns the difference in a sentence."""
         found, images = self.differences[FIRST], f"{self.size} real images of each class"
         if self.size == ALL:
             images = f"all {self.real} real images"

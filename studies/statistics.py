@@ -1,12 +1,12 @@
-"""What a score may be that was measured on some patients after some trainings.
+"""The interval of a score that was measured on some patients after some trainings.
 
 Patients and trainings (seeds) are both samples, crossed: every training is scored on every patient.
-The paired bootstrap draws both anew, the same draw for all that is compared, and its standard
-deviation is the standard error. Three seeds say little of how far seeds scatter. Percentiles would
-ignore that: of three seeds they reach from the least to the greatest at most, and such an interval
-has the mean in it 75 times in 100. So the interval is of Student's t, with the degrees of freedom
-that the parts of the variance have (Satterthwaite, 1946), and of k seeds k - 1 are drawn, which
-makes the seeds' part of the variance unbiased (Rao and Wu, 1988).
+The paired bootstrap resamples both, with the same draw for all that is compared, and its standard
+deviation is the standard error. Three seeds say little about the variation between seeds.
+Percentiles would ignore that: of three seeds they reach at most from the smallest to the largest,
+and such an interval contains the mean 75 times in 100. So the interval is Student's t, with the
+degrees of freedom of the parts of the variance (Satterthwaite, 1946), and k - 1 of k seeds are
+drawn, which makes the seeds' part of the variance unbiased (Rao and Wu, 1988).
 """
 
 import math
@@ -24,7 +24,7 @@ RESAMPLES = 4000
 
 
 class Interval(NamedTuple):
-    """An estimate and how far off it may be; NaN where that is unknown."""
+    """An estimate and its interval; NaN if that is unknown."""
 
     value: float
     low: float
@@ -32,22 +32,22 @@ class Interval(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
-        """Says whether all of the interval is on one side of 0."""
+        """Returns whether the whole interval is on one side of 0."""
         return self.low > 0 or self.high < 0
 
     def within(self, least: float, most: float) -> "Interval":
-        """Returns the part of it that the score can take."""
+        """Returns the part of the interval that the score can take."""
         return Interval(self.value, max(self.low, least), min(self.high, most))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A score, or a difference of two: of every seed, on the patients and on draws of them.
+    """A score, or a difference of two, of every seed, on the patients and on draws of them.
 
     Attributes:
       observed: on the patients as they are.
-      drawn: on each draw of patients; draw i is the same for all that is measured.
-      patients: how many groups were drawn from.
+      drawn: on each draw of patients; draw i is the same for all measurements.
+      patients: how many groups there are to draw from.
     """
 
     observed: Float[np.ndarray, " seeds"]
@@ -69,7 +69,7 @@ def measure(
     """Returns every score by name.
 
     Args:
-      predicted: for each seed what its training said of the same images.
+      predicted: for each seed the predictions of its training for the same images.
       classes: their names.
       resamples: draws of patients.
     """
@@ -89,11 +89,11 @@ def measure(
 def interval(measured: Measured, level: float = 0.95) -> Interval:
     """Returns the mean over seeds and its interval, which covers patients and seeds.
 
-    Of one seed it covers patients only. It is symmetric and may pass the bounds of the score.
+    With one seed it covers patients only. It is symmetric and may exceed the bounds of the score.
 
     Args:
       measured: a score or a difference.
-      level: the probability that such an interval has the true value in it.
+      level: the probability that such an interval contains the true value.
     """
     value = float(measured.observed.mean())
     drawn = measured.drawn[np.isfinite(measured.drawn).all(1)]
@@ -108,7 +108,7 @@ def interval(measured: Measured, level: float = 0.95) -> Interval:
         chosen = rng.integers(seeds, size=(len(drawn), seeds - 1))
         variance = np.take_along_axis(drawn, chosen, axis=1).mean(1).var(ddof=1)
         of_seeds = max(variance - of_patients, 0.0)
-        # What is left where seeds and patients part: their sum is the variance.
+        # The rest of the variance is that of patients.
         parts = of_seeds**2 / (seeds - 1) + (variance - of_seeds) ** 2 / max(
             measured.patients - 1, 1
         )
@@ -118,7 +118,7 @@ def interval(measured: Measured, level: float = 0.95) -> Interval:
 
 
 def corrected_level(comparisons: int, error: float = 0.05) -> float:
-    """Returns the level at which, of so many intervals, all are right with probability 1 - error.
+    """Returns the level at which this many intervals are all right with probability 1 - error.
 
     Source: Bonferroni, 1936.
     """

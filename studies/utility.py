@@ -1,9 +1,9 @@
-"""--mode=utility: does synthetic data help? Everything is ordinary runs on ordinary folders.
+"""--mode=utility: does synthetic data help? The study consists of ordinary runs on folders.
 
-For every size and seed, a cell: n real training images of each class; a GAN trained on these and
-nothing else; its images; and for each arm a classifier, all trained for as many steps, chosen by
-the same validation images and scored on the same test patients. What a cell has is not computed
-again. studies/folders.py says what lies where.
+Each size and seed is a cell: n real training images of each class; a GAN trained on these and
+nothing else; its images; and for each arm a classifier, all trained for equally many steps, chosen
+by the same validation images and scored on the same test patients. What a cell already has is not
+computed again. studies/folders.py lists the files.
 """
 
 import logging
@@ -48,7 +48,7 @@ _LOG = "log.txt"
 
 
 class _StoppedError(Exception):
-    """A signal has ended a training."""
+    """A signal ended a training."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Cell:
         return self.folder / "arms" / arm.name / "run"
 
     def predictions(self, arm: Arm) -> Path:
-        """Returns the file that an arm's evaluation leaves last."""
+        """Returns the file that an arm's evaluation writes last."""
         return self.run_of(arm) / FOLDER / PREDICTIONS
 
     def config_of(self, part: ConfigDict, data: Path) -> ConfigDict:
@@ -97,16 +97,16 @@ class Cell:
 
 
 def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
-    """Runs the study, going on where it was stopped, and writes its table, figure and report.
+    """Runs the study, from where it was stopped, and writes its table, figure and report.
 
-    Returns whether it is complete; a signal ends it before that.
+    Returns whether it is complete; a signal may end it before.
 
     Raises:
-      UserError: a setting, the data or the workdir will not do.
+      UserError: a setting is invalid, or the data or the workdir can't be used.
     """
     study = read_study(config)
     if profile:
-        raise UserError("--profile is for one training; a study has many: leave the flag out.")
+        raise UserError("--profile is for one training, but a study has many; leave it out.")
     if jax.process_count() > 1:
         raise UserError("--mode=utility runs in one process; start it without --coordinator.")
     configs.check(config, RULES)
@@ -126,9 +126,7 @@ def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> 
         try:
             _run_cells(cells, study, workdir)
         except _StoppedError:
-            print(
-                f"Stopped. Run the same command again to go on; {workdir}/{_LOG} has the details."
-            )
+            print(f"Stopped. Run the same command again to continue; {workdir}/{_LOG} has details.")
             return False
         found = {
             (cell.size, cell.seed, arm.name): read_predictions(cell.predictions(arm), card.classes)
@@ -143,22 +141,22 @@ def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> 
 
 
 def _check(study: Study, config: ConfigDict, card: DataCard) -> None:
-    """Refuses data and networks with which the study can't be made."""
+    """Refuses data and networks that the study can't use."""
     for split, why in (
         ("val", "which chooses the checkpoints"),
-        ("test", "on which arms are scored"),
+        ("test", "which scores the arms"),
     ):
         if split not in card.num_examples:
             raise UserError(
                 f"{card.name} has no {split} split, {why}; set --config.data.splits=70,15,15 (with"
                 " --config.data.group, so that no patient is in two), or"
-                " --config.data.folds=10 where only val is missing."
+                " --config.data.folds=10 if only val is missing."
             )
     gan_config = run_config(config.gan, config.data, 0)
     if study.most_synthetic and not make_gan(gan_config, card).conditional:
         raise UserError(
-            f"config.gan.model.name is '{config.gan.model.name}', which draws no class on demand;"
-            " take a conditional one such as acgan."
+            f"config.gan.model.name is '{config.gan.model.name}', which is unconditional; use a"
+            " conditional network such as acgan."
         )
     for size in study.sizes:
         for name, count in zip(card.classes, card.class_counts, strict=True):
@@ -178,16 +176,16 @@ def _open_cells(
 
 
 def _run_cells(cells: Sequence[Cell], study: Study, workdir: Path) -> None:
-    """Computes what is not there yet; says how far it is before each run."""
+    """Computes what is missing, and logs the progress before each run."""
     waiting = [(cell, arm) for cell in cells for arm in (None, *study.arms)]
     waiting = [(cell, arm) for cell, arm in waiting if not _is_done(cell, study, arm)]
     progress = Progress(["gan" if arm is None else "classifier" for _, arm in waiting])
     for cell, arm in waiting:
         kind, what = ("gan", "GAN") if arm is None else ("classifier", arm.name)
-        told = (
+        which = (
             f"cell {cells.index(cell) + 1} of {len(cells)} ({cell.size} a class, seed {cell.seed})"
         )
-        with progress.timed(kind, f"{told}: {what}"), _said_to(workdir / _LOG):
+        with progress.timed(kind, f"{which}: {what}"), _output_to(workdir / _LOG):
             if arm is None:
                 _synthesise(cell, study)
             else:
@@ -207,10 +205,10 @@ def _synthesise(cell: Cell, study: Study) -> None:
     folders.link_real(cell.chosen, real)
     _train(cell.config_of(cell.config.gan, real), gan)
     most = max(folders.num_synthetic(cell.chosen, study.most_synthetic).values())
-    with scratch_folder(cell.images.parent) as scratch:  # in cells nobody else may generate
+    with scratch_folder(cell.images.parent) as scratch:  # in cells only the study generates
         made = scratch / cell.synthetic.name
         generate(open_run(gan), Options(output=str(made), num_images=most * len(cell.chosen)))
-        shutil.rmtree(cell.synthetic, ignore_errors=True)  # too few, of an earlier list of arms
+        shutil.rmtree(cell.synthetic, ignore_errors=True)  # too few, from an earlier list of arms
         move_into_place(made, cell.synthetic)
 
 
@@ -242,7 +240,7 @@ def _train(config: ConfigDict, workdir: Path) -> None:
 
 
 def _aligned(found: dict[tuple[str, int, str], Predicted]) -> dict[tuple[str, int, str], Predicted]:
-    """Makes sure that all have scored the same images, one by one."""
+    """Returns the predictions; refuses them unless all are of the same images, in one order."""
     first = next(iter(found.values()))
     if any(one.ids != first.ids for one in found.values()):
         raise UserError(
@@ -253,8 +251,8 @@ def _aligned(found: dict[tuple[str, int, str], Predicted]) -> dict[tuple[str, in
 
 
 @contextmanager
-def _said_to(file: Path) -> Iterator[None]:
-    """Sends what runs say to a file: the study says how far it is."""
+def _output_to(file: Path) -> Iterator[None]:
+    """Sends the output of runs to a file: the study itself reports the progress."""
     handlers = log.handlers
     with file.open("a") as stream, redirect_stdout(stream), redirect_stderr(stream):
         log.handlers = [logging.StreamHandler(stream)]

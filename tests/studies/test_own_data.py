@@ -92,10 +92,10 @@ def test_what_fits_is_seen_from_what_is_there():
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
-        (contents("scans", target=lambda: None), "to be translated to"),
+        (contents("scans", target=lambda: None), "have targets for translation"),
         (
             contents("Images", "segs"),
-            r"If segs holds the masks of what is in Images, call it masks",
+            r"If segs holds the masks of the images in Images, rename it to masks",
         ),
     ],
 )
@@ -248,6 +248,6 @@ def test_of_a_training_that_diverges_the_way_out_is_one_that_this_mode_has(pairs
         raise DivergenceError("Training diverged in step 3: x is nan.", "--allow_config_change")
 
     monkeypatch.setattr(own_data, "train", diverge)
-    with pytest.raises(DivergenceError, match=r"x is nan\. Begin anew with --restart") as caught:
+    with pytest.raises(DivergenceError, match=r"x is nan\. Start again with --restart") as caught:
         run_own_data(None, str(pairs.parent / "pairs"), "run", restart=False)
     assert "allow_config_change" not in str(caught.value)
