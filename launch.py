@@ -40,11 +40,9 @@ def main(argv: list[str]) -> None:
         sys.exit(
             run_inspect(_CONFIG.value, options.input, options.output, overwrite=options.overwrite)
         )
-    with_config = {"train": "acgan_covid", "utility": "utility_covid"}.get(command.mode)
-    if with_config and _CONFIG.value is None:
-        raise UserError(
-            f"--mode={command.mode} needs --config=FILE, such as configs/{with_config}.py."
-        )
+    example = {"train": "acgan_covid", "utility": "utility_covid"}.get(command.mode)
+    if example and _CONFIG.value is None:
+        raise UserError(f"--mode={command.mode} needs --config=FILE, such as configs/{example}.py.")
     if command.mode in TASK_MODES and not command.workdir:
         raise UserError(f"--mode={command.mode} needs --workdir=DIR, the folder of a trained run.")
     from common.training.start import start_jax

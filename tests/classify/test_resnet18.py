@@ -120,7 +120,9 @@ def test_a_run_starts_from_a_file_and_refuses_one_of_another_size(file, tmp_path
         kernel, torchvision_arrays()["conv1.weight"].transpose(2, 3, 1, 0)
     )
     np.savez(tmp_path / "narrow.npz", **torchvision_arrays(width=8))
-    with pytest.raises(UserError, match=r"narrow\.npz has .* of shape .*8.*, but the network of .*64"):
+    with pytest.raises(
+        UserError, match=r"narrow\.npz has .* of shape .*8.*, but the network of .*64"
+    ):
         with_weights(settings(tmp_path / "narrow.npz"), state)
 
 
