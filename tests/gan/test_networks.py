@@ -1,6 +1,7 @@
 """The networks have the parameters that the original descriptions count."""
 
 import importlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from common.data.prepared.prepared import DataCard
 from common.program.errors import UserError
 from gan.networks import acgan, dcgan, make_networks
 from gan.state import init_state, make_gan
+from tests.combinations import combinations
 
 
 def card(image_size, channels=1, classes=("COVID", "NonCOVID")):
@@ -58,10 +60,10 @@ def test_trainable_parameters_of_the_dcgan():
     assert counts("dcgan_chest_xray", 64, 3, of="params") == (3_576_704, 2_765_568)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("image_size", [28, 32, 64, 128, 200, 256])
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("num_classes", [1, 10])
+@pytest.mark.parametrize(
+    ("name", "image_size", "channels", "num_classes"),
+    combinations(CONFIGS, [28, 32, 64, 128, 200, 256], [1, 3], [1, 10]),
+)
 def test_networks_follow_the_data_by_construction(name, image_size, channels, num_classes):
     of_data = card(image_size, channels, tuple("abcdefghij"[:num_classes]))
     gan = make_gan(config_of(name), of_data)
@@ -87,20 +89,20 @@ def test_images_of_both_modes_lie_between_minus_one_and_one(name):
     of_data = card(32, 3)
     config = config_of(name)
     gan = make_gan(config, of_data)
-    state = init_state(gan, of_data, jax.random.key(0))
+    state = jax.jit(partial(init_state, gan, of_data))(jax.random.key(0))
     generator = gan.networks.generator
     if "axis_name" in generator.__dataclass_fields__:
         generator = generator.clone(axis_name="")
     latents = jax.random.normal(jax.random.key(1), (4, gan.latent_size))
     keys = jax.random.split(jax.random.key(2), 4)
+    draw = jax.jit(partial(generator.apply, mutable=["batch_stats"]), static_argnames="train")
     for train in (False, True):
-        drawn, _ = generator.apply(
+        drawn, _ = draw(
             state.generator.variables,
             latents,
             jnp.zeros(4, int),
             train=train,
             dropout_keys=keys if train else None,
-            mutable=["batch_stats"],
         )
         assert float(abs(drawn).max()) <= 1
         assert float(drawn.std(axis=0).mean()) > 1e-4  # another latent, another image
@@ -110,7 +112,7 @@ def test_the_dcgan_starts_as_the_paper_says():
     """Weights from N(0, 0.02), the scale of BatchNorm from N(1, 0.02), no biases but its own."""
     of_data = card(64, 3)
     gan = make_gan(config_of("dcgan_chest_xray"), of_data)
-    params = init_state(gan, of_data, jax.random.key(0)).generator.params
+    params = jax.jit(partial(init_state, gan, of_data))(jax.random.key(0)).generator.params
     kernel, scale = params["double_1"]["kernel"], params["norm_0"]["scale"]
     assert kernel.shape == (4, 4, 512, 256) and "bias" not in params["double_1"]
     np.testing.assert_allclose([kernel.mean(), kernel.std()], [0, 0.02], atol=1e-4)
@@ -130,17 +132,19 @@ def test_the_papers_own_dcgan_has_1024_maps_of_4x4():
 def test_the_share_of_classes_draws_from_between_their_embeddings():
     of_data = card(16)
     gan = make_gan(config_of("acgan_covid"), of_data)
-    variables = init_state(gan, of_data, jax.random.key(0)).generator.variables
+    state = jax.jit(partial(init_state, gan, of_data))(jax.random.key(0))
+    variables = state.generator.variables
+    generate = jax.jit(partial(gan.networks.generator.apply, train=False))
     latents = jax.random.normal(jax.random.key(1), (3, gan.latent_size))
 
     def draw(labels):
-        return gan.networks.generator.apply(variables, latents, jnp.asarray(labels), train=False)
+        return generate(variables, latents, jnp.asarray(labels))
 
     np.testing.assert_allclose(draw([[0.0, 1.0]] * 3), draw([1] * 3), atol=1e-5)
     embedding = variables["params"]["embedding"]["embedding"]
     mean = jax.tree.map(lambda x: x, variables)
     mean["params"]["embedding"] = {"embedding": jnp.stack([embedding.mean(0)] * 2)}
-    between = gan.networks.generator.apply(mean, latents, jnp.zeros(3, int), train=False)
+    between = generate(mean, latents, jnp.zeros(3, int))
     np.testing.assert_allclose(draw([[0.5, 0.5]] * 3), between, atol=1e-5)
 
 

@@ -27,6 +27,7 @@ from common.ops import (
     upsample_conv,
 )
 from common.ops.forms import form_on_target
+from tests.combinations import combinations
 
 EXPLICIT = ((1, 2), (0, 1))
 
@@ -94,16 +95,22 @@ class TestForm:
 
 
 class TestConv:
-    @pytest.mark.parametrize("padding", ["SAME", "VALID", EXPLICIT])
-    @pytest.mark.parametrize("stride", [1, 2])
-    @pytest.mark.parametrize("size", [1, 3, 4])
-    @pytest.mark.parametrize("features", [1, 6])
+    @pytest.mark.parametrize(
+        ("padding", "stride", "size", "features"),
+        combinations(["SAME", "VALID", EXPLICIT], [1, 2], [1, 3, 4], [1, 6]),
+    )
     def test_equals_lax_with_gradients(self, padding, stride, size, features):
         x, kernel = normal(2, 9, 8, 16), normal(size, size, 16, features)
         assert_forms_agree(conv, x, kernel, stride=stride, padding=padding)
 
-    @pytest.mark.parametrize("padding", ["SAME", "VALID", EXPLICIT, ((3, 0), (0, 4))])
-    @pytest.mark.parametrize("size", [(3, 3), (2, 5), (4, 1), (1, 4)])
+    @pytest.mark.parametrize(
+        ("padding", "size"),
+        combinations(
+            ["SAME", "VALID", EXPLICIT, ((3, 0), (0, 4))],
+            [(3, 3), (2, 5), (4, 1), (1, 4)],
+            together=1,
+        ),
+    )
     def test_of_many_channels_equals_lax_with_gradients(self, padding, size):
         x, kernel = normal(2, 9, 7, 32), normal(*size, 32, 40)
         assert_forms_agree(conv, x, kernel, padding=padding)
@@ -136,9 +143,10 @@ class TestConv:
 
 
 class TestDepthwiseConv:
-    @pytest.mark.parametrize("padding", ["SAME", "VALID", EXPLICIT])
-    @pytest.mark.parametrize("stride", [1, 2, 3])
-    @pytest.mark.parametrize("size", [1, 3, 4, 5])
+    @pytest.mark.parametrize(
+        ("padding", "stride", "size"),
+        combinations(["SAME", "VALID", EXPLICIT], [1, 2, 3], [1, 3, 4, 5]),
+    )
     def test_equals_lax_with_gradients(self, padding, stride, size):
         x, kernel = normal(2, 9, 8, 6), normal(size, size, 1, 6)
         assert_forms_agree(depthwise_conv, x, kernel, stride=stride, padding=padding)
@@ -150,9 +158,10 @@ class TestDepthwiseConv:
 
 
 class TestConvTranspose:
-    @pytest.mark.parametrize("padding", ["SAME", "VALID", EXPLICIT])
-    @pytest.mark.parametrize("stride", [1, 2, 3])
-    @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+    @pytest.mark.parametrize(
+        ("padding", "stride", "size"),
+        combinations(["SAME", "VALID", EXPLICIT], [1, 2, 3], [1, 2, 3, 4, 5]),
+    )
     def test_equals_lax_with_gradients(self, padding, stride, size):
         x, kernel = normal(2, 5, 4, 3), normal(size, size, 3, 6)
         assert_forms_agree(conv_transpose, x, kernel, stride=stride, padding=padding)

@@ -8,6 +8,7 @@ from jax import lax
 
 from common.ops import conv, conv_transpose, strided, thresholds
 from common.ops.blocks import LAYOUT, lax_conv
+from tests.combinations import combinations
 
 PADS = [((1, 1), (1, 1)), ((0, 2), (2, 1)), ((3, 0), (0, 0)), ((-1, 1), (1, 2))]
 
@@ -42,8 +43,7 @@ def assert_equal(ours, plain, size, kernel_size=4):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * float(jnp.abs(b).max()))
 
 
-@pytest.mark.parametrize("pads", PADS)
-@pytest.mark.parametrize("size", [(8, 10), (9, 7)])
+@pytest.mark.parametrize(("size", "pads"), combinations([(8, 10), (9, 7)], PADS, together=1))
 def test_halving_equals_the_plain_form(size, pads):
     assert_equal(
         lambda x, kernel: conv(x, kernel, 2, pads, "products"),
@@ -68,8 +68,10 @@ def test_doubling_equals_the_plain_form(pads):
     )
 
 
-@pytest.mark.parametrize("pads", [((2, 1), (0, 3)), ((-1, 0), (1, -2))])
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("stride", "pads"),
+    combinations([1, 2, 3], [((2, 1), (0, 3)), ((-1, 0), (1, -2))], together=1),
+)
 def test_windows_that_do_not_meet_equal_the_plain_form(stride, pads):
     assert_equal(
         lambda x, kernel: conv(x, kernel, stride, pads, "products"),

@@ -12,6 +12,7 @@ from common.ops import conv, convolutions, plain_forms
 from common.ops.blocks import lax_conv
 from common.ops.winograd import conv_winograd, fills_tiles
 from common.program.memory import low_memory_options
+from tests.combinations import combinations
 
 SHAPES = [  # images; one of whole tiles, one whose tiles overhang, one that is cut
     ((2, 8, 8, 5), ((1, 1), (1, 1))),
@@ -32,12 +33,16 @@ def assert_close(ours, plain):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * float(jnp.abs(b).max()))
 
 
-@pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize(("shape", "pads"), SHAPES)
-def test_equals_the_plain_form_with_gradients_of_both_orders(shape, pads, size):
+@pytest.mark.parametrize(("size", "of"), combinations([2, 3], SHAPES, together=1))
+def test_equals_the_plain_form_with_gradients_of_both_orders(size, of):
     """The second order is what a gradient penalty takes."""
+    shape, pads = of
 
     def value_and_gradients(form, *inputs):
+        @jax.jit  # operation by operation, dozens of programs would be compiled
+        def run(*inputs):
+            return form(*inputs, pads), [gradient(*inputs) for gradient in both]
+
         def loss(*inputs):
             return (form(*inputs, pads) ** 2).sum()
 
@@ -45,7 +50,7 @@ def test_equals_the_plain_form_with_gradients_of_both_orders(shape, pads, size):
             return sum((part**2).sum() for part in jax.grad(loss, (0, 1, 2))(*inputs))
 
         both = jax.grad(loss, (0, 1, 2)), jax.grad(penalty, (0, 1, 2))
-        return form(*inputs, pads), [gradient(*inputs) for gradient in both]
+        return run(*inputs)
 
     inputs = list(images_kernel_and_bias(shape, size))
     plain = value_and_gradients(lambda x, k, b, pads: lax_conv(x, k, 1, pads) + b, *inputs)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from common.data.phantoms import KINDS, Phantoms
+from tests.combinations import combinations
 
 ALL = pytest.mark.parametrize("name", KINDS)
 
@@ -22,8 +23,9 @@ def test_kinds_are_named_after_the_data_that_they_stand_in_for() -> None:
     assert set(KINDS) == medical | {"digits", "sunflower", "gaussian"}
 
 
-@ALL
-@pytest.mark.parametrize("size", [28, 64, 100, 256])
+@pytest.mark.parametrize(
+    ("name", "size"), combinations(list(KINDS), [28, 64, 100, 256], together=1)
+)
 def test_images_labels_masks_and_targets_have_the_documented_types_and_shapes(
     name: str, size: int
 ) -> None:
@@ -65,8 +67,7 @@ def test_the_same_seed_gives_the_same_set_and_another_seed_other_images(name: st
         assert np.mean(image != counterpart) > 0.05
 
 
-@ALL
-@pytest.mark.parametrize("size", [28, 100])
+@pytest.mark.parametrize(("name", "size"), combinations(list(KINDS), [28, 100], together=1))
 def test_an_image_does_not_depend_on_how_many_are_drawn(name: str, size: int) -> None:
     many = arrays(KINDS[name].draw(0, 45, size))
     for num in (1, 4, 21):
