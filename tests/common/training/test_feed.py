@@ -128,7 +128,7 @@ def test_evaluation_sees_every_example_once_and_masks_what_fills_the_last_batch(
 
 
 def test_a_batch_that_does_not_divide_by_the_devices_is_refused(monkeypatch):
-    monkeypatch.setattr(parallel.jax, "device_count", lambda: 8)
+    monkeypatch.setattr(processes.jax, "device_count", lambda: 8)
     with pytest.raises(UserError, match=r"batch_size=8"):
         processes.local_batch_size(10)
     assert processes.local_batch_size(16) == 16
