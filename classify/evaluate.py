@@ -67,7 +67,7 @@ def evaluate(run: Run, options: Options) -> None:
         # Where the predictions are, the evaluation is whole.
         outputs.claim(dict.fromkeys((EVALUATION, _FIGURES, PREDICTIONS), ""))
         report = _report(run, options, outputs.drafts)
-    _say(report, outputs.folder)
+    _print_summary(report, outputs.folder)
 
 
 def _check(run: Run, options: Options) -> None:
@@ -102,19 +102,19 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     validation = None
     if held.validation is not None:
         validation = _Validation(*logits_of(held.validation, inference))
-    hot, fitted_on = _temperature(run, options, validation, step)
-    thresholds, chosen_on = _thresholds(run, options, validation, hot, step)
+    fitted, fitted_on = _temperature(run, options, validation, step)
+    thresholds, chosen_on = _thresholds(run, options, validation, fitted, step)
     logits, labels = logits_of(split, inference)
     labels = label_of[labels]
     distances = distances_of(known_reference(run), split)
-    predicted = Predicted(split.ids, split.groups, labels, softmax(logits, hot))
+    predicted = Predicted(split.ids, split.groups, labels, softmax(logits, fitted))
     plain = Predicted(split.ids, split.groups, labels, softmax(logits, 1.0))
     report = {
         "checkpoint_step": step,
         **held.facts,
         "classes": list(classes),
         "images_of_classes": np.bincount(labels, minlength=len(classes)).tolist(),
-        "temperature": hot,
+        "temperature": fitted,
         "temperature_fitted_on": fitted_on,
         "operating_point": options.operating_point or YOUDEN,
         "operating_points_chosen_on": chosen_on,
@@ -215,7 +215,7 @@ def _temperature(
 
 
 def _thresholds(
-    run: Run, options: Options, validation: _Validation | None, hot: float, step: int
+    run: Run, options: Options, validation: _Validation | None, fitted: float, step: int
 ) -> tuple[Mapping[str, float], str]:
     """Returns the probability from which on each class is found, and what it was chosen on."""
     if options.input:
@@ -226,13 +226,13 @@ def _thresholds(
     elif validation is None:
         found, chosen_on = {}, _NO_VALIDATION
     else:
-        shares = softmax(validation.logits, hot)
+        shares = softmax(validation.logits, fitted)
         wanted = read_wanted(options.operating_point)
         found, chosen_on = choose(validation.labels, shares, run.card.classes, wanted), "val"
     return {x: t for x, t in found.items() if options.positive in ("", x)}, chosen_on
 
 
-def _say(report: dict[str, Any], output: Path) -> None:
+def _print_summary(report: dict[str, Any], output: Path) -> None:
     print(
         f"{told_patients(report)} ({report['data']}, {report['split']}), step"
         f" {report['checkpoint_step']}; 95 % intervals over {report['intervals_over']}"

@@ -55,7 +55,7 @@ def evaluate(run: Run, options: Options) -> None:
     with evaluation_outputs(run, options) as outputs:
         outputs.claim(dict.fromkeys((SUSPICIOUS, _JUDGED, _QUALITY, EVALUATION), ""))
         report = _report(run, options, outputs.drafts)
-    _say(report, outputs.folder)
+    _print_summary(report, outputs.folder)
 
 
 def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _say(report: Mapping[str, Any], output: Path) -> None:
+def _print_summary(report: Mapping[str, Any], output: Path) -> None:
     print(
         f"{report['data']}, step {report['checkpoint_step']}, compared with the images of split"
         f" {report['reference']!r}"

@@ -90,7 +90,7 @@ def generate(run: Run, options: Options) -> None:
             f" {' and '.join(WALK_FILES)}"
         )
     else:
-        _say(outputs.folder, run, options)
+        _print_summary(outputs.folder, run, options)
 
 
 def _check(run: Run, options: Options) -> None:
@@ -258,7 +258,7 @@ def _write_images(
     write_picture(outputs.draft(_GRID), _grid_of(grouped, options.num_images, run))
 
 
-def _say(output: Path, run: Run, options: Options) -> None:
+def _print_summary(output: Path, run: Run, options: Options) -> None:
     print(f"{counted(options.num_images, 'image')}, {TABLE} and {_GRID} are in {output}")
     if options.bits == 16:
         slope, intercept = rescaling(run.card.window)

@@ -99,7 +99,7 @@ def _run(chosen: Experiment, workdir: str, *, restart: bool) -> None:
             return
         run = open_run(folder)
         find_mode(run.config.task, "evaluate", ("evaluate",))(run, Options())
-    _say(chosen, folder, inspected, invalid=bool(invalid))
+    _print_summary(chosen, folder, inspected, invalid=bool(invalid))
 
 
 def what_fits(contents: Contents) -> str:
@@ -181,7 +181,7 @@ def _default_workdir(chosen: Experiment) -> Path:
     return workdir.with_name(f"{name}-{workdir.name}")
 
 
-def _say(chosen: Experiment, folder: Path, inspected: Path, *, invalid: bool) -> None:
+def _print_summary(chosen: Experiment, folder: Path, inspected: Path, *, invalid: bool) -> None:
     """Prints where the results are, and how to get better ones."""
     length = re.sub(r"[\d.]+", _four_times, chosen.config.train.num_steps)
     overrides = {**chosen.overrides, "train.num_steps": length}

@@ -67,7 +67,7 @@ def evaluate(run: Run, options: Options) -> None:
         pictures = [f"{kind}.png" for kind in _KINDS]
         outputs.claim(dict.fromkeys((*pictures, _IMAGES, _PATIENTS, EVALUATION), ""))
         report = _report(run, options, outputs.drafts)
-    _say(report, outputs.folder)
+    _print_summary(report, outputs.folder)
 
 
 def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def _cases(
     return cases
 
 
-def _say(report: Mapping[str, Any], output: Path) -> None:
+def _print_summary(report: Mapping[str, Any], output: Path) -> None:
     """Prints the main scores."""
     print(
         f"{told_patients(report)} ({report['data']}, {report['split']}), step"

@@ -214,7 +214,7 @@ def predict(run: Run, options: Options) -> None:
         print(
             f"{counted(count, 'image is', 'images are')} segmented; the masks are in"
             f" {outputs.folder} (step {step},"
-            f" {_told(run, writer.threshold)}, {count / seconds:.1f} images/s){told}"
+            f" {_decision_rule(run, writer.threshold)}, {count / seconds:.1f} images/s){told}"
         )
         print(f"  {unlike_sentence(unlike_facts(distances.values()))}")
         if failures:
@@ -308,5 +308,5 @@ def _write_nifti(source: Path, slices: Sequence[Any], plane: str, file: Path) ->
     write_volume(file, source, slices, plane)
 
 
-def _told(run: Run, threshold: float) -> str:
+def _decision_rule(run: Run, threshold: float) -> str:
     return f"threshold {threshold}" if len(run.card.mask_classes) == 2 else "the likeliest class"
