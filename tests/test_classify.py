@@ -82,7 +82,7 @@ def test_scores_do_not_depend_on_the_number_of_devices(run, launch, tmp_path):
         assert four["scores"][name] == pytest.approx(entry, rel=1e-4, abs=1e-6), name
 
 
-def test_predict_writes_a_table_and_what_speaks_for_each_class(run, patients, launch, tmp_path):
+def test_predict_writes_a_table_and_the_evidence_for_each_class(run, patients, launch, tmp_path):
     args = (
         "--mode=predict",
         f"--workdir={run[0]}",
@@ -101,7 +101,7 @@ def test_predict_writes_a_table_and_what_speaks_for_each_class(run, patients, la
     assert "exists; add --overwrite" in refused(launch, *args)
 
 
-def test_images_unlike_those_of_training_are_said_to_be(run, patients, launch, tmp_path):
+def test_images_unlike_those_of_training_are_reported(run, patients, launch, tmp_path):
     """Its own test images are not; noise is, and so are drawings of another kind."""
     outside = report_of(run[0])["unlike"]["outside"]
     with (run[0] / "evaluation" / "predictions.csv").open() as stream:

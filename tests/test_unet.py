@@ -111,7 +111,7 @@ def test_evaluation_leaves_tables_and_panels(run):
             assert picture.mode == "RGB" and picture.width > 4 * 160
 
 
-def test_images_unlike_those_of_training_are_said_to_be(run, launch, tmp_path):
+def test_images_unlike_those_of_training_are_reported(run, launch, tmp_path):
     """Its own test images are not; noise of another size is, in the table of its own input."""
     report = report_of(run[0])
     outside = report["unlike"]["outside"]
@@ -306,7 +306,7 @@ def test_masks_inside_the_input_are_no_images_the_next_time(run, patients, launc
         assert "1 image is segmented" in launch(*args, *more).stdout
 
 
-def test_what_stands_in_the_way_is_said(run, launch, tmp_path):
+def test_obstacles_are_reported(run, launch, tmp_path):
     (tmp_path / "file").write_text("")
     for mode, more in (("evaluate", ()), ("predict", (f"--input={tmp_path / 'x.png'}",))):
         Image.new("RGB", (8, 8)).save(tmp_path / "x.png")

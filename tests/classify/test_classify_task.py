@@ -227,7 +227,7 @@ def test_mixup_blends_each_image_with_the_next_of_the_global_batch(devices):
         ("optimizer", "stage_decay", 1.5),
     ],
 )
-def test_a_setting_that_means_nothing_is_refused(section, name, value):
+def test_an_invalid_setting_is_refused(section, name, value):
     config = settings()
     config[section][name] = value
     with pytest.raises(UserError, match=rf"config\.{section}\.{name} is"):
@@ -235,7 +235,7 @@ def test_a_setting_that_means_nothing_is_refused(section, name, value):
         make_task(config, CARD)
 
 
-def test_what_does_not_fit_together_is_refused():
+def test_settings_that_contradict_each_other_are_refused():
     config = settings()
     config.optimizer.accumulate = 3
     with pytest.raises(UserError, match="is not divisible by config"):

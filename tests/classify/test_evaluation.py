@@ -44,7 +44,7 @@ def report_of(run, name="evaluation"):
     return json.loads((run.workdir / name / EVALUATION).read_text())
 
 
-def test_patients_that_nobody_names_are_called_unknown(run, capsys):
+def test_unnamed_patients_are_reported_as_unknown(run, capsys):
     evaluate(run, Options())
     said, report = capsys.readouterr().out, report_of(run)
     assert "12 images of unknown patients, each counted as one" in said
@@ -66,7 +66,7 @@ def test_images_and_patients_are_told(groups, told):
     assert told_patients(patients_in(groups)).startswith(told)
 
 
-def test_images_of_one_class_have_a_sensitivity_and_no_area(run, tmp_path, capsys):
+def test_images_of_one_class_have_a_sensitivity_but_no_area(run, tmp_path, capsys):
     images_in(tmp_path / "sick" / "PNEUMONIA", 5)
     evaluate(run, Options(input=str(tmp_path / "sick")))
     said, report = capsys.readouterr().out, report_of(run, "evaluation-sick")

@@ -108,7 +108,7 @@ def test_features_are_computed_once_for_the_same_images_weights_and_variation(ca
         task.prepare(prepare(config.data), state)
 
 
-def test_a_damaged_cache_is_made_anew_and_one_that_cannot_be_written_is_said(cache):
+def test_a_damaged_cache_is_recomputed_and_an_unwritable_one_is_reported(cache):
     config = settings(cache, 1)
     kept = built(config)[2].splits["val"].read([0])["features"]
     for file in cache.glob("features/*/*.npy"):
@@ -158,7 +158,7 @@ def test_normalisation_of_a_frozen_trunk_is_that_of_its_features(cache):
         ("augment", "rotation", 5.0, "each image as it is"),
     ],
 )
-def test_what_training_would_change_is_not_cached(cache, section, name, value, said):
+def test_features_that_training_would_change_are_not_cached(cache, section, name, value, said):
     config = settings(cache, 1)
     config[section][name] = value
     prepared = prepare(config.data)

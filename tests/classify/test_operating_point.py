@@ -53,7 +53,7 @@ def test_a_threshold_lies_in_the_middle_and_mirrors_for_the_other_class():
     assert measures(np.array([False, True]), neighbours, threshold) == (1.0, 1.0)
 
 
-def test_images_of_one_kind_choose_no_threshold():
+def test_images_of_one_class_choose_no_threshold():
     assert best_threshold(np.ones(3, bool), RNG.random(3), Wanted()) is None
     assert best_threshold(np.zeros(3, bool), RNG.random(3), Wanted()) is None
 
@@ -78,7 +78,7 @@ def test_scores_at_a_threshold_agree_with_scikit_learn():
         assert 0 <= entry["low"] < entry["value"] < entry["high"] <= 1
 
 
-def test_what_is_wanted_is_read():
+def test_the_goal_of_a_threshold_is_read():
     assert read_wanted("") == read_wanted("youden") == Wanted("youden", 0.0)
     assert read_wanted("sensitivity=0.95") == Wanted("sensitivity", 0.95)
     for text in ("sensitivity", "specificity=2", "sensitivity=0", "f1=0.5", "youden=1", "=0.5"):

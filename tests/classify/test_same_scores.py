@@ -184,7 +184,7 @@ def test_where_nothing_is_to_be_found_or_found_the_log_has_no_dice():
     assert found == {"accuracy": 1.0, "loss": 1.0}
 
 
-def test_exact_zeros_cost_what_scikit_learn_says():
+def test_exact_zeros_cost_the_same_as_in_scikit_learn():
     labels, probabilities = np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]])
     found = scores(labels, probabilities, ("a", "b"))["log_loss"]
     assert found == reference.log_loss(labels, probabilities) == pytest.approx(18.02, abs=0.01)

@@ -146,7 +146,7 @@ class TestAdversarialLosses:
             assert jnp.isfinite(derivative(function, extreme)).all()
 
     @pytest.mark.parametrize("name", LOSSES)
-    def test_what_is_logged_is_a_probability_where_the_logit_stands_for_one(self, name):
+    def test_a_probability_is_logged_if_the_logit_stands_for_one(self, name):
         logits = jnp.asarray(LOGITS, jnp.float32)
         expected = sigmoid(LOGITS) if name in OF_PROBABILITIES else LOGITS
         np.testing.assert_allclose(adversarial_loss(name).output(logits), expected, rtol=1e-5)

@@ -153,7 +153,7 @@ class TestCalibration:
 
         assert flagged(twice, 30) == 1
 
-    def test_more_training_images_than_held_out_ones_accuse_nobody(self):
+    def test_more_training_images_than_held_out_ones_flag_nothing(self):
         rng = np.random.default_rng(0)
         found = [memorization(real(rng, 100), real(rng, 1000), real(rng, 20)) for _ in range(15)]
         assert sum(x.memorized for x in found) <= 1
@@ -216,7 +216,7 @@ class TestMemorization:
                 assert getattr(other, name) == getattr(found, name)
 
     @pytest.mark.parametrize("place", [0, 1, 2])
-    def test_what_cannot_be_told_is_refused(self, place):
+    def test_too_few_or_unusable_images_are_refused(self, place):
         names, sets = ("generated", "training", "held-out"), list(example())
         sets[place] = sets[place][:20]
         memorization(*sets)
@@ -286,7 +286,7 @@ class TestVerdict:
             f" 1 of 200 (VGG16: p = {p:.2g}, significant from 33)."
         )
 
-    def test_one_guilty_space_is_enough_and_alone_is_told(self):
+    def test_one_flagged_space_is_enough_and_only_it_is_reported(self):
         found = verdict({"pixels": self.fine, "VGG16": self.bad}, Estimate(0.9, 0.02))
         assert found.startswith(
             f"The generator repeats training images: {self.bad.suspicious} of 200 generated images"
@@ -308,7 +308,7 @@ class TestVerdict:
         assert repeating({"pixels": close, "VGG16": self.fine}) == ()
         assert repeating({"pixels": close, "VGG16": self.bad}) == ("VGG16",)
 
-    def test_what_the_discriminator_knows_decides_nothing(self):
+    def test_the_discriminator_decides_nothing(self):
         knowing = verdict({"pixels": self.fine}, Estimate(1.0, 0.0))
         assert knowing.startswith("No sign") and "discriminator tells training" in knowing
         assert "does not tell" in verdict({"pixels": self.fine}, Estimate(0.54, 0.03))

@@ -49,7 +49,7 @@ def test_mirrored_copies_are_found_where_training_images_were_mirrored(prepared,
     assert found["memorized"] and found["spaces"]["pixels"]["training"] == 2 * len(train_split)
 
 
-def test_of_a_part_of_the_training_images_no_good_verdict_is_claimed(prepared, tmp_path):
+def test_a_part_of_the_training_images_allows_no_good_verdict(prepared, tmp_path):
     reference = reference_of(prepared, "train", True, EXTRACTORS, "", most=40)
     images = KINDS["covid_ct"].draw(77, 60, SIZE).images
     features = {"radiomic": EXTRACTORS[0].extract(images)}

@@ -116,7 +116,7 @@ def test_all_is_mixed_as_the_real_images_are():
     assert replace(few, classes=()).proportions(300) == [300]
 
 
-def test_a_class_of_too_few_images_is_left_out_and_said(caplog):
+def test_a_class_with_too_few_images_is_left_out_with_a_warning(caplog):
     few = replace(REFERENCE, labels=np.repeat([0, 1], (229, 11)))
     with caplog.at_level("WARNING"):
         found = quality(few, "radiomic", RADIOMIC.extract(REAL.images), REAL.labels, 5)
@@ -175,7 +175,7 @@ class TestReference:
         assert sum(seen) == 2 * len(prepared.splits["train"])
         assert len(make([extractor], most=10).labels) == 10
 
-    def test_a_broken_file_is_made_anew(self, tmp_path):
+    def test_a_broken_file_is_recomputed(self, tmp_path):
         config = acgan_covid.get_config("tiny")
         config.data.cache_dir = str(tmp_path)
         make = partial(reference_of, prepare(config.data), "train", True, cache=str(tmp_path))
@@ -198,7 +198,7 @@ class TestReference:
         ("inception:nowhere.pth", "nowhere.pth"),
     ],
 )
-def test_what_names_no_features_is_said(names, message):
+def test_names_of_no_features_are_refused(names, message):
     with pytest.raises(UserError, match=message):
         make_extractors(names, 32, 1)
 
@@ -253,7 +253,7 @@ class TestEvaluation:
         said = capsys.readouterr().out
         assert "GAN-test accuracy" in said and "drawings, not patients" in said
 
-    def test_what_is_measured_is_what_generate_writes(self, run, tmp_path, monkeypatch):
+    def test_the_measured_images_are_those_that_generate_writes(self, run, tmp_path, monkeypatch):
         seen = []
         monkeypatch.setattr(
             "gan.evaluate.draw_images",
@@ -275,7 +275,7 @@ class TestEvaluation:
             ({"extractors": "fid"}, "names no features"),
         ],
     )
-    def test_what_it_cannot_follow_is_said(self, run, tmp_path, options, message):
+    def test_invalid_options_are_refused(self, run, tmp_path, options, message):
         with pytest.raises(UserError, match=message):
             evaluate(run, Options(output=str(tmp_path), **options))
 
@@ -291,7 +291,7 @@ class TestEvaluation:
         like = jax.eval_shape(make_task(run.config, run.card).init, jax.random.key(0))
         assert run.best_state(like)[0] == min(scored, key=scored.get)
 
-    def test_strict_wants_a_verdict_and_heeds_it(self, run, tmp_path, caplog):
+    def test_strict_requires_a_verdict_and_obeys_it(self, run, tmp_path, caplog):
         def options(**more):
             return Options(output=str(tmp_path / "out"), num_images=2, overwrite=True, **more)
 

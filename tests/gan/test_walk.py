@@ -102,6 +102,6 @@ def test_a_walk_is_written_as_a_strip_and_as_a_film(tmp_path):
         (dense, options("linear", bits=16), "--bits=16"),
     ],
 )
-def test_what_cannot_be_walked_is_refused(get_config, chosen, expected):
+def test_impossible_walks_are_refused(get_config, chosen, expected):
     with pytest.raises(UserError, match=expected):
         check_walk(gan_of(get_config), CARD, chosen)

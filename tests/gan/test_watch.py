@@ -36,7 +36,7 @@ def test_a_sure_discriminator_is_saturated():
     assert sentence.startswith("Step 100: the discriminator is saturated (0.990 for real and 0.010")
 
 
-def test_nothing_is_said_of_the_first_evaluation():
+def test_the_first_evaluation_never_warns():
     watch = CollapseWatch("frechet", "spread", floor=lambda: 1.0, probabilities=True)
     assert watch.warnings(100, {"frechet": 50.0, "spread": 0.01}) == []
     assert len(watch.warnings(200, {"frechet": 50.0, "spread": 0.01})) == 1
@@ -58,7 +58,7 @@ def test_few_pictures_are_a_collapse():
     assert said({"spread": 0.3}) == [[]]
 
 
-def test_a_distance_that_grows_twice_in_a_row_is_told_with_its_best():
+def test_a_distance_that_grows_twice_in_a_row_is_reported_with_its_best():
     found = said(*({"frechet": x} for x in (10.0, 4.0, 9.0, 7.0, 9.0, 10.0)))
     assert found[:5] == [[]] * 5
     (sentence,) = found[5]
@@ -66,7 +66,7 @@ def test_a_distance_that_grows_twice_in_a_row_is_told_with_its_best():
     assert "--config.train.best_metric=frechet" in sentence
 
 
-def test_a_sentence_is_said_when_its_fault_sets_in_and_again_after_a_recovery():
+def test_a_failure_warns_when_it_begins_and_again_after_a_recovery():
     found = said(*({"spread": x} for x in (0.1, 0.1, 0.8, 0.1)))
     assert [len(sentences) for sentences in found] == [1, 0, 0, 1]
 
@@ -80,7 +80,7 @@ def test_a_sentence_is_said_when_its_fault_sets_in_and_again_after_a_recovery():
         ("num_images", 5, "needs 6 of both"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(setting, value, message):
+def test_invalid_settings_are_refused(setting, value, message):
     config = acgan_covid.get_config("tiny")
     config.quality[setting] = value
     prepared = prepare(config.data)

@@ -83,7 +83,7 @@ def contents(*classes, masks=(), target=None):
     return Contents(classes, {"train": [record(read_target=target)]}, masks)
 
 
-def test_what_fits_is_seen_from_what_is_there():
+def test_the_config_is_chosen_from_the_contents():
     assert what_fits(contents("scans", masks=("background", "tumour"))) == "unet"
     assert what_fits(contents("COVID", "NonCOVID")) == "gan"
     assert what_fits(contents("scans")) == "gan"
@@ -99,7 +99,7 @@ def test_what_fits_is_seen_from_what_is_there():
         ),
     ],
 )
-def test_what_nothing_fits_is_said(found, sentence):
+def test_contents_that_no_config_fits_are_refused(found, sentence):
     with pytest.raises(UserError, match=sentence):
         what_fits(found)
 
@@ -127,7 +127,7 @@ def test_patients_stay_together_in_splits_that_are_made(patients, trained, caplo
     assert "--config.data.group='^[^/]+/([^/]+)/'" in caplog.text
 
 
-def test_who_says_that_nobody_has_two_images_is_believed(patients, trained):
+def test_an_empty_group_setting_is_obeyed(patients, trained):
     given = Experiment("configs/classify.py", classify.get_config(), {"data.group": ""})
     run_own_data(given, str(patients), "", restart=False)
     assert trained[0][0].data.group == ""
@@ -159,7 +159,7 @@ def test_a_length_is_no_other_run_but_a_size_is(pairs, trained):
     assert first == second != third
 
 
-def test_where_a_setting_goes_is_said(pairs, desk):
+def test_an_error_says_where_a_setting_goes(pairs, desk):
     """Masks of three values need one, and the command that was typed has no place for it."""
     for file in (pairs / "Labels").iterdir():
         with Image.open(file) as mask:
@@ -210,7 +210,7 @@ def test_a_folder_of_patients_is_inspected_trained_on_and_evaluated(patients, de
     assert (report["split"], report["images"]) == ("all", 2)
 
 
-def test_make_hands_any_name_of_a_folder_on(tmp_path):
+def test_make_passes_on_any_folder_name(tmp_path):
     """Spaces, quotes and dollars are the shell's to read in no place."""
     program = tmp_path / "bin" / "python"
     program.parent.mkdir()
@@ -243,7 +243,7 @@ def test_what_can_be_chosen_is_there():
     assert tasks == {"gan", "unet", "classify"}
 
 
-def test_of_a_training_that_diverges_the_way_out_is_one_that_this_mode_has(pairs, monkeypatch):
+def test_a_diverged_training_suggests_only_flags_of_this_mode(pairs, monkeypatch):
     def diverge(config, workdir, *, restart):
         raise DivergenceError("Training diverged in step 3: x is nan.", "--allow_config_change")
 

@@ -33,7 +33,7 @@ def test_a_study_that_began_before_there_was_a_setting_goes_on(tmp_path):
     assert "--allow_config_change" not in str(raised.value)  # which no study takes
 
 
-def test_what_each_setting_of_a_study_takes_is_told_as_of_its_runs():
+def test_settings_of_a_study_are_described_like_those_of_its_runs():
     text = settings_text(get_config())
     assert "-2147483648" not in text
     assert "number above 0" in next(

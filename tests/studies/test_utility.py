@@ -36,7 +36,7 @@ def study_of(**settings):
     return read_study(config)
 
 
-def test_it_runs_resumes_by_cells_and_says_what_it_found(launch, tmp_path):
+def test_it_runs_resumes_by_cells_and_reports_its_result(launch, tmp_path):
     work = tmp_path / "study"
     put_sentinels(tmp_path, "study")
     sentinels = tree(tmp_path)
@@ -92,7 +92,7 @@ def test_it_runs_resumes_by_cells_and_says_what_it_found(launch, tmp_path):
         ({"seeds": "0,x"}, "config.study.seeds has 'x'"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused_in_a_sentence(settings, said):
+def test_invalid_settings_are_refused_in_a_sentence(settings, said):
     with pytest.raises(UserError) as error:
         study_of(**settings)
     assert said in str(error.value) and str(error.value).endswith(".")
@@ -105,7 +105,7 @@ def test_arms_must_have_equal_steps():
         read_study(config)
 
 
-def test_too_few_images_and_missing_splits_are_said_before_anything_runs(launch, tmp_path):
+def test_too_few_images_and_missing_splits_are_refused_before_anything_runs(launch, tmp_path):
     base = (*BASE[:2], f"--workdir={tmp_path / 'study'}")
     few = launch(*base, "--config.study.sizes=99", code=2)
     assert "config.study.sizes has 99, but class COVID has 16 training images" in few.stderr
@@ -114,7 +114,7 @@ def test_too_few_images_and_missing_splits_are_said_before_anything_runs(launch,
     assert not (tmp_path / "study" / "cells").exists()
 
 
-def test_the_larger_choice_of_a_seed_holds_the_smaller(tmp_path):
+def test_a_larger_choice_of_one_seed_contains_a_smaller_one(tmp_path):
     for name in ("a", "b"):
         (tmp_path / "train" / name).mkdir(parents=True)
         for number in range(9):
@@ -250,7 +250,7 @@ def test_only_known_patients_are_called_so(tmp_path, group, names, owners):
 
 
 @pytest.mark.parametrize("part", ["gan", "classifier"])
-def test_of_a_run_that_diverges_the_way_out_is_one_that_a_study_has(monkeypatch, tmp_path, part):
+def test_a_diverged_run_suggests_only_what_a_study_offers(monkeypatch, tmp_path, part):
     def diverge(config, workdir):
         raise DivergenceError("Training diverged in step 3: x is nan.", "--allow_config_change")
 

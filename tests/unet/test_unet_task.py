@@ -143,7 +143,7 @@ def test_with_no_average_the_last_step_is_evaluated():
         ("loss", "overlap_over", "pixel"),
     ],
 )
-def test_a_setting_that_means_nothing_is_refused(section, name, value):
+def test_an_invalid_setting_is_refused(section, name, value):
     config = settings()
     config[section][name] = value
     with pytest.raises(UserError, match=f"config.{section}.{name} is"):

@@ -414,7 +414,7 @@ def test_without_settings_the_sources_splits_stay():
         ({"folds": 13}, "There are 12 images or groups .* for 13 splits"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused_by_their_name(changes, sentence):
+def test_invalid_settings_are_refused_by_their_name(changes, sentence):
     with pytest.raises(UserError, match=sentence):
         divided(table([0] * 12), **changes)
 
