@@ -1,7 +1,8 @@
-"""What convolutions are made of: products, rearranged pixels, and the plain convolution."""
+"""What convolutions are made of: kernels, products, rearranged pixels, the plain convolution."""
 
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,59 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 Pairs: TypeAlias = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
+Factors: TypeAlias = tuple[Array, Array]  # images and a kernel, or what a product is of
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel as it is stored: as its own convolution's, or as the transposed one's.
+
+    A convolution's gradient toward its images is the convolution with `transpose`, which costs
+    nothing: rearranging the array in memory would take longer than some of the forms.
+
+    Attributes:
+      array: [rows, columns, channels, features]; where transposed, the taps are turned round in
+        both directions: [rows, columns, features, channels].
+      transposed: whether it is, as in `lax.conv_transpose`.
+    """
+
+    array: Array | Any  # JAX puts in place of an array what it knows of it, too
+    transposed: bool = field(default=False, metadata={"static": True})
+
+    @property
+    def channels(self) -> int:
+        """How many channels the images have."""
+        return int(self.array.shape[3 if self.transposed else 2])
+
+    @property
+    def features(self) -> int:
+        """How many features the convolution makes."""
+        return int(self.array.shape[2 if self.transposed else 3])
+
+    @property
+    def transpose(self) -> "Kernel":
+        """The kernel of the gradient toward the images."""
+        return Kernel(self.array, not self.transposed)
+
+    @property
+    def plain(self) -> Float[Array, "rows columns channels features"]:
+        """The array as `lax` expects it."""
+        return mirrored(self.array) if self.transposed else self.array
+
+
+def set_gradients(operation: "jax.custom_vjp[Any]", backward: Callable[..., Any]) -> None:
+    """Sets the gradients of what is linear in each of its first two arguments.
+
+    These are all that `backward(*static arguments, (first, second), cotangent)` needs.
+    """
+
+    def forward(first: Any, second: Any, *static: Any) -> tuple[Any, tuple[Any, Any]]:
+        return operation(first, second, *static), (first, second)
+
+    operation.defvjp(forward, backward)
 
 
 def pad(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
@@ -45,16 +97,12 @@ def pointwise(x: Array, matrix: Array) -> Array:
     return matmul(x, matrix)
 
 
-def _pointwise_forward(x: Array, matrix: Array) -> tuple[Array, tuple[Array, Array]]:
-    return pointwise(x, matrix), (x, matrix)
-
-
-def _pointwise_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    x, matrix = residuals
+def _pointwise_backward(factors: Factors, cotangent: Array) -> Factors:
+    x, matrix = factors
     return matmul_transposed(cotangent, matrix), outer_sum(x, cotangent)
 
 
-pointwise.defvjp(_pointwise_forward, _pointwise_backward)
+set_gradients(pointwise, _pointwise_backward)
 
 
 def space_to_depth(x: Array, size: int) -> Array:

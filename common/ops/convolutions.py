@@ -33,6 +33,8 @@ from jaxtyping import Array, Float
 from common.ops import thresholds
 from common.ops.blocks import (
     LAYOUT,
+    Factors,
+    Kernel,
     Pairs,
     lax_conv,
     mirrored,
@@ -41,6 +43,7 @@ from common.ops.blocks import (
     pairs,
     pointwise,
     project,
+    set_gradients,
 )
 from common.ops.forms import Form, form_on_target, plain_is_asked_for
 from common.ops.fourier import conv_fourier
@@ -75,7 +78,7 @@ def conv(
     pads = forward_pads(x, kernel, stride, padding)
     if form_on_target(form) == "products" and stride == 1 and _winograd_pays(x, kernel, pads):
         # Added tile by tile: else XLA would keep the outputs with and without the bias.
-        return conv_winograd(x, kernel, bias, pads)
+        return conv_winograd(x, Kernel(kernel), bias, pads)
     y = _without_bias(x, kernel, stride, pads, form)
     return y if bias is None else y + bias
 
@@ -153,15 +156,9 @@ def _conv_to_few(x: Array, kernel: Array, pads: Pairs) -> Array:
     return total
 
 
-def _conv_to_few_forward(x: Array, kernel: Array, pads: Pairs) -> tuple[Array, tuple[Array, Array]]:
-    return _conv_to_few(x, kernel, pads), (x, kernel)
-
-
-def _conv_to_few_backward(
-    pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
-) -> tuple[Array, Array]:
+def _conv_to_few_backward(pads: Pairs, factors: Factors, cotangent: Array) -> Factors:
     """Gives both gradients from the windows of the cotangent, which are small."""
-    x, kernel = residuals
+    x, kernel = factors
     rows, columns, channels, _ = kernel.shape
     back = pairs(
         (k - 1 - low, k - 1 - high) for k, (low, high) in zip((rows, columns), pads, strict=True)
@@ -172,7 +169,7 @@ def _conv_to_few_backward(
     return toward_x, toward_kernel.transpose(1, 2, 0, 3)[::-1, ::-1]
 
 
-_conv_to_few.defvjp(_conv_to_few_forward, _conv_to_few_backward)
+set_gradients(_conv_to_few, _conv_to_few_backward)
 
 
 # The convolution of many channels, with its gradients.
@@ -189,16 +186,8 @@ def _conv_of_many(x: Array, kernel: Array, pads: Pairs) -> Array:
     return lax_conv(x, kernel, 1, pads)
 
 
-def _conv_of_many_forward(
-    x: Array, kernel: Array, pads: Pairs
-) -> tuple[Array, tuple[Array, Array]]:
-    return _conv_of_many(x, kernel, pads), (x, kernel)
-
-
-def _conv_of_many_backward(
-    pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
-) -> tuple[Array, Array]:
-    x, kernel = residuals
+def _conv_of_many_backward(pads: Pairs, factors: Factors, cotangent: Array) -> Factors:
+    x, kernel = factors
     back = pairs(
         (k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape, pads, strict=False)
     )
@@ -236,7 +225,7 @@ def _toward_kernel(x: Array, cotangent: Array, rows: int, pads: Pairs) -> Array:
     return jnp.stack(of_rows).swapaxes(1, 2)
 
 
-_conv_of_many.defvjp(_conv_of_many_forward, _conv_of_many_backward)
+set_gradients(_conv_of_many, _conv_of_many_backward)
 
 
 # Winograd's form.

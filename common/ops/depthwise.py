@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from common.ops import thresholds
-from common.ops.blocks import LAYOUT, Pairs, pad
+from common.ops.blocks import LAYOUT, Factors, Pairs, pad, set_gradients
 from common.ops.convolutions import Padding, forward_pads
 from common.ops.forms import Form, form_on_target
 
@@ -51,17 +51,9 @@ def _depthwise(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
     return _sum_of_taps(pad(x, *pads), kernel, stride)
 
 
-def _depthwise_forward(
-    x: Array, kernel: Array, stride: int, pads: Pairs
-) -> tuple[Array, tuple[Array, Array]]:
-    return _depthwise(x, kernel, stride, pads), (x, kernel)
-
-
-def _depthwise_backward(
-    stride: int, pads: Pairs, residuals: tuple[Array, Array], cotangent: Array
-) -> tuple[Array, Array]:
+def _depthwise_backward(stride: int, pads: Pairs, factors: Factors, cotangent: Array) -> Factors:
     """Gives both gradients as sums of shifted images, too."""
-    x, kernel = residuals
+    x, kernel = factors
     # The gradient of x is the cotangent, dilated, under the kernel reversed in both directions.
     sizes = zip(kernel.shape, pads, x.shape[1:3], cotangent.shape[1:3], strict=False)
     around = [
@@ -81,7 +73,7 @@ def _depthwise_backward(
     return toward_x, stacked.reshape(rows, columns, 1, channels)
 
 
-_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+set_gradients(_depthwise, _depthwise_backward)
 
 
 def _sum_of_taps(padded: Array, kernel: Array, stride: int) -> Array:

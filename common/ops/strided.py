@@ -13,18 +13,19 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from common.ops import thresholds
 from common.ops.blocks import (
+    Kernel,
     Pairs,
     depth_to_space,
     lax_conv,
-    mirrored,
     pad,
     pairs,
     pointwise,
     project,
+    set_gradients,
     space_to_depth,
 )
 from common.ops.winograd import conv_winograd, fills_tiles, kernel_gradient
@@ -36,14 +37,14 @@ def strided_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
     """See `common.ops.convolutions.conv`."""
     if kernel.shape[:2] == (stride, stride):
         return _gather_blocks(x, kernel, stride, pads)
-    return _strided(x, kernel, stride, pads, transpose_kernel=False)
+    return _strided(x, Kernel(kernel), stride, pads)
 
 
 def transposed_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
     """See `common.ops.convolutions.conv_transpose`."""
     if kernel.shape[:2] == (stride, stride):
         return _spread_apart(x, kernel, stride, pads)
-    return _transposed(x, kernel, stride, pads, transpose_kernel=False)
+    return _transposed(x, Kernel(kernel), stride, pads)
 
 
 # Windows that do not meet: products, with the gradients of products.
@@ -66,119 +67,97 @@ def _spread_apart(x: Array, kernel: Array, size: int, pads: Pairs) -> Array:
     return pad(depth_to_space(pointwise(x, taps), size), rows, columns)
 
 
-# Windows that meet: the gradients of the one are the other, of the same kernel. With
-# `transpose_kernel` (as in `lax.conv_transpose`) the kernel is stored as that of the other,
-# [.., features, channels], and is to be turned round.
+# Windows that meet: the gradients of the one are the other, of the same kernel transposed.
 
 
-def _strided(x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool) -> Array:
+def _strided(x: Array, kernel: Kernel, stride: int, pads: Pairs) -> Array:
     if (
         _is_4x4_by_2(kernel, stride)
-        and min(kernel.shape[2:]) >= thresholds.MANY_CHANNELS
+        and min(kernel.channels, kernel.features) >= thresholds.MANY_CHANNELS
         and fills_tiles(x, _halved(x, pads))
     ):
-        return _halve(x, kernel, pads, transpose_kernel)
-    return lax_conv(x, mirrored(kernel) if transpose_kernel else kernel, stride, pads)
+        return _halve(x, kernel, pads)
+    return lax_conv(x, kernel.plain, stride, pads)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _transposed(x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool) -> Array:
-    channels, features = reversed(kernel.shape[2:]) if transpose_kernel else kernel.shape[2:]
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _transposed(x: Array, kernel: Kernel, stride: int, pads: Pairs) -> Array:
     if (
         _is_4x4_by_2(kernel, stride)
-        and channels >= thresholds.MANY_CHANNELS
-        and features >= thresholds.MANY_FEATURES
+        and kernel.channels >= thresholds.MANY_CHANNELS
+        and kernel.features >= thresholds.MANY_FEATURES
         and fills_tiles(x, (x.shape[1], x.shape[2]))
     ):
-        return _double(x, kernel, pads, transpose_kernel)
-    kernel = mirrored(kernel) if transpose_kernel else kernel
+        return _double(x, kernel, pads)
     if x.shape[1:3] == (1, 1):
-        return _spread_pixel(x, kernel, pads)
-    return _spread_blocks(x, kernel, stride, pads)
-
-
-def _transposed_forward(
-    x: Array, kernel: Array, stride: int, pads: Pairs, transpose_kernel: bool
-) -> tuple[Array, tuple[Array, Array]]:
-    return _transposed(x, kernel, stride, pads, transpose_kernel), (x, kernel)
+        return _spread_pixel(x, kernel.plain, pads)
+    return _spread_blocks(x, kernel.plain, stride, pads)
 
 
 def _transposed_backward(
-    stride: int,
-    pads: Pairs,
-    transpose_kernel: bool,
-    residuals: tuple[Array, Array],
-    cotangent: Array,
-) -> tuple[Array, Array]:
+    stride: int, pads: Pairs, factors: tuple[Array, Kernel], cotangent: Array
+) -> tuple[Array, Kernel]:
     """Gives both gradients by the strided convolution that maps outputs to inputs.
 
     y is linear in x, `<y, c> = <x, strided(c, kernel)>`: the gradient of x is `strided`, and the
     gradient of the kernel is that of `strided` with x as its cotangent.
     """
-    x, kernel = residuals
-    sizes = zip(kernel.shape, pads, x.shape[1:3], cotangent.shape[1:3], strict=False)
+    x, kernel = factors
+    sizes = zip(kernel.array.shape, pads, x.shape[1:3], cotangent.shape[1:3], strict=False)
     back = pairs(
         (k - 1 - low, (inner - 1) * stride + low + 1 - outer) for k, (low, _), inner, outer in sizes
     )
 
-    def strided(kernel: Array) -> Array:
-        return _strided(cotangent, kernel, stride, back, not transpose_kernel)
+    def strided(kernel: Kernel) -> Array:
+        return _strided(cotangent, kernel.transpose, stride, back)
 
     toward_x, pullback = jax.vjp(strided, kernel)
     return toward_x, pullback(x)[0]
 
 
-_transposed.defvjp(_transposed_forward, _transposed_backward)
+set_gradients(_transposed, _transposed_backward)
 
 
 # Halving: 4x4 and stride 2.
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _halve(x: Array, kernel: Array, pads: Pairs, transpose_kernel: bool) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _halve(x: Array, kernel: Kernel, pads: Pairs) -> Array:
     """Convolves the image's 2x2 blocks."""
-    taps = _block_taps(kernel, transpose_kernel)
-    return conv_winograd(_in_blocks(x, pads), taps, None, _NONE, transpose_kernel)
-
-
-def _halve_forward(
-    x: Array, kernel: Array, pads: Pairs, transpose_kernel: bool
-) -> tuple[Array, tuple[Array, Array]]:
-    return _halve(x, kernel, pads, transpose_kernel), (x, kernel)
+    taps = _block_taps(kernel)
+    return conv_winograd(_in_blocks(x, pads), taps, None, _NONE)
 
 
 def _halve_backward(
-    pads: Pairs, transpose_kernel: bool, residuals: tuple[Array, Array], cotangent: Array
-) -> tuple[Array, Array]:
-    x, kernel = residuals
+    pads: Pairs, factors: tuple[Array, Kernel], cotangent: Array
+) -> tuple[Array, Kernel]:
+    x, kernel = factors
     sizes = zip(x.shape[1:3], cotangent.shape[1:3], pads, strict=True)
     back = pairs((3 - low, outer + 1 - 2 * inner + low) for outer, inner, (low, _) in sizes)
-    toward_x = _transposed(cotangent, kernel, 2, back, not transpose_kernel)
-    taps = kernel_gradient(_in_blocks(x, pads), cotangent, 2, _NONE, transpose_kernel)
-    block_taps = partial(_block_taps, transpose_kernel=transpose_kernel)
-    (toward_kernel,) = jax.linear_transpose(block_taps, kernel)(taps)
+    toward_x = _transposed(cotangent, kernel.transpose, 2, back)
+    taps = kernel_gradient(_in_blocks(x, pads), cotangent, 2, _NONE, kernel.transposed)
+    (toward_kernel,) = jax.linear_transpose(_block_taps, kernel)(taps)
     return toward_x, toward_kernel
 
 
-_halve.defvjp(_halve_forward, _halve_backward)
+set_gradients(_halve, _halve_backward)
 
 
-def _block_taps(kernel: Float[Array, "4 4 _ _"], transpose_kernel: bool) -> Float[Array, "2 2 _ _"]:
-    """Gives the taps on 2x2 blocks, whose pixels are channels: (row, column, channel).
+def _block_taps(kernel: Kernel) -> Kernel:
+    """Gives the 2x2 taps of a 4x4 kernel on 2x2 blocks: channels are (row, column, channel).
 
-    A kernel that is meant transposed is [4, 4, features, channels], and its taps are, too; turned
-    round as a whole, their pixels come in the opposite order.
+    Those of a transposed kernel are transposed, too; turned round as a whole, their pixels come in
+    the opposite order.
     """
-    pixels = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:])
-    if transpose_kernel:
-        features = kernel.shape[2]
-        return pixels[:, ::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, features, -1)
-    features = kernel.shape[3]
-    return pixels.transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, -1, features)
+    pixels = kernel.array.reshape(2, 2, 2, 2, *kernel.array.shape[2:])
+    if kernel.transposed:
+        taps = pixels[:, ::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
+        return Kernel(taps.reshape(2, 2, kernel.features, -1), transposed=True)
+    return Kernel(pixels.transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, -1, kernel.features))
 
 
-def _is_4x4_by_2(kernel: Array, stride: int) -> bool:
-    return kernel.shape[:2] == (4, 4) and stride == 2
+def _is_4x4_by_2(kernel: Kernel, stride: int) -> bool:
+    return bool(kernel.array.shape[:2] == (4, 4)) and stride == 2
 
 
 def _halved(x: Array, pads: Pairs) -> tuple[int, int]:
@@ -197,14 +176,13 @@ def _in_blocks(x: Array, pads: Pairs) -> Array:
 # Doubling and other transposed convolutions.
 
 
-def _double(x: Array, kernel: Array, pads: Pairs, transpose_kernel: bool) -> Array:
+def _double(x: Array, kernel: Kernel, pads: Pairs) -> Array:
     """Convolves with every other tap, once for each of the even and odd rows and columns.
 
     Row j = 2 t + p of the output lies on the taps a of the dilated image's rows j + a - low that
     are even, the rows 2 i of x: every other tap from `(low + p) % 2` on; of a transposed kernel,
     whose taps are turned round, the others.
     """
-    batch, features = len(x), kernel.shape[2 if transpose_kernel else 3]
     sides = [2 * n + sum(p) - 4 for n, p in zip(x.shape[1:3], pads, strict=True)]
 
     def phase(parity: int, axis: int) -> tuple[int, tuple[int, int]]:
@@ -216,14 +194,15 @@ def _double(x: Array, kernel: Array, pads: Pairs, transpose_kernel: bool) -> Arr
 
     def of(row: int, column: int) -> Array:
         (top, rows), (left, columns) = phase(row, 0), phase(column, 1)
-        if transpose_kernel:
+        if kernel.transposed:
             top, left = 1 - top, 1 - left
-        return conv_winograd(x, kernel[top::2, left::2], None, (rows, columns), transpose_kernel)
+        taps = Kernel(kernel.array[top::2, left::2], kernel.transposed)
+        return conv_winograd(x, taps, None, (rows, columns))
 
     # [batch, rows, 2, columns, 2, features]
     whole = jnp.stack([jnp.stack([of(row, 0), of(row, 1)], 3) for row in (0, 1)], 2)
     height, width = (-(-side // 2) * 2 for side in sides)
-    return whole.reshape(batch, height, width, features)[:, : sides[0], : sides[1]]
+    return whole.reshape(len(x), height, width, kernel.features)[:, : sides[0], : sides[1]]
 
 
 def _spread_pixel(x: Array, kernel: Array, pads: Pairs) -> Array:

@@ -24,7 +24,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from common.ops import thresholds
-from common.ops.blocks import Pairs, zero_after
+from common.ops.blocks import Factors, Kernel, Pairs, set_gradients, zero_after
 
 _SIDE = 4  # of a tile's output
 # And infinity. The rounding is half of that of the usual 0, 1, -1, 2, -2 (256 channels, 3x3).
@@ -42,28 +42,25 @@ def fills_tiles(x: Array, out_size: tuple[int, int]) -> bool:
     return bool(x.dtype == jnp.float32 and height * width >= thresholds.FILLED * tiles * _SIDE**2)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def conv_winograd(
     x: Float[Array, "batch height width channels"],
-    kernel: Float[Array, "size size _ _"],
+    kernel: Kernel,
     bias: Float[Array, " features"] | None,
     pads: Pairs,
-    transpose_kernel: bool = False,
 ) -> Float[Array, "batch out_height out_width features"]:
-    """Convolves with stride 1, as `common.ops.convolutions.conv` does; `size` is 2 or 3.
+    """Convolves with stride 1 and a kernel of 2x2 or 3x3, as `common.ops.convolutions.conv` does.
 
     `Y = A^T [(G k G^T) (B^T d B)] A + bias` for each tile d.
 
-    With `transpose_kernel` the kernel is that of the convolution of which this is the gradient,
-    [size, size, features, channels]: it is turned round, and transposed in the products, where that
-    costs next to nothing; transposing it in memory takes longer than the transforms.
+    A transposed kernel is exchanged in the products, where that costs next to nothing; in memory it
+    would take longer than the transforms.
     """
-    size = len(kernel)
+    size, array, channel_axis = len(kernel.array), kernel.array, 1
+    if kernel.transposed:
+        array, channel_axis = array[::-1, ::-1], 2
     tiling = _tiling(x.shape, size, pads)
-    channel_axis, features = 1, kernel.shape[3]
-    if transpose_kernel:
-        kernel, channel_axis, features = kernel[::-1, ::-1], 2, kernel.shape[2]
-    taps = _on_both_axes(_transforms(size).to_kernel, kernel).reshape(-1, *kernel.shape[2:])
+    taps = _on_both_axes(_transforms(size).to_kernel, array).reshape(-1, *array.shape[2:])
     padded = _padded(x, zero_after(x), size, pads, tiling)
 
     def with_chunk(index: Int[Array, ""], output: Array) -> Array:
@@ -72,52 +69,48 @@ def conv_winograd(
         axes = ((2,), (channel_axis,)), ((0,), (0,))
         products = lax.dot_general(_as_matrices(points), taps, axes)
         tiles = _on_both_axes(_transforms(size).to_output, products.reshape(*points.shape[:5], -1))
-        rows = tiles.transpose(2, 3, 0, 4, 1, 5).reshape(*_chunk_size(tiling), features)
+        rows = tiles.transpose(2, 3, 0, 4, 1, 5).reshape(*_chunk_size(tiling), kernel.features)
         rows = rows if bias is None else rows + bias
         return lax.dynamic_update_slice(output, rows, _chunk_corner(tiling, index))
 
-    shape = len(x), tiling.rows * _SIDE, tiling.columns * _SIDE, features
+    shape = len(x), tiling.rows * _SIDE, tiling.columns * _SIDE, kernel.features
     output = lax.fori_loop(0, tiling.chunks, with_chunk, jnp.full(shape, zero_after(x)))
     return output[:, : tiling.out_height, : tiling.out_width]
 
 
-def _forward(
-    x: Any, kernel: Any, bias: Any, pads: Pairs, transpose_kernel: bool
-) -> tuple[Array, Any]:
+def _forward(x: Any, kernel: Any, bias: Any, pads: Pairs) -> tuple[Array, Any]:
     """Returns the output, and what the gradients need: the image only for that of the kernel.
 
     With `symbolic_zeros` an argument says whether a gradient toward it is asked for.
     """
     added = None if bias is None else bias.value
-    kept = x.value if kernel.perturbed else None
-    y = conv_winograd(x.value, kernel.value, added, pads, transpose_kernel)
-    return y, (kept, kernel.value, added)
+    kept = x.value if kernel.array.perturbed else None
+    kernel = Kernel(kernel.array.value, kernel.transposed)
+    return conv_winograd(x.value, kernel, added, pads), (kept, kernel, added)
 
 
 def _backward(
-    pads: Pairs,
-    transpose_kernel: bool,
-    residuals: tuple[Array | None, Array, Array | None],
-    cotangent: Array,
-) -> tuple[Array, Array | None, Array | None]:
+    pads: Pairs, residuals: tuple[Array | None, Kernel, Array | None], cotangent: Array
+) -> tuple[Array, Kernel | None, Array | None]:
     x, kernel, bias = residuals
     toward_bias = None if bias is None else cotangent.sum((0, 1, 2))
     if x is None:
-        return _toward_x(kernel, cotangent, pads, transpose_kernel), None, toward_bias
-    toward_kernel = kernel_gradient(x, cotangent, len(kernel), pads, transpose_kernel)
+        return _toward_x(kernel, cotangent, pads), None, toward_bias
+    toward_kernel = kernel_gradient(x, cotangent, len(kernel.array), pads, kernel.transposed)
     # The image's gradient waits: after it, x and the cotangent are needed no more.
-    kernel = kernel + zero_after(toward_kernel)
+    array = kernel.array + zero_after(toward_kernel.array)
     if toward_bias is not None:
-        kernel = kernel + zero_after(toward_bias)
-    return _toward_x(kernel, cotangent, pads, transpose_kernel), toward_kernel, toward_bias
+        array = array + zero_after(toward_bias)
+    waiting = Kernel(array, kernel.transposed)
+    return _toward_x(waiting, cotangent, pads), toward_kernel, toward_bias
 
 
-def _toward_x(kernel: Array, cotangent: Array, pads: Pairs, transpose_kernel: bool) -> Array:
+def _toward_x(kernel: Kernel, cotangent: Array, pads: Pairs) -> Array:
     """Gives the gradient of the image: the convolution with the transposed kernel."""
     (top, bottom), (left, right) = pads
-    last = len(kernel) - 1
+    last = len(kernel.array) - 1
     back = (last - top, last - bottom), (last - left, last - right)
-    return conv_winograd(cotangent, kernel, None, back, not transpose_kernel)
+    return conv_winograd(cotangent, kernel.transpose, None, back)
 
 
 conv_winograd.defvjp(_forward, _backward, symbolic_zeros=True)
@@ -129,13 +122,9 @@ def kernel_gradient(
     cotangent: Float[Array, "batch out_height out_width features"],
     size: int,
     pads: Pairs,
-    transpose_kernel: bool = False,
-) -> Float[Array, "size size _ _"]:
-    """Gives the gradient of a kernel, `sum_nij x[n, i + a - top, j + b - left] c[n, i, j]`.
-
-    With `transpose_kernel` it is turned round, [size, size, features, channels], as in
-    `conv_winograd`.
-    """
+    transposed: bool,
+) -> Kernel:
+    """Gives the gradient of a kernel, `sum_nij x[n, i + a - top, j + b - left] c[n, i, j]`."""
     tiling = _tiling(x.shape, size, pads)
     below = _SIDE * tiling.rows - tiling.out_height
     beside = _SIDE * tiling.columns - tiling.out_width
@@ -149,38 +138,27 @@ def kernel_gradient(
         points = _at_points(_chunk(padded, tiling, index, size - 1), size)
         tiles = _tiles(_chunk(whole, tiling, index, 0))
         factors = _as_matrices(points), _as_matrices(_on_both_axes(back, tiles))
-        left, right = reversed(factors) if transpose_kernel else factors
+        left, right = reversed(factors) if transposed else factors
         return total + lax.dot_general(left, right, (((1,), (1,)), ((0,), (0,))))
 
     shape = x.shape[-1], cotangent.shape[-1]
-    shape = shape[::-1] if transpose_kernel else shape
+    shape = shape[::-1] if transposed else shape
     side = _SIDE + size - 1
     start = jnp.full((side**2, *shape), zero)
     taps = lax.fori_loop(0, tiling.chunks, with_chunk, start)
-    kernel = _on_both_axes(_transforms(size).to_kernel.T, taps.reshape(side, side, *shape))
-    return kernel[::-1, ::-1] if transpose_kernel else kernel
-
-
-def _kernel_gradient_forward(
-    x: Array, cotangent: Array, size: int, pads: Pairs, transpose_kernel: bool
-) -> tuple[Array, tuple[Array, Array]]:
-    return kernel_gradient(x, cotangent, size, pads, transpose_kernel), (x, cotangent)
+    array = _on_both_axes(_transforms(size).to_kernel.T, taps.reshape(side, side, *shape))
+    return Kernel(array[::-1, ::-1] if transposed else array, transposed)
 
 
 def _kernel_gradient_backward(
-    size: int,
-    pads: Pairs,
-    transpose_kernel: bool,
-    residuals: tuple[Array, Array],
-    kernel: Array,
-) -> tuple[Array, Array]:
+    _size: int, pads: Pairs, _transposed: bool, factors: Factors, kernel: Kernel
+) -> Factors:
     """Gives both gradients of what is linear in both (a gradient penalty asks for them)."""
-    x, cotangent = residuals
-    toward_x = _toward_x(kernel, cotangent, pads, transpose_kernel)
-    return toward_x, conv_winograd(x, kernel, None, pads, transpose_kernel)
+    x, cotangent = factors
+    return _toward_x(kernel, cotangent, pads), conv_winograd(x, kernel, None, pads)
 
 
-kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+set_gradients(kernel_gradient, _kernel_gradient_backward)
 
 
 class _Tiling(NamedTuple):

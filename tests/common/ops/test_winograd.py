@@ -9,7 +9,7 @@ import pytest
 from common.learning.barrier import in_order
 from common.networks.layers import BatchNorm, Conv
 from common.ops import conv, convolutions, plain_forms
-from common.ops.blocks import lax_conv
+from common.ops.blocks import Kernel, lax_conv
 from common.ops.winograd import conv_winograd, fills_tiles
 from common.program.memory import low_memory_options
 from tests.combinations import combinations
@@ -54,14 +54,17 @@ def test_equals_the_plain_form_with_gradients_of_both_orders(size, of):
 
     inputs = list(images_kernel_and_bias(shape, size))
     plain = value_and_gradients(lambda x, k, b, pads: lax_conv(x, k, 1, pads) + b, *inputs)
-    assert_close(value_and_gradients(conv_winograd, *inputs), plain)
+    ours = value_and_gradients(lambda x, k, *rest: conv_winograd(x, Kernel(k), *rest), *inputs)
+    assert_close(ours, plain)
 
 
 def test_does_without_a_bias():
     x, kernel, bias = images_kernel_and_bias(*SHAPES[0][:1], 3)
     pads = SHAPES[0][1]
-    value, pullback = jax.vjp(lambda x, k: conv_winograd(x, k, None, pads), x, kernel)
-    biased, biased_pullback = jax.vjp(lambda x, k: conv_winograd(x, k, bias, pads), x, kernel)
+    value, pullback = jax.vjp(lambda x, k: conv_winograd(x, Kernel(k), None, pads), x, kernel)
+    biased, biased_pullback = jax.vjp(
+        lambda x, k: conv_winograd(x, Kernel(k), bias, pads), x, kernel
+    )
     assert_close(value + bias, biased)
     assert_close(pullback(value), biased_pullback(value))
 
@@ -71,7 +74,7 @@ def test_the_gradient_of_the_image_alone_takes_no_gradient_of_the_kernel():
 
     def products(*arguments):
         def loss(x, kernel, bias):
-            return (conv_winograd(x, kernel, bias, SHAPES[0][1]) ** 2).sum()
+            return (conv_winograd(x, Kernel(kernel), bias, SHAPES[0][1]) ** 2).sum()
 
         inputs = images_kernel_and_bias(*SHAPES[0][:1], 3)
         return jax.jit(jax.grad(loss, arguments)).lower(*inputs).as_text().count("dot_general")
@@ -125,7 +128,7 @@ def test_a_layer_keeps_its_input_once_and_not_padded_too():
     def bytes_of(layers):
         def loss(kernels, x):
             for kernel in kernels:
-                x = jax.nn.relu(conv_winograd(x, kernel, None, ((1, 1), (1, 1))))
+                x = jax.nn.relu(conv_winograd(x, Kernel(kernel), None, ((1, 1), (1, 1))))
             return (x**2).sum()
 
         kernels = [jax.ShapeDtypeStruct((3, 3, 16, 16), jnp.float32)] * layers
