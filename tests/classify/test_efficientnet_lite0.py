@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
 
-from classify.networks.efficientnet_lite0 import STAGES, Network, _bundled_weights, pretrained
+from classify.networks.efficientnet_lite0 import STAGES, Network, pretrained
+from common.networks.efficientnet_lite import bundled_weights
 from common.networks.weight_files import read_weights
 from common.program.errors import UserError
 
@@ -17,7 +18,7 @@ SIZE = 224
 def weights():
     """The published layers, all of them, and the file that they came from."""
     try:
-        found, file = pretrained(None, ""), _bundled_weights()
+        found, file = pretrained(None, ""), bundled_weights()
     except UserError as error:
         pytest.skip(str(error))
     arrays = read_weights(file)
