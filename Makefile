@@ -1,12 +1,12 @@
 # `make run` and `make test` do all their own set-up; nothing needs to be installed before.
 #
-#   PYTHON=python3.11   not the newest Python that is tested and there
-#   ACCEL=cpu           not the accelerator that is there: cpu, cuda12, cuda13 or tpu
+#   PYTHON=python3.11   use this Python, not the newest tested one that is installed
+#   ACCEL=cpu           use cpu, cuda12, cuda13 or tpu, not the accelerator that is found
 #
 # `make run DATA=scans` inspects your own images, trains what fits them and evaluates it.
 #
-#   TASK=classify       not what fits: gan, unet or classify
-#   ARGS='--restart'    more flags of launch.py; of settings, with TASK
+#   TASK=classify       train gan, unet or classify, not what fits
+#   ARGS='--restart'    more flags of launch.py; settings need TASK, too
 
 MAKEFLAGS += --no-builtin-rules
 .NOTPARALLEL:  # all of it writes into one environment

@@ -44,7 +44,7 @@ def classify_config(arg: str = "") -> ConfigDict:
             "weights_sha256": "",  # its checksum; "" is not compared
             # A frozen trunk's features are computed once, for this many views of each training
             # image:
-            "cached_views": 0,  # 1: as it is; more: augmented, too; 0: anew in every step
+            "cached_views": 0,  # 1: as it is; more: augmented, too; 0: recompute in every step
             "average_decay": 0.0,  # of the moving average that is evaluated; 0: the last step is
             "mirror": False,  # evaluate and predict average with the image mirrored left to right
         }

@@ -33,7 +33,7 @@ from common.program.scratch import move_into_place, scratch_folder
 
 _BATCH = 32
 _VIEW = 0  # purpose of random keys
-_VERSION = 1  # of the computation; a new one computes all features anew
+_VERSION = 1  # of the computation; a new one recomputes all features
 _CHECKSUM = ".sha256"  # ending of the file beside that of the features
 _HEAD = ("hidden", "dropout_rate")  # settings of networks that only the head uses
 

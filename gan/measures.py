@@ -12,10 +12,10 @@
 With a few hundred images not even real ones reach all of these values: measure real images against
 each other, too (`disjoint_halves`), and compare only sets of one size.
 
-All is computed on the host in float64: these figures are small differences of large sums, and
-accelerators multiply float32 matrices in less than float32 unless told otherwise. On a CPU that is
-no slower than JAX (products of 4000 by 4000 images, 2048 features, two busy cores: 1.6 s, in JAX in
-float64 1.5 s). Each measure of 10,000 by 10,000 images took 13 to 34 s of one core and 1.4 GiB.
+Everything is computed on the host in float64: these figures are small differences of large sums,
+and accelerators multiply float32 matrices in less than float32 unless told otherwise. On a CPU that
+is no slower than JAX (products of 4000 by 4000 images, 2048 features, two busy cores: 1.6 s, in JAX
+in float64 1.5 s). Each measure of 10,000 by 10,000 images took 13 to 34 s of one core and 1.4 GiB.
 """
 
 import math
@@ -172,7 +172,7 @@ def disjoint_halves(
     """Returns the rows of two random sets of images of nearly equal size, no owner in both.
 
     Args:
-      owners: whose image each is; at least two.
+      owners: the owner of each image; at least two.
       seed: of the random choice.
 
     Raises:

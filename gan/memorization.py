@@ -10,7 +10,7 @@
 
 Only the first decides. It needs held-out images: real ones of patients that the generator has not
 seen. They and generated images are compared with the same training set, so its size does not
-matter. All is computed on the host in float64.
+matter. Everything is computed on the host in float64.
 
 The images of a set are assumed independent. If a patient has several images, hold out one of them:
 with 12 patients of 5 images each, 8 % of simulated sets without any copy were flagged instead of

@@ -56,7 +56,7 @@ def run_own_data(given: Experiment | None, path: str, workdir: str, *, restart: 
       given: the experiment; None for the one that fits.
       path: the folder or file of the images; "" for the experiment's own.
       workdir: of the run; "" for runs/DATA-CONFIG.
-      restart: whether to train anew.
+      restart: whether to train from the beginning.
 
     Raises:
       UserError: the images or a setting can't be used, or nothing fits.

@@ -1,8 +1,8 @@
 """How good segmentations are: scores of images and of patients, with intervals.
 
-All is computed from each image's confusion matrix and its surface distances, so nothing depends on
-how the images were batched. common/scores/metrics.py says what 0 / 0 is: no value for all pixels
-pooled, a convention for an image or a patient. The convention for distances:
+Everything is computed from each image's confusion matrix and its surface distances, so nothing
+depends on how the images were batched. common/scores/metrics.py says what 0 / 0 is: no value for
+all pixels pooled, a convention for an image or a patient. The convention for distances:
 
     truth      prediction   95 % Hausdorff, average surface distance
     empty      empty        0

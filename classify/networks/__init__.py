@@ -102,7 +102,7 @@ def make_network(model: ConfigDict, card: DataCard, frozen: int = 0) -> Any:
 
     Args:
       model: the config's section.
-      card: what is known of the data.
+      card: facts about the data.
       frozen: stages that never learn.
 
     Raises:

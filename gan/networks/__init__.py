@@ -62,7 +62,7 @@ class Generator(nn.Module):
         """Draws images in [-1, 1].
 
         Args:
-          latents: what is drawn from.
+          latents: what the images are drawn from.
           labels: which classes are drawn, for conditional networks.
           train: whether BatchNorm uses the statistics of this batch.
           dropout_keys: one per example; None: nothing is dropped.
