@@ -1,19 +1,19 @@
-# `make run` and `make test` do all their own set-up; nothing needs to be installed before.
+# `make run` and `make test` do all their own set-up; install nothing before.
 #
 #   PYTHON=python3.11   use this Python, not the newest tested one that is installed
 #   ACCEL=cpu           use cpu, cuda12, cuda13 or tpu, not the accelerator that is found
 #
-# `make run DATA=scans` inspects your own images, trains what fits them and evaluates it.
+# `make run DATA=scans` inspects your own images, trains a network that fits them and evaluates it.
 #
 #   TASK=classify       train gan, unet or classify, not what fits
 #   ARGS='--restart'    more flags of launch.py; settings need TASK, too
 
 MAKEFLAGS += --no-builtin-rules
-.NOTPARALLEL:  # all of it writes into one environment
+.NOTPARALLEL:  # all targets write into one environment
 VENV ?= .venv
 BIN = $(VENV)/bin
 ifneq ($(word 2,$(VENV)),)
-$(error VENV is "$(VENV)", but its path must have no spaces)
+$(error VENV is "$(VENV)", but its path must not have spaces)
 endif
 
 # Each has a file in constraints/; looked for on the PATH, then among pyenv's. The whole suite runs
@@ -25,7 +25,7 @@ PYTHON = $(call python,$(TESTED))
 test: PYTHON = $(call python,$(SUITES))
 endif
 NEWER = $(call find_python,$(filter-out $(firstword $(SUITES)),$(TESTED)))
-python = $(or $(call find_python,$(1)),$(error found no Python of $(1): say PYTHON=path))
+python = $(or $(call find_python,$(1)),$(error found none of the Pythons $(1): set PYTHON=path))
 find_python = $(shell for python in $(foreach version,$(1),python$(version) \
 	"$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(version).*[0-9]/bin/python); do \
 	"$$python" -c "import ensurepip" 2>/dev/null && command -v "$$python" && break; done)
@@ -36,7 +36,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constra
 
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
-ifeq ($(ACCEL),cpu)  # also where another's packages are installed
+ifeq ($(ACCEL),cpu)  # even if packages of another one are installed
 export JAX_PLATFORMS = cpu
 endif
 ACCEL ?= $(shell "$(PYTHON)" -m common.devices.accelerator)
@@ -46,7 +46,7 @@ accel = $(or $(filter $(ACCELS),$(1)),$(error ACCEL is "$(1)"; it must be one of
 .PHONY: run test suite smoke test-lowest test-newest bench clean install
 
 ifneq ($(DATA)$(filter command,$(origin DATA)),)  # given, if only as an empty word
-export DATA  # so that the shell does not read it
+export DATA  # so that the shell does not interpret it
 run: install $(addprefix $(VENV)/.installed-,dicom nifti pictures)
 	$(BIN)/python launch.py --mode=run --input="$$DATA" $(TASK:%=--config=configs/%.py) $(ARGS)
 else
@@ -83,7 +83,7 @@ test-newest-%:
 bench: install $(VENV)/.installed-bench
 	$(BIN)/python bench/table.py
 
-install:  # looks at the hardware, which nothing else does
+install:  # the only target that looks at the hardware
 	@$(MAKE) --no-print-directory $(VENV)/.installed-$(call accel,$(ACCEL)) PYTHON="$(PYTHON)"
 
 $(VENV)/.installed-%: pyproject.toml $(wildcard constraints/*.txt)

@@ -1,4 +1,4 @@
-"""What benchmarks share: medians and ranges, the machine, the end."""
+"""What benchmarks share: medians and ranges, facts of the machine, exits."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ from typing import NoReturn
 
 
 def spread(values: Sequence[float], form: str = ".3g") -> str:
-    """Returns "median (least..greatest)"."""
+    """Returns "median (lowest..highest)"."""
     median, least, most = (f(values) for f in (statistics.median, min, max))
     return f"{median:{form}} ({least:{form}}..{most:{form}})"
 
@@ -28,12 +28,12 @@ def machine() -> str:
 
 
 def peak_bytes() -> int:
-    """Returns the most memory that this process has had since it began, or since `forget_peak`."""
+    """Returns this process's peak memory since its start or `forget_peak`."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def forget_peak() -> None:
-    """Begins to look for the peak anew; only Linux can."""
+    """Resets the peak; Linux only."""
     mark = Path("/proc/self/clear_refs")
     if mark.exists():
         mark.write_text("5")
@@ -48,7 +48,7 @@ def positive(text: str) -> int:
 
 
 def say(message: str) -> None:
-    """Tells what has been done, on standard error: the table alone is on standard output."""
+    """Prints progress on standard error: standard output has only the table."""
     print(message, file=sys.stderr, flush=True)
 
 

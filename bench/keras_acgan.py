@@ -19,7 +19,7 @@ _LOSSES = ["binary_crossentropy", "sparse_categorical_crossentropy"]
 
 
 def software() -> str:
-    """Returns the versions, and what TensorFlow computes on."""
+    """Returns the versions, and the devices of TensorFlow."""
     devices = {device.device_type for device in tf.config.list_logical_devices()}
     on = ", ".join(sorted(devices))
     return f"Keras {keras.__version__} on TensorFlow {tf.__version__} ({on})"
@@ -60,7 +60,7 @@ class KerasGAN:
         self.combined: Any = None
 
     def run(self, num_steps: int) -> None:
-        """Makes iterations of the script."""
+        """Runs iterations of the script."""
         batch_size, random = self._batch_size, self._random
         valid, fake = np.ones((batch_size, 1)), np.zeros((batch_size, 1))
         for _ in range(num_steps):
@@ -78,8 +78,8 @@ class KerasGAN:
     def _combine(self) -> None:
         """Builds `combined` after the discriminator's first update.
 
-        Keras 3 looks at `trainable` when it traces that update, not in `compile` as Keras 2 did:
-        in the script's own order the discriminator would stay as it was initialised.
+        Keras 3 reads `trainable` when it traces that update, not in `compile` as Keras 2 did: in
+        the script's own order the discriminator would stay as it was initialised.
         """
         self.discriminator.trainable = False
         judged = self.discriminator(self.generator.output)
@@ -92,11 +92,11 @@ class KerasGAN:
 
 
 class Rival:
-    """What the worker runs for Keras: the faster of its two ways, without XLA and with it.
+    """What the worker runs for Keras: the faster of its two modes, without and with XLA.
 
     Attributes:
       software: its version.
-      run: makes a number of steps and waits for them.
+      run: runs a number of steps and waits for them.
       first_step: seconds from building to the end of the first step.
       difference: the largest between its outputs and ours.
     """
@@ -132,5 +132,5 @@ class Rival:
         ).difference
 
     def facts(self) -> dict[str, float]:
-        """Returns what this rival knows of itself."""
+        """Returns facts about this rival."""
         return {"difference": self.difference}

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
-# What Keras calls a weight -> where Flax keeps it. Both have NHWC images and HWIO kernels.
+# Keras' name of a weight -> its place in Flax. Both have NHWC images and HWIO kernels.
 FLAX_NAMES = {
     "kernel": ("params", "kernel"),
     "bias": ("params", "bias"),
@@ -65,10 +65,10 @@ def build_discriminator(
 
 
 def copy_weights(variables: Mapping[str, Any], model: Any) -> None:
-    """Gives a model the weights of our network.
+    """Copies the weights of our network to a model.
 
     Raises:
-      ValueError: the two do not have the same weights, of the same shapes.
+      ValueError: the two do not have the same weights with the same shapes.
     """
     ours = {
         (collection, layer, name): value
@@ -88,7 +88,7 @@ def weights(model: Any) -> dict[tuple[str, str, str], Any]:
     named = {}
     for layer in model.layers:
         for weight in layer.weights:
-            if weight.name in FLAX_NAMES:  # else the random state of a dropout
+            if weight.name in FLAX_NAMES:  # others are random states of dropout
                 collection, name = FLAX_NAMES[weight.name]
                 named[collection, layer.name, name] = weight
     return named

@@ -1,4 +1,4 @@
-"""Whether our AC-GAN and the one in Keras are the same functions, with the same weights."""
+"""Whether our AC-GAN and the one in Keras are equal functions, given equal weights."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,11 +28,11 @@ class Pair(NamedTuple):
 
 
 class Sameness(NamedTuple):
-    """What the two have in common.
+    """The comparison of the two.
 
     Attributes:
       parameters: numbers in the generator and in the discriminator, equal in both frameworks.
-      difference: the largest between any two outputs in inference, which lie in [-1, 1].
+      difference: the largest between any two outputs in inference, which are in [-1, 1].
     """
 
     parameters: tuple[int, int]
@@ -74,16 +74,16 @@ def random_inputs(
 
 
 def probabilities(judged: Judgement) -> tuple[Array, Array]:
-    """Returns what the Keras discriminator does: sigmoid [n, 1] and softmax [n, classes]."""
+    """Returns the outputs as the Keras discriminator's: sigmoid [n, 1] and softmax [n, classes]."""
     assert judged.class_logits is not None
     return jax.nn.sigmoid(judged.logits)[:, None], jax.nn.softmax(judged.class_logits)
 
 
 def compare(image_size: int, channels: int, num_classes: int) -> Sameness:
-    """Compares numbers of parameters and outputs in inference.
+    """Compares parameter counts, and outputs in inference.
 
     Raises:
-      ValueError: they have other weights, or outputs that say nothing.
+      ValueError: they have different weights, or outputs that hardly depend on the inputs.
     """
     pairs = make_pairs(image_size, channels, num_classes, dropout_rate=0.25)
     generator, discriminator = pairs
@@ -104,12 +104,12 @@ def compare(image_size: int, channels: int, num_classes: int) -> Sameness:
         difference = max(difference, float(np.abs(np.asarray(our) - np.asarray(their)).max()))
     counts = tuple(count_parameters(pair.variables) for pair in pairs)
     if counts != tuple(pair.model.count_params() for pair in pairs):
-        raise ValueError("the models in Keras have other numbers of parameters")
+        raise ValueError("the models in Keras have different parameter counts")
     return Sameness((counts[0], counts[1]), difference)
 
 
 def _random_variables(network: Any) -> Variables:
-    """Returns numbers for every variable, none of them at the zeros and ones where they start."""
+    """Returns random values for every variable, away from the initial zeros and ones."""
     random = np.random.default_rng(2)
 
     def draw(path: Any, like: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Times each layer, forward and with all its gradients, in both of its forms.
+"""Times each layer, forward and with all its gradients, in both forms.
 
     python bench/layers.py [--only=NAME] [--repeats=9]
 
@@ -178,7 +178,7 @@ def measure(case: Case, repeats: int) -> None:
 
 
 def medians(calls: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Times calls in turn, so that a noisy moment meets all of them; seconds."""
+    """Times calls in turn, so that a noisy moment affects all of them; returns seconds."""
     seconds: list[list[float]] = [[] for _ in calls]
     for call in calls:
         jax.block_until_ready(call())

@@ -1,10 +1,10 @@
-"""Reads generated digits with a classifier: are all ten there, and how sure is the reader?
+"""Reads generated digits with a classifier: do all ten occur, and how confident is the reader?
 
     python launch.py --mode=generate --workdir=runs/mnist --num_images=2000 --output=digits
     python bench/mnist_digits.py --data=MNIST --images=digits
 
-The reader is a network of one hidden layer, trained here on the 60,000 real digits. Its confidence
-in images is the probability of the digit that it names; that in real test digits stands beside it.
+The reader is a network with one hidden layer, trained here on the 60,000 real digits. Its
+confidence is the probability of the digit that it names; that for real test digits is printed, too.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Pixels = Float[np.ndarray, "n pixels"]
 
 
 def main() -> None:
-    """Trains the reader, then prints what it says of the test digits and of the generated ones."""
+    """Trains the reader, then prints its results for the test digits and the generated ones."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="the folder of MNIST's IDX files")
     parser.add_argument(
@@ -38,11 +38,11 @@ def main() -> None:
     train, test = (split.read(range(len(split))) for split in (splits["train"], splits["test"]))
     reader = MLPClassifier((_HIDDEN,), max_iter=_EPOCHS, early_stopping=True, random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are few on purpose
+        warnings.simplefilter("ignore", ConvergenceWarning)  # few epochs on purpose
         reader.fit(flat(train["image"]), train["label"])
     sure = reader.predict_proba(flat(test["image"]))
     right = (sure.argmax(1) == test["label"]).mean()
-    print(f"real test digits: {right:.1%} read rightly, mean confidence {sure.max(1).mean():.3f}")
+    print(f"real test digits: {right:.1%} read correctly, mean confidence {sure.max(1).mean():.3f}")
     sure = reader.predict_proba(flat(read_folder(Path(args.images))))
     counts = np.bincount(sure.argmax(1), minlength=10)
     print(f"{len(sure)} generated images: mean confidence {sure.max(1).mean():.3f}")
@@ -62,7 +62,7 @@ def read_folder(folder: Path) -> np.ndarray:
     """Returns all PNG images of class folders, uint8 [n, 28, 28]."""
     files = sorted(folder.glob("*/[0-9]*.png"))
     if not files:
-        raise SystemExit(f"{folder} has no images in */; make some with --mode=generate.")
+        raise SystemExit(f"{folder} has no images in */; generate some with --mode=generate.")
     images = []
     for file in files:
         with Image.open(file) as image:
@@ -71,7 +71,7 @@ def read_folder(folder: Path) -> np.ndarray:
 
 
 def flat(images: np.ndarray) -> Pixels:
-    """Returns pixels from 0 to 1, one image a row."""
+    """Returns pixels from 0 to 1, one image per row."""
     return images.reshape(len(images), -1) / 255
 
 

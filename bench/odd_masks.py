@@ -1,9 +1,9 @@
-"""How many planted faults of masks the doctor finds, and how many right masks it takes for odd.
+"""How many planted faults of masks the inspection finds, and how many correct masks it calls odd.
 
     python bench/odd_masks.py --input=brain_mri/train --num=24 --rounds=12
     python bench/odd_masks.py --num=24 --rounds=12          the phantoms
 
-Each round draws pairs whose mask is not empty and spoils four of a hundred of them, at least four:
+Each round draws pairs with non-empty masks and corrupts four of a hundred of them, at least four:
 two masks are exchanged, one is inverted, one is moved by an eighth of the image.
 """
 
@@ -24,7 +24,7 @@ from common.inspect.facts import survey
 
 _INPUT = flags.DEFINE_string("input", "", "A folder of pairs; default phantoms.")
 _NUM = flags.DEFINE_integer("num", 24, "Pairs in a round; 0 for all.")
-_ROUNDS = flags.DEFINE_integer("rounds", 12, "How often pairs are drawn.")
+_ROUNDS = flags.DEFINE_integer("rounds", 12, "Number of rounds.")
 _GROUP = flags.DEFINE_string("group", "", "config.data.group.")
 
 _PLANTED = ("exchanged", "exchanged", "moved", "inverted")
@@ -32,7 +32,7 @@ _LEAST_PIXELS = 9
 
 
 def main(_: list[str]) -> None:
-    """Prints how many masks of each kind were found to be of which kind."""
+    """Prints how many masks of each kind were found to be of each kind."""
     data = default_config().data
     data.update(name="brain_mri", num_phantoms=200, dir=_INPUT.value, group=_GROUP.value)
     data.update(image_size=64, channels=3)
@@ -42,7 +42,7 @@ def main(_: list[str]) -> None:
         for image in surveyed.images
         if image.split == "train" and image.pair and image.pair.foreground.sum() >= _LEAST_PIXELS
     ]
-    print(f"{len(pairs)} masks that are not empty, of {surveyed.name}")
+    print(f"{len(pairs)} non-empty masks of {surveyed.name}")
     found: Counter[tuple[str, str]] = Counter()
     for seed in range(_ROUNDS.value):
         random = np.random.default_rng(seed)
@@ -55,9 +55,12 @@ def main(_: list[str]) -> None:
             (kinds[row], odd[row].kind if row in odd else "-") for row in range(len(masks))
         )
     for kind in ("right", *dict.fromkeys(_PLANTED)):
-        told = {said: count for (planted, said), count in sorted(found.items()) if planted == kind}
-        total = sum(told.values())
-        print(f"{kind:10} {total:6}  taken for odd: {1 - told.get('-', 0) / total:6.1%}  {told}")
+        counts = {
+            seen: count for (planted, seen), count in sorted(found.items()) if planted == kind
+        }
+        total = sum(counts.values())
+        share = 1 - counts.get("-", 0) / total
+        print(f"{kind:10} {total:6}  taken for odd: {share:6.1%}  {counts}")
 
 
 def _spoil(masks: np.ndarray, random: np.random.Generator) -> list[str]:

@@ -1,4 +1,4 @@
-"""This project as a contender: the same feed, dispatches, clock and modes as `launch.py`."""
+"""This project as a contender: the feed, dispatches, clock and modes of `launch.py`."""
 
 import time
 from collections.abc import Iterator
@@ -35,12 +35,12 @@ from common.training.train import train
 
 Arrays = dict[str, np.ndarray]
 
-_FEW = 4  # images on which two networks are compared
+_FEW = 4  # images for comparing two networks
 _DRAWN = 100  # different slices; the folder repeats them
 
 
 def software() -> str:
-    """Returns the versions, and what JAX computes on."""
+    """Returns the versions, and the devices of JAX."""
     device = jax.devices()[0].device_kind
     return f"JAX {jax.__version__}, Flax {flax.__version__} ({jax.device_count()} x {device})"
 
@@ -49,7 +49,7 @@ class Training:
     """A run without evaluations, pictures and checkpoints.
 
     Attributes:
-      idle_share: of the time of the last `run`, that in which no compiled step ran.
+      idle_share: share of the last `run`'s time in which no compiled step ran.
     """
 
     def __init__(self, config: ConfigDict, prepared: Prepared) -> None:
@@ -66,7 +66,7 @@ class Training:
         self._state = placement.place(new_state(task, config.seed))
 
     def run(self, num_steps: int) -> None:
-        """Makes steps, waits for them and reads their metrics, as the loop does when it logs."""
+        """Runs steps, waits for them and reads their metrics, as the loop does when it logs."""
         clock, metrics = DeviceClock(), self._advance.empty_metrics()
         end = self._step + num_steps
         while self._step < end:
@@ -106,7 +106,7 @@ class _Mode:
 
 
 class _Forward:
-    """A batch classified, over and over."""
+    """Classifying the same batch repeatedly."""
 
     def __init__(self, config: ConfigDict, prepared: Prepared) -> None:
         task: Any = make_task(config, prepared.card)
@@ -125,7 +125,7 @@ class Ours:
 
     Attributes:
       software: versions.
-      run: makes a number of steps and waits for them.
+      run: runs a number of steps and waits for them.
       first_step: seconds from building to the end of the first step.
     """
 
@@ -150,12 +150,12 @@ class Ours:
         self.first_step = time.perf_counter() - started
         self._contender = contender
         self._peak = peak_bytes()
-        write_example(config, prepared, scratch)  # with networks and states of its own
+        write_example(config, prepared, scratch)  # with its own networks and states
         give_back_freed_memory()
         forget_peak()
 
     def facts(self) -> dict[str, float]:
-        """Returns what only this project knows of itself."""
+        """Returns facts that only this project knows."""
         peak = max(self._peak, peak_bytes())
         known: dict[str, float] = {
             "peak_bytes": peak,
@@ -170,7 +170,7 @@ class Ours:
 
 
 def train_apart(config: ConfigDict, workdir: Path) -> None:
-    """Makes a run of two steps in a process of its own, as `launch.py` would, unless it is there.
+    """Trains a run of two steps in a separate process, as `launch.py` would, unless it exists.
 
     Raises:
       ChildProcessError: the training failed.
@@ -186,7 +186,7 @@ def train_apart(config: ConfigDict, workdir: Path) -> None:
 
 
 def draw_slices(folder: Path, size: int) -> None:
-    """Draws the slices to segment."""
+    """Writes the phantom slices to segment."""
     folder.mkdir(exist_ok=True)
     images = brain_mri(0, _DRAWN, size).images
     for number in range(NUM_FILES):
@@ -194,9 +194,9 @@ def draw_slices(folder: Path, size: int) -> None:
 
 
 def write_example(config: ConfigDict, prepared: Prepared, scratch: Path) -> None:
-    """Writes weights, inputs and outputs of the networks, which a rival's must equal.
+    """Writes weights, inputs and outputs of the networks; a rival's outputs must be equal.
 
-    No weight is where it starts: biases of 0 or scales of 1 would hide much.
+    No weight has its initial value: biases of 0 or scales of 1 would hide errors.
     """
     weights, inputs, outputs = example(config, prepared)
     for name, arrays in (("weights", weights), ("inputs", inputs), ("outputs", outputs)):
@@ -206,12 +206,12 @@ def write_example(config: ConfigDict, prepared: Prepared, scratch: Path) -> None
 
 
 def _save(file: Path, arrays: Arrays) -> None:
-    save: Any = np.savez  # whose type takes names for its own arguments
+    save: Any = np.savez  # its type mistakes names for its own arguments
     save(file, **arrays)
 
 
 def example(config: ConfigDict, prepared: Prepared) -> tuple[Arrays, Arrays, Arrays]:
-    """Returns weights by path, inputs and outputs by name, of inference."""
+    """Returns weights by path, and inputs and outputs of inference by name."""
     task: Any = make_task(config, prepared.card)
     numbers = np.random.default_rng(1)
     state = task.init(jax.random.key(config.seed))
@@ -247,7 +247,7 @@ def _infer(network: Any, variables: Any, *inputs: Any) -> Any:
 
 
 def _moved(variables: Any, numbers: np.random.Generator) -> Any:
-    """Moves biases, scales and running statistics away from the zeros and ones they start at."""
+    """Moves biases, scales and running statistics away from their initial zeros and ones."""
     leaves, structure = tree_flatten_with_path(variables)
 
     def moved(path: Any, leaf: Any) -> Any:
@@ -260,7 +260,7 @@ def _moved(variables: Any, numbers: np.random.Generator) -> Any:
 
 
 def _named(networks: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields "generator/norm_1/mean" and the array, of {"generator": {"batch_stats": ...}}."""
+    """Yields "generator/norm_1/mean" and the array from {"generator": {"batch_stats": ...}}."""
     for path, leaf in tree_flatten_with_path(networks)[0]:
         network, _, *rest = (key.key for key in path)
         yield "/".join((network, *rest)), np.asarray(leaf)

@@ -1,13 +1,13 @@
-"""How many planted faults the doctor finds, and what else it takes for one.
+"""How many planted faults the inspection finds, and its false alarms.
 
     python bench/planted_faults.py --input=covid_ct
     python bench/planted_faults.py --input=brain_mri --group='(.+)_'
 
-A copy of the data gets, of each kind, --num copies in other splits and as many in other classes, of
-pictures in which there is something to see (a black slice has no copies), and where it has masks
-and groups as many masks and patients that are wrong. Then it is inspected as any other data. A
-fault counts as found if the doctor names it, as whatever it takes it for; false is what it names
-beside and has not named in the untouched data.
+A copy of the data gets --num copies of each kind in other splits and as many in other classes, of
+pictures that are not flat (a black slice has no copies), and if it has masks and groups, as many
+wrong masks and patients. Then it is inspected like any other data. A fault counts as found if the
+inspection names it, as whatever kind; a false alarm is named only after planting and was not
+planted.
 """
 
 import argparse
@@ -37,19 +37,19 @@ from common.inspect.findings import Level
 from common.inspect.inspection import Inspection, inspect
 
 _SPOILS = ("swapped", "inverted", "shifted", "emptied")
-_LEAST_SHARE = 0.003  # of an image, that a mask covers which is spoilt: less is not judged
+_LEAST_SHARE = 0.003  # of an image, covered by a mask to corrupt: less is not judged
 
 Change = Callable[[Image.Image, Image.Resampling], Image.Image]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong that was planted.
+    """A planted fault.
 
     Attributes:
       kind: "turned by 3 degrees".
       where: "across splits".
-      names: ids of the image and its copy; of the image whose mask is wrong; a patient.
+      names: ids of the image and its copy, or of the image with the wrong mask, or a patient.
     """
 
     kind: str
@@ -58,7 +58,7 @@ class Fault:
 
 
 def _cut(picture: Image.Image, _: Image.Resampling) -> Image.Image:
-    """Cuts 5 % off, of each side as much as the picture's own bytes say, so that all ways occur."""
+    """Cuts 5 % off; the picture's bytes decide how much of each side, so that all cases occur."""
     width, height = picture.size
     share = sum(picture.resize((16, 16)).tobytes()) % 6 / 5
     left, top = round(0.05 * share * width), round(0.05 * (1 - share) * height)
@@ -88,7 +88,7 @@ CHANGES: dict[str, Change] = {
 
 
 def plant(data: ConfigDict, num: int, random: np.random.Generator) -> list[Fault]:
-    """Spoils the folder `config.data.dir` and returns what is wrong with it now."""
+    """Plants faults in the folder `config.data.dir` and returns them."""
     source = open_source(data)
     listed = [(split, record) for split, records in source.splits.items() for record in records]
     pool = [listed[place] for place in random.permutation(len(listed))]
@@ -120,7 +120,7 @@ def _plant_copies(
                 )
                 other = other if other != split else splits[splits.index(split) - 1]
                 place = root / other / place.relative_to(root / split)
-            name = f"planted{len(pool)}_0"  # of a patient of its own
+            name = f"planted{len(pool)}_0"  # a patient of its own
             copy = place / (f"{name}.jpg" if "JPEG" in kind else f"{name}.png")
             with Image.open(_file(record)) as picture:
                 change(picture, Image.Resampling.BICUBIC).save(copy, quality=80)
@@ -180,7 +180,7 @@ def _plant_patients(pool: list[tuple[str, Record]], data: ConfigDict, num: int) 
 
 def _file(record: Record) -> Path:
     if record.path is None:
-        raise ValueError(f"{record.id} is in no file of its own")
+        raise ValueError(f"{record.id} has no file of its own")
     return record.path
 
 
@@ -190,7 +190,7 @@ def _mask_of(record: Record) -> Path:
 
 
 def is_found(fault: Fault, inspection: Inspection) -> bool:
-    """Says whether the doctor names a fault."""
+    """Returns whether the inspection names a fault."""
     images = inspection.survey.images
     if fault.where == "masks":
         return any(images[odd.row].record.id == fault.names[0] for odd in inspection.odd)
@@ -213,7 +213,7 @@ def false_copies(
     known: Sequence[frozenset[str]],
     planted: Sequence[frozenset[str]],
 ) -> tuple[frozenset[str], ...]:
-    """Returns the found groups of copies in which two are that nothing known or planted joins."""
+    """Returns the found groups of copies with two that are not known or planted copies."""
     joined: list[frozenset[str]] = []
     for group in (*known, *planted):
         touched = [other for other in joined if other & group]
@@ -223,7 +223,7 @@ def false_copies(
 
 
 def parted(faults: Sequence[Fault], inspection: Inspection, data: ConfigDict) -> int:
-    """Returns how many planted copies are in another split, once splits are made."""
+    """Returns the number of planted copies that are in another split once splits are made."""
     images = inspection.survey.images
     ids = tuple(image.record.id for image in images)
     labels = tuple(image.record.label for image in images)
@@ -239,15 +239,15 @@ def parted(faults: Sequence[Fault], inspection: Inspection, data: ConfigDict) ->
 
 @dataclass(frozen=True)
 class Measured:
-    """What became of the planted faults.
+    """The results for the planted faults.
 
     Attributes:
       faults: each with whether it was found.
-      false_copies: pictures that are named as copies and are none that is known.
-      false_masks: right masks that are named.
-      right_masks: that are not empty or full, or are.
-      parted: planted copies that made splits put into two of them.
-      mend: what the doctor says must be mended in the untouched data.
+      false_copies: pictures that are named as copies but are not known ones.
+      false_masks: number of correct masks that are named.
+      right_masks: number of correct masks, empty or full ones included.
+      parted: planted copies that are in two splits once splits are made.
+      mend: what the inspection says must be fixed in the untouched data.
     """
 
     faults: tuple[tuple[Fault, bool], ...]
@@ -289,12 +289,12 @@ def measure(data: ConfigDict, num: int, seed: int = 0) -> Measured:
 
 
 def main() -> None:
-    """Prints how many faults of each kind were found, and what was found beside."""
-    parser = argparse.ArgumentParser(description="How many planted faults the doctor finds.")
+    """Prints how many faults of each kind were found, and the false alarms."""
+    parser = argparse.ArgumentParser(description="How many planted faults the inspection finds.")
     parser.add_argument("--input", required=True, help="a folder of classes or of pairs")
     parser.add_argument("--group", default="", help="config.data.group")
     parser.add_argument("--num", type=int, default=20, help="faults of each kind and place")
-    parser.add_argument("--seed", type=int, default=0, help="which images are spoilt")
+    parser.add_argument("--seed", type=int, default=0, help="which images get faults")
     args = parser.parse_args()
     data = default_config().data
     data.update(dir=args.input, group=args.group, channels=3)
@@ -307,9 +307,9 @@ def main() -> None:
     total = sum(planted.values())
     print(f"| all | | {total} | {found.total()} ({found.total() / total:.1%}) |\n")
     print(f"false copies: {len(measured.false_copies)} {[*map(sorted, measured.false_copies)]}")
-    print(f"right masks taken for odd: {measured.false_masks} of {measured.right_masks}")
+    print(f"correct masks called odd: {measured.false_masks} of {measured.right_masks}")
     print(f"planted copies in two splits once these are made: {measured.parted}")
-    print(f"to be mended in the untouched data: {measured.mend or 'nothing'}")
+    print(f"to be fixed in the untouched data: {measured.mend or 'nothing'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""PyTorch as a contender: the same networks and updates, as its users write them."""
+"""PyTorch as a contender: the same networks and updates, as PyTorch users write them."""
 
 import time
 from abc import ABC, abstractmethod
@@ -23,13 +23,13 @@ _BATCH = 64  # of generated images
 
 
 def software() -> str:
-    """Returns the version, and what PyTorch computes on."""
+    """Returns the version, and the device of PyTorch."""
     where = "cuda" if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
     return f"PyTorch {torch.__version__} ({where})"
 
 
 def device() -> torch.device:
-    """Returns what PyTorch computes on."""
+    """Returns the device that PyTorch uses."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -38,7 +38,7 @@ class Rival:
 
     Attributes:
       software: its version.
-      run: makes a number of steps and waits for them.
+      run: runs a number of steps and waits for them.
       first_step: seconds from building to the end of the first step.
       difference: the largest between its outputs and ours, as a share of the largest output.
     """
@@ -75,7 +75,7 @@ class Rival:
         self.first_step = building + time.perf_counter() - started
 
     def facts(self) -> dict[str, float]:
-        """Returns what this rival knows of itself."""
+        """Returns facts about this rival."""
         return {"difference": self.difference}
 
 
@@ -98,12 +98,12 @@ class _Networks:
         }
 
     def precision(self) -> torch.autocast:
-        """Surrounds the networks and losses of a training step."""
+        """Returns the context for networks and losses of a training step."""
         narrow = self._dtype == "bfloat16"
         return torch.autocast(device().type, torch.bfloat16, enabled=narrow)
 
     def load(self, weights: Weights) -> None:
-        """Takes our weights."""
+        """Loads our weights."""
         for name, network in self.plain.items():
             copy_weights(weights, name, network)
 
@@ -137,14 +137,14 @@ class GANTraining:
                 config.optimizer[name].learning_rate,
                 betas=(config.optimizer[name].beta1, config.optimizer[name].beta2),
                 eps=config.optimizer[name].epsilon,
-                fused=True,  # on a CPU, too, faster than one operation after the other
+                fused=True,  # faster than separate operations, on a CPU, too
             )
             for name, network in self._networks.plain.items()
         }
         self.load = self._networks.load
 
     def run(self, num_steps: int) -> None:
-        """Makes steps and reads the last one's losses."""
+        """Runs steps and reads the last one's losses."""
         generator, discriminator = (
             self._networks.call[name] for name in ("generator", "discriminator")
         )
@@ -190,7 +190,7 @@ class GANTraining:
                     Image.fromarray(squeezed).save(folder / f"{start + number:06d}.png")
 
     def outputs(self, inputs: Arrays) -> Arrays:
-        """Returns what the networks make of our inputs, in our layout."""
+        """Returns the networks' outputs for our inputs, in our layout."""
         networks = [self._networks.plain[name].eval() for name in ("generator", "discriminator")]
         with torch.inference_mode():
             latents = torch.from_numpy(inputs["latents"]).to(device())
@@ -206,7 +206,7 @@ class GANTraining:
 
 
 class _Supervised(ABC):
-    """One network, over and over on the same batch."""
+    """One network, repeatedly on the same batch."""
 
     def __init__(self, config: Any, examples: Arrays, network: nn.Module, variant: str) -> None:
         self._networks = _Networks(variant, config.train.dtype, network=network)
@@ -223,10 +223,10 @@ class _Supervised(ABC):
 
     @abstractmethod
     def loss(self, logits: Tensor) -> Tensor:
-        """Returns what is minimised."""
+        """Returns the loss to minimise."""
 
     def run(self, num_steps: int) -> None:
-        """Makes training steps."""
+        """Runs training steps."""
         self._networks.plain["network"].train()
         for _ in range(num_steps):
             self._optimizer.zero_grad()
@@ -289,7 +289,7 @@ class Classification(_Supervised):
 
 
 def _adversarial(judged: tuple[Tensor, Tensor | None], target: float, labels: Tensor) -> Tensor:
-    """Returns the mean loss toward "real" (1) or "generated" (0), and toward the classes."""
+    """Returns the mean loss for "real" (1) or "generated" (0), plus that for the classes."""
     logits, class_logits = judged
     loss = functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
     return loss if class_logits is None else loss + functional.cross_entropy(class_logits, labels)
@@ -299,7 +299,7 @@ def _difference(theirs: Arrays, ours: Arrays) -> float:
     """Returns the largest difference of two outputs, as a share of the largest.
 
     Raises:
-      ValueError: other outputs, or such as say nothing.
+      ValueError: the outputs differ in name, or hardly depend on the inputs.
     """
     if theirs.keys() != ours.keys():
         raise ValueError(f"outputs {sorted(theirs)} there, {sorted(ours)} here")

@@ -1,4 +1,4 @@
-"""What is timed: each row is one experiment of this project and one kind of work in it."""
+"""The rows to time: each is one experiment of this project and one kind of work in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 Work = Literal["train", "forward", "generate", "predict"]
 
-NUM_FILES = 1000  # of what is generated or segmented
+NUM_FILES = 1000  # to generate or to segment
 SEED = 0
 
 
@@ -22,13 +22,13 @@ class Row:
       name: on the command line.
       title: in the table.
       config: a file in `configs`.
-      work: "train", a training step; "forward", a batch classified; "generate" and "predict", files
-        written by that mode of `launch.py`.
+      work: "train", a training step; "forward", classifying a batch; "generate" and "predict",
+        files written by that mode of `launch.py`.
       changes: settings that differ from the file's.
-      must: how many times as fast as PyTorch it has to be.
-      steps: in a round; 0: as many as fill one.
-      most_rounds: no more than so many; PyTorch needs minutes for a step of some.
-      rivals: of `RIVALS`, those that take part; all when empty.
+      must: the required speed as a multiple of PyTorch's.
+      steps: per round; 0: as many as fill one.
+      most_rounds: the most rounds; PyTorch needs minutes for a step of some.
+      rivals: those of `RIVALS` that take part; all if empty.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Row:
     rivals: tuple[str, ...] = ()
 
 
-# Every way to run PyTorch, and Keras as its users do; the fastest of each framework counts.
+# Every variant of PyTorch, and Keras as its users run it; the fastest of each framework counts.
 RIVALS = ("NCHW", "channels_last", "compile", "compile+channels_last", "keras")
 _EAGER = RIVALS[:2]
 
@@ -119,7 +119,7 @@ def row_named(name: str) -> Row:
     """Returns the row of that name; "NAME:bfloat16" trains in mixed precision.
 
     Raises:
-      KeyError: there is none.
+      KeyError: there is no such row.
     """
     name, _, dtype = name.partition(":")
     row = {row.name: row for row in ROWS}[name]
@@ -130,7 +130,7 @@ def row_named(name: str) -> Row:
 
 
 def settings(row: Row, cache: Path) -> ConfigDict:
-    """Returns the experiment of a row: images are not varied, and the phantoms are few."""
+    """Returns the experiment of a row, without augmentation and with few phantoms."""
     config = import_module(f"configs.{row.config}").get_config()
     with config.unlocked():
         config.augment.update(flip_horizontal=False, rotation=0.0)
@@ -148,5 +148,5 @@ def settings(row: Row, cache: Path) -> ConfigDict:
 
 
 def images_per_step(row: Row, config: ConfigDict) -> int:
-    """Returns how many images one step makes or sees."""
+    """Returns the number of images that one step makes or sees."""
     return NUM_FILES if row.work in ("generate", "predict") else config.data.batch_size

@@ -1,13 +1,13 @@
-"""Times how fast a prepared set streams, and in how much memory.
+"""Measures the speed and memory of streaming a prepared set.
 
     python bench/streaming.py [--num=100000] [--seconds=3]
 
 Prepares sets of random images in a temporary cache and prints one table: images/s, medians of
-three. "TFDS" reads batches by TFDS's own data source, "ours" the same ones by `Split.read`; threads
-and processes are Grain's, around ours; "feed" is all that the loop waits for, `StreamedFeed.block`,
-with the batch on the device. "waits" is the share of the time for which a device that takes 5 ms a
-step has no data. Below stands the memory of this process as the stream goes on. (What the system
-keeps of the files in its own cache is not part of it.)
+three. "TFDS" reads batches with TFDS's own data source, "ours" the same ones with `Split.read`;
+threads and processes are Grain's, around ours; "feed" is all that the loop waits for,
+`StreamedFeed.block`, with the batch on the device. "waits" is the share of the time in which a
+device that takes 5 ms per step has no data. The memory of this process over several epochs is
+printed below, without the system's file cache.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class Reading:
         return Reading, (self.num, self.size, self.cache, self.batch_size)
 
     def open(self) -> tuple[Split, Any]:
-        """Returns the set as we open it and as TFDS does; it is made at the first call."""
+        """Returns the set as we open it and as TFDS does; the first call prepares it."""
         if not self._opened:
             prepared = prepare_source(noise(self.num, self.size), self.config.data)
             (folder,) = Path(self.config.data.cache_dir).glob("prepared/*")
@@ -75,7 +75,7 @@ class Reading:
         return self.open()[0].read(self.rows(step))
 
     def read_by_tfds(self, step: int) -> np.ndarray:
-        """Reads them by TFDS."""
+        """Reads them with TFDS."""
         examples = self.open()[1].__getitems__(self.rows(step))
         return np.stack([example["image"] for example in examples])
 
@@ -84,9 +84,9 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--num", type=int, default=100_000, help="images of 64x64")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds per measurement")
     chosen = parser.parse_args()
-    flags.FLAGS(["streaming"])  # Grain's processes want to see them parsed
+    flags.FLAGS(["streaming"])  # Grain's processes require parsed flags
     names = [
         *("TFDS", "ours"),
         *(f"{threads} threads" for threads in THREADS),
@@ -108,7 +108,7 @@ def main() -> None:
 
 
 def noise(num: int, size: int) -> Source:
-    """Returns a source of random images, which nothing compresses."""
+    """Returns a source of random images, which can't be compressed."""
 
     def draw(row: int) -> Decoded:
         numbers = np.random.default_rng(row)
@@ -138,7 +138,7 @@ def measure(reading: Reading, seconds: float) -> tuple[list[float], float]:
         processes,
         lambda: (feed.block(step, 1) for step in count()),
     ]
-    # In turn, so that a noisy moment meets all of them.
+    # In turn, so that a noisy moment affects all of them.
     rates = [[batches_per_second(way(), seconds) for way in ways] for _ in range(REPEATS)]
     waits = median(share_of_waiting(feed, seconds) for _ in range(REPEATS))
     return [median(way) * reading.batch_size for way in zip(*rates, strict=True)], waits
@@ -156,7 +156,7 @@ def batches_per_second(batches: Iterator[Any], seconds: float) -> float:
 
 
 def share_of_waiting(feed: StreamedFeed, seconds: float) -> float:
-    """Feeds a device that only sleeps; returns for which share of the time it has no data."""
+    """Feeds a device that only sleeps; returns the share of the time in which it has no data."""
 
     def work() -> float:
         time.sleep(STEP_SECONDS)
@@ -174,7 +174,7 @@ def share_of_waiting(feed: StreamedFeed, seconds: float) -> float:
 
 
 def print_memory(reading: Reading) -> None:
-    """Prints the resident memory as five epochs are streamed."""
+    """Prints the resident memory while five epochs are streamed."""
     process, feed = (
         psutil.Process(),
         StreamedFeed(reading.config, reading.open()[0], Batches(1, reading.batch_size)),

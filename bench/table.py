@@ -3,20 +3,19 @@
     python bench/table.py [--rows=dcgan_64,unet_2] [--rivals=NCHW,channels_last] [--rounds=5]
                           [--output=bench/results/NAME.md]
 
-NAME:bfloat16 is a row in mixed precision, PyTorch's by autocast; on a GPU every training row comes
-in both.
+NAME:bfloat16 is a row in mixed precision, PyTorch's by autocast; on a GPU every training row has
+both.
 
 Each contender is a process of its own (`bench/worker.py`); only one works at a time, A B A B. Of
 PyTorch's variants, eager and compiled, NCHW and channels_last, the fastest in a short trial takes
-part. Before that each has shown that with our weights it computes our outputs, to 1e-4 of the
-largest. A ratio compares two neighbouring rounds, so that a busy moment of the machine meets both.
+part. Before that each must compute our outputs from our weights, to 1e-4 of the largest. A ratio
+compares two neighbouring rounds, so that a busy moment of the machine affects both.
 
-The table has, for each row: milliseconds per step, images per second, how many times as fast as
-PyTorch (median and range of the rounds) and as Keras; peak memory of both processes, ours also when
-its programs come from the cache; the share of the machine's rate in a product of two matrices
-(`common/training/speed.py`) that the plain forms' operations reach; the share of the time in which
-no compiled step ran; and seconds to the end of the first step, compiled afresh, and with a warm
-cache.
+The table has, for each row: milliseconds per step, images per second, the speed as a multiple of
+PyTorch's (median and range of the rounds) and of Keras'; peak memory of both processes, ours also
+with programs from the cache; the rate of the plain forms' operations as a share of the machine's in
+a product of two matrices (`common/training/speed.py`); the share of the time in which no compiled
+step ran; and seconds to the end of the first step, newly compiled, and with a warm cache.
 """
 
 import argparse
@@ -91,7 +90,7 @@ class Worker:
         if not line:
             self._process.wait()
             log = Path(self._errors.name).read_text().strip().splitlines()
-            raise ChildProcessError(log[-1] if log else f"{self.name} ended without a word")
+            raise ChildProcessError(log[-1] if log else f"{self.name} ended without an answer")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -128,7 +127,7 @@ def main() -> None:
 
 
 def measure(row: Row, flags: argparse.Namespace, software: set[str]) -> list[str]:
-    """Returns a row of the table; says on the way what has been done, for it takes long."""
+    """Returns a row of the table; prints progress, as it takes long."""
     with tempfile.TemporaryDirectory(prefix="triptych-bench-") as made:
         scratch = Path(made)
         ours = Timed(Worker(row, "ours", scratch))
@@ -151,7 +150,7 @@ def measure(row: Row, flags: argparse.Namespace, software: set[str]) -> list[str
 
 
 def _steps_of(seconds: float, worker: Worker) -> int:
-    """Returns how many steps fill this time."""
+    """Returns the number of steps that fill this time."""
     worker.ask("run 1")
     return max(1, round(seconds / worker.ask("run 1")["wall"]))
 
@@ -186,7 +185,7 @@ def _fastest(
 
 
 def _check(row: Row, worker: Worker) -> None:
-    """Ends the program where a rival computes another function; files are compared by tests."""
+    """Ends the program if a rival computes another function; tests compare files."""
     difference = worker.ask("facts").get("difference", 0.0)
     say(f"{row.name}: {worker.name} differs by {difference:.1e}")
     if not difference <= _MOST_DIFFERENT:
@@ -252,7 +251,7 @@ def _parse() -> argparse.Namespace:
     for known, asked in (([*names, *narrow], flags.rows), (RIVALS, flags.rivals)):
         for name in asked.split(","):
             if name not in known:
-                parser.error(f"{name} is unknown; it is one of {', '.join(known)}")
+                parser.error(f"{name} is unknown; it must be one of {', '.join(known)}")
     return flags
 
 

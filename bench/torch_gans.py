@@ -1,4 +1,4 @@
-"""The GANs' networks as PyTorch users write them, with the layers' names of `gan/networks`.
+"""The GANs' networks as PyTorch users write them, with the layer names of `gan/networks`.
 
 A generator maps latents [n, latent] and labels [n] to images NCHW in [-1, 1]; a discriminator maps
 images to logits [n], positive for "real", and to the logits of the classes, or None.
@@ -19,7 +19,7 @@ _MAPS = 128
 
 
 class DCGANGenerator(nn.Module):
-    """As the tutorial has it, 64x64."""
+    """As in the tutorial, 64x64."""
 
     def __init__(self, channels: int, latent_size: int, width: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """As the tutorial has it, 64x64."""
+    """As in the tutorial, 64x64."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class DCGANDiscriminator(nn.Module):
 
 
 class ACGANGenerator(nn.Module):
-    """Upsampling by the nearest pixel, then 3x3 convolutions."""
+    """Nearest-neighbour upsampling, then 3x3 convolutions."""
 
     def __init__(self, image_size: int, channels: int, latent_size: int, num_classes: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class ACGANDiscriminator(nn.Module):
 
 
 class CNNGANGenerator(nn.Module):
-    """Two transposed convolutions, then one as large as a quarter of the image."""
+    """Two transposed convolutions, then one a quarter as large as the image."""
 
     def __init__(self, image_size: int, channels: int, latent_size: int) -> None:
         super().__init__()
@@ -217,9 +217,9 @@ class DenseDiscriminator(nn.Module):
 
 
 def same(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Convolves with the padding "SAME", of which the odd row lies below and to the right.
+    """Convolves with "SAME" padding, whose odd row is below and to the right.
 
-    `padding="same"` does this where the stride is 1, and warns where the kernel is even.
+    `padding="same"` does this for stride 1, and warns for even kernels.
     """
     pads: list[int] = []
     for length, taps, stride in zip(x.shape[2:], conv.kernel_size, conv.stride, strict=True):
@@ -234,7 +234,7 @@ def make_networks(config: Any, channels: int, num_classes: int) -> tuple[nn.Modu
     """Returns the generator and the discriminator of one of our configs.
 
     Raises:
-      KeyError: there is none of that name here.
+      KeyError: there is none of that name.
     """
     size, model = config.data.image_size, config.model
     latent = model.generator.latent_size

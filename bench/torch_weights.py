@@ -17,10 +17,10 @@ _NAMES = {
 class Flattened(nn.Linear):
     """A dense layer over flattened maps, or one whose output is made into maps.
 
-    Ours are flattened from height, width, maps, and PyTorch's from maps, height, width.
+    Ours are flattened from height, width, maps, PyTorch's from maps, height, width.
 
     Attributes:
-      maps_in: maps of the input; 0 where it is no image.
+      maps_in: maps of the input; 0 if it is not an image.
       maps_out: maps of the output.
     """
 
@@ -30,10 +30,10 @@ class Flattened(nn.Linear):
 
 
 def copy_weights(weights: Weights, name: str, network: nn.Module) -> None:
-    """Gives a network the weights of ours of that name.
+    """Copies the weights of our network of that name to a network.
 
     Raises:
-      RuntimeError: the two do not have the same weights, of the same shapes.
+      RuntimeError: the two do not have the same weights with the same shapes.
     """
     tensors = {}
     for path, array in weights.items():

@@ -1,10 +1,10 @@
-"""How many images are said to lie outside what a run was trained on: its own, and others.
+"""How many images count as outside what a run was trained on: its own, and others.
 
     python bench/unlike.py --data=DIR
 
-DIR holds the sets covid_ct, chest_xray and brain_mri. No network is trained, for none is asked.
-First the splits that come with the sets, and five at random by patient; then what is not of the
-kind; then other hospitals and papers, each left out of training.
+DIR holds the sets covid_ct, chest_xray and brain_mri. No network is needed or trained. First come
+the splits of the sets, and five random ones by patient; then images of other kinds; then other
+hospitals and papers, each left out of training.
 """
 
 import re
@@ -37,7 +37,7 @@ _SETS: Mapping[str, Mapping[str, object]] = {
     "chest_xray": {"channels": 1, "group": r"/(person\d+|[^/]+)[^/]*$", "folds": 10},
     "brain_mri": {"channels": 3, "group": r"(.+)_"},
 }
-_SOURCES = {  # what in an image's name says where it is from
+_SOURCES = {  # the part of an image's name that tells its source
     "brain_mri": ("hospital", r"TCGA_(..)_"),
     "covid_ct": ("paper", r"/(\d{4}\.\d\d\.\d\d\.\d+)-"),
 }
@@ -54,17 +54,17 @@ def main(_: list[str]) -> None:
             _own(prepare(_settings(name, folds=0, split_seed=1 + seed, splits="70,15,15")))
             for seed in range(_SEEDS)
         ]
-        told = [
+        others = [
             f"{other} {_share(reference, _as_seen_by(name, other)):.0%}"
             for other in sets
             if other != name
         ]
-        told += [
+        others += [
             f"{kind} {_share_of(reference, images):.0%}"
             for kind, images in _spoilt(splits["test"]).items()
         ]
         spread = f"{np.mean(random):.1%} ({min(random):.1%} to {max(random):.1%})"
-        print(f"{name:<11} {_own(prepared):>9.1%} {spread:>20}  {', '.join(told)}")
+        print(f"{name:<11} {_own(prepared):>9.1%} {spread:>20}  {', '.join(others)}")
     for name, (kind, pattern) in _SOURCES.items():
         print(f"{name}, each {kind} left out: {_left_out(sets[name], pattern)}")
 
@@ -95,7 +95,7 @@ def _share_of(reference: Reference, images: Images) -> float:
 
 
 def _spoilt(test: Split) -> dict[str, Images]:
-    """Returns noise, constant images, and test images with something done to them."""
+    """Returns noise, constant images, and corrupted test images."""
     rng = np.random.default_rng(0)
     own = test.read(np.linspace(0, len(test) - 1, min(len(test), _MOST), dtype=int).tolist())
     images = own["image"]
@@ -119,7 +119,7 @@ def _spoilt(test: Split) -> dict[str, Images]:
 
 
 def _left_out(prepared: Prepared, pattern: str) -> str:
-    """Returns how much of each source is outside where training had the others only."""
+    """Returns the share of each source that is outside if training had only the others."""
     splits = list(prepared.splits.values())
     ids = tuple(name for split in splits for name in split.ids)
     groups = tuple(group for split in splits for group in split.groups)

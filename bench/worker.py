@@ -1,9 +1,9 @@
-"""One contender in a process of its own, told on standard input what to do.
+"""One contender in a process of its own, controlled by standard input.
 
     python bench/worker.py ROW CONTENDER SCRATCH
 
-It answers each line with one line of JSON on standard output: first what it is, then, to "run N",
-how long N steps took, and to "facts" what it knows of itself. It ends with its input.
+It answers each line with one line of JSON on standard output: first its identity, then, to "run N",
+how long N steps took, and to "facts" facts about itself. It ends with its input.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from rows import Row, row_named
 
 
 def main() -> None:
-    """Makes the contender and does as it is told."""
+    """Creates the contender and obeys commands."""
     name, contender, scratch = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # libraries' output is not an answer
     rival = _make(row_named(name), contender, Path(scratch))
 
     def answer(**facts: Any) -> None:

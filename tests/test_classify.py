@@ -117,7 +117,7 @@ def test_images_unlike_those_of_training_are_reported(run, patients, launch, tmp
     rows = list(csv.DictReader((out / "predictions.csv").read_text().splitlines()))
     assert all(float(row["unlike"]) > 1 for row in rows)
     assert "16 of 16 images lie outside what this run was trained on" in said
-    assert "take its answers for them with care" in said
+    assert "treat its results for them with care" in said
 
 
 def test_a_broken_file_does_not_stop_the_others(run, patients, launch, tmp_path):

@@ -49,7 +49,7 @@ def test_it_trains_resumes_and_does_what_its_task_can(name, tmp_path, caplog):
     train(begun, folder)
     with caplog.at_level("INFO"):
         train(config, folder)
-    assert "going on from step 3" in caplog.text
+    assert "resuming from step 3" in caplog.text
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 6
     assert {name for row in rows for name in row} >= SCALARS[config.task]

@@ -64,7 +64,7 @@ def test_a_checkpoint_of_one_device_restores_on_four_and_then_on_two(launch, tmp
             f"--config.train.num_steps={num_steps}",
             devices=devices,
         )
-        assert num_steps == 2 or f"going on from step {num_steps - 2}" in said.stderr
+        assert num_steps == 2 or f"resuming from step {num_steps - 2}" in said.stderr
     launch(*run, f"--workdir={tmp_path / 'stayed'}")
     moved, stayed = read_leaves(tmp_path / "moved", 6), read_leaves(tmp_path / "stayed", 6)
     early = read_leaves(tmp_path / "moved", 2)

@@ -1,4 +1,4 @@
-"""Specification of `launch.py --mode=inspect`, the doctor."""
+"""Specification of `launch.py --mode=inspect`."""
 
 import csv
 import random
@@ -35,8 +35,8 @@ def inspected(launch, *flags, code, output):
 def test_a_healthy_set_ends_with_0_and_a_page(launch, healthy, tmp_path):
     said, page = inspected(launch, f"--input={healthy}", code=0, output=tmp_path / "out")
     assert "A               30   30    30   90" in said
-    assert "Nothing is wrong" in said and "Nothing is wrong" in page
-    assert "MEND THIS" not in said
+    assert "Nothing wrong was found" in said and "Nothing wrong was found" in page
+    assert "FIX THIS" not in said
     assert (tmp_path / "out" / "copies.csv").read_text() == "picture,kind,split,class,image\n"
 
 
@@ -78,7 +78,7 @@ def test_the_page_lies_under_runs_by_default(launch, healthy, monkeypatch):
     ("flags", "expected"),
     [
         ([], "--input=PATH"),
-        (["--input=no/such/folder"], "no/such/folder is not there; check --input"),
+        (["--input=no/such/folder"], "no/such/folder does not exist; check --input"),
         ([CONFIG, "--config.data.dir=no/such/folder"], "--config.data.dir"),
         (["--input={data}", "--output={data}/train/A/a0.png"], "another with --output"),
         ([CONFIG, "--input={data}", "--config.data.group=("], "config.data.group"),
@@ -93,7 +93,7 @@ def test_a_mistake_is_met_with_one_sentence(launch, healthy, tmp_path, flags, ex
     assert expected in said.stderr.strip().splitlines()[-1]
 
 
-def test_the_doctor_needs_neither_jax_nor_tensorflow(start, healthy, tmp_path):
+def test_the_inspection_needs_neither_jax_nor_tensorflow(start, healthy, tmp_path):
     flags = ("--mode=inspect", f"--input={healthy}", f"--output={tmp_path / 'out'}")
     _, err = start("-X", "importtime", "launch.py", *flags).communicate(timeout=120)
     imported = {line.split("|")[-1].strip() for line in err.splitlines()}

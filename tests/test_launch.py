@@ -261,7 +261,7 @@ def test_colour_images_one_class_and_an_average_go_all_the_way(launch, tmp_path)
         f"--workdir={tmp_path / 'run'}",
     )
     launch(TINY, *flags, "--config.train.num_steps=3")
-    assert "going on from step 3" in launch(TINY, *flags).stderr
+    assert "resuming from step 3" in launch(TINY, *flags).stderr
     out = tmp_path / "new"
     launch("--mode=generate", f"--workdir={tmp_path / 'run'}", f"--output={out}", "--num_images=3")
     with Image.open(out / "data" / "000002.png") as image:

@@ -63,7 +63,7 @@ def test_the_cpu_can_be_asked_for_where_there_is_a_gpu(nvidia_smi):
     ("word", "expected"),
     [
         ("ACCEL=gpu", 'ACCEL is "gpu"; it must be one of: cpu cuda12 cuda13 tpu'),
-        ("VENV=my folder/.venv", "its path must have no spaces"),
+        ("VENV=my folder/.venv", "its path must not have spaces"),
     ],
 )
 def test_a_word_that_means_nothing_here_is_refused(word, expected):

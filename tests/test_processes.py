@@ -112,7 +112,7 @@ def test_only_the_main_process_writes(together):
 
 def test_what_two_processes_saved_one_continues(together, launch):
     on = (f"--workdir={together[0]}", "--config.train.num_steps=3")
-    assert "going on from step 2" in launch(*RUN, *on).stderr
+    assert "resuming from step 2" in launch(*RUN, *on).stderr
 
 
 def test_a_mistake_ends_every_process(start, tmp_path):

@@ -92,7 +92,7 @@ def test_another_hospital_is_scored_at_the_threshold_of_the_run(run, patients, l
             Image.fromarray(array).save(tmp_path / "there" / kind / f"scan{number}.png")
     said = launch("--mode=evaluate", f"--workdir={run[0]}", f"--input={tmp_path / 'there'}")
     there = json.loads((run[0] / "evaluation-there" / "evaluation.json").read_text())
-    assert "a patient of its own" in said.stderr
+    assert "every image counts as one" in said.stderr
     assert (there["images"], there["patients"], there["split"]) == (6, None, "all")
     assert "6 images of unknown patients, each counted as one" in said.stdout
     assert there["threshold"] == report_of(run[0])["threshold"]
@@ -261,7 +261,7 @@ GOOD = np.eye(20, dtype=np.uint8) * 255
     [
         ((GOOD, None), "No mask has the name of 1 of 2 files"),
         ((GOOD, GOOD[:10]), "has 20x10 pixels, its image 20x20; make them equal"),
-        ((GOOD, np.eye(20, dtype=np.uint8) * 128), "of which no meaning is known"),
+        ((GOOD, np.eye(20, dtype=np.uint8) * 128), "which are unknown"),
         ((GOOD, GOOD), "set --config.data.splits=70,15,15"),
     ],
     ids=["no mask", "another size", "another value", "nothing held out"],
@@ -317,7 +317,7 @@ def test_obstacles_are_reported(run, launch, tmp_path):
             *more,
             f"--output={tmp_path / 'file' / 'sub'}",
         )
-        assert "cannot be written" in said
+        assert "can't be written" in said
 
 
 def test_a_mode_of_another_task_is_refused(run, launch):

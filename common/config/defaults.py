@@ -1,4 +1,4 @@
-"""The settings that every experiment has: their defaults, what values they take, its folder."""
+"""The settings that every experiment has: their defaults, the values they take, its folder."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from common.program.rules import (
 )
 from common.program.settings import flatten
 
-# What values the settings take that every experiment has. A task's config.py has its own as well.
+# The values that shared settings take. A task's config.py adds its own.
 RULES: Rules = {
     "task": text(),
     "seed": whole(0, SEEDS),
@@ -52,14 +52,14 @@ RULES: Rules = {
     "train.best_is": choice("highest", "lowest"),
     "train.best_metric": text(),
 }
-OPTIMIZER_RULES: Rules = {  # of the section that `default_adam` makes
+OPTIMIZER_RULES: Rules = {  # for the section that `default_adam` makes
     "learning_rate": number(0, 1e38, above=True),
     **dict.fromkeys(("beta1", "beta2"), number(0, 1, below=True)),
     "epsilon": number(1e-30, 1),
     **dict.fromkeys(("warmup", "decay_begin", "decay_end"), duration()),
     "decay": choice("none", "linear", "cosine"),
 }
-NETWORK_RULES: Rules = {  # of fields that many networks have
+NETWORK_RULES: Rules = {  # for fields that many networks have
     **dict.fromkeys(("*width", "*latent_size"), whole(1, 65536)),
     **dict.fromkeys(("*widths", "*hidden"), each(whole(1, 65536))),
     **dict.fromkeys(("*dropout_rate", "*momentum"), number(0, 1, below=True)),
@@ -67,7 +67,7 @@ NETWORK_RULES: Rules = {  # of fields that many networks have
     "*average_decay": number(0, 1, below=True),
 }
 
-# config.train of a run of seconds that does everything
+# config.train of a run that does everything within seconds
 TINY_TRAIN = {
     "num_steps": "6",
     "log_every": "2",
@@ -83,10 +83,10 @@ def default_config(arg: str = "") -> ConfigDict:
     Durations are strings, "3000" (steps) or "15 epochs"; "0" means never.
 
     Args:
-      arg: what stands behind the colon of `--config=FILE:ARG`: "" or "tiny", a run of seconds.
+      arg: what follows the colon in `--config=FILE:ARG`: "" or "tiny", a run of seconds.
 
     Raises:
-      UserError: another argument.
+      UserError: the argument is unknown.
     """
     if arg not in ("", "tiny"):
         raise UserError(f"A config takes the argument 'tiny' or none, not '{arg}'.")
@@ -94,19 +94,19 @@ def default_config(arg: str = "") -> ConfigDict:
     config.task = ""  # a package with a task.py: "gan"
     config.seed = 0
     config.data = _default_data()
-    config.augment = augmentation.default_augmentation()  # of training images; all of it off
+    config.augment = augmentation.default_augmentation()  # of training images; all off by default
     config.train = ConfigDict(
         {
             "num_steps": "1500",
-            "dtype": "float32",  # or "bfloat16": what networks compute in on an accelerator
-            "low_memory": False,  # on CPUs: programs that need less; the AC-GAN's are slower
+            "dtype": "float32",  # or "bfloat16": the precision of networks on an accelerator
+            "low_memory": False,  # True: less memory on CPUs; the AC-GAN is slower
             "log_every": "50",
             "eval_every": "250",
             "checkpoint_every": "250",
             "checkpoint_minutes": 10.0,
             "picture_every": "250",
             "keep_last": 2,
-            "best_metric": "",  # e.g. "val/f1": the checkpoint where it was best is kept, too
+            "best_metric": "",  # e.g. "val/f1": the best checkpoint is kept, too
             "best_is": "highest",  # or "lowest"
         }
     )
@@ -118,32 +118,32 @@ def default_config(arg: str = "") -> ConfigDict:
 def _default_data() -> ConfigDict:
     return ConfigDict(
         {
-            "name": "",  # names the data, and the kind of phantoms when dir is empty
+            "name": "",  # names the data; also the kind of phantoms if dir is empty
             "dir": "",  # a folder of images, .zip, .npz, IDX files; "" = phantoms
-            "url": "",  # a .zip or .npz file to fetch instead of dir, once, ...
+            "url": "",  # a .zip or .npz file, downloaded once, instead of dir ...
             "sha256": "",  # ... and its checksum
             "image_size": 64,
-            "channels": 1,  # 1: grey, 3: colour, 0: as most of the images are
-            "fit": "stretch",  # to the square; or "pad" with black, or "crop"
-            "classes": "",  # "COVID,NonCOVID": names and order; "" = those found, by name
-            "only": "",  # "NORMAL": of these classes alone; "" = of all
+            "channels": 1,  # 1: grey, 3: colour, 0: as most images are
+            "fit": "stretch",  # to a square; or "pad" with black, or "crop"
+            "classes": "",  # "COVID,NonCOVID": names and order; "" = all found, sorted
+            "only": "",  # "NORMAL": use these classes only; "" = all
             "mask_values": "",  # "0=background,128-255=tumour"; "" = 0 and 1, or 0 and 255
-            "pairs": "stems",  # a mask is found by its image's name; or "sorted": by position
-            "plane": "axial",  # in which NIfTI volumes are cut; or "coronal", "sagittal"
-            "group": "",  # whose image it is: an expression on file names, "column:X", "dicom:X"
-            "splits": "",  # percentages of train, val, test, "70,15,15"; "" = as they are, ...
-            "held_out": "",  # ... but "15,15" of train become val and test where there are none
+            "pairs": "stems",  # match masks to images by name; or "sorted": by position
+            "plane": "axial",  # of slices from NIfTI volumes; or "coronal", "sagittal"
+            "group": "",  # the patient: a regular expression on file names, "column:X", "dicom:X"
+            "splits": "",  # percentages of train, val, test, "70,15,15"; "" = as found ...
+            "held_out": "",  # ... and where val or test is missing, this share of train
             "split_seed": 0,
-            "folds": 0,  # k of k-fold cross-validation: part number `fold` becomes val
+            "folds": 0,  # k of k-fold cross-validation: part `fold` becomes val
             "fold": 0,
-            "copies": "group",  # of one picture: in one split; or "drop" all but one; or "keep"
-            "batch_size": 32,  # of all devices and processes together
+            "copies": "group",  # copies share a split; or "drop" all but one; or "keep"
+            "batch_size": 32,  # global: over all devices and processes
             "shuffle": True,
             "window": "",  # "low,high" in the file's own units, for 16-bit and float images
-            "on_bad_image": "error",  # or "skip": count the unreadable ones and go on
-            "num_phantoms": 1024,  # in train; val and test get a quarter of it each
-            "resident_limit_mb": 1024,  # up to here the data lives on the device
-            "cache_dir": "",  # prepared data; "" = the user's cache folder
+            "on_bad_image": "error",  # or "skip": count unreadable images and go on
+            "num_phantoms": 1024,  # in train; val and test get a quarter of that each
+            "resident_limit_mb": 1024,  # data up to this size stays on the device
+            "cache_dir": "",  # for prepared data; "" = the user's cache folder
         }
     )
 
@@ -158,7 +158,7 @@ def default_adam(
             "beta1": beta1,
             "beta2": beta2,
             "epsilon": epsilon,
-            "warmup": "0",  # the rate rises from 0 until then, in a straight line
+            "warmup": "0",  # the rate rises linearly from 0 until then
             "decay": "none",  # or "linear", "cosine": it falls to 0 ...
             "decay_begin": "0",  # ... from here
             "decay_end": "0",  # ... to here; "0" is the end of training
@@ -167,11 +167,11 @@ def default_adam(
 
 
 def check(config: ConfigDict, rules: Rules) -> None:
-    """Refuses values that can't work in any experiment, before anything is read or compiled.
+    """Refuses invalid values before anything is read or compiled.
 
     Args:
-      config: all of an experiment, or a part.
-      rules: what values its settings take.
+      config: a whole config, or a section.
+      rules: the values its settings take.
 
     Raises:
       UserError: naming the field, its value, and what is allowed.
@@ -181,7 +181,7 @@ def check(config: ConfigDict, rules: Rules) -> None:
 
 
 def default_workdir(config_file: str, overrides: Mapping[str, Any]) -> Path:
-    """Returns runs/<config name>, so that two different runs never meet in one folder.
+    """Returns runs/<config name>, so that different runs never share a folder.
 
     `configs/acgan_covid.py:tiny` gives runs/acgan_covid-tiny; overrides append 8 hex digits.
     """

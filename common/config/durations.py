@@ -10,7 +10,7 @@ def steps(duration: str, steps_per_epoch: float) -> int:
     """Converts a duration, "3000", "15 epochs" or "0.5 epochs", to steps (rounded up).
 
     Raises:
-      UserError: the text is neither, or it is too long for the counters of a state.
+      UserError: the text is neither, or exceeds what the counters of a state can hold.
     """
     read = read_duration(duration)
     if read is None:
@@ -21,10 +21,10 @@ def steps(duration: str, steps_per_epoch: float) -> int:
     number, unit = read
     found = math.ceil(number * steps_per_epoch) if unit == "epochs" else int(number)
     if found > MOST_STEPS:
-        raise UserError(f"'{duration}' is {found} steps, more than the {MOST_STEPS} that can be.")
+        raise UserError(f"'{duration}' is {found} steps, more than the {MOST_STEPS} possible.")
     return found
 
 
 def never(duration: str) -> bool:
-    """Says whether a duration is 0, which turns off what it is the cadence of."""
+    """Returns whether a duration is 0, which turns the action off."""
     return steps(duration, 1.0) == 0

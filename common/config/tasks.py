@@ -1,8 +1,8 @@
-"""The tasks that there are, and what each says of itself in a light file. Needs no JAX itself.
+"""The tasks, and what each declares in light files. Needs no JAX.
 
-TASK/config.py has `TASK_config`, the defaults of its settings, and `RULES`, what values they take,
-as studies/config.py has of the study; TASK/flags.py has `FLAGS`, which flags of the command line
-its modes take. TASK/task.py, which is found by common/training/task.py, needs JAX.
+TASK/config.py has `TASK_config`, the defaults of its settings, and `RULES`, the values they take;
+studies/config.py has the same for a study. TASK/flags.py has `FLAGS`, the flags that each of its
+modes takes. TASK/task.py, which common/training/task.py finds, needs JAX.
 """
 
 import importlib
@@ -20,14 +20,14 @@ from common.program.options import MODES, Command, Options
 from common.program.rules import Rules
 
 TASKS = ("gan", "unet", "classify")
-# Where the settings are described of all that a config may be of: a study is no task of a run.
+# Where the settings of each kind of config are described; a study is not a task.
 _SETTINGS = {**{task: f"{task}.config" for task in TASKS}, "utility": "studies.config"}
 _WITH_CONFIG = ("train", "run", "inspect", "utility")
 _OF_INSPECT = ("input", "output", "overwrite")
 
 
 def default_config_of(task: str) -> ConfigDict | None:
-    """Returns the settings of a task, or of a study, with their defaults; None of another one."""
+    """Returns the default settings of a task or a study; None for any other name."""
     if task not in _SETTINGS:
         return None
     made = getattr(importlib.import_module(_SETTINGS[task]), f"{task}_config")()
@@ -35,14 +35,14 @@ def default_config_of(task: str) -> ConfigDict | None:
 
 
 def rules_of(task: str) -> Rules:
-    """Returns what values the settings of a task or a study take; of another one the shared."""
+    """Returns the rules of a task's or a study's settings; for any other name the shared rules."""
     if task not in _SETTINGS:
         return configs.RULES
     return cast(Rules, importlib.import_module(_SETTINGS[task]).RULES)
 
 
 def uses_of(flag: str) -> dict[str, tuple[str, ...]]:
-    """Returns what takes a flag of the program: by mode, the tasks; () where that matters not."""
+    """Returns the modes that take a flag, each with its tasks; () means any task."""
     uses: dict[str, tuple[str, ...]] = {}
     if flag == "config":
         return dict.fromkeys(_WITH_CONFIG, ())
@@ -62,12 +62,12 @@ def uses_of(flag: str) -> dict[str, tuple[str, ...]]:
 
 
 def check_flags(given: Iterable[str], mode: str, task: str = "") -> None:
-    """Refuses flags that a mode does not take, or not of this task.
+    """Refuses flags that a mode does not take, or does not take for this task.
 
     Args:
       given: names of flags; those of other programs, such as absl's, do not matter.
-      mode: what is to be done.
-      task: of the run; "" where that is not known yet.
+      mode: of this command.
+      task: of the run; "" while it is unknown.
 
     Raises:
       UserError: naming the flag and what takes it.
@@ -84,14 +84,14 @@ def check_flags(given: Iterable[str], mode: str, task: str = "") -> None:
 
 
 def told_uses(uses: Mapping[str, tuple[str, ...]]) -> str:
-    """Returns "train, predict (unet, classify)" of what `uses_of` returns."""
+    """Returns what `uses_of` returned as text: "train, predict (unet, classify)"."""
     if len(uses) == len(MODES) and not any(uses.values()):
         return "every mode"
     named = (f"{mode} ({', '.join(tasks)})" if tasks else mode for mode, tasks in uses.items())
     return ", ".join(named)
 
 
-# What was done before there was a setting, where that is not its default.
+# What older runs did before a setting existed, where its default differs.
 _BEFORE = {"config.data.copies": "keep"}
 
 
@@ -104,17 +104,17 @@ def find_task(name: str) -> ModuleType:
     known = [known for known in TASKS if importlib.util.find_spec(known)]
     if name not in known:
         raise UserError(
-            f"config.task is {name!r}; it must be one of {', '.join(known)}; a study is run by"
-            " a mode of its own, --mode=utility."
+            f"config.task is {name!r}; it must be one of {', '.join(known)}; studies run"
+            " with --mode=utility."
         )
     return importlib.import_module(f"{name}.task")
 
 
 def with_defaults(config: ConfigDict) -> ConfigDict:
-    """Returns a config with the settings that came after it was written, at their defaults.
+    """Returns a config with the settings it lacks, at their defaults.
 
-    A setting's default is what was done before there was one, so that older runs can be used; where
-    it is not, `_BEFORE` says what was.
+    A new setting's default is what runs did before it existed, so that older runs still open; where
+    it is not, `_BEFORE` has the older behaviour.
 
     Raises:
       UserError: a setting is of another type.
@@ -133,13 +133,13 @@ def _filled(config: ConfigDict, defaults: ConfigDict, name: str) -> ConfigDict:
             _filled(config[key], value, f"{name}.{key}")
         elif not _alike(config[key], value):
             raise UserError(
-                f"{name}.{key} is {str(config[key])[:60]!r}; it must be of the kind of {value!r}."
+                f"{name}.{key} is {str(config[key])[:60]!r}; it must be like {value!r}."
             )
     return config
 
 
 def _alike(value: Any, default: Any) -> bool:
-    """Says whether a value is of its default's type; JSON has lists for tuples, 1 for 1.0."""
+    """Returns whether a value is of its default's type; JSON has lists for tuples, 1 for 1.0."""
     if isinstance(default, float):
         return type(value) in (int, float)
     if isinstance(default, tuple | list):
@@ -157,7 +157,6 @@ def find_mode(name: str, mode: str, modes: Sequence[str]) -> Callable[..., None]
     offered = [f"--mode={known}" for known in modes if hasattr(module, known)]
     if not hasattr(module, mode):
         raise UserError(
-            f"--mode={mode} is nothing that a run of config.task {name!r} can do; it can"
-            f" {', '.join(offered)}."
+            f"Runs of config.task {name!r} have no --mode={mode}; use {' or '.join(offered)}."
         )
     return cast(Callable[..., None], getattr(module, mode))

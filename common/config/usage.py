@@ -1,4 +1,4 @@
-"""What --help and --helpfull say: the program's flags with their modes, a config's settings."""
+"""The texts of --help and --helpfull: flags with their modes, and a config's settings."""
 
 import textwrap
 from dataclasses import Field, fields
@@ -14,20 +14,20 @@ from common.program.settings import flatten
 _WIDTH = 100
 _HEAD = """\
 python launch.py --config=FILE [--config.KEY=VALUE ...] [--workdir=DIR]     train; resumes by itself
-python launch.py --mode=MODE --workdir=DIR [...]                            use what was trained
+python launch.py --mode=MODE --workdir=DIR [...]                            uses a trained run
 
-Beside each flag are the modes that take it, and in parentheses the tasks that do.
---helpfull with --config=FILE lists the settings of an experiment, too.
+Each flag is followed by the modes that take it, with their tasks in parentheses.
+--helpfull with --config=FILE also lists the settings of an experiment.
 """
 
 
 def help_text(config: ConfigDict | None) -> str:
-    """Returns what --help says; of a config its settings, too, as --helpfull does."""
+    """Returns the text of --help; with a config, that of --helpfull."""
     return flags_text() + ("" if config is None else settings_text(config))
 
 
 def flags_text() -> str:
-    """Returns the program's flags, each with its modes, its default and what it means."""
+    """Returns the program's flags, each with its modes, default and meaning."""
     config = "An experiment: configs/NAME.py, or configs/NAME.py:tiny for a run of seconds."
     parts = [_HEAD, _entry("--config=FILE", told_uses(uses_of("config")), config)]
     for flag in (*fields(Command), *fields(Options)):
@@ -36,13 +36,13 @@ def flags_text() -> str:
 
 
 def settings_text(config: ConfigDict) -> str:
-    """Returns a config's settings with their values and what each takes."""
+    """Returns a config's settings with their values and the values each takes."""
     rules = rules_of(config.get("task", ""))
     lines = [f"--config.{name}={str_of(value)}" for name, value in flatten(config)]
     width = min(52, max(map(len, lines)))
     allowed = [rule_of(name, value, rules).allowed for name, value in flatten(config)]
     rows = (f"  {line:<{width}}  {what}" for line, what in zip(lines, allowed, strict=True))
-    return "\n".join(["\n", "Settings of this experiment, with what each takes:", "", *rows])
+    return "\n".join(["\n", "Settings of this experiment, with the values each takes:", "", *rows])
 
 
 def _form(flag: Field[Any]) -> str:
@@ -57,8 +57,8 @@ def _meaning(flag: Field[Any]) -> str:
     meaning = str(flag.metadata["help"])
     if flag.default is True:
         return f"Do not: {meaning[0].lower()}{meaning[1:]}"
-    told = flag.default is False or flag.default == ""
-    return meaning if told else f"{meaning} Default {flag.default}."
+    obvious = flag.default is False or flag.default == ""
+    return meaning if obvious else f"{meaning} Default {flag.default}."
 
 
 def _entry(form: str, modes: str, meaning: str) -> str:

@@ -1,4 +1,4 @@
-"""The settings of `config.augment`: how much images vary in training. Needs no JAX."""
+"""The settings of `config.augment`: how training images are varied. Needs no JAX."""
 
 from dataclasses import asdict, dataclass
 
@@ -21,10 +21,10 @@ RULES: Rules = {
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much images vary in training; False and 0 leave them as they are.
+    """How much training images are varied; False and 0 leave them unchanged.
 
-    Every amount is a bound: what an example gets is drawn evenly between minus and plus the amount,
-    except the deformation, which is normal.
+    Every amount is a bound: an example's value is uniform between minus and plus the amount, except
+    the deformation, which is normal.
 
     Attributes:
       flip_horizontal: mirrors half of the images, left to right.
@@ -39,7 +39,7 @@ class Augmentation:
       contrast: 0.2 multiplies differences from the mean of the unmoved image by 0.8 to 1.2.
       gamma: 0.5 raises the values of each channel, as shares of the range, to a power of its own
         between 1/1.5 and 1.5: shadows or lights gain contrast, as from scanner to scanner.
-      fill: what comes in from outside: "black" (background in a mask), the "edge" drawn out, or a
+      fill: what fills pixels from outside: "black" (background in a mask), the "edge" pixels, or a
         "reflect"ion of the image.
     """
 
@@ -57,13 +57,13 @@ class Augmentation:
 
     @property
     def moves_pixels(self) -> bool:
-        """Says whether images, masks and targets change their geometry."""
+        """Returns whether the geometry of images, masks and targets changes."""
         amounts = self.rotation, self.translation, self.zoom, self.crop, self.elastic
         return self.flip_horizontal or self.flip_vertical or any(amounts)
 
     @property
     def changes_values(self) -> bool:
-        """Says whether images change their brightness, contrast or gamma."""
+        """Returns whether the brightness, contrast or gamma of images changes."""
         return bool(self.brightness or self.contrast or self.gamma)
 
 

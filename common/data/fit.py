@@ -18,18 +18,18 @@ def fit_image(
     """Converts an image of 1 or 3 channels, 0..255, to the network's size and channels.
 
     Colour becomes grey by ITU-R 601 luma, grey becomes colour by repetition. The resize is Pillow's
-    bicubic, which widens its kernel when it shrinks: resizers that do not alias thin structures,
-    and that shifts Fréchet distances more than many a difference between models does (Parmar et
+    bicubic, which widens its kernel when it shrinks: resizers that do not do so alias thin
+    structures, which shifts Fréchet distances more than many differences between models (Parmar et
     al. 2022, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation").
 
     Args:
-      image: height and width as they come.
+      image: of any height and width.
       image_size: height and width of the result, in pixels.
       channels: 1 or 3.
       fit: "stretch" to a square, "pad" the shorter side with black, "crop" the longer side.
 
     Raises:
-      UserError: `channels` or `fit` is something else.
+      UserError: `channels` or `fit` is invalid.
     """
     if channels not in (1, 3):
         raise UserError(f"config.data.channels is {channels}; it must be 1 (grey) or 3 (colour).")
@@ -42,7 +42,7 @@ def fit_image(
 
 
 def is_coloured(image: Pixels) -> bool:
-    """Says whether an image is in colour: three equal channels are grey."""
+    """Returns whether an image is in colour: three equal channels are grey."""
     return image.shape[-1] == 3 and bool((image != image[..., :1]).any())
 
 
@@ -60,16 +60,16 @@ def scaled_size(
 ) -> tuple[int, int]:
     """Returns the height and width of an image at the scale of a prepared set.
 
-    The scale is that at which `fit_image` brought images of `native_size` to the square; the shape
-    of the image itself may be another.
+    The scale is that at which `fit_image` fits images of `native_size` to the square; the image
+    itself may have another shape.
 
     Args:
       height: of the image, in pixels.
       width: of the image, in pixels.
       image_size: of the set.
       fit: of the set, see `fit_image`.
-      native_size: height and width of all images of the set in their files; () where they differed,
-        and each image has a scale of its own.
+      native_size: height and width of all images of the set in their files; () if they differ, and
+        each image has a scale of its own.
     """
     rows, columns = native_size or (height, width)
     down, across = image_size / rows, image_size / columns
@@ -90,9 +90,9 @@ def resize_image(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def pad_with_black(image: Pixels, image_size: int) -> tuple[Pixels, tuple[slice, slice]]:
-    """Fills an image up to a square or more, in its middle, as `fit_image` does with "pad".
+    """Pads an image on all sides to a square or more, as `fit_image` does with "pad".
 
-    Returns the image and where in it the one that was given is.
+    Returns the padded image and the rows and columns of the given one in it.
     """
     height, width, _ = image.shape
     tall, wide = max(height, image_size), max(width, image_size)
@@ -106,7 +106,7 @@ def pad_with_black(image: Pixels, image_size: int) -> tuple[Pixels, tuple[slice,
 def resize_shares(
     shares: Float[np.ndarray, "_height _width _classes"], height: int, width: int
 ) -> Float[np.ndarray, "{height} {width} _classes"]:
-    """Resizes the probabilities of classes, bilinear, so that they stay probabilities."""
+    """Resizes class probabilities bilinearly, so that they stay probabilities."""
     if shares.shape[:2] == (height, width):
         return shares
     planes = [
@@ -121,9 +121,9 @@ def resize_shares(
 def fit_mask(
     mask: Mask, image_size: int, fit: str = "stretch"
 ) -> UInt8[np.ndarray, "{image_size} {image_size}"]:
-    """Brings a mask of class ids to a size as `fit_image` does its image; padding is class 0.
+    """Fits a mask of class ids as `fit_image` fits its image; padding is class 0.
 
-    Each pixel takes the class of the nearest one: a mean of classes would be a third.
+    Each pixel takes the class of the nearest one: a mean of two classes would be a third.
     """
     picture = _to_square(Image.fromarray(mask), image_size, fit, Image.Resampling.NEAREST)
     return np.array(picture)
@@ -138,7 +138,7 @@ def _to_square(
     if fit == "crop":
         return ImageOps.fit(picture, size, method)
     if fit != "pad":
-        raise UserError(f"config.data.fit is '{fit}'; it is one of {', '.join(FITS)}.")
+        raise UserError(f"config.data.fit is '{fit}'; it must be one of {', '.join(FITS)}.")
     # Not ImageOps.pad, whose shorter side may shrink to nothing.
     longer = max(picture.size)
     width, height = (max(1, round(side * image_size / longer)) for side in picture.size)

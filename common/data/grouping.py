@@ -1,4 +1,4 @@
-"""Whose an image is: the setting `config.data.group`, parsed."""
+"""The group of an image: the setting `config.data.group`, parsed."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ _COLUMN, _DICOM = "column:", "dicom:"
 
 
 class Grouping(NamedTuple):
-    """Where the patient, or other group, of an image is stated; None throughout: by the source.
+    """Where an image's patient or other group is stated; all None leaves it to the source.
 
     Attributes:
       expression: a regular expression on the names of files and folders.

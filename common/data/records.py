@@ -1,4 +1,4 @@
-"""What every source of images gives: records that can be read, in splits, under a fingerprint."""
+"""What every source provides: readable records, in splits, with a fingerprint."""
 
 import hashlib
 import json
@@ -18,21 +18,21 @@ SPLITS = ("train", "val", "test")
 
 Value = TypeVar("Value")
 
-# The names begin with _ so that images of several sizes may meet in one function.
+# The names begin with _ so that one function may take images of several sizes.
 Pixels = UInt8[np.ndarray, "_height _width _channels"]
 Mask = UInt8[np.ndarray, "_height _width"]
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image at its native size, mapped to 0..255, and what the mapping came from.
+    """An image at its native size, mapped to 0..255, and where the mapping came from.
 
     Attributes:
       pixels: 0..255, 1 channel (grey) or 3 (RGB).
-      mode: how the file keeps it, for people: "L", "RGBA", "I;16", "MONOCHROME2".
-      bits: that the file keeps for a channel, at least 8.
-      window: the values, in the file's own units, that are shown as 0 and as 255; the first is the
-        higher one where the file shows high values dark.
+      mode: how the file stores it, for people: "L", "RGBA", "I;16", "MONOCHROME2".
+      bits: per channel in the file, at least 8.
+      window: the values, in the file's own units, shown as 0 and as 255; the first is the higher
+        one if the file shows high values dark.
       value_range: the lowest and the highest value of the image, in the file's own units.
     """
 
@@ -44,7 +44,7 @@ class Decoded:
 
     @classmethod
     def from_bytes(cls, pixels: Pixels, mode: str) -> "Decoded":
-        """Describes an image that its file keeps as 0..255."""
+        """Returns an image that its file stores as 0..255."""
         return cls(pixels, mode, 8, (0.0, 255.0), (float(pixels.min()), float(pixels.max())))
 
 
@@ -53,19 +53,19 @@ class Record:
     """One image that has not been decoded yet.
 
     Attributes:
-      id: stable and unique within the source: the path below the root ("train/COVID/a.png"), with
-        "#" and a number behind it where a file holds several images, or split and position
+      id: stable and unique within the source: the path below the root ("train/COVID/a.png"),
+        followed by "#" and a number if the file holds several images, or split and position
         ("train/000123").
       label: index into the source's classes.
       read: decodes the image; raises UserError.
       read_mask: decodes its mask as class ids, indices into the source's mask_classes, of the
-        image's height and width; raises UserError. None where the source has no masks.
-      read_target: decodes the image that it is to be translated to; None where there is none.
-      read_group: returns whom the image is of (a patient), so that no group is in two splits; "" is
-        a group of its own. It may open the file and raise UserError.
-      path: the file; None where the image is not in a file of its own.
-      doubt: what its file leaves open of how the image, or its mask, lies in the patient, for
-        people; "" for nothing.
+        image's height and width; raises UserError. None if the source has no masks.
+      read_target: decodes the image to translate it to; None if there is none.
+      read_group: returns the group (patient), so that no group is in two splits; "" is a group of
+        its own. It may open the file and raise UserError.
+      path: the file; None if the image is not in a file of its own.
+      doubt: what its file leaves open about the orientation of the image or its mask, for people;
+        "" for nothing.
     """
 
     id: str
@@ -84,10 +84,9 @@ class Contents:
 
     Attributes:
       classes: their names, in the order of the labels.
-      splits: "train", "val", "test", those that the source tells apart; all is "train" where it
-        tells none apart. They are not empty, and "train" is always there.
-      mask_classes: names of the values of the masks, the first of which is the background; () where
-        there are no masks.
+      splits: "train", "val", "test", those that the source has; without splits all is "train". None
+        is empty, and "train" is always present.
+      mask_classes: names of the masks' classes, the background first; () if there are no masks.
       unread: the files beside them that are not read, by their paths below the root.
     """
 
@@ -97,19 +96,19 @@ class Contents:
     unread: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuses labels that tables and folders cannot hold."""
+        """Refuses labels that tables and folders can't hold."""
         check_labels((*self.classes, *self.mask_classes))
 
 
 class Once(Generic[Value]):
-    """Makes a value at the first call and returns the same one ever after, for all threads."""
+    """Makes a value at the first call and returns the same one from then on, for all threads."""
 
     def __init__(self, make: Callable[[], Value]) -> None:
         self._make, self._lock = make, threading.Lock()
         self._made: list[Value] = []
 
     def __call__(self) -> Value:
-        """Returns the value; what the making raises, every call raises."""
+        """Returns the value; an error of making it is raised by every call."""
         with self._lock:
             if not self._made:
                 self._made.append(self._make())
@@ -124,9 +123,9 @@ class Source:
       name: for people: the folder, the file, or "covid_ct phantoms".
       fingerprint: hex digest that changes when a file is added, removed, renamed or modified (by
         size and time: the content is not read), or when a phantom's parameter changes.
-      synthetic: true for phantoms, which are drawings and not patients.
-      contents: lists the images, at the first call; it may unpack, fetch or draw them. A prepared
-        set in the cache is found by the fingerprint, without it. Raises UserError.
+      synthetic: True for phantoms, which are drawings and not patients.
+      contents: lists the images at the first call, and may unpack, download or draw them. A set
+        prepared in the cache is found by the fingerprint without it. Raises UserError.
     """
 
     name: str
@@ -146,7 +145,7 @@ class Source:
 
     @property
     def mask_classes(self) -> tuple[str, ...]:
-        """Returns the names of the masks' values."""
+        """Returns the names of the masks' classes."""
         return self.contents().mask_classes
 
 

@@ -1,7 +1,7 @@
-"""What happens to pixels on the device, inside the step: their range, and augmentation.
+"""Transforms of pixels on the device, inside the step: their range, and augmentation.
 
-All changes of geometry are composed into one map from each pixel to the place in the source that it
-shows, and the source is read there once: an image is blurred once, not once per change.
+All changes of geometry are composed into one map from each pixel to its place in the source, which
+is sampled once: an image is blurred once, not once per change.
 """
 
 import math
@@ -49,16 +49,16 @@ def augment(
     keys: Key[Array, " batch"],
     settings: Augmentation,
 ) -> dict[str, Shaped[Array, "batch ..."]]:
-    """Varies a training batch at random, each example by its own key alone.
+    """Varies a training batch at random, each example by its own key only.
 
-    Image, mask and target move together; brightness, contrast and gamma change the image only. What
-    falls between pixels is interpolated linearly; a mask takes its nearest pixel.
+    Image, mask and target move together; brightness, contrast and gamma change the image only.
+    Values between pixels are interpolated linearly; a mask takes its nearest pixel.
 
     Args:
-      batch: `image` uint8 NHWC and, where the data has them, `mask` uint8 class ids NHW and
-        `target` uint8 NHWC; other entries come back untouched.
+      batch: `image` uint8 NHWC and, if the data has them, `mask` uint8 class ids NHW and `target`
+        uint8 NHWC; other entries are returned unchanged.
       keys: one random key per example.
-      settings: what varies and how much; with everything off the batch comes back as it is.
+      settings: what varies and how much; with everything off the batch is returned unchanged.
     """
     if not (settings.moves_pixels or settings.changes_values):
         return batch
@@ -113,14 +113,14 @@ class Geometry(NamedTuple):
 
 
 def draw_geometry(key: Key[Array, ""], settings: Augmentation, height: int, width: int) -> Geometry:
-    """Draws one; what is switched on does not change what the others draw."""
+    """Draws a random geometry; a setting that is on does not change the draws of the others."""
     draws = jax.random.uniform(key, (9,), minval=-1.0, maxval=1.0)
     turn, zoom, cut = draws[:3]
     mirror, travel, window = draws[3:].reshape(3, 2)
     side = jnp.array([height, width])
     flips = jnp.array([settings.flip_vertical, settings.flip_horizontal])
     # A crop is an enlargement. Its window has this much room on either side between the centres of
-    # the outermost pixels, so nothing comes in from outside.
+    # the outermost pixels, so no pixel comes from outside.
     kept = 1 - settings.crop * (1 + cut) / 2
     room = (1 - kept) * (side - 1) / 2
     return Geometry(
@@ -147,13 +147,13 @@ def draw_deformation(
 def resample(
     pixels: Num[Array, "height width ..."], source: Coordinates, fill: str, nearest: bool = False
 ) -> Num[Array, "height width ..."]:
-    """Reads an image between its pixels, linearly or from the nearest one.
+    """Samples an image between its pixels, linearly or from the nearest one.
 
     Args:
-      pixels: an image with channels or a mask without; the result has its type, rounded if whole.
+      pixels: an image with channels or a mask without; the result has its type, rounded if integer.
       source: where to read, for each pixel of the result.
-      fill: what lies outside: see `Augmentation`.
-      nearest: takes only values that are there, as a mask needs.
+      fill: what is outside: see `Augmentation`.
+      nearest: takes only values that occur in `pixels`, as a mask needs.
     """
     order, mode = 0 if nearest else 1, _MODES[fill]
 
@@ -169,7 +169,7 @@ def vary_values(
     mean: Float[Array, " channels"],
     settings: Augmentation,
 ) -> Float[Array, "height width channels"]:
-    """Draws a contrast, about a mean, a brightness and gammas for an image of 0..255.
+    """Applies a random contrast (about a mean), brightness and gammas to an image of 0..255.
 
     The result may leave that range.
     """

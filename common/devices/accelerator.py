@@ -1,8 +1,8 @@
-"""Which accelerator this machine has, and so which of JAX's packages it needs.
+"""The accelerator of this machine, and so the package of JAX that it needs.
 
     python -m common.devices.accelerator      # cpu, cuda12, cuda13 or tpu: extras of pyproject.toml
 
-`make` asks before anything is installed: what is imported here needs no package.
+`make` runs this before anything is installed: its imports need no package.
 """
 
 import os
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from common.program.words import counted
 
-# JAX's documentation on installing names the oldest driver of each, and of GPUs: CUDA 13 leaves out
-# those before Turing.
+# The oldest drivers, from JAX's installation guide, and the oldest GPUs: CUDA 13 drops those before
+# Turing.
 _CUDA13_DRIVER, _CUDA12_DRIVER = 580, 525
 _CUDA13_CAPABILITY = 7.5
 _QUERIES = ("name,driver_version,compute_cap", "name,driver_version")  # old drivers know the second
@@ -29,14 +29,14 @@ _TPUS = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076")
 
 @dataclass(frozen=True)
 class Accelerator:
-    """The extra of pyproject.toml that it needs, and what to call it."""
+    """An accelerator: its extra in pyproject.toml, and its name for people."""
 
     extra: str
     name: str
 
 
 def find_accelerator(pci: Path = _PCI) -> Accelerator:
-    """Looks for NVIDIA GPUs by their driver's `nvidia-smi`, then for TPUs on the PCI bus."""
+    """Returns NVIDIA GPUs found by `nvidia-smi`, else TPUs found on the PCI bus, else the CPU."""
     gpus, wrong = _nvidia_smi()
     why = f"nvidia-smi fails: {wrong}" if wrong else "no NVIDIA GPU or TPU was found"
     return (
@@ -51,13 +51,15 @@ def _nvidia(gpus: list[tuple[str, str, float]]) -> Accelerator:
     found = f"{_counted(names)}; driver {driver}"
     version = int(driver.partition(".")[0])
     if version < _CUDA12_DRIVER:
-        return Accelerator("cpu", f"the CPU; JAX needs driver {_CUDA12_DRIVER} or newer of {found}")
+        return Accelerator(
+            "cpu", f"the CPU; JAX needs driver {_CUDA12_DRIVER} or newer for {found}"
+        )
     is_new = version >= _CUDA13_DRIVER and min(capabilities) >= _CUDA13_CAPABILITY
     return Accelerator("cuda13" if is_new else "cuda12", found)
 
 
 def _nvidia_smi() -> tuple[list[tuple[str, str, float]], str]:
-    """Returns each GPU's name, driver and compute capability, and what nvidia-smi fails with."""
+    """Returns each GPU's name, driver and compute capability, and the error of nvidia-smi."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return [], ""
@@ -65,18 +67,18 @@ def _nvidia_smi() -> tuple[list[tuple[str, str, float]], str]:
     for query in _QUERIES:
         command = [program, f"--query-gpu={query}", "--format=csv,noheader"]
         try:
-            said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             return [], str(error)
-        rows = re.findall(r"^(.+?), (\d+\.[\d.]+)(?:, (.+))?$", said.stdout, re.MULTILINE)
+        rows = re.findall(r"^(.+?), (\d+\.[\d.]+)(?:, (.+))?$", done.stdout, re.MULTILINE)
         if rows:
-            # Shares of a GPU may not say what it can; older ones than CUDA 13's are rarely shared.
+            # A share of a GPU may lack its capability; GPUs too old for CUDA 13 are seldom shared.
             return [
-                (name, driver, float(told) if told[:1].isdigit() else _CUDA13_CAPABILITY)
-                for name, driver, told in rows
+                (name, driver, float(stated) if stated[:1].isdigit() else _CUDA13_CAPABILITY)
+                for name, driver, stated in rows
             ], ""
-        lines = (said.stdout + said.stderr).split("\n")
-        wrong = lines[0].strip() if said.returncode else ""
+        lines = (done.stdout + done.stderr).split("\n")
+        wrong = lines[0].strip() if done.returncode else ""
     return [], wrong
 
 

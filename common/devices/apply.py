@@ -14,15 +14,15 @@ from common.program.memory import give_back_freed_memory, low_memory_options
 def on_all_devices(
     function: Callable[..., Any], *, in_axes: Any = 0, donate_argnums: tuple[int, ...] = ()
 ) -> Any:
-    """Returns the function of one device's share as one of arrays [devices, ...], to be compiled.
+    """Maps a function of one device's share to one of arrays [devices, ...], to be compiled.
 
-    The devices are those of all processes. Where there are several, call what
-    `.lower(...).compile()` returns: `pmap` itself takes and gives this process's rows only.
+    The devices are those of all processes. With several processes call the result of
+    `.lower(...).compile()`: `pmap` itself takes and returns this process's rows only.
 
     Args:
       function: may reduce over the axis `AXIS`.
-      in_axes: as of `jax.vmap`.
-      donate_argnums: arguments whose memory the results may take.
+      in_axes: as in `jax.vmap`.
+      donate_argnums: arguments whose memory the results may reuse.
     """
     return jax.pmap(
         function, AXIS, in_axes=in_axes, donate_argnums=donate_argnums, devices=all_devices()
@@ -30,15 +30,15 @@ def on_all_devices(
 
 
 def on_local_devices(function: Callable[..., Any]) -> Any:
-    """Returns the function of one device's share as one of arrays [this process's devices, ...]."""
+    """Maps a function of one device's share to one of arrays [this process's devices, ...]."""
     return jax.pmap(function, AXIS, devices=jax.local_devices())
 
 
 def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
-    """Returns arrays [num, ...] -> function(constants, *arrays), on all this process's devices.
+    """Returns arrays [num, ...] -> function(constants, *arrays), on all devices of this process.
 
-    `num` must divide by their number; the result has the devices in front, [devices, each, ...]. It
-    comes at once, before the devices have finished: to read it is to wait for it.
+    `num` must be a multiple of their number; the result has a leading axis of devices,
+    [devices, each, ...]. It returns at once, before the devices have finished: reading it waits.
     """
     devices = jax.local_devices()
     mapped = on_local_devices(function)
@@ -62,10 +62,10 @@ def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
 def in_batches(
     function: Callable[[Any, Array], Array], constants: Any, batch: int
 ) -> Callable[[Shaped[np.ndarray, "num ..."]], Shaped[np.ndarray, "num ..."]]:
-    """Returns arrays of any length -> function(constants, array), on all this process's devices.
+    """Returns arrays of any length -> function(constants, array), on all devices of this process.
 
-    One program serves all lengths: it takes `batch` rows at a time, or the next number that divides
-    by the devices; the last rows are filled up with the last one.
+    One program serves all lengths: it takes `batch` rows at a time, rounded up to a multiple of the
+    devices; the last batch is padded with the last row.
     """
     devices = jax.local_device_count()
     size = -(-batch // devices) * devices

@@ -1,4 +1,4 @@
-"""The axis over which a batch is spread: its name, and the devices along it."""
+"""The axis that a batch is spread over: its name, and the devices along it."""
 
 from functools import cache
 
@@ -9,5 +9,5 @@ AXIS = "batch"
 
 @cache
 def all_devices() -> list[jax.Device]:
-    """Returns all devices, those of one process next to each other: rows of the batch lie so."""
+    """Returns all devices, grouped by process, in the order of the batch's rows."""
     return [d for process in range(jax.process_count()) for d in jax.local_devices(process)]

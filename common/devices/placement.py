@@ -1,4 +1,4 @@
-"""Where arrays lie: everything on the devices has a leading axis of all devices.
+"""Placing arrays: everything on the devices has a leading axis of all devices.
 
 The devices are those of all processes; each process holds its own rows.
 """
@@ -38,16 +38,16 @@ def replicate(tree: Any) -> Any:
 
 
 def place(state: Any) -> Any:
-    """Replicates a state into memory that is the devices' own, which a step may overwrite.
+    """Replicates a state into memory that the devices own, which a step may overwrite.
 
-    What `replicate` puts on a CPU may still be the caller's memory; a step must not overwrite that,
+    On a CPU the result of `replicate` may share the caller's memory; a step must not overwrite it
     and would copy the whole state first.
 
     Deletes the JAX arrays of `state`, which must not be used afterwards, so that a new state of
-    many GB does not lie in memory twice. NumPy arrays, as of a restored state, stay the caller's.
+    many GB is not in memory twice. NumPy arrays, as in a restored state, stay the caller's.
     """
     leaves, structure = jax.tree.flatten(state)
-    # An average begins as the very arrays of its network, which go after their last use.
+    # An average starts as its network's own arrays, which are deleted after their last use.
     uses_left = Counter(map(id, leaves))
     placed = []
     for group in _groups(leaves, _PLACED_AT_ONCE):
@@ -63,10 +63,10 @@ def place(state: Any) -> Any:
 
 
 def stand_in(like: Any) -> Any:
-    """Returns what programs for placed states can be compiled with, in no memory.
+    """Returns shapes with which programs for placed states can be compiled, without memory.
 
     Args:
-      like: the shapes of a state that has not been placed.
+      like: the shapes of a state that is not placed.
     """
     count = jax.local_device_count()
     return jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), (count, *x.shape)), like)
@@ -89,10 +89,10 @@ def unreplicate(tree: Tree) -> Tree:
 
 
 def first_copies(tree: Any) -> Any:
-    """Returns the copy on this process's first device, [1, ...], without a copy being made."""
+    """Returns this process's first copy, [1, ...], without copying."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def to_host(tree: Tree) -> Tree:
-    """Returns the copy on this process's first device as NumPy arrays that nothing overwrites."""
+    """Returns the copy on this process's first device as NumPy arrays that stay unchanged."""
     return jax.tree.map(lambda x: np.array(x.addressable_data(0))[0], tree)

@@ -1,4 +1,4 @@
-"""The processes of a run: who they are, what they agree on, their shares of a batch."""
+"""The processes of a run: their identity, their agreements, their shares of a batch."""
 
 import os
 from collections.abc import Callable
@@ -15,12 +15,12 @@ Result = TypeVar("Result")
 
 
 def start_distributed(coordinator: str, num_processes: int, process_id: int) -> None:
-    """Joins the other processes: those that the arguments name, else those of the cluster.
+    """Joins the other processes: those in the arguments, else those of the cluster.
 
-    Where srun, mpirun or a TPU pod started several processes, JAX reads from the environment how
-    many there are and where; elsewhere this process is alone.
+    If srun, mpirun or a TPU pod started several processes, JAX reads their number and addresses
+    from the environment; otherwise this process is alone.
     """
-    # It would take SIGTERM for itself; common/program/interrupts.py says what becomes of that.
+    # JAX would handle SIGTERM itself, which common/program/interrupts.py does.
     jax.config.update("jax_enable_preemption_service", False)
     if coordinator:
         jax.distributed.initialize(coordinator, num_processes, process_id)
@@ -29,7 +29,7 @@ def start_distributed(coordinator: str, num_processes: int, process_id: int) -> 
 
 
 def _processes_of_cluster() -> int:
-    """Returns how many processes the launcher started; 1 where there is none."""
+    """Returns the number of processes that the launcher started; 1 without a launcher."""
     env = os.environ
     return max(
         int(env.get("SLURM_STEP_NUM_TASKS", 1)),
@@ -39,38 +39,38 @@ def _processes_of_cluster() -> int:
 
 
 def is_main_process() -> bool:
-    """Says whether this process writes logs, pictures and the config."""
+    """Returns whether this process writes logs, pictures and the config."""
     return jax.process_index() == 0
 
 
 def alone() -> bool:
-    """Says whether this is the only process."""
+    """Returns whether this is the only process."""
     return jax.process_count() == 1
 
 
 def all_succeed(error: Exception | None) -> None:
-    """Ends every process when one has met an error, so that none waits for it forever.
+    """Ends every process when one has failed, so that none waits for it forever.
 
-    Every process must call it at the same time.
+    All processes must call it together.
 
     Raises:
-      Exception: this process's own.
-      UserError: another one has one.
+      Exception: this process's own error.
+      UserError: another process failed.
     """
     failed = any_process(error is not None)
     if error is not None:
         raise error
     if failed:
-        raise UserError("Another process has met an error; its message says which.")
+        raise UserError("Another process has failed; see its message.")
 
 
 def any_process(flag: bool) -> bool:
-    """Says whether the flag is set in any process; every process must call it at the same time."""
+    """Returns whether the flag is set in any process; all processes must call it together."""
     return bool(highest(flag))
 
 
 def highest(number: int) -> int:
-    """Returns the highest number of all processes; every one must call it at the same time."""
+    """Returns the highest number of all processes; all must call it together."""
     if alone():
         return number
     return int(np.max(multihost_utils.process_allgather(np.array(number, np.int32))))

@@ -1,8 +1,8 @@
-"""Do masks fit their images? A pixel classifier learns from the other pairs and looks at each.
+"""Do masks fit their images? A pixel classifier learns from other pairs and judges each.
 
-It never sees the pair that it judges. By its opinion of an image's pixels a mask is compared with
-what a person may have mixed up: the mask's own inverse, itself moved, and the masks of other
-images. A right mask beats them all. An empty one is odd where something stands out.
+It never sees the pair that it judges. Its scores of an image's pixels compare the mask with likely
+mistakes: the mask inverted, the mask moved, and the masks of other images. A correct mask beats
+them all. An empty one is odd if something stands out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,22 +13,22 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from common.inspect.emptied import chances_of_a_filled_mask, filled_beside
 
-LEAST_MASKS = 10  # that are neither empty nor full; of fewer nothing can be learnt
+LEAST_MASKS = 10  # neither empty nor full; fewer are too few to learn from
 _FOLDS = 5
 _SEED = 0
-_LEARNT_FROM = 200  # images of a fold, drawn
-_PIXELS = 60  # of each side of a mask, drawn from each of these images
-_AT_ONCE = 64  # images whose pixels are described at once
+_LEARNT_FROM = 200  # images drawn per fold
+_PIXELS = 60  # drawn inside and outside the mask of each of these images
+_AT_ONCE = 64  # images described at once
 _SCALES = (1, 2, 4, 8)  # standard deviations of blurs, in pixels of a thumbnail
-_LEAST_PIXELS = 9  # of a thumbnail: a smaller mask says nothing at this size
-_LEAST_DEVIATION = 1.0  # grey levels: an image of one grey is not blown up to noise
+_LEAST_PIXELS = 9  # of a thumbnail: smaller masks can't be judged at this size
+_LEAST_DEVIATION = 1.0  # grey levels: keeps flat images from being amplified to noise
 _MOVES = (-12, -8, -6, 0, 6, 8, 12)  # pixels of a thumbnail, along each axis
-MOST_JUDGED = 5000  # pairs, drawn from more: each takes 16 kB and some 7 ms
-_MOST_EXCHANGED = 2000  # masks, those that fit worst, among which exchanges are looked for
+MOST_JUDGED = 5000  # pairs, drawn from more: each takes 16 kB and about 7 ms
+_MOST_EXCHANGED = 2000  # worst-fitting masks among which exchanges are searched
 
-# By how much another mask must fit better than the given one (see `_fit`).
+# How much better another mask must fit than the given one (see `_fit`).
 _INVERTED, _MOVED, _EXCHANGED = 0.3, 0.15, 0.06
-_EMPTIED = 0.8  # from which chance on that there should be something an empty mask is odd
+_EMPTIED = 0.8  # probability of a non-empty mask above which an empty one is odd
 
 Views = UInt8[np.ndarray, "num height width channels"]
 Masks = Bool[np.ndarray, "num height width"]
@@ -42,9 +42,9 @@ class Odd:
     Attributes:
       row: of the pair.
       kind: "inverted", "exchanged", "moved" or "emptied".
-      other: the pair whose mask fits better, and the other way round; -1 unless exchanged.
-      gain: by how much it fits better, see `_fit`; of an emptied one, how far beyond `_EMPTIED` the
-        chance is that there should be something.
+      other: the pair whose mask fits better, and vice versa; -1 unless exchanged.
+      gain: how much better it fits, see `_fit`; for an emptied one, how far the probability of a
+        non-empty mask is above `_EMPTIED`.
     """
 
     row: int
@@ -62,11 +62,11 @@ def odd_masks(
     """Returns the masks that seem to be inverted, exchanged, moved or emptied, the oddest first.
 
     Args:
-      images: thumbnails; of one owner in the order of slices, where there is one.
-      masks: what is not background, in the same size. Tiny and full ones are not judged, and of
-        more than `MOST_JUDGED` others not all.
-      owners: whom each image is of; nobody's mask is judged by what was learnt of him.
-      empty: which masks are empty at full size; None for those that are in the thumbnails.
+      images: thumbnails; those of one owner in the order of slices, if there is one.
+      masks: what is not background, at the same size. Tiny and full ones are not judged, and of the
+        others at most `MOST_JUDGED`.
+      owners: whom each image is of; no mask is judged by what was learnt from its owner.
+      empty: which masks are empty at full size; None takes those empty in the thumbnails.
     """
     filled = judgeable(masks)
     something = np.asarray(masks.any((1, 2)))
@@ -111,7 +111,7 @@ def _drawn(rows: Int[np.ndarray, " _num"]) -> Int[np.ndarray, " _drawn"]:
 
 
 def _folds(owners: Sequence[str]) -> Int[np.ndarray, " _num"] | None:
-    """Returns the fold of each image, all of an owner in one; None of a single owner."""
+    """Returns the fold of each image, one fold per owner; None for a single owner."""
     known, owner = np.unique(owners, return_inverse=True)
     if len(known) < 2:
         return None
@@ -121,7 +121,7 @@ def _folds(owners: Sequence[str]) -> Int[np.ndarray, " _num"] | None:
 def _scores(
     images: Views, masks: Masks, folds: Int[np.ndarray, " num"], filled: Bool[np.ndarray, " num"]
 ) -> Flat:
-    """Returns how much each pixel looks like foreground to who has learnt from the filled masks."""
+    """Returns how much each pixel looks like foreground to a model of the other folds' masks."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
@@ -134,7 +134,7 @@ def _scores(
         forest = HistGradientBoostingClassifier(
             max_iter=40, max_leaf_nodes=15, early_stopping=False, random_state=_SEED
         )
-        # Its threads wait by spinning: on a busy machine several take a hundred times as long.
+        # Its threads spin while waiting: on a busy machine several take a hundred times as long.
         with threadpool_limits(1, "openmp"):
             forest.fit(features, labels)
             for rows in _parts(np.flatnonzero(folds == fold)):
@@ -148,7 +148,7 @@ def _outstanding(scores: Float[np.ndarray, "num pixels"]) -> Flat:
     """Returns how much each pixel stands out from its image as foreground, 0 on average.
 
     It is `-log2(r) - mean`, where r is the share of the image's pixels that look at least as much
-    like foreground: of twice as many pixels the last has 1 less.
+    like foreground: when r doubles, the value falls by 1.
     """
     ranks = (-scores).argsort(1, kind="stable").argsort(1, kind="stable") + 1
     outstanding = -np.log2(ranks / scores.shape[1])
@@ -158,7 +158,7 @@ def _outstanding(scores: Float[np.ndarray, "num pixels"]) -> Flat:
 def _examples(
     images: Views, masks: Masks, random: np.random.Generator
 ) -> tuple[Float[np.ndarray, "_drawn _features"], Bool[np.ndarray, " _drawn"]]:
-    """Draws as many pixels from inside as from outside of each mask."""
+    """Draws equally many pixels inside and outside each mask."""
     features, labels = [], []
     for rows in _parts(np.arange(len(images))):
         for described, mask in zip(_described(images[rows]), masks[rows], strict=True):
@@ -175,7 +175,7 @@ def _parts(rows: Int[np.ndarray, " _num"]) -> Iterator[Int[np.ndarray, " _part"]
 
 
 def _described(images: Views) -> Float[np.ndarray, "num height width _features"]:
-    """Returns what is known of each pixel: its surroundings at several scales, and its place."""
+    """Returns the features of each pixel: its surroundings at several scales, and its position."""
     from scipy import ndimage
 
     _, height, width, channels = images.shape
@@ -197,10 +197,11 @@ def _described(images: Views) -> Float[np.ndarray, "num height width _features"]
 
 
 def _fit(opinions: Flat, masks: Flat) -> Float[np.ndarray, " num"]:
-    """Returns how well each mask fits: 1 where no pixels could fit better, 0 for chance.
+    """Returns how well each mask fits: 1 if no pixels could fit better, 0 for chance.
 
-    What its pixels stand out by on average, over `-log2` of the share of pixels that it covers:
-    the most that so many can reach. Masks of all sizes so compare; below 0 the rest fits better.
+    It is how much its pixels stand out on average, over `-log2` of the share of pixels that it
+    covers, the most that so many can reach. So masks of all sizes compare; below 0 the rest fits
+    better.
     """
     return (opinions * masks).sum(1) / masks.sum(1) / -np.log2(masks.mean(1))
 
@@ -222,7 +223,7 @@ def _compared(opinions: Flat, masks: Masks) -> Iterator[Odd]:
 
 
 def _best_moved(opinions: Flat, masks: Masks) -> Float[np.ndarray, " num"]:
-    """Returns how well each mask fits where it fits best, some way off its place."""
+    """Returns how well each mask fits at its best other position."""
     best = np.full(len(masks), -np.inf, np.float32)
     for down in _MOVES:
         for across in _MOVES:
@@ -235,7 +236,7 @@ def _best_moved(opinions: Flat, masks: Masks) -> Float[np.ndarray, " num"]:
 def _best_exchange(
     opinions: Flat, masks: Flat, own: Float[np.ndarray, " num"], barred: Bool[np.ndarray, " num"]
 ) -> tuple[Int[np.ndarray, " num"], Float[np.ndarray, " num"]]:
-    """Returns with which mask each would gain most by an exchange in which both gain, and what."""
+    """Returns for each mask the best exchange from which both gain, and the gain."""
     partner = np.full(len(own), -1)
     gain = np.full(len(own), -np.inf, np.float32)
     rows = np.flatnonzero(~barred)

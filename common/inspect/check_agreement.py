@@ -18,10 +18,10 @@ from common.inspect.findings import Finding, Level
 from common.program.words import counted, some
 
 _REMEDY = {
-    "inverted": "Look at them in the page; if black and white are exchanged, save them anew.",
+    "inverted": "Look at them in the page; if black and white are swapped, save them again.",
     "exchanged": "Look at them in the page; exchange the files, or remove them.",
-    "emptied": "Look at them in the page; where something is to be seen, replace the file.",
-    "moved": "Look at them in the page; draw them anew or remove them.",
+    "emptied": "Look at them in the page; if there is something to mark, replace the file.",
+    "moved": "Look at them in the page; redraw or remove them.",
 }
 
 
@@ -30,9 +30,9 @@ def find_odd_masks(survey: Survey, groups: Sequence[str]) -> list[Odd]:
 
     Args:
       survey: the images.
-      groups: whom each is of; "" is a group of its own.
+      groups: the group of each; "" is a group of its own.
     """
-    # Slice 2 stands before slice 10, so that those beside each other are known.
+    # Slice 2 comes before slice 10, so that neighbours are known.
     rows = sorted(
         (row for row, image in enumerate(survey.images) if image.pair),
         key=lambda row: natural_order(survey.images[row].record.id),
@@ -60,7 +60,7 @@ def small_images(pairs: Sequence[SmallPair]) -> UInt8[np.ndarray, "num 64 64 cha
 
 
 def check_agreement(survey: Survey, odd: Sequence[Odd], groups: Sequence[str]) -> Iterator[Finding]:
-    """Yields which masks look inverted, exchanged, moved or emptied."""
+    """Yields findings on masks that look inverted, exchanged, moved or emptied."""
     if why := _why_untested(survey, groups):
         yield Finding(
             Level.NOTE,
@@ -74,36 +74,36 @@ def check_agreement(survey: Survey, odd: Sequence[Odd], groups: Sequence[str]) -
             listed = some([_name(survey, each) for each in alike])
             yield Finding(
                 Level.LOOK,
-                f"{counted(len(alike), 'mask looks', 'masks look')} {kind}, as far as the other"
-                f" pairs tell: {listed}.{_limit(survey)}",
+                f"{counted(len(alike), 'mask looks', 'masks look')} {kind}, judging by the other"
+                f" pairs:  {listed}.{_limit(survey)}",
                 remedy,
             )
 
 
 def _why_untested(survey: Survey, groups: Sequence[str]) -> str:
-    """Returns why masks could not be judged; "" where they were, or there are none."""
+    """Returns why masks could not be judged; "" if they were, or there are none."""
     pairs = [image.pair for image in survey.images if image.pair]
     if not pairs:
         return ""
     num = int(judgeable(np.stack([pair.foreground for pair in pairs])).sum())
     if num < LEAST_MASKS:
         filled = counted(num, "mask is", "masks are")
-        return f"{filled} neither empty nor full, of the {LEAST_MASKS} that it takes"
+        return f"{filled} neither empty nor full, of the {LEAST_MASKS} that are needed"
     owners = {
         group or f"#{row}"
         for row, (group, image) in enumerate(zip(groups, survey.images, strict=True))
         if image.pair
     }
-    return "all are of one group, and nobody else's teach what is right" if len(owners) < 2 else ""
+    return "all are of one group, and there is no other to learn from" if len(owners) < 2 else ""
 
 
 def _limit(survey: Survey) -> str:
     filled = sum(image.mask_share > 0 for image in survey.images if image.pair)
-    return f" Of {filled:,} masks {MOST_JUDGED:,} were looked at." if filled > MOST_JUDGED else ""
+    return f" Of {filled:,} masks {MOST_JUDGED:,} were examined." if filled > MOST_JUDGED else ""
 
 
 def seems(survey: Survey, odd: Odd) -> str:
-    """Returns what seems to be the matter with a mask: "exchanged with b.png?"."""
+    """Returns what seems to be wrong with a mask: "exchanged with b.png?"."""
     other = f" with {survey.images[odd.other].record.id}" if odd.other >= 0 else ""
     return f"{odd.kind}{other}?"
 

@@ -1,4 +1,4 @@
-"""Findings about pictures that are there more than once."""
+"""Findings about copies, pictures that occur more than once."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,13 +16,13 @@ COPIES_FILE = "copies.csv"
 
 
 def check_copies(survey: Survey) -> Iterator[Finding]:
-    """Yields what is to be said of copies: across splits, under two labels, within a split."""
+    """Yields findings on copies: across splits, under two labels, within a split."""
     if survey.dropped:
         yield Finding(
             Level.NOTE,
             f"{counted(survey.dropped, 'copy of another image is', 'copies of other images are')}"
-            " left out, as config.data.copies=drop says.",
-            "To see which they are: --config.data.copies=keep",
+            " left out because of config.data.copies=drop.",
+            "To see them, set --config.data.copies=keep",
         )
     if survey.disputed:
         yield Finding(
@@ -35,9 +35,9 @@ def check_copies(survey: Survey) -> Iterator[Finding]:
     if len(survey.images) + survey.dropped > MOST_COMPARED:
         yield Finding(
             Level.NOTE,
-            f"Of more than {MOST_COMPARED:,} images only copies with equal pixels were looked for,"
-            " not those that are re-compressed, resized, turned, cut or mirrored.",
-            "Inspect parts of the data, each class for itself perhaps.",
+            f"Among more than {MOST_COMPARED:,} images only copies with equal pixels were searched,"
+            " not re-compressed, resized, turned, cut or mirrored ones.",
+            "Inspect parts of the data, for example one class at a time.",
             untested=True,
         )
     for kind, how in _HOW.items():
@@ -50,8 +50,8 @@ def check_copies(survey: Survey) -> Iterator[Finding]:
                 Level.MEND,
                 f"{counted(len(parted), 'picture is', 'pictures are')} in several splits, {how}:"
                 f" {_listed(survey, parted)}. Scores on them measure memory.",
-                f"Keep one of each, {COPIES_FILE} lists them; --config.data.copies=drop leaves the"
-                " others out. Splits that are made keep copies together.",
+                f"Keep one of each, {COPIES_FILE} lists them; --config.data.copies=drop leaves out"
+                " the others. Splits made by this program keep copies together.",
             )
         if disputed:
             yield Finding(
@@ -65,7 +65,7 @@ def check_copies(survey: Survey) -> Iterator[Finding]:
                 Level.LOOK if kind == "exact" else Level.NOTE,
                 f"{counted(len(rest), 'picture is', 'pictures are')} more than once in one split"
                 f" and class, {how}: {_listed(survey, rest)}.",
-                f"Each copy weighs again; keep one of each, {COPIES_FILE} lists them.",
+                f"Copies count several times; keep one of each, {COPIES_FILE} lists them.",
             )
 
 
@@ -85,5 +85,5 @@ def _listed(survey: Survey, groups: Sequence[Copies]) -> str:
 
 
 def _together(names: Sequence[str]) -> str:
-    told = [*names[:3], f"{len(names) - 3:,} others"] if len(names) > 4 else names
-    return " = ".join(told)
+    shown = [*names[:3], f"{len(names) - 3:,} others"] if len(names) > 4 else names
+    return " = ".join(shown)

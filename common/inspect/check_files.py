@@ -14,17 +14,17 @@ from common.program.words import counted, percent, some
 _MANY_FLAT = 0.05
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 _NOTES = (".csv", ".htm", ".html", ".json", ".md", ".pdf", ".rst", ".txt", ".xml", ".yaml", ".yml")
-_SAME_ASPECT = 1.1  # largest by smallest ratio of width to height that is no distortion
+_SAME_ASPECT = 1.1  # largest over smallest aspect ratio without noticeable distortion
 _LEAST_USED = 0.25  # of the window: below it fewer than 64 of 256 grey levels remain
 
 
 def check_files(survey: Survey) -> Iterator[Finding]:
-    """Yields what is to be said of the files themselves."""
+    """Yields findings on the files themselves."""
     if survey.synthetic:
         yield Finding(
             Level.NOTE,
             f"These are {survey.name}: drawings, not patients.",
-            "For your own images: --config.data.dir=FOLDER",
+            "For your own images, set --config.data.dir=FOLDER",
         )
     yield from _broken(survey)
     yield from _unread(survey)
@@ -46,10 +46,10 @@ def _broken(survey: Survey) -> Iterator[Finding]:
         few = len(survey.broken) < total / 2
         yield Finding(
             Level.MEND,
-            f"{what}, so that training stops; {first}",
-            "Replace or remove them, or go on without them: --config.data.on_bad_image=skip"
+            f"{what}, so training stops; {first}",
+            "Replace or remove them, or skip them with --config.data.on_bad_image=skip"
             if few
-            else "Mend what they have in common: without them most of the data would be left out.",
+            else "Fix what they have in common: without them most of the data would be missing.",
         )
 
 
@@ -67,8 +67,8 @@ def _unread(survey: Survey) -> Iterator[Finding]:
         f" {some(survey.unread)}.",
         ""
         if notes
-        else "Images are known by their endings, and DICOM files by their marker; convert or rename"
-        " what is an image, list it in labels.csv where there is one, remove the rest.",
+        else "Images are recognised by ending, DICOM files by marker; convert or rename images,"
+        " list them in labels.csv if there is one, and remove the rest.",
     )
 
 
@@ -79,11 +79,11 @@ def _flat(survey: Survey) -> Iterator[Finding]:
         deep = any(image.bits > 8 for image in survey.images if image.flat)
         yield Finding(
             Level.LOOK if share >= _MANY_FLAT else Level.NOTE,
-            f"{counted(len(flat), 'image shows', 'images show')} hardly anything, one grey level"
-            f" nearly everywhere ({percent(share)}): {some(flat)}.",
-            "Show a smaller range of values: --config.data.window=LOW,HIGH"
+            f"{counted(len(flat), 'image shows', 'images show')} hardly anything but one grey level"
+            f" ({percent(share)}):  {some(flat)}.",
+            "Show a smaller range of values with --config.data.window=LOW,HIGH"
             if deep
-            else "Remove what is not meant; such images were not taken for copies of each other.",
+            else "Remove unwanted ones; such images were not compared for copies.",
         )
 
 
@@ -96,8 +96,8 @@ def _sizes(survey: Survey) -> Iterator[Finding]:
         yield Finding(
             Level.LOOK,
             f"The images have {counted(len(sizes), 'size')}, width by height from {low:.2f} to"
-            f" {high:.2f}, and all are stretched to a square, so that shapes are distorted.",
-            "Keep the shapes: --config.data.fit=pad or --config.data.fit=crop",
+            f" {high:.2f}, and all are stretched to a square, which distorts shapes.",
+            "Keep the shapes with --config.data.fit=pad or --config.data.fit=crop",
         )
     small = sum(min(image.width, image.height) < settings.image_size for image in images)
     if small > len(images) / 2:
@@ -107,7 +107,7 @@ def _sizes(survey: Survey) -> Iterator[Finding]:
             f"{percent(small / len(images))} of the images are smaller than the"
             f" {settings.image_size} pixels that they are enlarged to (most often"
             f" {width}x{height}); that adds pixels, not detail.",
-            f"A smaller network does as well: --config.data.image_size={min(width, height)}",
+            f"A smaller size does as well: --config.data.image_size={min(width, height)}",
         )
 
 
@@ -119,20 +119,20 @@ def _colours(survey: Survey) -> Iterator[Finding]:
         yield Finding(
             Level.NOTE,
             f"{coloured:,} of {counted(total, 'image')} are in colour and become grey.",
-            "Keep the colours: --config.data.channels=3",
+            "Keep the colours with --config.data.channels=3",
         )
     elif channels == 3 and not coloured:
         yield Finding(
             Level.NOTE,
-            "No image is in colour; three equal channels are computed with.",
-            "Compute with one: --config.data.channels=1",
+            "No image is in colour, but three equal channels are used.",
+            "Use one with --config.data.channels=1",
         )
     transparent = sum(image.mode in _TRANSPARENT for image in survey.images)
     if transparent:
         yield Finding(
             Level.NOTE,
-            f"{counted(transparent, 'image has', 'images have')} a transparency channel; what is"
-            " transparent becomes black.",
+            f"{counted(transparent, 'image has', 'images have')} a transparency channel;"
+            " transparent pixels become black.",
         )
 
 
@@ -147,9 +147,9 @@ def _depths(survey: Survey) -> Iterator[Finding]:
         yield Finding(
             Level.LOOK,
             f"The images of more than 8 bits hold values from {low:g} to {high:g}, but"
-            f" {black:g} to {white:g} are shown as black to white, so that"
+            f" {black:g} to {white:g} are shown as black to white, so only"
             f" {max(1, round(256 * used))} of 256 grey levels are used.",
-            f"Say what to show: --config.data.window={low:g},{high:g}",
+            f"Set the range to show: --config.data.window={low:g},{high:g}",
         )
 
 

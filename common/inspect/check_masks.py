@@ -1,4 +1,4 @@
-"""Findings about masks: empty ones, how much they cover, classes that none has."""
+"""Findings about masks: empty ones, their cover, absent classes."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,12 @@ from common.inspect.findings import Finding, Level
 from common.program.words import counted, percent
 
 _MANY_EMPTY = 0.5
-_SMALL = 0.05  # of the pixels: the rest alone makes an accuracy that looks good
-_SHIFT = 0.15  # of the share of empty masks between train and another split
+_SMALL = 0.05  # share of the pixels: predicting background alone already has high accuracy
+_SHIFT = 0.15  # difference in the share of empty masks between train and another split
 
 
 def check_masks(survey: Survey) -> Iterator[Finding]:
-    """Yields what is to be said of the masks, nothing where there are none."""
+    """Yields findings on the masks, nothing if there are none."""
     shares = mask_shares(survey, "")
     if not len(shares):
         return
@@ -25,7 +25,7 @@ def check_masks(survey: Survey) -> Iterator[Finding]:
 
 
 def mask_shares(survey: Survey, split: str) -> Float[np.ndarray, " _num"]:
-    """Returns for each image of a split ("" for all) which share of its mask is not background."""
+    """Returns the non-background share of each mask of a split ("" for all)."""
     return np.array(
         [
             image.mask_share
@@ -42,7 +42,7 @@ def _empty(survey: Survey, shares: Float[np.ndarray, " _num"]) -> Iterator[Findi
             yield Finding(
                 Level.MEND,
                 f"Every mask in the {split} split is empty.",
-                "Say what the masks' values mean: --config.data.mask_values=0=background,1=tumour",
+                "Set what the masks' values mean: --config.data.mask_values=0=background,1=tumour",
             )
     overall = float((shares == 0).mean())
     if 0 < overall < 1:
@@ -51,8 +51,8 @@ def _empty(survey: Survey, shares: Float[np.ndarray, " _num"]) -> Iterator[Findi
         yield Finding(
             Level.LOOK if overall > _MANY_EMPTY or apart > _SHIFT else Level.NOTE,
             f"{int((shares == 0).sum()):,} of {counted(len(shares), 'mask')} are empty ({listed}).",
-            "A mean Dice over images depends on what empty against empty counts; compare pooled"
-            " scores.",
+            "A mean Dice over images depends on the value for empty against empty; compare"
+            " pooled scores.",
         )
 
 
@@ -64,9 +64,9 @@ def _cover(shares: Float[np.ndarray, " _num"]) -> Iterator[Finding]:
     pixels = float(shares.mean())
     yield Finding(
         Level.NOTE,
-        f"A mask that is not empty covers {percent(middle)} of its image (median; nine of ten"
+        f"Non-empty masks cover {percent(middle)} of their image (median; nine of ten"
         f" {percent(low)} to {percent(high)}).",
-        f"Read Dice or IoU: a network that finds nothing is right in {percent(1 - pixels)} of all"
+        f"Use Dice or IoU: a network that finds nothing is right in {percent(1 - pixels)} of all"
         " pixels."
         if pixels < _SMALL
         else "",
@@ -76,7 +76,7 @@ def _cover(shares: Float[np.ndarray, " _num"]) -> Iterator[Finding]:
         yield Finding(
             Level.LOOK,
             f"{counted(full, 'mask covers', 'masks cover')} the whole image.",
-            "Look whether black and white are exchanged there: --config.data.mask_values",
+            "Check whether black and white are swapped: --config.data.mask_values",
         )
 
 
@@ -89,5 +89,5 @@ def _absent(survey: Survey) -> Iterator[Finding]:
                 yield Finding(
                     Level.LOOK,
                     f"No mask in the {split} split has any {name}.",
-                    "Its score can't be measured there; make other splits or leave the class out.",
+                    "Its score can't be measured there; make other splits or drop the class.",
                 )

@@ -1,4 +1,4 @@
-"""Findings about names that may be meant to be one, or to be none."""
+"""Findings about names that may be meant as one, or as none."""
 
 import re
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ _REMEDY = "Use one name for each class, and name the class of every image."
 
 
 def check_names(survey: Survey) -> Iterator[Finding]:
-    """Yields what is to be said of how classes and groups are spelt."""
+    """Yields findings on how classes and groups are spelt."""
     counts = {name: len(survey.rows("", label)) for label, name in enumerate(survey.classes)}
     for sentence in doubts(counts):
         yield Finding(Level.LOOK, sentence, _REMEDY)
     if len(counts) > 1 and all(map(_PERSON.fullmatch, counts)):
         yield Finding(
             Level.LOOK,
-            f"The classes are called like patients: {some(list(counts))}. A classifier would learn"
+            f"The classes are named like patients: {some(list(counts))}. A classifier would learn"
             " to tell the patients apart.",
             "Put their folders into a folder for each class, or into one for all:"
             f" DIR/CLASS/{min(counts)}/image.png",
@@ -30,7 +30,7 @@ def check_names(survey: Survey) -> Iterator[Finding]:
     for names in alike(survey.mask_classes):
         yield Finding(
             Level.LOOK,
-            f"The values of the masks are called {some([repr(name) for name in names])}, which may"
+            f"The classes of the masks are named {some([repr(name) for name in names])}, which may"
             " be one.",
             "Give them one name in --config.data.mask_values to make one class of them.",
         )
@@ -38,7 +38,7 @@ def check_names(survey: Survey) -> Iterator[Finding]:
     if groups:
         yield Finding(
             Level.LOOK,
-            f"{counted(len(groups), 'set')} of groups differ only in how they are written:"
+            f"{counted(len(groups), 'set')} of groups differ only in spelling:"
             f" {some(groups)}. If they are one patient, its images may be in several splits.",
             "Give each patient one name.",
         )

@@ -1,4 +1,4 @@
-"""Findings about headers that leave open how a volume, or a mask on its image, lies."""
+"""Findings about headers that leave the orientation of a volume or its mask open."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from common.program.words import counted, some
 
 
 def check_orientation(survey: Survey) -> Iterator[Finding]:
-    """Yields a finding for each kind of doubt, with the files that raise it."""
+    """Yields a finding for each kind of doubt, with its files."""
     doubts: dict[str, list[str]] = {}
     for image in survey.images:
         if image.record.doubt:
@@ -18,8 +18,8 @@ def check_orientation(survey: Survey) -> Iterator[Finding]:
         files = sorted(set(names))
         yield Finding(
             Level.LOOK,
-            f"How {counted(len(files), 'volume lies', 'volumes lie')} is open: {doubt}"
+            f"The orientation of {counted(len(files), 'volume')} is uncertain: {doubt}"
             f" ({some(files)}).",
-            "Look whether the pictures are upright and the masks where they belong; then save the"
-            " files with one orientation.",
+            "Check that the pictures are upright and the masks in place; then save the files with"
+            " one orientation.",
         )

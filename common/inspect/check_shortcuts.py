@@ -10,8 +10,8 @@ from common.inspect.findings import Finding, Level
 from common.inspect.shortcuts import LEAST_GROUPS, LEAST_IMAGES, Shortcut, TooFew
 from common.program.words import counted, percent
 
-# Of the lower end of the interval of the AUC. What has nothing to do with the patient must not tell
-# the classes; brightness may be the disease itself, so it is never more than a hint.
+# Thresholds on the lower end of the AUC's interval. What is unrelated to the patient must not
+# reveal the class; brightness may be the disease itself, so it is only ever a hint.
 _TOLD, _HINTED = 0.75, 0.6
 _TONE_HINTED = 0.7
 _FRAME_DIFFERENCE = 0.5  # between the shares of two classes that have a frame
@@ -19,7 +19,7 @@ _FRAME_DIFFERENCE = 0.5  # between the shares of two classes that have a frame
 
 @dataclass(frozen=True)
 class FrameContrast:
-    """A frame that one class has and another has not.
+    """A frame that one class has and another does not.
 
     Attributes:
       width: in pixels, at least.
@@ -35,7 +35,7 @@ class FrameContrast:
 def check_shortcuts(
     survey: Survey, by_file: Shortcut | TooFew | None, by_tone: Shortcut | TooFew | None
 ) -> Iterator[Finding]:
-    """Yields what is to be said of frames and of the two probes."""
+    """Yields findings on frames and from the two probes."""
     contrast = frame_contrast(survey)
     if contrast:
         yield _about_frame(survey, contrast)
@@ -48,7 +48,7 @@ def check_shortcuts(
             f"{_told_apart(survey, by_file)} without looking at the picture: a probe that sees only"
             f" size, mode, file type and frame reaches an AUC of {_auc(by_file)}."
             f" {_most_telling(survey, by_file)}",
-            "Take the images of all classes from the same sources, or save them all alike; where"
+            "Take the images of all classes from the same sources, or save them all alike; if"
             " shapes differ, --config.data.fit=crop hides it.",
         )
     if isinstance(by_tone, Shortcut) and by_tone.low >= _TONE_HINTED:
@@ -64,23 +64,25 @@ def check_shortcuts(
 def _untested(survey: Survey, few: TooFew) -> Finding:
     name = survey.classes[few.label]
     if few.images < LEAST_IMAGES:
-        why = f"class {name} has {counted(few.images, 'image')} of the {LEAST_IMAGES} that it takes"
+        why = (
+            f"class {name} has {counted(few.images, 'image')} of the {LEAST_IMAGES} that are needed"
+        )
     else:
         why = (
             f"too few groups to test: class {name} has images of {counted(few.groups, 'group')} of"
-            f" the {LEAST_GROUPS} that it takes"
+            f" the {LEAST_GROUPS} that are needed"
         )
     hint = ""
     if few.ungrouped and few.ungrouped.low >= _HINTED:
         hint = (
             f" With every image as a group of its own the AUC is {_auc(few.ungrouped)}, but that"
-            f" may be the patients, known again. {_most_telling(survey, few.ungrouped)}"
+            f" may be recognised patients.  {_most_telling(survey, few.ungrouped)}"
         )
     return Finding(
         Level.LOOK,
         f"Whether classes can be told apart without looking at the picture was not tested: {why}."
         + hint,
-        "Compare size, mode, file type, depth and brightness of the classes in the page yourself.",
+        "Compare size, mode, file type, depth and brightness of the classes in the page.",
         untested=True,
     )
 
@@ -111,8 +113,8 @@ def _about_frame(survey: Survey, contrast: FrameContrast) -> Finding:
         Level.MEND,
         f"A frame of one brightness, most often {usual} pixels wide, is around"
         f" {percent(contrast.shares[contrast.label])} of the images of class {name} and around"
-        f" {percent(contrast.shares[least])} of those of {survey.classes[least]}; it gives the"
-        " class away.",
+        f" {percent(contrast.shares[least])} of those of {survey.classes[least]}; it"
+        " reveals the class.",
         f"Cut {usual} pixels off each side of the images of all classes.",
     )
 
@@ -135,10 +137,10 @@ def _most_telling(survey: Survey, shortcut: Shortcut) -> str:
     name, others = survey.classes[shortcut.label], _others(survey, shortcut.label)
     if telling.is_share:
         return (
-            f"Most telling is {telling.name}: {percent(telling.inside)} of {name} have it,"
+            f"Most revealing is {telling.name}: {percent(telling.inside)} of {name} have it,"
             f" {percent(telling.outside)} of {others}."
         )
     return (
-        f"Most telling is the {telling.name}: median {telling.inside:.3g} in {name},"
+        f"Most revealing is the {telling.name}: median {telling.inside:.3g} in {name},"
         f" {telling.outside:.3g} in {others}."
     )

@@ -1,4 +1,4 @@
-"""Findings about who is where: counts of classes, splits and groups."""
+"""Findings about counts of classes, splits and groups."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -9,19 +9,19 @@ from common.inspect.facts import Survey
 from common.inspect.findings import Finding, Level
 from common.program.words import counted, percent, some
 
-_IMBALANCED, _VERY_IMBALANCED = 1.5, 4.0  # largest class by smallest, in train
-_SHIFT = 0.1  # of a class's share between train and another split, if beyond 3 standard errors
-_FEW = 30  # images of a class in a split that is scored
+_IMBALANCED, _VERY_IMBALANCED = 1.5, 4.0  # largest over smallest class, in train
+_SHIFT = 0.1  # in a class's share between train and another split, beyond 3 standard errors
+_FEW = 30  # images of a class in a scored split
 _FEW_IN_ALL = 100
-_TEST_SHARE = 0.15  # of the splits that are advised
+_TEST_SHARE = 0.15  # in the advised splits
 
 
 def check_splits(survey: Survey, suggestion: NameGroups | None) -> Iterator[Finding]:
-    """Yields what is to be said of classes, splits and groups.
+    """Yields findings on classes, splits and groups.
 
     Args:
       survey: what was found.
-      suggestion: groups that the file names suggest, where nobody states any.
+      suggestion: groups suggested by the file names, if none are stated.
     """
     yield from _few_in_all(survey)
     yield from _missing(survey, suggestion)
@@ -34,15 +34,15 @@ def check_splits(survey: Survey, suggestion: NameGroups | None) -> Iterator[Find
     elif not any(image.group for image in survey.images) and len(survey.splits) > 1:
         yield Finding(
             Level.NOTE,
-            "Whether a patient has images in several splits was not tested: nobody says whose the"
-            " images are.",
-            "Say whose they are: --config.data.group takes an expression on the files' names.",
+            "Whether a patient has images in several splits was not tested: the groups are"
+            " unknown.",
+            "State them: --config.data.group takes a regular expression on the files' names.",
             untested=True,
         )
 
 
 def make_splits(survey: Survey) -> str:
-    """Returns the flags that make splits, whatever else is set."""
+    """Returns the flags that make splits, whatever other settings are."""
     return "--config.data.splits=70,15,15" + (
         " --config.data.folds=0" if survey.settings.folds else ""
     )
@@ -63,15 +63,15 @@ def _few_in_all(survey: Survey) -> Iterator[Finding]:
         tested = max(1, round(_TEST_SHARE * num))
         yield Finding(
             Level.LOOK,
-            f"There {'is' if num == 1 else 'are'} {counted(num, 'image')} in all. Of"
+            f"There {'is' if num == 1 else 'are'} {counted(num, 'image')} in all. On"
             f" {percent(_TEST_SHARE)} of them, {tested:,}, an accuracy of 80 % is known to within"
-            f" {percent(_spread(tested))}: too few to say anything, and to learn much from.",
+            f" {percent(_spread(tested))}: too few to conclude anything, or to learn much.",
             "Add images, or use these to try the program out.",
         )
 
 
 def _spread(num: int) -> float:
-    """Returns by how much a share of 0.8 of so many may be off: half its 95 % interval."""
+    """Returns the uncertainty of a share of 0.8 of so many images: half its 95 % interval."""
     return float(min(0.5, 1.96 * np.sqrt(0.8 * 0.2 / num)))
 
 
@@ -88,15 +88,14 @@ def _missing(survey: Survey, suggestion: NameGroups | None) -> Iterator[Finding]
     if "test" not in survey.splits:
         yield Finding(
             Level.LOOK,
-            "There is no test split: nothing is kept apart to measure the final result on.",
+            "There is no test split: nothing is held out to measure the final result.",
             f"Make splits: {make_splits(survey)}{group}",
         )
     elif "val" not in survey.splits:
         yield Finding(
             Level.LOOK,
-            "There is no validation split: with nothing else to choose by, choices would be made by"
-            " the test images.",
-            f"Take a fifth of train for it: --config.data.folds=5{group}",
+            "There is no validation split: choices would have to be made on the test images.",
+            f"Take a fifth of train for it with --config.data.folds=5{group}",
         )
 
 
@@ -111,9 +110,9 @@ def _imbalance(survey: Survey) -> Iterator[Finding]:
         most, least = survey.classes[counts.argmax()], survey.classes[counts.argmin()]
         yield Finding(
             Level.LOOK if ratio >= _VERY_IMBALANCED else Level.NOTE,
-            f"The classes are unequal: train has {counts.max():,} images of class {most} and"
+            f"The classes are imbalanced: train has {counts.max():,} images of class {most} and"
             f" {counts.min():,} of class {least}, {ratio:.1f} times fewer.",
-            f"Read F1 and AUC: always answering {most} has an accuracy of"
+            f"Use F1 and AUC: always answering {most} has an accuracy of"
             f" {percent(counts.max() / counts.sum())}.",
         )
 
@@ -132,9 +131,9 @@ def _shift(survey: Survey) -> Iterator[Finding]:
             yield Finding(
                 Level.LOOK,
                 f"Class {survey.classes[label]} makes up {percent(there)} of train but"
-                f" {percent(here)} of {split}, so that probabilities learnt on one are off on the"
+                f" {percent(here)} of {split}, so probabilities learnt on one are off on the"
                 " other.",
-                f"Splits with equal shares: {make_splits(survey)}",
+                f"Make splits with equal shares:  {make_splits(survey)}",
             )
 
 
@@ -148,7 +147,7 @@ def _few(survey: Survey) -> Iterator[Finding]:
                 f"The {split} split has {counted(int(counts.min()), 'image')} of class"
                 f" {survey.classes[counts.argmin()]}; a recall of 80 % over so few is known to"
                 f" within {percent(spread)}.",
-                "Cross-validate: --config.data.folds=5, with --config.data.fold=0 to 4",
+                "Cross-validate with --config.data.folds=5 and --config.data.fold=0 to 4",
             )
 
 
@@ -159,7 +158,7 @@ def _groups(survey: Survey) -> Iterator[Finding]:
         yield Finding(
             Level.MEND,
             f"{len(crossing):,} of {counted(len(splits), 'group')} have images in several splits:"
-            f" {some(crossing)}. A network knows a patient again, and the score measures that.",
+            f" {some(crossing)}. A network recognises a patient, and the score measures that.",
             f"Make splits that keep groups whole: {make_splits(survey)}",
         )
 
@@ -167,7 +166,7 @@ def _groups(survey: Survey) -> Iterator[Finding]:
 def _suggestion(survey: Survey, suggestion: NameGroups) -> Iterator[Finding]:
     splits = owners_by_split(survey, suggestion.groups)
     crossing = _crossing(splits)
-    names = f"The {suggestion.where} suggest {counted(len(splits), 'group')}, patients perhaps,"
+    names = f"The {suggestion.where} suggest {counted(len(splits), 'group')}, perhaps patients,"
     setting = f"--config.data.group='{suggestion.expression}'"
     if crossing:
         yield Finding(
@@ -181,7 +180,7 @@ def _suggestion(survey: Survey, suggestion: NameGroups) -> Iterator[Finding]:
         yield Finding(
             Level.NOTE,
             f"{names} {suggestion.shared:,} of which have several images{together}.",
-            f"If they are, say so before you make splits: {setting}",
+            f"If they are patients, set this before you make splits: {setting}",
         )
 
 

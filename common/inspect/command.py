@@ -1,4 +1,4 @@
-"""`--mode=inspect`: the terminal's table, the page and the list of copies."""
+"""`--mode=inspect`: the table in the terminal, the page and the list of copies."""
 
 import re
 import shutil
@@ -28,20 +28,20 @@ _WIDEST = 100  # columns of a line in the terminal
 def run_inspect(
     config: ConfigDict | None, path: str, output: str, *, overwrite: bool = False
 ) -> int:
-    """Inspects images, prints what was found and writes it into a folder.
+    """Inspects images, prints the findings and writes them to a folder.
 
     Args:
-      config: an experiment, of which `data` is used; None for the defaults.
-      path: a folder or file that takes the place of the experiment's data, or "".
+      config: an experiment, of which only `data` is used; None for the defaults.
+      path: a folder or file to inspect instead of the experiment's data, or "".
       output: the folder to write to; "" for runs/inspect-NAME, where an inspection of the same data
         replaces the earlier one.
-      overwrite: whether an earlier inspection there is replaced.
+      overwrite: whether to replace an earlier inspection there.
 
     Returns:
-      The exit code: 1 where results would be invalid or training would stop, else 0.
+      The exit code: 1 if results would be invalid or training would stop, else 0.
 
     Raises:
-      UserError: neither is given, the data or a setting can't be used, or nothing can be written.
+      UserError: neither is given, the data or a setting is invalid, or nothing can be written.
     """
     talk(this_process=True)
     settings = _settings(config, path)
@@ -84,14 +84,14 @@ def _settings(config: ConfigDict | None, path: str) -> ConfigDict:
     if config is None and not path:
         raise UserError(
             "--mode=inspect needs --input=PATH, a folder or file of images, or --config=FILE, an"
-            " experiment whose data are inspected."
+            " experiment whose data to inspect."
         )
     whole = default_config() if config is None else config
     check(ConfigDict({"data": whole.data}), RULES)
     settings = ConfigDict(whole.data)
     if path:
         if not user_path(path).exists():
-            raise UserError(f"{path} is not there; check --input.")
+            raise UserError(f"{path} does not exist; check --input.")
         settings.update(dir=path, url="", sha256="")
         if settings.name.startswith("tfds:"):
             settings.name = ""
@@ -100,14 +100,14 @@ def _settings(config: ConfigDict | None, path: str) -> ConfigDict:
 
 
 def default_folder(settings: ConfigDict) -> Path:
-    """Returns runs/inspect-NAME, which says what was inspected."""
+    """Returns runs/inspect-NAME, named after what was inspected."""
     place = settings.dir or settings.url.rsplit("/", 1)[-1] or settings.name
     name = re.sub(r"[^\w.-]+", "-", user_path(place).resolve().name) or "data"
     return Path("runs") / f"inspect-{name}"
 
 
 def _copies_table(inspection: Inspection) -> str:
-    """Returns a CSV table of every image that has copies; equal numbers are the same picture."""
+    """Returns a CSV table of every image with copies; equal numbers mean the same picture."""
     survey = inspection.survey
     rows: list[tuple[object, ...]] = [("picture", "kind", "split", "class", "image")]
     for number, group in enumerate(survey.copies, start=1):
@@ -119,7 +119,7 @@ def _copies_table(inspection: Inspection) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[Cell]]) -> list[str]:
-    """Sets a table: the first column to the left, the others to the right."""
+    """Returns the lines of a table, the first column left-aligned, the others right-aligned."""
     cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [

@@ -1,4 +1,4 @@
-"""The doctor's page: verdict, findings, tables, contact sheets and copies side by side."""
+"""The page of an inspection: verdict, findings, tables, contact sheets and copies side by side."""
 
 from collections.abc import Callable
 
@@ -28,12 +28,12 @@ from common.report.page import Markup, Tone
 
 _TONES: dict[Level, Tone] = {Level.MEND: "bad", Level.LOOK: "warn", Level.NOTE: "note"}
 _COPIES_SHOWN = 24
-_BROKEN_SHOWN = 100  # also of the files that are not read
+_BROKEN_SHOWN = 100  # also for the files that are not read
 _ODD_SHOWN = 24
 
 
 def document(inspection: Inspection) -> str:
-    """Returns the whole page; reads some images again to show them."""
+    """Returns the whole page; rereads some images to show them."""
     survey = inspection.survey
     return page.page(
         f"Inspection of {survey.name}",
@@ -45,17 +45,17 @@ def document(inspection: Inspection) -> str:
         *_copies(inspection),
         *_broken(survey),
         *_unread(survey),
-        page.heading("Who is where"),
+        page.heading("Classes, splits and groups"),
         page.table(*counts_table(survey)),
         page.heading("Files"),
         *_files(survey),
         *_probes(inspection),
         *_masks(survey),
         *_odd_masks(inspection),
-        page.heading("Some of each class"),
+        page.heading("Samples of each class"),
         *_sheets(survey),
         page.heading("Settings"),
-        page.paragraph("What is said above holds for training with ", *_settings(survey), "."),
+        page.paragraph("All of the above holds for training with ", *_settings(survey), "."),
     )
 
 
@@ -74,7 +74,7 @@ def _outline(survey: Survey) -> str:
 
 
 def _settings(survey: Survey) -> list[page.Text]:
-    """Returns the settings that are not the defaults, as flags."""
+    """Returns the settings that differ from the defaults, as flags."""
     defaults = default_config().data
     flags = [
         f"--config.data.{name}={value}"
@@ -105,7 +105,7 @@ def _findings(inspection: Inspection) -> list[Markup]:
 
 
 def _with_settings(remedy: str) -> list[page.Text]:
-    """Sets the flags in a sentence in the type of code."""
+    """Returns a sentence with its flags set as code."""
     parts: list[page.Text] = []
     for word in remedy.split(" "):
         bare = word.rstrip(",;")
@@ -138,11 +138,11 @@ def _probes(inspection: Inspection) -> list[Markup]:
     if len(inspection.survey.classes) < 2:
         return []
     parts = [
-        page.heading("What tells the classes apart without the picture"),
+        page.heading("Telling classes apart without the picture"),
         page.quiet(
-            "A random forest sees a few numbers of each file and never the picture. Its area under"
-            " the curve (AUC) is measured on images, and groups of images, that it was not trained"
-            " on: 0.5 is chance, 1 is certainty."
+            "A random forest sees a few numbers of each file but never the picture. Its area under"
+            " the curve (AUC) is measured on images, and groups, that it was not trained on: 0.5 is"
+            " chance, 1 is certainty."
         ),
     ]
     for title, shortcut in (
@@ -156,7 +156,7 @@ def _probes(inspection: Inspection) -> list[Markup]:
 
 def _probe(survey: Survey, shortcut: Shortcut | TooFew | None) -> list[Markup]:
     if shortcut is None:
-        return [page.paragraph("Nothing to tell classes by: it is the same in all images.")]
+        return [page.paragraph("These are the same in all images and tell nothing apart.")]
     if isinstance(shortcut, TooFew):
         name = survey.classes[shortcut.label]
         return [
@@ -173,7 +173,7 @@ def _probe(survey: Survey, shortcut: Shortcut | TooFew | None) -> list[Markup]:
             f" to {shortcut.high:.2f}."
         ),
         page.table(
-            ("property", name, rest, "AUC of this one alone"),
+            ("property", name, rest, "AUC of this alone"),
             [
                 (
                     each.name,
@@ -183,7 +183,7 @@ def _probe(survey: Survey, shortcut: Shortcut | TooFew | None) -> list[Markup]:
                 )
                 for each in shortcut.telling[:6]
             ],
-            "Medians, or the share of images that have it",
+            "Medians, or the share of images that have the property",
         ),
     ]
 
@@ -208,8 +208,8 @@ def _odd_masks(inspection: Inspection) -> list[Markup]:
     return [
         page.heading("Masks that do not seem to fit their images", 3),
         page.quiet(
-            "A pixel classifier that has learnt from the other pairs finds that something else fits"
-            " better. It may be wrong: look." + (f" And {rest:,} more." if rest > 0 else "")
+            "A pixel classifier that learnt from the other pairs finds that something else fits"
+            " better. It may be wrong: check." + (f" And {rest:,} more." if rest > 0 else "")
         ),
         page.gallery(*[_odd_mask(survey, each) for each in odd[:_ODD_SHOWN]]),
     ]
@@ -244,7 +244,7 @@ def _copies(inspection: Inspection) -> list[Markup]:
     shown = worst_first[:_COPIES_SHOWN]
     rest = len(copies) - len(shown)
     return [
-        page.heading("The same picture more than once"),
+        page.heading("Copies: the same picture more than once"),
         page.quiet(
             f"{counted(len(copies), 'picture')}; {COPIES_FILE} beside this page lists every copy."
             + (f" The {len(shown)} that matter most are shown." if rest else "")

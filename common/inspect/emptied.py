@@ -1,15 +1,15 @@
-"""Empty masks of images in which the others would have something marked.
+"""Empty masks of images in which others suggest that something should be marked.
 
-Many an image has nothing to be marked, so that an empty mask alone is no fault. How likely a mask
-is not empty is learnt from the other patients' pairs: from how much stands out for the classifier
-of pixels, and from whether the masks of the slices before and after are empty.
+Many images have nothing to mark, so an empty mask alone is not a fault. The probability of a
+non-empty mask is learnt from the other patients' pairs: from how much stands out to the pixel
+classifier, and from whether the masks of the slices before and after are empty.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-_LEAST_EMPTY = 10  # masks; of fewer nothing can be learnt, and each is a rare thing
-_HIGHEST = (10, 40, 160, 640)  # pixels of a thumbnail, whose mean score is looked at
+_LEAST_EMPTY = 10  # masks; fewer are too few to learn from, and each is rare
+_HIGHEST = (10, 40, 160, 640)  # numbers of highest-scoring pixels of a thumbnail to average
 _BLURS = (1.5, 3.0, 5.0)  # standard deviations in pixels: the size of what may stand out
 
 
@@ -19,14 +19,14 @@ def chances_of_a_filled_mask(
     beside: Float[np.ndarray, "num 2"],
     folds: Int[np.ndarray, " num"],
 ) -> Float[np.ndarray, " num"]:
-    """Returns how likely each mask is not empty, 0..1, by what others teach.
+    """Returns the probability, 0..1, that each mask is not empty, learnt from the others.
 
     Args:
       scores: how much each pixel looks like foreground.
       filled: which masks are not empty.
-      beside: whether the mask before and the one after in the same volume is filled, 0 or 1, or
-        anything between where there is none.
-      folds: nobody's mask is judged by what was learnt of his fold.
+      beside: whether the masks before and after in the same volume are filled, 0 or 1, or anything
+        in between if there is none.
+      folds: no mask is judged by what was learnt from its fold.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -48,9 +48,9 @@ def chances_of_a_filled_mask(
 def filled_beside(
     filled: Bool[np.ndarray, " num"], owners: list[str]
 ) -> Float[np.ndarray, "num 2"]:
-    """Returns whether the mask before and the one after of the same owner is filled.
+    """Returns whether the masks before and after of the same owner are filled.
 
-    Where there is none it is the share of all masks that are.
+    If there is none, it is the share of all masks that are filled.
     """
     values = np.full((len(filled), 2), filled.mean())
     last: dict[str, int] = {}

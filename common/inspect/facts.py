@@ -1,4 +1,4 @@
-"""What the doctor remembers of each image: a few numbers and a thumbnail, never the pixels."""
+"""What an inspection keeps of each image: a few numbers and a thumbnail, never the pixels."""
 
 import os
 from collections import Counter
@@ -28,7 +28,7 @@ from common.data.records import Decoded, Mask, Record, Source
 from common.inspect.frame import Frame, find_frame
 from common.program.errors import UserError
 
-_COVERED = 128  # of 255: from where a pixel of a small mask counts as foreground
+_COVERED = 128  # of 255: from here on a pixel of a small mask counts as foreground
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SmallPair:
     """An image and its mask, stretched to a square.
 
     Attributes:
-      pixels: 1 channel where the image is grey, else 3.
+      pixels: 1 channel if the image is grey, else 3.
       foreground: where the mask is not background.
     """
 
@@ -50,21 +50,21 @@ class Facts:
 
     Attributes:
       record: where it is read from.
-      split: "train", "val" or "test": where training has it.
-      group: whom it is of; "" where nobody says.
+      split: "train", "val" or "test", as in training.
+      group: "" if unknown.
       height: in pixels.
       width: in pixels.
-      mode: how the file keeps it: "L", "RGBA", "I;16".
-      bits: that the file keeps for a channel.
+      mode: how the file stores it: "L", "RGBA", "I;16".
+      bits: per channel in the file.
       coloured: whether its channels differ.
-      window: the values, in the file's own units, that are shown as 0 and as 255.
+      window: the values, in the file's own units, shown as 0 and as 255.
       value_range: its lowest and highest value in the file's own units.
       brightness: mean of its grey levels, 0..255.
       contrast: their standard deviation.
       frame: the band of one brightness around it.
-      file_bytes: size of its file; 0 where it has no file of its own.
-      look: by which it is known again.
-      mask_pixels: how many pixels its mask gives to each mask class; () without a mask.
+      file_bytes: size of its file; 0 if it has no file of its own.
+      look: used to recognise copies.
+      mask_pixels: number of pixels of each mask class; () without a mask.
       pair: the image with its mask; None without a mask.
     """
 
@@ -88,19 +88,19 @@ class Facts:
 
     @property
     def flat(self) -> bool:
-        """Says whether there is hardly anything to see, as in the first slices of a volume."""
+        """Returns whether there is hardly anything to see, as in the first slices of a volume."""
         return self.look.flat
 
     @property
     def file_type(self) -> str:
-        """Returns ".png", "no known ending", or "" where it has no file of its own."""
+        """Returns ".png", "no known ending", or "" if it has no file of its own."""
         if not (self.record.path and self.file_bytes):
             return ""
         return ending(self.record.path.name) or "no known ending"
 
     @property
     def mask_share(self) -> float:
-        """Returns which share of the mask is not background, 0..1."""
+        """Returns the non-background share of the mask, 0..1."""
         return 1 - self.mask_pixels[0] / max(1, sum(self.mask_pixels))
 
 
@@ -109,9 +109,9 @@ class Broken:
     """An image that can't be used.
 
     Attributes:
-      record: which.
-      split: where the source has it.
-      why: the sentence with which training would stop.
+      record: the image.
+      split: in the source.
+      why: the sentence that training would stop with.
     """
 
     record: Record
@@ -125,16 +125,16 @@ class Survey:
 
     Attributes:
       name: for people.
-      synthetic: true for phantoms.
+      synthetic: True for phantoms.
       classes: their names.
-      mask_classes: names of the masks' values; () without masks.
+      mask_classes: names of the masks' classes; () without masks.
       images: those that can be read.
       broken: those that can't.
       unread: the files beside them that are not read.
-      copies: images that are there more than once.
-      dropped: how many copies of other images are left out by `config.data.copies`.
-      disputed: the names of copies, left out or not, that are in several classes, where any are
-        left out.
+      copies: images that occur more than once.
+      dropped: number of copies left out by `config.data.copies`.
+      disputed: the names of copies, left out or not, that are in several classes, if any are left
+        out.
       settings: `config.data` as it was used.
     """
 
@@ -156,7 +156,7 @@ class Survey:
         return tuple(split for split in ("train", "val", "test") if self.rows(split))
 
     def rows(self, split: str = "", label: int = -1) -> list[int]:
-        """Returns the places of the images of a split ("" for all) and a class (-1 for all)."""
+        """Returns the indices of the images of a split ("" for all) and a class (-1 for all)."""
         return [
             row
             for row, image in enumerate(self.images)
@@ -165,10 +165,10 @@ class Survey:
 
 
 def survey(source: Source, settings: ConfigDict) -> Survey:
-    """Reads every image once, on every core, and puts each into the split that training has it in.
+    """Reads every image once, on every core, and assigns splits as training does.
 
     Raises:
-      UserError: the source or a setting can't be used, or no image can be read.
+      UserError: the source or a setting is invalid, or no image can be read.
     """
     listed = [(split, record) for split, records in source.splits.items() for record in records]
     sharing = Counter(record.path for _, record in listed)
@@ -209,7 +209,7 @@ def _disputed(images: Sequence[Facts], copies: Sequence[Copies]) -> tuple[tuple[
 def _as_in_training(
     images: Sequence[Facts], copies: Sequence[Copies], classes: Sequence[str], settings: ConfigDict
 ) -> list[Facts]:
-    """Returns the images that the settings keep, with the groups and splits that they give them."""
+    """Returns the images that the settings keep, with groups and splits by these settings."""
     table = Table(
         ids=tuple(image.record.id for image in images),
         labels=tuple(image.record.label for image in images),
@@ -267,7 +267,7 @@ def _small_pair(picture: Image.Image, mask: Mask) -> SmallPair:
 
 
 def _mask(record: Record, image: Decoded) -> Mask | None:
-    """Reads the mask of an image; None where the source has none."""
+    """Returns the mask of an image; None if the source has none."""
     if record.read_mask is None:
         return None
     mask = record.read_mask()

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt8
 
-# What a ring of pixels may vary by and still be one brightness, so that a frame is found in a JPEG
-# file, too. Of COVID-CT's slices 6 % have such a ring; of those given a frame of 2 pixels, black,
-# grey or white, and saved at quality 75, 97 % are found to have one of just 2.
+# How much a ring of pixels may vary and still count as one brightness, so that frames are found in
+# JPEG files, too. Of COVID-CT's slices 6 % have such a ring; of those given a black, grey or white
+# frame of 2 pixels and saved at quality 75, 97 % are found to have a frame of exactly 2.
 _TOLERANCE = 24
-_CENTRAL = np.array((0.05, 0.5, 0.95))  # of a ring's pixels in order: a few may be something else
+_CENTRAL = np.array((0.05, 0.5, 0.95))  # quantiles of a ring's pixels: a few may differ
 _WIDEST = 32
 
 Grey = UInt8[np.ndarray, "_height _width"]
@@ -21,8 +21,8 @@ class Frame:
     """The frame of a picture.
 
     Attributes:
-      width: in pixels, on all four sides; 0 where there is none.
-      brightness: 0..255, -1 where there is none.
+      width: in pixels, on all four sides; 0 if there is none.
+      brightness: 0..255, -1 if there is none.
     """
 
     width: int

@@ -1,4 +1,4 @@
-"""The doctor: reads every image once and says what is in a data set and what is wrong with it."""
+"""The inspection: reads every image once and reports what is in a data set and what is wrong."""
 
 from dataclasses import dataclass
 
@@ -34,8 +34,8 @@ class Inspection:
 
     Attributes:
       survey: the images.
-      suggestion: groups that the file names suggest; None where groups are stated or none show.
-      by_file: the probe that sees size, mode, file type and frame; None where these are equal.
+      suggestion: groups suggested by the file names; None if groups are stated or none are found.
+      by_file: the probe that sees size, mode, file type and frame; None if these are equal.
       by_tone: the probe that sees brightness, contrast and compression.
       odd: masks that do not seem to fit their images, the oddest first.
       findings: the worst first.
@@ -50,15 +50,15 @@ class Inspection:
 
     @property
     def invalid(self) -> bool:
-        """Says whether results would be invalid, or training would stop."""
+        """Returns whether results would be invalid, or training would stop."""
         return any(finding.level == Level.MEND for finding in self.findings)
 
 
 def inspect(settings: ConfigDict) -> Inspection:
-    """Examines the images that `config.data` names.
+    """Inspects the images that `config.data` names.
 
     Raises:
-      UserError: the source or a setting can't be used, or no image can be read.
+      UserError: the source or a setting is invalid, or no image can be read.
     """
     source = open_source(settings)
     log.info("inspecting %s", source.name)
@@ -90,7 +90,7 @@ def inspect(settings: ConfigDict) -> Inspection:
 
 
 def _suggestion(found: Survey) -> NameGroups | None:
-    """Returns the groups that names suggest, if there are names and nobody states groups."""
+    """Returns the groups suggested by names, if there are names and no groups are stated."""
     named = all(image.record.path for image in found.images)
     if not named or any(image.group for image in found.images):
         return None

@@ -1,4 +1,4 @@
-"""Pictures for the doctor's page: contact sheets, and copies side by side."""
+"""Pictures for the page of an inspection: contact sheets, and copies side by side."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from common.inspect.facts import Facts, Survey
 from common.report.images import Picture, grid
 
 _ROWS, _COLUMNS, _CELL = 3, 8, 112
-_SEED = 0  # of which images are drawn
+_SEED = 0  # for drawing images
 _COPIES, _COPY_CELL = 4, 160
 _GREY = 128  # beside images that are not square
 _TINT = 0.3
@@ -20,7 +20,7 @@ _OUTLINE = (255, 220, 0)  # of masks: yellow is rare in medical images
 
 
 def contact_sheet(survey: Survey, rows: Sequence[int]) -> tuple[Picture, int]:
-    """Returns a picture of some images, drawn at random, and how many they are."""
+    """Returns a picture of some images, drawn at random, and their number."""
     random = np.random.default_rng(_SEED)
     chosen = sorted(random.permutation(rows)[: _ROWS * _COLUMNS])
     columns = min(_COLUMNS, len(chosen))
@@ -28,13 +28,13 @@ def contact_sheet(survey: Survey, rows: Sequence[int]) -> tuple[Picture, int]:
 
 
 def beside(survey: Survey, group: Copies) -> tuple[Picture, tuple[int, ...]]:
-    """Returns a picture of the first copies side by side, and which they are."""
+    """Returns a picture of the first copies side by side, and their rows."""
     rows = group.rows[:_COPIES]
     return _laid_out([survey.images[row] for row in rows], len(rows), _COPY_CELL), rows
 
 
 def one_of(survey: Survey, row: int) -> Picture:
-    """Returns a picture of one image, its mask outlined and coloured, so that its inside shows."""
+    """Returns a picture of one image, its mask outlined and tinted, so that its inside shows."""
     shown = _shown(survey.images[row], _COPY_CELL, _TINT)
     return grid(shown[None, None])
 
@@ -50,9 +50,9 @@ def _laid_out(images: Sequence[Facts], columns: int, cell: int) -> Picture:
 
 
 def _shown(image: Facts, cell: int, tint: float = 0.0) -> Picture:
-    """Returns an image in its own shape, its mask outlined, on a square of grey.
+    """Returns an image in its own shape, its mask outlined, on a grey square.
 
-    The colour of the outline takes a share `tint` of what is inside.
+    The inside of the mask is tinted with the share `tint` of the outline's colour.
     """
     pixels = image.record.read().pixels
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -72,7 +72,7 @@ def _shown(image: Facts, cell: int, tint: float = 0.0) -> Picture:
 
 
 def _edges(mask: Mask) -> Bool[np.ndarray, "_height _width"]:
-    """Returns the pixels of a class, the background excepted, that border on another class."""
+    """Returns the pixels of a class other than background that border on another class."""
     padded = np.pad(mask, 1, mode="edge")
     neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
     return (mask > 0) & np.any([mask != other for other in neighbours], axis=0)

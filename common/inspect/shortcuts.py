@@ -1,7 +1,7 @@
-"""Can the classes be told apart without looking at the picture? A probe that sees only its file.
+"""Can classes be told apart without the picture? A probe that sees only properties of files.
 
 A classifier takes the easiest way: when all images of one class come from one scanner or one paper,
-their size, border or brightness gives the class away, and the score says nothing about the disease.
+their size, border or brightness reveals the class, and the score says nothing about the disease.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from common.inspect.facts import Facts
 
 MOST_IMAGES = 4000  # drawn from larger sets
-LEAST_IMAGES = 10  # of a class; with fewer nothing can be said
+LEAST_IMAGES = 10  # of a class; fewer are too few for a conclusion
 _FOLDS = 5
 LEAST_GROUPS = _FOLDS  # of a class
 _TREES = 200
@@ -28,12 +28,12 @@ Scores = Float[np.ndarray, " _num"]
 
 @dataclass(frozen=True)
 class Telling:
-    """A property and how well it alone tells a class from the others.
+    """A property and how well it alone separates a class from the others.
 
     Attributes:
       name: for people: "width", "file type .png".
       auc: 0.5 (tells nothing) to 1.
-      inside: its median in the class; of a property that is there or not, the share that has it.
+      inside: its median in the class; for a yes-or-no property, the share that has it.
       outside: the same in the other classes.
       is_share: whether these are shares.
     """
@@ -47,14 +47,14 @@ class Telling:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How well the class that is easiest to recognise is recognised by properties.
+    """How well properties recognise the class that is easiest to recognise.
 
     Attributes:
       label: the class.
       auc: area under the curve of this class against the others, cross-validated.
       low: lower end of its 95 % interval (bootstrap over groups).
       high: upper end.
-      telling: the properties, the most telling first.
+      telling: the properties, the most revealing first.
     """
 
     label: int
@@ -66,14 +66,14 @@ class Shortcut:
 
 @dataclass(frozen=True)
 class TooFew:
-    """Why the probe can't be made.
+    """Why the probe is impossible.
 
     Attributes:
-      label: the class that has too little.
-      images: that it has.
-      groups: that they are of.
-      ungrouped: the probe that takes each image for a group of its own, which may know a patient
-        again instead of the class; None where that can't be made either.
+      label: the class with too few.
+      images: number of its images.
+      groups: number of their groups.
+      ungrouped: the probe with each image as a group of its own, which may recognise patients
+        instead of classes; None if that is impossible, too.
     """
 
     label: int
@@ -83,7 +83,7 @@ class TooFew:
 
 
 def file_properties(images: Sequence[Facts]) -> dict[str, Column]:
-    """Returns what has nothing to do with the patient: size, mode, type, bits and frame."""
+    """Returns properties unrelated to the patient: size, mode, type, bits and frame."""
     numbers = {
         "width": [image.width for image in images],
         "height": [image.height for image in images],
@@ -105,13 +105,13 @@ def file_properties(images: Sequence[Facts]) -> dict[str, Column]:
 
 
 def tone_properties(images: Sequence[Facts]) -> dict[str, Column]:
-    """Returns what may come from the scanner or from the disease: brightness and compression."""
+    """Returns properties of the scanner or the disease: brightness and compression."""
     columns = {
         "mean brightness": [image.brightness for image in images],
         "contrast": [image.contrast for image in images],
         "lowest value": [image.value_range[0] for image in images],
         "highest value": [image.value_range[1] for image in images],
-        "compressed size in bytes a pixel": [
+        "compressed size in bytes per pixel": [
             image.file_bytes / (image.width * image.height) for image in images
         ],
     }
@@ -122,16 +122,16 @@ def tone_properties(images: Sequence[Facts]) -> dict[str, Column]:
 def find_shortcut(
     columns: Mapping[str, Column], labels: Int[np.ndarray, " num"], groups: Sequence[str]
 ) -> Shortcut | TooFew | None:
-    """Cross-validates a random forest on properties; of many classes returns the easiest.
+    """Cross-validates a random forest on properties; returns the result for the easiest class.
 
     Args:
-      columns: the properties, one value an image.
+      columns: the properties, one value per image.
       labels: the classes.
-      groups: whom each image is of: no group is in the training and the testing part of a fold, and
-        the interval comes from drawing groups. "" is a group of its own.
+      groups: the group of each image: no group is in both parts of a fold, and the interval comes
+        from resampling groups. "" is a group of its own.
 
     Returns:
-      None where there is nothing to tell, one class or equal properties; `TooFew` where a class has
+      None if there is only one class or all properties are equal; `TooFew` if a class has
       fewer than `LEAST_IMAGES` images or `LEAST_GROUPS` groups.
     """
     if not columns or len(np.unique(labels)) < 2:
@@ -163,7 +163,7 @@ def find_shortcut(
 
 
 def area_under_curve(scores: Scores, positive: Bool[np.ndarray, " _num"]) -> float:
-    """Returns the chance that a positive's score is above a negative's; ties count half."""
+    """Returns the probability that a positive scores above a negative; ties count half."""
     from scipy.stats import rankdata
 
     num = int(positive.sum())
@@ -174,7 +174,7 @@ def area_under_curve(scores: Scores, positive: Bool[np.ndarray, " _num"]) -> flo
 def _too_few(
     columns: Mapping[str, Column], labels: Int[np.ndarray, " num"], owners: Int[np.ndarray, " num"]
 ) -> TooFew | None:
-    """Returns the class that has too little, if one has."""
+    """Returns the class with too few images or groups, if there is one."""
     for label in np.unique(labels):
         images = int((labels == label).sum())
         groups = len(np.unique(owners[labels == label]))
@@ -188,7 +188,7 @@ def _too_few(
 
 
 def _drawn(labels: Int[np.ndarray, " _num"]) -> Int[np.ndarray, " _rows"]:
-    """Returns at most `MOST_IMAGES` rows, of each class as many as it can give to an even share."""
+    """Returns at most `MOST_IMAGES` rows, the classes as evenly as possible."""
     if len(labels) <= MOST_IMAGES:
         return np.arange(len(labels))
     random = np.random.default_rng(_SEED)

@@ -1,4 +1,4 @@
-"""Tables of what was found: a header and rows of text and numbers each."""
+"""Tables of an inspection: each a header and rows of text and numbers."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from common.inspect.check_masks import mask_shares
 from common.inspect.facts import Facts, Survey
 from common.program.words import counted
 
-_WIDE_FRAME = 5  # pixels from where frames are counted together
+_WIDE_FRAME = 5  # pixels; wider frames are counted together
 _KINDS_SHOWN = 12  # rows of a table of sizes, modes or types
 
 Cell: TypeAlias = str | int | float

@@ -1,4 +1,4 @@
-"""One network in training: what an update changes, the update, and the average of many."""
+"""One network in training: its state, its update, and its moving average."""
 
 from typing import Any, TypeVar
 
@@ -26,13 +26,13 @@ class NetworkState:
     def create(
         cls, variables: Variables, optimizer: optax.GradientTransformation
     ) -> "NetworkState":
-        """Returns the state at step 0 of what `module.init` made."""
+        """Returns the state at step 0 from the result of `module.init`."""
         params = variables["params"]
         return cls(params, variables.get("batch_stats", {}), optimizer.init(params))
 
     @property
     def variables(self) -> Variables:
-        """Returns what `module.apply` takes."""
+        """Returns the variables that `module.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -40,13 +40,13 @@ class NetworkState:
 class SupervisedState:
     """One network in training; `average` is the moving average of its variables, for evaluation."""
 
-    step: Any  # int32 []: how many steps were made (also a shape, where trees are traced)
+    step: Any  # int32 []: the number of steps so far (also a shape, where trees are traced)
     network: NetworkState
     average: Variables
 
     @classmethod
     def create(cls, made: Variables, optimizer: optax.GradientTransformation) -> "SupervisedState":
-        """Returns the state at step 0 of what `module.init` made."""
+        """Returns the state at step 0 from the result of `module.init`."""
         network = NetworkState.create(made, optimizer)
         return cls(jnp.zeros((), jnp.int32), network, network.variables)
 
@@ -58,7 +58,7 @@ def advanced(
     batch_stats: Variables,
     decay: float,
 ) -> tuple[SupervisedState, Float[Array, ""]]:
-    """Returns the state one update on, its average by `decay`, and the gradient's length."""
+    """Returns the state after one update, its average by `decay`, and the gradient's norm."""
     network, norm = updated(state.network, optimizer, gradients, batch_stats)
     average = moving_average(state.average, network.variables, state.step, decay)
     return SupervisedState(state.step + 1, network, average), norm
@@ -70,9 +70,9 @@ def updated(
     gradients: Variables,
     batch_stats: Variables,
 ) -> tuple[NetworkState, Float[Array, ""]]:
-    """Returns a network after one update by all devices' mean gradient, and its length."""
-    # With the devices' axis in front, as the state has it: else XLA copies both moments and the new
-    # parameters in each step rather than overwrite them.
+    """Returns a network after one update by the mean gradient of all devices, and its norm."""
+    # With the leading axis of devices that the state has: else XLA copies both moments and the new
+    # parameters in each step instead of overwriting them.
     mean = jax.lax.pmean(jax.tree.map(lambda g: g[None], gradients), AXIS)
     gradients = jax.tree.map(lambda g: g[0], mean)
     updates, opt_state = optimizer.update(gradients, network.opt_state, network.params)

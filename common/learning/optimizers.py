@@ -15,19 +15,18 @@ def make_adam(
     updates_per_step: int = 1,
     num_steps: str = "0",
 ) -> optax.GradientTransformation:
-    """Builds Adam (Kingma and Ba, 2015) with its schedule.
+    """Returns Adam (Kingma and Ba, 2015) with its schedule.
 
     Args:
       settings: see `common.config.defaults.default_adam`.
       name: of the section, for messages: "optimizer.generator".
-      steps_per_epoch: what a duration in epochs is multiplied with.
-      updates_per_step: how often the optimizer is called in a training step, in which durations
-        are given.
-      num_steps: the duration of the training: a decay that names no end lasts until then, and
-        does not begin if it would begin later; "0" if it is not known.
+      steps_per_epoch: factor for durations in epochs.
+      updates_per_step: calls of the optimizer per training step, the unit of durations.
+      num_steps: the duration of training: a decay without an end lasts until then, and does not
+        start if it would start later; "0" if unknown.
 
     Raises:
-      UserError: a setting means nothing.
+      UserError: a setting is invalid.
     """
     return optax.adam(
         learning_rate_schedule(settings, name, steps_per_epoch, updates_per_step, num_steps),
@@ -47,7 +46,7 @@ def learning_rate_schedule(
     """Returns the learning rate as a function of the number of updates; see `make_adam`.
 
     Raises:
-      UserError: a setting means nothing.
+      UserError: a setting is invalid.
     """
 
     def updates(duration: str) -> int:
@@ -61,8 +60,8 @@ def learning_rate_schedule(
     if decays and (length <= 0 or begin < warmup):
         raise UserError(
             f"config.{name}: the decay goes from decay_begin={settings.decay_begin!r} to"
-            f" decay_end={end!r}; it must end later than it begins, and begin when"
-            f" the warm-up ({settings.warmup!r}) is over."
+            f" decay_end={end!r}; it must end later than it begins, and begin after"
+            f" the warm-up ({settings.warmup!r})."
         )
     rate = settings.learning_rate
     parts = [optax.linear_schedule(0.0, rate, warmup), optax.constant_schedule(rate)]
@@ -75,15 +74,15 @@ def learning_rate_schedule(
 
 
 def _cosine_schedule(rate: float, end: float, length: int) -> optax.Schedule:
-    """Falls along half a cosine (Loshchilov and Hutter, 2017)."""
+    """Returns a rate that falls along half a cosine (Loshchilov and Hutter, 2017)."""
     return optax.cosine_decay_schedule(rate, length, alpha=end / rate if rate else 0.0)
 
 
 def check_rates(config: ConfigDict, steps_per_epoch: float) -> list[str]:
-    """Returns sentences about rates that the training never reaches.
+    """Returns sentences about rates that training never reaches.
 
     Raises:
-      UserError: a rate is 0 before the training ends: it would go on and learn nothing.
+      UserError: a rate is 0 before training ends, which would then learn nothing.
     """
     fields, found = dict(flatten(config)), []
     length = config.train.num_steps
@@ -92,7 +91,7 @@ def check_rates(config: ConfigDict, steps_per_epoch: float) -> list[str]:
         warmup, last = fields[f"{name}.warmup"], fields[f"{name}.decay_end"]
         if steps(warmup, steps_per_epoch) >= end:
             found.append(
-                f"config.{name}.warmup is {warmup!r}, but training ends at {length!r}: the whole"
+                f"config.{name}.warmup is {warmup!r}, but training ends at {length!r}: the full"
                 " learning rate is never reached."
             )
         if fields[f"{name}.decay"] == "none":
@@ -109,7 +108,7 @@ def check_rates(config: ConfigDict, steps_per_epoch: float) -> list[str]:
             raise UserError(
                 f"config.{name}.decay_end is {last!r}: the learning rate is 0 from step {stop} on,"
                 f" but config.train.num_steps is {length!r}, {end} steps; set"
-                f" --config.{name}.decay_end=0, which is the end of training, or end there."
+                f" --config.{name}.decay_end=0, which is the end of training, or stop there."
             )
         if stop > end:
             found.append(

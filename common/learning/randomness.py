@@ -1,7 +1,7 @@
 """Random keys per example: a function of (seed, step, position in the global batch, purpose).
 
-Nothing random is stored and nothing is split in sequence, so a run depends neither on how many
-devices it ran on nor on where it was interrupted.
+No key is stored or split in sequence, so a run depends neither on the number of devices nor on
+where it was interrupted.
 """
 
 import jax
@@ -18,7 +18,7 @@ def example_keys(
 ) -> Key[Array, " batch"]:
     """Returns one key per example, by its position in the global batch.
 
-    `purpose` is a small constant that keeps two uses in one step apart (latents, dropout, ...).
+    `purpose` is a small constant that separates uses within one step (latents, dropout, ...).
     """
     key = jax.random.fold_in(rng, purpose)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, position)

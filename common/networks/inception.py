@@ -1,12 +1,12 @@
-"""The network of the Fréchet Inception distance (FID): what an image shows, in 2,048 numbers.
+"""The network of the Fréchet Inception distance (FID): an image as 2,048 features.
 
 Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, "Rethinking the Inception Architecture for Computer
-Vision" (2016), in the form of 2015 with which Heusel et al. (2017) defined the distance and which
-the package pytorch-fid has. From torchvision's it differs in three things: average pooling leaves
-the padding out, the last block pools by maximum, and it was trained on 1,008 classes.
+Vision" (2016), in the version of 2015 with which Heusel et al. (2017) defined the distance and
+which pytorch-fid uses. It differs from torchvision's in three points: average pooling ignores the
+padding, the last block uses max pooling, and it was trained on 1,008 classes.
 
-21,785,568 parameters and 34,432 moving statistics. The 23,851,784 that Keras counts are these, with
-1,000 classes (2,049,000 more) and without the scales of BatchNorm (17,216 fewer).
+21,785,568 parameters and 34,432 moving statistics. Keras counts 23,851,784: these, with 1,000
+classes (2,049,000 more) and without the scales of BatchNorm (17,216 fewer).
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ class _Conv(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Branches side by side, whose maps are joined; "branch_pool" sees the pooled input."""
+    """Parallel branches whose maps are concatenated; "branch_pool" sees the pooled input."""
 
     pool: Callable[[Array], Array]
     branches: Mapping[str, tuple[_Conv | tuple[_Conv, _Conv], ...]]  # a pair forks
@@ -127,7 +127,7 @@ class Inception(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch 2048"]:
-        """Maps images in [0, 1] to features; a grey one is given to all three channels."""
+        """Maps images in [0, 1] to features; a grey image fills all three channels."""
 
         def conv(x: Array, layer: _Conv, name: str, padding: str = "") -> Array:
             features, height, width, stride = layer
@@ -166,9 +166,9 @@ class Inception(nn.Module):
 def resize(
     images: Float[Array, "batch height width channels"], size: int
 ) -> Float[Array, "batch {size} {size} channels"]:
-    """Resizes as PyTorch's bilinear `interpolate` does, on which published scores rest.
+    """Resizes as PyTorch's bilinear `interpolate` does, which published scores use.
 
-    Each pixel comes from the four nearest ones, also where images shrink: there it skips pixels
+    Each pixel comes from the four nearest ones, even when images shrink, which then skips pixels
     ("aliasing"; Parmar, Zhang and Zhu, 2022).
     """
     shape = (len(images), size, size, images.shape[-1])
@@ -180,10 +180,10 @@ def pretrained(file: Path, sha256: str = "") -> dict[str, Any]:
 
     Args:
       file: as published with pytorch-fid (`PUBLISHED`).
-      sha256: of the file; "" is not compared.
+      sha256: of the file; "" is not checked.
 
     Raises:
-      UserError: it can't be read, or holds another network, be it torchvision's Inception.
+      UserError: it can't be read, or holds another network, such as torchvision's Inception.
     """
     arrays = read_weights(file, sha256)
     like = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, _SIZE, _SIZE, 3)))
@@ -193,7 +193,7 @@ def pretrained(file: Path, sha256: str = "") -> dict[str, Any]:
     shapes, expected = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (variables, like))
     if shapes != expected or arrays.get("fc.weight", np.empty(0)).shape != (1008, 2048):
         raise UserError(
-            f"{file} holds another Inception network than the one FID is defined with; use"
+            f"{file} holds a different Inception network from the one that defines FID; use"
             f" {PUBLISHED}, which the pytorch-fid project publishes."
         )
     return variables

@@ -2,7 +2,7 @@
 
 The modules hold parameters (`kernel`, `bias`; NHWC images, HWIO kernels as in Flax), compute in the
 dtype of a narrow input (`common/learning/precision.py`), and call the functions of `common/ops`,
-which choose their form by platform; bench/results/ has how long each takes.
+which choose their form by platform; bench/results/ has their times.
 """
 
 import math
@@ -30,7 +30,7 @@ class Conv(nn.Module):
         kernel_size: height and width, or one number for both.
         stride: the same in both directions.
         padding: "SAME", "VALID" or pairs.
-        use_bias: whether a number is added to each output channel.
+        use_bias: whether a bias is added to each output channel.
         kernel_init: how the kernel starts; Glorot uniform, as in Keras.
     """
 
@@ -64,7 +64,7 @@ class ConvTranspose(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch out_height out_width {self.features}"]:
-        """Convolves x backwards."""
+        """Applies the transposed convolution to x."""
         x, kernel, bias = _weights(self, x, self.kernel_size)
         y = conv_transpose(x, kernel, self.stride, self.padding)
         return y if bias is None else y + bias
@@ -133,14 +133,14 @@ class BatchNorm(nn.Module):
     """Batch normalisation over the examples of all devices; equal to `flax.linen.BatchNorm`.
 
     `y = (x - mean) / sqrt(variance + epsilon) * scale + bias` per channel; in training the moments
-    are those of the global batch, and the running ones become
+    are those of the global batch, and the running moments become
     `momentum * old + (1 - momentum) * new` (Ioffe and Szegedy, 2015). On a CPU, forward and
     backward, Flax's own was measured to take 1.2 to 1.8 times as long.
 
     Attributes:
-        momentum: what is kept of the old running moments; PyTorch's 0.1 is 0.9 here.
+        momentum: share of the old running moments that is kept; PyTorch's 0.1 is 0.9 here.
         epsilon: added to the variance.
-        axis_name: the axis of `pmap` that the batch is divided over; "" for none.
+        axis_name: the `pmap` axis that the batch is spread over; "" for none.
         scale_init: how the scale starts.
     """
 
@@ -174,7 +174,7 @@ class BatchNorm(nn.Module):
 
 
 def _moments(x: Array, axis_name: str) -> tuple[Array, Array]:
-    """Gives mean and variance per channel over all examples of all devices."""
+    """Returns mean and variance per channel over all examples of all devices."""
     axes = tuple(range(x.ndim - 1))
     moments = jnp.stack([x.mean(axes), (x * x).mean(axes)])
     mean, square = jax.lax.pmean(moments, axis_name) if axis_name else moments
@@ -187,9 +187,9 @@ def dropout(
     """Sets entries to zero with probability `rate` and divides the others by `1 - rate`.
 
     The mask of an example is a function of its own key, so a run does not depend on how the batch
-    lies on devices. An entry costs 8 random bits where `rate` is a multiple of 1/256 (0.25, 0.5),
-    else 16, and `rate` is rounded to a multiple of 2**-16; the division is by the rounded
-    probability, so that the mean is kept exactly.
+    is spread over devices. An entry costs 8 random bits if `rate` is a multiple of 1/256 (0.25,
+    0.5), else 16, with `rate` rounded to a multiple of 2**-16; the division uses the rounded
+    probability, so that the mean is exact.
 
     Args:
         x: examples.
@@ -197,13 +197,13 @@ def dropout(
         rate: the probability of zero, in [0, 1).
     """
     if not 0 <= rate < 1:
-        raise ValueError(f"a dropout rate lies in [0, 1), not {rate}")
+        raise ValueError(f"the dropout rate is {rate}; it must be in [0, 1)")
     width, dtype = (8, jnp.uint8) if float(rate * 2**8).is_integer() else (16, jnp.uint16)
     levels = 2**width
     threshold = min(round(rate * levels), levels - 1)
     size = math.prod(x.shape[1:])
     num_words = -(-size * width // 32)
-    # Whole words cut into pieces: asked for 8 bits, `jax.random.bits` draws a word for each.
+    # Whole words cut into pieces: `jax.random.bits` draws a whole word even for 8 bits.
     words = jax.vmap(lambda key: jax.random.bits(key, (num_words,), jnp.uint32))(keys)
     bits = jax.lax.bitcast_convert_type(words, dtype).reshape(x.shape[0], -1)[:, :size]
     kept = bits.reshape(x.shape) >= threshold
@@ -213,7 +213,7 @@ def dropout(
 def dropout_after(
     x: Float[Array, "batch ..."], keys: Key[Array, " batch"] | None, layer: int, rate: float
 ) -> Float[Array, "batch ..."]:
-    """Drops entries after one of a network's layers, whose number makes the keys its own.
+    """Applies dropout after one of a network's layers, whose number makes its keys distinct.
 
     Args:
         x: examples.
@@ -227,9 +227,9 @@ def dropout_after(
 
 
 def in_one_dtype(x: Array | np.ndarray, *weights: Array | np.ndarray) -> list[Array]:
-    """Returns x and weights in x's dtype where that is narrower than float32, else in the widest.
+    """Returns x and weights in x's dtype if that is narrower than float32, else in the widest.
 
-    Weights are NumPy arrays where a checkpoint was restored to the host. See
+    Weights are NumPy arrays if a checkpoint was restored to the host. See
     `common/learning/precision.py`.
     """
     narrow = x.dtype if x.dtype.itemsize < 4 else None
@@ -239,7 +239,7 @@ def in_one_dtype(x: Array | np.ndarray, *weights: Array | np.ndarray) -> list[Ar
 def _weights(
     module: Any, x: Array, kernel_size: int | tuple[int, int]
 ) -> tuple[Array, Array, Array | None]:
-    """Creates or reads a module's kernel and bias and brings all to one dtype."""
+    """Creates or reads a module's kernel and bias, and casts all to one dtype."""
     if isinstance(kernel_size, int):
         kernel_size = (kernel_size, kernel_size)
     dtype = jnp.promote_types(x.dtype, jnp.float32)

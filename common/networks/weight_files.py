@@ -1,7 +1,7 @@
-"""Reading trained weights that others have published: arrays by name, and no code.
+"""Reading published weights: arrays by name, and no code.
 
-A pickle can run any program when it is opened. These are opened with unpicklers that know how to
-make arrays and nothing else, so that PyTorch is not needed and a file from the web is safe.
+Opening a pickle can run any program. These unpicklers can make arrays and nothing else, so PyTorch
+is not needed and a file from the web is safe.
 """
 
 import io
@@ -34,7 +34,7 @@ def read_weights(path: Path, sha256: str = "") -> Arrays:
     Args:
       path: a PyTorch file (.pth, .pt, of either format), a Keras file (.h5), a .npz, or a pickle of
         NumPy arrays.
-      sha256: the file's checksum; "" is not compared.
+      sha256: the file's checksum; "" is not checked.
 
     Raises:
       UserError: it can't be read, is another file, or holds something other than arrays.
@@ -50,14 +50,14 @@ def read_weights(path: Path, sha256: str = "") -> Arrays:
         raise UserError(f"{path} can't be read: {error.strerror or error}.") from error
     except UserError:
         raise
-    except Exception as error:  # what pickle, zipfile and h5py raise for files that are not whole
-        raise UserError(f"{path} holds no weights that can be read ({error}).") from error
+    except Exception as error:  # what pickle, zipfile and h5py raise for incomplete files
+        raise UserError(f"{path} holds no readable weights ({error}).") from error
 
 
 def torch_layers(
     arrays: Mapping[str, Any], layers: Sequence[tuple[str, str, str]], where: str
 ) -> dict[str, Any]:
-    """Returns convolutions with BatchNorm of a PyTorch file as variables of Flax.
+    """Returns convolutions with BatchNorm of a PyTorch file as Flax variables.
 
     Args:
       arrays: from `read_weights`.
@@ -98,7 +98,7 @@ def _check(path: Path, sha256: str) -> None:
     found = sha256_of(path)
     if found != sha256.lower():
         raise UserError(
-            f"{path} has the SHA-256 {found} and not {sha256}: it is not whole, or another file."
+            f"{path} has SHA-256 {found} instead of {sha256}: it is incomplete, or another file."
         )
 
 
@@ -131,7 +131,7 @@ def _read_keras(path: Path) -> Arrays:
 
 
 class _Storage:
-    """Numbers of a PyTorch file: of what type, and where."""
+    """Numbers of a PyTorch file: their type and place."""
 
     def __init__(self, kind: str, key: str) -> None:
         self.kind, self.key = np.dtype(_TORCH_TYPES[kind]), key
@@ -159,7 +159,7 @@ class _Tensor:
         if min((*self._size, *self._stride, self._offset, 0)) < 0 or (
             0 not in self._size and last >= len(storage.numbers)
         ):
-            raise ValueError("a tensor lies outside its numbers")
+            raise ValueError("a tensor exceeds its storage")
         step = storage.kind.itemsize
         view = np.lib.stride_tricks.as_strided(
             storage.numbers[self._offset :], self._size, [step * stride for stride in self._stride]
@@ -176,14 +176,14 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes arrays, tensors and containers; everything else in a pickle is refused."""
+    """Makes arrays, tensors and containers; refuses everything else in a pickle."""
 
     def __init__(self, stream: io.BufferedIOBase) -> None:
         super().__init__(stream)
         self.storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Returns what a pickle may call."""
+        """Returns a function or class that a pickle may use."""
         if module == "torch" and name in _TORCH_TYPES:
             return name
         known: dict[tuple[str, str], Any] = {
@@ -197,7 +197,7 @@ class _Unpickler(pickle.Unpickler):
             reconstruct = np.empty(0).__reduce__()[0]
             known[(f"{core}.multiarray", "_reconstruct")] = reconstruct
         if (module, name) not in known:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array")
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not an array")
         return known[(module, name)]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -209,7 +209,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _read_torch(path: Path) -> Arrays:
-    """Reads the format of PyTorch 1.6 and later: a zip of a pickle and of numbers."""
+    """Reads the format of PyTorch 1.6 and later: a zip of a pickle and numbers."""
     with zipfile.ZipFile(path) as archive:
         (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
         folder = pickled.removesuffix("data.pkl")
@@ -222,14 +222,14 @@ def _read_torch(path: Path) -> Arrays:
 
 
 def _read_pickle(path: Path) -> Arrays:
-    """Reads a pickle of arrays, or PyTorch's older format, which begins as one."""
+    """Reads a pickle of arrays, or PyTorch's older format, which starts as one."""
     with path.open("rb") as stream:
         load = partial(_Unpickler, stream)
         first = load().load()
         if first != _TORCH_MAGIC:
             return _flat(first)
         load().load()  # the version of the protocol
-        load().load()  # the sizes of numbers on the machine that wrote it
+        load().load()  # the sizes of number types on the machine that wrote it
         unpickler = load()
         tree, keys = unpickler.load(), load().load()
         for key in keys:

@@ -1,7 +1,7 @@
 """Convolutions and pooling as pure functions, each in the form that is fastest on its target.
 
-These names are the face of the room; whatever else is in it is its own affair. Every function
-equals its plain `jax.lax` form, gradients included, in every floating dtype.
+These names are the room's interface; everything else in it is private. Every function equals its
+plain `jax.lax` form, gradients included, in every floating dtype.
 """
 
 from common.ops.convolutions import Padding, conv, conv_transpose

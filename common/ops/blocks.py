@@ -1,4 +1,4 @@
-"""What convolutions are made of: kernels, products, rearranged pixels, the plain convolution."""
+"""Building blocks of convolutions: kernels, products, rearranged pixels, plain convolution."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +25,8 @@ class Kernel:
     nothing: rearranging the array in memory would take longer than some of the forms.
 
     Attributes:
-      array: [rows, columns, channels, features]; where transposed, the taps are turned round in
-        both directions: [rows, columns, features, channels].
+      array: [rows, columns, channels, features]; if transposed, [rows, columns, features, channels]
+        with the taps reversed in both directions.
       transposed: whether it is, as in `lax.conv_transpose`.
     """
 
@@ -35,12 +35,12 @@ class Kernel:
 
     @property
     def channels(self) -> int:
-        """How many channels the images have."""
+        """Number of channels of the images."""
         return int(self.array.shape[3 if self.transposed else 2])
 
     @property
     def features(self) -> int:
-        """How many features the convolution makes."""
+        """Number of features of the output."""
         return int(self.array.shape[2 if self.transposed else 3])
 
     @property
@@ -67,25 +67,25 @@ def set_gradients(operation: "jax.custom_vjp[Any]", backward: Callable[..., Any]
 
 
 def pad(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
-    """Pads images with zeros; a negative number crops."""
+    """Returns images padded with zeros; negative padding crops."""
     return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)))
 
 
 def matmul(x: Array, matrix: Array) -> Array:
-    """Multiplies the channels of every pixel with a matrix [channels, features]."""
+    """Multiplies the channels of every pixel by a matrix [channels, features]."""
     return lax.dot_general(x, matrix, (((x.ndim - 1,), (0,)), ((), ())))
 
 
 def matmul_transposed(x: Array, matrix: Array) -> Array:
-    """Multiplies the channels of every pixel with the transpose of a matrix."""
+    """Multiplies the channels of every pixel by the transpose of a matrix."""
     return lax.dot_general(x, matrix, (((x.ndim - 1,), (1,)), ((), ())))
 
 
 def outer_sum(x: Array, y: Array, dtype: DTypeLike | None = None) -> Array:
-    """Sums the outer products of two images' channels over all pixels, in their dtype or this one.
+    """Sums the outer products of two images' channels over all pixels, in their dtype or `dtype`.
 
-    Written as a contraction of the first axes: where XLA differentiates a product by itself it
-    first copies one of the two into a transposed layout.
+    Written as a contraction of the first axes: XLA's own gradient of a product first copies one of
+    the two into a transposed layout.
     """
     x, y = (part.reshape(-1, part.shape[-1]) for part in (x, y))
     return lax.dot_general(x, y, (((0,), (0,)), ((), ())), preferred_element_type=dtype)
@@ -93,7 +93,7 @@ def outer_sum(x: Array, y: Array, dtype: DTypeLike | None = None) -> Array:
 
 @jax.custom_vjp
 def pointwise(x: Array, matrix: Array) -> Array:
-    """Is `matmul`, with gradients for which no factor is copied into another layout first."""
+    """Computes `matmul`, with gradients that copy no factor into another layout."""
     return matmul(x, matrix)
 
 
@@ -126,26 +126,26 @@ def lax_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
 
 
 def project(x: Array, kernel: Array) -> Array:
-    """Multiplies every pixel with every tap: [..., rows * columns * features]."""
+    """Multiplies every pixel by every tap: [..., rows * columns * features]."""
     return matmul(x, kernel.transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1))
 
 
 def mirrored(kernel: Array) -> Array:
-    """Turns a kernel round, its channels and features exchanged: that of the gradient of images."""
+    """Returns a kernel rotated by 180 degrees, channels and features swapped, for gradients."""
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
 def pairs(pads: Iterable[Sequence[int]]) -> Pairs:
-    """Gives padding as pairs."""
+    """Returns padding as pairs."""
     (top, bottom), (left, right) = pads
     return (top, bottom), (left, right)
 
 
 def zero_after(x: Array) -> Float[Array, ""]:
-    """Gives a zero that is known only when x is.
+    """Returns a zero that is known only when x is.
 
-    What is made of a constant XLA makes as early as it likes, and keeps: the empty output of each
+    XLA computes results of constants as early as it likes, and keeps them: the empty output of each
     loop from the program's start on, a padded image from the forward to the backward pass. It is
-    NaN where the first pixel of x is not finite: one such pixel spoils a whole gradient.
+    NaN if the first pixel of x is not finite: one such pixel spoils a whole gradient.
     """
     return 0 * x[(0,) * x.ndim]

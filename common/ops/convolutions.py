@@ -3,17 +3,17 @@
 Images are NHWC; kernels are HWIO, the layout of Flax and Keras, so that weights can be exchanged.
 Every function equals its plain `jax.lax` form, gradients included, in every floating dtype.
 
-On an accelerator the plain form is used. On a CPU, XLA reaches the peak of the machine in matrix
-products and in most convolutions and their gradients, strided ones too; it is slow where
+On an accelerator the plain form is used. On a CPU, XLA reaches the machine's peak in matrix
+products and in most convolutions and their gradients, including strided ones; it is slow where
 
-- an image is dilated: transposed convolutions, 4x4 ones of stride 2 and ones whose kernel is as
-  large as their stride have forms of their own, with their gradients (`common/ops/strided.py`);
-- a kernel is one pixel: a product, with its gradients;
+- an image is dilated: transposed convolutions, 4x4 ones of stride 2 and ones with a kernel as
+  large as the stride have their own forms, with gradients (`common/ops/strided.py`);
+- a kernel is one pixel: a product, with gradients;
 - a convolution has few features: one product with all taps, then shifted sums;
-- a 3x3 kernel has many channels and features: Winograd's form, with its gradients
-  (`common/ops/winograd.py`), does with a quarter of the multiplications;
-- the gradient of another kernel is taken: one-dimensional convolutions along the rows, batch and
-  height side by side as their channels.
+- a 3x3 kernel has many channels and features: Winograd's form, with gradients
+  (`common/ops/winograd.py`), needs a quarter of the multiplications;
+- the gradient of another kernel is taken: one-dimensional convolutions along the rows, with batch
+  and height as their channels.
 
 A convolution with very many taps goes through the Fourier domain on every platform
 (`common/ops/fourier.py`).
@@ -61,7 +61,7 @@ def conv(
     form: Form = "auto",
     bias: Float[Array, " features"] | None = None,
 ) -> Float[Array, "batch out_height out_width features"]:
-    """Convolves images with a kernel (cross-correlation, as everywhere in this field).
+    """Convolves images with a kernel (cross-correlation, as usual in this field).
 
     `y[i, j] = sum_ab x[s i + a - low_h, s j + b - low_w] kernel[a, b] + bias`, equal to
     `lax.conv_general_dilated` and a sum.
@@ -70,14 +70,14 @@ def conv(
         x: images.
         kernel: the weights.
         stride: s, the same in both directions.
-        padding: "SAME" (out = ceil(in / s); the odd row of padding goes below and to the right, as
+        padding: "SAME" (out = ceil(in / s); an odd row of padding goes below and to the right, as
             in TensorFlow and Flax), "VALID", or explicit ((top, bottom), (left, right)).
         form: "auto" chooses by platform; tests and benchmarks name one.
-        bias: a number that is added to each output channel; None adds nothing.
+        bias: added to each output channel; None adds nothing.
     """
     pads = forward_pads(x, kernel, stride, padding)
     if form_on_target(form) == "products" and stride == 1 and _winograd_pays(x, kernel, pads):
-        # Added tile by tile: else XLA would keep the outputs with and without the bias.
+        # Added tile by tile: otherwise XLA would keep the outputs with and without the bias.
         return conv_winograd(x, Kernel(kernel), bias, pads)
     y = _without_bias(x, kernel, stride, pads, form)
     return y if bias is None else y + bias
@@ -97,7 +97,7 @@ def _without_bias(x: Array, kernel: Array, stride: int, pads: Pairs, form: Form)
 
 
 def _conv_on_cpu(x: Array, kernel: Array, pads: Pairs) -> Array:
-    """Convolves with stride 1, not by Winograd's form, in the one that is fastest."""
+    """Convolves with stride 1 in the fastest form other than Winograd's."""
     if _few_features(kernel):
         return _conv_to_few(x, kernel, pads)
     if _many_channels(kernel):
@@ -115,9 +115,9 @@ def conv_transpose(
     """Spreads each pixel over a window of the output: the transposed convolution of Flax.
 
     `y[s i + low_h - a, s j + low_w - b] += x[i, j] kernel[a, b]`, equal to `lax.conv_transpose`.
-    PyTorch's `ConvTranspose2d(4, stride=2, padding=1)` is "SAME" here, its kernel reversed in both
-    directions: `weight.permute(2, 3, 0, 1).flip(0, 1)`; Keras' `Conv2DTranspose` likewise with
-    its last two axes exchanged.
+    PyTorch's `ConvTranspose2d(4, stride=2, padding=1)` is "SAME" here, with its kernel reversed in
+    both directions: `weight.permute(2, 3, 0, 1).flip(0, 1)`; Keras' `Conv2DTranspose` likewise with
+    its last two axes swapped.
 
     Args:
         x: images.
@@ -137,14 +137,14 @@ def conv_transpose(
 
 
 def _few_features(kernel: Array) -> bool:
-    """Whether a kernel has so few outputs that XLA's convolution cannot fill its vectors."""
+    """Returns whether a kernel has too few outputs to fill the vectors of XLA's convolution."""
     few = kernel.shape[3] <= thresholds.FEW_FEATURES
     return few and kernel.shape[2] >= thresholds.ENOUGH_CHANNELS
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv_to_few(x: Array, kernel: Array, pads: Pairs) -> Array:
-    """Convolves with stride 1: one product with all taps, then the shifted results added."""
+    """Convolves with stride 1: one product with all taps, then a sum of the shifted results."""
     rows, columns, _, features = kernel.shape
     taps = pad(project(x, kernel), *pads)
     height, width = taps.shape[1] - rows + 1, taps.shape[2] - columns + 1
@@ -157,7 +157,7 @@ def _conv_to_few(x: Array, kernel: Array, pads: Pairs) -> Array:
 
 
 def _conv_to_few_backward(pads: Pairs, factors: Factors, cotangent: Array) -> Factors:
-    """Gives both gradients from the windows of the cotangent, which are small."""
+    """Returns both gradients, from the windows of the cotangent, which are small."""
     x, kernel = factors
     rows, columns, channels, _ = kernel.shape
     back = pairs(
@@ -176,7 +176,7 @@ set_gradients(_conv_to_few, _conv_to_few_backward)
 
 
 def _many_channels(kernel: Array) -> bool:
-    """Whether the gradient of a kernel is faster by rows."""
+    """Returns whether the gradient of a kernel is faster by rows."""
     rows, columns, channels, features = kernel.shape
     return rows * columns > 1 and min(channels, features) >= thresholds.MANY_CHANNELS
 
@@ -196,11 +196,11 @@ def _conv_of_many_backward(pads: Pairs, factors: Factors, cotangent: Array) -> F
 
 
 def _toward_kernel(x: Array, cotangent: Array, rows: int, pads: Pairs) -> Array:
-    """Gives the gradient of a kernel, `sum_nij x[n, i + a - top, j + b - left] c[n, i, j]`.
+    """Returns the gradient of a kernel, `sum_nij x[n, i + a - top, j + b - left] c[n, i, j]`.
 
-    Each row a of it is a convolution along the image's rows, of which a pixel's channels are the
-    batch and the height together: long runs, where XLA's own form gathers runs as short as the
-    batch, at a fifth to a half of the speed.
+    Each of its rows a is a convolution along the image's rows, with batch and height together as
+    channels: long runs, where XLA's own form gathers runs as short as the batch, at a fifth to a
+    half of the speed.
     """
     batch, height, width, channels = x.shape
     _, out_height, out_width, features = cotangent.shape
@@ -211,7 +211,7 @@ def _toward_kernel(x: Array, cotangent: Array, rows: int, pads: Pairs) -> Array:
         jnp.zeros((), cotangent.dtype),
         ((0, 0, 0), (rows - 1 - top, height + top - out_height, 0), (0, 0, 0), (0, 0, 0)),
     )
-    shifted = lax.optimization_barrier(shifted)  # transposed once, and not in each row
+    shifted = lax.optimization_barrier(shifted)  # transposed once, not in each row
     of_rows = [
         lax.conv_general_dilated(
             images,
@@ -232,7 +232,7 @@ set_gradients(_conv_of_many, _conv_of_many_backward)
 
 
 def _winograd_pays(x: Array, kernel: Array, pads: Pairs) -> bool:
-    """Whether Winograd's form is the faster one."""
+    """Returns whether Winograd's form is faster."""
     rows, columns, channels, features = kernel.shape
     if (rows, columns) != (3, 3) or min(channels, features) < thresholds.MANY_CHANNELS:
         return False
@@ -241,7 +241,7 @@ def _winograd_pays(x: Array, kernel: Array, pads: Pairs) -> bool:
 
 
 def _windows(x: Array, rows: int, columns: int, pads: Pairs) -> Array:
-    """Puts the pixels of each rows x columns window side by side on the channels."""
+    """Returns the pixels of each rows x columns window side by side as channels."""
     x = pad(x, *pads)
     height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
     windows = [x[:, a : a + height, b : b + width] for a in range(rows) for b in range(columns)]
@@ -249,26 +249,26 @@ def _windows(x: Array, rows: int, columns: int, pads: Pairs) -> Array:
 
 
 def _transpose_pads(size: int, stride: int, padding: str) -> tuple[int, int]:
-    """Gives the padding of the dilated image that `lax.conv_transpose` derives from a name."""
+    """Returns the padding of the dilated image that `lax.conv_transpose` derives from a name."""
     if padding == "VALID":
         total, low = size + stride - 2 + max(size - stride, 0), size - 1
     elif padding == "SAME":
         total = size + stride - 2
         low = size - 1 if stride > size - 1 else -(-total // 2)
     else:
-        raise ValueError(f'padding is "SAME", "VALID" or pairs of numbers, not {padding!r}')
+        raise ValueError(f'padding is {padding!r}; it must be "SAME", "VALID" or pairs of numbers')
     return low, total - low
 
 
 def forward_pads(x: Array, kernel: Array, stride: int, padding: Padding) -> Pairs:
-    """Gives the padding of a convolution as pairs."""
+    """Returns the padding of a convolution as pairs."""
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), padding)
     return pairs(padding)
 
 
 def _backward_pads(kernel: Array, stride: int, padding: Padding) -> Pairs:
-    """Gives the padding of a transposed convolution as pairs."""
+    """Returns the padding of a transposed convolution as pairs."""
     if isinstance(padding, str):
         padding = [_transpose_pads(size, stride, padding) for size in kernel.shape[:2]]
     return pairs(padding)

@@ -1,4 +1,4 @@
-"""The depthwise convolution: every channel has a kernel of its own.
+"""The depthwise convolution: every channel has its own kernel.
 
 On a CPU, XLA computes it pixel by pixel in scalars. As a sum of shifted images, each times one row
 of weights, it becomes one vectorised loop: in EfficientNet-Lite0's layers, batch 16, it took 9 to
@@ -52,7 +52,7 @@ def _depthwise(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
 
 
 def _depthwise_backward(stride: int, pads: Pairs, factors: Factors, cotangent: Array) -> Factors:
-    """Gives both gradients as sums of shifted images, too."""
+    """Returns both gradients as sums of shifted images, too."""
     x, kernel = factors
     # The gradient of x is the cotangent, dilated, under the kernel reversed in both directions.
     sizes = zip(kernel.shape, pads, x.shape[1:3], cotangent.shape[1:3], strict=False)
@@ -90,7 +90,7 @@ def _sum_of_taps(padded: Array, kernel: Array, stride: int) -> Array:
 
 
 def _tap(padded: Array, row: int, column: int, shape: tuple[int, int], stride: int) -> Array:
-    """Returns the pixels that one weight of the kernel sees."""
+    """Returns the pixels that one weight of the kernel multiplies."""
     last_row, last_column = (
         first + stride * (n - 1) + 1 for first, n in zip((row, column), shape, strict=True)
     )
@@ -101,8 +101,8 @@ def _tap(padded: Array, row: int, column: int, shape: tuple[int, int], stride: i
 def _sum_of_products(x: Array, y: Array) -> Array:
     """Sums x y over all but the channels.
 
-    XLA sums in scalars where it computes what it sums in the same loop. Parts of the batch, or of
-    the height, are added up in a vectorised loop instead; what is left is a product with ones.
+    XLA sums in scalars if the same loop computes the summands. Instead a vectorised loop adds up
+    parts of the batch, or of the height; the rest is a product with ones.
     """
     exact = jnp.promote_types(x.dtype, jnp.float32)
     x, y = x.astype(exact), y.astype(exact)

@@ -1,4 +1,4 @@
-"""Which form of an operation is taken: the fastest on the target that a program is traced for."""
+"""The form of an operation: the fastest on the target that a program is traced for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +15,9 @@ _target: ContextVar[str] = ContextVar("target", default="")  # "" is the backend
 
 @contextmanager
 def forms_for(target: Target) -> Iterator[None]:
-    """What is traced within takes the forms that are fastest on a target, whatever runs here.
+    """Makes what is traced within use the forms that are fastest on a target.
 
-    Lets a program be compiled for hardware that this machine does not have.
+    So a program can be compiled for hardware that this machine does not have.
     """
     with _set(target):
         yield
@@ -25,7 +25,7 @@ def forms_for(target: Target) -> Iterator[None]:
 
 @contextmanager
 def plain_forms() -> Iterator[None]:
-    """What is traced within takes the plain forms, whose operations XLA can count."""
+    """Makes what is traced within use the plain forms, whose operations XLA can count."""
     with _set("plain"):
         yield
 
@@ -40,12 +40,12 @@ def _set(target: str) -> Iterator[None]:
 
 
 def plain_is_asked_for() -> bool:
-    """Says whether `plain_forms` is in force."""
+    """Returns whether `plain_forms` is active."""
     return _target.get() == "plain"
 
 
 def form_on_target(form: Form = "auto") -> Literal["lax", "products"]:
-    """Names the form that a function takes: `form` itself unless that is "auto".
+    """Returns the form that a function uses: `form` itself unless that is "auto".
 
     This is the only place that asks which platform a program is for; it is asked at trace time.
     """

@@ -1,6 +1,6 @@
 """Convolution with a large kernel, by the Fourier transform.
 
-A direct convolution multiplies every pixel with every tap: 38 billion multiplications an image for
+A direct convolution multiplies every pixel by every tap: 38 billion multiplications per image for
 50x50 taps, 128 channels and 3 features at 200x200. Here a large kernel costs no more than a small
 one.
 """
@@ -25,13 +25,13 @@ def conv_fourier(
 ) -> Float[Array, "batch out_height out_width features"]:
     """Convolves with stride 1, equal to the direct form up to rounding, gradients included.
 
-    A cyclic correlation is `ifft(fft(x) conj(fft(kernel)))`. The cycle is just so long that what
-    wraps around falls on pixels that are cut off: 225 for 200 pixels and 50 taps.
+    A cyclic correlation is `ifft(fft(x) conj(fft(kernel)))`. The cycle is just long enough for the
+    wrap-around to fall on pixels that are cut off: 225 for 200 pixels and 50 taps.
 
     Args:
         x: images.
         kernel: the weights.
-        pads: zeros added, ((top, bottom), (left, right)); a negative number crops.
+        pads: zeros added, ((top, bottom), (left, right)); negative padding crops.
     """
     height, width = x.shape[1:3]
     return _conv_fourier(x, kernel, pads, (height, width), kernel.shape[:2])
@@ -49,8 +49,8 @@ def _forward(
     cycle, ((top, bottom), (left, right)) = _cycle(size, taps, pads), pads
     of_x = _spectra(x.transpose(0, 3, 1, 2), cycle)
     of_kernel = _spectra(kernel.transpose(2, 3, 0, 1), cycle)
-    # Written as sums, here and below: as `einsum` XLA copies the spectra into another layout first,
-    # and both gradients together took 1.5 times as long.
+    # Written as sums, here and below: `einsum` copies the spectra into another layout first, and
+    # both gradients together took 1.5 times as long.
     of_y = (of_x[:, :, None] * jnp.conj(of_kernel)).sum(1)
     out = (size[0] + top + bottom - taps[0] + 1, size[1] + left + right - taps[1] + 1)
     y = _signals(of_y, cycle, (top, left), out).transpose(0, 2, 3, 1)
@@ -60,7 +60,7 @@ def _forward(
 def _backward(
     pads: Pairs, size: Size, taps: Size, spectra: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
-    """Gives both gradients: toward x by a convolution, toward the kernel by a correlation."""
+    """Returns both gradients: for x by a convolution, for the kernel by a correlation."""
     of_x, of_kernel = spectra
     cycle, ((top, _), (left, _)) = _cycle(size, taps, pads), pads
     of_cotangent = _spectra(cotangent.transpose(0, 3, 1, 2), cycle)
@@ -75,7 +75,7 @@ _conv_fourier.defvjp(_forward, _backward)
 
 
 def _cycle(size: Size, taps: Size, pads: Pairs) -> Size:
-    """Returns the shortest cycle without wrapping that the transform is fast for."""
+    """Returns the shortest cycle without wrap-around for which the transform is fast."""
     rows, columns = (
         next_fast_len(max(length + max(0, *pair), length + sum(pair) - tap + 1, tap), real=True)
         for length, tap, pair in zip(size, taps, pads, strict=True)
@@ -89,6 +89,6 @@ def _spectra(signals: Array, cycle: Size) -> Spectra:
 
 
 def _signals(spectra: Spectra, cycle: Size, start: Size, size: Size) -> Array:
-    """Goes back, turns the cycle forward by `start` and cuts the first `size` pixels out."""
+    """Transforms back, rotates the cycle by `start` and returns the first `size` pixels."""
     signals = jnp.roll(jnp.fft.irfft2(spectra, cycle), start, (2, 3))
     return signals[:, :, : size[0], : size[1]]

@@ -38,14 +38,14 @@ def upsample_conv(
 
         y[2i] = S x[i] + w0 d[i]        y[2i+1] = S x[i] - w2 d[i+1]
 
-    that is three products per small pixel where the plain form has six and two-tap phase kernels
+    that is, three products per small pixel where the plain form has six and two-tap phase kernels
     four; in two directions nine, thirty-six and sixteen.
 
     Args:
         x: the small images.
         kernel: the weights of the convolution on the large images.
         form: "auto" chooses by platform; tests and benchmarks name one.
-        bias: a number that is added to each output channel; None adds nothing.
+        bias: added to each output channel; None adds nothing.
     """
     if form_on_target(form) == "lax":
         large = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
@@ -58,10 +58,10 @@ def max_pool_2x2(
     x: Float[Array, "batch height width channels"],
     form: Form = "auto",
 ) -> Float[Array, "batch height//2 width//2 channels"]:
-    """Takes the maximum of each 2x2 block; an odd last row or column is dropped.
+    """Returns the maximum of each 2x2 block; an odd last row or column is dropped.
 
-    The gradient goes to the block's maximum; among equal ones to the first in reading order, as
-    `lax.reduce_window` and PyTorch have it, so it is never spread or counted twice.
+    The gradient goes to the block's maximum; among equal ones to the first in reading order, as in
+    `lax.reduce_window` and PyTorch, so it is never spread or counted twice.
 
     Args:
         x: images.
@@ -73,10 +73,10 @@ def max_pool_2x2(
     return _max_of_slices(x)
 
 
-# The upsampling convolution, with its gradients. The images pass in chunks, one after the other in
-# a loop: their differences and products, three to four times the size of the output together, are
-# never in memory as a whole (a gradient of the gradient keeps them), and in the caches of a CPU
-# where the images are small.
+# The upsampling convolution, with its gradients. A loop processes the images in chunks: their
+# differences and products, together three to four times the size of the output, are never in memory
+# as a whole (a gradient of the gradient keeps them), and stay in a CPU's caches if the images are
+# small.
 
 _Gradients: TypeAlias = tuple[Array, tuple[Array, ...], Array | None]  # of images, taps and bias
 
@@ -108,13 +108,13 @@ def _upsample_backward(
     residuals: tuple[Array, Array, Array | None], cotangent: Array
 ) -> tuple[Array, Array, Array | None]:
     x, kernel, bias = residuals
-    wide = jnp.promote_types(x.dtype, jnp.float32)  # in which is summed over the chunks
+    wide = jnp.promote_types(x.dtype, jnp.float32)  # for sums over the chunks
     wide_taps, from_taps = jax.vjp(_tap_sums, kernel.astype(wide))
     taps = [tap.astype(x.dtype) for tap in wide_taps]
     size = _images_in_chunk(x.shape)
 
     def add_gradients(index: Int[Array, ""], gradients: _Gradients) -> _Gradients:
-        """Puts in the gradient of some images and adds theirs of the weights."""
+        """Stores the gradient of some images and adds that of the weights."""
         toward_x, toward_taps, toward_bias = gradients
         above = _chunk(cotangent, index, size)
         sums = _cotangent_sums(above)
@@ -147,7 +147,7 @@ _upsample_correlate.defvjp(_upsample_forward, _upsample_backward)
 
 
 def _images_in_chunk(shape: tuple[int, ...]) -> int:
-    """Chooses how many images of a batch pass at once: a divisor of the batch, one or more."""
+    """Returns the number of images in a chunk: a divisor of the batch, one or more."""
     batch, height, width, _ = shape
     wanted = np.log(thresholds.PIXELS_IN_CHUNK / (height * width))
     divisors = [size for size in range(1, batch + 1) if batch % size == 0]
@@ -163,10 +163,10 @@ def _put_chunk(x: Array, index: Int[Array, ""], chunk: Array) -> Array:
 
 
 def _assembled(whole: Array, across: Array, down: Array, both: Array) -> Array:
-    """Adds the products of `x` and its differences up to the large images.
+    """Sums the products of `x` and its differences to the large images.
 
-    The channels of `across` at column j belong to the large columns 2j-1 and 2j; those of `down`
-    and `both` are read alike. All four meet in one elementwise kernel.
+    The channels of `across` at column j belong to the large columns 2j-1 and 2j; `down` and `both`
+    work alike. All four meet in one elementwise kernel.
     """
     batch, height, width, features = whole.shape
     whole = whole.reshape(batch, height, 1, width, 1, features)
@@ -180,7 +180,7 @@ def _assembled(whole: Array, across: Array, down: Array, both: Array) -> Array:
 
 
 def _differences(x: Array) -> tuple[Array, Array, Array, Array]:
-    """Gives x and its differences `d[i] = x[i-1] - x[i]` across, down, and both."""
+    """Returns x and its differences `d[i] = x[i-1] - x[i]` across, down, and both."""
 
     def difference(x: Array, axis: int) -> Array:
         ahead, behind = ([(0, 0)] * 4 for _ in range(2))
@@ -192,12 +192,12 @@ def _differences(x: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def _step(d: Array, axis: int) -> Array:
-    """Is the transpose of a difference: `d[i+1] - d[i]`."""
+    """Returns the transpose of a difference: `d[i+1] - d[i]`."""
     return lax.slice_in_dim(d, 1, None, axis=axis) - lax.slice_in_dim(d, 0, -1, axis=axis)
 
 
 def _tap_sums(kernel: Array) -> tuple[Array, Array, Array, Array]:
-    """Gives, for x and its differences, the taps that they are multiplied with, side by side.
+    """Returns, for x and its differences, the taps that multiply them, side by side.
 
     A direction that was not differenced has the sum of its taps, one that was has `-w2`, which
     reaches the odd outputs, and `w0`, which reaches the even ones.
@@ -219,7 +219,7 @@ def _tap_sums(kernel: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def _cotangent_sums(cotangent: Array) -> tuple[Array, Array, Array, Array]:
-    """Gives the cotangents of the four products of `_upsample_correlate`."""
+    """Returns the cotangents of the four products of `_upsample_correlate`."""
     batch, large_height, large_width, features = cotangent.shape
     height, width = large_height // 2, large_width // 2
     rows = cotangent.reshape(batch, height, 2, large_width, features).sum(2)
@@ -264,6 +264,6 @@ _max_of_slices.defvjp(_max_forward, _max_backward)
 
 
 def _quarters(x: Array) -> list[Array]:
-    """Gives the four pixels of each 2x2 block, in reading order, as four images."""
+    """Returns the four pixels of each 2x2 block, in reading order, as four images."""
     height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     return [x[:, a:height:2, b:width:2] for a in (0, 1) for b in (0, 1)]

@@ -1,12 +1,12 @@
-"""Convolutions with a stride and their transposes, as they are fastest on a CPU.
+"""Strided convolutions and their transposes, in the forms that are fastest on a CPU.
 
-A transposed convolution is the gradient of a strided one and the other way about. With kernels of
-4x4 and stride 2, which halve and double an image, both are convolutions of 2x2 and stride 1, in
-Winograd's form where there are many channels: of the image's 2x2 blocks as channels; for each of
-the output's even and odd rows and columns. These take their gradients from each other, and other
-transposed convolutions from the strided one, so that XLA meets no dilated image; strided ones of
-other kernels, or of few channels, are left to it whole. With kernels as large as the stride both
-are products.
+A transposed convolution is the gradient of a strided one and vice versa. With 4x4 kernels and
+stride 2, which halve and double an image, both are 2x2 convolutions of stride 1, in Winograd's form
+if there are many channels: halving takes the image's 2x2 blocks as channels, doubling computes the
+output's even and odd rows and columns separately. Each takes its gradients from the other, and
+other transposed convolutions from the strided one, so that XLA sees no dilated image; strided ones
+with other kernels, or few channels, are left to XLA. With kernels as large as the stride both are
+products.
 """
 
 from functools import partial
@@ -47,11 +47,11 @@ def transposed_conv(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
     return _transposed(x, Kernel(kernel), stride, pads)
 
 
-# Windows that do not meet: products, with the gradients of products.
+# Windows that do not overlap: products, with the gradients of products.
 
 
 def _gather_blocks(x: Array, kernel: Array, size: int, pads: Pairs) -> Array:
-    """Makes one pixel of each block of the image."""
+    """Maps each block of the image to one pixel."""
     whole = pairs(
         (low, (n + low + high) // size * size - n - low)
         for n, (low, high) in zip(x.shape[1:3], pads, strict=True)
@@ -60,14 +60,14 @@ def _gather_blocks(x: Array, kernel: Array, size: int, pads: Pairs) -> Array:
 
 
 def _spread_apart(x: Array, kernel: Array, size: int, pads: Pairs) -> Array:
-    """Makes of each pixel one block of the output."""
+    """Maps each pixel to one block of the output."""
     (top, bottom), (left, right) = pads
     taps = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1)
     rows, columns = (top + 1 - size, bottom + 1 - size), (left + 1 - size, right + 1 - size)
     return pad(depth_to_space(pointwise(x, taps), size), rows, columns)
 
 
-# Windows that meet: the gradients of the one are the other, of the same kernel transposed.
+# Windows that overlap: each one's gradients are the other, with the same kernel transposed.
 
 
 def _strided(x: Array, kernel: Kernel, stride: int, pads: Pairs) -> Array:
@@ -97,7 +97,7 @@ def _transposed(x: Array, kernel: Kernel, stride: int, pads: Pairs) -> Array:
 def _transposed_backward(
     stride: int, pads: Pairs, factors: tuple[Array, Kernel], cotangent: Array
 ) -> tuple[Array, Kernel]:
-    """Gives both gradients by the strided convolution that maps outputs to inputs.
+    """Returns both gradients, by the strided convolution that maps outputs to inputs.
 
     y is linear in x, `<y, c> = <x, strided(c, kernel)>`: the gradient of x is `strided`, and the
     gradient of the kernel is that of `strided` with x as its cotangent.
@@ -144,10 +144,10 @@ set_gradients(_halve, _halve_backward)
 
 
 def _block_taps(kernel: Kernel) -> Kernel:
-    """Gives the 2x2 taps of a 4x4 kernel on 2x2 blocks: channels are (row, column, channel).
+    """Returns the 2x2 taps of a 4x4 kernel on 2x2 blocks: channels are (row, column, channel).
 
-    Those of a transposed kernel are transposed, too; turned round as a whole, their pixels come in
-    the opposite order.
+    Those of a transposed kernel are transposed, too; rotated as a whole, their pixels come in the
+    opposite order.
     """
     pixels = kernel.array.reshape(2, 2, 2, 2, *kernel.array.shape[2:])
     if kernel.transposed:
@@ -161,13 +161,13 @@ def _is_4x4_by_2(kernel: Kernel, stride: int) -> bool:
 
 
 def _halved(x: Array, pads: Pairs) -> tuple[int, int]:
-    """Gives height and width of the output."""
+    """Returns height and width of the output."""
     height, width = ((n + sum(p) - 4) // 2 + 1 for n, p in zip(x.shape[1:3], pads, strict=True))
     return height, width
 
 
 def _in_blocks(x: Array, pads: Pairs) -> Array:
-    """Gives the padded image's 2x2 blocks as channels, those that a window lies on."""
+    """Returns the 2x2 blocks of the padded image that windows cover, as channels."""
     sizes = zip(x.shape[1:3], _halved(x, pads), pads, strict=True)
     cut = pairs((low, 2 * out + 2 - low - size) for size, out, (low, _) in sizes)
     return space_to_depth(pad(x, *cut), 2)
@@ -179,14 +179,14 @@ def _in_blocks(x: Array, pads: Pairs) -> Array:
 def _double(x: Array, kernel: Kernel, pads: Pairs) -> Array:
     """Convolves with every other tap, once for each of the even and odd rows and columns.
 
-    Row j = 2 t + p of the output lies on the taps a of the dilated image's rows j + a - low that
-    are even, the rows 2 i of x: every other tap from `(low + p) % 2` on; of a transposed kernel,
-    whose taps are turned round, the others.
+    Row j = 2 t + p of the output uses the taps a for which the dilated image's rows j + a - low are
+    even, the rows 2 i of x: every other tap from `(low + p) % 2` on; for a transposed kernel, whose
+    taps are rotated, the others.
     """
     sides = [2 * n + sum(p) - 4 for n, p in zip(x.shape[1:3], pads, strict=True)]
 
     def phase(parity: int, axis: int) -> tuple[int, tuple[int, int]]:
-        """Gives the first tap, and the padding of x."""
+        """Returns the first tap, and the padding of x."""
         low, size = pads[axis][0], x.shape[1 + axis]
         first = (low + parity) % 2
         before = (low - parity - first) // 2
@@ -215,10 +215,10 @@ def _spread_pixel(x: Array, kernel: Array, pads: Pairs) -> Array:
 
 
 def _spread_blocks(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
-    """Makes of each pixel and its neighbours one block of the output.
+    """Maps each pixel and its neighbours to one block of the output.
 
-    That is a convolution of stride 1 whose features are the pixels of the block. The blocks
-    overhang the output; the rest is cut off.
+    This is a convolution of stride 1 whose features are the pixels of the block. The blocks
+    overhang the output; the overhang is cut off.
     """
     height, width, channels, _ = kernel.shape
     (top, bottom), (left, right) = pads

@@ -1,16 +1,16 @@
 """Convolutions with a small kernel and stride 1 in a fraction of the multiplications.
 
 Winograd's F(4x4, r x r) (Lavin and Gray, 2016, "Fast algorithms for convolutional neural
-networks"): the image is cut into tiles that each give 4x4 pixels of the output; a tile and the
-kernel are taken to as many points as the tile has pixels, where the convolution is one product a
-point. For a 3x3 kernel that is 36 products for 16 pixels in place of 144, for a 2x2 kernel 25 in
-place of 64. Over the channels each point is a matrix product; the transforms are sums of every
+networks"): the image is cut into tiles that each produce 4x4 pixels of the output; a tile and the
+kernel are evaluated at as many points as the tile has pixels, where the convolution is one product
+per point. For a 3x3 kernel that is 36 products for 16 pixels instead of 144, for a 2x2 kernel 25
+instead of 64. Over the channels each point is a matrix product; the transforms are sums of every
 fourth row, then of every fourth column.
 
-The tiles pass in chunks that stay in the caches of a CPU, one after the other in a loop: their
-transforms, twice the size of the image, are never in memory as a whole.
+A loop processes the tiles in chunks that stay in a CPU's caches: their transforms, twice the size
+of the image, are never in memory as a whole.
 
-In float32 the result differs from the exact one by some 2e-6 of its largest value (256 channels).
+In float32 the result differs from the exact one by about 2e-6 of its largest value (256 channels).
 """
 
 from collections.abc import Sequence
@@ -27,15 +27,15 @@ from common.ops import thresholds
 from common.ops.blocks import Factors, Kernel, Pairs, set_gradients, zero_after
 
 _SIDE = 4  # of a tile's output
-# And infinity. The rounding is half of that of the usual 0, 1, -1, 2, -2 (256 channels, 3x3).
+# And infinity. The rounding error is half that of the usual 0, 1, -1, 2, -2 (256 channels, 3x3).
 _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 
 
 def fills_tiles(x: Array, out_size: tuple[int, int]) -> bool:
-    """Whether outputs of a height and width fill their tiles well enough for this form to pay.
+    """Returns whether outputs of a height and width fill their tiles well enough for this form.
 
-    That depends on each image alone and not on how many there are: a result is the same on any
-    number of devices. The rounding is that of float32, so other types do without.
+    It depends on the size of an image and not on their number, so a result is the same on any
+    number of devices. The rounding is that of float32, so other dtypes do not use this form.
     """
     height, width = out_size
     tiles = -(-height // _SIDE) * -(-width // _SIDE)
@@ -79,9 +79,9 @@ def conv_winograd(
 
 
 def _forward(x: Any, kernel: Any, bias: Any, pads: Pairs) -> tuple[Array, Any]:
-    """Returns the output, and what the gradients need: the image only for that of the kernel.
+    """Returns the output, and what the gradients need: the image only for the kernel's.
 
-    With `symbolic_zeros` an argument says whether a gradient toward it is asked for.
+    With `symbolic_zeros` each argument says whether its gradient is needed.
     """
     added = None if bias is None else bias.value
     kept = x.value if kernel.array.perturbed else None
@@ -97,7 +97,7 @@ def _backward(
     if x is None:
         return _toward_x(kernel, cotangent, pads), None, toward_bias
     toward_kernel = kernel_gradient(x, cotangent, len(kernel.array), pads, kernel.transposed)
-    # The image's gradient waits: after it, x and the cotangent are needed no more.
+    # The image's gradient comes last: after it x and the cotangent are no longer needed.
     array = kernel.array + zero_after(toward_kernel.array)
     if toward_bias is not None:
         array = array + zero_after(toward_bias)
@@ -106,7 +106,7 @@ def _backward(
 
 
 def _toward_x(kernel: Kernel, cotangent: Array, pads: Pairs) -> Array:
-    """Gives the gradient of the image: the convolution with the transposed kernel."""
+    """Returns the gradient of the image: the convolution with the transposed kernel."""
     (top, bottom), (left, right) = pads
     last = len(kernel.array) - 1
     back = (last - top, last - bottom), (last - left, last - right)
@@ -124,11 +124,11 @@ def kernel_gradient(
     pads: Pairs,
     transposed: bool,
 ) -> Kernel:
-    """Gives the gradient of a kernel, `sum_nij x[n, i + a - top, j + b - left] c[n, i, j]`."""
+    """Returns the gradient of a kernel, `sum_nij x[n, i + a - top, j + b - left] c[n, i, j]`."""
     tiling = _tiling(x.shape, size, pads)
     below = _SIDE * tiling.rows - tiling.out_height
     beside = _SIDE * tiling.columns - tiling.out_width
-    # Not the zero of x: XLA would see that the forward pass has padded x alike, and keep that.
+    # Not the zero of x: XLA would see that the forward pass pads x alike, and keep the result.
     zero = zero_after(cotangent)
     whole = lax.pad(cotangent, zero, ((0, 0, 0), (0, below, 0), (0, beside, 0), (0, 0, 0)))
     padded = _padded(x, zero, size, pads, tiling)
@@ -153,7 +153,7 @@ def kernel_gradient(
 def _kernel_gradient_backward(
     _size: int, pads: Pairs, _transposed: bool, factors: Factors, kernel: Kernel
 ) -> Factors:
-    """Gives both gradients of what is linear in both (a gradient penalty asks for them)."""
+    """Returns both gradients of a bilinear function (for gradient penalties)."""
     x, cotangent = factors
     return _toward_x(kernel, cotangent, pads), conv_winograd(x, kernel, None, pads)
 
@@ -167,7 +167,7 @@ class _Tiling(NamedTuple):
     Attributes:
       rows, columns: of tiles in an image.
       out_height, out_width: of the output in pixels; the tiles may overhang it.
-      chunk_images, chunk_rows: a chunk is of so many images, and of so many of their rows of tiles.
+      chunk_images, chunk_rows: images in a chunk, and rows of tiles of each.
       chunks: their number.
     """
 
@@ -184,7 +184,7 @@ def _tiling(shape: tuple[int, ...], size: int, pads: Pairs) -> _Tiling:
     batch, *sides, _ = shape
     height, width = (side + sum(pad) - size + 1 for side, pad in zip(sides, pads, strict=True))
     rows, columns = -(-height // _SIDE), -(-width // _SIDE)
-    # Some rows of an image, or some images whole.
+    # Some rows of one image, or some whole images.
     choices = [(1, part) for part in range(1, rows + 1) if rows % part == 0]
     choices += [(part, rows) for part in range(2, batch + 1) if batch % part == 0]
     wanted = np.log(thresholds.TILES_IN_CHUNK / columns)
@@ -194,7 +194,7 @@ def _tiling(shape: tuple[int, ...], size: int, pads: Pairs) -> _Tiling:
 
 
 def _padded(x: Array, zero: Array, size: int, pads: Pairs, tiling: _Tiling) -> Array:
-    """Pads the images to the last tiles' ends."""
+    """Pads the images to the ends of the last tiles."""
     edges = [
         (low, _SIDE * number + size - 1 - low - side, 0)
         for side, number, (low, _) in zip(
@@ -205,18 +205,18 @@ def _padded(x: Array, zero: Array, size: int, pads: Pairs, tiling: _Tiling) -> A
 
 
 def _chunk_size(tiling: _Tiling) -> tuple[int, int, int]:
-    """Gives a chunk's images, and its rows and columns of pixels of the output."""
+    """Returns the number of images, output rows and output columns of a chunk."""
     return tiling.chunk_images, tiling.chunk_rows * _SIDE, tiling.columns * _SIDE
 
 
 def _chunk_corner(tiling: _Tiling, chunk: Int[Array, ""]) -> tuple[Array, Array, int, int]:
-    """Gives the place of a chunk's first pixel in a batch."""
+    """Returns the position of a chunk's first pixel in a batch."""
     image, part = divmod(chunk, tiling.rows // tiling.chunk_rows)
     return image * tiling.chunk_images, part * tiling.chunk_rows * _SIDE, 0, 0
 
 
 def _chunk(x: Array, tiling: _Tiling, index: Int[Array, ""], beyond: int) -> Array:
-    """Cuts a chunk out of a batch, with so many pixels beyond its output's."""
+    """Returns a chunk of a batch, with `beyond` pixels more than its output."""
     images, height, width = _chunk_size(tiling)
     shape = images, height + beyond, width + beyond, x.shape[-1]
     return lax.dynamic_slice(x, _chunk_corner(tiling, index), shape)
@@ -225,7 +225,7 @@ def _chunk(x: Array, tiling: _Tiling, index: Int[Array, ""], beyond: int) -> Arr
 def _tiles(
     x: Float[Array, "images height width channels"],
 ) -> Float[Array, "side side images rows columns channels"]:
-    """Cuts images into tiles that do not overlap: one array for each pixel of a tile."""
+    """Cuts images into tiles without overlap: one array for each pixel of a tile."""
     images, height, width, channels = x.shape
     shape = images, height // _SIDE, _SIDE, width // _SIDE, _SIDE, channels
     return x.reshape(shape).transpose(2, 4, 0, 1, 3, 5)
@@ -234,14 +234,14 @@ def _tiles(
 def _at_points(
     x: Float[Array, "images height width channels"], size: int
 ) -> Float[Array, "side side images rows columns channels"]:
-    """Gives the tiles at the points, where the convolution is a product."""
+    """Returns the tiles evaluated at the points, where the convolution is a product."""
     to_points = _transforms(size).to_points
     rows = jnp.stack(_combined(to_points, _every_fourth(x, 1, size)))
     return jnp.stack(_combined(to_points, _every_fourth(rows, 3, size)), 1)
 
 
 def _every_fourth(x: Array, axis: int, size: int) -> list[Array]:
-    """Gives pixel 0 of all tiles along an axis, pixel 1 of all, and so on."""
+    """Returns pixel 0 of all tiles along an axis, pixel 1 of all, and so on."""
     span = x.shape[axis] - size - _SIDE + 2  # from the first tile's pixel to the last one's
     return [
         lax.slice_in_dim(x, start, start + span, _SIDE, axis) for start in range(_SIDE + size - 1)
@@ -249,13 +249,13 @@ def _every_fourth(x: Array, axis: int, size: int) -> list[Array]:
 
 
 def _on_both_axes(matrix: np.ndarray, x: Float[Array, "n n *rest"]) -> Float[Array, "m m *rest"]:
-    """Multiplies the first two axes with a matrix [m, n]."""
+    """Multiplies the first two axes by a matrix [m, n]."""
     x = jnp.stack(_combined(matrix, list(x)))
     return jnp.stack(_combined(matrix, [x[:, i] for i in range(x.shape[1])]), 1)
 
 
 def _combined(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
-    """Gives the sums of arrays weighted with the rows of a matrix; zeros cost nothing."""
+    """Returns the sums of arrays weighted by the rows of a matrix; zeros cost nothing."""
     return [
         sum(weight * part for weight, part in zip(row, parts, strict=True) if weight)
         for row in matrix
@@ -270,9 +270,9 @@ class _Transforms(NamedTuple):
     """Matrices of one dimension.
 
     Attributes:
-      to_output: `A^T [4, points]` takes products to the output.
-      to_kernel: `G [points, size]` takes a kernel to the points.
-      to_points: `B^T [points, points]` takes a tile to the points.
+      to_output: `A^T [4, points]` maps products to the output.
+      to_kernel: `G [points, size]` maps a kernel to the points.
+      to_points: `B^T [points, points]` maps a tile to the points.
     """
 
     to_output: np.ndarray
@@ -282,7 +282,7 @@ class _Transforms(NamedTuple):
 
 @cache
 def _transforms(size: int) -> _Transforms:
-    """Gives the transforms: polynomials multiplied by their values at `_POINTS` and infinity."""
+    """Returns the transforms: polynomials multiplied by their values at `_POINTS` and infinity."""
     count = _SIDE + size - 1
     points = np.array(_POINTS[: count - 1])
     to_output, to_kernel, to_points = (

@@ -18,35 +18,35 @@ from common.program.errors import DivergenceError, FaultError, UserError
 LOG = "error.log"
 
 _AGAIN = "and run the same command again"
-# What the machine says -> what it means, and what to do.
+# Error number -> what it means and what to do.
 _MEANINGS = {
     errno.ENOSPC: f"The disk is full; free some space {_AGAIN}",
-    errno.EDQUOT: f"Your share of the disk is used up; free some space {_AGAIN}",
-    errno.EIO: f"The disk, or the way to it, fails; check it {_AGAIN}",
+    errno.EDQUOT: f"Your disk quota is used up; free some space {_AGAIN}",
+    errno.EIO: f"The disk or its connection fails; check it {_AGAIN}",
     errno.EROFS: f"The file system is read-only; mount it for writing {_AGAIN}",
-    errno.EACCES: f"The permission is missing; give it {_AGAIN}",
-    errno.EPERM: f"The permission is missing; give it {_AGAIN}",
-    errno.ENOENT: f"A file or folder is gone; put it back {_AGAIN}",
+    errno.EACCES: f"Permission was denied; grant it {_AGAIN}",
+    errno.EPERM: f"Permission was denied; grant it {_AGAIN}",
+    errno.ENOENT: f"A file or folder has vanished; put it back {_AGAIN}",
     errno.EMFILE: f"Too many files are open; raise the limit (ulimit -n) {_AGAIN}",
     errno.ENOMEM: f"The memory is used up; end other programs {_AGAIN}",
-    errno.ECONNRESET: f"Another process or machine is gone; see what it says {_AGAIN}",
-    errno.ESTALE: f"The network's file system has lost a file; check it {_AGAIN}",
+    errno.ECONNRESET: f"Another process or machine is gone; check its output {_AGAIN}",
+    errno.ESTALE: f"The network file system lost a file; check it {_AGAIN}",
 }
-# No program meets these and goes on: what fails after them fails for them.
+# No program survives these: whatever fails after them fails because of them.
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE}
-_OTHER = f"The system refuses it; see to that {_AGAIN}"
-# Errors of the program itself, whatever has been handled before.
+_OTHER = f"The operating system refused; fix the cause {_AGAIN}"
+# Errors of the program itself, whatever was handled before them.
 _OURS = (LookupError, TypeError, AttributeError, NameError, AssertionError)
 _MOST_CHARACTERS = 300
 
 
 @contextmanager
 def told_in(workdir: Path) -> Iterator[None]:
-    """Turns whatever goes wrong into a sentence, with its traceback in the error.log of a run.
+    """Turns any error into one sentence; the traceback goes to the run's error.log.
 
     Raises:
-      UserError: the machine is at fault, or the user.
-      FaultError: the program is.
+      UserError: the machine or the user is at fault.
+      FaultError: the program is at fault.
     """
     try:
         yield
@@ -59,14 +59,14 @@ def told_in(workdir: Path) -> Iterator[None]:
                 " same command again."
             ) from error
         log = _kept(error, workdir)
-        told = as_told(error, log)
-        if isinstance(told, FaultError) and log is None:
+        reported = as_told(error, log)
+        if isinstance(reported, FaultError) and log is None:
             traceback.print_exception(error)
-        raise told from error
+        raise reported from error
 
 
 def as_told(error: Exception, log: Path | None) -> UserError | FaultError:
-    """Returns what to say of an error that no one expected where it happened.
+    """Returns the error to report for one that nothing caught where it happened.
 
     Args:
       error: whatever was raised.
@@ -81,9 +81,9 @@ def as_told(error: Exception, log: Path | None) -> UserError | FaultError:
 
 
 def _meaning(error: Exception) -> str:
-    """Returns what the machine did, from the innermost error that names it; "" if it did nothing.
+    """Returns the machine's failure, from the innermost error that names it; "" if there is none.
 
-    Libraries that write for us report what the system said as text.
+    Libraries that write files report the system's errors as text.
     """
     for one in reversed(list(_chain(error))):
         if before := _fatal_before(one):
@@ -100,7 +100,7 @@ def _meaning(error: Exception) -> str:
 
 
 def _fatal_before(error: BaseException) -> str:
-    """Returns what had gone wrong for good when an error came, as at closing; "" if nothing had."""
+    """Returns the fatal error that came before this one; "" if there is none."""
     if isinstance(error, _OURS):
         return ""
     found, before = "", error.__context__
@@ -113,7 +113,7 @@ def _fatal_before(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yields an error and what it came from, the nearest first."""
+    """Yields an error and its causes, nearest first."""
     seen: set[int] = set()
     following: BaseException | None = error
     while following is not None and id(following) not in seen:
@@ -130,13 +130,13 @@ def _names(error: BaseException, folder: Path) -> bool:
 
 
 def _short(error: BaseException) -> str:
-    """Returns the first line of what an error says, with its file if that stands further down."""
+    """Returns the first line of an error's message."""
     first = str(error).strip().split("\n", 1)[0]
-    return first[:_MOST_CHARACTERS].rstrip(" .") or "nothing more is said"
+    return first[:_MOST_CHARACTERS].rstrip(" .") or "no details given"
 
 
 def _kept(error: Exception, workdir: Path) -> Path | None:
-    """Adds the traceback to the log of a folder that holds a run; returns the log if it has it."""
+    """Appends the traceback to the log of a run's folder; returns the log, or None on failure."""
     file = workdir / LOG
     if not (workdir / ".lock").exists() and not (workdir / "config.json").exists():
         return None

@@ -1,4 +1,4 @@
-"""The folder for what can be made again: prepared data, compiled programs, costly arrays."""
+"""The folder for what can be recomputed: prepared data, compiled programs, costly arrays."""
 
 import io
 import os
@@ -24,14 +24,14 @@ def cache_dir(chosen: str = "") -> Path:
 
 
 def kept_array(file: Path, length: int, make: Callable[[], Numbers]) -> Numbers:
-    """Returns an array from its file in the cache, or makes it and puts it there.
+    """Returns an array from the cache, or computes it and caches it.
 
-    Where it can't be put there a warning says so, and the next time it is made again.
+    If it can't be cached, a warning says so, and the next call computes it again.
 
     Args:
-      file: its name must differ wherever the array may.
-      length: of the array; a file of another is not whole.
-      make: makes it.
+      file: its name must differ whenever the array may.
+      length: of the array; a file with another length is incomplete.
+      make: computes it.
     """
     found = _read(file)
     if found is not None and len(found) == length:
@@ -44,7 +44,7 @@ def kept_array(file: Path, length: int, make: Callable[[], Numbers]) -> Numbers:
         write_atomically(file, sealed(stream.getvalue()))
     except OSError as error:
         log.warning(
-            "%s can't be written (%s): what belongs there is computed anew each time; make room or"
+            "%s can't be written (%s), so its content is computed each time; free some space or"
             " check permissions.",
             file,
             error.strerror,
@@ -53,7 +53,7 @@ def kept_array(file: Path, length: int, make: Callable[[], Numbers]) -> Numbers:
 
 
 def _read(file: Path) -> Numbers | None:
-    """Returns the array in a file; None if the file is not there or not as it was written."""
+    """Returns the array in a file; None if the file is missing or damaged."""
     try:
         content = unsealed(file.read_bytes())
     except OSError:

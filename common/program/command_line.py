@@ -20,14 +20,14 @@ from common.program.files import regular_file, user_path
 from common.program.interrupts import finish, listen
 from common.program.settings import flatten, nearest
 
-_STOPPED = {  # what to say when a signal ends a mode, after the signal's name
+_STOPPED = {  # the message when a signal ends a mode, after the signal's name
     "train": "stopped before training began; run the same command again.",
     "run": "stopped; run the same command again to go on.",
     "utility": "stopped; run the same command again to go on.",
 }
 _HELP = {f"{dashes}{x}" for dashes in ("-", "--") for x in ("help", "h", "helpshort", "helpfull")}
 _ROOT = Path(__file__).resolve().parents[2]
-_STOPPED_OTHER = "stopped before the end; earlier results stay."
+_STOPPED_OTHER = "stopped early; earlier results are kept."
 
 
 Tell: TypeAlias = Callable[[ConfigDict | None], str]
@@ -36,13 +36,13 @@ Tell: TypeAlias = Callable[[ConfigDict | None], str]
 def run_app(main: Callable[[list[str]], None], help_text: Tell) -> NoReturn:
     """Parses the flags, runs `main` and exits.
 
-    Exit code 0: done, or training was stopped and saved; 2: a mistake of the user's or an accident
-    of the machine; 1: training diverged, or a fault of the program; 128 and a signal's number: that
-    ended it before its end.
+    Exit code 0: done, or training was stopped and saved; 2: a user's mistake or a failure of the
+    machine; 1: training diverged, or a fault of the program; 128 plus a signal's number: the signal
+    ended it early.
 
     Args:
-      main: takes what is left of the command line.
-      help_text: returns what --help says, with a config what --helpfull says.
+      main: takes the remaining command line.
+      help_text: returns the text of --help; with a config, that of --helpfull.
     """
     try:
         app.run(partial(_run, main), flags_parser=partial(_parse, help_text))
@@ -56,10 +56,10 @@ def _run(main: Callable[[list[str]], None], argv: list[str]) -> None:
 
 
 def guarded(work: Callable[[], None]) -> None:
-    """Does some work; whatever goes wrong ends in one sentence.
+    """Does some work; any error ends in one sentence.
 
     Raises:
-      SystemExit: with the code that `run_app` tells of.
+      SystemExit: with the code that `run_app` describes.
     """
     try:
         work()
@@ -75,8 +75,8 @@ def guarded(work: Callable[[], None]) -> None:
 
 
 def _parse(help_text: Tell, argv: list[str]) -> list[str]:
-    """Parses the flags; whatever is wrong with them, or with the config file, is said in a line."""
-    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell much that nobody asks for
+    """Parses the flags; any error in them or in the config file is reported in one line."""
+    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS log too much
     wanted = {argument.lstrip("-") for argument in argv if argument in _HELP}
     argv = [argument for argument in argv if argument not in _HELP]
     if wanted and "helpfull" not in wanted:
@@ -85,21 +85,21 @@ def _parse(help_text: Tell, argv: list[str]) -> list[str]:
     try:
         argv = [_at_home(argument) for argument in _joined(argv)]
         if file := _config_file(argv)[0]:
-            with suppress(OSError):  # is said below
+            with suppress(OSError):  # reported below
                 regular_file(Path(file))
         rest = flags.FLAGS(argv)
     except (AttributeError, KeyError) as error:  # what ConfigDict raises for an unknown key
         _end(_about_key(argv) or str(error), 2)
     except (UserError, flags.Error, OSError, ValueError, TypeError) as error:
         _end(str(error), 2)
-    except Exception as error:  # of whatever a config file does
+    except Exception as error:  # a config file may raise anything
         _end(f"The config file {file} fails: {type(error).__name__}: {error}.", 2)
     config: Any = flags.FLAGS["config"]
     try:
         if config.value is not None:
-            config.value.lock()  # what stands for a file that is not there raises here
+            config.value.lock()  # raises here if the file is missing
     except OSError:
-        _end(f"The config file {config.config_filename} is not there or cannot be read.", 2)
+        _end(f"The config file {config.config_filename} is missing or can't be read.", 2)
     if wanted:
         _print(help_text(config.value))
     return rest
@@ -109,7 +109,7 @@ def _print(text: str) -> NoReturn:
     """Prints a help text and exits."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:  # who reads has read enough, as `head` does
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 
@@ -126,10 +126,10 @@ def _joined(argv: list[str]) -> list[str]:
 
 
 def _at_home(argument: str) -> str:
-    """Returns --config=FILE with the file that it means, wherever the program is called from.
+    """Returns --config=FILE with the path found, from whatever folder the program is called.
 
     Raises:
-      UserError: there is none; it names the places and what is there.
+      UserError: there is no such file; the message lists the folders and the built-in configs.
     """
     flag, equals, named = argument.partition("=")
     if flag.lstrip("-") != "config" or not equals:
@@ -139,7 +139,7 @@ def _at_home(argument: str) -> str:
         raise UserError("--config names no file; name one, as in --config=configs/unet.py.")
     file = user_path(name)
     places = [Path.cwd() / file, _ROOT / file]
-    if file.name == name:  # in a folder that is named, no other is meant
+    if file.name == name:  # a path with a folder means that file only
         places.append(_ROOT / "configs" / file)
     places += [Path(f"{place}.py") for place in places if not file.suffix]
     found = next((p for p in places if os.path.lexists(p) and not p.is_dir()), None)
@@ -147,10 +147,10 @@ def _at_home(argument: str) -> str:
         there = sorted(path.stem for path in (_ROOT / "configs").glob("[!_]*.py"))
         folders = dict.fromkeys(str(place.parent) for place in places)
         raise UserError(
-            f"The config file {name} is not there: looked in {', '.join(folders)}; the program"
-            f" brings {', '.join(f'configs/{stem}.py' for stem in there)}."
+            f"The config file {name} does not exist in {', '.join(folders)}; the built-in"
+            f" configs are {', '.join(f'configs/{stem}.py' for stem in there)}."
         )
-    # As it was written, where it is found so: a message then says what the user knows.
+    # Kept as written where possible: messages then show what the user typed.
     return f"{flag}={file if found == places[0] else found}{colon}{variant}"
 
 
@@ -171,7 +171,7 @@ def _about_key(argv: list[str]) -> str:
 
 
 def _config_file(argv: list[str]) -> tuple[str, str]:
-    """Returns the config's file and its argument, "" without them: the flag is not parsed yet."""
+    """Returns the config's file and argument before flags are parsed; "" for what is missing."""
     given = (re.fullmatch(r"--?config=([^:]*):?(.*)", argument) for argument in argv)
     file, argument = next(((match[1], match[2]) for match in given if match), ("", ""))
     return file, argument

@@ -1,18 +1,18 @@
-"""The ways in which the program ends early and tells a person why."""
+"""The errors that end the program early with a message for a person."""
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: `launch.py` prints the sentence and exits with code 2.
+    """A mistake that the user can fix: `launch.py` prints the sentence and exits with code 2.
 
     The message is one sentence: what is wrong, with which file or field, and what to do.
     """
 
 
 class DivergenceError(Exception):
-    """Training produced a value that is not finite: the message names it, the steps and a way out.
+    """Training produced a non-finite value: the message names it, the steps and a remedy.
 
     Attributes:
-      what: the message without the way out, which is another one in a study.
+      what: the message without the remedy, which differs in a study.
     """
 
     def __init__(self, what: str, way_out: str = "") -> None:

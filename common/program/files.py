@@ -1,4 +1,4 @@
-"""Files and folders: what is written is whole or not at all, what is read is a file and no pipe."""
+"""Files and folders: writes are atomic, and only regular files are read."""
 
 import csv
 import hashlib
@@ -28,13 +28,13 @@ _SPECIAL = {
 
 
 def regular_file(path: Path) -> Path:
-    """Returns a path behind which there is a file, or a link to one.
+    """Returns a path that is checked to be a regular file, or a link to one.
 
-    Whoever opens a pipe may wait for ever, and some devices have no end.
+    Opening a pipe may block for ever, and some devices have no end.
 
     Raises:
-      UserError: there is something else.
-      OSError: there is nothing, or the folder is closed.
+      UserError: it is something else.
+      OSError: it does not exist, or the folder can't be read.
     """
     if kind := special_kind(path.stat().st_mode):
         raise UserError(f"{path} is {kind}, not a file; put a file in its place or remove it.")
@@ -52,29 +52,28 @@ def sha256_of(file: Path) -> str:
 
 
 def sealed(content: bytes) -> bytes:
-    """Returns a file's content with its checksum behind it, by which `unsealed` knows it."""
+    """Returns a file's content followed by its checksum, for `unsealed` to verify."""
     return content + hashlib.sha256(content).digest()
 
 
 def unsealed(whole: bytes) -> bytes | None:
-    """Returns the content of what `sealed` made, None if it is anything else."""
+    """Returns the content that `sealed` was given; None if the checksum does not match."""
     size = hashlib.sha256().digest_size
     return whole[:-size] if sealed(whole[:-size]) == whole else None
 
 
 def special_kind(mode: int) -> str:
-    """Returns what is no file by its `st_mode`: "a named pipe"; "" of a file."""
+    """Returns what an `st_mode` is if not a file, as in "a named pipe"; "" for a file."""
     return _SPECIAL.get(stat.S_IFMT(mode), "")
 
 
 @contextmanager
 def replaced(file: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Gives a path to write to; what stands there at the end takes the file's place at once.
+    """Yields a path to write to; at the end it replaces the file atomically.
 
-    So the file is either the old or the new one, also after a kill and, where it is to be durable,
-    after a power cut, for which the disk has to be waited for. The path lies in the same folder and
-    ends as the file does, by which writers tell the format. Where the block fails, the file stays
-    as it was.
+    The file is either the old or the new one, even after a kill and, if `durable`, after a power
+    cut, which waits for the disk. The path is in the same folder and has the same ending, from
+    which writers infer the format. If the block fails, the file stays as it was.
     """
     scratch = file.with_name(f".tmp-{os.getpid()}-{next(_NUMBERS)}-{file.name[-40:]}")
     try:
@@ -89,13 +88,13 @@ def replaced(file: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def write_atomically(file: Path, content: str | bytes) -> None:
-    """Writes a file that is either the old or the new one, also after a power cut."""
+    """Writes a file atomically: it is the old or the new one, even after a power cut."""
     with replaced(file) as scratch:
         scratch.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what `replaced` began to write in a folder in processes that live no more."""
+    """Removes files that `replaced` left in a folder in processes that have ended."""
     for file in folder.glob(".*"):
         match = _SCRATCH.fullmatch(file.name) or _OLD_SCRATCH.fullmatch(file.name)
         if match and file.is_file() and not psutil.pid_exists(int(match[1])):
@@ -103,20 +102,20 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def user_path(path: str | Path) -> Path:
-    """Returns a path as people write it: "~/scans" lies in their home folder."""
-    # pathlib's own raises where there is no user of the name; "~x" may be a file.
+    """Returns a path with "~" expanded to the home folder."""
+    # pathlib's own raises if there is no such user; "~x" may be a file.
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def writable_folder(path: Path, flag: str) -> Path:
-    """Makes a folder where there is none, and returns it.
+    """Returns a folder, which is made if it is missing.
 
     Args:
       path: of the folder.
-      flag: that named it, for the message.
+      flag: the flag that named it, for the message.
 
     Raises:
-      UserError: it is a file, or nothing can be written into it.
+      UserError: it is a file or not writable.
     """
     path = user_path(path)
     try:
@@ -125,15 +124,15 @@ def writable_folder(path: Path, flag: str) -> Path:
             pass
     except OSError as error:
         raise UserError(
-            f"{flag}={path} cannot be written: {error.strerror}; name another with {flag}."
+            f"{flag}={path} can't be written: {error.strerror}; name another with {flag}."
         ) from error
     return path
 
 
 def csv_line(cells: Iterable[object]) -> str:
-    """Returns a line of a CSV table, whatever its cells hold; they are read back as they are."""
+    """Returns a line of a CSV table; any cells are read back unchanged."""
     row, text = list(cells), io.StringIO(newline="")
-    quoted = any("\r" in str(cell) for cell in row)  # which the module does not take for an end
+    quoted = any("\r" in str(cell) for cell in row)  # which the csv module does not quote
     csv.writer(
         text, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL, lineterminator="\n"
     ).writerow(row)
@@ -141,7 +140,7 @@ def csv_line(cells: Iterable[object]) -> str:
 
 
 def identifiers(names: Sequence[str]) -> list[str]:
-    """Returns names of letters, digits and _ for fields: "GD_enhancing"; all differ."""
+    """Returns distinct names for fields, of letters, digits and _: "GD_enhancing"."""
     plain = [re.sub(r"\W", "_", name) for name in names]
     return [
         f"{name}_{place}" if plain.count(name) > 1 else name for place, name in enumerate(plain)
@@ -149,7 +148,7 @@ def identifiers(names: Sequence[str]) -> list[str]:
 
 
 def printed(text: str) -> str:
-    """Returns a name or text as it can stand in a line, whatever is in it."""
+    """Returns any text in a form that fits in one printed line."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text
@@ -157,5 +156,5 @@ def printed(text: str) -> str:
 
 
 def within(file: Path, folder: Path) -> bool:
-    """Says whether a file lies in a folder, at any depth."""
+    """Returns whether a file lies in a folder, at any depth."""
     return folder in file.resolve().parents

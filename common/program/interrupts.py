@@ -1,9 +1,9 @@
 """SIGTERM, SIGINT (Ctrl-C) and SIGHUP end the program with one sentence, and nothing is lost.
 
-Before training and in the other modes they end it at once, also while a library compiles for
-minutes: files are written whole or not at all. While training goes on the step at hand is finished
-and saved. What sends a signal often sends two (`timeout`, Slurm, a hasty hand), so one that follows
-within two seconds changes nothing; a later one ends all at once.
+Before training and in the other modes they end it at once, even while a library compiles for
+minutes: files are written whole or not at all. During training the current step is finished and
+saved. Senders often send two signals (`timeout`, Slurm, an impatient user), so one that follows
+within two seconds is ignored; a later one ends the program at once.
 """
 
 import os
@@ -19,15 +19,15 @@ from typing import Any, NoReturn
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _ECHO_SECONDS = 2.0
 
-# What is to be done before a signal ends the process: work in progress is removed.
+# What runs before a signal ends the process: it removes work in progress.
 before_end: list[Callable[[], object]] = []
 
 
 class StopRequest:
-    """Whether somebody has asked training to stop, and by which signal.
+    """Whether a signal has asked training to stop, and which.
 
     Attributes:
-      number: the signal's; 0 where none has come.
+      number: the signal's; 0 if none has come.
     """
 
     def __init__(self) -> None:
@@ -43,19 +43,19 @@ class StopRequest:
 
     @property
     def signal_name(self) -> str:
-        """Returns "SIGTERM", or "" where none has come."""
+        """Returns "SIGTERM", or "" if none has come."""
         return signal.Signals(self.number).name if self.number else ""
 
     def begin(self) -> None:
-        """Has a signal noted from now on, where it would have ended the process."""
+        """Notes signals from now on instead of ending the process."""
         if not self._before:
             self._before = _install(self._note)
             self._wakeup = signal.set_wakeup_fd(-1)
 
     def end(self) -> None:
-        """Lets signals do what they did before."""
+        """Restores what signals did before."""
         if self._before:
-            # First what ends the process, so that no signal falls between the two.
+            # The handler that ends the process comes first, so that no signal falls between.
             signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
             for number, handler in self._before.items():
                 signal.signal(number, handler)
@@ -64,12 +64,12 @@ class StopRequest:
         if not self._first:
             self._first, self.number = time.monotonic(), number
         elif time.monotonic() - self._first > _ECHO_SECONDS:
-            _end(number, "a second time: ended at once; what was saved before stays.")
+            _end(number, "a second time: ended at once; earlier checkpoints are kept.")
 
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Gives what notes a signal from its `begin` on, and no longer than the `with`."""
+    """Yields an object that notes signals from its `begin` to the end of the `with`."""
     request = StopRequest()
     try:
         yield request
@@ -78,30 +78,30 @@ def stop_request() -> Iterator[StopRequest]:
 
 
 def listen(sentence: str) -> None:
-    """Has a signal end the process with a sentence; another call puts another in its place.
+    """Makes a signal end the process with a sentence; a later call replaces the sentence.
 
-    A thread does it: Python's own handlers wait until the main thread returns from a library.
+    A thread does this: Python's own handlers wait until the main thread returns from a library.
     """
-    heard, said = os.pipe()
-    os.set_blocking(said, False)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
 
     def watch() -> None:
         number = 0
         while number not in SIGNALS:  # a library may handle others in Python
-            (number,) = os.read(heard, 1)
+            (number,) = os.read(reader, 1)
         _end(number, sentence)
 
     threading.Thread(target=watch, name="signals", daemon=True).start()
-    signal.set_wakeup_fd(said, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     _install(lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # common/program/memory.py holds them back
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # common/program/memory.py blocks them
 
 
 def finish(code: str | int | None) -> NoReturn:
-    """Exits; all is done and said, and a signal that comes now does not change the exit code.
+    """Exits; a signal that comes now does not change the exit code.
 
-    After a failure nothing is waited for: where one of many processes is gone, JAX would wait for
-    it in vain and abort this one.
+    After a failure it waits for nothing: if one of many processes is gone, JAX would wait for it in
+    vain and abort this one.
     """
     number = code if isinstance(code, int) else int(code is not None)
 
@@ -112,16 +112,16 @@ def finish(code: str | int | None) -> NoReturn:
     _install(leave)
     if number:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # nobody reads it any more
+            with suppress(OSError, ValueError):  # the reader is gone
                 stream.flush()
         leave()
     sys.exit(number)
 
 
 def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Returns the handlers that were there. Who starts a program may have a signal ignored.
+    """Returns the previous handlers. Signals that the parent process ignores stay ignored.
 
-    So does `nohup` with SIGHUP, and a shell with Ctrl-C for what a script starts with "&".
+    `nohup` ignores SIGHUP; a shell ignores Ctrl-C for what a script starts with "&".
     """
     return {
         number: signal.signal(number, handler)
@@ -131,10 +131,10 @@ def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]
 
 
 def _end(number: int, sentence: str) -> NoReturn:
-    """Ends the process from any thread, whatever the others do."""
+    """Ends the process from any thread, whatever other threads do."""
     text = f"{sys.argv[0]}: {signal.Signals(number).name}: {sentence}\n"
     try:
-        with suppress(OSError):  # the terminal is gone, which is what SIGHUP says
+        with suppress(OSError):  # the terminal is gone, as SIGHUP means
             os.write(2, text.encode())
         for act in list(before_end):
             with suppress(Exception):

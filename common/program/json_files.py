@@ -1,4 +1,4 @@
-"""JSON files that the program has written and reads again, whatever has become of them since."""
+"""JSON files that the program wrote and reads again, checked for damage."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from common.program.errors import UserError
 
 _MOST_BYTES = 2**30
 _DEEPEST = 32
-_LARGEST = 2**53  # whole numbers up to here are the same in every program that reads JSON
+_LARGEST = 2**53  # the largest whole number that every JSON reader keeps exactly
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 Kind = TypeVar("Kind")
@@ -23,30 +23,30 @@ def read_object(file: Path, advice: str) -> dict[str, Any]:
 
     Args:
       file: its path.
-      advice: what to do where it is damaged, for the message.
+      advice: what to do if it is damaged, for the message.
 
     Raises:
-      UserError: it is not there, can't be read, or holds something else.
+      UserError: it is missing, can't be read, or holds something else.
     """
     try:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         if status.st_size > _MOST_BYTES:
-            raise ValueError("it is far too large")
-        found = json.loads(file.read_bytes(), parse_constant=_no_number)
+            raise ValueError("it is too large")
+        found = json.loads(file.read_bytes(), parse_constant=_refuse_number)
         _check(found)
     except OSError as error:
         raise UserError(f"{file} can't be read: {error.strerror}; {advice}.") from error
     except RecursionError as error:
         raise UserError(f"{file} is damaged: it is nested too deeply; {advice}.") from error
-    except ValueError as error:  # those of the JSON and of the text are some, too
-        raise UserError(f"{file} is damaged: {_told(error)}; {advice}.") from error
+    except ValueError as error:  # includes errors of JSON and of UTF-8
+        raise UserError(f"{file} is damaged: {_message(error)}; {advice}.") from error
     return dict(found)
 
 
 def build(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
-    """Builds a dataclass from what JSON holds of it.
+    """Returns a dataclass built from its values in JSON.
 
     Raises:
       ValueError: naming the field that is missing, unknown or of another type.
@@ -62,7 +62,7 @@ def build(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
 
 
 def conform(value: Any, kind: Any, name: str) -> Any:
-    """Returns a value as its type has it, from what JSON made of it.
+    """Returns a value from JSON, converted to a type.
 
     Args:
       value: from JSON.
@@ -70,7 +70,7 @@ def conform(value: Any, kind: Any, name: str) -> Any:
       name: of the field, for the message.
 
     Raises:
-      ValueError: it is of another type.
+      ValueError: it is of the wrong type.
     """
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
@@ -88,7 +88,7 @@ def conform(value: Any, kind: Any, name: str) -> Any:
 
 
 def _check(found: Any) -> None:
-    """Refuses what is no object, lies too deep or is no number that we write."""
+    """Refuses what is not an object, is nested too deeply, or holds a number out of range."""
     if not isinstance(found, dict):
         raise ValueError(f"it holds {_brief(found)} where an object belongs")
     level: list[Any] = [found]
@@ -101,20 +101,20 @@ def _check(found: Any) -> None:
             or (isinstance(entry, int) and abs(entry) > _LARGEST)
             for entry in entries
         ):
-            raise ValueError("it holds a number beyond all bounds")
+            raise ValueError("it holds a number out of range")
         level = [entry for entry in entries if isinstance(entry, dict | list)]
         if not level:
             return
     raise ValueError("it is nested too deeply")
 
 
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
 
 
-def _told(error: ValueError) -> str:
+def _message(error: ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return "it is no text in UTF-8"
+        return "it is not UTF-8 text"
     return str(error).rstrip(".")
 
 

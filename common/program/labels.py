@@ -1,8 +1,8 @@
-"""Labels are data: what stands for them where a folder or a file is named after them.
+"""Labels are data: how they become names of folders and files.
 
 A label may be any text, "../x", "CON" or "benign/atypical". Its folder's name is the label itself
-wherever Linux, macOS and Windows take that for one; else what they do not take is written as in
-web addresses: "..%2Fx", "%43ON", "benign%2Fatypical". `labels.csv` has the labels themselves.
+if Linux, macOS and Windows all accept it; otherwise forbidden characters are percent-encoded as
+in web addresses: "..%2Fx", "%43ON", "benign%2Fatypical". `labels.csv` has the labels themselves.
 """
 
 import unicodedata
@@ -13,16 +13,16 @@ from common.program.errors import UserError
 
 _LONGEST = 255 - len("_probability_000.nii.gz")  # bytes: of a file's name that holds the label's
 _FORBIDDEN = frozenset('<>:"/\\|?*%')
-_NOT_FIRST = frozenset(".-~ _@")  # hidden, a flag, a home; readers pass over __MACOSX and @eaDir
+_NOT_FIRST = frozenset(".-~ _@")  # hidden, a flag, a home; readers skip __MACOSX and @eaDir
 _NOT_LAST = frozenset(". ")
-# What Windows takes for a device, also with an ending.
+# Names that Windows takes for a device, even with an ending.
 _DEVICES = frozenset(
     [
         *("con", "prn", "aux", "nul", "conin$", "conout$"),
         *(f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"),
     ]
 )
-# What folders of data call their parts.
+# Names of splits in data folders.
 _OF_READERS = frozenset(
     [
         *("train", "training", "val", "valid", "validation", "test", "testing"),
@@ -33,28 +33,28 @@ _EMPTY = "%"
 
 
 def check_labels(labels: Sequence[str]) -> None:
-    """Refuses labels that tables and folders cannot hold.
+    """Refuses labels that tables and folders can't hold.
 
     Raises:
-      UserError: one is empty, begins or ends with a space, is no text, or is too long for a
+      UserError: one is empty, begins or ends with a space, is not text, or is too long for a
         folder's name.
     """
     for label in labels:
         if any(unicodedata.category(letter) == "Cs" for letter in label):
-            raise UserError(f"The label {label!r} is no text in UTF-8; mend it.")
+            raise UserError(f"The label {label!r} is not UTF-8 text; correct it.")
         if label != label.strip() or not label:
             raise UserError(
-                f"The label {label!r} is empty, or begins or ends with a space; mend it where the"
-                " images' classes are named."
+                f"The label {label!r} is empty, or begins or ends with a space; correct it where"
+                " the images' classes are named."
             )
     folder_names(labels)
 
 
 def folder_names(labels: Iterable[str]) -> tuple[str, ...]:
-    """Returns a name for the folder, or a part of a file's name, of each label.
+    """Returns a name for each label that can be a folder's name or part of a file's name.
 
-    Names differ also where case and the spelling of accents make no difference: of "COVID" and
-    "covid" the second is written in numbers throughout.
+    Names differ even where case and the spelling of accents are ignored: of "COVID" and "covid"
+    the second is percent-encoded throughout.
 
     Raises:
       UserError: one is too long.
@@ -75,12 +75,12 @@ def folder_names(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def label_of(name: str) -> str:
-    """Returns the label that `folder_names` gave a name to."""
+    """Returns the label behind a name from `folder_names`."""
     return "" if name == _EMPTY else unquote_to_bytes(_encoded(name)).decode(errors="surrogatepass")
 
 
 def _folder_name(label: str) -> str:
-    """Returns a label with what a folder's name cannot have in numbers: "%2F" for "/"."""
+    """Returns a label with forbidden characters percent-encoded: "%2F" for "/"."""
     if not label:
         return _EMPTY
     device = label.partition(".")[0].rstrip(" ").casefold() in _DEVICES
@@ -99,7 +99,7 @@ def _folder_name(label: str) -> str:
 
 
 def _is_forbidden(letter: str) -> bool:
-    # Control characters, halves of characters, and ends of lines and paragraphs.
+    # Control characters, surrogates, and ends of lines and paragraphs.
     return letter in _FORBIDDEN or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
 
 
@@ -112,5 +112,5 @@ def _encoded(text: str) -> bytes:
 
 
 def key_of(name: str) -> str:
-    """Returns what is equal for names that are one to a system that ignores case."""
+    """Returns a key that is equal for names that a case-insensitive system takes for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -1,4 +1,4 @@
-"""What the program tells a person: plain lines on standard error, apart from libraries' logs."""
+"""The program's messages: plain lines on standard error, apart from libraries' logs."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ log = logging.getLogger("triptych")
 
 
 def talk(this_process: bool) -> None:
-    """Sends the program's lines to standard error; of many processes only one should talk."""
+    """Sends the program's messages to standard error; only one of many processes should talk."""
     log.setLevel(logging.INFO if this_process else logging.ERROR)
     log.propagate = False
     handler = logging.StreamHandler(sys.stderr)

@@ -1,4 +1,4 @@
-"""What the command line says, to the program itself and to its modes. Needs no JAX."""
+"""The flags of the program and of its modes. Needs no JAX."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from common.program.rules import SEEDS, Rule, choice, number, switch, text, whol
 MODES = ("train", "run", "inspect", "utility", "generate", "evaluate", "predict")
 TASK_MODES = MODES[4:]  # each is a function of a task's module
 _RUNNING = tuple(mode for mode in MODES if mode != "inspect")
-_TOGETHER = ("train", *TASK_MODES)  # what many processes may do
+_TOGETHER = ("train", *TASK_MODES)  # the modes that may run on many processes
 
 Kind = TypeVar("Kind", "Command", "Options")
 
@@ -29,10 +29,10 @@ def _switched(default: bool, meaning: str, **more: Any) -> Any:
 
 
 class _Flags:
-    """Each field is a flag of that name, with its default, its help and the values it takes."""
+    """Each field is a flag of the same name, with its default, help text and allowed values."""
 
     def __post_init__(self) -> None:
-        """Refuses a value that means nothing.
+        """Refuses an invalid value.
 
         Raises:
           UserError: naming the flag.
@@ -43,7 +43,7 @@ class _Flags:
 
 @dataclass(frozen=True)
 class Command(_Flags):
-    """What is to be done, where, and how; `modes` are those that a flag is for."""
+    """What to do, where and how; `modes` are those that take the flag."""
 
     mode: str = _chosen("train", "What to do.", *MODES, modes=MODES)
     workdir: str = _flag("", "The run's folder; default runs/NAME.", modes=_RUNNING)
@@ -52,26 +52,26 @@ class Command(_Flags):
     )
     restart: bool = _switched(
         False,
-        "Train anew; what an earlier run wrote is moved to WORKDIR/earlier-1.",
+        "Train anew; an earlier run's files are moved to WORKDIR/earlier-1.",
         modes=("train", "run"),
     )
     allow_config_change: bool = _switched(
         False,
-        "Go on with other settings than the run began with; run.json records them.",
+        "Resume with changed settings; run.json records them.",
         modes=("train",),
     )
     coordinator: str = _flag(
         "", "HOST:PORT of process 0; not needed under srun and mpirun.", modes=_TOGETHER
     )
     num_processes: int = _flag(
-        1, "Of the whole run, with --coordinator.", whole(1, 1_000_000), modes=_TOGETHER
+        1, "Number of processes, with --coordinator.", whole(1, 1_000_000), modes=_TOGETHER
     )
     process_id: int = _flag(
-        0, "Of this process, with --coordinator.", whole(0, 999_999), modes=_TOGETHER
+        0, "Number of this process, from 0, with --coordinator.", whole(0, 999_999), modes=_TOGETHER
     )
 
     def __post_init__(self) -> None:
-        """Refuses values that mean nothing, alone or together.
+        """Refuses values that are invalid, alone or together.
 
         Raises:
           UserError: naming the flag.
@@ -79,70 +79,70 @@ class Command(_Flags):
         super().__post_init__()
         if not self.coordinator and (self.num_processes > 1 or self.process_id):
             raise UserError(
-                "--num_processes and --process_id are of no use without --coordinator=HOST:PORT,"
-                " by which the processes find each other; add it."
+                "--num_processes and --process_id need --coordinator=HOST:PORT, by which the"
+                " processes find each other; add it."
             )
         if self.process_id >= self.num_processes:
             raise UserError(
-                f"--process_id is {self.process_id}; it must be less than --num_processes, which is"
-                f" {self.num_processes}."
+                f"--process_id is {self.process_id}; it must be less than --num_processes,"
+                f" which is {self.num_processes}."
             )
 
 
 @dataclass(frozen=True)
 class Options(_Flags):
-    """What is said to the modes other than training; a task's flags.py has which each takes."""
+    """The flags of the modes other than training; a task's flags.py lists which each takes."""
 
-    input: str = _flag("", "A folder or a file: your own, to inspect, to evaluate on, to predict.")
+    input: str = _flag("", "Your own folder or file, to inspect, evaluate or predict.")
     output: str = _flag(
-        "", "The folder that modes other than train write to; nothing is written outside it."
+        "", "Where modes other than train write; nothing is written outside this folder."
     )
     overwrite: bool = _switched(
-        False, "Replace what an earlier command wrote to --output; never another's file."
+        False, "Replace what an earlier command wrote to --output, never other files."
     )
     num_images: int = _flag(64, "How many images to generate.", whole(1, 100_000_000))
-    label: str = _flag("", "Of which class; default all in turn.")
-    seed: int = _flag(0, "Of what is generated; training has --config.seed.", whole(0, SEEDS))
+    label: str = _flag("", "Class of generated images; default all in turn.")
+    seed: int = _flag(0, "Seed of generated images; training has --config.seed.", whole(0, SEEDS))
     strict: bool = _switched(
-        False, "Generate only if --mode=evaluate found that no training images are repeated."
+        False, "Generate only if --mode=evaluate found no repeated training images."
     )
-    bits: int = _chosen(8, "Of generated images; 16: the source's range.", 8, 16)
+    bits: int = _chosen(8, "Bits per pixel of generated images; 16: the source's range.", 8, 16)
     truncation: float = _flag(
-        0.0, "Latents lie within +- this: fewer odd images; 0: anywhere.", number(0, 1000)
+        0.0, "Truncate latents to +- this, for fewer odd images; 0: off.", number(0, 1000)
     )
     walk: str = _chosen(
         "",
-        "Generate a walk between images instead: between latents, along single entries of a latent,"
-        " or from class to class.",
+        "Generate a walk instead: between latents, along single entries of a latent, or from class"
+        " to class.",
         *("", "linear", "spherical", "axes", "classes"),
     )
-    rows: int = _flag(4, "How many walks, one below the other.", whole(1, 10_000))
-    frames: int = _flag(32, "How many images in a walk.", whole(2, 100_000))
+    rows: int = _flag(4, "Number of walks, one below the other.", whole(1, 10_000))
+    frames: int = _flag(32, "Number of images in a walk.", whole(2, 100_000))
     axis: int = _flag(
         0, "The first entry of the latent that --walk=axes moves along.", whole(0, 65535)
     )
     images_per_class: int = _flag(
-        1000, "How many generated images of each class are evaluated.", whole(2, 10_000_000)
+        1000, "Number of generated images per class to evaluate.", whole(2, 10_000_000)
     )
-    extractors: str = _flag("", "Of features that they are compared by, as in radiomic,vgg16.")
-    judge: str = _flag("", "The folder of a trained classifier that reads generated images.")
+    extractors: str = _flag("", "Features to compare images by, as in radiomic,vgg16.")
+    judge: str = _flag("", "Workdir of a trained classifier that judges generated images.")
     threshold: float = _flag(
         0.0,
-        "Of a predicted mask's probability; 0: the evaluation's, or 1/2.",
+        "Probability threshold of predicted masks; 0: the evaluation's, or 1/2.",
         number(0, 1, below=True),
     )
     operating_point: str = _flag(
         "",
-        "How a classifier's thresholds are chosen on validation: youden (the default), or the least"
+        "How a classifier's thresholds are chosen on validation: youden (the default), or at least"
         " sensitivity=0.95 or specificity=0.95.",
     )
-    positive: str = _flag("", "The class that a classifier looks for; default each in turn.")
+    positive: str = _flag("", "The positive class of a classifier; default each in turn.")
     rescale: bool = _switched(
-        True, "Bring images to the scale of the training images to predict them."
+        True, "Resample images to the scale of the training images before predicting."
     )
-    overlays: bool = _switched(False, "Write predicted outlines on the images, too.")
-    explain: bool = _switched(False, "Write what in an image speaks for its predicted class, too.")
-    probabilities: bool = _switched(False, "Write predicted probabilities, too.")
+    overlays: bool = _switched(False, "Also draw predicted outlines on the images.")
+    explain: bool = _switched(False, "Also write what in an image speaks for its predicted class.")
+    probabilities: bool = _switched(False, "Also write predicted probabilities.")
 
 
 def define_flags() -> None:
@@ -162,12 +162,12 @@ def define_flags() -> None:
 
 
 def read_flags(kind: type[Kind]) -> Kind:
-    """Returns what the command line gave.
+    """Returns the values given on the command line.
 
     Raises:
-      UserError: a value means nothing.
+      UserError: a value is invalid.
     """
     given = flags.FLAGS.flag_values_dict()
     kinds: dict[str, Any] = {flag.name: type(flag.default) for flag in fields(kind)}
-    # A flag with choices has text.
+    # Flags with choices hold text.
     return kind(**{name: of(given[name]) for name, of in kinds.items()})

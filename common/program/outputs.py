@@ -1,4 +1,4 @@
-"""What a command writes: whole or not at all, only in its folder, and over nothing but its own.
+"""What a command writes: whole or not at all, only in its folder, and only over its own files.
 
     with Outputs(folder, "predict", overwrite=options.overwrite, inputs=files) as outputs:
         outputs.claim({"a.png": source, "predictions.csv": ""})   # refuses before any work
@@ -6,8 +6,8 @@
         outputs.publish("a.png")                                  # or all, at the end
 
 Files are written in a hidden folder beside their places and renamed. What the program has written
-stands in the folder's record (`common.program.written`): a file that is not named there, or that
-somebody has changed since, belongs to somebody else and is never replaced or removed.
+is in the folder's record (`common.program.written`): a file that is not listed there, or was
+changed since, belongs to somebody else and is never replaced or removed.
 """
 
 import os
@@ -27,11 +27,11 @@ from common.program.written import Line, add_lines, is_as_written, line_of, read
 
 
 class Outputs:
-    """The folder that a command writes to; use it in a `with`, whose end publishes all drafts.
+    """The folder that a command writes to; the end of its `with` block publishes all drafts.
 
-    Where the block fails, what was published stays, drafts go, and so does the folder if it is new
-    and empty. Published together, the file that was claimed last tells that all are there: its
-    predecessor goes first, and it comes last.
+    If the block fails, published files stay, drafts are removed, and so is the folder if it is new
+    and empty. When files are published together, the one claimed last marks completion: its old
+    version is removed first, and it is written last.
     """
 
     def __init__(
@@ -45,34 +45,34 @@ class Outputs:
         again: bool = False,
         inputs: Iterable[Path] = (),
     ) -> None:
-        """Opens nothing yet.
+        """Stores the arguments; opens nothing yet.
 
         Args:
-          folder: where to write; it need not be there.
-          mode: who writes: "generate".
-          flag: that names the folder, for messages.
-          of: what is written about.
-          overwrite: whether what an earlier command wrote may be replaced.
-          again: whether that holds without --overwrite for what is of the same mode and `of`: in a
+          folder: where to write; it need not exist.
+          mode: the mode that writes: "generate".
+          flag: the flag that names the folder, for messages.
+          of: what the results are about.
+          overwrite: whether an earlier command's files may be replaced.
+          again: whether files of the same mode and `of` may be replaced without --overwrite: for a
             folder that the mode chose itself.
-          inputs: files and folders that the command reads; none of them is written to.
+          inputs: files and folders that the command reads; it never writes to them.
         """
         self.folder = user_path(folder)
         self._mode, self._flag, self._of = mode, flag, of
         self._overwrite, self._again = overwrite, again
         self._inputs = [user_path(path) for path in inputs]
         self._stack, self._lock = ExitStack(), threading.Lock()
-        self._read_from: dict[Any, Path] = {}  # inputs by what tells files apart
-        self._claimed: dict[str, bool] = {}  # by name: whether it is data
-        self._files: dict[str, tuple[str, object]] = {}  # by key: name, and what it is of
-        self._ways: dict[str, str] = {}  # by key of a folder: a file in it
+        self._read_from: dict[Any, Path] = {}  # inputs by device and inode
+        self._claimed: dict[str, bool] = {}  # name -> whether it is data
+        self._files: dict[str, tuple[str, object]] = {}  # key -> name, and what it is of
+        self._ways: dict[str, str] = {}  # key of a folder -> a file in it
         self._published: set[str] = set()
 
     def __enter__(self) -> "Outputs":
-        """Makes the folder and keeps other commands out of it.
+        """Creates the folder and locks it against other commands.
 
         Raises:
-          UserError: it can't be written, is no place for results, or is in use.
+          UserError: it can't be written, is not a place for results, or is in use.
         """
         folder, flag = self.folder, self._flag
         check_place(folder, flag, self._inputs, linked=not self._again)
@@ -103,19 +103,19 @@ class Outputs:
                 self._remove_old(self._published)
 
     def is_empty(self) -> bool:
-        """Says whether nothing lies in the folder but hidden files."""
+        """Returns whether the folder holds only hidden files."""
         return all(path.name.startswith(".") for path in self.folder.iterdir())
 
     def claim(self, names: Mapping[str, object], data: bool = False) -> None:
-        """Says what will be written, or refuses it.
+        """Announces what will be written, or refuses it.
 
         Args:
-          names: paths below the folder, with "/" between their parts, and what each is of, for
-            messages: the input, or "".
-          data: whether they are the images of the folder, and not pictures for people.
+          names: paths below the folder, with "/" between their parts, and for messages the input
+            that each comes from, or "".
+          data: whether they are the folder's images rather than pictures for people.
 
         Raises:
-          UserError: two are one file, if only to a system that ignores case; or one is there and
+          UserError: two names are one file, if only to a case-insensitive system; or one exists and
             may not be replaced, or would be written through a link or over an input.
         """
         for name, of in names.items():
@@ -128,21 +128,21 @@ class Outputs:
             self._check_target(name)
 
     def draft(self, name: str) -> Path:
-        """Returns where to write a file that was claimed."""
+        """Returns the path to write a claimed file to."""
         path = self._scratch / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     @property
     def drafts(self) -> Path:
-        """Returns the folder that drafts lie in, under their names."""
+        """Returns the folder of the drafts, which have their final names."""
         return self._scratch
 
     def publish(self, *names: str) -> None:
-        """Puts drafts into their places, one after the other; may be called by several threads.
+        """Moves drafts into place, one after the other; may be called by several threads.
 
         Raises:
-          UserError: something has come there, or was changed, since it was claimed.
+          UserError: a target was created or changed since it was claimed.
         """
         lines = [
             line_of(self._scratch / name, name, self._mode, self._of, self._claimed[name])
@@ -155,9 +155,9 @@ class Outputs:
             self._put(name)
 
     def _put(self, name: str) -> None:
-        """Renames a draft, over nothing that may not be replaced.
+        """Renames a draft, unless the target may not be replaced.
 
-        A rename would replace what comes at the last moment, a link does not.
+        A rename would replace a file that appears at the last moment, a link does not.
         """
         draft, place = self._scratch / name, self.folder / name
         known = os.path.lexists(place)
@@ -188,15 +188,15 @@ class Outputs:
         self.publish(*names)
 
     def _check_again(self, name: str) -> None:
-        """Refuses a file for what happened since it was claimed."""
+        """Refuses a file if its target changed since it was claimed."""
         for above in PurePosixPath(name).parents[:-1]:
             check_way(self.folder / above, self._flag)
         self._check_target(name)
 
     def _remove_old(self, names: Collection[str]) -> None:
-        """Removes what this command does not write and an earlier one did.
+        """Removes what an earlier command wrote and this one does not.
 
-        That was of the same mode and data, or has a name that this one claimed.
+        The earlier one had the same mode and data, or this one claimed the name.
         """
         same = (self._mode, self._of)
         for name, lines in self._record.items():
@@ -214,7 +214,7 @@ class Outputs:
         return not any((self.folder / above).is_symlink() for above in path.parents[:-1])
 
     def _check_twin(self, name: str, of: object) -> None:
-        """Refuses a second file of a name, also where case or the spelling of accents differs."""
+        """Refuses a second file of the same name, ignoring case and the spelling of accents."""
         twin = self._files.get(key_of(name))
         way = [key_of(str(above)) for above in PurePosixPath(name).parents[:-1]]
         twin = next((self._files[key] for key in way if key in self._files), twin)
@@ -229,13 +229,13 @@ class Outputs:
         self._ways |= dict.fromkeys(way, name)
 
     def _check_target(self, name: str) -> None:
-        """Refuses what is there and not to be replaced."""
+        """Refuses a target that exists and may not be replaced."""
         place, flag = self.folder / name, self._flag
         if not os.path.lexists(place):
             return
         read = self._read_from.get(_identity(place))
         if read and not place.is_symlink():
-            raise UserError(f"This would replace {place}, which is read; name another {flag}.")
+            raise UserError(f"This would replace {place}, which is an input; name another {flag}.")
         if not self._record:
             raise UserError(
                 f"{place} was written by an earlier version of this program, which kept no record,"
@@ -255,12 +255,12 @@ class Outputs:
         return self._overwrite or (self._again and same)
 
     def _is_ours(self, name: str) -> bool:
-        """Says whether what lies there is what the program once wrote there."""
+        """Returns whether the file there is one that the program wrote there."""
         return is_as_written(self.folder / name, self._record.get(name, ()))
 
     def _remove_new(self) -> None:
         for path in self._new:
-            with suppress(OSError):  # there is something in it
+            with suppress(OSError):  # it is not empty
                 path.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""Where results may go: into a folder of their own, through no link, one command at a time."""
+"""Where results may go: a folder of their own, not through links, one command at a time."""
 
 import fcntl
 import os
@@ -10,46 +10,46 @@ from common.program.errors import UserError
 
 _LONGEST = 255  # bytes of a file's name
 _OF_RUNS = ("checkpoints", "metrics", "pictures", "profile")  # what training writes in a workdir
-_OF_STUDIES = ("images", "cells")  # what a study writes there besides, the images first
+_OF_STUDIES = ("images", "cells")  # what a study adds, the images first
 _LIST_OF_STUDIES = "images/images.csv"
 
 
 def check_place(folder: Path, flag: str, inputs: Iterable[Path], *, linked: bool) -> None:
-    """Refuses what is no place for results.
+    """Refuses a folder that is not a place for results.
 
     Args:
-      folder: to write to; it need not be there.
-      flag: that names it, for messages.
+      folder: to write to; it need not exist.
+      flag: the flag that names it, for messages.
       inputs: files and folders that are read.
       linked: whether the folder may be a link.
 
     Raises:
-      UserError: it is the root of the disk, an input, or what a run or a study keeps.
+      UserError: it is the root of the disk, an input, or a folder of a run or a study.
     """
     try:
         real = folder.resolve()
     except (OSError, RuntimeError) as error:  # links in a circle
-        raise UserError(f"{flag}={folder} cannot be written: {error}.") from error
+        raise UserError(f"{flag}={folder} can't be written: {error}.") from error
     other = f"name a folder of its own for the results with {flag}."
     if real.parent == real:
         raise UserError(f"{flag}={folder} is the root of the disk; {other}")
     if not linked and folder.is_symlink():
-        raise UserError(f"{folder} is a link; name where it leads to with {flag}.")
+        raise UserError(f"{folder} is a link; name its target with {flag}.")
     for path in inputs:
         if path.is_dir() and path.resolve() == real:
-            raise UserError(f"{flag}={folder} is what is read; {other}")
+            raise UserError(f"{flag}={folder} is an input; {other}")
     for above in (real, *real.parents):
         if (above / "config.json").is_file() and (above / "run.json").is_file():
             study = (above / _LIST_OF_STUDIES).is_file()
             taken = (*_OF_RUNS, *_OF_STUDIES) if study else _OF_RUNS
             inner = real.relative_to(above).parts
             if not inner or inner[0] in taken:
-                raise UserError(f"{flag}={folder} is where the run of {above} lies; {other}")
-            break  # the runs of a study lie in it, each with places of its own
+                raise UserError(f"{flag}={folder} belongs to the run of {above}; {other}")
+            break  # it holds the runs of a study, each with places of its own
 
 
 def check_name(name: str, place: str) -> None:
-    """Refuses a file's path that leads out of its folder, or is too long for any.
+    """Refuses a file's path that leaves its folder or is too long.
 
     Args:
       name: the path below the folder.
@@ -66,14 +66,14 @@ def check_name(name: str, place: str) -> None:
 
 
 def check_way(folder: Path, flag: str) -> None:
-    """Refuses to write through a link, or to a file in place of a folder.
+    """Refuses to write through a link, or to a file instead of a folder.
 
     Raises:
       UserError: the folder is one of these.
     """
     if folder.is_symlink():
         raise UserError(
-            f"{folder} is a link, through which nothing is written; remove it, or name another"
+            f"{folder} is a link, and nothing is written through links; remove it, or name another"
             f" {flag}."
         )
     if folder.exists() and not folder.is_dir():
@@ -81,7 +81,7 @@ def check_way(folder: Path, flag: str) -> None:
 
 
 def keep_others_out(folder: Path, stack: ExitStack) -> None:
-    """Locks the folder; where the file system knows no locks, nothing is kept out.
+    """Locks the folder; does nothing where the file system has no locks.
 
     Raises:
       UserError: another command is writing there.

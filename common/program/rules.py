@@ -1,7 +1,7 @@
-"""What values a setting or a flag takes, said once: checked before anything is read, and shown.
+"""What values settings and flags take, stated once: checked before anything is read, and shown.
 
-A config's settings have their rules beside their defaults (`RULES`, by name or by pattern), a flag
-has its own beside its default in common/program/options.py. Needs no JAX.
+Rules of settings are beside their defaults (`RULES`, by name or by pattern), rules of flags beside
+theirs in common/program/options.py. Needs no JAX.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from common.program.errors import UserError
 
 _DURATION = re.compile(r"\s*(?:(\d+)\s*(?:steps?)?|(\d+(?:\.\d+)?)\s*epochs?)\s*")
-MOST_STEPS = 2_000_000_000  # that the counters in a state, int32, can hold
+MOST_STEPS = 2_000_000_000  # fits the int32 counters of a state
 SEEDS = 2**32 - 1  # the highest seed
 
 
@@ -23,8 +23,8 @@ class Rule:
     """What values are allowed.
 
     Attributes:
-      allowed: what they are, for a sentence: "a whole number from 1 to 4096".
-      holds: says whether a value is one.
+      allowed: the values in words: "a whole number from 1 to 4096".
+      holds: whether a value is allowed.
     """
 
     allowed: str
@@ -34,7 +34,7 @@ class Rule:
         """Refuses a value that is not allowed.
 
         Raises:
-          UserError: naming it, the value and what is allowed.
+          UserError: naming the setting, the value and what is allowed.
         """
         if not self.holds(value):
             raise UserError(f"{name} is {str_of(value)}; it must be {self.allowed}.")
@@ -54,7 +54,7 @@ def whole(least: int, most: int) -> Rule:
 def number(
     least: int | float, most: int | float, *, above: bool = False, below: bool = False
 ) -> Rule:
-    """Allows numbers from `least` to `most`, or `above` the one and `below` the other."""
+    """Allows numbers from `least` to `most`; `above` and `below` exclude these bounds."""
     begin = f"above {least:g}" if above else f"from {least:g}"
     end = f"less than {most:g}" if below else f"{most:g}"
     between = " to " if not (above or below) else " and " if below else " and at most "
@@ -70,7 +70,7 @@ def number(
 
 
 def choice(*values: Any) -> Rule:
-    """Allows these values, of their own types."""
+    """Allows these values, with their types."""
     listed = " or ".join(map(repr, values))
     return Rule(listed, lambda value: any(type(value) is type(x) and value == x for x in values))
 
@@ -81,12 +81,12 @@ def switch() -> Rule:
 
 
 def text() -> Rule:
-    """Allows any text; whoever reads it says what is wrong with it."""
+    """Allows any text; its reader reports what is wrong with it."""
     return Rule("text", lambda value: isinstance(value, str))
 
 
 def duration(*words: str, positive: bool = False) -> Rule:
-    """Allows durations, more than 0 if they must be, and some words."""
+    """Allows durations, if `positive` above 0 only, and some words."""
     steps = f"steps as '3000' or epochs as '15 epochs'{', more than 0' if positive else ''}"
 
     def holds(value: Any) -> bool:
@@ -107,9 +107,9 @@ def each(rule: Rule) -> Rule:
 
 
 def read_duration(duration: str) -> tuple[float, str] | None:
-    """Returns the number and "steps" or "epochs"; None for what is no duration.
+    """Returns the number and "steps" or "epochs"; None if the text is not a duration.
 
-    Steps are whole; a part of an epoch is some.
+    Steps are whole; epochs may be fractions.
     """
     match = _DURATION.fullmatch(duration)
     if match is None:
@@ -118,15 +118,15 @@ def read_duration(duration: str) -> tuple[float, str] | None:
 
 
 def str_of(value: Any) -> str:
-    """Returns a value as it is written: text in quotes."""
+    """Returns a value as it is written in code: text in quotes."""
     return repr(value) if isinstance(value, str) else str(value)
 
 
 def rule_of(name: str, value: Any, rules: Rules) -> Rule:
-    """Returns the rule of a setting: by its name, else of the first pattern that matches that.
+    """Returns the rule of a setting: by its name, else by the first pattern that matches.
 
-    Where there is none, as of the fields of a network that somebody has added, numbers must be
-    finite and the rest is free.
+    Without a rule, as for fields of a network that somebody added, numbers must be finite and
+    anything else is free.
     """
     if name in rules:
         return rules[name]

@@ -1,4 +1,4 @@
-"""Folders for work in progress: gone when the work ends, however it ends."""
+"""Folders for work in progress: removed when the work ends, however it ends."""
 
 import fcntl
 import os
@@ -18,21 +18,21 @@ _LOCK = ".lock"
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Makes `parent/.incomplete-*` and removes it at the end, with all that still lies in it.
+    """Yields a new folder `parent/.incomplete-*` and removes it, with its contents, at the end.
 
-    What is to stay is moved out of it when it is whole. A killed process cannot clean up, so
-    folders that no living process holds are removed here, too. Each is held by a lock on a file
-    inside it, which the system releases with the process (and with those that it has forked).
+    Complete results are moved out of it. A killed process can't clean up, so folders that no living
+    process holds are removed here, too. Each is held by a lock on a file inside it, which is
+    released when the process (and all that it forked) ends.
 
     Raises:
-      OSError: the folder can't be made.
+      OSError: the folder can't be created.
     """
     parent.mkdir(parents=True, exist_ok=True)
     for folder in parent.glob(f"{_PREFIX}*"):
         if not folder.is_symlink():
             _remove_if_dead(folder)
     scratch, lock = _new(parent)
-    remove = partial(shutil.rmtree, scratch, ignore_errors=True)  # what stays goes the next time
+    remove = partial(shutil.rmtree, scratch, ignore_errors=True)  # leftovers are removed next time
     with lock:
         before_end.append(remove)
         try:
@@ -43,7 +43,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def move_into_place(made: Path, place: Path) -> None:
-    """Renames what is whole; where another process was first, its work stays.
+    """Renames a complete result; if another process was first, its result stays.
 
     Raises:
       OSError: it can't be renamed.
@@ -57,16 +57,16 @@ def move_into_place(made: Path, place: Path) -> None:
 
 
 def _remove_if_dead(folder: Path) -> None:
-    with suppress(OSError), (folder / _LOCK).open("a") as lock:  # gone already, or another user's
+    with suppress(OSError), (folder / _LOCK).open("a") as lock:  # already gone, or another user's
         if take(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _new(parent: Path) -> tuple[Path, IO[str]]:
-    """Makes a scratch folder and holds it.
+    """Returns a new scratch folder with the lock that holds it.
 
-    A process that looks for dead folders may come between the two, and remove the new one. It has
-    the lock meanwhile, so that the folder is gone or safe when the lock is had here.
+    A process that looks for dead folders may come in between and remove the new one. It holds the
+    lock meanwhile, so the folder is either gone or safe once the lock is taken here.
     """
     while True:
         scratch = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
@@ -79,7 +79,7 @@ def _new(parent: Path) -> tuple[Path, IO[str]]:
 
 
 def take(lock: IO[str], how: int) -> bool:
-    """Takes an flock; false where another process has it or the file system knows no locks."""
+    """Takes an flock; returns False if another process has it or the file system has no locks."""
     try:
         fcntl.flock(lock, how)
     except OSError:

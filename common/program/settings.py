@@ -23,7 +23,7 @@ def flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def nearest(name: str, known: list[str]) -> str:
     """Returns " Did you mean 'a' or 'b'?" for the known names nearest to `name`, else ""."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    last: dict[str, str] = {}  # a key that stands under another heading: config.batch_size
+    last: dict[str, str] = {}  # for a key in the wrong section: config.batch_size
     for other in known:
         last.setdefault(other.rsplit(".", 1)[-1], other)
     for tail in difflib.get_close_matches(name.rsplit(".", 1)[-1], list(last), n=2, cutoff=0.7):
@@ -38,5 +38,5 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_fields(fields: Mapping[str, Any]) -> ConfigDict:
-    """Returns the config that `to_json` wrote, from what JSON holds, locked."""
+    """Returns the locked config that `to_json` wrote, from its parsed JSON."""
     return ConfigDict(dict(fields)).lock()

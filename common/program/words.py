@@ -1,4 +1,4 @@
-"""Numbers and names of things in sentences."""
+"""Numbers and names in sentences."""
 
 from collections.abc import Sequence
 

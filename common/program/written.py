@@ -1,8 +1,8 @@
-"""The record of a folder, `.written.jsonl`: which files in it the program has written.
+"""The record of a folder, `.written.jsonl`: the files that the program wrote in it.
 
-Each line names a file with the checksum of its content. It is added before its file takes its
-place, so that a killed command leaves no file that the record does not know. Lines stay: what was
-written once under a name remains the program's.
+Each line names a file and the checksum of its content. It is added before the file is moved into
+place, so a killed command leaves no unrecorded file. Lines are never removed: what was once written
+under a name remains the program's.
 """
 
 import json
@@ -21,16 +21,16 @@ _HEADER = {"written_by": "triptych", "version": 1}
 
 
 class Line(NamedTuple):
-    """A line of the record: a file that the program has written.
+    """A line of the record: a file that the program wrote.
 
     Attributes:
       file: its path below the folder, with "/" between its parts.
       sha256: of its content.
-      mode: that wrote it: "generate".
-      of: what it is about, where that tells results apart: the inspected data.
-      data: whether it is one of the images of the folder, and not a picture for people.
+      mode: the mode that wrote it: "generate".
+      of: what it is about, where that distinguishes results: the inspected data.
+      data: whether it is one of the folder's images rather than a picture for people.
       size: in bytes; -1 in records of earlier versions.
-      modified: when, in nanoseconds; likewise.
+      modified: time of the last change in nanoseconds; likewise.
     """
 
     file: str
@@ -43,18 +43,18 @@ class Line(NamedTuple):
 
 
 def line_of(draft: Path, name: str, mode: str, of: str, data: bool) -> Line:
-    """Returns the line of a file that lies somewhere else yet."""
+    """Returns the line of a file that is still a draft."""
     found = draft.stat()
     return Line(name, sha256_of(draft), mode, of, data, found.st_size, found.st_mtime_ns)
 
 
 def is_as_written(file: Path, lines: Collection[Line], *, hasty: bool = False) -> bool:
-    """Says whether a file has a content that the program once wrote there.
+    """Returns whether a file has content that the program wrote there.
 
     Args:
-      file: that may be one.
-      lines: of the record about it.
-      hasty: whether size and time do where they are those of a line, so that not all is read.
+      file: the file to check.
+      lines: the record's lines about it.
+      hasty: whether equal size and time suffice, so that the content is not read.
     """
     if not lines or file.is_symlink() or not file.is_file():
         return False
@@ -67,10 +67,10 @@ def is_as_written(file: Path, lines: Collection[Line], *, hasty: bool = False) -
 
 
 def written_for_people(folder: Path) -> frozenset[str]:
-    """Returns the names of pictures and tables in a folder that are no data: "grid.png".
+    """Returns the names of pictures and tables in a folder that are not data: "grid.png".
 
-    The program wrote them beside the images, and they are as it wrote them. They stand in the
-    record of the folder or of one above it, whose command wrote at several depths.
+    The program wrote them beside the images, and they are unchanged. They are in the record of the
+    folder, or of one above it whose command wrote at several depths.
     """
     names: set[str] = set()
     real = folder.resolve()
@@ -87,11 +87,11 @@ def written_for_people(folder: Path) -> frozenset[str]:
 
 @lru_cache(maxsize=16)
 def _for_people(folder: Path, *state: int) -> dict[str, dict[str, list[Line]]]:
-    """Returns the lines about what is no data by folder, "." of the record's own, and name.
+    """Returns the lines about files that are not data, by folder ("." is the record's) and name.
 
     Args:
       folder: of the record.
-      state: what tells this record from what it was and will be.
+      state: what distinguishes this record from earlier and later versions.
     """
     found: dict[str, dict[str, list[Line]]] = {}
     for file, lines in read_record(folder, b'"data": false').items():
@@ -101,16 +101,16 @@ def _for_people(folder: Path, *state: int) -> dict[str, dict[str, list[Line]]]:
 
 
 def read_record(folder: Path, holding: bytes = b"") -> dict[str, list[Line]]:
-    """Returns the lines of the record by file; {} where there is none.
+    """Returns the lines of the record by file; {} if there is none.
 
-    A line that a kill has cut off is none.
+    A line that a kill has cut off is ignored.
 
     Args:
       folder: whose record.
       holding: what a line must hold; a record of many images is long.
 
     Raises:
-      UserError: it is not one, or can't be read.
+      UserError: it is not a record, or can't be read.
     """
     file = folder / RECORD
     if not os.path.lexists(file):
@@ -139,7 +139,7 @@ def read_record(folder: Path, holding: bytes = b"") -> dict[str, list[Line]]:
 
 
 def add_lines(folder: Path, lines: Iterable[Line]) -> None:
-    """Adds to the record of a folder, and begins it where there is none."""
+    """Appends to the record of a folder, which is created if missing."""
     text = "".join(json.dumps(line._asdict()) + "\n" for line in lines).encode()
     with (folder / RECORD).open("ab+") as stream:
         if end := stream.seek(0, os.SEEK_END):

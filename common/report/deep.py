@@ -1,4 +1,4 @@
-"""16-bit images: what a network draws, written back in the range and the units of its source."""
+"""16-bit images: a network's output, written in the range and units of its source."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +12,14 @@ from common.data.files.window import to_values
 from common.program.files import replaced
 
 _LEVELS = 65535
-_FINE = 255.0  # a window narrower than this is of fractions: whole numbers would not show them
+_FINE = 255.0  # narrower windows hold fractions, which whole numbers would not show
 
 
 def rescaling(window: Sequence[float]) -> tuple[float, float]:
     """Returns (slope, intercept), as DICOM calls them: value = slope * stored + intercept.
 
-    A window of counts or Hounsfield units is stored as it is (slope 1), shifted where it has
-    negative values, which a PNG file can't hold; another is spread over all 16 bits.
+    A window of counts or Hounsfield units is stored unchanged (slope 1), but shifted if it has
+    negative values, which a PNG file can't hold; any other is spread over all 16 bits.
     """
     low, high = sorted(window)
     intercept = float(min(0.0, np.floor(low)))
@@ -31,7 +31,7 @@ def rescaling(window: Sequence[float]) -> tuple[float, float]:
 def to_stored(
     images: Float[np.ndarray, "*shape"], window: Sequence[float]
 ) -> UInt16[np.ndarray, "*shape"]:
-    """Maps a network's -1..1 to what a 16-bit file holds for a window (dark, bright)."""
+    """Maps a network's -1..1 to the 16-bit numbers for a window (dark, bright)."""
     slope, intercept = rescaling(window)
     dark, bright = window
     values = to_values(images, (float(dark), float(bright)))
@@ -41,7 +41,7 @@ def to_stored(
 def write_deep(
     file: Path, image: UInt16[np.ndarray, "height width 1"], window: Sequence[float]
 ) -> None:
-    """Writes a grey 16-bit PNG; slope, intercept and window stand in its text."""
+    """Writes a grey 16-bit PNG with slope, intercept and window as PNG text."""
     slope, intercept = rescaling(window)
     text = PngInfo()
     text.add_text("slope", f"{slope:.9g}")

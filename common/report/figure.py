@@ -1,4 +1,4 @@
-"""Figures of matplotlib whose texts are data: labels and names may hold anything."""
+"""Matplotlib figures whose texts are data: labels and names may hold anything."""
 
 import warnings
 from pathlib import Path
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 
 def literal(text: str, longest: int = 200) -> str:
-    """Returns what shows a text as it is: no formulas, no ends of lines, none left out.
+    """Returns a text that matplotlib shows literally: no formulas, no line breaks, not hidden.
 
-    What is longer than so many letters is cut.
+    Texts of more than `longest` letters are cut.
     """
     cut = text if len(text) <= longest else f"{text[: longest - 1]}\u2026"
     shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in cut)
-    hidden = " " if shown.startswith("_") else ""  # a legend leaves such names out
+    hidden = " " if shown.startswith("_") else ""  # legends leave out such names
     return hidden + shown.replace("$", r"\$")
 
 
 def save_figure(figure: "Figure", file: Path, dpi: int) -> None:
-    """Writes a figure as PNG; letters that the font does not have are boxes."""
+    """Writes a figure as PNG; letters missing from the font become boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         with replaced(file, durable=False) as scratch:

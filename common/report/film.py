@@ -1,4 +1,4 @@
-"""Moving pictures, as animated WebP: any browser shows them."""
+"""Films as animated WebP, which any browser shows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +16,12 @@ _QUALITY = 80
 
 
 def write_film(file: Path, frames: Sequence[Picture], milliseconds: int = 100) -> None:
-    """Writes pictures of one size as an animation that repeats for ever.
+    """Writes pictures of one size as an animation that loops for ever.
 
     Args:
       file: ending in .webp.
       frames: grey or RGB.
-      milliseconds: that each is shown.
+      milliseconds: per frame.
     """
     first, *others = (
         Image.fromarray(np.broadcast_to(frame, (*frame.shape[:2], 3))) for frame in frames
@@ -39,17 +39,17 @@ def write_film(file: Path, frames: Sequence[Picture], milliseconds: int = 100) -
 
 
 def write_training_film(file: Path, pictures: Sequence[Path]) -> None:
-    """Writes a film of a training's pictures, where there are two or more.
+    """Writes a film of a training's pictures if there are at least two.
 
-    Of very many some are left out, evenly; those of another size than the last are, too, and what
-    can't be read.
+    Very many are thinned out evenly; pictures of another size than the last and unreadable ones are
+    skipped.
     """
     count = min(len(pictures), _MOST_FRAMES)
     picked = np.unique(np.linspace(0, len(pictures) - 1, count).astype(int))
     images = {pictures[index]: whole_image(pictures[index]) for index in picked}
     for picture, image in images.items():
         if image is None:
-            log.warning("%s is damaged; %s is without it.", picture, file.name)
+            log.warning("%s is damaged and left out of %s.", picture, file.name)
     frames = [np.asarray(image.convert("RGB")) for image in images.values() if image]
     frames = [frame for frame in frames if frame.shape == frames[-1].shape]
     if len(frames) > 1:

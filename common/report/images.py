@@ -22,7 +22,7 @@ _TEXT_SIZE = 12
 def grid(
     images: UInt8[np.ndarray, "_rows _columns _height _width _channels"], zoom: int = 1
 ) -> Picture:
-    """Lays images out in rows and columns with a thin white gap, each pixel `zoom` times."""
+    """Returns images in rows and columns with thin white gaps, each pixel repeated `zoom` times."""
     rows, columns, height, width, channels = images.shape
     images = images.repeat(zoom, axis=2).repeat(zoom, axis=3)
     height, width = height * zoom, width * zoom
@@ -36,12 +36,12 @@ def grid(
 
 
 def zoom_for(image_size: int, smallest: int = 64) -> int:
-    """Returns how often to repeat pixels so that a small image can be seen."""
+    """Returns how often to repeat pixels so that a small image is visible."""
     return max(1, -(-smallest // image_size))
 
 
 def beside(pictures: Sequence[Picture], gap: int = 16) -> Picture:
-    """Puts pictures side by side, aligned at the top; grey becomes RGB where one is RGB."""
+    """Returns pictures side by side, aligned at the top; grey becomes RGB if one is RGB."""
     channels = max(picture.shape[2] for picture in pictures)
     height = max(picture.shape[0] for picture in pictures)
     parts = []
@@ -56,12 +56,12 @@ def beside(pictures: Sequence[Picture], gap: int = 16) -> Picture:
 
 
 def titled(picture: Picture, title: str) -> Picture:
-    """Puts one line of text above a picture, cut off where it is wider.
+    """Returns a picture with one line of text above it, cut to its width.
 
-    What is no letter or sign, such as the end of a line, is shown as a box; so are letters that the
-    font does not have: it has those of Europe.
+    Control characters, such as ends of lines, become boxes; so do letters that the font does not
+    have: it covers European ones.
     """
-    # An umlaut may come in two pieces, as macOS writes names of files.
+    # An umlaut may be two characters, as in file names of macOS.
     title = unicodedata.normalize("NFC", title)
     title = "".join(letter if letter.isprintable() else "\ufffd" for letter in title)
     _, width, channels = picture.shape
@@ -77,7 +77,7 @@ def _font() -> ImageFont.FreeTypeFont:
     import matplotlib
 
     file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    # One layout wherever it runs: Pillow may come with another one.
+    # A fixed layout engine: Pillow's default differs between installations.
     return ImageFont.truetype(file, _TEXT_SIZE, layout_engine=ImageFont.Layout.BASIC)
 
 

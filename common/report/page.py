@@ -1,7 +1,7 @@
-"""Web pages in one file: text, tables, pictures and charts that need nothing from elsewhere.
+"""Web pages in one file: text, tables, pictures and charts without external resources.
 
-No scripts, fonts or links to fetch: a page can be mailed, archived and printed, and reads in light
-and dark. Whatever is given as `str` is shown as it is; only these functions make markup.
+No scripts, fonts or links to load: a page can be mailed, archived and printed, and reads in light
+and dark mode. Any `str` is escaped and shown literally; only these functions make markup.
 """
 
 import base64
@@ -19,13 +19,13 @@ from common.report.images import Picture
 
 Tone: TypeAlias = Literal["bad", "warn", "note", "good"]
 
-_BAR_HEIGHT = 56  # of a histogram, in units of which its width has 480
+_BAR_HEIGHT = 56  # of a histogram that is 480 wide
 _CHART_WIDTH = 480
 
 
 @dataclass(frozen=True)
 class Markup:
-    """A piece of a page, which is put into it unchanged."""
+    """A piece of HTML, inserted unchanged."""
 
     html: str
 
@@ -66,7 +66,7 @@ def code(text: str) -> Markup:
 
 
 def callout(tone: Tone, label: Text, *parts: Text) -> Markup:
-    """Returns a framed remark; its label says in words what its colour says."""
+    """Returns a framed remark; its label says in words what its colour means."""
     return Markup(
         f'<section class="callout {tone}"><span class="label">{_text(label)}</span>'
         f"<div>{_joined(parts)}</div></section>"
@@ -74,7 +74,7 @@ def callout(tone: Tone, label: Text, *parts: Text) -> Markup:
 
 
 def table(header: Sequence[Text], rows: Sequence[Sequence[Cell]], caption: Text = "") -> Markup:
-    """Returns a table; numbers stand to the right, integers with thousands separated."""
+    """Returns a table; numbers are right-aligned, integers with thousands separators."""
     title = f"<caption>{_text(caption)}</caption>" if caption else ""
     numeric = [
         all(isinstance(row[place], int | float) for row in rows) for place in range(len(header))
@@ -100,9 +100,9 @@ def figure(picture: Picture, caption: Text = "", alt: str = "", width: int = 0) 
 
     Args:
       picture: grey or RGB.
-      caption: what stands below it.
-      alt: what it shows, for those who cannot see it.
-      width: at which it is shown, in CSS pixels; 0 is its own.
+      caption: the text below it.
+      alt: what it shows, for those who can't see it.
+      width: displayed width in CSS pixels; 0 is its own.
     """
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     stream = io.BytesIO()
@@ -117,19 +117,19 @@ def figure(picture: Picture, caption: Text = "", alt: str = "", width: int = 0) 
 
 
 def gallery(*parts: Markup) -> Markup:
-    """Returns parts side by side, as many as fit into a line."""
+    """Returns parts side by side, as many as fit in a line."""
     return Markup(f'<div class="gallery">{_joined(parts)}</div>')
 
 
 def histograms(values: Mapping[str, Num[np.ndarray, " _num"]], unit: str, bins: int = 40) -> Markup:
-    """Returns a histogram for each name, one below another over the same axis.
+    """Returns a histogram for each name, one below another on the same axis.
 
     Each is as high as its largest bin, so that groups of different size compare.
 
     Args:
-      values: what is counted.
-      unit: what the values are, for the axis.
-      bins: how many bars there are at most.
+      values: those to count.
+      unit: of the values, for the axis.
+      bins: the largest number of bars.
     """
     low = min(float(each.min()) for each in values.values())
     high = max(float(each.max()) for each in values.values())

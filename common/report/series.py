@@ -10,16 +10,16 @@ _FILE = re.compile(r"([0-9]{6,})_(.+)\.png")
 
 
 def picture_file(folder: Path, step: int, name: str) -> Path:
-    """Returns where the picture of a step lies."""
+    """Returns the file of the picture of a step."""
     return folder / f"{step:06d}_{name}.png"
 
 
 def drawn(folder: Path, names: Collection[str]) -> dict[str, dict[int, Path]]:
-    """Returns the files that are there, by name and by step, in the order of the steps.
+    """Returns the existing files, by name and by step, in the order of the steps.
 
     Args:
       folder: of the pictures.
-      names: of the pictures that are asked for; others in the folder are somebody else's.
+      names: of the wanted pictures; others in the folder are ignored.
     """
     found: dict[str, dict[int, Path]] = {}
     for file in folder.iterdir():
@@ -29,9 +29,9 @@ def drawn(folder: Path, names: Collection[str]) -> dict[str, dict[int, Path]]:
 
 
 def whole_image(file: Path) -> Image.Image | None:
-    """Returns a picture, None where it is none or damaged."""
+    """Returns a picture; None if the file is damaged or not a picture."""
     try:
         with Image.open(file) as image:
             return image.copy()
-    except (OSError, SyntaxError, ValueError):  # Pillow's words for what is none
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises for invalid files
         return None

@@ -1,4 +1,4 @@
-"""What may change when a run goes on, and what has."""
+"""Which settings may change when a run resumes, and which have."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +8,13 @@ from common.program.settings import Fields, flatten
 
 _ABSENT = "absent"
 
-# A run may go on with other values of these; any other difference makes it another experiment.
+# A run may resume with other values of these; any other difference makes it another experiment.
 CONTINUABLE = frozenset(
     {
         "data.cache_dir",
         "data.dir",  # the content is compared instead, by its fingerprint
         "data.url",
-        "data.copies",  # which images are where shows in the fingerprint
+        "data.copies",  # the fingerprint shows which images are in which split
         "data.sha256",
         "data.resident_limit_mb",
         "quality.extractor",
@@ -23,7 +23,7 @@ CONTINUABLE = frozenset(
         "quality.on_collapse",
         "classifier.train.low_memory",  # of a study
         "gan.train.low_memory",
-        "study.arms",  # of a study, none of whose runs depends on what else is in these lists
+        "study.arms",  # of a study, whose runs do not depend on the other entries of these lists
         "study.seeds",
         "study.sizes",
         "train.best_is",
@@ -33,7 +33,7 @@ CONTINUABLE = frozenset(
         "train.eval_every",
         "train.keep_last",
         "train.log_every",
-        "train.low_memory",  # as on another machine, other results are in the last digits
+        "train.low_memory",  # results differ in the last digits only, as on another machine
         "train.num_steps",
         "train.picture_grid",
         "train.picture_every",
@@ -42,10 +42,10 @@ CONTINUABLE = frozenset(
 
 
 def differences(old: Fields, new: Fields) -> dict[str, tuple[Any, Any]]:
-    """Returns {"data.batch_size": (32, 64)} of each field that makes another experiment.
+    """Returns {"data.batch_size": (32, 64)} for each field that makes another experiment.
 
-    A field that one of them does not have is "absent" there. A decay that lasts to the end of
-    training ends elsewhere where that does: an end that is moved has changed the rates before it.
+    A field that is missing on one side is "absent" there. A decay to the end of training counts as
+    changed if that end moves: it changes the rates before it.
     """
     before, after = map(_meant, (old, new))
     return {
@@ -56,12 +56,12 @@ def differences(old: Fields, new: Fields) -> dict[str, tuple[Any, Any]]:
 
 
 def told(different: Mapping[str, tuple[Any, Any]]) -> str:
-    """Returns "data.batch_size (32 there, 64 now), ..." of what `differences` found."""
+    """Returns "data.batch_size (32 there, 64 now), ..." for what `differences` found."""
     return ", ".join(f"{name} ({a!r} there, {b!r} now)" for name, (a, b) in different.items())
 
 
 def _meant(config: Fields) -> dict[str, Any]:
-    """Returns every setting as it comes back from JSON; a decay's end "0" is that of training."""
+    """Returns every setting as read from JSON; a decay's end "0" becomes that of training."""
     fields = {name: _as_read(value) for name, value in flatten(config)}
     for name, value in fields.items():
         above, optimizer, _ = name.partition("optimizer.")
@@ -72,5 +72,5 @@ def _meant(config: Fields) -> dict[str, Any]:
 
 
 def _as_read(value: Any) -> Any:
-    """Returns a setting as it comes back from JSON, which has no tuples."""
+    """Returns a setting as read from JSON, which has no tuples."""
     return list(value) if isinstance(value, tuple) else value

@@ -1,9 +1,8 @@
-"""Checkpoints (Orbax): written in the background, whole or not at all, free of any device layout.
+"""Checkpoints (Orbax): written in the background, atomically, independent of device layout.
 
-What is saved is the state of one device as NumPy arrays, so a run restores on any number of
-devices. Kept are the last few and, where a metric is named, the best one. Whatever is restored is
-compared with the checksums that were saved with it; a damaged checkpoint is never used, the one
-before it is.
+The state of one device is saved as NumPy arrays, so a run restores on any number of devices. The
+last few checkpoints are kept, and the best one if a metric is named. A restored state is compared
+with the checksums saved with it; instead of a damaged checkpoint the one before it is used.
 """
 
 import itertools
@@ -30,22 +29,22 @@ from common.runs import manifest
 from common.runs.leaves import not_finite
 from common.runs.manifest import DamagedError, Manifest, SaveManifest, reason_of
 
-_STATE = "default"  # Orbax's name for what is saved without one
+_STATE = "default"  # Orbax's name for an item saved without one
 
 State = TypeVar("State")
 
 
 class Checkpoints:
-    """The checkpoints of one run; use them in a `with` to save any.
+    """The checkpoints of one run; use it in a `with` block to save.
 
     Attributes:
-      folder: where they lie.
+      folder: where they are.
     """
 
     def __init__(
         self, folder: Path, keep_last: int = 1, best_metric: str = "", best_is: str = "highest"
     ) -> None:
-        """Names the folder; only the one run that trains may save to it."""
+        """Sets the folder; only the training run may save to it."""
         self.folder = folder
         self._keep_last = keep_last
         self._best_metric, self._best_is = best_metric, best_is
@@ -61,11 +60,11 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if opened := vars(self).get("_manager"):  # where `cached_property` keeps it
-            opened.close()  # waits for what is being written
+        if opened := vars(self).get("_manager"):  # where `cached_property` stores it
+            opened.close()  # waits for pending writes
 
     def steps(self) -> list[int]:
-        """Returns the steps that the folder's names promise, the newest first."""
+        """Returns the steps in the folder's names, the newest first."""
         if not self.folder.is_dir():
             return []
         names = (entry.name for entry in self.folder.iterdir())
@@ -77,17 +76,17 @@ class Checkpoints:
         return next(iter(self.steps()), None)
 
     def save(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
-        """Starts writing a host state (`placement.to_host`); training may go on meanwhile.
+        """Starts writing a host state (`placement.to_host`); training may continue meanwhile.
 
-        Does nothing where this step is saved already.
+        Does nothing if this step is already saved.
 
         Raises:
-          UserError: the folder was removed; it is not made anew, for what lay beside it is gone.
+          UserError: the folder was removed; it is not recreated, since its siblings are gone, too.
         """
         if not self.folder.is_dir():
             raise UserError(
                 f"{self.folder} was removed while the program was running; put it back, or start"
-                " anew in another --workdir."
+                " again in another --workdir."
             )
         if step == self._manager.latest_step():
             return
@@ -112,16 +111,16 @@ class Checkpoints:
             return self._read(step, like)
         except DamagedError as error:
             raise UserError(
-                f"The checkpoint of step {step} in {self.folder} cannot be used: {error}."
+                f"The checkpoint of step {step} in {self.folder} can't be used: {error}."
             ) from error
 
     def best(self, like: State) -> tuple[int, State] | None:
-        """Returns the best sound checkpoint, its step and its state; None where there is none.
+        """Returns step and state of the best intact checkpoint; None if there is none.
 
         Without a named metric it is the newest. A damaged one is named in the log.
 
         Raises:
-          UserError: none is sound, or they do not fit this state.
+          UserError: none is intact, or they do not fit this state.
         """
         steps = self.steps()
         ranked = self._ranked(self._scores_on_disk())
@@ -143,12 +142,12 @@ class Checkpoints:
         return None
 
     def newest_sound_step(self, like: Any) -> int:
-        """Returns the step to go on from, 0 for none, and clears the way for saving from there.
+        """Returns the step to resume from, 0 for none, and makes room for saving from there.
 
-        A damaged checkpoint after it is named in the log and moved aside, to `damaged-STEP`.
+        Later damaged checkpoints are named in the log and moved to `damaged-STEP`.
 
         Raises:
-          UserError: there are checkpoints and none is sound, or they do not fit this state.
+          UserError: there are checkpoints but none is intact, or they do not fit this state.
         """
         damaged: dict[int, str] = {}
         for step in (steps := self.steps()):
@@ -161,8 +160,8 @@ class Checkpoints:
             for bad, reason in (damaged | older).items():
                 if reason:
                     log.warning(
-                        "The checkpoint of step %d is damaged (%s) and lies in %s now; the run goes"
-                        " on from step %d.",
+                        "The checkpoint of step %d is damaged (%s) and was moved to %s; the run"
+                        " resumes from step %d.",
                         *(bad, reason, self._move_aside(bad), step),
                     )
             return step
@@ -181,7 +180,7 @@ class Checkpoints:
         return ocp.CheckpointManager(self.folder.absolute(), options=options)
 
     def _read(self, step: int, like: State) -> State:
-        """Returns a saved state that has been compared with its checksums."""
+        """Returns a saved state after comparing it with its checksums."""
         described = self._manifest(step)
         wanted = flax.serialization.to_state_dict(like)
         if described and (misfit := described.misfit(wanted)):
@@ -190,19 +189,19 @@ class Checkpoints:
         target = jax.tree.map(lambda x: np.empty(np.shape(x), x.dtype), wanted)
         folder = (self.folder / str(step) / _STATE).absolute()
         try:
-            # Not by a manager, which would wait for the other processes and trust every name.
+            # Without a manager, which would wait for the other processes and trust every name.
             handler = ocp.StandardCheckpointHandler()
             tree = handler.restore(folder, args=ocp.args.StandardRestore(target))
         except MemoryError:
             raise
-        except Exception as error:  # a damaged file can fail anywhere in the libraries
+        except Exception as error:  # damaged files raise anything in the libraries
             raise DamagedError(reason_of(error)) from error
         if described is None:
-            log.info("The checkpoint of step %d has no checksums: it is used as it is.", step)
+            log.info("The checkpoint of step %d has no checksums and is used unchecked.", step)
             if jax.tree.map(np.shape, tree) != jax.tree.map(np.shape, target):
-                self._refuse_networks(step, "")  # Orbax itself does not mind
+                self._refuse_networks(step, "")  # Orbax itself accepts it
         elif changed := described.changed_leaf(tree):
-            raise DamagedError(f"{changed} does not have its checksum")
+            raise DamagedError(f"{changed} does not match its checksum")
         if bad := not_finite(tree):
             raise DamagedError(f"{bad} is not finite: the training had diverged")
         return flax.serialization.from_state_dict(like, tree)
@@ -211,7 +210,7 @@ class Checkpoints:
         return manifest.read_manifest(self.folder / str(step))
 
     def _structural_damage(self, step: int) -> str:
-        """Returns what is wrong with a checkpoint as far as can be told without its leaves."""
+        """Returns what is wrong with a checkpoint, without reading its leaves."""
         try:
             self._manifest(step)
         except DamagedError as error:
@@ -219,12 +218,12 @@ class Checkpoints:
         return ""
 
     def _scores_on_disk(self) -> dict[int, float]:
-        """Returns the named metric of each checkpoint that tells it."""
+        """Returns the named metric of each checkpoint that has it."""
         scores = {}
         for step in self.steps():
             with suppress(DamagedError, OSError, ValueError):
                 described = self._manifest(step)
-                if described is None:  # its metrics are Orbax's
+                if described is None:  # without a manifest Orbax has its metrics
                     file = self.folder / str(step) / "metrics" / "metrics"
                     metrics = json.loads(file.read_text())
                 else:
@@ -234,7 +233,7 @@ class Checkpoints:
         return scores
 
     def _ranked(self, scores: Mapping[int, float]) -> list[int]:
-        """Returns steps from the best to the worst; of equal ones the newest comes first."""
+        """Returns steps from best to worst; among equal ones the newest is first."""
         sign = 1 if self._best_is == "highest" else -1
         return sorted(scores, key=lambda step: (sign * scores[step], step), reverse=True)
 
@@ -250,7 +249,7 @@ class Checkpoints:
             reasons = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
             raise UserError(
                 f"No checkpoint in {self.folder} can be used ({reasons}); put back a copy of one,"
-                " or train anew with --restart (a run of a study: remove its folder)."
+                " or start again with --restart (for a run of a study: remove its folder)."
             )
 
     def _refuse_networks(self, step: int, misfit: str) -> NoReturn:
@@ -274,7 +273,7 @@ class _Best(policies.PreservationPolicy):
         *,
         context: Any,
     ) -> Sequence[bool]:
-        """Says of each checkpoint whether it must stay."""
+        """Returns for each checkpoint whether to keep it."""
         there = {checkpoint.step for checkpoint in checkpoints}
         best = next((step for step in self.ranked() if step in there), None)
         return [checkpoint.step == best for checkpoint in checkpoints]
@@ -282,10 +281,10 @@ class _Best(policies.PreservationPolicy):
 
 @cache
 def _hush_stragglers() -> None:
-    """Keeps tracebacks off the screen that say nothing.
+    """Hides tracebacks that are irrelevant.
 
-    Where one of many leaves can't be read, Orbax closes the loop to which the other reads report,
-    from threads of their own, whenever they are done.
+    When one of many leaves can't be read, Orbax closes the event loop to which other reads still
+    report from their own threads.
     """
     report = sys.unraisablehook
 

@@ -1,4 +1,4 @@
-"""What --mode=evaluate of every task shares: which images are scored, and where the report goes."""
+"""What every task's --mode=evaluate shares: the images to score, and the place of the report."""
 
 import json
 import math
@@ -26,11 +26,11 @@ class HeldOut(NamedTuple):
     """Images to score.
 
     Attributes:
-      card: of the data that they are from.
+      card: of their data.
       split: the images.
       name: of the split: "test", "val", or "all" of another folder.
-      validation: images to choose thresholds and temperatures on; None where there are none, where
-        they are scored themselves, or where the run's own evaluation has chosen already.
+      validation: images to choose thresholds and temperatures on; None if there are none, if they
+        are the scored images, or if the run's own evaluation has already chosen.
     """
 
     card: DataCard
@@ -40,7 +40,7 @@ class HeldOut(NamedTuple):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Returns what a report says of them."""
+        """Returns what a report says about them."""
         return {
             "data": self.card.name,
             "synthetic": self.card.synthetic,
@@ -52,10 +52,10 @@ class HeldOut(NamedTuple):
 
 
 def patients_in(groups: Sequence[str]) -> dict[str, Any]:
-    """Returns what a report says of whom its images are; "patients" is null where nobody says.
+    """Returns what a report says about the groups of its images; unknown "patients" are null.
 
     Args:
-      groups: whom each image is of, "" where that is unknown: such an image counts as a patient.
+      groups: the group of each image; "" is unknown and counts as one patient.
     """
     known = [group for group in groups if group]
     return {
@@ -67,24 +67,24 @@ def patients_in(groups: Sequence[str]) -> dict[str, Any]:
 
 
 def told_patients(report: Mapping[str, Any]) -> str:
-    """Returns in words what `patients_in` says: "12 images of 3 patients"."""
+    """Returns the result of `patients_in` in words: "12 images of 3 patients"."""
     images, patients = report["images"], report["patients"]
     unknown = report["images_of_unknown_patients"]
-    told = f"{images} image{'s' * (images != 1)} of "
+    sentence = f"{images} image{'s' * (images != 1)} of "
     if patients is None:
-        return f"{told}unknown patients, each counted as one"
-    told += f"{patients} patient{'s' * (patients != 1)}"
+        return f"{sentence}unknown patients, each counted as one"
+    sentence += f"{patients} patient{'s' * (patients != 1)}"
     if unknown:
-        told += f"; of {unknown} image{'s' * (unknown != 1)} the patient is unknown,"
-        told += f" {'each of which' if unknown > 1 else 'which'} counts as one"
-    return told
+        sentence += f"; of {unknown} image{'s' * (unknown != 1)} the patient is unknown,"
+        sentence += f" {'each of which' if unknown > 1 else 'which'} counts as one"
+    return sentence
 
 
 def evaluation_outputs(run: Run, options: Options) -> Outputs:
-    """Returns where the results go, by default in the workdir; other data have another folder.
+    """Returns the outputs of an evaluation, by default in the workdir; other data need a folder.
 
-    There, an evaluation of the same data replaces the earlier one. Results are published together:
-    a command that fails leaves the earlier ones.
+    An evaluation of the same data replaces the earlier one. Results are published together: a
+    command that fails leaves the earlier ones.
     """
     read = [user_path(path) for path in (options.input, run.config.data.dir) if path]
     name = f"{FOLDER}-{read[0].resolve().name}" if options.input else FOLDER
@@ -102,7 +102,7 @@ def held_out(run: Run, options: Options) -> HeldOut:
     """Returns the images to score: the run's "test", else its "val"; or those of --input.
 
     Raises:
-      UserError: nothing is held out, the data has changed since, or it can't be read.
+      UserError: nothing is held out, the data has changed, or it can't be read.
     """
     if options.input:
         return _other(run, options.input)
@@ -113,18 +113,18 @@ def held_out(run: Run, options: Options) -> HeldOut:
         return HeldOut(prepared.card, splits["test"], "test", splits.get("val"))
     if "val" in splits:
         log.warning(
-            "There is no test split: scored are the validation images, which chose the checkpoint,"
-            " so the scores flatter."
+            "There is no test split: the scores are of the validation images, which also chose the"
+            " checkpoint, so they are too high."
         )
         return HeldOut(prepared.card, splits["val"], "val", None)
     raise UserError(
-        f"{prepared.card.name} holds nothing out: all images are for training; train with"
+        f"{prepared.card.name} has nothing held out: all images are for training; train with"
         " --config.data.splits=70,15,15, or name a folder of other images with --input=DIR."
     )
 
 
 def _other(run: Run, folder: str) -> HeldOut:
-    """Returns the images of another folder, read as the run's are: its "test", or all of them."""
+    """Returns the images of another folder, read like the run's: its "test", or all of them."""
     data = ConfigDict(run.config.data.to_dict())
     data.update(dir=folder, url="", name="", classes="", only="", channels=run.card.channels)
     data.update(splits="", held_out="", folds=0, fold=0, copies="keep")
@@ -142,35 +142,35 @@ def _other(run: Run, folder: str) -> HeldOut:
 
 
 def _prepared_by_group(data: ConfigDict) -> Prepared:
-    """Prepares data whose files may be named otherwise than the run's, by patient if possible."""
+    """Prepares data whose files may be named differently, by patient if possible."""
     try:
         return prepare(data)
     except UserError as error:
         if "config.data.group" not in str(error):
             raise
-        log.warning("Patients are unknown: every image counts as a patient of its own: %s", error)
+        log.warning("Patients are unknown, so every image counts as one: %s", error)
         data.group = ""
         return prepare(data)
 
 
 def write_report(output: Path, report: Mapping[str, Any], name: str = EVALUATION) -> None:
-    """Writes a report as JSON, with null where a number is none: JSON has no NaN."""
+    """Writes a report as JSON, with null for NaN, which JSON lacks."""
     write_atomically(output / name, json.dumps(_finite(report), indent=2) + "\n")
 
 
 def write_table(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes rows of the same columns as CSV, the whole file or none of it."""
+    """Writes rows with equal columns as CSV, the whole file or nothing."""
     table = list(rows)
     lines = [list(table[0]), *(list(row.values()) for row in table)]
     write_atomically(file, "".join(map(csv_line, lines)))
 
 
 def stored_value(run: Run, name: str, step: int, kind: Any) -> Any:
-    """Returns a value that the run's own evaluation has chosen at this step, None if there is none.
+    """Returns a value chosen by the run's own evaluation at this step, None if there is none.
 
     Args:
       run: the run.
-      name: of the value in evaluation.json; "outer.inner" of one in an object.
+      name: of the value in evaluation.json; "outer.inner" for one in an object.
       step: of the checkpoint.
       kind: its type, as `conform` takes it.
 

@@ -1,4 +1,4 @@
-"""A trained classifier that judges images for another task; tasks do not import each other."""
+"""A trained classifier that judges another task's images; tasks do not import each other."""
 
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,16 +19,16 @@ class Judge(Protocol):
 
     classes: tuple[str, ...]
     identity: str  # of its weights
-    facts: dict[str, Any]  # who it is and, where it was evaluated, how well it reads real images
+    facts: dict[str, Any]  # its identity and, if evaluated, how well it classifies real images
 
     def features(self, images: Images) -> Float[np.ndarray, "images features"]:
-        """Returns what it decides by."""
+        """Returns the features that it decides by."""
         ...
 
     def report(
         self, images: Images, labels: Int[np.ndarray, " images"], figure: Path, caption: str
     ) -> dict[str, Any]:
-        """Returns scores of images that are to be of these classes, and draws their figure."""
+        """Returns scores of images meant to be of these classes, and draws their figure."""
         ...
 
 
@@ -37,11 +37,11 @@ def open_judge(workdir: Path, image_size: int, channels: int) -> Judge:
 
     Args:
       workdir: of the run.
-      image_size: of the images that it is to read, in pixels.
-      channels: of these.
+      image_size: of the images to judge, in pixels.
+      channels: of these images.
 
     Raises:
-      UserError: it is none, or reads other images.
+      UserError: it is not a classifier, or takes other images.
     """
     run = open_run(workdir)
     task = find_task(run.config.task)
@@ -49,9 +49,9 @@ def open_judge(workdir: Path, image_size: int, channels: int) -> Judge:
         raise UserError(f"{workdir} is a run of {run.config.task!r}; name one of a classifier.")
     if (run.card.image_size, run.card.channels) != (image_size, channels):
         raise UserError(
-            f"The classifier in {workdir} reads images of {run.card.image_size} pixels and"
-            f" {run.card.channels} channels, these have {image_size} and {channels}; name one that"
-            " was trained at this size."
+            f"The classifier in {workdir} takes images of {run.card.image_size} pixels and"
+            f" {run.card.channels} channels, but these have {image_size} and {channels}; name one"
+            " trained on such images."
         )
     judge: Judge = task.make_judge(run)
     return judge

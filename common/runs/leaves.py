@@ -14,11 +14,11 @@ def leaves_by_path(tree: Any) -> dict[str, Any]:
 
 
 def not_finite(tree: Any) -> str:
-    """Returns the path of the first array of a tree, on the host, that is not finite, or ""."""
+    """Returns the path of the first array of a host tree that is not finite, or ""."""
     arrays = ((path, leaf) for path, leaf in leaves_by_path(tree).items() if has_fractions(leaf))
     return next((path for path, leaf in arrays if not np.isfinite(leaf).all()), "")
 
 
 def has_fractions(leaf: Any) -> bool:
-    """Says whether an array holds floating-point numbers."""
+    """Returns whether an array holds floating-point numbers."""
     return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))

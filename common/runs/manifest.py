@@ -1,7 +1,7 @@
-"""What a checkpoint says of itself: its step, its metrics, and a checksum of every leaf.
+"""The manifest of a checkpoint: its step, its metrics, and a checksum of every leaf.
 
-It is a file of its own, committed with the leaves, and guarded by a checksum too. The checksums
-are computed while the leaves are written, beside the training.
+It is a separate file, committed with the leaves and protected by its own checksum. The checksums
+are computed while the leaves are written, in parallel with training.
 """
 
 import hashlib
@@ -17,19 +17,19 @@ import orbax.checkpoint as ocp
 
 from common.runs.leaves import leaves_by_path
 
-ITEM = "manifest"  # the folder in a checkpoint
+ITEM = "manifest"  # folder in a checkpoint
 FILE = "manifest.json"
 
 
 class DamagedError(Exception):
-    """A checkpoint is not what was saved; the message is the reason."""
+    """A checkpoint differs from what was saved; the message is the reason."""
 
 
 class Leaf(NamedTuple):
     """An array of a state.
 
     Attributes:
-      dtype: by name.
+      dtype: its name.
       shape: of the array.
       sha256: of its bytes, row by row, in hexadecimal digits.
     """
@@ -45,7 +45,7 @@ class Manifest:
 
     Attributes:
       step: of the state.
-      metrics: by which the best checkpoint is chosen.
+      metrics: those that the best checkpoint is chosen by.
       leaves: by path, "generator/params/dense/kernel".
     """
 
@@ -55,7 +55,7 @@ class Manifest:
 
     @classmethod
     def of(cls, step: int, metrics: Mapping[str, float], tree: Any) -> "Manifest":
-        """Describes a tree of NumPy arrays."""
+        """Returns the manifest of a tree of NumPy arrays."""
         leaves = {
             path: Leaf(str(leaf.dtype), np.shape(leaf), checksum(leaf))
             for path, leaf in leaves_by_path(tree).items()
@@ -64,14 +64,14 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Reads what `to_json` wrote.
+        """Returns the manifest that `to_json` wrote.
 
         Raises:
-          ValueError: a digit of it has changed.
+          ValueError: it has changed.
         """
         content = json.loads(text)
         if not isinstance(content, dict) or content.pop("sha256", None) != _digest(content):
-            raise ValueError(f"{FILE} does not have its own checksum")
+            raise ValueError(f"{FILE} does not match its checksum")
         leaves = {
             path: Leaf(dtype, tuple(shape), sha256)
             for path, (dtype, shape, sha256) in content["leaves"].items()
@@ -79,7 +79,7 @@ class Manifest:
         return cls(content["step"], content["metrics"], leaves)
 
     def to_json(self) -> str:
-        """Returns the manifest with a checksum of itself."""
+        """Returns the manifest as JSON with its own checksum."""
         content = {
             "step": self.step,
             "metrics": dict(self.metrics),
@@ -88,9 +88,9 @@ class Manifest:
         return json.dumps({**content, "sha256": _digest(content)})
 
     def misfit(self, tree: Any) -> str:
-        """Returns in what the saved state is not like this one, "" where it is.
+        """Returns how the saved state's structure differs from this one's, "" if it does not.
 
-        An array of a network is named before those of optimizers, which differ with it.
+        Arrays of networks are named before those of optimizers, which differ with them.
         """
         wanted = {
             path: (str(leaf.dtype), np.shape(leaf)) for path, leaf in leaves_by_path(tree).items()
@@ -105,7 +105,7 @@ class Manifest:
         return ""
 
     def changed_leaf(self, tree: Any) -> str:
-        """Returns the path of the first array that is not what was saved, or ""."""
+        """Returns the path of the first array that differs from what was saved, or ""."""
         for path, leaf in leaves_by_path(tree).items():
             if checksum(leaf) != self.leaves[path].sha256:
                 return path
@@ -113,9 +113,9 @@ class Manifest:
 
 
 def read_manifest(checkpoint: Path) -> Manifest | None:
-    """Reads what a checkpoint, a folder named by its step, says of itself.
+    """Returns the manifest of a checkpoint, a folder named by its step.
 
-    Returns None where it is of before there were manifests.
+    Returns None if it is older than manifests.
 
     Raises:
       DamagedError: it is damaged, or of another step.
@@ -134,7 +134,7 @@ def read_manifest(checkpoint: Path) -> Manifest | None:
 
 
 def reason_of(error: Exception) -> str:
-    """Returns in one line what went wrong."""
+    """Returns the reason of an error in one line."""
     if isinstance(error, OSError) and error.filename:
         return f"{Path(error.filename).name}: {error.strerror}"
     lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -152,10 +152,10 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 class ManifestHandler(ocp.AsyncCheckpointHandler):
-    """Lets Orbax write the manifest of a state beside the state itself."""
+    """Makes Orbax write the manifest of a state beside the state."""
 
     async def async_save(self, directory: Any, args: "SaveManifest") -> list[ocp.future.Future]:
-        """Computes and writes on a thread of its own; the main process alone does."""
+        """Computes and writes on its own thread; only in the main process."""
 
         async def write() -> None:
             if jax.process_index() == 0:
@@ -165,22 +165,22 @@ class ManifestHandler(ocp.AsyncCheckpointHandler):
         return [ocp.future.CommitFutureAwaitingContractedSignals(write(), name=ITEM)]
 
     def save(self, directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Is asked for by Orbax's base class; its managers call `async_save` alone."""
+        """Required by Orbax's base class; its managers call only `async_save`."""
         raise NotImplementedError("a manifest is saved with its checkpoint, asynchronously")
 
     def restore(self, directory: Any, *args: Any, **kwargs: Any) -> Any:
-        """A manifest is read without Orbax, so that it can be read of a damaged checkpoint."""
+        """Not used: a manifest is read without Orbax, even from a damaged checkpoint."""
         raise NotImplementedError("a manifest is read by Manifest, without Orbax")
 
 
 @ocp.args.register_with_handler(ManifestHandler, for_save=True, for_restore=True)
 @dataclass
 class SaveManifest(ocp.args.CheckpointArgs):
-    """What `ManifestHandler` writes the manifest of: a tree of NumPy arrays that nothing changes.
+    """The input of `ManifestHandler`: a tree of NumPy arrays that must not change.
 
     Attributes:
       step: of the state.
-      metrics: by which the best checkpoint is chosen.
+      metrics: those that the best checkpoint is chosen by.
       tree: the state.
     """
 

@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, whose it is, and its record (run.json)."""
+"""The workdir of a run: its files, its owner and its record (run.json)."""
 
 import fcntl
 import importlib.metadata
@@ -28,20 +28,20 @@ from common.runs.changes import differences, told
 from common.runs.checkpoints import Checkpoints
 
 State = TypeVar("State")
-Changes: TypeAlias = dict[str, tuple[Any, Any]]  # settings that differ: as they were, as they are
+Changes: TypeAlias = dict[str, tuple[Any, Any]]  # differing settings: before, now
 
 RECORD = "run.json"
-_WRITTEN = (  # by runs and by studies, after the config
+_WRITTEN = (  # what runs and studies write after the config
     *(RECORD, "metrics.jsonl", "metrics", "pictures", "checkpoints", "profile"),
     "training_images.npz",
     *("images", "cells", "log.txt", "report.md", "utility.csv", "utility.json", "utility.png"),
 )
 _PART_OF_STEP = re.compile(r"\s*(\d+\.\d+)\s*(?:steps?)?\s*")
-# Whole numbers of which earlier versions have taken what is refused now; other ones shape arrays.
+# Whole-number settings that earlier versions allowed more values of; others shape arrays.
 _LOOSE = ("data.split_seed", "data.resident_limit_mb")
-_HUGE = 1e9  # such a number no version has trained with, nor with one that is none
-_RESTORE = "put a whole copy in its place, or name another --workdir"
-# What is read again of the record, and its types.
+_HUGE = 1e9  # no version has trained with such a number, nor with NaN
+_RESTORE = "restore it from a copy, or name another --workdir"
+# Fields of the record that are read again, with their types.
 _RECORDED = {
     "wall_seconds": float,
     "images_per_second": float,
@@ -62,7 +62,7 @@ _RECORDED = {
 
 @dataclass(frozen=True)
 class Run:
-    """An opened workdir: what the modes other than training work from."""
+    """An opened workdir: the input of all modes other than training."""
 
     workdir: Path
     config: ConfigDict
@@ -70,14 +70,14 @@ class Run:
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """The run's checkpoints; only training writes any."""
+        """The run's checkpoints; only training writes them."""
         train = self.config.train
         return Checkpoints(
             self.workdir / "checkpoints", train.keep_last, train.best_metric, train.best_is
         )
 
     def best_state(self, like: State) -> tuple[int, State]:
-        """Returns the step of the best sound checkpoint, else of the newest, and its state.
+        """Returns step and state of the best intact checkpoint, else of the newest.
 
         Raises:
           UserError: there is none, or it does not fit `like`.
@@ -89,17 +89,17 @@ class Run:
 
 
 def open_run(workdir: Path) -> Run:
-    """Opens a run that training has begun.
+    """Opens a run that training has started.
 
     Raises:
-      UserError: the folder holds no run, or its files are damaged.
+      UserError: the folder is not a run's, or its files are damaged.
     """
     workdir = user_path(workdir)
     config_file, record_file = workdir / "config.json", workdir / RECORD
     if not config_file.exists() or not record_file.exists():
         raise UserError(
-            f"{workdir} holds no run (no config.json and run.json); name the --workdir of one,"
-            " or train it first with --config=FILE."
+            f"{workdir} holds no run (no config.json and run.json); name the --workdir of a run,"
+            " or train one first with --config=FILE."
         )
     config = _config(workdir)
     _check_rules(config, config_file)
@@ -108,12 +108,12 @@ def open_run(workdir: Path) -> Run:
 
 
 def _check_rules(config: ConfigDict, file: Path) -> None:
-    """Says which settings would be refused today; an earlier version has trained with them.
+    """Warns of settings that are refused today; an earlier version trained with them.
 
-    Parts of steps are steps, as they were then: "2.5" is "3".
+    Fractions of steps are rounded up, as they were then: "2.5" is "3".
 
     Raises:
-      UserError: no version has: the file is damaged.
+      UserError: no version did: the file is damaged.
     """
     for name, value in flatten(config):
         rule = rule_of(name, value, rules_of(config.task))
@@ -126,30 +126,30 @@ def _check_rules(config: ConfigDict, file: Path) -> None:
             elif not (name in _LOOSE or (isinstance(value, float) and abs(value) < _HUGE)):
                 raise UserError(f"{file} is damaged: {error}") from error
             log.warning(
-                "%s: %s A new run would be refused; this one is used as it is.", file, error
+                "%s: %s A new run would be refused; this one is used unchanged.", file, error
             )
 
 
 @contextmanager
 def advised(workdir: Path, mode: str) -> Iterator[None]:
-    """Says where a setting stands that a message advises: only what trains takes --config.
+    """Adds to an error that advises a setting where to set it: only training takes --config.
 
     Raises:
-      UserError: with that advice.
+      UserError: with that addition.
     """
     try:
         yield
     except UserError as error:
-        said = str(error).rstrip(".")
-        if "--config." not in said or "train with" in said:
+        message = str(error).rstrip(".")
+        if "--config." not in message or "train with" in message:
             raise
         raise UserError(
-            f"{said} (--mode={mode} takes no --config: set it in {workdir}/config.json)."
+            f"{message} (--mode={mode} takes no --config: set it in {workdir}/config.json)."
         ) from error
 
 
 def _config(workdir: Path) -> ConfigDict:
-    """Reads config.json.
+    """Returns the config in config.json.
 
     Raises:
       UserError: it is damaged.
@@ -165,7 +165,7 @@ def _config(workdir: Path) -> ConfigDict:
 
 
 def _card(workdir: Path, config: ConfigDict) -> DataCard:
-    """Reads what run.json says of the data.
+    """Returns the data card in run.json.
 
     Raises:
       UserError: it is damaged.
@@ -175,19 +175,19 @@ def _card(workdir: Path, config: ConfigDict) -> DataCard:
         card = DataCard.from_dict(conform(data, Mapping[str, Any], "data"))
         for name in ("image_size", "channels"):
             if config.data[name] not in (0, getattr(card, name)):
-                raise ValueError(f"{name!r} is {getattr(card, name)}, in config.json another")
+                raise ValueError(f"{name!r} is {getattr(card, name)}, but config.json differs")
     except ValueError as error:
         raise UserError(f"{workdir / RECORD} is damaged: {error}; {_RESTORE}.") from error
     return card
 
 
 def claim(run: Run, step: int = 0, changed: Changes | None = None) -> None:
-    """Writes the config and the first record of a run; call it when nothing can refuse it.
+    """Writes the config and the first record of a run; call it after all checks.
 
     Args:
       run: the run.
-      step: that it goes on from.
-      changed: settings with which it goes on; they are recorded before config.json has them, once.
+      step: where it resumes.
+      changed: settings that change; they are recorded once, before config.json has them.
     """
     record = {"data": run.card.to_dict(), **environment()}
     if changed:
@@ -197,31 +197,31 @@ def claim(run: Run, step: int = 0, changed: Changes | None = None) -> None:
         record["config_changes"] = [*(x for x in earlier if x != change), change]
     update_record(run.workdir, record)
     config = ConfigDict(run.config.to_dict())
-    for name in ("dir", "cache_dir"):  # so that other modes find them from anywhere
+    for name in ("dir", "cache_dir"):  # absolute, so that other modes find them from anywhere
         if config.data.get(name) and "://" not in config.data[name]:
             config.data[name] = str(user_path(config.data[name]).absolute())
     write_atomically(run.workdir / "config.json", to_json(config))
 
 
 def _plain(value: Any) -> Any:
-    """Returns a value as JSON gives it back."""
+    """Returns a value as read back from JSON."""
     return json.loads(json.dumps(value))
 
 
 @contextmanager
 def exclusive(workdir: Path) -> Iterator[None]:
-    """Makes the workdir where there is none, and keeps a second training run out of it.
+    """Creates the workdir if it is missing, and locks it against a second training run.
 
-    The lock goes with the process, however it ends.
+    The lock ends with the process, however that ends.
 
     Raises:
-      UserError: it cannot be written, or another run is using it.
+      UserError: it can't be written, or another run is using it.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         stream = (workdir / ".lock").open("a")
     except OSError as error:
-        raise UserError(f"The workdir {workdir} cannot be written: {error.strerror}.") from error
+        raise UserError(f"The workdir {workdir} can't be written: {error.strerror}.") from error
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -235,50 +235,50 @@ def exclusive(workdir: Path) -> Iterator[None]:
 
 
 def check_data(run: Run) -> None:
-    """Refuses to go on with a run whose data has changed.
+    """Refuses to resume a run whose data has changed.
 
     Raises:
-      UserError: the pixels, the labels or the files' names are others now.
+      UserError: the pixels, labels or file names have changed.
     """
     if not (run.workdir / RECORD).exists():
         return
-    # A study's config is no run's, and not checked as one.
+    # A study's config is not a run's, and not checked as one.
     earlier = _config(run.workdir)
     if _card(run.workdir, earlier).fingerprint != run.card.fingerprint:
         before, now = (config.data.get("copies") for config in (earlier, run.config))
         copies = (
-            f" (config.data.copies was {before!r} and is {now!r} now: try"
+            f" (config.data.copies was {before!r} and is now {now!r}: try"
             f" --config.data.copies={before})"
             if before != now
             else ""
         )
         raise UserError(
             f"The data of {run.card.name}, or how config.data reads and splits it, has changed"
-            f" since the run in {run.workdir} began{copies}; choose another --workdir, or put that"
-            " back."
+            f" since the run in {run.workdir} began{copies}; choose another --workdir, or undo the"
+            " change."
         )
 
 
 def check_owner(
     workdir: Path, config: ConfigDict, *, restart: bool = False, allow_change: bool = False
 ) -> Changes:
-    """Refuses a folder that another experiment has written to; needs no data to be read.
+    """Refuses a folder that another experiment has written to; reads no data.
 
-    With `restart` a damaged config.json is nothing to compare with: all is moved away.
+    With `restart` a damaged config.json is ignored: everything is moved away.
 
     Returns:
-      The settings that differ, where they may, by name: as they were and as they are.
+      The settings that differ, if they may, by name: before and now.
 
     Raises:
-      UserError: naming the differing fields, or what lies there without a config.
+      UserError: naming the differing fields, or files without a config.
     """
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"The workdir {workdir} is a file; choose another --workdir.")
     if not (workdir / "config.json").exists():
         if found := [name for name in _WRITTEN if _holds_something(workdir / name)]:
             raise UserError(
-                f"The workdir {workdir} has {', '.join(found)} but no config.json, so no run of"
-                " this program is known to have written them; choose another --workdir."
+                f"The workdir {workdir} has {', '.join(found)} but no config.json, so this"
+                " program may not have written them; choose another --workdir."
             )
         return {}
     try:
@@ -291,7 +291,7 @@ def check_owner(
     changed = differences(earlier, now)
     if changed and not (allow_change and earlier.task == now.task):
         may = earlier.task == now.task and now.task in TASKS  # a study may not
-        go_on = ", or go on with --allow_config_change" if may else ""
+        go_on = ", or resume with --allow_config_change" if may else ""
         raise UserError(
             f"The workdir {workdir} belongs to another config, which differs in"
             f" {told(changed)}; choose another --workdir{go_on}."
@@ -300,12 +300,12 @@ def check_owner(
 
 
 def _holds_something(path: Path) -> bool:
-    """Says whether there is a file with a content, or a folder with one."""
+    """Returns whether a path is a non-empty file or folder."""
     return any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size > 0
 
 
 def read_record(workdir: Path) -> dict[str, Any]:
-    """Returns run.json, {} where there is none.
+    """Returns run.json, {} if there is none.
 
     Raises:
       UserError: it is damaged.
@@ -351,7 +351,7 @@ def environment() -> dict[str, Any]:
 
 
 def _git_commit() -> str:
-    """Returns the commit of the code, with "-modified" where files differ from it, or ""."""
+    """Returns the commit of the code, with "-modified" if files differ from it, or ""."""
     root = Path(__file__).parents[2]
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=-modified"]
     try:

@@ -1,13 +1,14 @@
 """Metrics as CLU collections: sums and normalisers, never a mean of means.
 
-Scores of a class come from a confusion matrix of a whole set, and 0 / 0 is no value: what was never
-predicted has no precision, what is not there no recall, and what is neither has no IoU and no Dice
-(F1). A mean over classes is over those that have a value, and what has none is left out of the log.
-That is scikit-learn's `zero_division=np.nan` with all classes as `labels`. (Its default differs in
-precision and recall alone: there 0 / 0 is 0 and counts, with a warning.)
+Scores of a class come from the confusion matrix of a whole set, and 0 / 0 has no value: a class
+that is never predicted has no precision, an absent one no recall, and one that is neither present
+nor predicted no IoU and no Dice (F1). A mean over classes includes those with a value; scores
+without one are not logged. This is scikit-learn's `zero_division=np.nan` with all classes as
+`labels`. (Its default differs only in precision and recall: there 0 / 0 counts as 0, with a
+warning.)
 
-Of a single image or patient the scores of a segmentation are conventions where something is empty
-(`by_convention`), for an image in which nothing is to be found and nothing was is a success:
+For a single image or patient the scores of a segmentation are conventions if something is empty
+(`by_convention`), since finding nothing where there is nothing is a success:
 
     truth      prediction   IoU, Dice (F1)   precision   recall
     empty      empty              1              1          1
@@ -53,9 +54,8 @@ def averages(
 ) -> metrics.Collection:
     """Returns the average of each named value over the examples of all devices.
 
-    A value is one number per example, or a number that already stands for this device's share;
-    their lengths may differ.
-    Call it inside the parallel step. Nothing to average (a mask without True) gives NaN.
+    A value is one number per example, or one number for this device's whole share; their lengths
+    may differ. Call it inside the parallel step. Nothing to average (a mask without True) is NaN.
 
     Args:
       values: name -> value.
@@ -72,7 +72,7 @@ def averages_and_scores(
     scores: Scores,
     mask: Bool[Array, " batch"] | None = None,
 ) -> metrics.Collection:
-    """Returns what `averages` does, and scores of the pooled confusion matrix.
+    """Returns what `averages` returns, and scores of the pooled confusion matrix.
 
     Args:
       values: name -> value.
@@ -88,7 +88,7 @@ def averages_and_scores(
 
 
 def known_values(collection: metrics.Collection) -> dict[str, float]:
-    """Returns what a collection has computed, by name, without the scores that have no value."""
+    """Returns the values of a collection, by name, without scores that have no value."""
     return {
         name: float(value)
         for name, value in sorted(collection.compute().items())
@@ -101,8 +101,8 @@ def segmentation_scores(classes: tuple[str, ...]) -> Scores:
     """Returns the scores of a segmentation, by name.
 
     "iou", "dice", "precision", "recall", the means over all classes but the first, which is the
-    background; "accuracy" over all pixels; of more than two classes also "dice_NAME" of each but
-    the first (what is neither letter nor digit in a name becomes _).
+    background; "accuracy" over all pixels; for more than two classes also "dice_NAME" of each but
+    the first (characters other than letters and digits in a name become _).
     """
 
     def mean(name: str) -> Score:
@@ -134,7 +134,7 @@ def classification_scores(classes: tuple[str, ...]) -> Scores:
 def confusion_matrix(
     truth: Integer[Array, "batch *pixels"], predicted: Integer[Array, "batch *pixels"], classes: int
 ) -> Float[Array, "batch {classes} {classes}"]:
-    """Counts, in each example, the pixels of class i (row) that were taken for class j (column)."""
+    """Returns, for each example, the number of pixels of class i (row) predicted as j (column)."""
     rows, columns = (
         jax.nn.one_hot(x.reshape(len(x), -1), classes, dtype=jnp.float32)
         for x in (truth, predicted)
@@ -167,9 +167,9 @@ def scores_of_counts(
     recall = TP / (TP + FN). NaN for 0 / 0.
 
     Args:
-      hits: pixels or images of each class that were taken for it.
-      true: of it.
-      predicted: taken for it.
+      hits: number of pixels or images of each class predicted as it.
+      true: number of each class.
+      predicted: number predicted as each class.
     """
     xp = hits.__array_namespace__()
 
@@ -196,7 +196,7 @@ def by_convention(confusion: Num[Any, "*sets classes classes"]) -> dict[str, Any
 
 
 def mean_of_known(values: Float[Any, "*sets classes"]) -> Any:
-    """Returns the mean over the classes that have a value, [*sets], NaN where none has."""
+    """Returns the mean over the classes that have a value, [*sets], NaN if none has."""
     xp = values.__array_namespace__()
     known = ~xp.isnan(values)
     number = known.sum(-1)
@@ -205,7 +205,7 @@ def mean_of_known(values: Float[Any, "*sets classes"]) -> Any:
 
 
 def accuracy(confusion: Num[Any, "*sets classes classes"]) -> Any:
-    """Returns the share of pixels of the right class, [*sets]; NaN without pixels."""
+    """Returns the share of correctly classified pixels, [*sets]; NaN without pixels."""
     xp = confusion.__array_namespace__()
     return xp.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1))
 
@@ -221,7 +221,7 @@ def _of_each(name: str, classes: tuple[str, ...], first: int) -> Scores:
 
 
 class _OfConfusion(metrics.Metric):
-    """A metric that is a score of all examples' confusion matrix, and NaN where it is 0 / 0."""
+    """A metric that is a score of all examples' confusion matrix, NaN if it is 0 / 0."""
 
 
 def _pooled(score: Score, classes: int) -> type[metrics.Metric]:

@@ -1,10 +1,10 @@
-"""Radiomics: what statistics say of a grey image, without a network and without a segmentation.
+"""Radiomics: statistics of a grey image, without a network or a segmentation.
 
-Deep features were learned from photographs; these are formulas that radiologists' software shares,
-as pyradiomics (van Griethuysen et al., 2017) and the IBSI (Zwanenburg et al., 2020) define them.
-They are of the whole image x with values in [0, 1], cut into 32 equal grey levels where levels are
-spoken of. p are frequencies and E means, never totals (pyradiomics' energy is one), so that images
-of two sizes can be compared.
+Deep features were learnt from photographs; these are formulas common in radiology software, as
+defined by pyradiomics (van Griethuysen et al., 2017) and the IBSI (Zwanenburg et al., 2020). They
+describe the whole image x with values in [0, 1], for levels divided into 32 equal grey levels. p
+are frequencies and E means, never totals (as pyradiomics' energy is), so that images of different
+sizes compare.
 
     mean, deviation, energy      E x, sqrt(E (x - mean)^2), E x^2
     skewness, kurtosis           E (x - mean)^n / deviation^n, n = 3 and 4 (3 for a normal
@@ -29,12 +29,12 @@ Runs of pixels of one level (Galloway, 1975), r long, along the same four direct
     glrlm_long_run_emphasis      E r^2
     glrlm_run_percentage         runs per pixel
 
-The slope, by central differences, in grey values a pixel:
+The slope, by central differences, in grey values per pixel:
 
     gradient_mean, _deviation    of its length
 
-Their scales differ by orders of magnitude. Who compares them by a Euclidean distance standardises
-them first, by mean and deviation of the real reference set, not of the images under judgement.
+Their scales differ by orders of magnitude. Before comparing them by a Euclidean distance,
+standardise them with mean and deviation of the real reference set, not of the judged images.
 """
 
 import jax
@@ -47,7 +47,7 @@ _LEVELS = 32
 _PERCENTILES = (10, 25, 50, 75, 90)
 _DISTANCES = (1, 2)
 _DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1))  # down, right
-_AT_A_TIME = 32  # images: a large set need not fit into memory a dozen times
+_AT_A_TIME = 32  # images, so that a large set need not fit into memory a dozen times
 
 _TEXTURE = ("contrast", "dissimilarity", "homogeneity", "energy", "correlation", "entropy")
 FEATURES = (
@@ -66,10 +66,10 @@ Named = dict[str, Array]
 def radiomics(
     images: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch features"]:
-    """Computes the numbers that `FEATURES` names, in its order, in float32.
+    """Returns the features that `FEATURES` names, in its order, in float32.
 
     Args:
-      images: in [0, 1], of 3 pixels or more a side; channels are averaged.
+      images: in [0, 1], with sides of 3 pixels or more; channels are averaged.
     """
     return lax.map(_of_image, images.astype(jnp.float32).mean(-1), batch_size=_AT_A_TIME)
 
@@ -83,7 +83,7 @@ def _of_image(image: Float[Array, "height width"]) -> Float[Array, " features"]:
 
 
 def _first_order(image: Float[Array, "height width"], levels: Int[Array, "height width"]) -> Named:
-    # Seen from one of its pixels, a constant image has exactly its mean and no deviation.
+    # Relative to one of its pixels, a constant image has exactly mean and deviation 0.
     mean = image[0, 0] + (image - image[0, 0]).mean()
     deviation = jnp.sqrt(((image - mean) ** 2).mean())
     z = (image - mean) / jnp.where(deviation > 0, deviation, 1)
@@ -125,12 +125,12 @@ def _texture(levels: Int[Array, "height width"], distance: int) -> Named:
 def _pairs(
     levels: Int[Array, "height width"], down: int, right: int
 ) -> Float[Array, "levels levels"]:
-    """Returns how often levels stand at both ends of a step, in either order."""
+    """Returns how often two levels are at the ends of a step, in either order."""
     height, width = levels.shape
     left, right = max(-right, 0), max(right, 0)
     here = levels[: height - down, left : width - right]
     there = levels[down:, right : width - left]
-    # A sum at random places: on a CPU a tenth of the time of a product of one-hot matrices.
+    # A scatter-add: on a CPU it takes a tenth of the time of a product of one-hot matrices.
     counts = jnp.bincount((here * _LEVELS + there).ravel(), length=_LEVELS**2)
     counts = counts.reshape(_LEVELS, _LEVELS)
     return (counts + counts.T) / (2 * here.size)
@@ -160,7 +160,7 @@ def _runs_down(levels: Int[Array, "height width"]) -> tuple[Array, Array, Array]
 
 
 def _skew(levels: Int[Array, "height width"]) -> Int[Array, "height diagonals"]:
-    """Moves each row one pixel further right than that above: diagonals become columns."""
+    """Returns levels with each row shifted one pixel more: diagonals become columns."""
     height, width = levels.shape
     padded = jnp.pad(levels, ((0, 0), (0, height)), constant_values=-1)
     return padded.ravel()[:-height].reshape(height, width + height - 1)

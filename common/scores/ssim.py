@@ -1,4 +1,4 @@
-"""Structural similarity of images, and how alike the images of one set are by it.
+"""Structural similarity of images, and how similar the images of one set are.
 
 SSIM is 1 for equal images, about 0 for images that have nothing in common, at least -1.
 """
@@ -17,7 +17,7 @@ _BATCH = 25  # pairs at a time; divides the usual 100
 
 Images = Float[Array, "batch height width channels"]
 Scores = Float[Array, " batch"]
-# The names begin with _ so that what is made of images may have another size.
+# The names begin with _ so that maps may have another size than the images.
 Maps = Float[Array, "batch _height _width channels"]
 
 
@@ -27,7 +27,7 @@ def ssim(x: Images, y: Images) -> Scores:
 
     The mean over pixels and channels of `l c`, `l = (2 m_x m_y + C1) / (m_x^2 + m_y^2 + C1)` and
     `c = (2 s_xy + C2) / (s_x^2 + s_y^2 + C2)`, with means, variances and covariance under a
-    Gaussian window of 11x11 pixels (sigma 1.5) that lies within the image, C1 = 0.01^2 and
+    Gaussian window of 11x11 pixels (sigma 1.5) within the image, C1 = 0.01^2 and
     C2 = 0.03^2. Wang et al., "Image Quality Assessment: From Error Visibility to Structural
     Similarity" (2004).
 
@@ -48,9 +48,9 @@ def ms_ssim(x: Images, y: Images) -> Scores:
     0. Wang, Simoncelli and Bovik, "Multiscale Structural Similarity for Image Quality Assessment"
     (2003).
 
-    Five scales need 176 pixels. Smaller images have as many as the window fits into (four from 88
+    Five scales need 176 pixels. Smaller images use as many as the window fits into (four from 88
     pixels, three from 44, two from 22, one from 11), with the first weights divided by their sum:
-    figures of different sizes do not compare.
+    values for different sizes do not compare.
 
     Raises:
       UserError: the images are smaller than the window.
@@ -71,7 +71,7 @@ def mean_pairwise(
 ) -> float:
     """Returns the mean MS-SSIM of random pairs of different images in [0, 1].
 
-    The more alike the images, the larger it is; to be compared with that of real images of the same
+    The more similar the images, the larger it is; compare it with that of real images of the same
     class. 100 pairs of each class: Odena, Olah and Shlens, "Conditional Image Synthesis with
     Auxiliary Classifier GANs" (2017).
 
@@ -79,9 +79,7 @@ def mean_pairwise(
       UserError: fewer than two images, or images smaller than 11 pixels.
     """
     if len(images) < 2:
-        raise UserError(
-            f"Likeness is between two images and there are {len(images)}; generate more."
-        )
+        raise UserError(f"Similarity needs two images and there are {len(images)}; generate more.")
     rng = np.random.default_rng(seed)
     first = rng.integers(len(images), size=pairs)
     second = (first + rng.integers(1, len(images), size=pairs)) % len(images)
@@ -94,17 +92,17 @@ def mean_pairwise(
 
 
 def _scales(x: Images) -> int:
-    """Says how many scales of an image, up to five, the window fits into."""
+    """Returns the number of scales of an image, up to five, that the window fits into."""
     side = min(x.shape[1:3])
     if side < _WINDOW:
         raise UserError(
-            f"SSIM needs images of at least {_WINDOW} pixels, and these have {side}; enlarge them."
+            f"SSIM needs images of at least {_WINDOW} pixels, but these have {side}; enlarge them."
         )
     return min(len(_WEIGHTS), (side // _WINDOW).bit_length())
 
 
 def _similarities(x: Images, y: Images) -> tuple[Maps, Maps]:
-    """Returns `l` and `c` around each pixel that the window can lie around."""
+    """Returns `l` and `c` at each pixel around which the window fits."""
     mean_x, mean_y, square_x, square_y, product = _blurred(jnp.stack([x, y, x * x, y * y, x * y]))
     squares, both = mean_x**2 + mean_y**2, mean_x * mean_y
     luminance = (2 * both + _C1) / (squares + _C1)
@@ -115,9 +113,9 @@ def _similarities(x: Images, y: Images) -> tuple[Maps, Maps]:
 def _blurred(
     x: Float[Array, "sets batch height width channels"],
 ) -> Float[Array, "sets batch places_down places_across channels"]:
-    """Returns the mean under the window, wherever the window lies within the image."""
+    """Returns the mean under the window, at every place within the image."""
     # Matrices were 3 to 10 times as fast on a CPU as sums of shifted images. A variance is a small
-    # difference of these means, so that accelerators must multiply in full float32.
+    # difference of these means, so accelerators must multiply in full float32.
     rows, columns = (jnp.asarray(_window(side), x.dtype) for side in x.shape[2:4])
     return jnp.einsum("ih,sbhwc,jw->sbijc", rows, x, columns, precision="highest")
 
@@ -130,7 +128,7 @@ def _window(side: int) -> Float[np.ndarray, "places {side}"]:
 
 
 def _halved(x: Images) -> Maps:
-    """Returns the means of 2x2 pixels; an odd last row or column is taken twice."""
+    """Returns the means of 2x2 pixels; an odd last row or column counts twice."""
     _, height, width, _ = x.shape
     x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     rows = (x[:, ::2] + x[:, 1::2]) / 2

@@ -1,4 +1,4 @@
-"""The parts of the loop, compiled and put together."""
+"""Compiling the parts of the loop and assembling them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -45,7 +45,7 @@ def build_loop(
     step: int,
     profile: Profile,
 ) -> Loop:
-    """Compiles the parts of the loop for states like this one."""
+    """Returns the loop, its parts compiled for states like this one."""
     config = run.config
     steps_per_epoch = prepared.card.num_examples["train"] / task.batches.examples
     schedule = Schedule.from_config(config.train, steps_per_epoch)
@@ -97,7 +97,7 @@ def build_loop(
 
 
 def _some_examples(prepared: Prepared) -> Examples:
-    """Returns examples from all over the training split, for pictures."""
+    """Returns examples spread over the training split, for pictures."""
     split = prepared.splits["train"]
     most = min(_NUM_EXAMPLES, max(64, _EXAMPLE_BYTES // prepared.card.example_bytes))
     spread = np.linspace(0, len(split) - 1, min(len(split), most), dtype=int)
@@ -107,7 +107,7 @@ def _some_examples(prepared: Prepared) -> Examples:
 def _prepare_evaluation(
     config: ConfigDict, prepared: Prepared, task: Task[Any], state: Any
 ) -> tuple[Callable[[Any], dict[str, float]], list[str], Callable[[], Any]]:
-    """Returns state -> metrics of the validation split, their names, and what compiles it."""
+    """Returns state -> metrics of the validation split, their names, and its compilation."""
     split = prepared.splits.get(_VALIDATION)
     if split is None or durations.never(config.train.eval_every):
         return lambda state: {}, [], lambda: None
@@ -134,7 +134,7 @@ def _prepare_evaluation(
 def _with_measurement(
     evaluate: Callable[[Any], dict[str, float]], measurement: Measurement[Any]
 ) -> Callable[[Any], dict[str, float]]:
-    """Returns state -> both kinds of figures. Every process measures, and finds the same."""
+    """Returns state -> both kinds of values. Every process measures, with equal results."""
     return lambda state: {
         **evaluate(state),
         **measurement.measure(placement.unreplicate(state)),
@@ -142,7 +142,7 @@ def _with_measurement(
 
 
 def _recall(measurement: Measurement[Any], workdir: Path, step: int) -> None:
-    """Tells the measurement what earlier sessions of the run have logged, so that none is told."""
+    """Shows the measurement what earlier sessions logged, so that warnings are not repeated."""
     latest: dict[str, float] = {}
     for row in read_jsonl(workdir / "metrics.jsonl"):
         if row["step"] <= step:
@@ -152,7 +152,7 @@ def _recall(measurement: Measurement[Any], workdir: Path, step: int) -> None:
 
 
 def check_validation(config: ConfigDict, prepared: Prepared) -> None:
-    """Refuses a best checkpoint by a validation that will not be; needs nothing compiled."""
+    """Refuses to keep a best checkpoint without a validation; needs nothing compiled."""
     best = config.train.best_metric
     if not best.startswith("val/"):
         return

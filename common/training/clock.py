@@ -1,4 +1,4 @@
-"""When things are due, and how long the devices had nothing to do."""
+"""When actions are due, and how long the devices were idle."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from common.config.durations import steps
 
 
 class Due(NamedTuple):
-    """What is to be done after a step."""
+    """What is due after a step."""
 
     log: bool
     evaluate: bool
@@ -39,7 +39,7 @@ class Schedule:
         return cls(*(steps(train[name], steps_per_epoch) for name in names))
 
     def due(self, step: int) -> Due:
-        """Returns what is due after `step` steps; at the end everything that has a cadence is.
+        """Returns what is due after `step` steps; at the end everything with a cadence is due.
 
         The last state is saved in any case, and saving ends a logging interval.
         """
@@ -52,7 +52,7 @@ class Schedule:
         return Due(now(self.log) or save, now(self.evaluate), save, now(self.picture), stop=False)
 
     def draws(self, step: int) -> bool:
-        """Says whether there are pictures of a step: of the first one, too, where of any."""
+        """Returns whether a step gets pictures; the first one does, if any do."""
         return bool(self.picture and step) and (step == 1 or self.due(step).draw)
 
     def next_boundary(self, step: int) -> int:
@@ -66,11 +66,11 @@ class Schedule:
 
 
 class DeviceClock:
-    """Keeps one dispatch queued behind the running one, and counts the time without any.
+    """Keeps one dispatch queued behind the running one, and measures the time without any.
 
     Attributes:
-      idle_seconds: how many since the first dispatch no training step ran.
-      data_seconds: how many of these went by while the loop waited for data.
+      idle_seconds: seconds since the first dispatch without a training step.
+      data_seconds: those of them in which the loop waited for data.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class DeviceClock:
         now: Callable[[], float] = time.perf_counter,
         watch: Callable[[Any], Future[float]] | None = None,
     ) -> None:
-        """Makes a clock.
+        """Creates a clock.
 
         Args:
           now: returns the time in seconds.
           watch: takes an array of a dispatch and returns a future of the time when it is ready; by
-            default a thread waits for it, so that the loop need not be looking.
+            default a thread waits for it, so that the loop need not.
         """
         self.idle_seconds = self.data_seconds = 0.0
         self._now, self._watch = now, watch or _watch_in_thread()
@@ -92,7 +92,7 @@ class DeviceClock:
         self._lap_start = self._lap_data = 0.0
 
     def restart(self) -> None:
-        """Forgets all that was; the next dispatch starts the clock anew."""
+        """Resets everything; the next dispatch starts the clock again."""
         self.finish()
         self.idle_seconds = self.data_seconds = self._evaluation = self._lap_data = 0.0
         self._newest = None
@@ -112,7 +112,7 @@ class DeviceClock:
 
     @contextmanager
     def waiting_for_data(self) -> Iterator[None]:
-        """Surrounds what gets the data of the next dispatch; what a busy device hides is free."""
+        """Wraps the wait for the next dispatch's data; time with a busy device does not count."""
         start = self._now()
         yield
         self.data_seconds += self._idle(start)
@@ -123,11 +123,11 @@ class DeviceClock:
             self._newest.result()
 
     def evaluated(self, seconds: float) -> None:
-        """Call with the seconds that evaluation took: work, too, and not idle."""
+        """Call with the seconds of an evaluation, which count as work."""
         self._evaluation += seconds
 
     def lap(self) -> float:
-        """Returns the share of the time since the last call that devices were idle for data."""
+        """Returns the share of the time since the last call that devices waited for data."""
         now = self._now()
         seconds, data_seconds = now - self._lap_start, self.data_seconds - self._lap_data
         self._lap_start, self._lap_data = now, self.data_seconds
@@ -141,7 +141,7 @@ class DeviceClock:
             self._end = self._now()
 
     def _idle(self, since: float = 0.0) -> float:
-        """Returns for how many seconds nothing has run, of those after `since`."""
+        """Returns the seconds after `since` in which nothing ran."""
         if self._newest is None or not self._newest.done():
             return 0.0
         ended = self._newest.result() + self._evaluation
@@ -159,7 +159,7 @@ class DeviceClock:
 
     @property
     def data_wait_share(self) -> float:
-        """Share of the time since the first dispatch in which no step ran for want of data."""
+        """Share of the time since the first dispatch in which no step ran for lack of data."""
         return self.data_seconds / self.seconds if self.seconds else 0.0
 
 

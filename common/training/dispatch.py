@@ -1,4 +1,4 @@
-"""Many steps, or one evaluation, as one program for all devices, which compiles once.
+"""Many steps, or one evaluation, as one program for all devices that is compiled once.
 
 One executable advances the state by up to `max_steps` steps.
 """
@@ -33,8 +33,8 @@ class Block(NamedTuple):
     Attributes:
       examples: name -> [devices, num, ...]: all examples when resident, else those of this block.
       indices: [devices, max_steps, batches, batch of a device]: step i takes examples[indices[i]];
-        what its batches are, the task says.
-      num_steps: how many steps of the block to run.
+        the task defines its batches.
+      num_steps: number of steps of the block to run.
     """
 
     examples: dict[str, Shaped[Array, "devices num ..."]]
@@ -43,16 +43,16 @@ class Block(NamedTuple):
 
 
 class Advance(NamedTuple):
-    """A compiled dispatch and what is known of it.
+    """A compiled dispatch and its properties.
 
     Attributes:
       run: (state, metrics, block) -> (state, metrics, done); state and metrics are donated, and
         `done` becomes ready when the dispatch has ended.
-      empty_metrics: returns metrics with nothing in them yet.
+      empty_metrics: returns empty metrics.
       metric_names: of the training metrics.
-      temporary_bytes: what one device needs beside state and data.
-      flops: returns the floating-point operations of one step on one device, as XLA counts those
-        of the plain forms.
+      temporary_bytes: memory that one device needs beside state and data.
+      flops: returns the floating-point operations of one step on one device, as XLA counts those of
+        the plain forms.
     """
 
     run: Callable[[Any, Metrics, Block], tuple[Any, Metrics, Int[Array, " devices"]]]
@@ -63,7 +63,7 @@ class Advance(NamedTuple):
 
 
 def max_steps_per_dispatch() -> int:
-    """Returns how many steps one dispatch may run on this platform."""
+    """Returns the most steps that one dispatch may run on this platform."""
     return 1 if jax.default_backend() == "cpu" else STEPS_PER_DISPATCH
 
 
@@ -82,13 +82,13 @@ def compile_advance(
     # An argument, so that runs with other seeds find the program already compiled.
     key = replicate(jax.random.key_data(jax.random.key(seed)))
     inputs = (key, state, block.examples, block.indices[:, 0])
-    # Traced to learn the metrics' class. JAX keeps the trace, and `mapped` finds it; but not where
-    # there are several processes, whose axis is longer.
+    # Traced to get the metrics' class. JAX caches the trace and `mapped` reuses it, except with
+    # several processes, whose axis is longer.
     locally = on_local_devices(step)
     _, metrics = jax.eval_shape(locally, *_shapes_on(jax.local_device_count(), inputs))
     metrics_type = type(metrics)
 
-    # As NumPy arrays: a JAX operation would wait in the queue behind the running step.
+    # As NumPy arrays: a JAX operation would be queued behind the running step.
     empty = jax.tree.map(np.asarray, metrics_type.empty())
 
     def empty_metrics() -> Metrics:
@@ -126,7 +126,7 @@ def _step_on_device(task: Task[Any], num_batches: int, per_device: int) -> Calla
 
 
 def _dispatch(step: Callable[..., Any], max_steps: int) -> Callable[..., Any]:
-    """Returns what makes some steps on one of the devices and merges their metrics."""
+    """Returns a function that runs some steps on one device and merges their metrics."""
 
     def advance(
         state: Any,
@@ -154,9 +154,9 @@ class Evaluation(NamedTuple):
     """An eval_step: run(state, batch [devices, batch, ...]) -> metrics on the host.
 
     Attributes:
-      run: does it; compiles it where that has not been done.
-      metric_names: of what it returns.
-      compile: does that before.
+      run: evaluates; compiles first if needed.
+      metric_names: of the metrics that it returns.
+      compile: compiles in advance.
     """
 
     run: Callable[[Any, Batch], Metrics]
@@ -167,7 +167,7 @@ class Evaluation(NamedTuple):
 def prepare_evaluation(
     task: Task[Any], state: Any, batch: Batch, *, low_memory: bool = False
 ) -> Evaluation:
-    """Prepares eval_step for the shapes of this state, or of its stand-in, and batch."""
+    """Returns eval_step prepared for the shapes of this state, or of its stand-in, and batch."""
     lowered = on_all_devices(task.eval_step).lower(state, batch)
     compiled = cache(partial(lowered.compile, low_memory_options() if low_memory else {}))
     names = _names(type(lowered.out_info))
@@ -185,18 +185,18 @@ def _names(metrics: type[Metrics]) -> tuple[str, ...]:
 
 
 def _temporary_bytes(compiled: Any) -> int:
-    """Returns what one device needs beside the arguments, which are there already."""
+    """Returns the memory that one device needs beside the arguments."""
     stats = compiled.memory_analysis()
-    if stats is None:  # not every platform tells
+    if stats is None:  # not every platform reports it
         return 0
     made = stats.output_size_in_bytes - stats.alias_size_in_bytes
     return int(stats.temp_size_in_bytes + made)
 
 
 def _flops(step: Callable[..., Any], *inputs: Any) -> float:
-    """Counts the operations of a step in its plain forms on one device, before XLA changes any.
+    """Returns the operations of a step in its plain forms on one device, before XLA changes any.
 
-    The executable itself tells too little: XLA counts the body of a loop once.
+    The executable reports too few: XLA counts the body of a loop once.
     """
     with plain_forms():
         lowered = jax.jit(jax.vmap(step, axis_name=AXIS)).lower(*inputs)

@@ -1,7 +1,7 @@
-"""Which example stands where: the order of the data as a function of (seed, step) alone.
+"""The order of the data as a function of (seed, step) only.
 
 The training stream is one epoch after another, each a permutation of all examples. A batch may
-cross from one epoch into the next, so nothing is dropped and every example is seen equally often.
+span two epochs, so nothing is dropped and every example is seen equally often.
 """
 
 from functools import lru_cache

@@ -1,7 +1,7 @@
-"""TensorBoard's files: by CLU where TensorFlow is installed, elsewhere by tensorboardX.
+"""TensorBoard files: written by CLU if TensorFlow is installed, else by tensorboardX.
 
-TensorBoard reads the same numbers and pictures from both. Their imports take a while: only when the
-first is written.
+TensorBoard reads the same numbers and pictures from both. Their slow imports happen only when the
+first file is written.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ from common.report.images import Picture
 
 @runtime_checkable
 class MetricWriter(Protocol):
-    """What is used of CLU's `metric_writers.MetricWriter`, which needs TensorFlow to import."""
+    """The used part of CLU's `metric_writers.MetricWriter`, which needs TensorFlow to import."""
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes numbers at a step."""
@@ -30,23 +30,23 @@ class MetricWriter(Protocol):
         ...
 
     def close(self) -> None:
-        """Brings everything into the file, and closes it."""
+        """Flushes everything to the file and closes it."""
         ...
 
 
 def open_event_writer(folder: Path, restored_step: int) -> MetricWriter:
-    """Opens a new file; what earlier ones hold of later steps than the restored one counts no more.
+    """Opens a new file; steps after the restored one in earlier files no longer count.
 
-    The folder is made, the one that it lies in is not.
+    The folder is created, its parent is not.
     """
-    folder.mkdir(exist_ok=True)  # TensorFlow would make a workdir anew that was removed
-    if any(folder.iterdir()):  # also of a run that ended before its first checkpoint
+    folder.mkdir(exist_ok=True)  # TensorFlow would recreate a removed workdir
+    if any(folder.iterdir()):  # even of a run that ended before its first checkpoint
         _cut_back(folder, restored_step)
     return _clus_writer(folder) if importlib.util.find_spec("tensorflow") else EventWriter(folder)
 
 
 class EventWriter:
-    """A file of events by tensorboardX; what is written is on the disk when a call returns."""
+    """An event file by tensorboardX; writes are on disk when a call returns."""
 
     def __init__(self, folder: Path) -> None:
         self._file = _open_file(folder, f".{os.getpid()}")
@@ -68,17 +68,17 @@ class EventWriter:
 
 
 def _cut_back(folder: Path, restored_step: int) -> None:
-    """Writes a file that says, before that of this session, at which step it starts."""
+    """Writes a file before this session's that states at which step this session starts."""
     from tensorboardX.proto.event_pb2 import SessionLog
 
-    file = _open_file(folder, "")  # the shortest name comes first of those of one second
-    for _ in range(2):  # TensorBoard takes the first that it meets for the beginning of all
+    file = _open_file(folder, "")  # the shortest name sorts first among those of one second
+    for _ in range(2):  # TensorBoard takes the first one it reads for the start of everything
         _write_event(file, step=restored_step + 1, session_log={"status": SessionLog.START})
     file.close()
 
 
 def _open_file(folder: Path, suffix: str) -> Any:
-    # Beneath tensorboardX's SummaryWriter, whose thread would keep errors for itself.
+    # Not tensorboardX's SummaryWriter, whose thread would swallow errors.
     from tensorboardX.event_file_writer import EventsWriter
 
     return EventsWriter(str(folder / "events"), suffix)
@@ -100,13 +100,13 @@ def _png(picture: Picture) -> dict[str, Any]:
 
 
 def _clus_writer(folder: Path) -> MetricWriter:
-    # TensorFlow computes nothing here and has nothing to say.
+    # TensorFlow computes nothing here, so its log is irrelevant.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import tensorflow
     from clu import metric_writers
 
-    for kind in ("GPU", "TPU"):  # they are JAX's
+    for kind in ("GPU", "TPU"):  # reserved for JAX
         tensorflow.config.set_visible_devices([], kind)
     writer: MetricWriter = metric_writers.SummaryWriter(str(folder))
     return writer

@@ -1,7 +1,7 @@
 """The feed: prepared examples -> blocks of batches on the devices.
 
-A small set lives on the devices whole and a step picks its rows there; a larger one is streamed by
-Grain in the background. Both give the same batches in the same order, from any step on.
+A small set is held whole on the devices, where a step picks its rows; Grain streams a larger one in
+the background. Both give the same batches in the same order, from any step on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from common.training.epochs import batch_indices
 from common.training.task import Batch, Batches
 
 _BLOCK_BYTES = 64 * 2**20  # a streamed block is no larger than this, or one batch
-# One thread reads as fast from the system's cache; four wait for a cold disk at the same time.
+# From the system's cache one thread is as fast; with a cold disk four wait at the same time.
 # Processes would take seconds to start and read more slowly (bench/streaming.py).
 _READ_THREADS = 4
 _READ_AHEAD = 8  # batches, at least
@@ -37,7 +37,7 @@ class Feed(Protocol):
     max_steps: int
 
     def example_block(self) -> Block:
-        """Returns a block of the shapes that all have, to compile for."""
+        """Returns a block with the shapes of all blocks, to compile for."""
         ...
 
     def block(self, step: int, num_steps: int) -> Block:
@@ -54,7 +54,7 @@ class _Stream:
         self._seed, self._shuffle = config.seed, config.data.shuffle
 
     def indices(self, step: int) -> Int[np.ndarray, "devices batches batch"]:
-        """Returns the examples of one step that this process trains on."""
+        """Returns the indices of one step's examples that this process trains on."""
         count, size = self._batches
         every = batch_indices(step, count * size, self._seed, len(self._split), self._shuffle)
         first = jax.process_index() * self._local_batch
@@ -62,7 +62,7 @@ class _Stream:
         return mine.reshape(count, jax.local_device_count(), -1).swapaxes(0, 1)
 
     def read(self, step: int) -> HostBatch:
-        """Reads those examples: [devices, examples of a device, ...]."""
+        """Returns these examples: [devices, examples of a device, ...]."""
         indices = self.indices(step)
         examples = self._split.read(indices.ravel().tolist())
         return {
@@ -71,7 +71,7 @@ class _Stream:
 
 
 class ResidentFeed:
-    """All examples on every device; only indices travel."""
+    """All examples on every device; only indices are transferred."""
 
     def __init__(self, config: ConfigDict, split: Split, batches: Batches) -> None:
         self.max_steps = dispatch.max_steps_per_dispatch()
@@ -79,7 +79,7 @@ class ResidentFeed:
         self._examples = placement.replicate(split.read(range(len(split))))
 
     def example_block(self) -> Block:
-        """Returns a block of the shapes that all have."""
+        """Returns a block with the shapes of all blocks."""
         return self.block(0, 1)
 
     def block(self, step: int, num_steps: int) -> Block:
@@ -106,7 +106,7 @@ class StreamedFeed:
         self._batches: Iterator[Any] = iter(())
 
     def example_block(self) -> Block:
-        """Returns a block of the shapes that all have; the stream does not start for it."""
+        """Returns a block with the shapes of all blocks; does not start the stream."""
         return self._assemble([self._first_batch])
 
     def block(self, step: int, num_steps: int) -> Block:
@@ -117,7 +117,7 @@ class StreamedFeed:
         return self._assemble([next(self._batches) for _ in range(num_steps)])
 
     def _assemble(self, batches: Sequence[HostBatch]) -> Block:
-        """Puts batches on the devices, filled up to `max_steps`."""
+        """Places batches on the devices, padded to `max_steps`."""
         examples = {}
         for name, first in batches[0].items():
             devices, per_device, *shape = first.shape
@@ -128,7 +128,7 @@ class StreamedFeed:
         return Block(placement.shard(examples), self._indices, len(batches))
 
     def _open(self, step: int) -> Iterator[HostBatch]:
-        """Starts reading at a step; the stream has no end."""
+        """Returns an endless stream that starts at a step."""
         return iter(
             grain.MapDataset.range(step, 2**62)
             .map(self._stream.read)
@@ -137,16 +137,16 @@ class StreamedFeed:
 
 
 def open_feed(config: ConfigDict, prepared: Prepared, batches: Batches) -> Feed:
-    """Returns the feed of the training split: resident when it fits, else streamed."""
+    """Returns the feed of the training split: resident if it fits, else streamed."""
     split = prepared.splits["train"]
     if fits_on_device(config, split):
         return ResidentFeed(config, split, batches)
-    log.info("streaming %s: it is larger than config.data.resident_limit_mb", prepared.card.name)
+    log.info("streaming %s, which is larger than config.data.resident_limit_mb", prepared.card.name)
     return StreamedFeed(config, split, batches)
 
 
 def fits_on_device(config: ConfigDict, split: Split) -> bool:
-    """Says whether a split is small enough to live on every device."""
+    """Returns whether a split is small enough to be held on every device."""
     needed = sum(rows.nbytes for rows in split.read([0]).values()) * len(split)
     return bool(needed <= config.data.resident_limit_mb * 2**20)
 
@@ -154,7 +154,7 @@ def fits_on_device(config: ConfigDict, split: Split) -> bool:
 def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:
     """Yields all examples once, on the devices, in order: [devices, batch, ...].
 
-    The last batch is filled up, and `valid` is False on what fills it.
+    The last batch is padded, and `valid` is False on padding.
     """
     local = processes.local_batch_size(batch_size)
     for start in range(0, len(split), batch_size):

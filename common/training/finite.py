@@ -1,7 +1,7 @@
-"""The watch over training: it stops when a number that is logged, or of the state, stops being one.
+"""The watch over training, which stops when a logged number or the state is not finite.
 
-A loss can stay finite where normalisation hides what has happened to the weights and statistics.
-So at each log the state is looked at too, on the device, while the next steps run.
+A loss can stay finite while normalisation hides what happened to the weights and statistics. So at
+each log the state is checked, too, on the device, while the next steps run.
 """
 
 import math
@@ -17,31 +17,31 @@ from common.devices import placement
 from common.program.errors import DivergenceError
 from common.runs.leaves import has_fractions, leaves_by_path
 
-Look: TypeAlias = Float[Array, " arrays"]  # sums of squares, on the device until somebody reads it
+Look: TypeAlias = Float[Array, " arrays"]  # sums of squares, on the device until read
 
 
 class Watch:
-    """Looks at states of one kind: at the sum of squares of every array of fractions.
+    """Checks states of one structure: the sum of squares of every floating-point array.
 
-    It is finite where all numbers are, and none is beyond 1e19, where no training is sound either.
+    It is finite if all numbers are and none exceeds 1e19, which no healthy training reaches.
     """
 
     def __init__(self, like: Any) -> None:
-        """Learns what there is to look at.
+        """Finds the arrays to check.
 
         Args:
           like: a state, or its shapes.
         """
         self._paths = [path for path, leaf in leaves_by_path(like).items() if has_fractions(leaf)]
-        # Those that learn: the norm of an average is near its network's.
+        # Only those that learn: the norm of an average is close to its network's.
         networks = (path.split("/")[0] for path in self._paths if "/opt_state/" in path)
         self._networks = tuple(dict.fromkeys(networks))
         self._squares: Callable[[Any], Look] = jax.jit(self._sum_squares)
 
     def look(self, state: Any) -> Look:
-        """Looks at a state that is on the devices; does not wait for what it sees.
+        """Checks a state on the devices; does not wait for the result.
 
-        The copy on this process's first device is looked at: all copies are equal.
+        Only the copy on this process's first device is checked: all copies are equal.
         """
         return self._squares(placement.first_copies(state))
 
@@ -71,10 +71,10 @@ def check_finite(
 
     Args:
       values: metrics of the steps (start, end].
-      start: where they begin.
-      end: where they end.
-      bad: the first array of the state at `end` that is not finite, "" where all are.
-      saved: returns the step of the newest checkpoint, None where there is none.
+      start: the step before the first.
+      end: the last step.
+      bad: the first array of the state at `end` that is not finite, "" if all are.
+      saved: returns the step of the newest checkpoint, None if there is none.
 
     Raises:
       DivergenceError: naming the array, the metrics and the steps.
@@ -87,7 +87,7 @@ def check_finite(
     more = f" and {len(metrics) - 3} more" if len(metrics) > 3 else ""
     if step := saved():
         advice = (
-            f"Lower the learning rate and go on from the checkpoint of step {step} with"
+            f"Lower the learning rate and resume from the checkpoint of step {step} with"
             " --allow_config_change, or choose another seed and start again in another --workdir."
         )
     else:

@@ -1,4 +1,4 @@
-"""The one training loop: dispatch, log, evaluate, draw, save."""
+"""The only training loop: dispatch, log, evaluate, draw, save."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from common.training.writers import Writers
 
 
 class _Interval(NamedTuple):
-    """What is known of the steps (start, end], still on the devices, and how long these waited."""
+    """Results of the steps (start, end], still on the devices, and the devices' waiting time."""
 
     start: int
     end: int
@@ -36,24 +36,24 @@ class Loop:
 
     Attributes:
       advance: the compiled training dispatch.
-      compile_rest: of a state, compiles what comes between steps, but for pictures.
-      evaluate: state -> metrics of the validation split, {} where there is none.
+      compile_rest: takes a state and compiles what comes between steps, except pictures.
+      evaluate: state -> metrics of the validation split, {} if there is none.
       pictures: state -> pictures by name.
-      feed: where the data comes from.
+      feed: the source of the data.
       schedule: when to log, evaluate, draw and save.
       checkpoints: where states are saved.
-      checkpoint_minutes: save at least this often; 0 for never by time.
-      best_metric: names the metric by which the best checkpoint is chosen, or "".
+      checkpoint_minutes: save at least this often; 0 never saves by time.
+      best_metric: the metric that the best checkpoint is chosen by, or "".
       record: called in the main process after each save and at the end.
-      profile: traces a few steps, when told.
-      watch: looks at the state at each log.
+      profile: traces a few steps, if requested.
+      watch: checks the state at each log.
       writers: where numbers and pictures go; None in all processes but the main one.
       measurement: what `evaluate` measures beside the validation, or None.
       clock: how long the devices waited, and for what.
-      step: how far training is.
+      step: the current step.
       clocked_from: the step from which `clock` counts.
       latest: the last value of every metric.
-      warnings: what was said of what goes wrong.
+      warnings: the warnings given so far.
     """
 
     advance: Advance
@@ -79,10 +79,10 @@ class Loop:
     _saved_at: float = field(default_factory=time.monotonic)
 
     def run(self, state: Any, step: int, stop: StopRequest) -> int:
-        """Trains from `step` to the end, or until a stop is requested; returns where it stopped.
+        """Trains from `step` to the end, or until a stop is requested; returns the last step.
 
         An interval's metrics stay on the devices until it ends and are read while the next one
-        already runs. A checkpoint ends the interval too: a run that goes on from it loses nothing.
+        already runs. A checkpoint ends the interval, too: a run that resumes from it loses nothing.
 
         Raises:
           DivergenceError: a metric or the state became infinite or not a number.
@@ -91,7 +91,7 @@ class Loop:
         first = self.clocked_from = step
         while step < self.schedule.num_steps:
             boundary = self.profile.next_boundary(step, self.schedule.next_boundary(step))
-            # The first step comes alone, as soon as it is compiled.
+            # The first step runs alone, as soon as it is compiled.
             count = 1 if step == first else min(self.feed.max_steps, boundary - step)
             with self.clock.waiting_for_data():
                 block = self.feed.block(step, count)
@@ -125,15 +125,15 @@ class Loop:
         return step
 
     def redraw(self, state: Any, step: int) -> None:
-        """Draws the pictures of the step to go on from, should a kill have come before them.
+        """Draws the pictures of the step to resume from, in case a kill prevented them.
 
-        Those of earlier steps were there before its checkpoint was.
+        Those of earlier steps were written before its checkpoint.
         """
         if self.writers and self.schedule.draws(step) and not self.writers.has_pictures(step):
             self.writers.write_images(step, self.pictures(state))
 
     def _warm_up(self, state: Any, step: int) -> None:
-        """Compiles what comes between steps and draws a first picture; the clock starts anew."""
+        """Compiles what comes between steps and draws a first picture; restarts the clock."""
         self._read()
         self.compile_rest(state)
         if self.writers and self.schedule.picture:
@@ -155,21 +155,21 @@ class Loop:
         late = self.checkpoint_minutes and (
             time.monotonic() - self._saved_at > 60 * self.checkpoint_minutes
         )
-        # Many processes must agree, which costs them a round trip: only when they log anyway.
+        # Processes must agree, which costs a round trip: only when they log anyway.
         if due.log or processes.alone():
             agreed = processes.highest(stop.number)
             stops = agreed > 0
-            stop.number = stop.number or agreed  # a signal that came meanwhile counts the next time
+            stop.number = stop.number or agreed  # a signal that came meanwhile counts next time
             saves = due.save or stops or (due.log and processes.any_process(bool(late)))
             due = due._replace(log=due.log or saves, save=saves, stop=stops)
-        # What a checkpoint scores must be of its own state.
+        # The scores of a checkpoint must be of its own state.
         scores = due.save and self.best_metric.startswith(("val/", "quality/"))
         evaluates = due.evaluate or scores
         # Saving ends the interval, and this evaluation may end in it.
         return due._replace(evaluate=evaluates, log=due.log or (evaluates and self._may_stop))
 
     def _evaluate(self, state: Any, step: int) -> bool:
-        """Writes what the state scores and says what is wrong with it; whether that ends all."""
+        """Writes the state's scores and warnings; returns whether these end training."""
         started = time.perf_counter()
         values = self.evaluate(state)
         self.clock.evaluated(time.perf_counter() - started)
@@ -179,15 +179,15 @@ class Loop:
             for warning in found:
                 log.warning("%s", warning)
         self.warnings += found
-        # Where an image differs in its last bit between processes, they must still agree.
+        # Processes must agree even if an image differs in its last bit between them.
         return self._may_stop and processes.any_process(bool(found))
 
     def _pause(self, state: Any, step: int, due: Due) -> None:
-        """Does what needs the state, before the next dispatch takes it."""
-        trim_freed_memory()  # of the save and the pictures before
+        """Does what needs the state before the next dispatch takes it."""
+        trim_freed_memory()  # from the previous save and pictures
         if due.save:
             if self.writers:
-                self.writers.sync()  # a run that goes on from here draws no earlier pictures
+                self.writers.sync()  # a run that resumes here draws no earlier pictures
             self.checkpoints.save(step, placement.to_host(state), self.latest)
             self._saved_at = time.monotonic()
             if self.writers:
@@ -196,7 +196,7 @@ class Loop:
             self.writers.write_images(step, self.pictures(state))
 
     def _read(self) -> None:
-        """Brings the last interval's metrics to the host, checks and writes them."""
+        """Fetches the last interval's metrics to the host, checks and writes them."""
         if self._unread is None:
             return
         start, end, metrics, look, data_wait_share = self._unread
@@ -222,9 +222,9 @@ class Loop:
 
 
 def latest_of(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
-    """Returns the last values: of a kind that there is now ("val" of "val/f1") only these.
+    """Returns the last values; a kind with new values ("val" of "val/f1") keeps only these.
 
-    A score that has no value any more must not be taken for this state's.
+    A score that no longer has a value must not be taken for this state's.
     """
     kinds = {name.partition("/")[0] for name in now}
     kept = {name: x for name, x in before.items() if name.partition("/")[0] not in kinds}

@@ -1,4 +1,4 @@
-"""Before the first step: will memory and disk do?"""
+"""Before the first step: do memory and disk suffice?"""
 
 import shutil
 from pathlib import Path
@@ -12,14 +12,14 @@ from common.program.errors import UserError
 
 
 def check_memory(temporary_bytes: int, low_memory: bool) -> None:
-    """Compares what a step needs beside state and data with what the devices have left.
+    """Compares the memory that a step needs beside state and data with what is free.
 
     Args:
       temporary_bytes: that of one device.
       low_memory: whether it was compiled for less memory.
 
     Raises:
-      UserError: it will not fit.
+      UserError: it does not fit.
     """
     devices, less = jax.local_devices(), ""
     stats = devices[0].memory_stats() if devices[0].platform != "cpu" else None
@@ -39,7 +39,7 @@ def check_memory(temporary_bytes: int, low_memory: bool) -> None:
 
 
 def check_disk(workdir: Path, state: Any, keep_last: int) -> None:
-    """Compares the checkpoints to come with the free space.
+    """Compares the size of future checkpoints with the free space.
 
     Raises:
       UserError: the disk is too full.

@@ -7,25 +7,25 @@ import jax
 
 from common.program.log import log
 
-_FIRST, _LAST = 10, 20  # steps of a session: what is slow only at first is over
+_FIRST, _LAST = 10, 20  # steps of a session, after slow first ones
 
 
 class Profile:
-    """Traces the steps 10 to 20 of a session, or none where there is no folder for it."""
+    """Traces steps 10 to 20 of a session, or none without a folder."""
 
     def __init__(self, folder: Path | None, step: int) -> None:
-        """Looks ahead from the step at which the session starts."""
+        """Computes the traced steps from the session's first step."""
         self._folder, self._tracing = folder, False
         self._edges = (step + _FIRST, step + _LAST)
 
     def next_boundary(self, step: int, otherwise: int) -> int:
-        """Returns the first step after `step` at which a trace begins or ends, if it is sooner."""
+        """Returns the step at which a trace next starts or ends, or `otherwise` if sooner."""
         if self._folder is None:
             return otherwise
         return min([*(edge for edge in self._edges if edge > step), otherwise])
 
     def after(self, step: int, finish: Callable[[], None]) -> None:
-        """Begins or ends the trace where it is time; `finish` waits for the steps so far."""
+        """Starts or ends the trace when due; `finish` waits for the steps so far."""
         if self._folder is None or step not in self._edges:
             return
         finish()
@@ -36,7 +36,7 @@ class Profile:
             self.close()
 
     def close(self) -> None:
-        """Writes the trace, if one has begun."""
+        """Writes the trace, if one has started."""
         if self._tracing:
             jax.profiler.stop_trace()
             self._tracing = False

@@ -1,4 +1,4 @@
-"""What is recorded of a training in run.json, and told at its end."""
+"""What run.json records about training, and what is printed at its end."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _NEXT = {  # what to do with a trained run, by mode
 def recorder(
     run: Run, examples_per_step: int, flops: Callable[[], float] | None
 ) -> Callable[[Loop], None]:
-    """Returns what brings run.json up to date, earlier sessions of the run included.
+    """Returns a function that updates run.json, including earlier sessions of the run.
 
     Args:
       run: whose record it is.
@@ -55,10 +55,10 @@ def recorder(
 
 
 def record_utilisation(run: Run) -> None:
-    """Adds to run.json how near the steps came to the speed of a matrix product.
+    """Adds to run.json how close the steps came to the speed of a matrix product.
 
-    The operations are those of the plain forms; Winograd's makes do with fewer, so that more than
-    1 is possible.
+    The operations are those of the plain forms; Winograd's form needs fewer, so values above 1 are
+    possible.
     """
     rate = matrix_rate(run.config.train.dtype)
     speed = read_record(run.workdir).get("flops_per_second_and_device")
@@ -71,7 +71,7 @@ def record_utilisation(run: Run) -> None:
 
 
 def say_where(run: Run, step: int, num_steps: int) -> None:
-    """Prints where things are and what to do with them."""
+    """Prints where results are and what to do next."""
     workdir = run.workdir
     ended = "is finished" if step >= num_steps else "was ended early, see the warning"
     print(f"step {step} of {num_steps}: {workdir} {ended}")
@@ -81,12 +81,14 @@ def say_where(run: Run, step: int, num_steps: int) -> None:
     record = read_record(workdir)
     if "images_per_second" in record:
         share = record.get("utilisation", math.inf)
-        # Above 1 the forms that were taken need fewer operations: of them it says nothing.
-        told = f", {share:.0%} of a matrix product's operations a second" if share <= 1 else ""
+        # Above 1 the forms used need fewer operations, so the share says nothing.
+        relative = (
+            f", {share:.0%} of a matrix product's operations per second" if share <= 1 else ""
+        )
         print(
-            f"  speed:       {record['images_per_second']:.4g} images/s{told};"
+            f"  speed:       {record['images_per_second']:.4g} images/s{relative};"
             f" {record['idle_share']:.1%} of the time without a step,"
-            f" {record['data_wait_share']:.1%} for want of data"
+            f" {record['data_wait_share']:.1%} waiting for data"
         )
     for warning in record.get("warnings", []):
         print(f"  warning:     {warning}")

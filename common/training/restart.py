@@ -1,4 +1,4 @@
-"""Whether a workdir's run goes on, and --restart: what lies there is never taken for nothing."""
+"""Whether a workdir's run resumes, and --restart: existing files are never ignored."""
 
 import itertools
 from pathlib import Path
@@ -9,7 +9,7 @@ from common.runs.workdir import read_record, update_record
 from common.training.writers import read_jsonl
 
 _EARLIER = "earlier"
-# The config comes last: with it the rest is known to be ours, should a kill come between.
+# The config is moved last: until then it shows, even after a kill, that the rest is ours.
 _WRITTEN = (
     *("checkpoints", "metrics.jsonl", "metrics", "pictures", "profile", "error.log"),
     *("evaluation*", "training_images.npz", "run.json", "config.json"),
@@ -17,12 +17,12 @@ _WRITTEN = (
 
 
 def check_progress(workdir: Path, checkpoints: Checkpoints, step: int) -> None:
-    """Refuses to begin anew by itself where a run has been that must have had checkpoints.
+    """Refuses to start over by itself if an earlier run must have had checkpoints.
 
     Args:
       workdir: of the run.
-      checkpoints: that are left.
-      step: to go on from; 0 where there is no checkpoint.
+      checkpoints: those that are left.
+      step: to resume from; 0 if there is no checkpoint.
 
     Raises:
       UserError: the checkpoints are gone.
@@ -34,19 +34,19 @@ def check_progress(workdir: Path, checkpoints: Checkpoints, step: int) -> None:
     reached = max([saved, record.get("step", 0), *(row["step"] for row in rows)])
     if saved or (reached and not checkpoints.folder.is_dir()):
         raise UserError(
-            f"{workdir} was trained to step {reached} and its checkpoints are gone; put the folder"
-            " checkpoints back, or train anew with --restart, which loses nothing that is left."
+            f"{workdir} was trained to step {reached} but its checkpoints are gone; put the folder"
+            " checkpoints back, or start over with --restart, which keeps all remaining files."
         )
 
 
 def record_saved(workdir: Path, checkpoints: Checkpoints) -> None:
-    """Notes in run.json the newest checkpoint, once that is complete."""
+    """Records the newest checkpoint in run.json once it is complete."""
     if (workdir / "run.json").exists():
         update_record(workdir, {"saved_step": saved_step(workdir, checkpoints)})
 
 
 def saved_step(workdir: Path, checkpoints: Checkpoints) -> int:
-    """Returns the step of the newest complete checkpoint; of those that are gone what was noted."""
+    """Returns the step of the newest complete checkpoint, or the recorded one if it is gone."""
     return checkpoints.latest_step() or int(read_record(workdir).get("saved_step", 0))
 
 

@@ -1,4 +1,4 @@
-"""How fast a run is, and how fast it could be: operations a second beside a matrix product's."""
+"""How fast a run could be: the operations per second of a matrix product."""
 
 import time
 
@@ -10,9 +10,9 @@ _REPEATS = 5
 
 
 def matrix_rate(dtype: str = "float32") -> float:
-    """Returns the floating-point operations a second of a product of two large matrices.
+    """Returns the floating-point operations per second of a product of two large matrices.
 
-    The median of five on one device, after one that does not count.
+    It is the median of five on one device, after a warm-up.
     """
     size = 1024 if jax.default_backend() == "cpu" else 8192
     matrix = jnp.ones((size, size), dtype)

@@ -1,4 +1,4 @@
-"""What comes before all work: JAX, where it keeps compiled programs, the other processes."""
+"""Starting JAX: its cache of compiled programs, and the other processes."""
 
 import os
 
@@ -11,7 +11,7 @@ from common.program.log import log, talk
 
 
 def start_jax(coordinator: str, num_processes: int, process_id: int) -> None:
-    """Keeps compiled programs between runs and joins the other processes, if there are any."""
+    """Caches compiled programs between runs and joins the other processes, if there are any."""
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     start_distributed(coordinator, num_processes, process_id)
@@ -20,13 +20,13 @@ def start_jax(coordinator: str, num_processes: int, process_id: int) -> None:
 
 
 def warn_of_idle_accelerator() -> None:
-    """Says so where the machine has a GPU or TPU and JAX computes on the CPU without being told."""
+    """Warns if the machine has a GPU or TPU but JAX uses the CPU without being told to."""
     if jax.default_backend() != "cpu" or os.environ.get("JAX_PLATFORMS"):
         return
     if (found := find_accelerator()).extra != "cpu":
         log.warning(
             "This machine has an accelerator (%s), but JAX computes on the CPU: install it with"
-            " pip install -e '.[%s]', or set JAX_PLATFORMS=cpu if the CPU is meant.",
+            " pip install -e '.[%s]', or set JAX_PLATFORMS=cpu if you want the CPU.",
             found.name,
             found.extra,
         )

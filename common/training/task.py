@@ -1,4 +1,4 @@
-"""What the loop needs to know of an experiment, and where it finds it: config.task = "gan"."""
+"""What the loop needs to know about an experiment, found by config.task = "gan"."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class Measurement(Generic[State]):
-    """What is measured of a state in training beside the metrics of its steps.
+    """What is measured of a state during training beside the metrics of its steps.
 
     Attributes:
-      names: of the figures.
-      measure: state, on the host or on one device -> the figures by name.
+      names: of the values.
+      measure: state, on the host or on one device -> the values by name.
       warnings: (step, the latest value of every metric) -> sentences about what goes wrong now.
-      stops: whether such a sentence ends the training.
+      stops: whether such a sentence ends training.
     """
 
     names: tuple[str, ...]
@@ -41,14 +41,14 @@ class Measurement(Generic[State]):
 
 
 class Batches(NamedTuple):
-    """The training examples that one step takes: some batches, one after the other in its arrays.
+    """The training examples of one step: some batches, one after the other in its arrays.
 
     Each batch is spread over all devices, whatever their number; a device's share of the step is
     its share of the first batch, then of the second, and so on.
 
     Attributes:
-      number: how many; more than one for several discriminator updates in a step.
-      size: examples in each, of all devices together.
+      number: of batches; more than one for several discriminator updates in a step.
+      size: examples in each, over all devices.
     """
 
     number: int
@@ -56,7 +56,7 @@ class Batches(NamedTuple):
 
     @property
     def examples(self) -> int:
-        """Returns how many examples a step takes."""
+        """Returns the number of examples that a step takes."""
         return self.number * self.size
 
     def split(self, batch: "Batch") -> list[dict[str, Array]]:
@@ -73,8 +73,8 @@ class Task(Protocol[State]):
 
     A batch holds `image` (uint8 NHWC), `label` (int32), `position` (int32, the example's place in
     the global batch, for common/learning/randomness.py) and, in evaluation, `valid` (bool; False on
-    padding); where the data has them, also `mask` (uint8 class ids, NHW) and `target` (uint8 NHWC).
-    The named axis is `devices.axis.AXIS`. Metrics come reduced over devices.
+    padding); if the data has them, also `mask` (uint8 class ids, NHW) and `target` (uint8 NHWC).
+    The named axis is `devices.axis.AXIS`. Metrics are reduced over devices.
     """
 
     @property
@@ -92,11 +92,11 @@ class Task(Protocol[State]):
 
     @property
     def needs_preparation(self) -> bool:
-        """Returns whether training needs more of the data than there is: see `prepare`."""
+        """Returns whether training needs something computed from the data: see `prepare`."""
         ...
 
     def prepare(self, prepared: Prepared, state: State) -> Prepared:
-        """Returns the data with what training needs computed of it once; most tasks: nothing."""
+        """Returns the data with what training needs computed once; for most tasks nothing."""
         ...
 
     def train_step(self, state: State, batch: Batch, rng: Key[Array, ""]) -> tuple[State, Metrics]:
@@ -108,7 +108,7 @@ class Task(Protocol[State]):
         ...
 
     def measurement(self, prepared: Prepared) -> Measurement[State] | None:
-        """Returns what is measured at every `config.train.eval_every`, beside `eval_step`."""
+        """Returns what to measure every `config.train.eval_every`, beside `eval_step`."""
         ...
 
     def describe(self, state: State) -> str:
@@ -116,7 +116,7 @@ class Task(Protocol[State]):
         ...
 
     def pictures(self, state: State, examples: Examples) -> dict[str, Picture]:
-        """Returns pictures of what the state does, by name; called on the host, one device.
+        """Returns pictures of what the state does, by name; called on the host, for one device.
 
         `examples` are some of the training set as stored, always the same.
         """
@@ -126,8 +126,8 @@ class Task(Protocol[State]):
 def new_state(task: Task[State], seed: int) -> State:
     """Returns the state at step 0.
 
-    It is made once, so XLA is asked to optimise little, and, whatever `config.train.low_memory`
-    says, to take little memory: 5.4 GiB for the 200x200 dense GAN in place of 8.1.
+    It is made once, so XLA is asked to optimise little and, whatever `config.train.low_memory` is,
+    to use little memory: 5.4 GiB for the 200x200 dense GAN instead of 8.1.
     """
     options = {"xla_backend_optimization_level": 1, **low_memory_options()}
     init = jax.jit(task.init, compiler_options=options)
@@ -137,5 +137,5 @@ def new_state(task: Task[State], seed: int) -> State:
 
 
 def make_task(config: ConfigDict, card: DataCard) -> Task[Any]:
-    """Builds the task that `config.task` names."""
+    """Returns the task that `config.task` names."""
     return find_task(config.task).make_task(config, card)

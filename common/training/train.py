@@ -45,28 +45,28 @@ def train(
     restart: bool = False,
     allow_change: bool = False,
 ) -> bool:
-    """Trains an experiment in its workdir, going on where an earlier run of it stopped.
+    """Trains an experiment in its workdir; resumes where an earlier run of it stopped.
 
-    Returns whether no signal has come: then all steps are done, or as many as it was to make of a
-    GAN that collapses.
+    Returns whether no signal came: then all steps are done, or those before a collapsing GAN was
+    stopped.
 
-    With `profile` a trace of the steps 10 to 20 of this session is written to WORKDIR/profile; with
-    `restart` it begins anew, and what an earlier run wrote is moved to WORKDIR/earlier-1; with
-    `allow_change` a run goes on with other settings, which are told and recorded in its run.json.
+    `profile` writes a trace of steps 10 to 20 of this session to WORKDIR/profile; `restart` starts
+    over and moves an earlier run's files to WORKDIR/earlier-1; `allow_change` resumes with changed
+    settings, which are logged and recorded in run.json.
 
     Raises:
-      UserError: a setting, the data, the workdir, the memory or the disk will not do.
+      UserError: a setting or the data is invalid, or workdir, memory or disk are unsuitable.
       DivergenceError: a metric or the state became infinite or not a number.
     """
     with stop_request() as stop:
-        if not processes.alone():  # they agree before one of them stops
+        if not processes.alone():  # all agree before one of them stops
             stop.begin()
         begin = _Begin(profile=profile, restart=restart, allow_change=allow_change)
         run, step, num_steps = _train(config, workdir, stop, begin)
         if stop.requested and step < num_steps:
             print(
                 f"{stop.signal_name}: saved step {step} of {num_steps} in {workdir}/checkpoints."
-                " Run the same command again to go on."
+                " Run the same command again to resume."
             )
         elif processes.is_main_process():
             say_where(run, step, num_steps)
@@ -74,7 +74,7 @@ def train(
 
 
 class _Begin(NamedTuple):
-    """How a training begins; see `train`."""
+    """How training starts; see `train`."""
 
     profile: bool
     restart: bool
@@ -84,7 +84,7 @@ class _Begin(NamedTuple):
 def _train(
     config: ConfigDict, workdir: Path, stop: StopRequest, begin: _Begin
 ) -> tuple[Run, int, int]:
-    """Returns the run, how far it is now, and its steps."""
+    """Returns the run, its current step and its number of steps."""
     changed = _check_settings(config, workdir, begin)
     prepared = processes.main_process_first(lambda: prepare(config.data)) or prepare(config.data)
     check_validation(config, prepared)
@@ -111,7 +111,7 @@ def _train(
             prepare_more = partial(task.prepare, prepared, state)
             prepared = processes.main_process_first(prepare_more) or prepare_more()
         traced = Profile(workdir / "profile" if begin.profile else None, step)
-        # Before there is a state: compiling takes memory of its own, and gives it back.
+        # Before there is a state: compiling takes memory, and frees it again.
         stand_in = placement.stand_in(like)
         loop = build_loop(run, prepared, task, checkpoints, stand_in, step, traced)
         if state is None:
@@ -119,7 +119,9 @@ def _train(
         state = placement.place(state)
         preflight.check_memory(loop.advance.temporary_bytes, config.train.low_memory)
         if changed:
-            log.warning("From step %d on with other settings: %s.", step, changes.told(changed))
+            log.warning(
+                "Resuming from step %d with changed settings: %s.", step, changes.told(changed)
+            )
         processes.main_process_first(lambda: claim(run, step, changed))
         if hasattr(find_task(config.task), "predict"):
             processes.main_process_first(lambda: keep_reference(run, prepared))
@@ -130,13 +132,13 @@ def _train(
             stop.begin()
             step = loop.run(state, step, stop)
             if loop.writers:
-                loop.writers.flush()  # the last picture, drawn meanwhile, would halve the rate
+                loop.writers.flush()  # drawing the last picture meanwhile would halve the rate
                 record_utilisation(run)
     return run, step, loop.schedule.num_steps
 
 
 def _check_settings(config: ConfigDict, workdir: Path, begin: _Begin) -> Changes:
-    """Returns the settings with which a run goes on; refuses what will not do, without any data."""
+    """Returns the changed settings of a resumed run; refuses invalid ones without reading data."""
     find_task(config.get("task", ""))
     configs.check(config, rules_of(config.task))
     changed = check_owner(workdir, config, restart=begin.restart, allow_change=begin.allow_change)
@@ -147,10 +149,10 @@ def _check_settings(config: ConfigDict, workdir: Path, begin: _Begin) -> Changes
 
 
 def _step_to_go_on_from(run: Run, like: Any) -> int:
-    """Returns the step of the newest sound checkpoint, 0 where the run begins.
+    """Returns the step of the newest intact checkpoint, 0 for a new run.
 
-    The main process alone looks and moves damaged ones aside, so that all go on from the same. What
-    it has read it lets go: compiling, which comes before there is a state, takes memory of its own.
+    Only the main process checks and moves damaged ones aside, so that all resume from the same. It
+    frees what it has read: compiling, which comes before there is a state, takes memory itself.
     """
 
     def look() -> int:
@@ -166,9 +168,9 @@ def _step_to_go_on_from(run: Run, like: Any) -> int:
 def _restored_or_new(
     run: Run, task: Task[Any], checkpoints: Checkpoints, step: int, like: Any
 ) -> Any:
-    """Returns the state saved at a step, or at step 0 a new one."""
+    """Returns the state saved at a step, or a new one at step 0."""
     if step:
-        log.info("going on from step %d of %s", step, run.workdir)
+        log.info("resuming from step %d of %s", step, run.workdir)
         return processes.together(partial(checkpoints.restore, step, like))
     state = new_state(task, run.config.seed)
     state = processes.main_process_first(partial(task.warm_start, state)) or task.warm_start(state)

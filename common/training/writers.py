@@ -1,8 +1,7 @@
 """Where the numbers go: metrics.jsonl, the console, and TensorBoard.
 
-Only the main process writes. What is slow runs on two background threads, so that training does not
-wait for it: one draws (PNG files, curves), the other writes for TensorBoard, whose import takes
-seconds.
+Only the main process writes. Slow work runs on two background threads, so that training does not
+wait: one draws (PNG files, curves), the other writes for TensorBoard, whose import takes seconds.
 """
 
 import hashlib
@@ -31,12 +30,12 @@ from common.training.event_files import MetricWriter, open_event_writer
 
 
 class JsonlWriter:
-    """metrics.jsonl: one JSON object a line, in the file as soon as it is written."""
+    """metrics.jsonl: one JSON object per line, written immediately."""
 
     def __init__(self, file: Path, restored_step: int) -> None:
-        """Opens the file and cuts it back to the restored step, so that no step stands twice.
+        """Opens the file and cuts it back to the restored step, so that no step occurs twice.
 
-        Lines that can't be read are left out, which the log says of all but a last, unfinished one.
+        Unreadable lines are left out, which is logged except for a last, unfinished one.
         """
         rows, broken = _read_lines(file)
         if broken:
@@ -51,7 +50,7 @@ class JsonlWriter:
         self._stream.write(json.dumps({"step": step, **scalars}) + "\n")
 
     def stated(self) -> dict[str, int | str]:
-        """Returns how long the file is now and its checksum, for run.json."""
+        """Returns the file's current length and checksum, for run.json."""
         content = self._file.read_bytes()
         return {
             "numbers_bytes": len(content),
@@ -59,7 +58,7 @@ class JsonlWriter:
         }
 
     def sync(self) -> None:
-        """Brings what was written onto the disk, where a power cut leaves it."""
+        """Syncs written data to disk, safe from a power cut."""
         os.fsync(self._stream.fileno())
 
     def close(self) -> None:
@@ -68,22 +67,24 @@ class JsonlWriter:
 
 
 def _warn_of_changes(file: Path, record: Mapping[str, Any]) -> None:
-    """Says where the numbers that a run has recorded are others now, though they can be read."""
+    """Warns if the numbers that a run recorded have changed but are readable."""
     length = record.get("numbers_bytes", 0)
     content = file.read_bytes() if file.exists() else b""
-    if 0 < length <= len(content):  # else lines are missing, which curves show
+    if 0 < length <= len(content):  # otherwise lines are missing, which curves show
         found = hashlib.sha256(content[:length]).hexdigest()
         if found != record.get("numbers_sha256"):
-            log.warning("%s is not as this run wrote it; its numbers are used as they are.", file)
+            log.warning(
+                "%s was changed after this run wrote it; its numbers are used unchecked.", file
+            )
 
 
 def read_jsonl(file: Path) -> list[dict[str, int | float]]:
-    """Reads metrics.jsonl; lines that can't be read are left out."""
+    """Returns the rows of metrics.jsonl; unreadable lines are left out."""
     return _read_lines(file)[0]
 
 
 def _read_lines(file: Path) -> tuple[list[dict[str, int | float]], int]:
-    """Returns the rows, and how many lines are none; a last, unfinished one does not count."""
+    """Returns the rows, and the number of unreadable lines without a last, unfinished one."""
     *lines, unfinished = file.read_bytes().split(b"\n") if file.exists() else [b""]
     read = [_row(line) for line in lines if line]
     rows = [row for row in (*read, _row(unfinished)) if row]
@@ -91,7 +92,7 @@ def _read_lines(file: Path) -> tuple[list[dict[str, int | float]], int]:
 
 
 def _row(line: bytes) -> dict[str, int | float]:
-    """Returns the numbers of a line, {} where it can't be read or holds something else."""
+    """Returns the numbers of a line, {} if it is unreadable or holds something else."""
     try:
         row = json.loads(line)
         row = {**row, "step": int(row["step"])}
@@ -101,7 +102,7 @@ def _row(line: bytes) -> dict[str, int | float]:
 
 
 def _is_number(value: Any) -> bool:
-    """Says whether it is one that is written here; NaN is, whole numbers of 400 digits are not."""
+    """Returns whether a value is a number written here; NaN is, an integer of 400 digits is not."""
     return type(value) is float or (type(value) is int and abs(value) < 2**53)
 
 
@@ -130,7 +131,7 @@ class ConsoleWriter:
             self._bar.update(step - self._bar.n)
 
     def restart(self, step: int) -> None:
-        """Lets the rate count from here, where all has been compiled."""
+        """Restarts the rate, once everything is compiled."""
         self._first = step, time.perf_counter()
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -160,7 +161,7 @@ class ConsoleWriter:
 
 
 class _Background:
-    """A thread for one work after another; an error ends the run at the next call."""
+    """A thread that runs one job after another; an error is raised at the next call."""
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
@@ -184,7 +185,7 @@ class _Background:
 
 
 class Writers:
-    """All writers of a run behind one face, with the methods of CLU's MetricWriter."""
+    """All writers of a run behind one interface, with the methods of CLU's MetricWriter."""
 
     def __init__(self, workdir: Path, restored_step: int, num_steps: int) -> None:
         self._workdir = workdir
@@ -220,7 +221,7 @@ class Writers:
         self._for_tensorboard.later(self._tensorboard_scalars, step, scalars)
 
     def stated_numbers(self) -> dict[str, int | str]:
-        """Returns what run.json says of the numbers' file."""
+        """Returns what run.json says about metrics.jsonl."""
         return self._jsonl.stated()
 
     def write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
@@ -232,22 +233,22 @@ class Writers:
         self._for_tensorboard.later(self._tensorboard_images, step, pictures)
 
     def has_pictures(self, step: int) -> bool:
-        """Says whether all pictures of a step are there and whole."""
+        """Returns whether all pictures of a step exist and are intact."""
         series = drawn(self._folder, self._series).values()
         return bool(series) and all(step in files and whole_image(files[step]) for files in series)
 
     def sync(self) -> None:
-        """Brings the numbers and the pictures onto the disk, whatever TensorBoard's do."""
+        """Syncs numbers and pictures to disk, without waiting for TensorBoard's."""
         self._jsonl.sync()
         self._drawing.wait()
 
     def flush(self) -> None:
-        """Waits for everything; the first error of the background is raised here."""
+        """Waits for everything; raises the first error of the background threads."""
         self.sync()
         self._for_tensorboard.wait()
 
     def close(self) -> None:
-        """Flushes and closes everything, also where something has failed in the background."""
+        """Flushes and closes everything, even if a background thread has failed."""
         with ExitStack() as stack:
             stack.callback(self.console.close)
             stack.callback(self._jsonl.close)
@@ -264,7 +265,7 @@ class Writers:
         draw_curves(read_jsonl(self._workdir / "metrics.jsonl"), self._folder / "curves.png")
 
     def _finish_pictures(self) -> None:
-        """Writes the films, and curves of all rows, whatever earlier sessions left of them."""
+        """Writes the films, and curves of all rows, including earlier sessions'."""
         series = drawn(self._folder, self._series)
         for name, files in series.items():
             write_training_film(self._folder / f"{name}.webp", list(files.values()))
@@ -272,7 +273,7 @@ class Writers:
             self._draw_curves()
 
     def _own(self, names: Iterable[str]) -> None:
-        """Takes series for this run's; what of them is later than the restored step goes."""
+        """Claims series for this run; removes their pictures after the restored step."""
         names = set(names) - self._series
         for files in drawn(self._folder, names).values():
             for later in (file for at, file in files.items() if at > self._restored_step):
@@ -281,7 +282,7 @@ class Writers:
 
     @cached_property
     def _tensorboard(self) -> MetricWriter:
-        """Its thread asks for it when it has something to write, after the first step."""
+        """Opened by its thread on the first write, after the first step."""
         return open_event_writer(self._workdir / "metrics", self._restored_step)
 
     def _tensorboard_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -291,7 +292,7 @@ class Writers:
         self._tensorboard.write_images(step, pictures)
 
     def _close_tensorboard(self) -> None:
-        opened = vars(self).get("_tensorboard")  # where `cached_property` keeps it
+        opened = vars(self).get("_tensorboard")  # where `cached_property` stores it
         if opened is not None:
             opened.close()
 

@@ -1,15 +1,15 @@
-"""How far images lie outside others: their distance from these, and the limit that few pass.
+"""How far images are from reference images, and the limit that few of these exceed.
 
 The distance is Mahalanobis': of an image's statistics from their mean over the reference images, in
-units of the covariance, so that what is rare among those counts. The covariance of a few hundred
-images is shrunk (Ledoit and Wolf, 2004, "A well-conditioned estimator for large-dimensional
-covariance matrices"), and no statistic counts as known better than `_PRECISION`.
+units of the covariance, so that rare deviations count more. The covariance of a few hundred images
+is shrunk (Ledoit and Wolf, 2004, "A well-conditioned estimator for large-dimensional covariance
+matrices"), and no statistic counts as more precise than `_PRECISION`.
 
 The limit is that of conformal prediction (Vovk, Gammerman and Shafer, 2005, "Algorithmic Learning
 in a Random World"): the distance that at most 4 % of images like the held-out ones are expected to
-pass, whatever the distribution of distances. Held out are the reference images themselves, a tenth
-of the patients at a time from a reference of the others; and validation images, where there are
-some. These may come from elsewhere, as new images do: the larger of the two limits counts.
+exceed, whatever the distribution of distances. The reference images are held out, a tenth of the
+patients at a time from a reference of the others; so are validation images, if there are any. These
+may come from elsewhere, as new images do: the larger of the two limits counts.
 """
 
 import math
@@ -21,8 +21,8 @@ from jaxtyping import Float
 
 from common.unlike.statistics import Statistics
 
-# Of images like the held-out ones, expected outside the limit: a run's own test images are few and
-# vary, and more than 5 % of them should be no accident.
+# Expected share outside the limit of images like the held-out ones: a run's own test images are few
+# and vary, and more than 5 % of them outside should not happen by chance.
 _SHARE = 0.04
 _FOLDS = 10
 _PRECISION = 0.02  # of grey values in [0, 1] and of logarithms
@@ -32,7 +32,7 @@ Distances = Float[np.ndarray, " num"]
 
 @dataclass(frozen=True)
 class Reference:
-    """What the statistics of reference images are like.
+    """The distribution of the statistics of reference images.
 
     Attributes:
       mean: over the images.
@@ -45,7 +45,7 @@ class Reference:
     limit: float
 
     def distances(self, statistics: Statistics) -> Distances:
-        """Returns how far images lie from the reference, in units of the limit."""
+        """Returns the distances of images from the reference, in units of the limit."""
         return np.linalg.norm((statistics - self.mean) @ self.factor, axis=1) / self.limit
 
 
@@ -54,12 +54,12 @@ def make_reference(
     owners: Sequence[str],
     validation: Float[np.ndarray, "_others statistics"] | None = None,
 ) -> Reference:
-    """Returns the reference that images make.
+    """Returns the reference of some images.
 
     Args:
       statistics: of the images.
-      owners: whom each is of: all images of one are held out together.
-      validation: statistics of further images that are to lie inside the limit.
+      owners: whom each is of: all images of one owner are held out together.
+      validation: statistics of further images that should be within the limit.
     """
     whole = _fit(statistics)
     limits = [conformal_limit(_crossed(statistics, owners))]
@@ -69,9 +69,9 @@ def make_reference(
 
 
 def conformal_limit(distances: Distances) -> float:
-    """Returns what a further distance passes with a probability of 4 % at most.
+    """Returns the limit that a further distance exceeds with a probability of at most 4 %.
 
-    It takes 24 distances; of fewer it is the largest, which a further one of n + 1 passes.
+    It needs 24 distances; with n fewer it is the largest, exceeded with probability 1 / (n + 1).
     """
     place = math.ceil((1 - _SHARE) * (len(distances) + 1))
     return float(np.sort(distances)[min(place, len(distances)) - 1])

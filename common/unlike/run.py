@@ -1,9 +1,9 @@
-"""What a run keeps of its training images, to say of new ones how far they lie outside.
+"""What a run keeps of its training images, to measure how far outside new ones are.
 
-An answer about an image unlike all that a network was trained on is worth nothing, however sure the
-network is of it. So training keeps what its images are like in WORKDIR/training_images.npz, and
-every table of new images has the column "unlike": the distance of each from the training images, in
-units of the limit that few images like these pass. More than 1 is outside.
+A prediction for an image unlike all that a network was trained on is worthless, however confident
+the network is. So training saves statistics of its images in WORKDIR/training_images.npz, and every
+table of new images has the column "unlike": the distance of each from the training images, in units
+of the limit that few images like these exceed. More than 1 is outside.
 """
 
 import io
@@ -26,13 +26,13 @@ from common.unlike.statistics import Statistics, image_statistics
 
 COLUMN = "unlike"
 FILE = "training_images.npz"
-_MOST = 2048  # images that are looked at: more say hardly more
+_MOST = 2048  # images used: more add hardly anything
 _AT_ONCE = 64
-_USUAL = 0.05  # share of images outside that are like those of training
+_USUAL = 0.05  # share outside among images like those of training
 
 
 def keep_reference(run: Run, prepared: Prepared) -> None:
-    """Keeps what the training images are like, unless the run has it.
+    """Saves the reference of the training images, unless the run has it.
 
     Raises:
       UserError: an image can't be read.
@@ -53,7 +53,7 @@ def keep_reference(run: Run, prepared: Prepared) -> None:
 
 
 def reference_of(train: Split, validation: Split | None) -> Reference:
-    """Returns what training images are like, and how far held-out ones lie outside."""
+    """Returns the reference of training images, with a limit from held-out ones."""
     places, owners = _some(train), train.owners
     return make_reference(
         _statistics_of(train, places),
@@ -63,7 +63,7 @@ def reference_of(train: Split, validation: Split | None) -> Reference:
 
 
 def known_reference(run: Run) -> Reference | None:
-    """Returns what the run's training images are like; None, and a warning, where it kept nothing.
+    """Returns the reference of the run's training images; None, with a warning, if it has none.
 
     Raises:
       UserError: the file is damaged.
@@ -72,7 +72,7 @@ def known_reference(run: Run) -> Reference | None:
     again = "the command that trained the run adds it, without training again"
     if not file.exists():
         log.warning(
-            "%s has no %s, so it is not known how far these images lie outside what the run was"
+            "%s has no %s, so it is unknown how far these images are outside what the run was"
             " trained on; %s.",
             *(run.workdir, FILE, again),
         )
@@ -86,35 +86,35 @@ def known_reference(run: Run) -> Reference | None:
 def distance_of(
     reference: Reference | None, image: UInt8[np.ndarray, "height width channels"]
 ) -> float:
-    """Returns how far an image lies outside, NaN where that is not known."""
+    """Returns an image's distance from the reference, NaN if unknown."""
     if reference is None:
         return math.nan
     return float(reference.distances(image_statistics(image[None]))[0])
 
 
 def distances_of(reference: Reference | None, split: Split) -> Float[np.ndarray, " images"]:
-    """Returns how far the images of a split lie outside, NaN where that is not known."""
+    """Returns the distances of a split's images from the reference, NaN if unknown."""
     if reference is None:
         return np.full(len(split), math.nan)
     return reference.distances(_statistics_of(split, range(len(split))))
 
 
 def cell(distance: float) -> str:
-    """Returns a distance as tables have it: empty where it is not known."""
+    """Returns a distance as a table cell: empty if unknown."""
     return "" if math.isnan(distance) else f"{distance:.3f}"
 
 
 def with_distances(
     rows: Iterable[Mapping[str, Any]], ids: Iterable[str], distances: Iterable[float]
 ) -> Iterator[dict[str, Any]]:
-    """Adds the column to rows of tables whose column "image" has the images' ids."""
+    """Yields table rows with the column added; their column "image" has the images' ids."""
     cells = {name: cell(distance) for name, distance in zip(ids, distances, strict=True)}
     for row in rows:
         yield {**row, COLUMN: cells[row["image"]]}
 
 
 def unlike_facts(distances: Iterable[float]) -> dict[str, Any] | None:
-    """Returns what a report says of all images; None where nothing is known."""
+    """Returns what a report says about all images; None if nothing is known."""
     known = np.array([x for x in distances if not math.isnan(x)])
     if not len(known):
         return None
@@ -127,22 +127,22 @@ def unlike_facts(distances: Iterable[float]) -> dict[str, Any] | None:
 
 
 def unlike_sentence(found: Mapping[str, Any] | None) -> str:
-    """Returns the same for people."""
+    """Returns the result of `unlike_facts` as a sentence."""
     if found is None:
-        return "how far these images lie outside what this run was trained on is not known"
+        return "how far these images are outside what this run was trained on is unknown"
     number, outside = found["images"], found["outside"]
     lie = "image lies" if number == 1 else "images lie"
-    said = f"{outside} of {number} {lie} outside what this run was trained on"
+    sentence = f"{outside} of {number} {lie} outside what this run was trained on"
     if outside <= _USUAL * number:
-        return f"{said}, as images like those of its training do"
+        return f"{sentence}, as expected for images like those of its training"
     return (
-        f"{said} (column {COLUMN!r} above 1; the median is {found['median']:.2f}): take its answers"
-        " for them with care"
+        f"{sentence} (column {COLUMN!r} above 1; the median is {found['median']:.2f}): treat its"
+        " results for them with care"
     )
 
 
 def _some(split: Split) -> list[int]:
-    """Returns places all over a split."""
+    """Returns indices spread over a split."""
     return np.linspace(0, len(split) - 1, min(len(split), _MOST), dtype=int).tolist()
 
 
@@ -156,7 +156,7 @@ def _statistics_of(split: Split, places: Iterable[int]) -> Statistics:
 
 
 def _is_of(file: Path, fingerprint: str) -> bool:
-    """Says whether a file is whole and of the data with this fingerprint."""
+    """Returns whether a file is intact and of the data with this fingerprint."""
     if not file.exists():
         return False
     arrays = _read(file)
@@ -164,7 +164,7 @@ def _is_of(file: Path, fingerprint: str) -> bool:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """Returns the arrays in a file, None if they are not as they were written."""
+    """Returns the arrays in a file, None if they are damaged."""
     try:
         content = unsealed(regular_file(file).read_bytes())
     except OSError as error:

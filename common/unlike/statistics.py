@@ -1,16 +1,16 @@
-"""What statistics say of an image at a glance, to tell images of one kind from others.
+"""Simple statistics of an image, to tell images of one kind from others.
 
-They are cheap, need no network and no weights, and know no place in the image: which grey values
-there are, and how much happens at each scale. The features of the trained network itself would be
-no substitute: they keep what tells the classes apart and forget what tells scanners apart. Of each
-channel, with grey values in [0, 1]:
+They are cheap, need no network and no weights, and ignore position: the distribution of grey
+values, and the amount of detail at each scale. The features of the trained network would be no
+substitute: they keep what separates classes and drop what separates scanners. For each channel,
+with grey values in [0, 1]:
 
     grey values   the quantiles 5, 25, 50, 75 and 95 %, the mean and the deviation
     spectrum      the logarithm of the mean power in each octave of frequencies and 4 directions
     steps         at each scale (halved by means of 2x2 pixels), of the differences of neighbours
                   along the columns and along the rows the logarithm of mean and deviation
 
-What is smaller than the rounding to uint8 counts as that: black images have logarithms, too.
+Values below the rounding to uint8 are raised to it, so that black images have logarithms, too.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _SCALES = 5
 _LEAST_SIDE = 4  # pixels of the coarsest scale
 _LEAST_STEP = 1e-3  # a quarter of a level of uint8
 _LEAST_POWER = 1e-7
-_AT_ONCE = 16  # images: what is computed of them stays in the caches
+_AT_ONCE = 16  # images: intermediate results stay in the CPU's caches
 
 Images = UInt8[np.ndarray, "num height width channels"]
 Statistics = Float[np.ndarray, "num statistics"]
@@ -34,7 +34,7 @@ _Values = Float[np.ndarray, "num height width channels"]
 
 
 def image_statistics(images: Images) -> Statistics:
-    """Returns the statistics of images, in float64; size and channels decide their number."""
+    """Returns the statistics of images, in float64; their number depends on size and channels."""
     parts = [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
     return np.concatenate([np.concatenate(list(_of_some(part)), axis=1) for part in parts])
 
@@ -73,7 +73,7 @@ def _spectrum(values: _Values) -> Statistics:
 
 
 def _areas(height: int, width: int) -> Int[np.ndarray, " frequencies"]:
-    """Returns which octave and direction each frequency of `rfft2` lies in."""
+    """Returns the octave and direction of each frequency of `rfft2`."""
     down, across = fft.fftfreq(height)[:, None], fft.rfftfreq(width)
     octave = np.digitize(np.hypot(down, across), 0.5 ** np.arange(_OCTAVES, 0, -1))
     turn = np.arctan2(down, across) / np.pi + 0.5

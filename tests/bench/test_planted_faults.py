@@ -1,4 +1,4 @@
-"""Specification of the doctor as a whole: what is planted is found, and nothing else."""
+"""Specification of the inspection as a whole: what is planted is found, and nothing else."""
 
 import sys
 from pathlib import Path

@@ -103,7 +103,7 @@ class Harness:
             fault.damage(place / "run", place)
         code, said = self._attempt(fault, name, place)
         wrong = _wrong_words(code, said)
-        told = "is not as this run wrote it" in said
+        told = "was changed after this run wrote it" in said
         if code == 0 and not wrong and not told and not self._same(fault, place):
             wrong = "exit 0 and another result"
         if fault.damage is None and not wrong:

@@ -1,7 +1,7 @@
-"""How alike two thumbnails are once one is laid upon the other.
+"""How alike two thumbnails are once one is aligned with the other.
 
-The same picture in two files rarely lies on the same pixels: figures are cut out of papers a little
-differently each time, scans are laid askew. So one thumbnail is moved, turned and stretched until
+The same picture in two files rarely covers the same pixels: figures are cut out of papers a little
+differently each time, and scans are skewed. So one thumbnail is moved, turned and stretched until
 it fits the other best (Lucas and Kanade 1981, "An iterative image registration technique", with
 brightness and contrast free), and only detail is compared: the outline of a chest is much the same
 in everybody.
@@ -18,11 +18,11 @@ from tqdm import tqdm
 from common.data.copies.look import THUMBNAIL
 
 _FINE, _COARSE = 1.0, 4.0  # the band of detail: standard deviations of two blurs, in pixels
-# Of half the picture, the radius of the disc in which pictures are compared: what turned into the
-# corners or lies at the edge, such as a frame, is not of the picture.
+# Radius of the disc in which pictures are compared, as a share of half the picture: corners of a
+# turned picture and its edge, such as a frame, do not belong to it.
 _REACH = 0.8
-_DENSE = 2 * THUMBNAIL  # pixels along an axis at which detail is kept: between them it is straight
-_STEP_LIMIT = 0.07  # of half the picture, that one step may move by
+_DENSE = 2 * THUMBNAIL  # pixels along an axis at which detail is kept; linear in between
+_STEP_LIMIT = 0.07  # the most that one step may move, as a share of half the picture
 _BATCH = 64
 _TINY = 1e-6
 
@@ -36,11 +36,11 @@ Matrix = Float[np.ndarray, "_out 64"]
 
 @dataclass(frozen=True)
 class Disc:
-    """Pixels of a thumbnail around its middle.
+    """Pixels of a thumbnail around its centre.
 
     Attributes:
-      pixels: which of all.
-      places: of each how far across and down it lies, -1..1 over the picture, and 1.
+      pixels: mask of the pixels in the disc.
+      places: x and y of each, -1..1 over the picture, and 1.
     """
 
     pixels: Bool[np.ndarray, " all"]
@@ -48,7 +48,7 @@ class Disc:
 
 
 def _axis(num: int) -> Float[np.ndarray, " num"]:
-    """Returns the middles of pixels along an axis, -1..1 over the picture."""
+    """Returns the centres of pixels along an axis, -1..1 over the picture."""
     return (np.arange(num) + 0.5) / num * 2 - 1
 
 
@@ -61,7 +61,7 @@ def _disc(every: int) -> Disc:
 
 
 def _blurs(num: int) -> tuple[Matrix, Matrix]:
-    """Returns what blurs along an axis, finely and coarsely, and reads it at `num` places."""
+    """Returns matrices that blur along an axis, finely and coarsely, and sample `num` places."""
     distance = (_axis(num)[:, None] - _axis(THUMBNAIL)) * THUMBNAIL / 2
     fine, coarse = (np.exp(-0.5 * (distance / width) ** 2) for width in (_FINE, _COARSE))
     fine, coarse = (each / each.sum(1, keepdims=True) for each in (fine, coarse))
@@ -69,8 +69,8 @@ def _blurs(num: int) -> tuple[Matrix, Matrix]:
 
 
 _SPARSE, _FULL = _disc(every=2), _disc(every=1)
-# What a pair must have reached after each step to be worth the next, and where it is looked at;
-# copies of which 5 % are cut off reach 0.4, 0.9, 0.98.
+# The likeness that a pair must reach after each step to go on, and where it is measured; copies
+# with 5 % cut off reach 0.4, 0.9, 0.98.
 _STEPS = (*((hope, _SPARSE) for hope in (0.3, 0.7, 0.85)), *((hope, _FULL) for hope in (0.93,) * 5))
 _AS_IT_IS, _DENSELY = _blurs(THUMBNAIL), _blurs(_DENSE)
 
@@ -83,13 +83,13 @@ def likeness(
 ) -> Likeness:
     """Returns the correlation of detail, -1..1, of each pair after the best small alignment.
 
-    A pair that is far from fitting after some steps is given up: its likeness is too low.
+    A pair that still fits badly after some steps is given up: its likeness is too low.
 
     Args:
       thumbnails: the pictures.
-      left: those that are moved; it is fastest where equal ones follow each other.
-      right: those that they are to fit.
-      position: where the search begins: from coordinates in `right`, -1..1 over the picture, to
+      left: those that are moved; fastest if equal ones follow each other.
+      right: those that they should fit.
+      position: where the search starts: from coordinates in `right`, -1..1 over the picture, to
         those in `left`; a matrix and a shift.
     """
     batches = [slice(start, start + _BATCH) for start in range(0, len(left), _BATCH)]
@@ -107,7 +107,7 @@ def _likeness(
     right: Int[np.ndarray, " _pairs"],
     position: Float[np.ndarray, "_pairs 2 3"],
 ) -> Likeness:
-    """Returns what `likeness` does, of so few pairs that all of them are in memory at once."""
+    """Returns what `likeness` does, for few enough pairs to be in memory at once."""
     alike = np.zeros(len(left), np.float32)
     movement, rows = position.astype(np.float32), np.arange(len(left))
     pictures, which = np.unique(left, return_inverse=True)
@@ -129,14 +129,14 @@ def _likeness(
 def _detail(
     thumbnails: Thumbnails, blurs: tuple[Matrix, Matrix]
 ) -> Float[np.ndarray, "_num size size"]:
-    """Returns what lies between fine noise and broad shading (a difference of Gaussian blurs)."""
+    """Returns detail between fine noise and broad shading (a difference of Gaussian blurs)."""
     grey = thumbnails.astype(np.float32)
     fine, coarse = (blur @ grey @ blur.T for blur in blurs)
     return fine - coarse
 
 
 def _with_slopes(pictures: Float[np.ndarray, "_num dense dense"]) -> Maps:
-    """Returns each picture, and what it rises by over half of its width and its height."""
+    """Returns each picture, and its slopes per half of its width and of its height."""
     down, across = (slope * (_DENSE / 2) for slope in np.gradient(pictures, axis=(1, 2)))
     return np.stack([pictures, across, down], axis=-1)
 
@@ -159,7 +159,7 @@ def _improvement(
 def _read(
     maps: Maps, which: Int[np.ndarray, " num"], movement: Movement, disc: Disc
 ) -> Float[np.ndarray, "num _places 3"]:
-    """Reads the chosen maps at the places of the disc, moved, in straight lines between pixels."""
+    """Samples the chosen maps at the moved places of the disc, linearly between pixels."""
     places = (movement @ disc.places + 1) * (_DENSE / 2) - 0.5
     places = places.clip(0, _DENSE - 1.001)
     corner = places.astype(np.intp)

@@ -1,8 +1,8 @@
-"""Which pairs of pictures may be copies: alike at a coarse scale in one of many positions.
+"""Pairs of pictures that may be copies: alike at a coarse scale in one of many positions.
 
 Each picture is described by a hundred numbers, its grey levels at coarse detail on a grid within a
-disc. They change linearly with the picture, so that those of the picture turned, mirrored or cut
-are products with other matrices, and the comparison of all pairs is a product as well.
+disc. They are linear in the picture, so those of the turned, mirrored or cut picture are products
+with other matrices, and the comparison of all pairs is a product as well.
 """
 
 import os
@@ -19,18 +19,18 @@ from tqdm import tqdm
 from common.data.copies.look import THUMBNAIL
 
 _GRID = 12  # places along each axis
-_REACH = 0.9  # of half the picture, the radius of the disc: the corners turn out of sight
+_REACH = 0.9  # radius of the disc, of half the picture: corners turn out of sight
 _FINE, _COARSE = 2.5, 8.0  # the band of detail: standard deviations of two blurs, in pixels
-# Of the mean of all descriptions: what all chests have in common tells no two of them apart. Of few
-# pictures each makes up much of the mean, and copies would cancel each other: none of it is taken
-# off up to this number, half of the share at twice as many.
+# Of the mean of all descriptions, which is subtracted: what all chests share tells no two apart.
+# With few pictures each makes up much of the mean, and copies would cancel each other: up to this
+# number nothing is subtracted, at twice as many half of the share.
 _COMMON, _FEW = 0.8, 50
 _TURNS = (0.0, 5.0, 10.0)  # degrees; a copy is at most half a step away from one
-_ROUGHLY = 10  # degrees, where pictures may lie in any direction
-_CUT = 0.95  # of the picture is left where some was cut off: in its middle, at a side, in a corner
-_LEAST = 0.88  # likeness; of copies measured: 0.9 and more
-NEAREST = 5  # pairs that are looked at for each picture
-_ROWS, _COLUMNS = 256, 1024  # of the table of all pairs: a part that lies in the cache
+_ROUGHLY = 10  # degrees between directions when all are tried
+_CUT = 0.95  # share of the picture left after a cut: in its centre, at a side, in a corner
+_LEAST = 0.88  # likeness; measured on copies: 0.9 and more
+NEAREST = 5  # pairs examined for each picture
+_ROWS, _COLUMNS = 256, 1024  # a block of the table of all pairs that fits in the CPU's cache
 _TINY = 1e-6
 
 Thumbnails = UInt8[np.ndarray, "num 64 64"]
@@ -44,9 +44,9 @@ class Candidates:
     """Pairs of pictures that may be copies of each other.
 
     Attributes:
-      left: a picture of each pair.
-      right: the other, which `left` looks like once it is moved.
-      position: from coordinates in `right` to those in `left`, about the middle.
+      left: one picture of each pair.
+      right: the other, which `left` resembles once it is moved.
+      position: from coordinates in `right` to those in `left`, about the centre.
     """
 
     left: Int[np.ndarray, " pairs"]
@@ -55,13 +55,13 @@ class Candidates:
 
 
 def candidates(thumbnails: Thumbnails, *, mirrored: bool) -> Candidates:
-    """Returns for each picture those that look most like it, each pair once.
+    """Returns for each picture those most like it, each pair once.
 
-    It takes time in proportion to the square of their number, and memory in proportion to it.
+    Time grows with the square of the number of pictures, memory linearly.
 
     Args:
       thumbnails: the pictures, in grey.
-      mirrored: whether they are compared with mirror images, rather than as they are.
+      mirrored: whether to compare with mirror images instead.
     """
     num = len(thumbnails)
     positions = np.stack(list(_positions(mirrored=mirrored)))
@@ -82,7 +82,7 @@ def candidates(thumbnails: Thumbnails, *, mirrored: bool) -> Candidates:
 
 
 def all_round(thumbnails: Thumbnails, centre: int, others: Int[np.ndarray, " pairs"]) -> Candidates:
-    """Returns one picture with each of some others, however these are turned, or mirrored, too."""
+    """Returns one picture paired with each of some others, in any rotation, mirrored or not."""
     positions, samplings = _all_round()
     halved = _halved(thumbnails[[centre, *others]])
     moved = _unit(np.stack([halved[0] @ sampling for sampling in samplings]))
@@ -101,10 +101,10 @@ def _all_round() -> tuple[Float[np.ndarray, "positions 2 3"], list[Sampling]]:
 
 
 def _positions(*, mirrored: bool) -> Iterator[Position]:
-    """Yields how pictures are laid upon others.
+    """Yields the positions in which pictures are compared.
 
-    As each of a pair is moved to fit the other, turning to one side is enough, and cutting one is;
-    a mirrored picture that is turned and mirrored again turns to the same side.
+    As each of a pair is moved to fit the other, turning to one side and cutting one are enough; a
+    mirrored picture that is turned and mirrored again turns to the same side.
     """
     mirror = np.diag((-1.0 if mirrored else 1.0, 1.0))
     both_ways = _TURNS if not mirrored else (*(-turn for turn in _TURNS[:0:-1]), *_TURNS)
@@ -131,7 +131,7 @@ def _nearest(
     moved: Sequence[Float[np.ndarray, "num places"]],
     target: Float[np.ndarray, "num places"],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns pairs of these rows and what each is most like in any position: `left`, `right`.
+    """Returns pairs `left`, `right` of these rows and the pictures most like each in any position.
 
     The third is their likeness, the correlation in the position where it is highest.
     """
@@ -158,7 +158,7 @@ def _each_pair_once(
     likeness: Float[np.ndarray, " num"],
     total: int,
 ) -> Int[np.ndarray, " kept"]:
-    """Returns the places of the pairs, of (a, b) and (b, a) the one that is more alike."""
+    """Returns the indices of pairs, of (a, b) and (b, a) only the one more alike."""
     key = np.minimum(left, right) * total + np.maximum(left, right)
     order = np.lexsort((-likeness, key))
     first = np.r_[True, np.diff(key[order]) > 0][: len(order)]
@@ -179,7 +179,7 @@ def _halved(thumbnails: Thumbnails) -> Float[np.ndarray, "num pixels"]:
 
 
 def _sampling(position: Position) -> Sampling:
-    """Returns the matrix that blurs halved thumbnails and reads them on the grid, moved."""
+    """Returns the matrix that blurs halved thumbnails and samples them on the moved grid."""
     half = THUMBNAIL // 2
     steps = np.linspace(-1, 1, _GRID)
     across, down = (axis.ravel() for axis in np.meshgrid(steps, steps))

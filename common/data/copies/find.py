@@ -1,8 +1,8 @@
-"""The same picture more than once: with equal pixels, changed a little, or mirrored.
+"""Copies, the same picture more than once: with equal pixels, slightly changed, or mirrored.
 
-Descriptions find the pairs that may be copies among all pairs, an alignment of their thumbnails
-tells which are. Neighbouring slices of a volume, chests and digits are alike, too, so likeness
-alone does not make a copy: all that is like copies must end abruptly behind them.
+Descriptions find candidates among all pairs, and an alignment of their thumbnails decides.
+Neighbouring slices of a volume, chests and digits are alike, too, so likeness alone does not make a
+copy: there must be a gap between the copies and the next most alike pictures.
 """
 
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ from common.data.copies.look import Look
 from common.program.log import log
 
 MOST_COMPARED = 20_000  # pictures: the time grows with the square of their number
-_MANY = 2_000  # pictures, of which it is said that they are compared: it takes seconds
+_MANY = 2_000  # pictures: from here on a log line announces the comparison, which takes seconds
 
-# Measured likeness of copies (JPEG of quality 80, 70 % of the size, 5 % cut off, turned by 3 and 10
-# degrees, mirrored, darker), the lowest: lung CT 0.997, chest X-rays of 128 pixels and brain MRI
-# 0.995. Of others, the highest: neighbouring lung slices 0.979, X-rays of two people 0.93,
+# Lowest measured likeness of copies (JPEG of quality 80, 70 % of the size, 5 % cut off, turned by 3
+# and 10 degrees, mirrored, darker): lung CT 0.997, chest X-rays of 128 pixels and brain MRI 0.995.
+# Highest of others: neighbouring lung slices 0.979, X-rays of two people 0.93,
 # neighbouring slices of brain MRI 0.996 in a chain of 20.
 _ALIKE = 0.993
-_GAP = 3.0  # how many times further from 1 is what is most like copies but is none
-# Of a group with more than are looked for, so many are compared with its centre; of slices that
-# fade into each other most may be alike to that in the middle, but not nearly all.
+_GAP = 3.0  # how many times further from 1 the next most alike pictures must be
+# Of a group larger than the search for neighbours, so many are compared with its centre; of slices
+# that change gradually most may be like the middle one, but not nearly all.
 _ASKED, _NEARLY_ALL = 64, 0.9
-_CENTRAL = 0.5  # of a group that is alike to one of it: a chain of slices has no such centre
+_CENTRAL = 0.5  # share of a group that is like its centre: a chain of slices has none
 
 Kind: TypeAlias = Literal["exact", "near", "mirrored"]
 Thumbnails = UInt8[np.ndarray, "_num 64 64"]
@@ -45,9 +45,9 @@ class Copies:
     """Images that show the same picture.
 
     Attributes:
-      kind: "exact" (equal pixels), "near" (re-compressed, resized, turned or cut a little, by
-        quarters of a turn, too), "mirrored" (to whichever side).
-      rows: their places among all; at least two.
+      kind: "exact" (equal pixels), "near" (re-compressed, resized, cut a little, or turned a little
+        or by quarter turns), "mirrored" (along any axis).
+      rows: their indices among all; at least two.
     """
 
     kind: Kind
@@ -55,9 +55,9 @@ class Copies:
 
 
 def find_copies(looks: Sequence[Look]) -> list[Copies]:
-    """Returns the groups of copies, exact ones first; images with nothing to see are left out.
+    """Returns the groups of copies, exact ones first; flat images are left out.
 
-    Where not all are compared (see `all_compared`) only the exact ones are found.
+    If not all are compared (see `all_compared`), only exact ones are found.
     """
     rows_of: dict[bytes, list[int]] = {}
     for row, look in enumerate(looks):
@@ -72,7 +72,7 @@ def find_copies(looks: Sequence[Look]) -> list[Copies]:
     if len(pictures) > _MANY:
         log.info("comparing %s pictures, each with all others", f"{len(pictures):,}")
     kinds: tuple[Kind, ...] = ("near", "mirrored")
-    # The threads are ours: of many small products each waits longer for BLAS's than it takes.
+    # Our own threads: small products wait longer for BLAS's threads than they take.
     with threadpool_limits(1, "blas"):
         for kind in kinds:
             pairs = candidates(thumbnails, mirrored=kind == "mirrored")
@@ -85,12 +85,12 @@ def find_copies(looks: Sequence[Look]) -> list[Copies]:
 
 
 def all_compared(looks: Sequence[Look]) -> bool:
-    """Says whether the images are few enough, and their thumbnails kept, to compare all pairs."""
+    """Returns whether all pairs can be compared: images are few and their thumbnails kept."""
     return len(looks) <= MOST_COMPARED and all(look.thumbnail is not None for look in looks)
 
 
 def same_pictures(copies: Sequence[Copies], num: int) -> tuple[int, ...]:
-    """Returns a number for each of `num` images, equal ones for those that show one picture."""
+    """Returns a number for each of `num` images, equal for images of one picture."""
     ends = [(group.rows[0], row) for group in copies for row in group.rows[1:]]
     first, other = np.array(ends, np.int64).reshape(-1, 2).T
     graph = coo_array((np.ones(len(ends)), (first, other)), shape=(num, num))
@@ -100,9 +100,9 @@ def same_pictures(copies: Sequence[Copies], num: int) -> tuple[int, ...]:
 def _groups(
     left: Indices, right: Indices, alike: Likeness, thumbnails: Thumbnails
 ) -> list[list[int]]:
-    """Returns the groups of copies: alike, around one of them, and apart from everything else.
+    """Returns the groups of copies: alike, around a centre, and distinct from all others.
 
-    Where a group is not, its weakest link is cut and its parts are looked at.
+    A group that is not is cut at its weakest link, and its parts are examined.
     """
     close = alike >= _ALIKE
     groups, waiting = [], _components(left[close], right[close])
@@ -122,11 +122,11 @@ def _groups(
 
 
 def _has_centre(group: list[int], ends: Indices, thumbnails: Thumbnails) -> bool:
-    """Says whether one of a group is alike to many others, as copies are and slices are not.
+    """Returns whether one of a group is like many others, as among copies but not slices.
 
     Args:
       group: at least two.
-      ends: of the links between them; each has been looked for in its nearest pictures only.
+      ends: of the links between them, which exist to nearest pictures only.
       thumbnails: of all pictures.
     """
     counts = np.bincount(ends)
@@ -152,10 +152,10 @@ def _components(left: Indices, right: Indices) -> list[list[int]]:
 
 
 def _weakest_link(left: Indices, right: Indices, alike: Likeness) -> float:
-    """Returns the least likeness that is needed to hold a group together."""
+    """Returns the lowest likeness that is needed to hold a group together."""
     places, ends = np.unique(np.concatenate([left, right]), return_inverse=True)
     # A graph leaves out edges of weight 0, so likeness 1 must not become it.
     weights = 2 - alike.astype(np.float64)
-    ends = ends.reshape(2, -1).astype(np.int32)  # SciPy before 1.17.1 makes no tree of longer ones
+    ends = ends.reshape(2, -1).astype(np.int32)  # SciPy before 1.17.1 needs int32
     graph = coo_array((weights, ends), shape=(len(places),) * 2)
     return float(2 - minimum_spanning_tree(graph.tocsr()).data.max())

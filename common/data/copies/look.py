@@ -1,4 +1,4 @@
-"""What is remembered of a picture to know it again: a digest and a thumbnail, never the pixels."""
+"""What is kept of a picture to recognise it: a digest and a thumbnail, never the pixels."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from common.data.fit import is_coloured
 from common.data.records import Pixels
 
 THUMBNAIL = 64  # height and width in pixels
-_FLAT = 3.0  # standard deviation of a thumbnail, in grey levels, under which there is no picture
+_FLAT = 3.0  # standard deviation of a thumbnail, in grey levels, below which it is flat
 
 Thumbnail = UInt8[np.ndarray, "64 64"]
 
@@ -21,9 +21,9 @@ class Look:
     """How a picture looks.
 
     Attributes:
-      digest: of the decoded pixels: equal pictures have equal ones, whatever their files.
+      digest: of the decoded pixels: equal for equal pictures, whatever their files.
       flat: whether there is hardly anything to see, as in the first slices of a volume.
-      thumbnail: the picture in grey, stretched to a square; None where it is not kept.
+      thumbnail: the picture in grey, stretched to a square; None if it is not kept.
     """
 
     digest: bytes
@@ -32,7 +32,7 @@ class Look:
 
 
 def look_at(pixels: Pixels) -> Look:
-    """Returns how a picture looks, the same for grey and for colours that are all equal."""
+    """Returns how a picture looks; grey and equal colour channels look the same."""
     plain = without_equal_channels(pixels)
     digest = hashlib.blake2b(f"{plain.shape}".encode() + plain.tobytes()).digest()[:16]
     thumbnail = small(as_picture(plain).convert("L"))
@@ -40,7 +40,7 @@ def look_at(pixels: Pixels) -> Look:
 
 
 def without_equal_channels(pixels: Pixels) -> Pixels:
-    """Returns the pixels, one channel of them where all are the same."""
+    """Returns the pixels, reduced to one channel if all are equal."""
     return pixels if is_coloured(pixels) else pixels[..., :1]
 
 

@@ -1,4 +1,4 @@
-"""What becomes of copies when images are divided: they stay together, or only one of each stays."""
+"""How splits treat copies: they stay together, or only one of each stays."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 from common.program.log import log
 
-_SHOWN = 3  # pictures that a warning names
+_SHOWN = 3  # pictures named in a warning
 
 Rows = Int[np.ndarray, " _rows"]
 
@@ -17,14 +17,14 @@ Rows = Int[np.ndarray, " _rows"]
 def owners_of_copies(
     ids: Sequence[str], groups: Sequence[str], pictures: Sequence[int]
 ) -> tuple[str, ...]:
-    """Returns groups that hold whole groups and all copies of each picture.
+    """Returns merged groups that contain whole groups and all copies of each picture.
 
-    Two patients of whom the same picture is there become one group, named after one of them.
+    Two patients with the same picture become one group, named after one of them.
 
     Args:
       ids: unique names of the images.
-      groups: whom each is of; "" is a group of its own.
-      pictures: equal numbers for copies of one picture; () where none were looked for.
+      groups: the group of each; "" is a group of its own.
+      pictures: equal numbers for copies of one picture; () if none were looked for.
     """
     if len(set(pictures)) == len(pictures):
         return tuple(groups)
@@ -45,11 +45,11 @@ def owners_of_copies(
 
 
 def extra_copies(pictures: Sequence[int], order: Sequence[int]) -> Rows:
-    """Returns the rows that show what an earlier one shows already.
+    """Returns the rows that are copies of an earlier one.
 
     Args:
       pictures: equal numbers for copies of one picture.
-      order: all rows, those first that rather stay.
+      order: all rows, those to keep first.
     """
     seen: set[int] = set()
     extra = []
@@ -66,7 +66,7 @@ def warn_of_copies(
     pictures: Sequence[int],
     splits: Mapping[str, Rows],
 ) -> None:
-    """Says which pictures are in several splits, and which in several classes, where any are.
+    """Warns of pictures that are in several splits or in several classes.
 
     Args:
       ids: unique names of the images.
@@ -82,7 +82,7 @@ def warn_of_copies(
     trained = [[row for row in rows if row in split_of] for rows in several]
     for what, property_of, groups, why in (
         ("splits", split_of, trained, "scores on them measure memory"),
-        # Also of what is in no split: the copy that stays may be the one with the wrong label.
+        # Includes rows in no split: the copy that stays may be the one with the wrong label.
         ("classes", labels, several, "one of the labels is wrong"),
     ):
         found = [rows for rows in groups if len({property_of[row] for row in rows}) > 1]
@@ -90,7 +90,7 @@ def warn_of_copies(
             named = ", ".join(" = ".join(ids[row] for row in rows[:2]) for rows in found[:_SHOWN])
             log.warning(
                 "%s in several %s (%s%s): %s. --mode=inspect shows them; --config.data.copies=drop"
-                " leaves one of each, =keep says that they are meant",
+                " keeps one of each, =keep keeps all",
                 "1 picture is" if len(found) == 1 else f"{len(found):,} pictures are",
                 what,
                 named,

@@ -1,4 +1,4 @@
-"""Reading one image file as pixels of 0 to 255."""
+"""Reading one image file as pixels from 0 to 255."""
 
 import re
 import warnings
@@ -27,20 +27,20 @@ def read_image(path: Path, window: Window | None = None, content: bytes | None =
     """Reads an image file at its native size, upright, as 1 channel (grey) or 3 (RGB).
 
     Transparency is composited onto black. Images of more than 8 bits a channel, grey or RGB, are
-    mapped linearly, `window` to 0..255 with clipping, each channel alike. Without a window it is
-    the range of their bits (unsigned integers of up to 16 bits), 0..65535 (other integers) or 0..1
-    (floats). Where the file shows high values dark, so do the pixels. The window does not touch
+    mapped linearly, `window` to 0..255 with clipping, each channel alike. The default window is the
+    range of their bits (unsigned integers of up to 16 bits), 0..65535 (other integers) or 0..1
+    (floats). If the file shows high values dark, so do the pixels. The window does not affect
     images of 8 bits or fewer. May be called from several threads.
 
     Args:
-      path: a file in one of `FORMATS`, whatever its name ends in.
+      path: a file in one of `FORMATS`, with any ending.
       window: (low, high) in the file's own units, low < high.
-      content: of the file, where it is none of its own; the path is for messages then.
+      content: the file's bytes, if it is not a file on disk; the path is then for messages only.
 
     Raises:
-      UserError: the file is missing, empty, damaged, no image, an animation or stack, larger than
-        `MAX_PIXELS`, holds values that need a window where there is none, or needs a package that
-        is not installed.
+      UserError: the file is missing, empty, damaged, not an image, an animation or stack, larger
+        than `MAX_PIXELS`, holds values that need a window but has none, or needs a package that is
+        not installed.
     """
     with explained(path):
         picture = load(path, content)
@@ -52,10 +52,10 @@ def read_image(path: Path, window: Window | None = None, content: bytes | None =
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Makes a sentence of whatever goes wrong with a picture.
+    """Turns any error of reading a picture into one sentence.
 
     Raises:
-      UserError: in the place of what the body raises.
+      UserError: instead of what the body raises.
     """
     _ignore_pillow_warnings()
     try:
@@ -69,11 +69,11 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def _ignore_pillow_warnings() -> None:
-    """Silences Pillow's warnings, of which none concerns the pixels except the bomb's.
+    """Silences Pillow's warnings: none concerns the pixels except that of decompression bombs.
 
-    `warnings.catch_warnings` swaps a list that all threads share, so that one thread would restore
-    what another has just changed. A filter for Pillow's own modules that is added and then stays
-    has no such race; it is looked for each time because a caller's `catch_warnings` may drop it.
+    `warnings.catch_warnings` swaps a list that all threads share, so a thread would undo another's
+    change. A permanent filter for Pillow's own modules has no such race; it is checked each time
+    because a caller's `catch_warnings` may drop it.
     """
     if _PILLOW_FILTER not in warnings.filters:
         warnings.filterwarnings("ignore", module=_PILLOW_MODULES)
@@ -162,6 +162,6 @@ def _check_range(found: tuple[float, float], window: Window, path: Path) -> None
     if low < window[0] or high > window[1]:
         raise UserError(
             f"{path} holds values from {low:g} to {high:g} rather than {window[0]:g} to"
-            f" {window[1]:g}; say which range to show as black to white,"
+            f" {window[1]:g}; set the range shown from black to white,"
             f" e.g. --config.data.window={low:g},{high:g}"
         )

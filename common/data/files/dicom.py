@@ -1,4 +1,4 @@
-"""Reading DICOM files with pydicom: frames as grey or RGB pixels, masks, and whose they are."""
+"""Reading DICOM files with pydicom: frames as grey or RGB pixels, masks, and groups."""
 
 import math
 import zlib
@@ -33,9 +33,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 MAX_FRAMES = 2**16  # of one file
-MAX_INFLATED = 2**28  # bytes of a file that is deflated as a whole, which may grow a thousandfold
+MAX_INFLATED = 2**28  # bytes of a deflated file, which may grow a thousandfold
 
-_KEPT_FILES = 2  # whole, as they are on the disk: not decoded
+_KEPT_FILES = 2  # kept as on disk, not decoded
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _explained = partial(explained, package="pydicom", kind="DICOM", unknown=InvalidDicomError)
 
@@ -43,24 +43,24 @@ Stored = Num[np.ndarray, "_rows _columns *_samples"]
 
 
 def frames_of(path: Path, reading: Reading) -> list[FileImage]:
-    """Returns the frames of a DICOM file, of which only the header is read.
+    """Returns the frames of a DICOM file; reads only its header.
 
-    A single frame has the suffix "", several have "#000", "#001" and so on. A file whose header
-    can't be read is one image: reading it says why, where `config.data.on_bad_image` may skip it.
+    A single frame has the suffix "", several have "#000", "#001" and so on. A file with a damaged
+    header counts as one image: reading it raises, and `config.data.on_bad_image` may skip it.
 
     Raises:
-      UserError: `reading.group_tag` is no attribute of DICOM.
+      UserError: `reading.group_tag` is not a DICOM attribute.
     """
     if not reading.group_tag or tag_for_keyword(reading.group_tag) is None:
         raise UserError(
-            f"config.data.group names '{reading.group_tag}', which is no attribute of DICOM; write"
+            f"config.data.group names '{reading.group_tag}', which is not a DICOM attribute; write"
             " its keyword, as in --config.data.group=dicom:StudyInstanceUID"
         )
     try:
         frames, group = _summary(path, reading.group_tag)
     except UserError:
         frames, group = 1, ""
-    width = max(3, len(str(frames - 1)))  # the order of the names is that of the frames
+    width = max(3, len(str(frames - 1)))  # names sort in the order of the frames
     return [
         FileImage(
             suffix="" if frames == 1 else f"#{frame:0{width}}",
@@ -78,20 +78,20 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> Deco
 
     Grey values are rescaled by the file's modality transform (PS3.3, C.11.1) and then mapped
     linearly: `window` to 0..255, else the file's first window, else the range of its stored bits.
-    A centre c and a width w mean c - w/2 to c + w/2 - 1 (PS3.3, C.11.2.1.2.1), or to c + w/2 where
-    the file says LINEAR_EXACT; its VOI tables and sigmoids are not applied, since generated images
-    could not be mapped back. MONOCHROME1 is inverted: the window's high end comes first there. Grey
+    A centre c and a width w mean c - w/2 to c + w/2 - 1 (PS3.3, C.11.2.1.2.1), or to c + w/2 if the
+    file says LINEAR_EXACT; its VOI tables and sigmoids are not applied, since generated images
+    could not be mapped back. MONOCHROME1 is inverted: its window starts with the high end. Grey
     pixels that the file declares padding (PS3.3, C.7.5.1.1.2) are black and have no value.
-    Colours are mapped from all of their bits, whatever the window.
+    Colours are mapped from all their bits, whatever the window.
 
     Args:
-      path: a DICOM file (PS3.10), whatever its name ends in.
+      path: a DICOM file (PS3.10), with any ending.
       frame: counted from 0.
       window: (low, high) in the file's own units, after the rescale.
 
     Raises:
       UserError: the file is missing, damaged, without pixels, too large, compressed in a way that
-        is not decoded, or of more than 16 bits where neither it nor `window` says what to show.
+        is not supported, or of more than 16 bits with no window in it or in `window`.
     """
     with _explained(path):
         dataset = _opened(path)
@@ -108,7 +108,7 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> Deco
 def read_frame_values(path: Path, frame: int = 0) -> Values:
     """Reads a frame as a mask: the stored numbers, neither rescaled nor windowed.
 
-    Floats are rounded where they are whole to a millionth; padding is a value as any other.
+    Floats that are whole to a millionth are rounded; padding is a value like any other.
 
     Raises:
       UserError: as `read_frame` does, or the frame holds fractions or colours.
@@ -119,13 +119,13 @@ def read_frame_values(path: Path, frame: int = 0) -> Values:
             return whole_numbers(stored, path)
         if stored.ndim == 3:
             if (stored != stored[..., :1]).any():
-                raise UserError(f"{path} is a mask in colours; save it with one number a class.")
+                raise UserError(f"{path} is a colour mask; save it with one number per class.")
             stored = stored[..., 0]
         return stored.astype(np.int64)
 
 
 def _summary(path: Path, group_tag: str) -> tuple[int, str]:
-    """Returns the number of frames and whose they are, by the header."""
+    """Returns the number of frames and their group, from the header."""
     with _explained(path):
         _check_inflated(path)
         wanted = ["NumberOfFrames", group_tag]
@@ -142,7 +142,7 @@ _header = Recent(_open_header, _KEPT_FILES)
 
 
 def _read_grid(path: Path, frame: int) -> Grid | None:
-    """Returns where a frame lies, None also where the header can't be read: reading says why."""
+    """Returns a frame's grid; None also if the header can't be read, which reading reports."""
     try:
         with _explained(path):
             return grid_of(_header(path), frame)
@@ -154,14 +154,13 @@ def _num_frames(header: Dataset, path: Path) -> int:
     frames = int(header.get("NumberOfFrames") or 1)
     if not 1 <= frames <= MAX_FRAMES:
         raise UserError(
-            f"{path} states {frames:,} frames, and 1 to {MAX_FRAMES:,} are read from one file;"
-            " split it."
+            f"{path} states {frames:,} frames; a file may have 1 to {MAX_FRAMES:,}; split it."
         )
     return frames
 
 
 def _open(path: Path) -> Dataset:
-    """Reads a file into memory and checks, before any pixel is decoded, that it can be."""
+    """Reads a file into memory and checks it before any pixel is decoded."""
     _check_inflated(path)
     dataset = dcmread(path)
     if not any(keyword in dataset for keyword in _PIXELS):
@@ -179,8 +178,8 @@ def _open(path: Path) -> Dataset:
     pixels = int(dataset.Rows) * int(dataset.Columns)
     if not 0 < pixels <= MAX_PIXELS:
         raise UserError(
-            f"{path} states {dataset.Columns:,} x {dataset.Rows:,} pixels, and 1 to"
-            f" {MAX_PIXELS:,} are read from one image; cut it into parts or shrink it."
+            f"{path} states {dataset.Columns:,} x {dataset.Rows:,} pixels; an image may"
+            f" have 1 to {MAX_PIXELS:,}; cut it into parts or shrink it."
         )
     return dataset
 
@@ -189,7 +188,7 @@ _opened = Recent(_open, _KEPT_FILES)
 
 
 def _check_inflated(path: Path) -> None:
-    """Refuses a file of a few bytes that would unpack to gigabytes."""
+    """Refuses a small file that would inflate to gigabytes."""
     meta = read_file_meta_info(path)
     if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
         return
@@ -210,7 +209,7 @@ def _stored(dataset: Dataset, frame: int, path: Path) -> Stored:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
         raise UserError(
-            f"{path} is compressed as {printable(syntax.name)}, which is not decoded here; convert"
+            f"{path} is compressed as {printable(syntax.name)}, which is not supported; convert"
             " it, e.g. with gdcmconv --raw."
         ) from error
     plugin = ""
@@ -221,7 +220,9 @@ def _stored(dataset: Dataset, frame: int, path: Path) -> Stored:
     stored, properties = decoder.as_array(dataset, index=frame, decoding_plugin=plugin)
     space = properties["photometric_interpretation"]
     if stored.ndim == 3 and space != "RGB":
-        raise UserError(f"{path} has colours in {space}, which is not read; convert it to RGB.")
+        raise UserError(
+            f"{path} has colours in {space}, which is not supported; convert it to RGB."
+        )
     return stored
 
 
@@ -233,7 +234,7 @@ def _looked_up(stored: Stored, dataset: Dataset, path: Path) -> Stored:
     """Returns the colours of indices into the file's palette."""
     colours = apply_color_lut(stored, dataset)[..., :3]
     if stored.max() > np.iinfo(colours.dtype).max:  # pydicom lets such indices overflow
-        raise UserError(f"{path} has a palette that is not read; convert it to RGB.")
+        raise UserError(f"{path} has an unsupported palette; convert it to RGB.")
     return colours
 
 
@@ -249,12 +250,12 @@ def _grey(
     shown = window or stated_window(dataset, frame)
     if shown is None and bits > 16:
         raise UserError(
-            f"{path} holds values of {bits} bits, from {low:g} to {high:g}, and no window; say"
-            f" which range to show as black to white, e.g. --config.data.window={low:g},{high:g}"
+            f"{path} holds values of {bits} bits, from {low:g} to {high:g}, and no window; set"
+            f" the range shown from black to white, e.g. --config.data.window={low:g},{high:g}"
         )
     shown = shown or full_range(dataset, frame)
     if padding is not None:
-        values[padding] = shown[0]  # what stands there may be NaN
+        values[padding] = shown[0]  # padding may be NaN
     pixels = to_bytes(values[..., None], shown)
     if mode == "MONOCHROME1":
         pixels, shown = 255 - pixels, shown[::-1]

@@ -1,8 +1,8 @@
 """Decoding the compressed pixels of DICOM files: imagecodecs as a decoding plugin of pydicom.
 
-Of the permissively licensed decoders it alone reads JPEG of 12 bits and lossless JPEG and survives
-damaged data (GDCM aborts the process). Two precautions keep such data from taking time or memory:
-the size is compared before decoding, and a JPEG-LS stream always ends.
+It is the only permissively licensed decoder that reads 12-bit and lossless JPEG and survives
+damaged data (GDCM aborts the process). Two precautions keep damaged data from taking time or
+memory: the size is compared before decoding, and a JPEG-LS stream always gets an end.
 """
 
 import struct
@@ -27,23 +27,23 @@ except ModuleNotFoundError as error:
 
 Samples = Integer[np.ndarray, "_rows _columns *_samples"]
 
-_PLUGIN = "imagecodecs for triptych"  # pydicom says so before an error of it
+_PLUGIN = "imagecodecs for triptych"  # pydicom puts this before its errors
 _START_OF_J2K = b"\xff\x4f\xff\x51"  # the markers SOC and SIZ
 _END_OF_IMAGE = b"\xff\xd9"
-_FILL = 0xFFFF  # the first of these bytes is filling before a marker
-# Start of frame, of JPEG (all in this range but the tables DHT, JPG and DAC) and of JPEG-LS.
+_FILL = 0xFFFF  # its first byte is a fill byte before a marker
+# Start of frame: JPEG (all in this range except the tables DHT, JPG and DAC) and JPEG-LS.
 _START_OF_FRAME = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
 
 
 def _decode_jpeg(source: bytes) -> Samples:
     _, _, samples = _jpeg_shape(source)
-    # From RGB to RGB is as it is: what the components mean, the DICOM file says and pydicom heeds.
+    # RGB to RGB means unchanged: pydicom interprets the components as the DICOM file says.
     space = "RGB" if samples == 3 else None
     return imagecodecs.jpeg8_decode(source, colorspace=space, outcolorspace=space)
 
 
 def _decode_jpegls(source: bytes) -> Samples:
-    # CharLS searches for seconds behind the end of a stream that was cut off unless this is there.
+    # Without an end marker CharLS searches for seconds beyond the end of a truncated stream.
     return imagecodecs.jpegls_decode(source + _END_OF_IMAGE)
 
 
@@ -57,11 +57,11 @@ _CODECS: Mapping[str, Callable[[bytes], Samples]] = {
     **dict.fromkeys((uid.JPEG2000, uid.JPEG2000Lossless), _decode_jpeg2000),
     **dict.fromkeys((uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL), _decode_jpeg2000),
 }
-DECODER_DEPENDENCIES = dict.fromkeys(_CODECS, ("imagecodecs",))  # pydicom asks for both of these
+DECODER_DEPENDENCIES = dict.fromkeys(_CODECS, ("imagecodecs",))  # pydicom requires both of these
 
 
 def is_available(syntax: str) -> bool:
-    """Says whether a transfer syntax is one that is decoded here."""
+    """Returns whether this plugin decodes a transfer syntax."""
     return syntax in _CODECS
 
 
@@ -69,8 +69,8 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytes:
     """Decodes one frame as pydicom's plugins do: components unchanged, interleaved.
 
     Raises:
-      ValueError: the compressed image is of another size than the file's header says, which is
-        noticed before memory is taken for it.
+      ValueError: the compressed image's size differs from the file's header; this is checked
+        before memory is allocated.
     """
     syntax = runner.transfer_syntax
     codec = _CODECS[syntax]
@@ -82,7 +82,7 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytes:
     runner.set_option("bits_allocated", 8 * frame.itemsize)
     runner.set_option("planar_configuration", 0)
     if runner.photometric_interpretation in ("YBR_ICT", "YBR_RCT"):
-        runner.set_option("photometric_interpretation", "RGB")  # OpenJPEG has undone these
+        runner.set_option("photometric_interpretation", "RGB")  # OpenJPEG has already undone these
     return frame.tobytes()
 
 
@@ -112,6 +112,6 @@ _added: Once[None] = Once(_add_plugin)  # pydicom's registry is not made for sev
 
 
 def plugin_for(syntax: str) -> str:
-    """Returns what pydicom is to decode a transfer syntax with: "" leaves it to pydicom."""
+    """Returns the plugin for pydicom to decode a transfer syntax; "" leaves it to pydicom."""
     _added()
     return _PLUGIN if syntax in _CODECS else ""

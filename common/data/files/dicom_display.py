@@ -1,4 +1,4 @@
-"""What the grey values of a DICOM file mean, and which of them it wants shown."""
+"""What the grey values of a DICOM file mean, and which range it asks to show."""
 
 import math
 
@@ -14,7 +14,7 @@ _ATTRIBUTES = (
     *("RescaleSlope", "RescaleIntercept"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction"),
 )
-# Where an enhanced multi-frame file states them by frame (PS3.3, C.7.6.16.2).
+# Where an enhanced multi-frame file states them per frame (PS3.3, C.7.6.16.2).
 _BY_FRAME = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 
 
@@ -35,9 +35,9 @@ def in_units(
 def padding_of(
     stored: Num[np.ndarray, "rows columns"], dataset: Dataset
 ) -> Bool[np.ndarray, "rows columns"] | None:
-    """Returns which pixels only fill the rectangle up; None where the file states no such value.
+    """Returns which pixels are padding; None if the file states no padding value.
 
-    They hold PixelPaddingValue or what lies between it and PixelPaddingRangeLimit, as stored
+    They hold PixelPaddingValue, or values between it and PixelPaddingRangeLimit, as stored
     (PS3.3, C.7.5.1.1.2); floats have attributes of their own.
     """
     kind = {"float32": "Float", "float64": "DoubleFloat"}.get(stored.dtype.name, "")
@@ -52,7 +52,7 @@ def padding_of(
 
 
 def _padding(dataset: Dataset, keyword: str, dtype: np.dtype) -> int | float | None:
-    """Returns a value of stored pixels. A file may give the bits of a negative one without sign."""
+    """Returns a stored value. A file may give the bits of a negative one as unsigned."""
     value = dataset.get(keyword)
     if not isinstance(value, int | float):
         return None
@@ -62,7 +62,7 @@ def _padding(dataset: Dataset, keyword: str, dtype: np.dtype) -> int | float | N
 
 
 def full_range(dataset: Dataset, frame: int) -> Window:
-    """Returns the range of all values that the stored bits can mean, in the file's units."""
+    """Returns the range of values that the stored bits can represent, in the file's units."""
     if dataset.get("ModalityLUTSequence"):
         return 0.0, 2.0 ** dataset.ModalityLUTSequence[0].LUTDescriptor[2] - 1
     slope, intercept = _rescale(_stated(dataset, frame))
@@ -73,18 +73,18 @@ def full_range(dataset: Dataset, frame: int) -> Window:
 
 
 def stated_window(dataset: Dataset, frame: int) -> Window | None:
-    """Returns the first window that the file states, None where there is none of any extent."""
+    """Returns the first window that the file states; None if there is none or it is empty."""
     stated = _stated(dataset, frame)
     centre, width = _number(stated, "WindowCenter"), _number(stated, "WindowWidth")
     exact = stated.get("VOILUTFunction") in ("LINEAR_EXACT", "SIGMOID")
     low = centre - width / 2
-    # Maps of fractions come with widths up to 1, which the formula of whole numbers can't mean.
+    # Fraction maps have widths up to 1, where the formula for whole numbers does not apply.
     high = low + (width if exact or width <= 1 else width - 1)
     return (low, high) if math.isfinite(high - low) and low < high else None
 
 
 def _stated(dataset: Dataset, frame: int) -> Dataset:
-    """Returns the attributes of a frame: its own, else what all frames share, else the file's."""
+    """Returns the attributes of a frame: its own, else the shared ones, else the file's."""
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
     own = (dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
     groups = [
@@ -99,7 +99,7 @@ def _stated(dataset: Dataset, frame: int) -> Dataset:
 
 
 def _rescale(stated: Dataset) -> tuple[float, float]:
-    """Returns slope and intercept; a slope of 0, which would leave nothing to see, counts as 1."""
+    """Returns slope and intercept; a slope of 0, which would erase the image, counts as 1."""
     slope, intercept = _number(stated, "RescaleSlope"), _number(stated, "RescaleIntercept")
     return (
         slope if math.isfinite(slope) and slope else 1.0,
@@ -108,7 +108,7 @@ def _rescale(stated: Dataset) -> tuple[float, float]:
 
 
 def _number(stated: Dataset, keyword: str) -> float:
-    """Returns the first value of an attribute, NaN where it has none."""
+    """Returns the first value of an attribute, NaN if it has none."""
     value = stated.get(keyword)
     if isinstance(value, MultiValue):
         value = value[0] if value else None

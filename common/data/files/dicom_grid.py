@@ -6,7 +6,7 @@ from pydicom import Dataset
 
 from common.data.files.grids import Grid
 
-# What states it, and where an enhanced multi-frame file does so by frame.
+# The attributes that state it, and their place in an enhanced multi-frame file.
 _ATTRIBUTES = {
     "ImageOrientationPatient": "PlaneOrientationSequence",
     "ImagePositionPatient": "PlanePositionSequence",
@@ -23,7 +23,7 @@ def grid_of(header: Dataset, frame: int) -> Grid | None:
     """Returns the grid of a frame: its columns, its rows, and one slice.
 
     Returns:
-      None if the file does not state orientation, position and spacing, or states no numbers.
+      None if orientation, position or spacing is missing or not numeric.
     """
     orientation, position, spacing, thickness = (
         _numbers(header, keyword, frame) for keyword in _ATTRIBUTES
@@ -43,9 +43,9 @@ def grid_of(header: Dataset, frame: int) -> Grid | None:
 
 
 def _numbers(header: Dataset, keyword: str, frame: int) -> Float[np.ndarray, " _num"]:
-    """Returns the numbers of an attribute: the frame's own, else what all share, else the file's.
+    """Returns the numbers of an attribute: the frame's own, else the shared ones, else the file's.
 
-    There are none where they are not stated, are not finite or can't be read as numbers.
+    The array is empty if they are missing, not finite or not numeric.
     """
     shared, own = (header.get(name) or [] for name in _GROUPS)
     groups = [*own[frame : frame + 1], *shared[:1]]

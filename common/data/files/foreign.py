@@ -1,6 +1,6 @@
-"""Readers of other projects over odd files: their remarks stay silent, their errors are sentences.
+"""Third-party readers on odd files: warnings are silenced, errors become sentences.
 
-What they warn of or log does not concern the pixels, or else they raise.
+Their warnings and logs do not concern the pixels: where pixels are affected, they raise.
 """
 
 import logging
@@ -19,16 +19,16 @@ _LONGEST = 240  # characters of a foreign text in a message
 
 @contextmanager
 def explained(path: Path, package: str, kind: str, unknown: type[Exception]) -> Iterator[None]:
-    """Turns whatever a package raises while it reads a file into one sentence.
+    """Turns anything a package raises while reading a file into one sentence.
 
     Args:
       path: the file.
-      package: its warnings and log records are silenced, too, for good.
+      package: its warnings and log records are silenced permanently.
       kind: of the file, for people: "DICOM".
-      unknown: what the package raises over a file of another kind.
+      unknown: what the package raises for a file of another kind.
 
     Raises:
-      UserError: in the place of any exception but MemoryError.
+      UserError: instead of any exception except MemoryError.
     """
     _silence(package)
     try:
@@ -42,9 +42,9 @@ def explained(path: Path, package: str, kind: str, unknown: type[Exception]) -> 
 def _silence(package: str) -> None:
     """Ignores the warnings and the log records of a package's modules.
 
-    `warnings.catch_warnings` swaps a list that all threads share, so that one thread would restore
-    what another has just changed. A filter that is added and then stays has no such race; it is
-    looked for each time because a caller's `catch_warnings` may drop it.
+    `warnings.catch_warnings` swaps a list that all threads share, so a thread would undo another's
+    change. A permanent filter has no such race; it is checked each time because a caller's
+    `catch_warnings` may drop it.
     """
     modules = rf"{package}\."
     if ("ignore", None, Warning, re.compile(modules), 0) not in warnings.filters:
@@ -60,10 +60,10 @@ def _complaint(path: Path, error: Exception, kind: str, unknown: type[Exception]
     if not path.stat().st_size:
         return "is empty (0 bytes); replace or remove it."
     if isinstance(error, unknown):
-        return f"is no {kind} file; replace or remove it."
+        return f"is not a {kind} file; replace or remove it."
     return f"is damaged ({printable(str(error)) or type(error).__name__}); replace or remove it."
 
 
 def printable(text: str) -> str:
-    """Returns the start of a text from a file or a package, fit to stand in a sentence."""
+    """Returns the start of a text from a file or a package, made to fit in a sentence."""
     return textwrap.shorten(printed(" ".join(text.split())), _LONGEST, placeholder=" ...")

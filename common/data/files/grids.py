@@ -1,4 +1,4 @@
-"""Where the voxels of a file lie in the patient, and whether those of two files lie alike."""
+"""Where the voxels of a file lie in the patient, and whether two files share a grid."""
 
 from dataclasses import dataclass
 from itertools import permutations, product
@@ -6,8 +6,8 @@ from itertools import permutations, product
 import numpy as np
 from jaxtyping import Float
 
-_SAME = 0.1  # of a voxel: corners of one grid may differ by less, as headers are rounded
-_DIRECTIONS = ("LR", "PA", "IS")  # down and up the axes of an affine
+_SAME = 0.1  # voxels: corners of equal grids differ by less, since headers are rounded
+_DIRECTIONS = ("LR", "PA", "IS")  # negative and positive ends of an affine's axes
 _SAMPLES = 16  # along an axis, to measure an overlap
 
 Affine = Float[np.ndarray, "4 4"]
@@ -19,8 +19,8 @@ class Grid:
 
     Attributes:
       affine: from indices to millimetres to the right, forward and up.
-      shape: how many voxels there are along each axis.
-      stated: whether the file says so; else the affine is a default.
+      shape: number of voxels along each axis.
+      stated: whether the file states it; else the affine is a default.
     """
 
     affine: Affine
@@ -29,7 +29,7 @@ class Grid:
 
     @property
     def codes(self) -> str:
-        """Returns whereto the axes go, nearly: "RAS+" is right, anterior, superior."""
+        """Returns the nearest directions of the axes: "RAS+" is right, anterior, superior."""
         steps = self.affine[:3, :3]
         cosines = steps / np.linalg.norm(steps, axis=0).clip(np.finfo(np.float64).tiny)
         rows = max(permutations(range(3)), key=lambda rows: np.abs(cosines[rows, range(3)]).sum())
@@ -39,21 +39,21 @@ class Grid:
 
 
 def _distance(first: Grid, second: Grid) -> float:
-    """Returns by how many voxels of the first the corners of two grids of one shape differ."""
+    """Returns how far the corners of two grids of one shape differ, in voxels of the first."""
     corners = np.array([(*index, 1) for index in product(*((0, n - 1) for n in first.shape))]).T
     moved = np.linalg.inv(first.affine) @ (second.affine - first.affine) @ corners
     return float(np.abs(moved).max())
 
 
 def alike(first: Grid, second: Grid) -> bool:
-    """Says whether two grids have their voxels in the same places, as far as both say."""
+    """Returns whether the voxels of two grids are in the same places, as far as both state it."""
     if first.shape != second.shape:
         return False
     return not (first.stated and second.stated) or _distance(first, second) < _SAME
 
 
 def overlap(first: Grid, second: Grid) -> float:
-    """Returns which share of the first one's box the second one's covers, 0..1."""
+    """Returns the share of the first grid's box that the second's covers, 0..1."""
     cells = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
     inside = np.stack(np.meshgrid(*(cells * n - 0.5 for n in first.shape)), -1).reshape(-1, 3)
     to_second = np.linalg.inv(second.affine) @ first.affine

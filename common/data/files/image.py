@@ -17,11 +17,11 @@ Values = Integer[np.ndarray, "_height _width"]
 
 @dataclass(frozen=True)
 class Reading:
-    """The settings that say how a file becomes images.
+    """The settings for reading a file as images.
 
     Attributes:
-      window: what is shown as 0 to 255; None leaves it to the file.
-      plane: in which volumes are cut: "axial", "coronal" or "sagittal".
+      window: the range shown as 0 to 255; None leaves it to the file.
+      plane: of the slices of volumes: "axial", "coronal" or "sagittal".
       group_tag: the DICOM attribute that names the group.
     """
 
@@ -31,7 +31,7 @@ class Reading:
 
 
 def _no_grid() -> None:
-    """Says that a file does not know where it lies."""
+    """Stands for a file that does not state its grid."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,14 @@ class FileImage:
     """One image of a file.
 
     Attributes:
-      suffix: "" where the file is one image, else "#000", "#001", ...
+      suffix: "" if the file is one image, else "#000", "#001", ...
       read: decodes it; raises UserError.
-      read_values: reads it as a mask, the file's own values unchanged (of a palette image the
-        indices); raises UserError.
-      read_group: the file's own statement of whom it is of, "" where it makes none.
-      read_grid: where the volume or the frame lies in the patient; None where the file can't say.
-      doubt: what the file leaves open of how it lies, for people; "" for nothing.
+      read_values: reads it as a mask, with the file's own values (for a palette image the indices);
+        raises UserError.
+      read_group: returns the group that the file states, "" if none.
+      read_grid: returns where the volume or frame lies in the patient; None if the file does not
+        state it.
+      doubt: what the file leaves open about its orientation, for people; "" for nothing.
     """
 
     suffix: str

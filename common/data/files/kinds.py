@@ -1,4 +1,4 @@
-"""Which files are read as images: by their endings, or as DICOM by their marker."""
+"""Which files are read as images: by ending, or as DICOM by marker."""
 
 import os
 from functools import lru_cache
@@ -17,25 +17,24 @@ NIFTI = (".nii.gz", ".nii")
 
 EXTENSIONS = (*PICTURES, *DICOM, *NIFTI)
 
-_PREAMBLE, _MARKER = 128, b"DICM"  # bytes before it, and what tells a DICOM file (PS3.10, 7.1)
+_PREAMBLE, _MARKER = 128, b"DICM"  # DICOM's marker follows the preamble (PS3.10, 7.1)
 
-DUAL = (".tif", ".tiff")  # such a file may be both, whole: a DICOM file has room for its header
+DUAL = (".tif", ".tiff")  # may be both TIFF and DICOM, whose preamble has room for a TIFF header
 
 _KNOWN_MARKERS = 2**17  # files
 
 
 def is_image(file: Path | os.DirEntry[str]) -> bool:
-    """Says whether a file is read: by its ending, else as DICOM by its marker.
+    """Returns whether a file is read as images: by its ending, else as DICOM by its marker.
 
     Scanners name DICOM files by numbers and dots, 1.2.840.113619.2.5.1, or end them in .IMA; "DICM"
-    stands behind their first 128 bytes. DICOMDIR has it, too, but is the table of contents of a
-    disc.
+    follows their first 128 bytes. DICOMDIR has it, too, but is a disc's table of contents.
     """
     return bool(ending(file.name)) or (file.name.lower() != "dicomdir" and has_marker(file))
 
 
 def ending(name: str) -> str:
-    """Returns which of `EXTENSIONS` a file's name or path ends in, "" where it is none of them."""
+    """Returns which of `EXTENSIONS` a file's name or path ends in, "" if none."""
     lower = name.lower()
     if not lower.endswith(EXTENSIONS):
         return ""
@@ -48,7 +47,7 @@ def stem(name: str) -> str:
 
 
 def has_marker(file: Path | os.DirEntry[str]) -> bool:
-    """Says whether DICOM's marker stands in a file, whatever its name."""
+    """Returns whether a file has DICOM's marker, whatever its name."""
     try:
         found = file.stat()
         return not special_kind(found.st_mode) and _holds_marker(

@@ -1,4 +1,4 @@
-"""Masks: which values stand in a file, and which classes they mean."""
+"""Masks: the values in a file, and the classes they mean."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -20,8 +20,8 @@ _SHOWN = 12  # unknown values that a message lists
 _EXAMPLE = "--config.data.mask_values=0=background,128=oedema,255=tumour"
 _CUT = "--config.data.mask_values=0-127=background,128-255=foreground"
 _VALUES = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?")
-_MOST_VALUES = 65536  # that a range has
-# Channels that carry the value; what is left out is transparency.
+_MOST_VALUES = 65536  # in a range
+# Channels that carry the value; the rest is transparency.
 _CHANNELS = {"LA": 1, "La": 1, "PA": 1, "RGB": 3, "RGBA": 3, "RGBa": 3, "RGBX": 3}
 
 
@@ -30,10 +30,10 @@ class MaskValues:
     """What the values in masks mean.
 
     Attributes:
-      classes: their names, the background first.
+      classes: names, the background first.
       meaning: the index of the class that each value means.
-      exclusive: two values of which a mask holds one at most: they are two ways to write one class,
-        and a mask that holds both tells two classes apart.
+      exclusive: two values of which a mask may hold only one: both can mean the same class, and a
+        mask that holds both has two classes.
     """
 
     classes: tuple[str, ...]
@@ -41,10 +41,10 @@ class MaskValues:
     exclusive: tuple[int, int] | None = None
 
     def written(self, foreground: int) -> tuple[int, ...]:
-        """Returns the value that stands for each class in a file, the first that means it.
+        """Returns the value to write for each class: the first that means it.
 
         Args:
-          foreground: what stands for the foreground where two values mean it, 1 or 255.
+          foreground: the value to write for the foreground if two values mean it, 1 or 255.
         """
         if self.exclusive:
             return 0, foreground
@@ -56,14 +56,14 @@ _BINARY = MaskValues(("background", "foreground"), {0: 0, 1: 1, 255: 1}, exclusi
 
 
 def parse_mask_values(text: str) -> MaskValues:
-    """Returns what values mean by `config.data.mask_values`.
+    """Parses `config.data.mask_values`.
 
-    "0=background,128=oedema,255=tumour" makes three classes; values of one name are one class. Of a
-    range, as in "0-127=background,128-255=tumour", each value means the class. "" means 0 and 1, or
-    0 and 255.
+    "0=background,128=oedema,255=tumour" makes three classes; values of one name are one class. In a
+    range, as in "0-127=background,128-255=tumour", each value means the class. "" means 0 and
+    1, or 0 and 255.
 
     Raises:
-      UserError: the text is something else.
+      UserError: the text is invalid.
     """
     if not text.strip():
         return _BINARY
@@ -74,13 +74,13 @@ def parse_mask_values(text: str) -> MaskValues:
         values = _values_of(value)
         if not values or not name or not meaning.keys().isdisjoint(values):
             raise UserError(
-                f"config.data.mask_values is '{text}'; write each value of the masks once and what"
-                f" it means, the background first, as in {_EXAMPLE}"
+                f"config.data.mask_values is '{text}'; write each mask value once with its"
+                f" class, the background first, as in {_EXAMPLE}"
             )
         if name not in classes:
             classes.append(name)
         index = classes.index(name)
-        # The first value of a class stands for it where masks are written: 0, and 255 of 128-255.
+        # The first value of a class is used to write masks: 0, and 255 of 128-255.
         meaning.update(dict.fromkeys(reversed(values) if index else values, index))
     if not 2 <= len(classes) <= 256:
         raise UserError(
@@ -92,23 +92,23 @@ def parse_mask_values(text: str) -> MaskValues:
 
 
 def _values_of(text: str) -> range:
-    """Returns the values of "128" or "128-255", none of what is neither."""
+    """Returns the values of "128" or "128-255"; an empty range for anything else."""
     match = _VALUES.fullmatch(text)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     return range(first, last + 1) if last - first < _MOST_VALUES else range(0)
 
 
 def read_values(path: Path, content: bytes | None = None) -> Values:
-    """Reads a picture as a mask: its own numbers; of a palette the indices.
+    """Reads a picture as a mask: its own numbers, for a palette the indices.
 
-    The numbers are those that the file keeps, at any depth, also where high ones are shown dark
-    (TIFF's WhiteIsZero). Pictures of one bit have two colours rather than numbers: black is 0 and
-    white is 1, whichever of the two the file keeps as 0.
+    The numbers are those in the file, at any depth, even if high ones are shown dark (TIFF's
+    WhiteIsZero). One-bit pictures have two colours rather than numbers: black is 0 and white is 1,
+    whichever of them the file stores as 0.
 
-    Floats are rounded where they are whole to a millionth.
+    Floats that are whole to a millionth are rounded.
 
     Raises:
-      UserError: the file can't be read, or does not hold one whole number a pixel.
+      UserError: the file can't be read, or does not hold one whole number per pixel.
     """
     with explained(path):
         picture = load(path, content)
@@ -128,33 +128,33 @@ def read_values(path: Path, content: bytes | None = None) -> Values:
 
 
 def _one_channel(colours: np.ndarray, mode: str, path: Path) -> np.ndarray:
-    """Returns the channel that all channels are equal to."""
+    """Returns the one channel of which all channels are copies."""
     if not colours.size or (colours[..., 1:] != colours[..., :1]).any():
         raise UserError(
-            f"{path} is a mask in colours ({mode}); save it in grey, one whole number a class."
+            f"{path} is a colour mask ({mode}); save it in grey, one whole number per class."
         )
     return np.ascontiguousarray(colours[..., 0])
 
 
 def read_mask(read: Callable[[], Values], values: MaskValues, where: str) -> Mask:
-    """Reads a mask and returns the index of the class of each pixel.
+    """Reads a mask and returns each pixel's class index.
 
     Args:
-      read: gives the values of the file.
+      read: returns the file's values.
       values: what they mean.
       where: the file, for messages.
 
     Raises:
-      UserError: the file can't be read, or it holds values that mean nothing or two things.
+      UserError: the file can't be read, or it holds values that are unknown or ambiguous.
     """
     return to_classes(read(), values, where)
 
 
 def to_classes(mask: Values, values: MaskValues, where: str) -> Mask:
-    """Returns the index of the class of each pixel.
+    """Returns each pixel's class index.
 
     Raises:
-      UserError: the mask holds values that mean nothing, which are listed, or two things.
+      UserError: the mask holds values that are unknown, which are listed, or ambiguous.
     """
     found = np.unique(mask)
     present = found.tolist()
@@ -164,7 +164,7 @@ def to_classes(mask: Values, values: MaskValues, where: str) -> Mask:
         first, second = values.exclusive
         raise UserError(
             f"{where} holds both {first} and {second}, and each of them alone would mean"
-            f" {values.classes[values.meaning[first]]}; say what they mean, as in {_EXAMPLE}"
+            f" {values.classes[values.meaning[first]]}; set what they mean, as in {_EXAMPLE}"
         )
     classes = np.array([values.meaning[value] for value in present], np.uint8)
     return classes[np.searchsorted(found, mask)]
@@ -172,21 +172,21 @@ def to_classes(mask: Values, values: MaskValues, where: str) -> Mask:
 
 def _complaint(unknown: list[int], values: MaskValues, where: str) -> str:
     listed = ", ".join(map(str, unknown[:_SHOWN])) + (", ..." if unknown[_SHOWN:] else "")
-    known = _told(values.meaning)
+    known = _listed(values.meaning)
     blurred = len(unknown) > _SHOWN
-    cut = f"or say from where on a value means the next class, as in {_CUT}"
+    cut = f"or set from which value on the next class begins, as in {_CUT}"
     if where.lower().endswith((".jpg", ".jpeg", ".jfif")):
         return (
             f"holds the values {listed} beside {known}, as JPEG compression blurs a mask; save the"
             f" masks without loss (PNG) from the originals, {cut}"
         )
     return (
-        f"holds the values {listed}, of which no meaning is known (known are {known}); say what"
+        f"holds the values {listed}, which are unknown (known are {known}); set what"
         f" they mean, as in {_EXAMPLE}" + (f", {cut} where edges are blurred" if blurred else "")
     )
 
 
-def _told(values: Iterable[int]) -> str:
+def _listed(values: Iterable[int]) -> str:
     """Returns "0, 128-255" of whole numbers."""
     parts: list[list[int]] = []
     for value in sorted(values):

@@ -1,4 +1,4 @@
-"""Reading NIfTI volumes with nibabel: slices as grey pixels or as masks, all the same way up."""
+"""Reading NIfTI volumes with nibabel: slices as grey pixels or masks, in one orientation."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ except ModuleNotFoundError as error:
 MAX_VOXELS = 2**28  # a CT of the whole body has 512 x 512 x 1000
 MAX_SLICES = 2**15 - 1  # along an axis: what NIfTI-1 can state
 
-_KEPT_VOLUMES = 4  # two pairs of image and mask, as threads work on two where one ends
+_KEPT_VOLUMES = 4  # two pairs of image and mask: at the end of one, threads work on two
 _AXES = dict(zip(PLANES, (2, 1, 0), strict=True))  # the axis across which a plane cuts
 
 _explained = partial(explained, package="nibabel", kind="NIfTI", unknown=ImageFileError)
@@ -44,14 +44,14 @@ Plane = Real[np.ndarray, "_height _width"]
 
 @dataclass(frozen=True)
 class _Opened:
-    """A volume in memory, or mapped into it where the file is not compressed.
+    """A volume in memory, or memory-mapped if the file is not compressed.
 
     Attributes:
       stored: the numbers in the file, along its own axes.
-      upright: the same along axes that go right, forward and up by the file's own header.
+      upright: the same along axes that go right, forward and up, by the file's own header.
       slope, intercept: value = slope * stored + intercept.
-      window: what the header says to show, else the range of the whole volume.
-      rounding: how far values may be from what was saved: half a step of integers, and float32's.
+      window: the range that the header asks to show, else that of the whole volume.
+      rounding: how far values may be from those saved: half a step of integers, and float32's.
     """
 
     stored: Volume
@@ -62,26 +62,26 @@ class _Opened:
     rounding: float
 
     def plane(self, name: str, index: int, turn: Turn | None) -> Plane:
-        """Cuts a slice as it is displayed: its two axes point up and, right to left, across."""
+        """Returns a slice as it is displayed: one axis points up, the other from right to left."""
         turned = self.upright if turn is None else apply_orientation(self.stored, turn)
         return np.flip(np.moveaxis(turned, _AXES[name], 0)[index]).T
 
     def values(self, stored: Plane) -> Float[np.ndarray, "_height _width"]:
-        """Returns what the stored numbers mean."""
+        """Returns the values of stored numbers."""
         return stored.astype(np.float64) * self.slope + self.intercept
 
 
 def slices_of(path: Path, reading: Reading, turn: Turn | None = None) -> list[FileImage]:
-    """Returns the slices of a volume along `reading.plane`, of which only the header is read.
+    """Returns the slices of a volume along `reading.plane`; reads only its header.
 
-    "#000" is the lowest axial, the hindmost coronal, the leftmost sagittal slice. A file whose
-    header can't be read is one image: reading it says why, where `config.data.on_bad_image` may
+    "#000" is the lowest axial, the hindmost coronal, the leftmost sagittal slice. A file with a
+    damaged header counts as one image: reading it raises, and `config.data.on_bad_image` may
     skip it.
 
     Args:
       path: a NIfTI file.
       reading: `plane` and `window` are used.
-      turn: how its axes come to go right, forward and up (see `turn_onto`), else by its own header.
+      turn: turns its axes right, forward and up (see `turn_onto`); None goes by its own header.
     """
     try:
         with _explained(path):
@@ -91,7 +91,7 @@ def slices_of(path: Path, reading: Reading, turn: Turn | None = None) -> list[Fi
             count, doubt = grid.shape[list(axes).index(_AXES[reading.plane])], doubt_of(image, grid)
     except UserError:
         count, grid, doubt = 1, None, ""
-    width = max(3, len(str(count - 1)))  # the order of the names is that of the slices
+    width = max(3, len(str(count - 1)))  # names sort in the order of the slices
     return [
         FileImage(
             suffix=f"#{index:0{width}}",
@@ -107,23 +107,23 @@ def slices_of(path: Path, reading: Reading, turn: Turn | None = None) -> list[Fi
 def read_slice(
     path: Path, index: int, plane: str, window: Window | None = None, turn: Turn | None = None
 ) -> Decoded:
-    """Reads a slice of a volume as radiologists look at it, whatever the order in the file.
+    """Reads a slice of a volume in radiological orientation, whatever the order in the file.
 
     The patient's right is on the left of axial and coronal slices. Axial slices have the front at
     the top; coronal and sagittal ones the head; sagittal ones the front on the left. An oblique
-    volume is turned by quarter turns only, to the nearest of these. Pixels are voxels: where these
-    are not square, neither is the picture.
+    volume is turned by quarter turns only, to the nearest of these. Pixels are voxels: if these are
+    not square, the picture is distorted.
 
     Args:
-      path: a NIfTI-1 or -2 file of a single file, compressed or not, of three dimensions.
+      path: a NIfTI-1 or -2 volume in a single file, compressed or not, of three dimensions.
       index: of the slice, counted from inferior, posterior or left.
       plane: "axial", "coronal" or "sagittal".
       window: (low, high) shown as 0 and 255, else the header's cal_min and cal_max, else the range
-        of the whole volume. One that is constant is black.
+        of the whole volume. A constant volume is black.
       turn: as in `slices_of`.
 
     Raises:
-      UserError: the file is missing, damaged, too large, no volume of numbers, or holds NaN or
+      UserError: the file is missing, damaged, too large, not a volume of numbers, or holds NaN or
         infinity.
     """
     with _explained(path):
@@ -140,7 +140,7 @@ def read_slice(
 
 
 def read_slice_values(path: Path, index: int, plane: str, turn: Turn | None = None) -> Values:
-    """Reads a slice as a mask, the same way up as `read_slice`.
+    """Reads a slice as a mask, in the orientation of `read_slice`.
 
     Raises:
       UserError: as `read_slice` does, or the slice holds fractions.
@@ -156,15 +156,15 @@ def read_slice_values(path: Path, index: int, plane: str, turn: Turn | None = No
 def write_volume(
     file: Path, like: Path, slices: Sequence[np.ndarray], plane: str = "axial"
 ) -> None:
-    """Writes slices, the way up that `read_slice` gives them, as a volume in the space of another.
+    """Writes slices, in the orientation of `read_slice`, as a volume in the space of another.
 
-    It has the other's shape, affine, axes and header, and the slices' type of numbers.
+    It has the other's shape, affine, axes and header, and the slices' dtype.
 
     Args:
       file: ending in .nii or .nii.gz.
       like: the volume whose slices they belong to.
       slices: all of them, in order.
-      plane: in which they are cut.
+      plane: of the slices.
 
     Raises:
       UserError: `like` can't be read.
@@ -185,12 +185,12 @@ def write_volume(
 def _header(path: Path) -> nibabel.Nifti1Image:
     image = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Image):
-        raise UserError(f"{path} is a {type(image).__name__} and no volume; remove it.")
+        raise UserError(f"{path} is a {type(image).__name__}, not a volume; remove it.")
     return image
 
 
 def _shape(image: nibabel.Nifti1Image, path: Path) -> tuple[int, int, int]:
-    """Returns the shape of a volume, of a size and a kind that is read, without axes of one."""
+    """Returns the shape of a volume without axes of length one, after checking size and type."""
     shape = list(image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
@@ -204,7 +204,7 @@ def _shape(image: nibabel.Nifti1Image, path: Path) -> tuple[int, int, int]:
         raise UserError(f"{path} holds no volume (its shape is {stated or 'empty'}); remove it.")
     if max(shape) > MAX_SLICES or math.prod(shape) > MAX_VOXELS:
         raise UserError(
-            f"{path} states {stated} voxels, and {MAX_VOXELS:,} are read from one volume, up to"
+            f"{path} states {stated} voxels; a volume may have {MAX_VOXELS:,}, up to"
             f" {MAX_SLICES:,} along an axis; cut or shrink it."
         )
     if image.get_data_dtype().kind not in "iuf":
@@ -224,8 +224,8 @@ def _open(path: Path) -> _Opened:
     low, high = min(ends), max(ends)
     if not math.isfinite(high - low):
         raise UserError(
-            f"{path} holds values that are not numbers (NaN or infinity); save it with 0 in their"
-            " place, or remove it."
+            f"{path} holds values that are not numbers (NaN or infinity); save it with 0"
+            " instead, or remove it."
         )
     shown = float(image.header["cal_min"]), float(image.header["cal_max"])
     if not (math.isfinite(shown[1] - shown[0]) and shown[0] < shown[1]):

@@ -1,4 +1,4 @@
-"""The grid of a NIfTI volume, and how another's array is turned onto it."""
+"""The grid of a NIfTI volume, and how to turn another array onto it."""
 
 import nibabel
 import numpy as np
@@ -8,14 +8,14 @@ from nibabel.spatialimages import HeaderDataError
 
 from common.data.files.grids import Grid, alike
 
-Turn = Float[np.ndarray, "3 2"]  # of nibabel: the new place of each axis, and whether it is flipped
+Turn = Float[np.ndarray, "3 2"]  # nibabel's: the new place of each axis, and whether it is flipped
 
 
 def grid_of(image: nibabel.Nifti1Image, shape: tuple[int, int, int]) -> Grid:
     """Returns the grid that the header states: its sform, else its qform, else nibabel's default.
 
     Raises:
-      LinAlgError: axes lie in one plane, or something is infinite or no number.
+      LinAlgError: the axes lie in one plane, or a number is not finite.
     """
     if not np.isfinite(np.linalg.inv(image.affine)).all() or not np.isfinite(image.affine).all():
         raise np.linalg.LinAlgError("the header's affine is not finite")
@@ -24,31 +24,31 @@ def grid_of(image: nibabel.Nifti1Image, shape: tuple[int, int, int]) -> Grid:
 
 
 def doubt_of(image: nibabel.Nifti1Image, grid: Grid) -> str:
-    """Says for people where a header's two orientations differ, "" where they do not."""
+    """Returns a sentence on how a header's two orientations differ, "" if they do not."""
     sform, qform = (int(image.header[f"{kind}_code"]) for kind in ("sform", "qform"))
     if sform <= 0 or qform <= 0:
         return ""
     try:
         other = Grid(image.header.get_qform(), grid.shape)
-    except (ValueError, HeaderDataError):  # its quaternion is none, or its steps are
-        return f"the sform says {grid.codes} and the qform means nothing, so that the sform counts"
+    except (ValueError, HeaderDataError):  # the quaternion or the spacing is invalid
+        return f"the sform says {grid.codes} and the qform is invalid, so the sform is used"
     if alike(grid, other):
         return ""
-    return f"the sform says {grid.codes} and the qform {other.codes}, so that the sform counts"
+    return f"the sform says {grid.codes} and the qform {other.codes}, so the sform is used"
 
 
 def upright(grid: Grid) -> Turn:
-    """Returns what makes axes go right, forward and up, as nearly as quarter turns do."""
+    """Returns the quarter turns that bring axes nearest to right, forward and up."""
     return io_orientation(grid.affine)
 
 
 def turn_onto(ours: Grid, theirs: Grid) -> Turn | None:
-    """Returns what turns an array of the second grid as `upright` turns one of the first.
+    """Returns the turn for an array of the second grid that matches `upright` of the first.
 
-    Where a header states nothing, equal indices mean equal places.
+    If a header states no grid, equal indices mean equal places.
 
     Returns:
-      None if the grids do not have the same voxels, whatever the order of their axes.
+      None if the grids have different voxels, whatever the order of their axes.
     """
     if not (ours.stated and theirs.stated):
         return upright(ours) if ours.shape == theirs.shape else None

@@ -1,7 +1,7 @@
-"""Reading a picture with Pillow: all of its bits and its own numbers, or with another reader.
+"""Reading a picture with Pillow: all its bits and its own numbers, or with another reader.
 
-Pillow reads every ordinary picture, and brings it to 8 bits on the way where it has no room for
-more. Whether it does is decided by the header, before the pixels are decoded.
+Pillow reads every ordinary picture, but reduces some to 8 bits. The header tells which, before the
+pixels are decoded.
 """
 
 import io
@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from common.data.files.stored import Stored, check_size, highest, orientation_of, several, upright
 from common.program.errors import UserError
 
-# What is read. Others stay closed: Pillow would run Ghostscript on an EPS file.
+# Only these are opened: Pillow would run Ghostscript on an EPS file.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -30,10 +30,10 @@ _SYCC = struct.pack(">I", 18)
 
 
 def load(path: Path, content: bytes | None = None) -> Image.Image | Stored:
-    """Reads a picture: what Pillow shows, or what is stored where Pillow would change it.
+    """Reads a picture as Pillow shows it, or its stored numbers where Pillow would change them.
 
     Raises:
-      UserError: it is an animation or stack, too large, or kept in a way that is not read.
+      UserError: it is an animation or stack, too large, or stored in an unsupported way.
       Exception: it is damaged; Pillow's readers raise almost anything.
     """
     source = path if content is None else io.BytesIO(content)
@@ -41,7 +41,7 @@ def load(path: Path, content: bytes | None = None) -> Image.Image | Stored:
         with Image.open(source, formats=FORMATS) as image:
             check_size(*image.size, path)
             frames = getattr(image, "n_frames", 1)
-            # Cameras write MPO files, named .jpg: the frames behind the first are previews of it.
+            # Cameras write MPO files, named .jpg: frames after the first are previews of it.
             if frames > 1 and image.format != "MPO":
                 raise several(path, frames)
             read = _READERS.get(str(image.format))
@@ -67,7 +67,7 @@ def _all_of(path: Path, content: bytes | None) -> bytes:
 
 
 def _loaded(image: Image.Image) -> Num[np.ndarray, "_height _width _channels"]:
-    """Returns what Pillow decodes, upright, in the byte order of this machine."""
+    """Returns the pixels that Pillow decodes, upright, in this machine's byte order."""
     image.load()
     values = upright(np.array(image), orientation_of(image))
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -75,7 +75,7 @@ def _loaded(image: Image.Image) -> Num[np.ndarray, "_height _width _channels"]:
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """Returns how the pixels lie in the file, which Pillow forgets while it loads them."""
+    """Returns the raw mode of the pixels in the file, which Pillow drops on loading."""
     args = image.tile[0].args if image.tile else ""
     return str(args[0] if isinstance(args, tuple) and args else args)
 
@@ -94,14 +94,14 @@ def _png(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Store
         return None
     from common.data.files.whole_depth import decode_png
 
-    image.load()  # says what is damaged, and knows the orientation
+    image.load()  # raises if damaged, and reads the orientation
     values = upright(decode_png(_all_of(path, content)), orientation_of(image))
     alpha: Literal["", "straight"] = "straight" if values.shape[-1] in (2, 4) else ""
     return Stored(values, raw, 16, highest(16), alpha=alpha)
 
 
 def _pnm(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Stored | None:
-    """Reads numbers up to another maximum than 255, which Pillow scales to 255 or 65535."""
+    """Reads numbers with a maximum other than 255, which Pillow scales to 255 or 65535."""
     if image.mode in ("1", "F"):
         return None if image.mode == "1" else Stored(_loaded(image), "F", 32, None)
     decoder, _, offset, args = image.tile[0]
@@ -112,8 +112,8 @@ def _pnm(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Store
     (width, height), channels = image.size, 3 if image.mode == "RGB" else 1
     data = _all_of(path, content)
     if decoder == "ppm_plain":
-        # A grey image that is three times as wide keeps 16 bits of colours. Scaled, no two of its
-        # numbers meet, so that they can be had back.
+        # Read as a grey image three times as wide, colours keep 16 bits. Scaling keeps all numbers
+        # distinct, so it can be undone.
         text = f"P2 {channels * width} {height} {white}\n".encode() + data[offset:]
         with Image.open(io.BytesIO(text), formats=("PPM",)) as wide:
             values = np.rint(_loaded(wide) * (white / (65535 if white > 255 else 255)))
@@ -123,18 +123,17 @@ def _pnm(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Store
         )
     if values.max() > white:
         raise UserError(
-            f"{path} holds {values.max():g}, more than the {white} that it calls its highest value;"
-            " save it anew."
+            f"{path} holds {values.max():g}, more than its stated maximum {white}; save it anew."
         )
     values = values.reshape(height, width, channels).astype(np.uint16)
     return Stored(values, image.mode, white.bit_length(), white)
 
 
 def _bmp(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Stored | None:
-    """Unpacks indices of 1 or 4 bits whose palette is a scale of grey.
+    """Unpacks indices of 1 or 4 bits whose palette is a grey scale.
 
-    Pillow leaves such a palette out and takes the indices for bytes then. With a palette that is
-    none, as it is when its first colour is changed, it unpacks them.
+    Pillow drops such a palette and then takes the indices for bytes. If the palette is not a grey
+    scale, as after changing its first colour, it unpacks them.
     """
     start = _start_of(path, content, 30)
     (header,) = struct.unpack_from("<I", start, 14)
@@ -149,7 +148,7 @@ def _bmp(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Store
 
 
 def _jpeg2000(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Stored | None:
-    """Undoes Pillow's shift to 8 or 16 bits; of colours of more than 8 bits it drops the rest."""
+    """Undoes Pillow's shift to 8 or 16 bits, which drops bits of colours beyond 8."""
     data = _all_of(path, content)
     start = data.index(_START_OF_J2K)
     right, bottom, left, top, components = struct.unpack_from(">4I16xH", data, start + 8)
@@ -163,10 +162,10 @@ def _jpeg2000(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> 
     special = image.mode in ("P", "PA", "CMYK") or b"pclr" in boxes
     if special or len(depths) > 1 or b"colr\1\0\0" + _SYCC in boxes:
         raise UserError(
-            f"{path} keeps its colours in a way that is not read at {bits} bits (a palette, CMYK,"
-            " YCC or several depths); convert it to RGB or grey."
+            f"{path} stores its colours in a way that is not supported at {bits} bits (a palette,"
+            " CMYK, YCC or several depths); convert it to RGB or grey."
         )
-    # (of 9 bits, Pillow takes a JP2 file for one of 8)
+    # (Pillow takes a JP2 file of 9 bits for one of 8)
     if bits > 8 and (bits > 16 or image.mode != "I;16"):
         from common.data.files.whole_depth import decode_jpeg2000
 
@@ -179,9 +178,9 @@ def _jpeg2000(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> 
 
 
 def _tiff(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Stored | None:
-    assert isinstance(image, TiffImagePlugin.TiffImageFile)  # so that mypy knows of the tags
+    assert isinstance(image, TiffImagePlugin.TiffImageFile)  # tells mypy of the tags
     tags, mode = image.tag_v2, image.mode
-    # ImageJ writes large stacks as one page and says in words how many follow it.
+    # ImageJ writes large stacks as one page and states their number in its description.
     if stack := _IMAGEJ_STACK.search(str(tags.get(TiffImagePlugin.IMAGEDESCRIPTION, ""))):
         raise several(path, int(stack[1]))
     signed = 2 in tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))
@@ -193,7 +192,7 @@ def _tiff(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Stor
     if mode == "LAB" or _misread_ycbcr(image):
         colours = "LAB" if mode == "LAB" else "YCbCr"
         raise UserError(
-            f"{path} keeps its colours as {colours}, which is not read; convert it to RGB."
+            f"{path} stores its colours as {colours}, which is not supported; convert it to RGB."
         )
     dark = photometric == 0
     if deep:
@@ -210,9 +209,9 @@ def _tiff(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Stor
 
 
 def _misread_ycbcr(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """Says whether colours are YCbCr of which Pillow makes no RGB, as libtiff does of packed ones.
+    """Returns whether colours are YCbCr that Pillow does not convert to RGB, as libtiff does.
 
-    It reads those that have a colour for each pixel, and before version 13 takes the bytes for RGB.
+    It decodes those with a colour for each pixel, but before version 13 takes the bytes for RGB.
     """
     tags = image.tag_v2
     ycbcr = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 6 and image.mode != "L"
@@ -222,15 +221,15 @@ def _misread_ycbcr(image: TiffImagePlugin.TiffImageFile) -> bool:
 
 
 def _misread(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """Says whether a TIFF file is of the kinds that Pillow reads wrongly or not at all."""
+    """Returns whether a TIFF file is of a kind that Pillow reads wrongly or not at all."""
     tags = image.tag_v2
     extras = tags.get(TiffImagePlugin.EXTRASAMPLES, ())
     planes = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
     colours = image.mode in ("RGB", "RGBA", "CMYK", "YCbCr")
     return (
-        (planes and (not colours or 1 in extras))  # takes the plane for another mode
-        or (0 in extras and not colours)  # leaves a channel out that may be the image
-        # swaps bytes that libtiff has swapped
+        (planes and (not colours or 1 in extras))  # Pillow takes the plane for another mode
+        or (0 in extras and not colours)  # Pillow drops a channel that may be the image
+        # Pillow swaps bytes that libtiff has swapped
         or (tags.prefix == b"MM" and image.mode in ("I", "F") and image.use_load_libtiff)
         or (image.mode == "P" and tags.get(TiffImagePlugin.FILLORDER) == 2)
         or max(tags.get(TiffImagePlugin.COLORMAP, (256,))) < 256  # all black

@@ -1,4 +1,4 @@
-"""Files opened lately: those of many slices are opened once and not once a slice."""
+"""A cache of recently opened files: one with many slices is opened once, not once per slice."""
 
 import threading
 from collections.abc import Callable
@@ -12,10 +12,10 @@ Opened = TypeVar("Opened")
 
 
 class Recent(Generic[Opened]):
-    """Opens files and keeps the last few, for all threads; a file that changes is opened anew.
+    """Opens files and keeps the last few for all threads; a file that changed is reopened.
 
-    Threads that ask for one file while it is being opened wait for it. That a file can't be opened
-    is kept, too: its next slice does not try it again.
+    Threads that request a file while it is being opened wait for it. Failures are kept, too: the
+    next slice does not try again.
     """
 
     def __init__(self, open_file: Callable[[Path], Opened], keep: int) -> None:
@@ -23,23 +23,23 @@ class Recent(Generic[Opened]):
         self._kept = lru_cache(keep)(lambda path, _: Once(partial(self._try, path)))
 
     def __call__(self, path: Path) -> Opened:
-        """Returns the opened file; what the opening raises, every call raises.
+        """Returns the opened file; an error of opening is raised by every call.
 
         Raises:
-          OSError: it is not there.
+          OSError: it does not exist.
         """
         stat = path.stat()
         with self._lock:
             kept = self._kept(path, (stat.st_mtime_ns, stat.st_size))
         opened, error = kept()
         if error:
-            raise error.with_traceback(None)  # else it grows with each call
+            raise error.with_traceback(None)  # else the traceback grows with each call
         return opened
 
     def _try(self, path: Path) -> tuple[Any, Exception | None]:
         try:
             return self._open(path), None
-        except MemoryError:  # there may be some the next time
+        except MemoryError:  # memory may be free next time
             raise
         except Exception as error:
             return None, error

@@ -1,4 +1,4 @@
-"""The images in one file: a picture is one, a DICOM file has frames, a NIfTI volume has slices."""
+"""The images in one file: one for a picture, frames of a DICOM file, slices of a NIfTI volume."""
 
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,13 @@ from common.program.files import regular_file
 
 
 def images_in(path: Path, reading: Reading) -> list[FileImage]:
-    """Returns the images in a file, none of them decoded; of volumes it reads the header.
+    """Returns the images in a file, not yet decoded; reads only the headers of volumes.
 
-    A DICOM file may have the ending of a picture. A pipe or a folder with the name of an image is
-    one image, and reading it says what is wrong.
+    A DICOM file may have the ending of a picture. A pipe or a folder named like an image counts as
+    one image, which raises when read.
 
     Raises:
-      UserError: `reading` can't be used, or the package that reads such files is not installed.
+      UserError: `reading` is invalid, or the package that reads such files is not installed.
     """
     if complaint := _special(path):
         refuse = partial(_refuse, complaint)
@@ -40,12 +40,12 @@ def images_in(path: Path, reading: Reading) -> list[FileImage]:
 
 
 def _special(path: Path) -> str:
-    """Says what is wrong with a path behind which there is no file; "" where there is one."""
+    """Returns what is wrong with a path that is not a file; "" if it is one."""
     try:
         regular_file(path)
     except UserError as error:
         return str(error)
-    except OSError:  # its reader says so
+    except OSError:  # its reader reports it
         pass
     return ""
 

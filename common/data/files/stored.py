@@ -1,4 +1,4 @@
-"""The numbers that a picture's file keeps, and how they are shown; what all its readers check."""
+"""The numbers stored in a picture's file and how they are shown; checks shared by its readers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from PIL import ExifTags, Image
 from common.program.errors import UserError
 
 # Far above any radiograph; a decoded RGB image of this size takes 0.4 GB. It must stay below twice
-# `Image.MAX_IMAGE_PIXELS`, from where Pillow itself refuses to open a file.
+# `Image.MAX_IMAGE_PIXELS`, above which Pillow itself refuses to open a file.
 MAX_PIXELS = 2**27
 
-# What brings an image upright, by its EXIF orientation (2 to 8; CIPA DC-008, 4.6.4).
+# What turns an image upright, by its EXIF orientation (2 to 8; CIPA DC-008, 4.6.4).
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: np.fliplr,
     3: lambda pixels: np.rot90(pixels, 2),
@@ -29,18 +29,18 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Stored:
-    """A picture as its file keeps it, where that is not what Pillow shows.
+    """A picture as stored in its file, where Pillow would show it differently.
 
     Attributes:
       values: the file's own numbers, upright: 1 channel (grey) or 3 (RGB), then its alpha.
-      mode: how the file keeps it, for people.
-      bits: that the file keeps for a channel.
-      white: what is shown as white, and 0 as black, unless a window says otherwise; None where the
-        numbers do not say it themselves: floats, signed ones and those of more than 16 bits.
+      mode: how the file stores it, for people.
+      bits: per channel in the file.
+      white: the value shown as white, with 0 as black, unless there is a window; None for numbers
+        that do not imply it: floats, signed ones and those of more than 16 bits.
       dark: high values are dark (TIFF's WhiteIsZero).
-      alpha: whether the last channel is transparency, and whether the colours are multiplied by it.
+      alpha: whether the last channel is alpha, and whether the colours are premultiplied by it.
       transparent: the one value that is transparent.
-      palette: the colours of which the values are the indices.
+      palette: the colours that the values index.
     """
 
     values: Num[np.ndarray, "_height _width _channels"]
@@ -59,36 +59,36 @@ class Stored:
 
 
 def check_size(width: int, height: int, path: Path) -> None:
-    """Refuses a picture by the size that its header states."""
+    """Refuses a picture that is too large by its header."""
     if width * height > MAX_PIXELS:
         raise too_large(path, width * height)
 
 
 def too_large(path: Path, pixels: int) -> UserError:
-    """Says that a picture has more than `MAX_PIXELS`."""
+    """Returns the error for a picture with more than `MAX_PIXELS`."""
     return UserError(
-        f"{path} has {pixels:,} pixels, more than the {MAX_PIXELS:,} that are read from one file;"
+        f"{path} has {pixels:,} pixels, more than the {MAX_PIXELS:,} allowed in one file;"
         " cut it into parts or shrink it."
     )
 
 
 def several(path: Path, frames: int) -> UserError:
-    """Says that a file is a stack or an animation."""
+    """Returns the error for a stack or an animation."""
     return UserError(f"{path} holds {frames} images; save each of them as a file of its own.")
 
 
 def upright(
     pixels: Shaped[np.ndarray, "_height _width *_channels"], orientation: int
 ) -> Shaped[np.ndarray, "_rows _columns *_channels"]:
-    """Turns pixels as an EXIF orientation says; 1 and what is none leave them as they are."""
+    """Turns pixels by an EXIF orientation; 1 and invalid ones leave them unchanged."""
     turn = _UPRIGHT.get(orientation)
     return np.ascontiguousarray(turn(pixels)) if turn else pixels
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Returns the EXIF orientation, 1 (upright) where the metadata is damaged: the pixels are not.
+    """Returns the EXIF orientation, 1 (upright) if only the metadata is damaged.
 
-    Pillow turns TIFF files itself while it loads them, and drops the entry then.
+    Pillow turns TIFF files itself on loading, and then drops the entry.
     """
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -97,5 +97,5 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def highest(bits: int, signed: bool = False) -> int | None:
-    """Returns what is white among integers of these bits; None where they do not say it."""
+    """Returns the white value of integers with these bits; None if they do not imply one."""
     return None if signed or bits > 16 else 2**bits - 1

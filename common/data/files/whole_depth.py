@@ -1,4 +1,4 @@
-"""Reading the pictures of which Pillow would drop bits, with imagecodecs and tifffile."""
+"""Reading pictures of which Pillow would drop bits, with imagecodecs and tifffile."""
 
 import io
 import logging
@@ -21,18 +21,18 @@ except ModuleNotFoundError as error:
         " read with imagecodecs and tifffile; install them with pip install 'triptych[pictures]'"
     ) from error
 
-logging.getLogger("tifffile").disabled = True  # what is wrong with a file, is raised
+logging.getLogger("tifffile").disabled = True  # errors of a file are raised
 
 Values = Num[np.ndarray, "_height _width _channels"]
 
-# Of these tifffile never unpacks more than the header's size asks for; the others (JPEG, JPEG XL,
-# WebP, ...) have a size of their own inside.
+# With these tifffile never unpacks more than the header's size; the others (JPEG, JPEG XL, WebP,
+# ...) contain a size of their own.
 _COMPRESSIONS = {1: "none", 5: "LZW", 8: "Deflate", 32773: "PackBits", 32946: "Deflate"}
 _COMPRESSIONS |= {34925: "LZMA", 50000: "Zstandard"}
-_BITS = (*range(1, 17), 32, 64)  # readers disagree on the order of the bytes in others
+_BITS = (*range(1, 17), 32, 64)  # readers disagree on the byte order of others
 # By photometric interpretation: white is zero, black is zero, RGB, palette.
 _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1}
-_MOST_UNNAMED = 3  # samples beside RGB: Pillow reads as many
+_MOST_UNNAMED = 3  # samples beside RGB, as many as Pillow reads
 _ALPHA: dict[int, Literal["straight", "premultiplied"]] = {1: "premultiplied", 2: "straight"}
 
 
@@ -42,18 +42,18 @@ def decode_png(content: bytes) -> Values:
 
 
 def decode_jpeg2000(content: bytes) -> Values:
-    """Returns the values of a JPEG 2000 file, whose size has been compared."""
+    """Returns the values of a JPEG 2000 file whose size has been checked."""
     return _with_channels(imagecodecs.jpeg2k_decode(content))
 
 
 def read_tiff(path: Path, content: bytes | None = None) -> Stored:
     """Reads a TIFF file of one grey or RGB image at any depth, with its alpha.
 
-    Samples that the file calls neither colour nor alpha are left out beside RGB, as TIFF 6.0 asks,
-    and refused beside grey, where nothing says which one is the image.
+    Samples that are neither colour nor alpha are dropped beside RGB, as TIFF 6.0 asks, and refused
+    beside grey, where it is unclear which one is the image.
 
     Raises:
-      UserError: it is a stack, too large, or kept in a way that is not read.
+      UserError: it is a stack, too large, or stored in an unsupported way.
       Exception: it is damaged.
     """
     with tifffile.TiffFile(path if content is None else io.BytesIO(content)) as tiff:
@@ -74,7 +74,7 @@ def read_tiff(path: Path, content: bytes | None = None) -> Stored:
 
 
 def _check_parts(page: tifffile.TiffPage, size: int) -> None:
-    """Raises ValueError where strips or tiles are missing: tifffile would fill them with 0."""
+    """Raises ValueError if strips or tiles are missing: tifffile would fill them with 0."""
     ends = [
         start + length for start, length in zip(page.dataoffsets, page.databytecounts, strict=True)
     ]
@@ -86,13 +86,13 @@ def _check_parts(page: tifffile.TiffPage, size: int) -> None:
 def _meaning(page: tifffile.TiffPage, values: Values) -> Stored:
     photometric, bits = int(page.photometric), int(page.bitspersample)
     colours = _COLOURS[photometric]
-    # Four samples of which the file names three are RGB and alpha, to Pillow, too.
+    # Four samples, three of them named, are RGB and alpha, as in Pillow.
     extras = page.extrasamples or (2,) * (page.samplesperpixel == 4)
     alpha = _ALPHA.get(int(extras[0])) if extras else None
     channels = values[..., : colours + bool(alpha)]
     orientation = page.tags.valueof(274, 1)
     dark = photometric == 0
-    if bits == 1 and dark and not alpha:  # of one bit, white is 1
+    if bits == 1 and dark and not alpha:  # white is 1 in one-bit images
         channels, dark = 1 - channels, False
     whole = values.dtype.kind == "u"
     return Stored(
@@ -107,17 +107,17 @@ def _meaning(page: tifffile.TiffPage, values: Values) -> Stored:
 
 
 def _palette(page: tifffile.TiffPage) -> UInt8[np.ndarray, "_colours 3"]:
-    """Returns the colours, which TIFF keeps in 16 bits; as libtiff does, of small ones the lower.
+    """Returns the colours, 16 bits in TIFF; if all are below 256, they are taken as 8 bits.
 
-    Programs that forget to make 16 bits of 8 are why: the picture would be black.
+    So does libtiff, for programs that forget to scale 8 bits to 16: the picture would be black.
     """
     colours = page.colormap
-    assert colours is not None  # is compared before
+    assert colours is not None  # checked before
     return (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8).T
 
 
 def _unread(page: tifffile.TiffPage) -> str:
-    """Says why a TIFF file is not read; "" where it is."""
+    """Returns why a TIFF file is not supported; "" if it is."""
     colours = _COLOURS.get(int(page.photometric), 0)
     alphas = [extra for extra in page.extrasamples if int(extra) in _ALPHA]
     unnamed = page.samplesperpixel - colours - len(alphas)
@@ -125,19 +125,19 @@ def _unread(page: tifffile.TiffPage) -> str:
     if 262 not in page.tags:
         reason = "does not say whether 0 is black or white (it has no photometric interpretation)"
     elif not colours:
-        reason = f"keeps its colours as {getattr(page.photometric, 'name', page.photometric)}"
+        reason = f"stores its colours as {getattr(page.photometric, 'name', page.photometric)}"
     elif page.compression not in _COMPRESSIONS:
         name = getattr(page.compression, "name", page.compression)
-        reason = f"is compressed as {name}, which is not read at this depth"
+        reason = f"is compressed as {name}, which is not supported at this depth"
     elif page.dtype is None or page.dtype.kind not in "buif" or page.bitspersample not in _BITS:
-        reason = f"keeps numbers of a kind that is not read ({page.bitspersample} bits)"
+        reason = f"stores numbers of an unsupported kind ({page.bitspersample} bits)"
     elif page.photometric == 3 and (
         page.colormap is None
         or page.colormap.shape != (3, 2**page.bitspersample)
         or page.dtype.kind not in "bu"
         or page.extrasamples
     ):
-        reason = "has a palette that is not read"
+        reason = "has an unsupported palette"
     elif page.imagedepth != 1:
         reason = "holds a volume"
     elif (

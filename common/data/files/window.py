@@ -1,4 +1,4 @@
-"""Windows: which range of a file's own values (Hounsfield units, counts) is shown as 0 to 255."""
+"""Windows: the range of a file's own values (Hounsfield units, counts) shown as 0 to 255."""
 
 import math
 from typing import TypeAlias
@@ -12,7 +12,7 @@ Window: TypeAlias = tuple[float, float]
 
 
 def parse_window(text: str) -> Window | None:
-    """Returns (low, high) of "low,high", and None of "".
+    """Returns (low, high) for "low,high", and None for "".
 
     Raises:
       UserError: the text is neither, or low is not below high.
@@ -34,7 +34,7 @@ def parse_window(text: str) -> Window | None:
 def to_bytes(
     values: Num[np.ndarray, "height width channels"], window: Window
 ) -> UInt8[np.ndarray, "height width channels"]:
-    """Maps values (none of them NaN) linearly, the window to 0..255; what lies outside is clipped.
+    """Maps values (none of them NaN) linearly, the window to 0..255; others are clipped.
 
     The window's low end is below its high end.
     """

@@ -1,6 +1,6 @@
-"""Synthetic stand-ins for medical images, for users who have no data at hand.
+"""Synthetic stand-ins for medical images, for users without data.
 
-These are drawings, not patients: none is derived from a person's image, and no clinical conclusion
+They are drawings, not patients: none is derived from a person's image, and no clinical conclusion
 may rest on them. They let every experiment run out of the box, with a known ground truth.
 """
 

@@ -1,9 +1,9 @@
-"""What the drawings are made of: random numbers, ellipses, beads and noise.
+"""The elements of phantoms: random numbers, ellipses, beads and noise.
 
 An image is built in normalised coordinates (x to the right, y downwards, -1 to 1), so that it shows
-the same anatomy at every size. Organs are ellipses, that is quadratic forms; vessels, ribs and
+the same anatomy at every size. Organs are ellipses, that is, quadratic forms; vessels, ribs and
 lesions are chains or clusters of Gaussian beads, each the product of a function of x and one of y;
-texture is noise on a coarse grid: all is rasterised by a few products.
+texture is noise on a coarse grid. A few matrix products rasterise all of it.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-_BLOCK_PIXELS = 2**15  # pixels drawn together: measured fastest; more leaves the cache
+_BLOCK_PIXELS = 2**15  # pixels drawn together, measured fastest; more exceeds the CPU's cache
 _NUM_UNIFORMS = 256  # random numbers for the anatomy of one image, at most
-_FINEST = 128  # what has fine detail is drawn with as many pixels a side at least
+_FINEST = 128  # fewest pixels per side at which fine detail is drawn
 _BLUR = 0.012  # width of a scanner's edges, in half images
 
 Drawn = UInt8[np.ndarray, "_block *_shape"]
@@ -60,7 +60,7 @@ def drawn_size(image_size: int) -> int:
 def averaged(
     planes: Float32[np.ndarray, "*batch _fine _fine"], size: int
 ) -> Float32[np.ndarray, "*batch _size _size"]:
-    """Averages squares of pixels, so that `size` a side are left."""
+    """Averages squares of pixels down to `size` per side."""
     *batch, drawn, _ = planes.shape
     if drawn == size:
         return planes
@@ -68,12 +68,12 @@ def averaged(
 
 
 class Draws:
-    """Hands out the random numbers of a block of images, row i those of image `start` + i.
+    """The random numbers of a block of images; row i is for image `start` + i.
 
     An image takes all its numbers from `default_rng([seed, its index])`, whatever else is drawn.
 
     Attributes:
-      grids: standard normal noise [block, side, side], one of each side asked for.
+      grids: standard normal noise [block, side, side], one for each side in `grid_sides`.
     """
 
     def __init__(self, seed: int, start: int, block: int, grid_sides: Sequence[int]) -> None:
@@ -156,7 +156,7 @@ def rasterise_beads(beads: Beads, pose: Affine, axis: Axis) -> Planes:
     blurred = np.sqrt(beads[:, :, 2] ** 2 + np.float32(0.8 / len(axis)) ** 2)
     height = beads[:, :, 3] * (beads[:, :, 2] / blurred) ** 2
     across, down = _bell(x, blurred, axis), _bell(y, blurred, axis) * height[:, :, None]
-    # OpenBLAS gives products above 2^18 to threads: on a busy CPU 4 times slower, so small.
+    # OpenBLAS uses threads for products above 2^18, which on a busy CPU is 4 times slower.
     group = 2**18 // len(axis) ** 2 if len(axis) <= 128 else x.shape[1]
     groups = (slice(k, k + group) for k in range(0, x.shape[1], group))
     return sum(np.swapaxes(down[:, k], 1, 2) @ across[:, k] for k in groups)

@@ -1,4 +1,4 @@
-"""Pixels from a normal distribution: data whose density is known, for experiments with theory."""
+"""Normally distributed pixels: data of known density, for experiments with theory."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def gaussian(seed: int, num: int, image_size: int) -> Phantoms:
 
     Image i depends on `seed`, i and `image_size`.
     """
-    # One stream for all: it is read in order, so that an image does not depend on those after it.
+    # One stream for all images, read in order, so that an image does not depend on later ones.
     shape = (num, image_size, image_size, 1)
     pixels = np.random.default_rng(seed).standard_normal(shape, np.float32)
     pixels *= 127.5 * DEVIATION

@@ -1,4 +1,4 @@
-"""What a kind of phantom is, and what drawing some of it gives."""
+"""A kind of phantom, and the phantoms that it draws."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Phantoms:
     Attributes:
       images: 0 to 255.
       labels: index in the kind's `classes`.
-      masks: index in the kind's `mask_classes`; None where the kind has none.
-      targets: images that the images are to be translated to; None where the kind has none.
+      masks: index in the kind's `mask_classes`; None if the kind has none.
+      targets: images to translate the images to; None if the kind has none.
     """
 
     images: Images
@@ -32,7 +32,7 @@ class PhantomKind:
 
     Attributes:
       classes: their names, in the order of the labels.
-      mask_classes: names of the masks' values; () where there are no masks.
+      mask_classes: names of the masks' classes; () if there are no masks.
       channels: of the images.
       draw: called with seed, number and size; image i does not depend on the number.
     """

@@ -142,7 +142,7 @@ def _vessels(draws: Draws, lungs: Sequence[Affine], infected: Flags) -> Beads:
             path_x = x[:, :, None] + np.cumsum(step * np.cos(heading), axis=2)
             path_y = y[:, :, None] + np.cumsum(step * np.sin(heading), axis=2)
             thin = sigma[:, :, None] * (1 - 0.5 * along)
-            wide = np.maximum(thin, step / 2.2)  # beads further apart would show as such
+            wide = np.maximum(thin, step / 2.2)  # beads further apart would be visible as such
             parts.append((side * path_x, path_y, wide, thin / wide))
             x, y = path_x[:, :, 6], path_y[:, :, 6]
             angle, length, sigma = angle + 0.8 * np.sign(bend), 0.6 * length, 0.7 * sigma

@@ -1,4 +1,4 @@
-"""Sunflowers: two whorls of petals around a disc of seeds, before a field out of focus."""
+"""Sunflowers: two whorls of petals around a disc of seeds, in front of a blurred field."""
 
 from dataclasses import dataclass
 from functools import partial

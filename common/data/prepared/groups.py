@@ -1,4 +1,4 @@
-"""Groups that names suggest: TCGA_CS_4941_012.jpg is of TCGA_CS_4941, and so is that folder's."""
+"""Groups suggested by names of files and folders: TCGA_CS_4941_012.jpg is of TCGA_CS_4941."""
 
 import re
 from collections import Counter
@@ -10,12 +10,12 @@ import numpy as np
 from common.data.prepared.splits import Table, groups_of
 from common.data.sources.folders import SPLIT_NAMES
 
-# Expressions for config.data.group, simple ones first: what stands before the last number.
+# Expressions for config.data.group, simple ones first: what precedes the last number.
 _EXPRESSIONS = (r"(.+)_\d+", r"(.+)-\d+", r"(.+)[_-]\d+", r"^(.+?)([_-]\d+)?\.\w+$")
 _LEAST_GROUPS = 3
-_LEAST_SHARED = 0.1  # the share of images that are not alone in their group
-_LARGEST = 0.2  # the share of images in one group: "image" of image_0001.png is no patient
-_LARGEST_FOLDER = 0.5  # the same of a folder, which somebody has made on purpose
+_LEAST_SHARED = 0.1  # least share of images that are not alone in their group
+_LARGEST = 0.2  # largest share of images in one group: "image" of image_0001.png is no patient
+_LARGEST_FOLDER = 0.5  # the same for folders, which are made on purpose
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class NameGroups:
 
     Attributes:
       where: "file names" or "folders".
-      expression: that makes them, for config.data.group.
-      groups: of each image.
-      shared: how many groups have several images.
+      expression: the one that makes them, for config.data.group.
+      groups: the group of each image.
+      shared: number of groups with several images.
     """
 
     where: str
@@ -36,13 +36,14 @@ class NameGroups:
 
 
 def suggested_groups(ids: Sequence[str], classes: Sequence[str] = ()) -> NameGroups | None:
-    """Returns the groups that folders suggest, else those of the names of the files, if plausible.
+    """Returns the groups suggested by folders, else by file names, if plausible.
 
-    They are if there are several, none has a large part of all images, and many images share one.
+    They are plausible if there are several, none holds a large part of all images, and many images
+    share one.
 
     Args:
       ids: paths below the root.
-      classes: names that folders of classes have, which are no patients.
+      classes: names of classes, whose folders are not patients.
     """
     table = Table(tuple(ids), (0,) * len(ids), ("",) * len(ids), ("train",) * len(ids))
     for expression in _of_folders(ids, classes):
@@ -53,7 +54,7 @@ def suggested_groups(ids: Sequence[str], classes: Sequence[str] = ()) -> NameGro
     for expression in _EXPRESSIONS:
         if all(re.search(expression, name) for name in names):
             groups = groups_of(table, expression)
-            # Two folders may both have a 1.png; that makes no group of them.
+            # Two folders may both have a 1.png; that does not make them a group.
             different = dict(zip(names, groups, strict=True))
             if shared := _plausible(tuple(different.values()), _LARGEST):
                 return NameGroups("file names", expression, groups, shared)
@@ -71,7 +72,7 @@ def _of_folders(ids: Sequence[str], classes: Sequence[str]) -> Iterator[str]:
 
 
 def _plausible(groups: Sequence[str], largest_share: float) -> int:
-    """Returns how many groups have several images; 0 where they are unlikely to be patients."""
+    """Returns the number of groups with several images; 0 if they are unlikely to be patients."""
     sizes = np.array(list(Counter(groups).values()))
     in_company = sizes[sizes > 1].sum() / len(groups)
     largest = max(2, largest_share * len(groups))

@@ -1,4 +1,4 @@
-"""Making a prepared set: decode on every core, write on one, whole or not at all."""
+"""Preparing a set: decode on every core, write on one, whole or not at all."""
 
 import hashlib
 import json
@@ -36,19 +36,19 @@ from common.program.log import log
 from common.program.scratch import move_into_place, scratch_folder
 from common.program.words import counted
 
-# Raise it when the same files would give other pixels, copies or layout; older sets are then not
-# found.
+# Raise it when the same files would give other pixels, copies or layout; older sets are then
+# ignored.
 PREPARATION = 8
-# The one split in the file, as which example is whose is decided when it is opened. ("all" would
-# mean something else to TFDS.)
+# The only split in the file: examples are assigned to splits on opening. ("all" means something
+# else to TFDS.)
 EVERYTHING = "examples"
 _TABLE = "examples.json"
-_CHECKSUMS = "checksums.json"  # of all files but the examples', which have their own inside
-_LOOKED_AT = 64  # images, to see whether they are in colour
-_ASKED = 16  # other images, where one can't be used: whether leaving out such images would help
+_CHECKSUMS = "checksums.json"  # of all files except the examples', which contain their own
+_LOOKED_AT = 64  # images examined to see whether they are in colour
+_ASKED = 16  # images examined after one can't be used: would skipping such images help?
 _DECODE_AHEAD = 64  # examples between the decoding threads and the writer
-# One record a group, so that any one can be read alone. The writer compresses under the GIL, where
-# its default costs as much as half the decoding; Snappy makes masks small and takes no time.
+# One record per group, so that each can be read alone. The writer compresses under the GIL, where
+# its default costs half as much as decoding; Snappy shrinks masks and takes no time.
 _WRITER_OPTIONS = "group_size:1,snappy"
 
 Arrays = dict[str, Shaped[np.ndarray, "..."]]
@@ -60,10 +60,10 @@ class _Example:
 
     Attributes:
       row: its id, label, group and split.
-      arrays: its image and, where there are any, its mask and target.
-      serialised: all that is stored.
+      arrays: its image and, if there are any, its mask and target.
+      serialised: what is stored.
       bits, window, size: those of its image; the size is height and width in the file.
-      look: by which it is known again.
+      look: used to recognise copies.
     """
 
     row: tuple[str, int, str, str]
@@ -76,7 +76,7 @@ class _Example:
 
 
 def write_prepared(source: Source, data: ConfigDict, folder: Path) -> None:
-    """Writes the set beside its final place and renames it there: it is whole or it is not.
+    """Writes the set beside its final place and renames it: it is whole or absent.
 
     Raises:
       UserError: a file is not usable.
@@ -90,7 +90,7 @@ def write_prepared(source: Source, data: ConfigDict, folder: Path) -> None:
 
 
 def _with_channels(source: Source, data: ConfigDict) -> ConfigDict:
-    """Returns the settings with `channels` of 1 or 3; 0 asks some images from all over the set."""
+    """Returns the settings with `channels` of 1 or 3; for 0 it examines some images of the set."""
     if data.channels:
         return data
     records = [record for split in source.splits.values() for record in split]
@@ -100,14 +100,14 @@ def _with_channels(source: Source, data: ConfigDict) -> ConfigDict:
     coloured, seen = looks.count(True), len(looks) - looks.count(None)
     channels = 3 if 2 * coloured > seen else 1
     log.info(
-        "%d of %d images looked at are in colour: config.data.channels is %d",
+        "%d of %d images examined are in colour: config.data.channels is %d",
         *(coloured, seen, channels),
     )
     return ConfigDict({**data.to_dict(), "channels": channels})
 
 
 def _in_colour(record: Record) -> bool | None:
-    """Says whether an image is in colour; None where it can't be read, of which preparing tells."""
+    """Returns whether an image is in colour; None if it can't be read, which preparing reports."""
     try:
         return is_coloured(record.read().pixels)
     except UserError:
@@ -116,7 +116,7 @@ def _in_colour(record: Record) -> bool | None:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is kept of a prepared set beside its examples; see `DataCard`.
+    """What is stored of a prepared set beside its examples; see `DataCard`.
 
     Attributes:
       digest: of every id, label, group and pixel.
@@ -136,7 +136,7 @@ def read_table(folder: Path) -> Table:
 
     Raises:
       UserError: the file is damaged.
-      ValueError: it holds something else.
+      ValueError: its columns differ in length.
     """
     table = build(Table, read_object(folder / _TABLE, "remove its folder"))
     pictures = table.pictures or table.ids
@@ -200,22 +200,22 @@ def _write(source: Source, data: ConfigDict, folder: Path) -> None:
 
 
 def check_prepared(folder: Path) -> None:
-    """Refuses a set of which a file other than that of the examples is not as it was written.
+    """Refuses a set in which a file other than the examples has changed.
 
     Raises:
-      UserError: a file of JSON can't be read.
+      UserError: a JSON file can't be read.
       ValueError: a file has another checksum.
       OSError: a file can't be read.
     """
     for name, wanted in read_object(folder / _CHECKSUMS, "remove its folder").items():
         if sha256_of(folder / name) != wanted:
-            raise ValueError(f"{name} is not as it was written")
+            raise ValueError(f"{name} has changed")
 
 
 def _describe(source: Source, data: ConfigDict, folder: Path) -> tfds.core.DatasetInfo:
-    """Returns what TFDS keeps beside the examples."""
+    """Returns what TFDS stores beside the examples."""
 
-    # As bytes: TFDS's default takes each pixel for a 64-bit integer, ten times slower to read.
+    # As bytes: TFDS's default stores each pixel as a 64-bit integer, ten times slower to read.
     def pixels(*shape: int) -> tfds.features.Tensor:
         return tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
 
@@ -271,7 +271,7 @@ def _decoded(
 def _decode(
     split: str, record: Record, data: ConfigDict, features: tfds.features.FeaturesDict
 ) -> _Example | None:
-    """Returns the example, or None where its file can't be read and may be left out."""
+    """Returns the example, or None if its file can't be read and may be skipped."""
     try:
         image = record.read()
         arrays = _fitted(image.pixels, record, data)
@@ -289,16 +289,16 @@ def _decode(
 
 
 def _way_on(records: Sequence[tuple[str, Record]], data: ConfigDict) -> str:
-    """Returns how to go on where an image can't be used: without such ones, if few are."""
+    """Returns advice after an image can't be used: to skip such images, if they are few."""
     places = np.linspace(0, len(records) - 1, min(len(records), _ASKED), dtype=int).tolist()
     usable = sum(_is_usable(records[place][1], data) for place in places)
     if 2 * usable >= len(places):
-        return " To go on without such files: --config.data.on_bad_image=skip"
+        return " To skip such files, set --config.data.on_bad_image=skip"
     if len(records) == 1:
         return ""
     return (
-        f" So it is with {len(places) - usable} of {counted(len(places), 'image')} looked at; what"
-        " is wrong with most of them is better mended than left out."
+        f" {len(places) - usable} of {counted(len(places), 'image')} examined can't be used;"
+        " correct rather than skip them."
     )
 
 
@@ -314,7 +314,7 @@ def _pictures(name: str, looks: Sequence[Look]) -> tuple[int, ...]:
     """Returns equal numbers for copies of one picture."""
     if not all_compared(looks):
         log.warning(
-            "%s: of more than %s images only copies with equal pixels are found, no others",
+            "%s: among more than %s images only copies with equal pixels are found",
             name,
             f"{MOST_COMPARED:,}",
         )
@@ -322,7 +322,7 @@ def _pictures(name: str, looks: Sequence[Look]) -> tuple[int, ...]:
 
 
 def _fitted(pixels: Pixels, record: Record, data: ConfigDict) -> Arrays:
-    """Returns the image, and the record's mask and target, in the size of the set."""
+    """Returns the image, and the record's mask and target, at the size of the set."""
     size, channels, fit = data.image_size, data.channels, data.fit
     arrays = {"image": fit_image(pixels, size, channels, fit)}
     if record.read_mask:
@@ -339,7 +339,7 @@ def _fitted(pixels: Pixels, record: Record, data: ConfigDict) -> Arrays:
 
 
 def _check_classes(source: Source, kept: set[tuple[str, int]]) -> None:
-    """Refuses a set of which a split has lost a class, all of it unreadable."""
+    """Refuses a set with a split in which no image of some class is readable."""
     for split, records in source.splits.items():
         for label in sorted({record.label for record in records}):
             if (split, label) not in kept:

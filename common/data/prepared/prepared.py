@@ -1,8 +1,8 @@
 """The prepared set: every image decoded once, resized, uint8, in a TFDS data set on array_record.
 
-It lies in the cache under a fingerprint of the files and of the settings that shape the pixels, so
-a second start finds it and a change of either prepares anew. Which example is in which split is not
-written there but derived from it at every start: a fold or another share needs no new set.
+It is cached under a fingerprint of the files and of the settings that shape the pixels, so a second
+start finds it and a change of either prepares a new one. Splits are not stored but derived at every
+start: a fold or another share needs no new set.
 """
 
 import hashlib
@@ -48,13 +48,13 @@ from common.program.log import log
 Example: TypeAlias = Mapping[str, Shaped[np.ndarray, "..."]]
 
 _PIXELS = ("image", "mask", "target")  # the features that are stored as bytes
-# The settings of config.data that shape what is stored.
+# The settings of config.data that affect what is stored.
 _STORED = ("image_size", "channels", "fit", "window", "plane", "mask_values", "pairs", "classes")
 
 
 @dataclass(frozen=True)
 class DataCard:
-    """What a task may know of its data; it travels with the run.
+    """What a task may know about its data; it is saved with the run.
 
     Attributes:
       name: for people: the folder, the file, or the kind of phantoms.
@@ -63,13 +63,13 @@ class DataCard:
       image_size: height and width in pixels.
       channels: 1 or 3.
       fingerprint: hex digest of every id, label, pixel and of the splits.
-      synthetic: true for phantoms, which are drawings and not patients.
+      synthetic: True for phantoms, which are drawings and not patients.
       skipped: unreadable images left out because config.data.on_bad_image is "skip".
-      mask_classes: names of the masks' values, the background first; () without masks.
-      has_targets: whether each image has another that it is to be translated to.
-      bits: that the files keep for a channel, at least 8.
-      window: what 0 and 255 mean in the files' own units; () where it differs between the files.
-      native_size: height and width in the files, in pixels; () where they differ between the files.
+      mask_classes: names of the masks' classes, the background first; () without masks.
+      has_targets: whether each image has another one to translate it to.
+      bits: per channel in the files, at least 8.
+      window: what 0 and 255 mean in the files' own units; () if files differ.
+      native_size: height and width in the files, in pixels; () if files differ.
       class_counts: training images of each class.
     """
 
@@ -90,22 +90,22 @@ class DataCard:
 
     @property
     def example_bytes(self) -> int:
-        """Returns what the pixels of one example take, those of its mask and target included."""
+        """Returns the bytes of one example's pixels, including mask and target."""
         planes = self.channels * (1 + self.has_targets) + bool(self.mask_classes)
         return self.image_size**2 * planes
 
     @property
     def caption(self) -> str:
-        """Returns the name, with a plain warning where the images are not of patients."""
+        """Returns the name, with a plain warning if the images are not of patients."""
         return f"{self.name} (drawings, not patients)" if self.synthetic else self.name
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what `from_dict` and JSON take."""
+        """Returns the fields as `from_dict` and JSON take them."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "DataCard":
-        """Builds a card from `to_dict`'s result, also after a round trip through JSON.
+        """Returns the card of `to_dict`'s result, even after a round trip through JSON.
 
         Raises:
           ValueError: a field is missing, unknown or of another type.
@@ -118,9 +118,9 @@ class Examples(Sequence[Example]):
     """Random access to all examples of a prepared set; several threads may read at once.
 
     Attributes:
-      folder: where they lie.
-      records: one serialised `tf.train.Example` a row.
-      shapes: of what is stored as bytes, by name.
+      folder: where they are stored.
+      records: one serialised `tf.train.Example` per row.
+      shapes: of the features stored as bytes, by name.
     """
 
     folder: Path
@@ -131,8 +131,8 @@ class Examples(Sequence[Example]):
         return int(self.records.num_records())
 
     def __getitem__(self, row: int) -> Example:  # type: ignore[override]
-        # As a range: by a list of rows, and so in TFDS's own data source, the time it takes to read
-        # one grows with the number of all. TFDS's decoder takes six times as long as this one.
+        # Reads a range: reading a list of rows, as TFDS's own data source does, takes time in
+        # proportion to the number of all. TFDS's decoder takes six times as long as this one.
         try:
             (record,) = self.records.read(row, row + 1)
             features = tf_example_pb2.Example.FromString(record).features.feature
@@ -143,13 +143,13 @@ class Examples(Sequence[Example]):
             example["label"] = np.array(features["label"].int64_list.value[0], np.int32)
         except MemoryError:
             raise
-        except Exception as error:  # array_record's own, where the file has been cut short since
+        except Exception as error:  # array_record's own, if the file was truncated
             raise _damaged(self.folder, error) from error
         return example
 
 
 def owners_of(ids: Sequence[str], groups: Sequence[str]) -> tuple[str, ...]:
-    """Returns the group of each image, the image's own name where it is of nobody."""
+    """Returns the group of each image, or the image's own name if it has none."""
     return tuple(group or name for group, name in zip(groups, ids, strict=True))
 
 
@@ -160,8 +160,8 @@ class Split:
     Attributes:
       source: all examples of the set.
       rows: which of them are in this split.
-      ids: a name for each (the path below the folder that it came from).
-      groups: whom each is of; "" where nobody says.
+      ids: a name for each (the path below its source folder).
+      groups: the group of each; "" if unknown.
     """
 
     source: Sequence[Example]
@@ -174,13 +174,13 @@ class Split:
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """Returns the group of each, its own name where nobody says."""
+        """Returns the group of each, its own name if unknown."""
         return owners_of(self.ids, self.groups)
 
     def read(self, indices: Sequence[int]) -> dict[str, Shaped[np.ndarray, "n ..."]]:
-        """Returns the examples at these places.
+        """Returns the examples at these indices.
 
-        "image" is uint8 [n, height, width, channels] and "label" int32 [n]; where the set has them,
+        "image" is uint8 [n, height, width, channels] and "label" int32 [n]; if the set has them,
         "mask" is uint8 [n, height, width] of class ids and "target" uint8 like "image".
         """
         rows = self.rows[list(indices)].tolist()
@@ -190,14 +190,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared set: its card and its splits; "train" is always there."""
+    """A prepared set: its card and its splits; "train" is always present."""
 
     card: DataCard
     splits: Mapping[str, Split]
 
 
 def prepare(data: ConfigDict) -> Prepared:
-    """Opens the prepared set of `config.data`, making it first where the cache has none.
+    """Opens the prepared set of `config.data`; prepares it first if the cache has none.
 
     Raises:
       UserError: the folder, a file or a setting is not usable.
@@ -206,7 +206,7 @@ def prepare(data: ConfigDict) -> Prepared:
 
 
 def prepare_source(source: Source, data: ConfigDict) -> Prepared:
-    """Opens the prepared set of a source, making it first where the cache has none.
+    """Opens the prepared set of a source; prepares it first if the cache has none.
 
     Raises:
       UserError: a file or a setting is not usable.
@@ -215,14 +215,14 @@ def prepare_source(source: Source, data: ConfigDict) -> Prepared:
     if not folder.exists():
         _assigned(
             _listed(source), source, source.classes, data
-        )  # a mistake shows before an hour of decoding
+        )  # reports a mistake before an hour of decoding
         log.info("preparing %s", source.name)
         write_prepared(source, data, folder)
     return _open(source, data, folder)
 
 
 def _key(source: Source, data: ConfigDict) -> str:
-    """Returns the folder name under which this source with these settings is cached."""
+    """Returns the name of the cache folder for this source with these settings."""
     settings = [data[name] for name in _STORED]
     stated = "" if Grouping.of(data.group).expression else data.group
     return hashlib.sha256(
@@ -290,25 +290,25 @@ def _stored(folder: Path) -> tuple[Examples, Metadata, Table]:
         metadata = build(Metadata, dict(info.metadata))
         table = read_table(folder)
         if len(table.ids) != len(examples):
-            raise ValueError(f"{len(table.ids)} examples are listed, {len(examples)} are stored")
+            raise ValueError(f"{len(table.ids)} examples are listed but {len(examples)} are stored")
         examples[len(table.ids) - 1]
     except MemoryError:
         raise
-    except Exception as error:  # whatever TFDS and array_record say to files that are not whole
+    except Exception as error:  # whatever TFDS and array_record raise for incomplete files
         raise _damaged(folder, error) from error
     return examples, metadata, table
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:
-    said = str(error).strip().split("\n", 1)[0][:300] or type(error).__name__
+    reason = str(error).strip().split("\n", 1)[0][:300] or type(error).__name__
     return UserError(
-        f"The prepared set {folder} is damaged ({said}); remove that folder and run the same"
+        f"The prepared set {folder} is damaged ({reason}); remove that folder and run the same"
         " command again."
     )
 
 
 def _listed(source: Source) -> Table:
-    """Returns the examples as far as they are known without opening a file."""
+    """Returns what is known of the examples without opening a file."""
     rows = [
         (record.id, record.label, f"to be read: {record.id}", split)
         for split, records in source.splits.items()
@@ -321,7 +321,7 @@ def _assigned(
     table: Table, source: Source, classes: Sequence[str], data: ConfigDict
 ) -> tuple[tuple[str, ...], Mapping[str, Int[np.ndarray, " _rows"]]]:
     """Returns the group of each example and the rows of each split."""
-    # Phantoms are of nobody, and have no file names for the expression of an experiment to match.
+    # Phantoms have no groups, and no file names for an experiment's expression to match.
     groups = table.groups if source.synthetic else groups_of(table, data.group)
     rows = assign_splits(table, groups, classes, data)
     if "train" not in rows:
@@ -335,7 +335,7 @@ def _warn_of_parted_names(
     classes: Sequence[str],
     rows: Mapping[str, Int[np.ndarray, " _rows"]],
 ) -> None:
-    """Says so where splits that were made here part images whose names suggest one patient."""
+    """Warns if splits made here separate images whose names suggest one patient."""
     split_of = {row: split for split in rows for row in rows[split].tolist()}
     made = any(table.splits[row] != split for row, split in split_of.items())
     suggestion = suggested_groups(table.ids, classes) if made and not any(groups) else None
@@ -346,15 +346,15 @@ def _warn_of_parted_names(
         places.setdefault(suggestion.groups[row], set()).add(split)
     if parted := sum(len(splits) > 1 for splits in places.values()):
         log.warning(
-            "The %s suggest %d groups, patients perhaps, and %d of them have images in several"
-            " of the splits that were made. If they are patients, scores would flatter: keep them"
+            "The %s suggest %d groups, perhaps patients, and %d of them have images in several of"
+            " the splits that were made. If they are patients, scores are too high: keep them"
             " together with --config.data.group='%s'",
             *(suggestion.where, len(places), parted, suggestion.expression),
         )
 
 
 def _digest(of_content: str, rows: Mapping[str, Int[np.ndarray, " _rows"]]) -> str:
-    """Returns a digest of the content and of which row is in which split."""
+    """Returns a digest of the content and of the rows of each split."""
     digest = hashlib.sha256(of_content.encode())
     for split in sorted(rows):
         digest.update(split.encode() + rows[split].astype(np.int64).tobytes())

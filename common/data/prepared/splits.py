@@ -1,7 +1,7 @@
-"""Which example is for training, validation or test: as the source says, or made from its groups.
+"""Which example is for training, validation or test: as in the source, or made from its groups.
 
-A group is whom an image is of, a patient say. Images of one group never part: a network that has
-seen a patient knows the patient again, and the test measures that instead of the disease.
+A group is whom an image is of, such as a patient. Images of one group are never separated: a
+network that has seen a patient recognises the patient, and the test measures that, not the disease.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from common.program.errors import UserError
 from common.program.log import log
 from common.program.words import counted
 
-_ROUNDING = 1e-9  # what sums of shares may be off
-_LEAST_FOLDERS = 3  # whose names an expression tells apart, to be taken for those of patients
+_ROUNDING = 1e-9  # tolerance of sums of shares
+_LEAST_FOLDERS = 3  # different folder names that an expression must find to mean patients
 
 Rows = Int[np.ndarray, " _rows"]
 Counts = Int[np.ndarray, " _num"]
@@ -40,9 +40,9 @@ class Table:
     Attributes:
       ids: unique names: paths below the root.
       labels: indices of classes.
-      groups: as the source states them; "" where it states none.
-      splits: as the source tells them apart.
-      pictures: equal numbers for copies of one picture; () where none were looked for.
+      groups: as the source states them; "" if it states none.
+      splits: as in the source.
+      pictures: equal numbers for copies of one picture; () if none were looked for.
     """
 
     ids: tuple[str, ...]
@@ -53,28 +53,28 @@ class Table:
 
 
 def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
-    """Returns the group of every example by `config.data.group`.
+    """Returns the group of every example according to `config.data.group`.
 
-    Where nobody states one, or states "nan", "N/A" and the like, it is "" (a group of its own); of
-    a file that holds several images, the file.
+    If none is stated, or only "nan", "N/A" and the like, it is "" (a group of its own), or for a
+    file that holds several images the file.
 
     Args:
       table: the examples.
-      pattern: a regular expression that is searched in the file's name and, where it matches no
-        name, in the names of its folders, the innermost first; in the path below the root if it
-        holds a "/". The group is its first parenthesis, or all it matches. "", "column:..." and
-        "dicom:..." leave it to what the source states.
+      pattern: a regular expression that is searched in the file's name and, if it matches no name,
+        in the names of its folders, the innermost first; in the path below the root if it holds a
+        "/". The group is its first parenthesis, or the whole match. "", "column:..." and
+        "dicom:..." use what the source states.
 
     Raises:
-      UserError: it is no regular expression, a name does not match it, or nothing is stated.
+      UserError: it is not a regular expression, a name does not match it, or nothing is stated.
     """
     stated: Sequence[str]
     if Grouping.of(pattern).expression:
         stated = _matches(table.ids, pattern)
     elif pattern and all(map(is_missing, table.groups)):
         raise UserError(
-            f"config.data.group is '{pattern}', but no image has such a group; 'column:' goes with"
-            " a labels.csv and 'dicom:' with DICOM files, other names are matched by an expression."
+            f"config.data.group is '{pattern}', but no image has such a group; 'column:' needs a"
+            " labels.csv and 'dicom:' DICOM files; for other names write a regular expression."
         )
     else:
         stated = ["" if is_missing(group) else group for group in table.groups]
@@ -86,7 +86,7 @@ def _matches(ids: Sequence[str], pattern: str) -> tuple[str, ...]:
         expression = re.compile(pattern)
     except re.error as error:
         raise UserError(
-            f"config.data.group is '{pattern}', which is no regular expression ({error}); for"
+            f"config.data.group is '{pattern}', which is not a regular expression ({error}); for"
             r" PATIENT_12.png write --config.data.group='(.+)_\d+'"
         ) from error
     whole_paths = "/" in pattern
@@ -94,14 +94,14 @@ def _matches(ids: Sequence[str], pattern: str) -> tuple[str, ...]:
     found = [_searched(expression, (name,)) for name in searched]
     if not whole_paths and not any(found):
         found = [_searched(expression, reversed(name.split("/")[:-1])) for name in ids]
-        if len(set(found)) < _LEAST_FOLDERS:  # splits and classes have folders, too
+        if len(set(found)) < _LEAST_FOLDERS:  # folders of splits and classes do not count
             found = [None] * len(ids)
     _check_all_match(pattern, searched, found)
     return tuple(group or "" for group in found)
 
 
 def _searched(expression: re.Pattern[str], names: Iterable[str]) -> str | None:
-    """Returns the group that the first name states which matches; None where none does."""
+    """Returns the group in the first name that matches; None if none does."""
     for name in names:
         if match := expression.search(name):
             return match.group(1 if expression.groups else 0) or ""
@@ -112,18 +112,18 @@ def _check_all_match(pattern: str, searched: Sequence[str], found: Sequence[str 
     missed = [name for name, group in zip(searched, found, strict=True) if group is None]
     if not missed:
         return
-    told = ", ".join(missed[:3]) + (f" and {len(missed) - 3:,} more" if len(missed) > 3 else "")
+    listed = ", ".join(missed[:3]) + (f" and {len(missed) - 3:,} more" if len(missed) > 3 else "")
     raise UserError(
         f"config.data.group is '{pattern}', which does not match {len(missed):,} of"
-        f" {len(searched):,} file names: {told}. For PATIENT_12.png write"
+        f" {len(searched):,} file names: {listed}. For PATIENT_12.png write"
         r" --config.data.group='(.+)_\d+', for folders of patients"
-        " --config.data.group='([^/]+)/[^/]+$', and where nobody says whose the images are"
+        " --config.data.group='([^/]+)/[^/]+$', and if the groups are unknown"
         " --config.data.group=''"
     )
 
 
 def _shared_file(name: str) -> str:
-    """Returns "a.nii.gz" of "a.nii.gz#012", and "" of an image that has a file of its own."""
+    """Returns "a.nii.gz" for "a.nii.gz#012", and "" for an image in a file of its own."""
     return name[: match.start()] if (match := re.search(r"#\d+$", name)) else ""
 
 
@@ -133,23 +133,23 @@ def assign_splits(
     """Returns the rows of each split, in order; the same for the same examples and settings.
 
     `data.splits` of "" keeps the source's own; "70,15,15" makes train, val and test with these
-    percentages from all examples. Of the source's own, `data.held_out` of "15,15" takes what is
-    lacking, val or test or both, from train. `data.folds` of k then divides train and val into k
+    percentages from all examples. With the source's own, `data.held_out` of "15,15" takes missing
+    splits, val or test or both, from train. `data.folds` of k then divides train and val into k
     parts, of which part `data.fold` becomes val; test stays. All keep groups whole, give each split
-    its share of each class as near as that allows, and depend on `data.split_seed`.
+    its share of each class as nearly as possible, and depend on `data.split_seed`.
 
-    With `data.copies` of "group" they keep copies of one picture together, too; with "drop" one of
-    each stays, if possible in test, and the others are in no split; with "keep" copies are nothing.
+    `data.copies` of "group" also keeps copies of one picture together; "drop" keeps one of each, if
+    possible in test, and puts the others in no split; "keep" ignores copies.
 
     Args:
       table: the examples.
-      groups: whom each is of, as `groups_of` returns them.
+      groups: the group of each, from `groups_of`.
       classes: their names.
       data: `splits`, `held_out`, `folds`, `fold`, `split_seed` and `copies` are used.
 
     Raises:
-      UserError: a setting is unusable, there are too few groups for a split to have any, or a class
-        is not in train.
+      UserError: a setting is invalid, there are too few groups for every split, or a class is not
+        in train.
     """
     names = np.array(table.splits, "<U5")
     if data.copies == "group":
@@ -169,8 +169,8 @@ def assign_splits(
     if data.folds or data.fold:
         if not (data.folds >= 2 and 0 <= data.fold < data.folds):
             raise UserError(
-                f"config.data.fold is {data.fold} of {data.folds} folds; there are at least 2 of"
-                " them, and they are counted from 0."
+                f"config.data.fold is {data.fold} of {data.folds} folds; there must be at least"
+                " 2 folds, counted from 0."
             )
         rows = np.flatnonzero((names != "test") & (names != ""))
         parts = _divide(table, groups, rows, [1.0 / data.folds] * data.folds, data.split_seed)
@@ -182,47 +182,47 @@ def assign_splits(
 
 
 def _dropped(table: Table, data: ConfigDict) -> Rows:
-    """Returns the copies that are in no split: those of what is in a split that is made last."""
+    """Returns the copies to leave out of all splits; the one in the last split is kept."""
     ranks = [0 if data.splits else -SPLITS.index(split) for split in table.splits]
     order = sorted(range(len(ranks)), key=lambda row: (ranks[row], table.ids[row]))
     return extra_copies(table.pictures, order)
 
 
 def check_division(data: ConfigDict) -> None:
-    """Refuses settings of which each says what validation is, and warns of one that says nothing.
+    """Refuses two settings that both define validation, and warns of one without effect.
 
-    It is for what begins: older runs may have such settings, and go on with them.
+    Only for new runs: older runs may have such settings, and continue with them.
 
     Raises:
-      UserError: `data.splits` gives val a share, and `data.folds` a part of what is not for test.
+      UserError: `data.splits` gives val a share, and `data.folds` a part of train and val.
     """
     if data.split_seed and not (data.splits or data.held_out or data.folds):
         log.warning(
-            "config.data.split_seed=%d changes nothing: the splits are those of the data, since"
-            " none of config.data.splits, held_out and folds asks for others",
+            "config.data.split_seed=%d has no effect: the data has its own splits, and none of"
+            " config.data.splits, held_out and folds asks for others",
             data.split_seed,
         )
     if data.splits and data.folds and "val" in (shares := _percentages(data.splits)):
         train = f"{100 * (shares['train'] + shares['val']):g},0,{100 * shares.get('test', 0):g}"
         raise UserError(
-            f"config.data.splits={data.splits} and config.data.folds={data.folds} both say what"
-            f" validation is; write --config.data.folds=0 for {100 * shares['val']:g} %, or"
+            f"config.data.splits={data.splits} and config.data.folds={data.folds} both"
+            f" define validation; write --config.data.folds=0 for {100 * shares['val']:g} %, or"
             f" --config.data.splits={train} for one fold of {data.folds}."
         )
 
 
 def warn_of_mixed_test(table: Table, data: ConfigDict) -> None:
-    """Says that images which were given as test enter training, where they do."""
+    """Warns if images that the source has in test enter training."""
     if data.splits and "test" in table.splits:
         log.warning(
-            "config.data.splits=%s makes the splits anew, also of the images that were given as"
-            " test; config.data.folds=10 takes a tenth for validation and leaves test alone",
+            "config.data.splits=%s makes new splits, also from the images that were in test;"
+            " config.data.folds=10 takes a tenth for validation and leaves test alone",
             data.splits,
         )
 
 
 def _percentages(text: str) -> dict[str, float]:
-    """Returns the share of each split that gets any."""
+    """Returns the share of each split that gets one."""
     try:
         percents = [float(part) for part in text.split(",")]
     except ValueError:
@@ -231,13 +231,13 @@ def _percentages(text: str) -> dict[str, float]:
     if not (usable and abs(sum(percents) - 100) < 1e-6):
         raise UserError(
             f"config.data.splits is '{text}'; write the percentages of train, val and test, as in"
-            " --config.data.splits=70,15,15, or nothing to keep the splits as they are."
+            " --config.data.splits=70,15,15, or leave it empty to keep the splits as they are."
         )
     return {split: part / 100 for split, part in zip(SPLITS, percents, strict=True) if part}
 
 
 def _lacking(text: str, names: Shaped[np.ndarray, " _rows"]) -> dict[str, float]:
-    """Returns the share of train that becomes each split that the source does not have."""
+    """Returns the share of train for each split that the source lacks."""
     if not text:
         return {}
     try:
@@ -246,8 +246,8 @@ def _lacking(text: str, names: Shaped[np.ndarray, " _rows"]) -> dict[str, float]
         percents = []
     if not (len(percents) == 2 and min(percents) >= 0 and sum(percents) < 100):
         raise UserError(
-            f"config.data.held_out is '{text}'; write which percentages of train become val and"
-            " test where there are none, as in --config.data.held_out=15,15, or nothing."
+            f"config.data.held_out is '{text}'; write the percentages of train that become val"
+            " and test if these are missing, as in --config.data.held_out=15,15, or leave it empty."
         )
     shares = dict(zip(("val", "test"), (part / 100 for part in percents), strict=True))
     return {split: share for split, share in shares.items() if share and split not in names}
@@ -259,8 +259,8 @@ def _check_classes(splits: Mapping[str, Rows], labels: Rows, classes: Sequence[s
         names = ", ".join(classes[label] for label in absent)
         if names and split == "train":
             raise UserError(
-                f"Class {names} would have no image in train, because too few images or groups of"
-                " it are there; change --config.data.splits, held_out or folds, or add images."
+                f"Class {names} would have no image in train, because it has too few images or"
+                " groups; change --config.data.splits, held_out or folds, or add images."
             )
         if names:
             log.warning("no image of class %s in %s: it has too few groups", names, split)
@@ -269,12 +269,12 @@ def _check_classes(splits: Mapping[str, Rows], labels: Rows, classes: Sequence[s
 def _divide(
     table: Table, groups: Sequence[str], rows: Rows, shares: Sequence[float], seed: int
 ) -> Rows:
-    """Returns which part each of `rows` goes to, whole groups at a time.
+    """Returns the part that each of `rows` goes to, whole groups at a time.
 
-    Groups of one kind, that is with equal numbers of images of each class, can stand for one
-    another. How many of each kind a part gets is decided by what it lacks, largest groups first;
-    which ones, by a hash of their names. So of images without groups each part gets its share of
-    each class, rounded down or up, and one that is added later moves few others.
+    Groups of one kind, with equal numbers of images of each class, are interchangeable. What a part
+    lacks decides how many of each kind it gets, largest groups first; a hash of their names decides
+    which. So for images without groups each part gets its share of each class, rounded down or up,
+    and an image added later moves few others.
     """
     names = [
         f"group {groups[row]}" if groups[row] else f"id {table.ids[row]}" for row in rows.tolist()
@@ -288,7 +288,7 @@ def _divide(
             f"There {'is' if len(members) == 1 else 'are'}"
             f" {counted(len(members), 'image or group of images', 'images or groups of images')}"
             " (config.data.group; copies of one picture are a group, too) for"
-            f" {counted(len(shares), 'split')}, and each needs one at least: add images, or ask for"
+            f" {counted(len(shares), 'split')}, and each needs at least one: add images, or ask for"
             " fewer splits (config.data.splits, held_out or folds)."
         )
     kinds: Kinds = {}
@@ -300,14 +300,14 @@ def _divide(
 
 
 def _choose(kinds: Kinds, totals: Counts, shares: Shares, seed: int) -> dict[str, int]:
-    """Returns the part that each group goes to: large ones first, then those of rare classes."""
-    lacks = np.outer(shares, np.ones(len(totals)))  # of each class, as shares of its images
-    lacking = shares * totals.sum()  # in images, whatever their class
+    """Returns the part of each group, assigned by size, then by rarity of their classes."""
+    lacks = np.outer(shares, np.ones(len(totals)))  # per class, as shares of its images
+    lacking = shares * totals.sum()  # in images of any class
     order = sorted(kinds, key=lambda kind: (-len(kind), totals[list(kind)].min(), kind))
     part_of: dict[str, int] = {}
     for kind in order:
         content = np.bincount(kind, minlength=len(totals)) / np.maximum(totals, 1)
-        # How many such groups come nearest to what is lacking: least squares over the classes.
+        # The number of such groups nearest to what is lacking: least squares over the classes.
         wanted = lacks @ content / (content @ content)
         numbers = _allot(wanted, lacking / len(kind), len(kinds[kind]))
         lacks -= np.outer(numbers, content)
@@ -321,9 +321,9 @@ def _choose(kinds: Kinds, totals: Counts, shares: Shares, seed: int) -> dict[str
 def _allot(wanted: Shares, lacking: Shares, num: int) -> Counts:
     """Divides `num` groups of one kind among the parts.
 
-    Each part gets the whole groups that it wants. Of those that want a fraction of one more, the
-    part comes first that lacks most images of all classes together: by each class for itself a
-    small part would lose the rounding of every class.
+    Each part gets the whole groups that it wants. Of parts that want a fraction of one more, that
+    which lacks most images over all classes comes first: class by class, a small part would lose
+    every rounding.
     """
     given = np.maximum(np.floor(wanted + _ROUNDING), 0).astype(np.int64)
     if given.sum() > num:
@@ -338,7 +338,7 @@ def _allot(wanted: Shares, lacking: Shares, num: int) -> Counts:
 
 
 def _fill_gaps(part_of: dict[str, int], kinds: Kinds, num_parts: int) -> None:
-    """Moves a group into each empty part, the smallest of which its part has most alike."""
+    """Moves a group into each empty part: the smallest one that its part has most like it."""
     gaps = set(range(num_parts)) - set(part_of.values())
     if not gaps:
         return

@@ -1,6 +1,6 @@
-"""Images kept as arrays in one file: `.npz` as MedMNIST writes it, IDX as MNIST does.
+"""Images stored as arrays in one file: `.npz` as in MedMNIST, IDX as in MNIST.
 
-MedMNIST: Yang et al. 2023, "MedMNIST v2". IDX: LeCun's MNIST page; Fashion-MNIST keeps its names.
+MedMNIST: Yang et al. 2023, "MedMNIST v2". IDX: LeCun's MNIST page; Fashion-MNIST is named alike.
 """
 
 import gzip
@@ -30,7 +30,7 @@ def open_npz(path: Path) -> Source:
 
     It holds `train_images` (uint8 [n, h, w], [n, h, w, 1] or [n, h, w, 3]) and `train_labels`
     (integers 0..k-1, [n] or [n, 1]), and the same for `val` and `test` if they exist. The classes
-    are named "0", "1", ... Labels and headers are read here, a split's images at its first read.
+    are named "0", "1", ... Labels and headers are read at once, a split's images at its first read.
 
     Raises:
       UserError: the file is damaged, an array is missing, or one has another type or length.
@@ -51,7 +51,7 @@ def _npz_contents(path: Path) -> Contents:
                 if name not in names:
                     raise UserError(
                         f"{path} has no array {name} (it has {', '.join(sorted(names)) or 'none'});"
-                        " the arrays are named as MedMNIST names them, train_images, train_labels,"
+                        " the arrays must be named as in MedMNIST: train_images, train_labels,"
                         " val_images and so on."
                     )
             num = _check_images(path, pair[0], archive)
@@ -61,7 +61,7 @@ def _npz_contents(path: Path) -> Contents:
 
 
 def idx_names(split: str, content: str) -> tuple[str, ...]:
-    """Returns the file names under which MNIST's "images" or "labels" of a split are found."""
+    """Returns the possible file names of MNIST's "images" or "labels" of a split."""
     stem, dimensions = f"{_IDX_SPLITS[split]}-{content}", 3 if content == "images" else 1
     return tuple(
         f"{stem}{joint}idx{dimensions}-ubyte{end}" for joint in "-." for end in ("", ".gz")
@@ -149,21 +149,21 @@ def _row(images: Callable[[], Stack], row: int) -> Decoded:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turns what a damaged file makes NumPy, zipfile and gzip raise into a sentence."""
+    """Turns errors of NumPy, zipfile and gzip into a sentence."""
     try:
         yield
     except (UserError, MemoryError):
         raise
     except Exception as error:  # zipfile, zlib, gzip and NumPy have no common error
         raise UserError(
-            f"{path} is damaged or not of the type its name says ({error}); fetch it again."
+            f"{path} is damaged or not of the type its name says ({error}); download it again."
         ) from error
 
 
 def _npz_header(
     path: Path, name: str, archive: zipfile.ZipFile
 ) -> tuple[tuple[int, ...], np.dtype]:
-    """Returns an array's shape and type without reading it, having checked that it is all there."""
+    """Returns an array's shape and type without reading it; checks that it is complete."""
     with archive.open(f"{name}.npy") as stream:
         version = np.lib.format.read_magic(stream)
         readers = {
@@ -180,7 +180,7 @@ def _npz_header(
             " plain numbers."
         )
     if stored != math.prod(shape) * dtype.itemsize:
-        raise UserError(f"{name} of {path} is cut short; fetch the file again.")
+        raise UserError(f"{name} of {path} is truncated; download the file again.")
     return shape, dtype
 
 
@@ -190,12 +190,12 @@ def _npz_array(path: Path, name: str) -> np.ndarray:
 
 
 def _check_images(path: Path, name: str, archive: zipfile.ZipFile) -> int:
-    """Returns how many images an array holds, having checked its type and shape."""
+    """Returns the number of images in an array; checks its type and shape."""
     shape, dtype = _npz_header(path, name, archive)
     shaped = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
     if dtype != np.uint8 or not shaped or not math.prod(shape):
         raise UserError(
-            f"{name} of {path} is {dtype} {list(shape)}; images are uint8 [n, height, width] or"
+            f"{name} of {path} is {dtype} {list(shape)}; images must be uint8 [n, height, width] or"
             " [n, height, width, 3] with n of at least 1."
         )
     return shape[0]
@@ -205,12 +205,12 @@ def _npz_labels(path: Path, name: str, archive: zipfile.ZipFile, num: int) -> La
     shape, dtype = _npz_header(path, name, archive)
     if len(shape) == 2 and shape[1] > 1:
         raise UserError(
-            f"{name} of {path} gives each image {shape[1]} labels; only one label an image can be"
-            " used: save one column."
+            f"{name} of {path} gives each image {shape[1]} labels; only one label per image can"
+            " be used: save one column."
         )
     if dtype.kind not in "iu" or len(shape) not in (1, 2):
         raise UserError(
-            f"{name} of {path} is {dtype} {list(shape)}; labels are integers [n] or [n, 1]."
+            f"{name} of {path} is {dtype} {list(shape)}; labels must be integers [n] or [n, 1]."
         )
     _check_count(path, name, shape[0], num)
     return _npz_array(path, name).reshape(num)
@@ -219,7 +219,7 @@ def _npz_labels(path: Path, name: str, archive: zipfile.ZipFile, num: int) -> La
 def _check_count(path: Path, name: str, labels: int, images: int) -> None:
     if labels != images:
         raise UserError(
-            f"{path}: {name} has {counted(labels, 'label')} for {counted(images, 'image')}; mend"
+            f"{path}: {name} has {counted(labels, 'label')} for {counted(images, 'image')}; correct"
             " the file."
         )
 
@@ -236,14 +236,14 @@ def _idx_array(path: Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
     if data[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
         raise UserError(
             f"{path} begins with {data[:4].hex() or 'nothing'} rather than 0000"
-            f"{_UNSIGNED_BYTE:02x}{dimensions:02x}, so it is no IDX file of bytes in {dimensions}"
-            " dimensions; fetch it again."
+            f"{_UNSIGNED_BYTE:02x}{dimensions:02x}, so it is not an IDX file of bytes in"
+            f" {dimensions} dimensions; download it again."
         )
     begin = 4 + 4 * dimensions
     shape = tuple(np.frombuffer(data[4:begin].ljust(4 * dimensions, b"\0"), ">u4").tolist())
     if len(data) - begin != math.prod(shape) or not math.prod(shape):
         raise UserError(
-            f"{path} holds {max(len(data) - begin, 0)} values where its header says"
-            f" {' x '.join(map(str, shape))}; fetch it again."
+            f"{path} holds {max(len(data) - begin, 0)} values but its header says"
+            f" {' x '.join(map(str, shape))}; download it again."
         )
     return np.frombuffer(data, np.uint8, offset=begin).reshape(shape)

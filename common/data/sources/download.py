@@ -1,4 +1,4 @@
-"""A file by URL: fetched into the cache once, resumed after an interruption, checked, opened."""
+"""A file by URL: downloaded into the cache once, resumed if interrupted, checked, opened."""
 
 import fcntl
 import re
@@ -25,22 +25,22 @@ from common.program.scratch import take
 
 _SCHEMES = ("http", "https", "file")
 _ENDINGS = (".zip", ".npz", *EXTENSIONS)
-_TIMEOUT = 30.0  # seconds without an answer
-_ATTEMPTS = 5  # connections that may break off before the user hears of it
+_TIMEOUT = 30.0  # seconds without a response
+_ATTEMPTS = 5  # connections that may break before the user is told
 _CHUNK = 2**20
 _REPORT_EVERY = 10.0  # seconds
 _PARTIAL, _NOT_SATISFIABLE = 206, 416
 
-Response = HTTPResponse | addinfourl  # the latter of a file on this machine
+Response = HTTPResponse | addinfourl  # the latter for a file on this machine
 
 
 class Settings(NamedTuple):
-    """The settings that a user changes when something is wrong, for messages.
+    """The settings that messages name when something is wrong.
 
     Attributes:
-      url: names the file.
-      sha256: its checksum.
-      local: names a file that was fetched by other means.
+      url: setting that names the file.
+      sha256: setting of its checksum.
+      local: flag that names a file downloaded by other means.
     """
 
     url: str
@@ -52,14 +52,14 @@ _DATA = Settings("config.data.url", "config.data.sha256", "config.data.dir")
 
 
 class RemoteFile(NamedTuple):
-    """A file by URL, and where it lies once it was fetched.
+    """A file by URL, and its place once downloaded.
 
     Attributes:
       url: of http, https or file.
-      shown: the URL without what may be a password.
+      shown: the URL without a possible password.
       digest: the SHA-256 of the file.
       path: of the file in the cache.
-      settings: what messages name.
+      settings: those that messages name.
     """
 
     url: str
@@ -69,10 +69,10 @@ class RemoteFile(NamedTuple):
     settings: Settings
 
     def fetch(self) -> Path:
-        """Fetches the file unless it is there; returns its path.
+        """Downloads the file unless it is cached; returns its path.
 
         Raises:
-          UserError: it can't be fetched, or is another one.
+          UserError: it can't be downloaded, or has another checksum.
         """
         if not self.path.exists():
             _fetch(self)
@@ -80,16 +80,16 @@ class RemoteFile(NamedTuple):
 
 
 def remote_file(url: str, sha256: str, cache: Path, settings: Settings) -> RemoteFile:
-    """Checks what names a file to fetch; fetches nothing yet.
+    """Checks the settings of a file to download; downloads nothing yet.
 
     Args:
       url: of http, https or file.
       sha256: the file's checksum.
       cache: the cache folder.
-      settings: where both stand.
+      settings: those of both.
 
     Raises:
-      UserError: one can't be used.
+      UserError: a setting is invalid.
     """
     split = _parse(url, settings)
     name = _file_name(split)
@@ -99,23 +99,23 @@ def remote_file(url: str, sha256: str, cache: Path, settings: Settings) -> Remot
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise UserError(
             f"{settings.sha256} is '{sha256}', but {settings.url} needs the 64 digits that"
-            " tell whether the right file came; take them from where it is published, or from a"
-            f" copy that you trust, by sha256sum {name}"
+            " identify the file; take them from where it is published, or from a copy that you"
+            f" trust, by sha256sum {name}"
         )
     return RemoteFile(url, _shown(url), digest, cache / "downloads" / digest[:24] / name, settings)
 
 
 def open_url(data: ConfigDict, open_path: OpenPath) -> Source:
-    """Opens the file at a URL by its type, as `open_path` does; fetches nothing yet.
+    """Opens the file at a URL by its type, as `open_path` does; downloads nothing yet.
 
     Args:
       data: `url` of http, https or file, whose path ends in a file's name; `sha256` of the file;
         `cache_dir`, and what `open_path` uses.
-      open_path: opens the file once it is there.
+      open_path: opens the downloaded file.
 
     Raises:
-      UserError: a setting can't be used; from the contents also that the file can't be fetched or
-        is another one, and all that is wrong with it.
+      UserError: a setting is invalid; from the contents also: the file can't be downloaded or has
+        another checksum, and any error of it.
     """
     if not _file_name(_parse(data.url, _DATA)).lower().endswith(_ENDINGS):
         raise UserError(
@@ -135,35 +135,35 @@ def _parse(url: str, settings: Settings) -> SplitResult:
     try:
         split = urlsplit(url)
     except ValueError as error:
-        raise UserError(f"{settings.url} is '{url}', which is no URL ({error}).") from error
+        raise UserError(f"{settings.url} is '{url}', which is not a URL ({error}).") from error
     if split.scheme not in _SCHEMES:
         raise UserError(
-            f"{settings.url} is '{url}'; it begins with {', '.join(_SCHEMES)} and ://, and a file"
-            f" on this machine is named by --{settings.local} instead."
+            f"{settings.url} is '{url}'; it must begin with {', '.join(_SCHEMES)} and ://; name a"
+            f" file on this machine with --{settings.local} instead."
         )
     return split
 
 
 def _file_name(split: SplitResult) -> str:
-    """Returns a name of harmless letters for the file that a URL names."""
+    """Returns a safe file name for the file that a URL names."""
     return re.sub(r"[^\w.-]", "_", PurePosixPath(unquote(split.path)).name)
 
 
 def _shown(url: str) -> str:
-    """Returns a URL without what may be a password, before the host or behind the path."""
+    """Returns a URL without possible passwords, before the host or after the path."""
     split = urlsplit(url)
     return f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"
 
 
 def _fetch(remote: RemoteFile) -> None:
-    """Fetches a file that is there under its name only when it is whole and the right one."""
+    """Downloads a file, which gets its name only when it is complete and verified."""
     file = remote.path
     part = file.with_name(f"{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with (file.parent / ".lock").open("a") as lock:
             if not take(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                log.info("waiting for the process that fetches %s", remote.shown)
+                log.info("waiting for the process that downloads %s", remote.shown)
                 take(lock, fcntl.LOCK_EX)
             if file.exists():
                 return
@@ -171,7 +171,7 @@ def _fetch(remote: RemoteFile) -> None:
             _fetch_part(remote, part)
             if (
                 resumes and sha256_of(part) != remote.digest
-            ):  # by a file that a crash has left damaged?
+            ):  # perhaps by a file that a crash left damaged
                 part.unlink()
                 _fetch_part(remote, part)
             _check(part, remote)
@@ -179,7 +179,7 @@ def _fetch(remote: RemoteFile) -> None:
             _validator_file(part).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
-            f"{file} can't be written: {error.strerror}; make room or check permissions, or choose"
+            f"{file} can't be written: {error.strerror}; free space or check permissions, or choose"
             " another --config.data.cache_dir"
         ) from error
 
@@ -191,16 +191,16 @@ def _fetch_part(remote: RemoteFile, part: Path) -> None:
         log.info("%s broke off", remote.shown)
     raise UserError(
         f"{remote.shown} broke off {_ATTEMPTS} times, now after {part.stat().st_size:,} bytes;"
-        " start again to go on from there, or fetch it by other means and set"
+        " start again to resume, or download it by other means and set"
         f" --{remote.settings.local}."
     )
 
 
 def _connect(remote: RemoteFile, part: Path) -> bool:
-    """Fetches the rest of a file, or all of it where the server has changed it or can't resume.
+    """Downloads the rest of a file, or all of it if the server changed it or can't resume.
 
     Returns:
-      Whether the file is whole now; else the connection broke off.
+      Whether the file is complete; else the connection broke.
     """
     request = Request(remote.url, headers={"User-Agent": "triptych"})
     begin = part.stat().st_size if part.exists() else 0
@@ -213,7 +213,7 @@ def _connect(remote: RemoteFile, part: Path) -> bool:
     except HTTPError as error:
         with error:
             if error.code == _NOT_SATISFIABLE and request.has_header("Range"):
-                return True  # nothing is left to be fetched
+                return True  # nothing is left to download
             raise _unreachable(remote, f"{error.code} {error.reason}") from error
     except URLError as error:
         raise _unreachable(remote, getattr(error.reason, "strerror", "") or error.reason) from error
@@ -228,17 +228,17 @@ def _connect(remote: RemoteFile, part: Path) -> bool:
 
 
 def _check_local(remote: RemoteFile) -> None:
-    """Refuses a pipe on this machine, at which nobody would notice that time passes."""
+    """Refuses a pipe on this machine, which would block without a timeout."""
     split = urlsplit(remote.url)
     if split.scheme == "file":
-        with suppress(OSError):  # the reader says so
+        with suppress(OSError):  # the reader reports it
             regular_file(Path(unquote(split.path)))
 
 
 def _unreachable(remote: RemoteFile, reason: object) -> UserError:
     return UserError(
-        f"{remote.shown} can't be fetched: {reason}; check --{remote.settings.url} and the network,"
-        f" or fetch it by other means and set --{remote.settings.local}."
+        f"{remote.shown} can't be downloaded: {reason}; check --{remote.settings.url} and the"
+        f" network, or download it by other means and set --{remote.settings.local}."
     )
 
 
@@ -247,9 +247,9 @@ def _validator_file(part: Path) -> Path:
 
 
 def _note_validator(response: Response, part: Path) -> None:
-    """Keeps what tells one version of the file from another (RFC 9110, 13.1.5); else no resuming.
+    """Saves what identifies a version of the file (RFC 9110, 13.1.5); without it no resuming.
 
-    Weak entity tags do not: they stay when bytes change.
+    Weak entity tags do not identify it: they may stay when bytes change.
     """
     tag = response.headers.get("ETag", "")
     strong = tag and not tag.startswith("W/")
@@ -269,21 +269,21 @@ def _receive(response: Response, shown: str, part: Path, begin: int) -> bool:
             " another --config.data.cache_dir"
         )
     size, of_total = begin, f" of {total:,}" if total else ""
-    log.info("fetching %s: %s%s bytes are there", shown, f"{size:,}", of_total)
+    log.info("downloading %s: %s%s bytes done", shown, f"{size:,}", of_total)
     reported = time.monotonic()
     with part.open("ab") as stream:
         while not total or size < total:
             try:
-                chunk = response.read1(_CHUNK)  # read would drop what came before a timeout
+                chunk = response.read1(_CHUNK)  # read would drop bytes received before a timeout
             except (OSError, HTTPException):
                 return False
             if not chunk:
-                return not total  # http.client does not say that something is missing
+                return not total  # http.client does not report missing bytes
             stream.write(chunk)
             size += len(chunk)
             if time.monotonic() - reported > _REPORT_EVERY:
                 reported = time.monotonic()
-                log.info("%s%s bytes are there", f"{size:,}", of_total)
+                log.info("%s%s bytes done", f"{size:,}", of_total)
     return True
 
 
@@ -293,7 +293,7 @@ def _check(part: Path, remote: RemoteFile) -> None:
         size = part.stat().st_size
         part.unlink()
         raise UserError(
-            f"{remote.shown} gave {size:,} bytes of sha256 {found} rather than {remote.digest};"
+            f"{remote.shown} gave {size:,} bytes with sha256 {found} instead of {remote.digest};"
             f" check {remote.settings.url}, and change {remote.settings.sha256} only if you trust"
-            " what came."
+            " this file."
         )

@@ -21,10 +21,10 @@ ClassFiles = dict[str, list[Path]]
 
 
 def open_folder(root: Path, reading: Reading) -> Source:
-    """Finds the images of a folder, their classes and their splits; decodes none of them.
+    """Finds the images, classes and splits of a folder; decodes no image.
 
-    Without split folders all images belong to "train". Images that lie deeper inside a class folder
-    count too. Hidden files are ignored, others that are no images are named in the log. Records are
+    Without split folders all images belong to "train". Images deeper inside a class folder count,
+    too. Hidden files are ignored, other files that are not images are named in the log. Records are
     sorted by id, classes by name, both by code point, whatever the file system's order.
 
     Raises:
@@ -35,8 +35,8 @@ def open_folder(root: Path, reading: Reading) -> Source:
     files = {split: _class_files(folder, root) for split, folder in folders.items()}
     if not any(paths for split in files.values() for paths in split.values()):
         raise UserError(
-            f"{root} holds no image: files ending in {', '.join(EXTENSIONS)} were looked for;"
-            " check --config.data.dir (a .npz file is named by its own path)."
+            f"{root} holds no image, that is, no file ending in {', '.join(EXTENSIONS)};"
+            " check --config.data.dir (name a .npz file by its own path)."
         )
     if "train" not in files:
         raise UserError(f"{root} has a folder {', '.join(files)} but none named train; add it.")
@@ -52,7 +52,7 @@ def open_folder(root: Path, reading: Reading) -> Source:
 
 
 def open_file(path: Path, reading: Reading) -> Source:
-    """Opens a single file, its images all of one class that is named after it.
+    """Opens a single file; its images are of one class, named after it.
 
     Raises:
       UserError: it can't be read.
@@ -94,7 +94,7 @@ def _contents(
 
 
 def split_folders(root: Path) -> dict[str, Path]:
-    """Returns the folder of each split; the root itself is "train" where there are none."""
+    """Returns the folder of each split; without split folders the root is "train"."""
     folders, images, _ = visible(root)
     splits: dict[str, Path] = {}
     for folder in folders:
@@ -113,14 +113,14 @@ def split_folders(root: Path) -> dict[str, Path]:
     if strays:
         raise UserError(
             f"{root} holds {strays[0].name} beside its split folders"
-            f" ({', '.join(folder.name for folder in splits.values())}), so that its split is"
+            f" ({', '.join(folder.name for folder in splits.values())}), so its split is"
             " unknown; move it into one of them or elsewhere."
         )
     return {split: splits[split] for split in ("train", "val", "test") if split in splits}
 
 
 def _class_files(folder: Path, root: Path) -> ClassFiles:
-    """Returns the images of each class of one split, also of those that have none."""
+    """Returns the images of each class of one split, including empty classes."""
     folders, images, _ = visible(folder)
     if not images:
         for name in folders:
@@ -131,26 +131,26 @@ def _class_files(folder: Path, root: Path) -> ClassFiles:
     if filled:
         raise UserError(
             f"{folder} holds both images ({images[0].name}) and folders of images ({filled[0]}),"
-            " so that the images' class is unknown; move them into a folder of their class."
+            " so the images' class is unknown; move them into a folder of their class."
         )
     return {root.resolve().name: images}
 
 
 def refuse_splits_inside(folder: Path) -> None:
-    """Refuses `root/class/{train,test}`: taken for depth, it would put test images in "train"."""
+    """Refuses `root/class/{train,test}`: as nested folders it would put test images in "train"."""
     names = [
         child.name for child in visible(folder).folders if child.name.casefold() in SPLIT_NAMES
     ]
     if names:
         raise UserError(
-            f"{folder} holds a folder {names[0]}, but splits lie above the classes"
+            f"{folder} holds a folder {names[0]}, but splits belong above the classes"
             f" (DIR/{names[0]}/{folder.name}/image.png); rearrange them, or set --config.data.dir"
             f" to {folder} if that is the data."
         )
 
 
 def _refuse_masks_inside(folder: Path) -> None:
-    """Refuses `root/class/{images,masks}`: taken for depth, it would make images of the masks."""
+    """Refuses `root/class/{images,masks}`: as nested folders it would turn masks into images."""
     names = {child.name.casefold() for child in visible(folder).folders}
     if {"images", "masks"} <= names:
         raise UserError(
@@ -180,14 +180,14 @@ def record_id(path: Path, root: Path) -> str:
     """Returns a file's path below the root, with "/" between its parts.
 
     Raises:
-      UserError: it is not UTF-8, in which ids go into the prepared set and into reports.
+      UserError: it is not UTF-8, which ids in prepared sets and reports must be.
     """
     name = path.relative_to(root).as_posix()
     try:
         name.encode()
     except UnicodeEncodeError as error:
         shown = name.encode("ascii", "backslashreplace").decode()
-        raise UserError(f"{shown} in {root} is no UTF-8 file name; rename the file.") from error
+        raise UserError(f"{shown} in {root} is not a UTF-8 file name; rename the file.") from error
     return name
 
 
@@ -195,7 +195,7 @@ def stats(root: Path, paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     """Returns (path below the root, size, time of change) of each file, sorted: its fingerprint.
 
     Raises:
-      UserError: a file is gone or its folder is closed.
+      UserError: a file has vanished or its folder can't be read.
     """
     entries = []
     for path in sorted(paths):

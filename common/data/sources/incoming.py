@@ -1,4 +1,4 @@
-"""New images for a trained network: which files there are, and reading them ahead of their turn."""
+"""New images for a trained network: finding the files, and reading them ahead."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ from common.data.sources.pairs import masks_beside
 from common.program.errors import UserError
 from common.program.files import regular_file, user_path, within
 
-AHEAD_BYTES = 256 * 2**20  # of what is read before its turn
+AHEAD_BYTES = 256 * 2**20  # of results read ahead
 _MOST_AHEAD = 64  # items
 
 Item = TypeVar("Item")
@@ -20,12 +20,12 @@ Read = TypeVar("Read")
 
 
 class Incoming(NamedTuple):
-    """What is at or below --input.
+    """The files at or below --input.
 
     Attributes:
       files: the images.
-      folder: that their names start from.
-      unread: what is not read, by its path below the folder.
+      folder: the one that their names are relative to.
+      unread: paths below the folder of files that are not read.
     """
 
     files: list[Path]
@@ -34,7 +34,7 @@ class Incoming(NamedTuple):
 
     @property
     def told(self) -> str:
-        """Returns "; 3 other files are not read" for a closing sentence, "" where there is none."""
+        """Returns "; 3 other files are not read" for a closing sentence, "" if there are none."""
         if not self.unread:
             return ""
         one = len(self.unread) == 1
@@ -42,16 +42,16 @@ class Incoming(NamedTuple):
 
 
 def find_images(given: str, output: Path) -> Incoming:
-    """Finds the image files at or below --input, and names in the log what else is there.
+    """Finds the image files at or below --input; other files are named in the log.
 
-    What lies in the output folder is left out: earlier results are no images.
+    The output folder is skipped: earlier results are not input.
 
     Raises:
-      UserError: there is no image, or masks lie beside them.
+      UserError: there is no image, or there are masks beside them.
     """
     root = user_path(given)
     if not root.exists():
-        raise UserError(f"--input={root} is not there; name a file or a folder of images.")
+        raise UserError(f"--input={root} does not exist; name a file or a folder of images.")
     if root.is_dir():
         if images := masks_beside(root):
             advice = "move the masks elsewhere" if images == root else f"name {images}"
@@ -65,7 +65,7 @@ def find_images(given: str, output: Path) -> Incoming:
         regular_file(root)
         found = Incoming([root] if is_image(root) else [], root.parent, ())
     if not found.files:
-        raise UserError(f"--input={root} holds no image that can be read; see docs/own_data.md.")
+        raise UserError(f"--input={root} holds no readable image; see docs/own_data.md.")
     return found
 
 
@@ -75,16 +75,16 @@ def read_ahead(
     read: Callable[[Item], Read],
     num_bytes: Callable[[Read], int],
 ) -> Iterator[tuple[Item, Future[Read]]]:
-    """Yields each item with what is read of it, in order; threads read as many as fit in memory.
+    """Yields each item with its result, in order; threads read ahead as many as fit in memory.
 
     Args:
       pool: whose threads read.
       items: what to read.
-      read: may raise, which the future then does.
-      num_bytes: what a result takes in memory.
+      read: reads one; if it raises, its future raises.
+      num_bytes: returns the memory that a result takes.
     """
     running: deque[Any] = deque()
-    largest = 0  # bytes of a result, which the first one tells
+    largest = 0  # bytes of a result, known from the first one on
     for item in items:
         running.append((item, pool.submit(read, item)))
         while len(running) > (min(_MOST_AHEAD, AHEAD_BYTES // largest) if largest else 2):

@@ -1,4 +1,4 @@
-"""What lies in a folder: folders, images, and the files that are not read, which are named."""
+"""The contents of a folder: folders, images, and the files that are not read."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from common.program.log import log
 from common.program.words import counted, some
 from common.program.written import written_for_people
 
-TABLE = "labels.csv"  # what the images of a folder are
+TABLE = "labels.csv"  # the classes of a folder's images
 
 # What file systems, cameras and discs leave behind: thumbnails, metadata, tables of contents.
 _FOLDERS_OF_SYSTEMS = ("__MACOSX", "@eaDir")
@@ -19,13 +19,13 @@ _FILES_OF_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "dicomdir")
 
 
 class Listing(NamedTuple):
-    """What lies directly inside a folder, each sorted by name.
+    """What is directly inside a folder, each sorted by name.
 
     Attributes:
-      folders: those in it.
-      images: what has the ending of an image, whatever is in it, and what has DICOM's marker.
-      unread: everything else but hidden files, what systems leave behind, and what this program
-        wrote for people beside images.
+      folders: its subfolders.
+      images: files with the ending of an image, whatever their content, or with DICOM's marker.
+      unread: everything else except hidden files, leftovers of systems, and what this program wrote
+        for people beside images.
     """
 
     folders: list[Path]
@@ -34,7 +34,7 @@ class Listing(NamedTuple):
 
 
 def visible(folder: Path) -> Listing:
-    """Lists a folder; opens only the files whose ending is no image's.
+    """Lists a folder; opens only files without the ending of an image.
 
     Raises:
       UserError: it can't be listed.
@@ -63,17 +63,17 @@ def images_below(folder: Path) -> list[Path]:
     """Returns every image at any depth below a folder; links to folders are followed.
 
     Raises:
-      UserError: a folder can't be listed, or links to one that holds it.
+      UserError: a folder can't be listed, or links to one that contains it.
     """
     return _below(folder, ()).images
 
 
 def unread_below(root: Path, but: Path | None = None) -> tuple[str, ...]:
-    """Returns the paths of what is not read at any depth below a folder, and says so in the log.
+    """Returns the paths of unread files at any depth below a folder, and logs them.
 
     Args:
-      root: the folder. Its table of labels is not named.
-      but: a file or folder that is not named, nor what is in it; resolved.
+      root: the folder. Its table of labels is left out.
+      but: a resolved file or folder that is left out, with its contents.
 
     Raises:
       UserError: as `images_below` does.
@@ -85,8 +85,7 @@ def unread_below(root: Path, but: Path | None = None) -> tuple[str, ...]:
     unread = tuple(sorted(printed(path.relative_to(root).as_posix()) for path in files))
     if unread:
         log.warning(
-            "%s: %d of %s %s not read, having neither the ending of an image nor DICOM's"
-            " marker: %s",
+            "%s: %d of %s %s not read, with neither the ending of an image nor DICOM's marker: %s",
             *(root, len(unread), counted(len(unread) + len(listing.images), "file")),
             *("is" if len(unread) == 1 else "are", some(unread)),
         )
@@ -96,11 +95,11 @@ def unread_below(root: Path, but: Path | None = None) -> tuple[str, ...]:
 def _below(folder: Path, above: tuple[Path, ...]) -> Listing:
     """Returns all folders, images and unread files at any depth.
 
-    A folder that is called as images are and holds none is such a file.
+    A folder that is named like an image and holds none counts as an unread file.
     """
     real = folder.resolve()
     if real in above:
-        raise UserError(f"{folder} links to a folder that holds it; remove the link.")
+        raise UserError(f"{folder} links to a folder that contains it; remove the link.")
     found = visible(folder)
     for inner in list(found.folders):
         parts = _below(inner, (*above, real))

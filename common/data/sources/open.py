@@ -1,4 +1,4 @@
-"""Where images come from, before decoding: files and folders of many kinds, or phantoms."""
+"""Sources of images, before decoding: files and folders of many kinds, or phantoms."""
 
 import os
 from dataclasses import replace
@@ -20,20 +20,20 @@ from common.data.spelling import meant
 from common.program.errors import UserError
 from common.program.files import regular_file, user_path
 
-# Phantoms of one seed are the same whatever their number, so each split has a seed of its own.
+# Phantoms with equal seeds are equal whatever their number, so each split has its own seed.
 _PHANTOM_SEEDS = {"train": 0, "val": 1, "test": 2}
 
 
 def open_source(data: ConfigDict) -> Source:
-    """Opens the images that `config.data` names; decodes, fetches and draws none of them yet.
+    """Opens the images that `config.data` names; decodes, downloads and draws none yet.
 
     Args:
-      data: `url` names a file to fetch; `name` of "tfds:mnist" a TFDS set; `dir` a folder or file
-        (see `open_path`); with none of them the images are phantoms of the kind `name`, as large as
-        `image_size`, `num_phantoms` of them in train and a quarter of it in val and test.
+      data: `url` names a file to download; `name` of "tfds:mnist" a TFDS set; `dir` a folder or
+        file (see `open_path`); with none of them the images are phantoms of the kind `name` and of
+        size `image_size`: `num_phantoms` in train, and a quarter of that each in val and test.
 
     Raises:
-      UserError: the path or a setting can't be used.
+      UserError: the path or a setting is invalid.
     """
     source = _open(data)
     if data.only:
@@ -109,10 +109,10 @@ def _with_classes(contents: Contents, names: tuple[str, ...]) -> Contents:
 
 
 def open_path(path: Path, data: ConfigDict) -> Source:
-    """Opens a folder, an archive, a file of arrays or a single image by what is there.
+    """Opens a folder, an archive, a file of arrays or a single image, detected from its contents.
 
     Raises:
-      UserError: the path or a setting can't be used.
+      UserError: the path or a setting is invalid.
     """
     reading = reading_of(data)
     try:
@@ -141,10 +141,10 @@ def open_path(path: Path, data: ConfigDict) -> Source:
 
 
 def reading_of(data: ConfigDict) -> Reading:
-    """Returns how `config.data` wants files read.
+    """Returns the settings of `config.data` for reading files.
 
     Raises:
-      UserError: a setting can't be used.
+      UserError: a setting is invalid.
     """
     grouping = Grouping.of(data.group)
     tag = "PatientID" if grouping.tag is None else grouping.tag
@@ -164,7 +164,7 @@ def _open_directory(path: Path, data: ConfigDict, reading: Reading) -> Source:
     if data.pairs != "stems":
         raise UserError(
             f"config.data.pairs is '{data.pairs}', but {path} has no folders images and masks (or"
-            " targets); leave the setting out or name the folder that holds them."
+            " targets); leave the setting out or name the folder that contains them."
         )
     return open_folder(path, reading)
 
@@ -172,14 +172,14 @@ def _open_directory(path: Path, data: ConfigDict, reading: Reading) -> Source:
 def _open_phantoms(name: str, num_train: int, image_size: int) -> Source:
     if name not in KINDS:
         raise UserError(
-            f"config.data.name is '{name}' and there are no phantoms of that kind (there are:"
+            f"config.data.name is '{name}', but there are no phantoms of that kind (known are"
             f" {', '.join(sorted(KINDS))}); for your own images set --config.data.dir=FOLDER"
         )
     kind = KINDS[name]
     if num_train < len(kind.classes):
         raise UserError(
             f"config.data.num_phantoms is {num_train}; it must be at least {len(kind.classes)},"
-            " one image a class."
+            " one image per class."
         )
     held_out = max(num_train // 4, len(kind.classes))
     counts = {"train": num_train, "val": held_out, "test": held_out}

@@ -1,7 +1,7 @@
-"""Images with a mask each, or with the image that they are to be translated to.
+"""Images with a mask each, or with an image to translate them to.
 
 images/a.png, masks/a.png (and targets/a.png)   at the root or in train/, val/ and test/
-a.tif, a_mask.tif                               beside each other, at any depth
+a.tif, a_mask.tif                               side by side, at any depth
 """
 
 from collections import Counter
@@ -35,7 +35,7 @@ _FOLDERS = {
     **dict.fromkeys(("targets", "target"), "targets"),
 }
 _MASK_ENDING = "_mask"
-_SHOWN = 3  # files that a message names of many
+_SHOWN = 3  # files that a message names
 
 Files: TypeAlias = Mapping[str, Path]  # by path below their folder, without extension or "_mask"
 Kinds: TypeAlias = Mapping[str, Files]  # "images", and "masks" or "targets" or both
@@ -43,7 +43,7 @@ Kinds: TypeAlias = Mapping[str, Files]  # "images", and "masks" or "targets" or 
 
 @dataclass(frozen=True)
 class _Pair:
-    """The file of an image with those that belong to it."""
+    """The file of an image with its partners."""
 
     image: Path
     mask: Path | None
@@ -51,22 +51,22 @@ class _Pair:
 
 
 def holds_pairs(root: Path) -> bool:
-    """Says whether a folder or one of its splits holds images with masks or targets.
+    """Returns whether a folder or one of its splits holds images with masks or targets.
 
     Raises:
-      UserError: it can't be said which splits there are or what is paired, or a folder is closed.
+      UserError: splits or pairs are unclear, or a folder can't be read.
     """
     return any(map(_kinds, split_folders(root).values()))
 
 
 def masks_beside(folder: Path) -> Path | None:
-    """Returns where the images of a folder are that holds their masks, too; None if it does not.
+    """Returns the folder of the images if a folder also holds their masks; else None.
 
-    That is its folder of images or, where a_mask.tif lies beside a.tif, the folder itself.
+    That is its subfolder of images or, if a_mask.tif is beside a.tif, the folder itself.
     """
     try:
         kinds = _kinds(folder)
-    except UserError:  # pairs that are not whole are none to train on, but may be predicted
+    except UserError:  # incomplete pairs can't be trained on, but may be predicted
         return None
     inner = [
         path for path in visible(folder).folders if _FOLDERS.get(path.name.casefold()) == "images"
@@ -75,12 +75,12 @@ def masks_beside(folder: Path) -> Path | None:
 
 
 def open_pairs(root: Path, data: ConfigDict, reading: Reading) -> Source:
-    """Finds the images of a folder and what belongs to each; decodes none of them.
+    """Finds the images of a folder and their partners; decodes none of them.
 
-    Names below `images/` are those below `masks/` and `targets/`, except for the extension and for
-    "_mask" behind the name of a mask. With `data.pairs` of "sorted" the first file there belongs to
-    the first image instead; numbers in names count as numbers. A file of several images (a volume)
-    needs as many masks in its mask. All images are of one class, named after the folder.
+    Names below `images/` match those below `masks/` and `targets/`, except for the extension and a
+    "_mask" at the end of a mask's name. With `data.pairs` of "sorted" files are matched by position
+    instead; numbers in names count as numbers. A file of several images (a volume) needs as many
+    masks in its mask file. All images are of one class, named after the folder.
 
     Args:
       root: the folder.
@@ -88,8 +88,8 @@ def open_pairs(root: Path, data: ConfigDict, reading: Reading) -> Source:
       reading: how files become images.
 
     Raises:
-      UserError: something lacks its partner or may have two, the splits differ in what they hold,
-        or a setting can't be used.
+      UserError: a file lacks its partner or may have two, the splits differ in what they hold, or
+        a setting is invalid.
     """
     values = parse_mask_values(data.mask_values)
     splits = {split: _kinds(folder) for split, folder in split_folders(root).items()}
@@ -150,14 +150,14 @@ def _records(root: Path, pair: _Pair, values: MaskValues, reading: Reading) -> I
 
 
 def _kinds(folder: Path) -> Kinds:
-    """Returns the images, masks and targets of one split; {} where it holds no pairs."""
+    """Returns the images, masks and targets of one split; {} if it holds no pairs."""
     folders = [inner for inner in visible(folder).folders if inner.name.casefold() in _FOLDERS]
     kinds = {_FOLDERS[inner.name.casefold()]: inner for inner in folders}
     if "images" not in kinds or len(kinds) == 1:
         return _beside_each_other(folder)
     if len(folders) > len(kinds):
         raise UserError(
-            f"{folder} holds {', '.join(inner.name for inner in folders)}, of which two mean the"
+            f"{folder} holds {', '.join(inner.name for inner in folders)}, two of which mean the"
             " same; keep one of them."
         )
     names = {kind: _names(_filled(inner), inner) for kind, inner in kinds.items()}
@@ -175,7 +175,7 @@ def _kinds(folder: Path) -> Kinds:
 
 
 def _beside_each_other(folder: Path) -> Kinds:
-    """Returns a.tif as an image and a_mask.tif as its mask; {} where there is no such pair."""
+    """Returns a.tif as an image and a_mask.tif as its mask; {} if there is no such pair."""
     names = _names(images_below(folder), folder)
     masks = {
         path: name.removesuffix(_MASK_ENDING)
@@ -193,8 +193,8 @@ def _filled(folder: Path) -> list[Path]:
     files = images_below(folder)
     if not files:
         raise UserError(
-            f"{folder} holds no image: files ending in {', '.join(EXTENSIONS)} were looked for; add"
-            " them or remove the folder."
+            f"{folder} holds no image, that is, no file ending in {', '.join(EXTENSIONS)}; add"
+            " images or remove the folder."
         )
     return files
 
@@ -205,20 +205,20 @@ def _names(files: Sequence[Path], folder: Path) -> dict[Path, str]:
 
 
 def _unique(names: Mapping[Path, str]) -> dict[str, Path]:
-    """Returns the file of each name; refuses two of one name."""
+    """Returns the file of each name; refuses duplicate names."""
     files: dict[str, Path] = {}
     for path, name in names.items():
         if name in files:
             raise UserError(
-                f"{files[name]} and {path.name} have the same name but for the ending, so that"
-                " what belongs to which is unknown; rename or remove one."
+                f"{files[name]} and {path.name} have the same name except for the ending, so"
+                " their pairs are ambiguous; rename or remove one."
             )
         files[name] = path
     return files
 
 
 def _unpaired(root: Path, files: Sequence[Path]) -> list[str]:
-    """Returns the images in other folders than those that are paired, and says so in the log."""
+    """Returns the images outside the paired folders, and logs them."""
     unpaired = sorted(
         printed(path.relative_to(root).as_posix()) for path in set(images_below(root)) - {*files}
     )
@@ -252,7 +252,7 @@ def _pairs(kinds: Kinds, by: str) -> list[_Pair]:
 
 
 def _by_name(images: Files, others: Files, kind: str) -> Files:
-    """Returns what belongs to each image, by the image's name."""
+    """Returns the partner of each image, by the image's name."""
     for these, those, lacking in ((images, others, kind), (others, images, "images")):
         if alone := [path for name, path in these.items() if name not in those]:
             listed = ", ".join([str(alone[0]), *(path.name for path in alone[1:_SHOWN])])
@@ -266,7 +266,7 @@ def _by_name(images: Files, others: Files, kind: str) -> Files:
 
 
 def _by_order(images: Files, others: Files, kind: str) -> Files:
-    """Returns what belongs to each image, by the image's name."""
+    """Returns the partner of each image, by the image's name."""
     if len(images) != len(others):
         raise UserError(
             f"{counted(len(images), 'image')} such as {next(iter(images.values()))} can't be"

@@ -1,4 +1,4 @@
-"""What in the file of a mask or a target belongs to each image of an image's file."""
+"""Partners: the mask or target that belongs to each image of a file."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,20 +19,19 @@ def partners_of(
 ) -> Sequence[FileImage]:
     """Returns an image of the partner's file for each image of a file, none of them decoded.
 
-    They lie in the patient as the headers say. Of two NIfTI volumes the partner is brought to the
-    image's grid, where that takes no more than to exchange and flip axes; where a header says
-    nothing, voxels of equal indices belong together, and the image's header turns both. DICOM
-    frames are shown as they are stored, so those of a pair have to lie alike. A volume is turned by
-    its header and a picture or a frame is not: how such two belong together can't be known.
+    The headers state how they lie in the patient. For two NIfTI volumes the partner is brought to
+    the image's grid if exchanging and flipping axes is enough; if a header states no grid, voxels
+    of equal indices belong together, and the image's header turns both. DICOM frames are shown as
+    they are stored, so those of a pair must have equal grids. A volume is turned by its header and
+    a picture or a frame is not, so how these two belong together is unknown.
 
-    What does not belong together says so when it is read, where `config.data.on_bad_image` may
-    skip it.
+    Images that do not belong together raise when read; `config.data.on_bad_image` may skip them.
 
     Args:
       path: the file of the images.
-      images: what is in it.
+      images: those in it.
       partner: the file of their masks or targets.
-      reading: how files become images.
+      reading: the settings for reading files.
     """
     found = images_in(partner, reading)
     if _is_volume(path) and _is_volume(partner):
@@ -54,7 +53,7 @@ def _is_volume(path: Path) -> bool:
 
 
 def _turned(ours: Grid, partner: Path, theirs: Grid, reading: Reading) -> list[FileImage]:
-    """Returns the slices of a volume on the grid of another, none if they are not of one grid."""
+    """Returns the slices of a volume on the grid of another, none if the grids differ."""
     from common.data.files.nifti import slices_of
     from common.data.files.nifti_grid import turn_onto
 
@@ -68,12 +67,12 @@ def _turned(ours: Grid, partner: Path, theirs: Grid, reading: Reading) -> list[F
 
 
 def _doubt(ours: Grid, theirs: Grid) -> str:
-    """Says what is not known of two volumes that are turned alike, "" for nothing."""
+    """Returns what is uncertain about two volumes that are turned alike, "" if nothing is."""
     if ours.stated == theirs.stated:
         return ""
     return (
         f"the image's header says {_orientation(ours)}, its partner's {_orientation(theirs)}, so"
-        " that voxels of equal indices are taken for the same place"
+        " voxels of equal indices are taken to match"
     )
 
 
@@ -84,17 +83,17 @@ def _orientation(grid: Grid) -> str:
 def _complaint(
     path: Path, images: Sequence[FileImage], partner: Path, found: Sequence[FileImage]
 ) -> str:
-    """Says why the images of two files do not belong together, "" where they do."""
+    """Returns why the images of two files do not belong together, "" if they do."""
     if _is_volume(path) != _is_volume(partner):
         volume, flat = (path, partner) if _is_volume(path) else (partner, path)
         return (
-            f"{volume} is turned as its header says and {flat} is not, so that how they lie on each"
-            " other is unknown; save both as NIfTI with one header, or both as pictures."
+            f"{volume} is turned as its header says and {flat} is not, so their alignment is"
+            " unknown; save both as NIfTI with one header, or both as pictures."
         )
     if len(found) != len(images):
         return (
-            f"{path} holds {counted(len(images), 'image')} but {partner} {len(found)}; make them as"
-            " many."
+            f"{path} holds {counted(len(images), 'image')} but {partner} {len(found)}; make the"
+            " numbers equal."
         )
     for image, other in zip(images, found, strict=True):
         ours, theirs = image.read_grid(), other.read_grid()
@@ -109,14 +108,14 @@ def _apart(path: Path, ours: Grid, partner: Path, theirs: Grid) -> str:
         for file, grid in ((path, ours), (partner, theirs))
     ]
     return (
-        f"{sides[0]} and {sides[1]} do not lie alike by their headers:"
+        f"{sides[0]} and {sides[1]} have different grids by their headers:"
         f" {100 * overlap(ours, theirs):.0f} % of the first is in the second; resample the second"
-        " onto the first or, where only its header is wrong, give it the first one's, as in"
+        " onto the first or, if only its header is wrong, give it the first one's, as in"
         " docs/own_data.md."
     )
 
 
 def _refuse(read: Callable[[], Any], complaint: str) -> NoReturn:
-    """Says what is wrong when the image is read."""
-    read()  # a file that can't be opened counts as one image, and says itself what is wrong
+    """Raises an error when the image is read."""
+    read()  # a file that can't be opened counts as one image, and raises its own error
     raise UserError(complaint)

@@ -1,4 +1,4 @@
-"""A folder of images whose classes, groups and splits are in its `labels.csv`."""
+"""A folder of images with classes, groups and splits in its `labels.csv`."""
 
 import csv
 import io
@@ -31,12 +31,12 @@ Files = Mapping[str, Path]  # by path below the root
 
 @dataclass(frozen=True)
 class _Row:
-    """What the table says of an image.
+    """What the table says about an image.
 
     Attributes:
       name: its path below the root.
       label: name of its class.
-      group: whom it is of, "" where nobody says; None where the table has no such column.
+      group: "" if unknown; None if the table has no such column.
       split: "train", "val" or "test".
     """
 
@@ -49,19 +49,19 @@ class _Row:
 def open_table(root: Path, data: ConfigDict, reading: Reading) -> Source:
     """Finds the images that `root/labels.csv` lists, with their classes; decodes none of them.
 
-    The table is UTF-8 and begins with the names of its columns; commas, semicolons or tabs stand
-    between them. `file` is a path below the root, whose extension may be left out; `label` is the
-    class. `group` and `split` may be there; who has no split is for training. Other columns are not
-    used. Fields such as "nan" and "N/A" are missing ones, see `is_missing`.
+    The table is UTF-8 and begins with the names of its columns, separated by commas, semicolons or
+    tabs. `file` is a path below the root, whose extension may be left out; `label` is the class.
+    `group` and `split` are optional; images without a split are for training. Other columns are
+    ignored. Fields such as "nan" and "N/A" count as missing, see `is_missing`.
 
     Args:
       root: the folder.
       data: `group` of "column:patient" makes that column the group, "dicom:..." leaves it to the
         files.
-      reading: how files become images.
+      reading: the settings for reading files.
 
     Raises:
-      UserError: the table can't be used; says in which line.
+      UserError: the table is invalid; the message names the line.
     """
     table = root / TABLE
     lines = _lines(table)
@@ -113,7 +113,7 @@ def _contents(
 
 
 def _lines(table: Path) -> list[tuple[str, list[str]]]:
-    """Returns where each line is that is not blank, "Line 3 of FILE", and its fields."""
+    """Returns the place, "Line 3 of FILE", and the fields of each line that is not blank."""
     try:
         content = regular_file(table).read_bytes()
         text = content.decode("utf-8-sig")
@@ -134,13 +134,13 @@ def _lines(table: Path) -> list[tuple[str, list[str]]]:
         stripped = [(reader.line_num, [field.strip() for field in fields]) for fields in reader]
     except csv.Error as error:
         raise UserError(
-            f"Line {reader.line_num} of {table} can't be read ({error}); mend its quotes."
+            f"Line {reader.line_num} of {table} can't be read ({error}); correct its quotes."
         ) from error
     return [(f"Line {number} of {table}", fields) for number, fields in stripped if any(fields)]
 
 
 def _group_column(table: Path, header: Sequence[str], group: str) -> str:
-    """Returns the name of the column of groups; "" where they are not from the table."""
+    """Returns the name of the column of groups; "" if they are not from the table."""
     grouping = Grouping.of(group)
     name = "group" if grouping.column is None else grouping.column.casefold()
     if grouping.tag is None and name in map(str.casefold, header):
@@ -154,9 +154,9 @@ def _group_column(table: Path, header: Sequence[str], group: str) -> str:
 
 
 def _columns(table: Path, header: Sequence[str], group: str) -> list[str]:
-    """Returns the names of the columns in small letters, having checked that those used are there.
+    """Returns the names of the columns in lower case; checks that those used exist.
 
-    Capitals make no difference, as people write File and Label.
+    Case is ignored, as people write File and Label.
     """
     columns = [name.casefold() for name in header]
     used = {"file", "label", "split", group} - {""}
@@ -169,7 +169,7 @@ def _columns(table: Path, header: Sequence[str], group: str) -> list[str]:
     if twice := [name for name in columns if name in used and columns.count(name) > 1]:
         raise UserError(f"{table} has two columns '{twice[0]}'; remove one.")
     if unused := [name for name in header if name and name.casefold() not in used]:
-        log.info("%s: columns that are not used: %s", table, ", ".join(unused))
+        log.info("%s: unused columns: %s", table, ", ".join(unused))
     return columns
 
 
@@ -180,24 +180,26 @@ def _rows(
     lines: Sequence[tuple[str, list[str]]],
     files: Files,
 ) -> list[_Row]:
-    """Returns the rows, sorted by the images' names; refuses what can't be used."""
+    """Returns the rows, sorted by the images' names; refuses invalid ones."""
     rows: dict[str, _Row] = {}
     for where, fields in lines:
         if len(fields) != len(columns):
             raise UserError(
-                f"{where} has {len(fields)} fields, the first line {len(columns)}; mend it (a field"
-                f" that holds a separator stands in double quotes)."
+                f"{where} has {len(fields)} fields, the first line {len(columns)}; correct it"
+                f" (quote a field that holds a separator)."
             )
         cells = dict(zip(columns, fields, strict=True))
         name = _find(where, cells["file"], table.parent, files)
         if name in rows:
-            raise UserError(f"{where} lists {name} again; keep one of the lines.")
+            raise UserError(f"{where} lists {name} again; keep only one of the lines.")
         label = cells["label"]
-        # A folder of that name, which people and this program make of a class, says that it is one.
+        # A folder of that name, as people and this program make for a class, shows that it is one.
         stated = label and label_of(PurePosixPath(name).parent.name) == label
         if is_missing(label) and not stated:
             given = (
-                f" but '{label}', which means none (rename a class of that name)" if label else ""
+                f" but '{label}', which means missing (rename a class of that name)"
+                if label
+                else ""
             )
             raise UserError(f"{where} gives {name} no label{given}; fill it in or remove the line.")
         split = "train" if is_missing(cells.get("split", "")) else cells["split"]
@@ -212,10 +214,10 @@ def _rows(
 
 
 def _find(where: str, name: str, root: Path, files: Files) -> str:
-    """Returns the path below the root of the image that the table calls by this name."""
+    """Returns the path below the root of the image with this name in the table."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise UserError(f"{where} names '{name}', which is outside of {root}; name files below it.")
+        raise UserError(f"{where} names '{name}', which is outside {root}; name files below it.")
     if path.as_posix() in files:
         return path.as_posix()
     endings = (ending for known in EXTENSIONS for ending in (known, known.upper()))
@@ -223,18 +225,20 @@ def _find(where: str, name: str, root: Path, files: Files) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UserError(f"{where} names '{name}', which may be {' or '.join(found)}; write which.")
+        raise UserError(
+            f"{where} names '{name}', which may be {' or '.join(found)}; write one of them."
+        )
     raise UserError(
-        f"{where} names '{name}', which is no image in {root}; correct the name (it is relative to"
+        f"{where} names '{name}', which is not an image in {root}; correct the name (relative to"
         f" that folder) or remove the line."
     )
 
 
 def _check_classes(table: Path, rows: Sequence[_Row], classes: Sequence[str]) -> None:
-    """Refuses a split without some class, as in folders."""
+    """Refuses a split that lacks a class, as in folders."""
     given = {split: {row.label for row in rows if row.split == split} for split in SPLITS}
     if not given["train"]:
-        raise UserError(f"{table} has no image in the train split; give it some.")
+        raise UserError(f"{table} has no image in the train split; add some.")
     for split, labels in given.items():
         if labels and (lacking := [name for name in classes if name not in labels]):
             raise UserError(

@@ -16,7 +16,7 @@ Builder: TypeAlias = tfds.core.DatasetBuilder
 Fields: TypeAlias = dict[str, Any]  # ints, bytes of texts and of image files, arrays
 
 _TFRECORD_HEADER = struct.Struct("<QI")  # the record's length, and its checksum
-_CHECKSUM_SIZE = 4  # behind the record; TFDS's images have checksums of their own
+_CHECKSUM_SIZE = 4  # after the record; TFDS's images have their own checksums
 
 
 @contextlib.contextmanager
@@ -24,7 +24,7 @@ def explained(what: str, advice: str = "") -> Iterator[None]:
     """Turns whatever TFDS raises into a sentence: `what` (the reason)`advice`.
 
     Raises:
-      UserError: in the place of any exception but MemoryError.
+      UserError: instead of any exception except MemoryError.
     """
     try:
         yield
@@ -51,13 +51,13 @@ class Examples:
             self._read, self._count = _opened(builder, split)
             stated = builder.info.splits[split].num_examples
             if self._count != stated:
-                raise ValueError(f"{self._count} examples are there and {stated} should be")
+                raise ValueError(f"it holds {self._count} examples instead of {stated}")
 
     def __len__(self) -> int:
         return self._count
 
     def where(self, row: int) -> Path:
-        """Returns what names an example in messages; no file lies there."""
+        """Returns a path that names an example in messages; no such file exists."""
         return self._folder / f"{row:06d}"
 
     def read(self, row: int, names: tuple[str, ...]) -> Fields:
@@ -86,7 +86,9 @@ def _opened(builder: Builder, split: str) -> tuple[Callable[[int], bytes], int]:
         )
         return source.__getitem__, len(source)
     if builder.info.file_format is not formats.TFRECORD:
-        raise ValueError(f"it is stored as {builder.info.file_format}, not array_record, tfrecord")
+        raise ValueError(
+            f"it is stored as {builder.info.file_format}, not array_record or tfrecord"
+        )
     places = [
         place for path in builder.info.splits[split].filepaths for place in _places(Path(path))
     ]
@@ -101,13 +103,13 @@ def _opened(builder: Builder, split: str) -> tuple[Callable[[int], bytes], int]:
 
 
 def _places(path: Path) -> Iterator[tuple[Path, int, int]]:
-    """Yields file, beginning and length of each record of a TFRecord file."""
+    """Yields file, offset and length of each record of a TFRecord file."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         while header := stream.read(_TFRECORD_HEADER.size):
             length, _ = _TFRECORD_HEADER.unpack(header)
             begin = stream.tell()
             if begin + length + _CHECKSUM_SIZE > size:
-                raise ValueError(f"{path.name} is cut short")
+                raise ValueError(f"{path.name} is truncated")
             yield path, begin, length
             stream.seek(length + _CHECKSUM_SIZE, 1)

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets by name: found where they lie, or made in the cache."""
+"""TensorFlow Datasets by name: found on disk, or prepared in the cache."""
 
 import contextlib
 import difflib
@@ -33,18 +33,18 @@ from common.program.scratch import move_into_place, scratch_folder
 
 _MASKS = ("segmentation_mask", "mask", "segmentation")
 _IDS = ("id", "image_id", "file_name", "filename")
-_SECRET = -1  # TFDS's label where those of the test are not published
+_SECRET = -1  # TFDS's label if those of the test are not published
 _SIXTEEN_BITS = (0.0, 65535.0)
 _RETRIES = 4
 
 
 def open_tfds(data: ConfigDict) -> Source:
-    """Opens a TFDS set; fetches and reads none of it yet.
+    """Opens a TFDS set; downloads and reads nothing yet.
 
-    It is looked for where TFDS keeps its sets, then in the cache; else the contents fetch it and
-    make it there. Its splits train, validation and test are used. Its features are known by their
-    type: the image and the class ("image" and "label" where several could be it), the mask if one
-    is named as in `_MASKS`, and the images' names if one of `_IDS` differs for each.
+    It is searched in TFDS's folder, then in the cache; else the contents download and prepare it
+    there. Its splits train, validation and test are used. Its features are recognised by type: the
+    image and the class ("image" and "label" if several are possible), the mask if one is named as
+    in `_MASKS`, and the images' names if one of `_IDS` differs for each.
 
     Args:
       data: `name` of "tfds:mnist", "tfds:mnist:3.0.1" or "tfds:set/config"; `dir` is TFDS's
@@ -52,15 +52,15 @@ def open_tfds(data: ConfigDict) -> Source:
         `window`, `mask_values` and `cache_dir` are used.
 
     Raises:
-      UserError: the set is unknown, a setting can't be used; from the contents also that it can't
-        be fetched or read, or that its features are unclear.
+      UserError: the set is unknown, a setting is invalid; from the contents also: it can't be
+        downloaded or read, or its features are ambiguous.
     """
     name, own = data.name.removeprefix("tfds:"), cache_dir(data.cache_dir) / "tfds"
     with explained(f"config.data.name is '{data.name}', which TFDS can't open"):
         builder = _prepared(name, data.dir) or _prepared(name, str(own))
         full_name = (builder or _known(name, own)).info.full_name
         root = Path(builder.data_dir) if builder else own
-        # What is made here is known by its version, so that it need not be there.
+        # A set prepared here is identified by its version, so it need not exist yet.
         ours = root.is_relative_to(own)
         files = [] if ours else [path for path in root.iterdir() if path.is_file()]
     return Source(
@@ -72,7 +72,7 @@ def open_tfds(data: ConfigDict) -> Source:
 
 
 def _prepared(name: str, data_dir: str) -> Builder | None:
-    """Returns a set that lies in a folder, None where it does not; needs no code of the set."""
+    """Returns a set that is prepared in a folder, else None; needs no code of the set."""
     try:
         return builder_from_files(name, data_dir=data_dir and str(user_path(data_dir)))
     except tfds.core.DatasetNotFoundError:
@@ -80,29 +80,29 @@ def _prepared(name: str, data_dir: str) -> Builder | None:
 
 
 def _known(name: str, own: Path) -> Builder:
-    """Returns a set by its code, which TFDS brings."""
+    """Returns a set by its code in TFDS."""
     try:
         return tfds.builder(name, data_dir=str(own))
     except tfds.core.DatasetNotFoundError as error:
         close = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False))
         raise UserError(
-            f"config.data.name is 'tfds:{name}', which is not prepared and which TFDS does not know"
-            f" (names like it: {', '.join(close) or 'none'}); if you have it, name the folder that"
-            " it is prepared in by --config.data.dir."
+            f"config.data.name is 'tfds:{name}', which is neither prepared nor known to TFDS"
+            f" (similar names: {', '.join(close) or 'none'}); if you have it, set --config.data.dir"
+            " to its folder."
         ) from error
 
 
 def _make(name: str, own: Path) -> Builder:
-    """Fetches a set and makes it in the cache: it is whole or it is not."""
+    """Downloads and prepares a set in the cache: it is whole or absent."""
     advice = "; check the network, or prepare it elsewhere and set --config.data.dir"
     if importlib.util.find_spec("tensorflow") is None:
-        advice += "; most sets need TensorFlow to be made: pip install 'triptych[tensorboard]'"
-    log.info("fetching tfds:%s", name)
-    downloader.MAX_RETRIES = _RETRIES  # TFDS's 10 take 200 s where there is no network
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it tells of each of them
+        advice += "; most sets need TensorFlow for preparation: pip install 'triptych[tensorboard]'"
+    log.info("downloading tfds:%s", name)
+    downloader.MAX_RETRIES = _RETRIES  # TFDS's 10 take 200 s without a network
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it logs each retry
     tfds.disable_progress_bar()
     with (
-        explained(f"tfds:{name} can't be fetched", advice),
+        explained(f"tfds:{name} can't be downloaded", advice),
         scratch_folder(own) as scratch,
         contextlib.redirect_stdout(io.StringIO()),  # TFDS prints where it writes
     ):
@@ -119,7 +119,7 @@ def _make(name: str, own: Path) -> Builder:
 
 @dataclass(frozen=True)
 class _Columns:
-    """The names of the features that are used; "" where there is none."""
+    """The names of the features that are used; "" if there is none."""
 
     image: str
     label: str
@@ -144,20 +144,20 @@ def _contents(builder: Builder, data: ConfigDict) -> Contents:
     if "train" not in splits:
         raise UserError(
             f"{data.name} has the splits {', '.join(builder.info.splits)}, but no labelled one"
-            " named train; take another set."
+            " named train; use another set."
         )
     mask_classes = parse_mask_values(data.mask_values).classes if columns.mask else ()
     return Contents(classes, splits, mask_classes)
 
 
 def _columns(data: ConfigDict, features: tfds.features.FeaturesDict) -> _Columns:
-    names = sorted(features)  # in their files they have no order
+    names = sorted(features)  # their files have no order
     masks = [name for name in _MASKS if name in names and _may_be_mask(features[name])]
     images = [name for name in names if _may_be_image(features[name]) and name not in _MASKS]
     labels = [name for name in names if isinstance(features[name], tfds.features.ClassLabel)]
     known = f"{data.name} has the features {', '.join(names)}"
     if not images:
-        raise UserError(f"{known}, but no image of 8 or 16 bits; take another set.")
+        raise UserError(f"{known}, but no image of 8 or 16 bits; use another set.")
     group = Grouping.of(data.group).column or ""
     if group and group not in names:
         raise UserError(f"config.data.group is '{data.group}', but {known}; name one of them.")
@@ -175,8 +175,8 @@ def _the_one(usual: str, names: Sequence[str], known: str) -> str:
         return usual
     if len(names) > 1:
         raise UserError(
-            f"{known}, of which {', '.join(names)} may be the {usual}; take a set or a"
-            " config of it in which one is named so."
+            f"{known}, of which {', '.join(names)} may be the {usual}; use a set or a"
+            " config of it in which one has that name."
         )
     return "".join(names)
 
@@ -207,7 +207,7 @@ def _records(examples: Examples, split: str, columns: _Columns, data: ConfigDict
     if set(labels) == {_SECRET}:
         return []
     if _SECRET in labels:
-        raise UserError(f"{examples.where(labels.index(_SECRET))} has no label; take another set.")
+        raise UserError(f"{examples.where(labels.index(_SECRET))} has no label; use another set.")
     names = [_text(row[columns.name]) if columns.name else "" for row in rows]
     if len(set(names)) < len(names):
         names = [f"{row:06d}" for row in range(len(rows))]

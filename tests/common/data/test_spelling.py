@@ -69,8 +69,8 @@ def test_names_that_are_different(names):
 def test_each_doubt_is_a_sentence_with_counts():
     first, second = doubts({"COVID": 12, "covid": 3, "healthy": 9, "nan": 2})
     assert first == (
-        "The classes 'COVID' (12 images) and 'covid' (3 images) may be one, differing only in how"
-        " they are written."
+        "The classes 'COVID' (12 images) and 'covid' (3 images) may be one: their names differ only"
+        " in spelling."
     )
     assert second == "The class 'nan' (2 images) has the name of a missing label."
     assert doubts({"COVID": 12, "healthy": 9}) == []

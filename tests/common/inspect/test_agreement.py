@@ -1,4 +1,4 @@
-"""Specification of the doctor's look at masks: which of them belong to their images?"""
+"""Specification of an inspection of masks: which of them belong to their images?"""
 
 import numpy as np
 import pytest
@@ -115,11 +115,11 @@ def pairs(tmp_path):
     return tmp_path
 
 
-def test_the_doctor_names_and_shows_them(pairs):
+def test_the_inspection_names_and_shows_them(pairs):
     settings = default_config().data
     settings.update(dir=str(pairs), channels=3)
     inspection = inspect(settings)
-    said = [f for f in inspection.findings if "as far as the other pairs tell" in f.sentence]
+    said = [f for f in inspection.findings if "judging by the other pairs" in f.sentence]
     assert {finding.level for finding in said} == {Level.LOOK}
     told = {odd.row: odd.kind for odd in inspection.odd}
     assert {row: told.pop(row) for row in (3, 9)} == dict.fromkeys((3, 9), "inverted")

@@ -1,4 +1,4 @@
-"""Specification of what the doctor says: which sentences, how grave, with which setting."""
+"""Specification of the findings: which sentences, how severe, with which setting."""
 
 import numpy as np
 import pytest
@@ -119,7 +119,7 @@ def test_mask_values_that_may_be_one(findings):
         for k in range(3)
     }
     found = findings(files, mask_values="0=background,1=Tumour,2=tumour")
-    assert "'Tumour', 'tumour', which may be one" in one(found, "values of the masks are").sentence
+    assert "'Tumour', 'tumour', which may be one" in one(found, "classes of the masks are").sentence
 
 
 def test_broken_files_that_are_skipped_are_only_mentioned(findings):
@@ -186,7 +186,7 @@ def test_unequal_classes(findings):
     files = {
         name: pixels for name, pixels in classes(40).items() if name[-5] < "k" or "/B/" in name
     }
-    found = one(findings(files), "unequal")
+    found = one(findings(files), "imbalanced")
     assert "40 images of class B and 10 of class A, 4.0 times fewer" in found.sentence
     assert found.level == Level.LOOK
     assert "accuracy of 80 %" in found.remedy
@@ -237,14 +237,14 @@ def test_folders_that_look_like_patients(findings):
             for k in range(2)
         )
     }
-    found = one(findings(files), "The folders suggest 6 groups, patients perhaps")
+    found = one(findings(files), "The folders suggest 6 groups, perhaps patients")
     assert found.level == Level.LOOK and "6 of them have images in several splits" in found.sentence
     assert "--config.data.group='^[^/]+/[^/]+/([^/]+)/'" in found.remedy
 
 
 def test_classes_that_are_called_like_patients(findings):
     files = {f"Patient {p}/{k}.png": picture(9 * p + k) for p in range(3) for k in range(2)}
-    found = one(findings(files), "called like patients")
+    found = one(findings(files), "named like patients")
     assert found.level == Level.LOOK and "DIR/CLASS/Patient 0/image.png" in found.remedy
 
 
@@ -370,7 +370,7 @@ def test_how_much_masks_cover(findings):
     empty = one(found, "masks are empty")
     assert "3 of 12 masks are empty (25 % in train, 25 % in val, 25 % in test)" in empty.sentence
     assert empty.level == Level.NOTE
-    cover = one(found, "covers")
+    cover = one(found, "Non-empty masks cover")
     assert "covers 1.6 % of its image" in cover.sentence and "98.8 % of all pixels" in cover.remedy
 
 
@@ -400,8 +400,8 @@ def test_a_class_that_no_mask_of_a_split_has(findings):
 
 def test_the_verdict_sums_up():
     mend, look, note = (Finding(level, "") for level in Level)
-    assert verdict([note]).startswith("Nothing is wrong")
-    assert "one thing deserves a look" in verdict([look, note])
+    assert verdict([note]).startswith("Nothing wrong was found")
+    assert "one thing needs a check" in verdict([look, note])
     assert verdict([mend, look]).startswith("One thing here makes")
     assert verdict([mend, mend]).startswith("2 things here make")
 

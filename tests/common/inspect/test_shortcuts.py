@@ -97,4 +97,4 @@ def test_properties_that_are_all_equal_are_left_out(surveyed):
     files = {"a/x.png": picture(0), "a/y.png": picture(1), "b/z.jpg": recompressed(picture(2), 90)}
     found = surveyed(files)
     assert set(file_properties(found.images)) == {"file type .jpg", "file type .png"}
-    assert "compressed size in bytes a pixel" in tone_properties(found.images)
+    assert "compressed size in bytes per pixel" in tone_properties(found.images)

@@ -102,7 +102,10 @@ def test_images_are_resized_as_by_pytorch(height, width):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"fc.weight": np.zeros((1000, 2048))}, r"other\.npz holds another Inception .* pt_incep"),
+        (
+            {"fc.weight": np.zeros((1000, 2048))},
+            r"other\.npz holds a different Inception .* pt_incep",
+        ),
         ({"Mixed_7c.branch_pool.conv.weight": np.zeros((2, 2))}, r"other\.npz has no Mixed_7c"),
     ],
 )

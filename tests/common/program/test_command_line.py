@@ -71,7 +71,7 @@ def test_one_that_is_nowhere_is_refused_with_the_places_and_what_there_is(monkey
     with pytest.raises(UserError) as raised:
         command_line._at_home("--config=configs/nothing.py:tiny")
     said = str(raised.value)
-    assert "configs/nothing.py is not there" in said and "configs/acgan_covid.py" in said
+    assert "configs/nothing.py does not exist" in said and "configs/acgan_covid.py" in said
     assert str(tmp_path / "configs") in said and str(ROOT / "configs") in said
 
 
@@ -80,7 +80,7 @@ def test_one_that_is_not_in_the_folder_that_is_named_is_no_other_of_that_name(
     monkeypatch, tmp_path, written
 ):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"is not there|names no file"):
+    with pytest.raises(UserError, match=r"does not exist|names no file"):
         command_line._at_home(f"--config={written}")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-SENTENCE = "stopped before the end; earlier results stay."
+SENTENCE = "stopped early; earlier results are kept."
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_signal_later_than_two_seconds_after_the_first_ends_it_at_once(program
     saving.send_signal(signal.SIGINT)
     _, err = saving.communicate(timeout=5)
     assert saving.returncode == 128 + signal.SIGINT
-    assert "a second time: ended at once; what was saved before stays." in err
+    assert "a second time: ended at once; earlier checkpoints are kept." in err
 
 
 def test_a_signal_after_the_request_has_been_heeded_ends_it(program):

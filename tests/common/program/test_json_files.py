@@ -18,12 +18,12 @@ HOSTILE = {
     "half of it": ('{"a": 1, "b', "damaged"),
     "deep": ("[" * 100_000, "nested too deeply"),
     "deep objects": ('{"a":' * 40 + "1" + "}" * 40, "nested too deeply"),
-    "infinity": ('{"a": 1e999}', "beyond all bounds"),
-    "nan": ('{"a": NaN}', "NaN is no number"),
-    "huge": ('{"a": %s}' % ("9" * 100), "beyond all bounds"),
+    "infinity": ('{"a": 1e999}', "number out of range"),
+    "nan": ('{"a": NaN}', "NaN is not a number"),
+    "huge": ('{"a": %s}' % ("9" * 100), "number out of range"),
     "more digits than Python reads": ('{"a": %s}' % ("9" * 5000), "damaged"),
     "zero bytes": ("\0" * 64, "damaged"),
-    "latin-1": (b'{"a": "\xd6dem"}', "no text in UTF-8"),
+    "latin-1": (b'{"a": "\xd6dem"}', "not UTF-8 text"),
     "utf-16": ('{"a": 1}'.encode("utf-16-le")[:-1], "damaged"),
 }
 
@@ -43,7 +43,7 @@ def test_a_damaged_file_is_met_with_one_sentence(tmp_path, case):
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in (".", "pipe", "/dev/zero"):
-        with pytest.raises(UserError, match="it is no file"):
+        with pytest.raises(UserError, match="it is not a file"):
             read_object(tmp_path / name, "name another")
     with pytest.raises(UserError, match="No such file"):
         read_object(tmp_path / "gone", "name another")

@@ -44,7 +44,7 @@ def test_names_of_long_labels_are_refused_where_they_are_read():
         ("%" * 100, "too long"),
         ("", "empty"),
         ("a ", "ends with a space"),
-        ("\ud800", "no text"),
+        ("\ud800", "not UTF-8 text"),
     ):
         with pytest.raises(UserError, match=said):
             check_labels(["fine", label])

@@ -38,8 +38,8 @@ def test_so_it_is_of_the_command_itself(flags):
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ({"num_processes": 2}, "without --coordinator"),
-        ({"process_id": 1}, "without --coordinator"),
+        ({"num_processes": 2}, "need --coordinator"),
+        ({"process_id": 1}, "need --coordinator"),
         ({"coordinator": "x:1", "num_processes": 2, "process_id": 2}, "less than --num_processes"),
     ],
 )

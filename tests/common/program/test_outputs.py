@@ -279,17 +279,17 @@ def test_folders_that_are_no_place_for_results_are_refused(tmp_path):
     images.mkdir()
     for folder, said in (
         ("/", "root of the disk"),
-        (tmp_path / "file", "cannot be written"),
-        (tmp_path / "file" / "sub", "cannot be written"),
-        (tmp_path / "loop", "cannot be written"),
-        (tmp_path / "nowhere", "cannot be written"),
-        ("/proc/results", "cannot be written"),
-        (run, "is where the run of"),
-        (run / "checkpoints", "is where the run of"),
-        (run / "checkpoints" / "3" / "new", "is where the run of"),
-        (study / "images", "is where the run of"),
-        (study / "cells" / "50_0", "is where the run of"),
-        (images, "is what is read"),
+        (tmp_path / "file", "can't be written"),
+        (tmp_path / "file" / "sub", "can't be written"),
+        (tmp_path / "loop", "can't be written"),
+        (tmp_path / "nowhere", "can't be written"),
+        ("/proc/results", "can't be written"),
+        (run, "belongs to the run of"),
+        (run / "checkpoints", "belongs to the run of"),
+        (run / "checkpoints" / "3" / "new", "belongs to the run of"),
+        (study / "images", "belongs to the run of"),
+        (study / "cells" / "50_0", "belongs to the run of"),
+        (images, "is an input"),
     ):
         with pytest.raises(UserError, match=said):
             written(ROOT / folder, {"a": "new"}, overwrite=True, inputs=[images])

@@ -86,7 +86,7 @@ def test_the_log_names_both_steps_and_the_reason_and_saving_goes_on(folder, capl
     flipped(data_file(folder / "100"), np.random.default_rng(3))
     with Checkpoints(folder, keep_last=2) as checkpoints:
         assert checkpoints.newest_sound_step(state(0)) == 80
-        assert "step 100 is damaged (" in caplog.text and "goes on from step 80" in caplog.text
+        assert "step 100 is damaged (" in caplog.text and "resumes from step 80" in caplog.text
         checkpoints.save(100, state(100), {})
     assert Checkpoints(folder).steps() == [100, 80]
     assert same(Checkpoints(folder).restore(100, state(0)), state(100))

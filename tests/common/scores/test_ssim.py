@@ -93,7 +93,7 @@ class TestBoth:
 
     def test_images_smaller_than_the_window_are_refused(self, similarity):
         small = jnp.zeros((1, 20, 10, 1))
-        with pytest.raises(UserError, match="at least 11 pixels, and these have 10"):
+        with pytest.raises(UserError, match="at least 11 pixels, but these have 10"):
             similarity(small, small)
 
 

@@ -57,7 +57,7 @@ def test_after_a_damaged_checkpoint_it_trains_again_from_the_one_before(finished
     arrays = max((workdir / "checkpoints" / "4").rglob("*"), key=lambda file: file.stat().st_size)
     flipped(arrays, np.random.default_rng(0))
     train(tiny(), workdir)
-    assert "step 4 is damaged" in caplog.text and "goes on from step 2" in caplog.text
+    assert "step 4 is damaged" in caplog.text and "resumes from step 2" in caplog.text
     assert_same_leaves(read_leaves(workdir, 4), read_leaves(finished, 4))
     assert (workdir / "checkpoints" / "damaged-4").is_dir()
     record = json.loads((workdir / "run.json").read_text())
@@ -88,7 +88,7 @@ def test_a_run_without_its_checkpoints_is_not_a_new_one(workdir, gone):
         (workdir / "checkpoints").mkdir()
     before = sorted(workdir.rglob("*"))
     with pytest.raises(
-        UserError, match=r"was trained to step 4 and its checkpoints are gone.+--re"
+        UserError, match=r"was trained to step 4 but its checkpoints are gone.+--re"
     ):
         train(tiny(), workdir)
     assert [path for path in sorted(workdir.rglob("*")) if path.name != ".lock"] == [
@@ -128,7 +128,7 @@ def test_once_a_run_has_gone_on_from_a_checkpoint_its_loss_is_noticed(workdir, m
     shutil.rmtree(workdir / "checkpoints")
     (workdir / "checkpoints").mkdir()
     record_saved(workdir, run.checkpoints)  # an end takes nothing back
-    with pytest.raises(UserError, match="was trained to step 4 and its checkpoints are gone"):
+    with pytest.raises(UserError, match="was trained to step 4 but its checkpoints are gone"):
         training._step_to_go_on_from(run, {})
 
 

@@ -159,4 +159,4 @@ def test_a_signal_ends_the_other_modes_with_one_sentence(launch, start, tmp_path
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT and "Traceback" not in err
-    assert err.endswith("launch.py: SIGINT: stopped before the end; earlier results stay.\n")
+    assert err.endswith("launch.py: SIGINT: stopped early; earlier results are kept.\n")

@@ -194,7 +194,7 @@ def test_a_number_that_has_changed_is_said_though_it_can_be_read(tmp_path, caplo
     file = tmp_path / "metrics.jsonl"
     Writers(tmp_path, 4, 6).close()  # lines that came after the record are no change
     Writers(tmp_path, 2, 6).close()  # nor is a line that is cut back
-    assert "is not as this run wrote it" not in caplog.text
+    assert "was changed after this run wrote it" not in caplog.text
     file.write_text(file.read_text().replace("0.25", "0.75"))
     Writers(tmp_path, 2, 6).close()
-    assert f"{file} is not as this run wrote it" in caplog.text
+    assert f"{file} was changed after this run wrote it" in caplog.text

@@ -376,14 +376,14 @@ SPARSE = tiff(np.dstack([DEEP] * 3), 16, photometric=2, rows=2).replace(
     [
         (tiff(GREY[..., None], photometric=None), "does not say whether 0 is black or white"),
         (tiff(np.dstack([GREY] * 2), extras=[0]), "has 2 channels and does not say what they are"),
-        (tiff(np.dstack([DEEP] * 4), 16, photometric=5), "keeps its colours as SEPARATED"),
-        (tiff(RGB, photometric=6), "keeps its colours as YCbCr"),
-        (tiff(RGB, photometric=6) + bytes(24), "keeps its colours as YCbCr"),  # enough for RGBX
-        (tiff(RGB, photometric=8), "keeps its colours as LAB"),
-        (tiff(DEEP[..., None].astype(np.uint32), 24), r"of a kind that is not read \(24 bits\)"),
+        (tiff(np.dstack([DEEP] * 4), 16, photometric=5), "stores its colours as SEPARATED"),
+        (tiff(RGB, photometric=6), "stores its colours as YCbCr"),
+        (tiff(RGB, photometric=6) + bytes(24), "stores its colours as YCbCr"),  # enough for RGBX
+        (tiff(RGB, photometric=8), "stores its colours as LAB"),
+        (tiff(DEEP[..., None].astype(np.uint32), 24), r"of an unsupported kind \(24 bits\)"),
         (tiff(np.dstack([DEEP] * 3), 16, photometric=2)[:80], "is damaged|is not a readable image"),
-        (pnm(GREY, 5, 100), "holds 230, more than the 100 that it calls its highest value"),
-        (pnm(DEEP, 5, 4095), "holds 65527, more than the 4095 that it calls its highest value"),
+        (pnm(GREY, 5, 100), "holds 230, more than its stated maximum 100"),
+        (pnm(DEEP, 5, 4095), "holds 65527, more than its stated maximum 4095"),
         (pnm(DEEP % 4096, 5, 4095)[:-1], "is damaged"),
         (pnm(np.dstack([DEEP % 4096] * 3), 6, 4095)[:-1], "is damaged"),
         (SPARSE, "is damaged .parts of its pixels are missing"),

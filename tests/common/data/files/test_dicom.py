@@ -183,7 +183,7 @@ def test_floats_need_a_window(tmp_path):
     decoded = read_frame(tmp_path / "a.dcm", window=(0.0, 1.0))
     np.testing.assert_array_equal(decoded.pixels, mapped(maps, 0, 1))
     assert decoded.bits == 32
-    with pytest.raises(UserError, match="no mask of whole numbers"):
+    with pytest.raises(UserError, match="not a mask of whole numbers"):
         read_frame_values(tmp_path / "a.dcm")
 
 
@@ -254,7 +254,7 @@ def test_a_mask_is_the_stored_integers(tmp_path):
 
 
 def test_a_mask_in_colours_is_refused_and_one_in_grey_rgb_is_read(tmp_path):
-    with pytest.raises(UserError, match=r"a\.dcm is a mask in colours"):
+    with pytest.raises(UserError, match=r"a\.dcm is a colour mask"):
         read_frame_values(save(tmp_path / "a.dcm", RGB))
     grey = np.repeat(RGB[..., :1], 3, axis=-1)
     np.testing.assert_array_equal(read_frame_values(save(tmp_path / "b.dcm", grey)), RGB[..., 0])

@@ -35,14 +35,14 @@ NOT_IMAGES = (
 REFUSED = {
     **dict.fromkeys(NOT_IMAGES, "holds no pixels"),
     # without the marker DICM
-    "test_files/ExplVR_BigEndNoMeta.dcm": "is no DICOM file",
-    "test_files/ExplVR_LitEndNoMeta.dcm": "is no DICOM file",
-    "test_files/crayons.icc": "is no DICOM file",
-    "test_files/no_meta.dcm": "is no DICOM file",
-    "test_files/rtplan.dump": "is no DICOM file",
-    "test_files/rtstruct.dcm": "is no DICOM file",
-    "test_files/rtstruct.dump": "is no DICOM file",
-    "test_files/zipMR.gz": "is no DICOM file",
+    "test_files/ExplVR_BigEndNoMeta.dcm": "is not a DICOM file",
+    "test_files/ExplVR_LitEndNoMeta.dcm": "is not a DICOM file",
+    "test_files/crayons.icc": "is not a DICOM file",
+    "test_files/no_meta.dcm": "is not a DICOM file",
+    "test_files/rtplan.dump": "is not a DICOM file",
+    "test_files/rtstruct.dcm": "is not a DICOM file",
+    "test_files/rtstruct.dump": "is not a DICOM file",
+    "test_files/zipMR.gz": "is not a DICOM file",
     # damaged on purpose
     "test_files/JPEG2000-embedded-sequence-delimiter.dcm": r"header says \(1024, 256, 1\)",
     "test_files/MR_truncated.dcm": "less than expected",

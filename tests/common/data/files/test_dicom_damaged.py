@@ -68,12 +68,12 @@ def random_bytes(seed: int, size: int) -> bytes:
     ("content", "sentence"),
     [
         (b"", r"is empty \(0 bytes\)"),
-        (b"\0" * 1000, "is no DICOM file"),
-        (b"hello", "is no DICOM file"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 200, "is no DICOM file"),
+        (b"\0" * 1000, "is not a DICOM file"),
+        (b"hello", "is not a DICOM file"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 200, "is not a DICOM file"),
         (b"\0" * 128 + b"DICM", "does not|holds no pixels|is damaged"),
         (b"\0" * 128 + b"DICM" + b"\0" * 300, "is damaged|holds no pixels"),
-        *((random_bytes(seed, 4000), "is no DICOM file") for seed in range(3)),
+        *((random_bytes(seed, 4000), "is not a DICOM file") for seed in range(3)),
         *((b"\0" * 128 + b"DICM" + random_bytes(seed, 4000), "a.dcm") for seed in range(20)),
     ],
 )

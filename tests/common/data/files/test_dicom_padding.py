@@ -183,7 +183,7 @@ def test_the_padding_of_a_mask_is_a_value_as_any_other(tmp_path):
     np.testing.assert_array_equal(read_frame_values(path), STORED)
 
 
-def test_the_doctor_counts_no_padding_among_the_values(tmp_path):
+def test_the_inspection_counts_no_padding_among_the_values(tmp_path):
     (tmp_path / "A").mkdir()
     for name in range(2):
         signed = np.array([[-2000, 0, 100 + name, 1000]], np.int16).repeat(4, axis=0)

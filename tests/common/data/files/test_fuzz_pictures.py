@@ -88,7 +88,7 @@ def compare_masks(case: Case, path: Path, references: dict[str, np.ndarray], whe
     masks = {name: case.mask(numbers) for name, numbers in references.items()}
     whole = all(mask is not None and mask.size and not (mask % 1).any() for mask in masks.values())
     if not whole:
-        with pytest.raises(UserError, match=r"is a mask in colours|whole numbers"):
+        with pytest.raises(UserError, match=r"is a colour mask|whole numbers"):
             image.read_values()
         return
     values = image.read_values()

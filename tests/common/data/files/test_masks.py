@@ -124,7 +124,7 @@ def test_a_mask_is_turned_as_its_image_is(tmp_path):
 )
 def test_a_file_without_one_whole_number_a_pixel_is_refused(tmp_path, name, image, sentence):
     image.save(tmp_path / name)
-    match = {1: r"is a mask in colours \(\w+\)", 2: "is no mask of whole numbers"}[sentence]
+    match = {1: r"is a colour mask \(\w+\)", 2: "is not a mask of whole numbers"}[sentence]
     with pytest.raises(UserError, match=rf"a\.\w+ .*{match}"):
         read_values(tmp_path / name)
 

@@ -260,7 +260,7 @@ def test_a_mask_of_floats_that_are_whole_is_read(tmp_path):
 @pytest.mark.parametrize("value", [0.5, 1e300])
 def test_a_mask_of_fractions_is_refused(tmp_path, value):
     path = save(tmp_path / "a.nii", np.full((2, 2, 2), value))
-    with pytest.raises(UserError, match=r"a\.nii holds .* and is no mask of whole numbers"):
+    with pytest.raises(UserError, match=r"a\.nii holds .* and is not a mask of whole numbers"):
         read_slice_values(path, 0, "axial")
 
 
@@ -334,13 +334,13 @@ REFUSED = {
     "example_nifti2.nii.gz": r"has 4 dimensions \(32 x 20 x 12 x 2\)",
     "functional.nii": r"has 4 dimensions \(17 x 21 x 3 x 20\)",
     "resampled_anat_moved.nii": "not numbers",
-    "row_major.dconn.nii": "is a Cifti2Image and no volume",
+    "row_major.dconn.nii": "is a Cifti2Image, not a volume",
     "analyze.hdr": "no volume",
     "nifti1.hdr": "no volume",
     "nifti2.hdr": "no volume",
     "minc1_4d.mnc": "no volume",
-    "complex.trk": "is no NIfTI file",
-    "0.dcm": "is no NIfTI file",
+    "complex.trk": "is not a NIfTI file",
+    "0.dcm": "is not a NIfTI file",
 }
 DECODED = ("anatomical.nii", "reoriented_anat_moved.nii", "standard.nii.gz")
 

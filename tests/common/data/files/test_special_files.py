@@ -91,7 +91,7 @@ def test_as_an_image_it_is_skipped_and_counted_where_that_is_asked_for(root):
     assert (prepared.card.skipped, prepared.card.num_examples) == (1, {"train": 3})
 
 
-def test_the_doctor_names_it(root):
+def test_the_inspection_names_it(root):
     make("a named pipe", root / "A" / "x.png")
     (broken,) = inspect(settings(root)).survey.broken
     assert broken.why.endswith(
@@ -176,7 +176,7 @@ def test_in_an_archive_it_is_refused(tmp_path, mode, kind):
     member.create_system, member.external_attr = 3, (mode | 0o644) << 16
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr(member, b"")
-    with pytest.raises(UserError, match=rf"x\.zip holds 'A/x\.png', {kind}; make it anew"):
+    with pytest.raises(UserError, match=rf"x\.zip holds 'A/x\.png', {kind}; recreate it"):
         open_source(settings(tmp_path / "x.zip")).contents()
 
 

@@ -50,7 +50,9 @@ def test_a_volume_of_floats_with_an_integer_header_is_read_as_what_was_saved(
 def test_a_volume_of_too_few_steps_for_its_range_is_refused(tmp_path):
     values = np.array([[[0], [1]], [[14175], [2]]], float)
     path = in_volume(tmp_path / "a.nii", values, np.int16)  # in steps of 0.2163
-    with pytest.raises(UserError, match=r"a\.nii holds 1\.08148, 1\.94667 and is no mask of whole"):
+    with pytest.raises(
+        UserError, match=r"a\.nii holds 1\.08148, 1\.94667 and is not a mask of whole"
+    ):
         read_slice_values(path, 0, "axial")
 
 
@@ -67,7 +69,9 @@ def test_a_header_s_scale_is_rounded_away(tmp_path, slope):
     content[112:120] = np.array([slope, 0], np.float32).tobytes()
     (tmp_path / "a.nii").write_bytes(content)
     if slope == 0.1:
-        with pytest.raises(UserError, match=r"a\.nii holds 25\.5 and is no mask of whole numbers"):
+        with pytest.raises(
+            UserError, match=r"a\.nii holds 25\.5 and is not a mask of whole numbers"
+        ):
             read_slice_values(tmp_path / "a.nii", 0, "axial")
         return
     values = read_slice_values(tmp_path / "a.nii", 0, "axial")
@@ -89,11 +93,11 @@ def test_a_picture_and_a_dicom_file_of_floats_are_rounded_alike(tmp_path):
 FRACTIONS = {
     "of 255": (BITS / 255, r"holds 0\.00392157 and is .* \(times 255 these are whole\)\.$"),
     "of 65535": (BITS * 3 / 65535, r"holds 4\.57771e-05 .* \(times 65535 these are whole\)\.$"),
-    "halves": (BITS / 2, r"holds 0\.5 .*; save one whole number a class \(times 2 these"),
+    "halves": (BITS / 2, r"holds 0\.5 .*; save one whole number per class \(times 2 these"),
     "shares": (np.array([[0.3, 0.25, 1]]), r"holds 0\.25, 0\.3 and .* a class\.$"),
     "many": (np.arange(20.0)[None] + 0.5, r"holds 0\.5, 1\.5, 2\.5, 3\.5, 4\.5, 5\.5, \.\.\. and"),
     "hardly": (np.array([[0, 1.00001]]), r"holds 1\.00001 and"),
-    "NaN": (np.array([[0, np.nan]]), "holds nan and is no mask of whole numbers"),
+    "NaN": (np.array([[0, np.nan]]), "holds nan and is not a mask of whole numbers"),
     "infinity": (np.array([[-np.inf, np.inf]]), "holds -inf, inf and"),
     "beyond": (np.array([[1, 1e300]]), r"holds 1e\+300 and"),
     "a fraction beside": (np.array([[0.5, 1e300]]), r"holds 0\.5, 1e\+300 and"),

@@ -117,7 +117,7 @@ def test_made_splits_that_part_what_names_suggest_are_said(data, caplog):
     patients(data, "{}{}_{}.png")
     with caplog.at_level("WARNING"):
         prepare(data)
-    assert "patients" not in caplog.text  # given splits are the doctor's to judge
+    assert "patients" not in caplog.text  # given splits are for --mode=inspect to judge
     data.splits = "50,25,25"
     with caplog.at_level("WARNING"):
         prepare(data)
@@ -152,7 +152,7 @@ def test_leaving_images_out_is_advised_where_few_are_wrong(data, tmp_path, broke
     with pytest.raises(UserError, match=r"0\.png") as raised:
         prepare(data)
     assert ("on_bad_image=skip" in str(raised.value)) == advised
-    assert ("most of them is better mended" in str(raised.value)) != advised
+    assert ("correct rather than skip them" in str(raised.value)) != advised
 
 
 def test_skipping_counts_and_keeps_the_rest(data, tmp_path):

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.common.data.test_broken_inputs import dicom, encoded, npz
 
 from common.config.defaults import default_config
 from common.data.fit import fit_image, fit_mask
 from common.data.records import Decoded
 from common.data.sources.open import open_path
 from common.program.errors import UserError
+from tests.common.data.sources.test_broken_inputs import dicom, encoded, npz
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (24, 20), np.uint8)

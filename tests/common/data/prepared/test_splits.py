@@ -123,7 +123,7 @@ def test_the_images_of_one_file_are_a_group_unless_somebody_says_otherwise():
 @pytest.mark.parametrize(
     ("pattern", "sentence"),
     [
-        ("(", r"config\.data\.group is '\(', which is no regular expression"),
+        ("(", r"config\.data\.group is '\(', which is not a regular expression"),
         (r"(\d+)_", r"does not match 1 of 1 file names: a\.png\."),
         ("column:patient", "no image has such a group"),
         ("dicom:StudyID", "no image has such a group"),
@@ -212,7 +212,7 @@ def test_given_test_images_do_not_enter_training_unsaid(caplog, given, said):
     examples = table([0, 1] * 20, splits=["train"] * 30 + [given] * 10)
     with caplog.at_level(logging.WARNING, "triptych"):
         warn_of_mixed_test(examples, data(splits="70,15,15"))
-    assert ("also of the images that were given as test" in caplog.text) == said
+    assert ("also from the images that were in test" in caplog.text) == said
     with caplog.at_level(logging.WARNING, "triptych"):
         caplog.clear()
         warn_of_mixed_test(examples, data(folds=5))
@@ -364,7 +364,7 @@ def test_shares_and_folds_that_both_make_validation_are_refused_with_either_way_
     with pytest.raises(UserError) as raised:
         check_division(data(splits="70,15,15", folds=10))
     said = str(raised.value)
-    assert "config.data.splits=70,15,15 and config.data.folds=10 both say" in said
+    assert "config.data.splits=70,15,15 and config.data.folds=10 both" in said
     assert "--config.data.folds=0 for 15 %" in said
     assert "--config.data.splits=85,0,15 for one fold of 10" in said
 

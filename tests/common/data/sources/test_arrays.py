@@ -162,7 +162,7 @@ def test_an_array_shorter_than_its_header_says_is_named(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(UserError, match=r"train_images of .*medmnist\.npz is cut short"):
+    with pytest.raises(UserError, match=r"train_images of .*medmnist\.npz is truncated"):
         opened(path).contents()
 
 
@@ -217,10 +217,10 @@ def test_a_missing_file_of_mnist_is_named(tmp_path, name):
         (idx(LABELS[:, 0]), "begins with 00000801 rather than 00000803"),
         (idx(GREY, code=13), "begins with 00000d03"),
         (b"<html>Not found</html>", "begins with 3c68746d"),
-        (idx(GREY)[:9], "holds 0 values where its header says 4 x 0 x 0"),
-        (idx(GREY)[:-1], "holds 59 values where its header says 4 x 3 x 5"),
-        (idx(GREY) + b"\0", "holds 61 values where its header says 4 x 3 x 5"),
-        (idx(GREY[:0]), "holds 0 values where its header says 0 x 3 x 5"),
+        (idx(GREY)[:9], "holds 0 values but its header says 4 x 0 x 0"),
+        (idx(GREY)[:-1], "holds 59 values but its header says 4 x 3 x 5"),
+        (idx(GREY) + b"\0", "holds 61 values but its header says 4 x 3 x 5"),
+        (idx(GREY[:0]), "holds 0 values but its header says 0 x 3 x 5"),
         (idx(GREY[:3]), "4 labels for 3 images"),
     ],
 )

@@ -156,7 +156,7 @@ CASES = {
         "Class B has no image in the test split",
     ),
     "images beside folders": ({"x.png": encoded(), "A/y.png": encoded()}, {}, "both images"),
-    "splits below classes": ({"A/train/x.png": encoded()}, {}, "splits lie above"),
+    "splits below classes": ({"A/train/x.png": encoded()}, {}, "splits belong above"),
     "a file of another kind": ({"x.h5": b"HDF"}, {"dir": "x.h5"}, "x.h5 is neither"),
     # arrays
     "pickle in an npz": (
@@ -185,7 +185,7 @@ CASES = {
     "idx of another type": (
         {"train-labels-idx1-ubyte": IDX, "train-images-idx3-ubyte": b"\0\0\x0d\x03" + bytes(12)},
         {},
-        "no IDX file",
+        "not an IDX file",
     ),
     "idx cut short": (
         {"train-labels-idx1-ubyte": IDX[:-1], "train-images-idx3-ubyte": IDX},

@@ -98,8 +98,11 @@ def test_frames_of_one_plane_or_of_none_are_paired(folder, plane):
         ({"ImageOrientationPatient": [-1, 0, 0, 0, -1, 0]}, r"\(RAS\+, 8x5x1 voxels\) do not"),
         ({"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]}, r"\(PLI\+, 8x5x1 voxels\) do not"),
         ({"ImagePositionPatient": [-100, -80, 43]}, r"\(LPS\+, 8x5x1 voxels\) do not .* 0 % of"),
-        ({"ImagePositionPatient": [-96.5, -80, 40]}, r"do not lie alike by their headers: 38 % of"),
-        ({"PixelSpacing": [0.7, 0.5]}, "do not lie alike"),
+        (
+            {"ImagePositionPatient": [-96.5, -80, 40]},
+            r"have different grids by their headers: 38 % of",
+        ),
+        ({"PixelSpacing": [0.7, 0.5]}, "have different grids"),
     ],
 )
 def test_frames_of_two_planes_are_refused(folder, changed, told):
@@ -112,7 +115,7 @@ def test_frames_of_two_planes_are_refused(folder, changed, told):
 def test_a_mask_of_another_size_is_refused(folder):
     save(folder / "images" / "a.dcm", GREY, **AXIAL)
     save(folder / "masks" / "a.dcm", MASK[:-1], **AXIAL)
-    with pytest.raises(UserError, match=r"\(LPS\+, 8x4x1 voxels\) do not lie alike"):
+    with pytest.raises(UserError, match=r"\(LPS\+, 8x4x1 voxels\) have different grids"):
         masks(folder)
 
 
@@ -124,7 +127,7 @@ def test_frames_of_enhanced_files_are_compared_one_by_one(folder):
     np.testing.assert_array_equal(masks(folder), [MASK] * 3)
     enhanced(folder / "masks" / "a.dcm", MASK.astype(np.uint16), planes[::-1], shared)
     for record in records(folder):  # the one in the middle, too: the file is not to be trusted
-        with pytest.raises(UserError, match="do not lie alike"):
+        with pytest.raises(UserError, match="have different grids"):
             assert record.read_mask and record.read_mask()
 
 
@@ -163,5 +166,5 @@ def test_a_header_without_a_plane_that_can_be_read_states_none(tmp_path, value):
 def test_a_file_that_can_not_be_read_says_so_itself(folder):
     save(folder / "images" / "a.dcm", GREY, **AXIAL)
     (folder / "masks" / "a.dcm").write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"masks/a\.dcm is no DICOM file"):
+    with pytest.raises(UserError, match=r"masks/a\.dcm is not a DICOM file"):
         masks(folder)

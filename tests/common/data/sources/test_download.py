@@ -334,12 +334,12 @@ def test_a_url_needs_a_checksum(opened, server, sha256):
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("ftp://example.org/scans.zip", "it begins with http, https, file and ://"),
+        ("ftp://example.org/scans.zip", "it must begin with http, https, file and ://"),
         ("scans.zip", r"named by --config\.data\.dir"),
-        ("http://[::1/scans.zip", "no URL"),
+        ("http://[::1/scans.zip", "not a URL"),
         ("https://example.org/", "does not end in the name of a file that can be opened"),
         ("https://example.org/scans.tar.gz", "pack a folder as a zip archive"),
-        ("https://example.org/scans.zip/", "gave|can't be fetched"),
+        ("https://example.org/scans.zip/", "gave|can't be downloaded"),
     ],
 )
 def test_a_url_that_names_no_file_is_refused(opened, url, sentence, monkeypatch):
@@ -356,7 +356,7 @@ def test_a_url_that_names_no_file_is_refused(opened, url, sentence, monkeypatch)
 )
 def test_a_refusal_of_the_server_is_told(opened, server, status, sentence):
     server.status = status
-    with pytest.raises(UserError, match=rf"scans\.zip can't be fetched: {sentence}"):
+    with pytest.raises(UserError, match=rf"scans\.zip can't be downloaded: {sentence}"):
         opened().contents()
 
 
@@ -364,12 +364,12 @@ def test_a_server_that_is_not_there_is_told(opened, server):
     url = f"{server.url}/scans.zip"
     server.shutdown()
     server.server_close()
-    with pytest.raises(UserError, match=r"scans\.zip can't be fetched: Connection refused"):
+    with pytest.raises(UserError, match=r"scans\.zip can't be downloaded: Connection refused"):
         opened(url).contents()
 
 
 def test_a_file_that_is_not_there_is_told(opened, tmp_path):
-    with pytest.raises(UserError, match="can't be fetched: No such file"):
+    with pytest.raises(UserError, match="can't be downloaded: No such file"):
         opened((tmp_path / "gone.zip").as_uri()).contents()
 
 
@@ -379,7 +379,7 @@ def test_a_server_that_never_answers_is_told(opened, monkeypatch):
     monkeypatch.setattr(download, "_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/scans.zip"
-        with pytest.raises(UserError, match="can't be fetched: timed out"):
+        with pytest.raises(UserError, match="can't be downloaded: timed out"):
             opened(url, MISSING).contents()
 
 
@@ -403,7 +403,7 @@ def test_a_server_that_speaks_something_else_is_told(opened, monkeypatch):
         thread = threading.Thread(target=other.handle_request)
         thread.start()
         url = f"http://127.0.0.1:{other.server_address[1]}/scans.zip"
-        with pytest.raises(UserError, match="can't be fetched: SSH"):
+        with pytest.raises(UserError, match="can't be downloaded: SSH"):
             opened(url, MISSING).contents()
         thread.join()
 
@@ -416,7 +416,7 @@ def test_an_answer_without_a_length_is_fetched_to_its_end(opened, server):
 def test_a_disk_that_is_too_small_is_named_before_fetching(opened, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UserError, match="has 10 left; make room or choose"):
+    with pytest.raises(UserError, match="has 10 left; free space or choose"):
         opened().contents()
 
 
@@ -439,7 +439,7 @@ def test_a_password_in_the_url_is_never_shown(opened, server):
 
 def test_what_is_wrong_with_the_file_is_told(opened, server):
     server.content = b"<html>Please log in</html>"
-    with pytest.raises(UserError, match=r"scans\.zip is damaged or no zip archive"):
+    with pytest.raises(UserError, match=r"scans\.zip is damaged or not a zip archive"):
         opened().contents()
 
 

@@ -118,7 +118,7 @@ def test_a_picture_with_the_ending_of_a_dicom_file_is_refused_when_it_is_read(fi
     root = fill(PLAIN)
     (root / "A/picture.dcm").write_bytes((root / "A/a.png").read_bytes())
     (record,) = [each for each in opened(root).splits["train"] if each.id == "A/picture.dcm"]
-    with pytest.raises(UserError, match=r"A/picture\.dcm is no DICOM file"):
+    with pytest.raises(UserError, match=r"A/picture\.dcm is not a DICOM file"):
         record.read()
 
 
@@ -147,7 +147,7 @@ def test_what_is_not_read_is_counted_and_named(fill, caplog, files, packed):
         root = packed_into(root.with_suffix(".zip"), root, files.keys() | UNREAD.keys())
     with caplog.at_level(logging.WARNING, "triptych"):
         assert set(opened(root).contents().unread) == UNREAD.keys()
-    said = f"{root}: 3 of {num + 3} files are not read, having neither the ending of an image nor"
+    said = f"{root}: 3 of {num + 3} files are not read, with neither the ending of an image nor"
     assert caplog.messages == [f"{said} DICOM's marker: A/deep/1.2.840.5, A/scan.mha, notes.txt"]
 
 
@@ -210,5 +210,5 @@ def test_new_files_that_are_not_read_are_counted_and_named(fill, tmp_path, caplo
     found = find_images(str(root), root / "out")
     assert found.unread == ("c.mha",) and "1 of 3 files is not read" in caplog.text
     assert found.told == "; 1 other file is not read"
-    with pytest.raises(UserError, match=r"--input=\S+c\.mha holds no image that can be read"):
+    with pytest.raises(UserError, match=r"--input=\S+c\.mha holds no readable image"):
         find_images(str(root / "c.mha"), tmp_path / "elsewhere")

@@ -53,9 +53,9 @@ def test_headers_that_say_different_places_are_refused_with_both_orientations(tm
     image = {"values": values, "affine": np.diag([-1.0, -1, 1, 1])}
     mask = {"values": (values > 70).astype(np.uint8), "affine": np.eye(4)}
     assert refusal(pair(tmp_path, image, mask)) == (
-        "DIR/images/p.nii (LPS+, 20x30x4 voxels) and DIR/masks/p.nii (RAS+, 20x30x4 voxels) do not"
-        " lie alike by their headers: 0 % of the first is in the second; resample the second onto"
-        " the first or, where only its header is wrong, give it the first one's, as in"
+        "DIR/images/p.nii (LPS+, 20x30x4 voxels) and DIR/masks/p.nii (RAS+, 20x30x4 voxels) have"
+        " different grids by their headers: 0 % of the first is in the second; resample the second"
+        " onto the first or, if only its header is wrong, give it the first one's, as in"
         " docs/own_data.md."
     )
 
@@ -123,7 +123,7 @@ def test_a_mask_on_another_grid_is_refused_with_how_much_of_the_image_it_has(
 def test_a_finer_mask_is_refused(tmp_path):
     fine = {"values": np.zeros((8, 5, 6), np.uint8), "affine": placed(-0.5, -1.5, 3.0)}
     folder = pair(tmp_path, {}, fine)
-    assert "(LPS+, 8x5x6 voxels) do not lie alike" in refusal(folder)
+    assert "(LPS+, 8x5x6 voxels) have different grids" in refusal(folder)
     assert "holds 5 images but" not in refusal(folder, plane="coronal")
     assert "holds 4 images but DIR/masks/p.nii 8" in refusal(folder, plane="sagittal")
 
@@ -134,7 +134,7 @@ def test_targets_are_compared_as_masks_are(tmp_path):
         assert record.read_target is not None
         np.testing.assert_array_equal(record.read_target().pixels, record.read().pixels)
     elsewhere = {"values": BRAIN, "affine": np.eye(4)}
-    assert "do not lie alike" in refusal(pair(tmp_path / "b", {}, elsewhere, "targets"))
+    assert "have different grids" in refusal(pair(tmp_path / "b", {}, elsewhere, "targets"))
 
 
 # How a file is written
@@ -161,7 +161,7 @@ def test_a_single_slice_is_a_volume_too(tmp_path, shape):
     image, mask = ({"values": values[..., 0].reshape(shape)} for values in (BRAIN, MASK))
     assert dice(pair(tmp_path / "a", image, mask)) == 1
     elsewhere = {**mask, "affine": changed(SCANNER, 0, 0, 1)}
-    assert "do not lie alike" in refusal(pair(tmp_path / "b", image, elsewhere))
+    assert "have different grids" in refusal(pair(tmp_path / "b", image, elsewhere))
 
 
 def test_a_last_axis_of_one_does_not_count(tmp_path):
@@ -179,7 +179,7 @@ def test_pairs_in_an_archive_are_compared_too(tmp_path):
     mask = found["images/p.nii#000"].read_mask
     assert mask is not None and mask().any()
     mask = found["images/q.nii#000"].read_mask
-    with pytest.raises(UserError, match=r"scans\.zip/images/q\.nii \(LPS\+.*do not lie alike"):
+    with pytest.raises(UserError, match=r"scans\.zip/images/q\.nii \(LPS\+.*have different grids"):
         assert mask is not None and mask()
 
 
@@ -200,8 +200,8 @@ def test_where_one_header_says_nothing_equal_indices_belong_together(
     doubts = {record.doubt for record in records(folder)}
     said = {"image": codes + "+", "mask": codes + "+", silent: "nothing (LAS+ by default)"}
     assert doubts == {
-        f"the image's header says {said['image']}, its partner's {said['mask']}, so that voxels of"
-        " equal indices are taken for the same place"
+        f"the image's header says {said['image']}, its partner's {said['mask']}, so voxels of"
+        " equal indices are taken to match"
     }
     assert re.search(rf"Of \d pairs {re.escape(doubts.pop())}", caplog.text)
 
@@ -216,7 +216,7 @@ def test_two_headers_that_say_nothing_leave_no_doubt_of_the_pair(tmp_path):
 def test_volumes_of_two_shapes_can_not_be_paired_by_index(tmp_path, affine):
     mask = {"values": MASK.transpose(1, 0, 2), "affine": None}
     told = refusal(pair(tmp_path, {"affine": affine}, mask))
-    assert "DIR/masks/p.nii (nothing (LAS+ by default), 5x4x6 voxels) do not lie alike" in told
+    assert "DIR/masks/p.nii (nothing (LAS+ by default), 5x4x6 voxels) have different grids" in told
 
 
 def test_two_orientations_in_a_header_raise_a_doubt_and_the_sform_counts(tmp_path):
@@ -226,18 +226,18 @@ def test_two_orientations_in_a_header_raise_a_doubt_and_the_sform_counts(tmp_pat
     nibabel.save(image, folder / "images" / "p.nii")
     assert dice(folder) == 1
     assert {record.doubt for record in records(folder)} == {
-        "the sform says LPS+ and the qform RAS+, so that the sform counts"
+        "the sform says LPS+ and the qform RAS+, so the sform is used"
     }
     shutil.copy(folder / "images" / "p.nii", folder / "masks" / "p.nii")
     assert {record.doubt for record in records(folder)} == {
-        "the sform says LPS+ and the qform RAS+, so that the sform counts; in its partner the sform"
-        " says LPS+ and the qform RAS+, so that the sform counts"
+        "the sform says LPS+ and the qform RAS+, so the sform is used; in its partner the sform"
+        " says LPS+ and the qform RAS+, so the sform is used"
     }
     volume(folder / "masks" / "p.nii", MASK, SCANNER)
     image.header["quatern_b"] = 5
     nibabel.save(image, folder / "images" / "p.nii")
     assert {record.doubt for record in records(folder)} == {
-        "the sform says LPS+ and the qform means nothing, so that the sform counts"
+        "the sform says LPS+ and the qform is invalid, so the sform is used"
     }
 
 
@@ -251,8 +251,8 @@ def test_a_volume_and_a_picture_can_not_be_paired(tmp_path, flat):
     Image.fromarray(MASK[..., 0]).save(folder / flat / "p.png")
     sides = [f"DIR/{flat}/p.png", f"DIR/{'masks' if flat == 'images' else 'images'}/p.nii"]
     assert refusal(folder) == (
-        f"{sides[1]} is turned as its header says and {sides[0]} is not, so that how they lie on"
-        " each other is unknown; save both as NIfTI with one header, or both as pictures."
+        f"{sides[1]} is turned as its header says and {sides[0]} is not, so their alignment is"
+        " unknown; save both as NIfTI with one header, or both as pictures."
     )
 
 
@@ -260,4 +260,4 @@ def test_a_volume_and_a_dicom_file_can_not_be_paired(tmp_path):
     folder = pair(tmp_path, {}, {})
     (folder / "images" / "p.nii").unlink()
     save(folder / "images" / "p.dcm", GREY)
-    assert "DIR/images/p.dcm is not, so that how they lie" in refusal(folder)
+    assert "DIR/images/p.dcm is not, so their alignment is unknown" in refusal(folder)

@@ -136,7 +136,7 @@ def test_without_such_a_column_the_files_state_the_group(write):
 def test_columns_and_images_that_are_not_used_are_said(write, caplog):
     with caplog.at_level(logging.INFO, "triptych"):
         opened(write("file,label,age,sex\na.png,A,57,f\nb.png,B,61,m\n"))
-    assert "columns that are not used: age, sex" in caplog.text
+    assert "unused columns: age, sex" in caplog.text
     assert "does not list 2 of the 4 images beside it" in caplog.text
 
 
@@ -183,13 +183,13 @@ def test_a_label_that_the_setting_does_not_name_is_refused(write):
         ("file,label\n", r"lists no image; .*\nfile,label\n"),
         ("file,label\n\na.png\n", r"Line 3 of \S+/labels\.csv has 1 fields, the first line 2"),
         ("file,label\na.png,viral, other\n", "Line 2 of .* has 3 fields"),
-        ("file,label\na.png,A\ngone.png,A\n", r"Line 3 .*'gone\.png', which is no image in"),
-        ("file,label\nlabels.csv,A\n", r"Line 2 .*'labels\.csv', which is no image in"),
-        ("file,label\nmore,A\n", "Line 2 .*'more', which is no image in"),
-        ("file,label\n,A\n", "Line 2 .*'', which is no image in"),
-        (f"file,label\n{'x' * 9000},A\n", "Line 2 .*xxx', which is no image in"),
-        ("file,label\na\0.png,A\n", "Line 2 .* which is no image in"),
-        ("file,label\n../x.png,A\n", r"Line 2 .*'\.\./x\.png', which is outside of"),
+        ("file,label\na.png,A\ngone.png,A\n", r"Line 3 .*'gone\.png', which is not an image in"),
+        ("file,label\nlabels.csv,A\n", r"Line 2 .*'labels\.csv', which is not an image in"),
+        ("file,label\nmore,A\n", "Line 2 .*'more', which is not an image in"),
+        ("file,label\n,A\n", "Line 2 .*'', which is not an image in"),
+        (f"file,label\n{'x' * 9000},A\n", "Line 2 .*xxx', which is not an image in"),
+        ("file,label\na\0.png,A\n", "Line 2 .* which is not an image in"),
+        ("file,label\n../x.png,A\n", r"Line 2 .*'\.\./x\.png', which is outside"),
         ("file,label\nmore/../../x.png,A\n", "Line 2 .* outside of"),
         ("file,label\n/etc/x.png,A\n", "Line 2 .* outside of"),
         ("file,label\na.png,A\n./a.png,A\n", r"Line 3 .* lists a\.png again"),
@@ -204,7 +204,7 @@ def test_a_label_that_the_setting_does_not_name_is_refused(write):
         ("file,label,split\na.png,A,\nb.png,B,test\n", "Class B has no image in the train split"),
         (b"file,label\na.png,A\nb.png,\xe9\n", r"Line 3 of .* is not UTF-8"),
         ("file,label\na.png,A\n".encode("utf-16"), "Line 1 of .* is not UTF-8"),
-        ('file,label\n"a.png,A\n', "Line 2 of .* can't be read .*mend its quotes"),
+        ('file,label\n"a.png,A\n', "Line 2 of .* can't be read .*correct its quotes"),
         (f"file,label\na.png,{'A' * 200_000}\n", "Line 2 of .* can't be read .*field larger"),
     ],
 )
@@ -216,7 +216,7 @@ def test_a_mistake_is_named_with_its_line(write, table, sentence):
 @pytest.mark.parametrize("label", ["nan", "NaN", "NA", "N/A", "n/a", "None", "NULL", "<NA>"])
 def test_a_missing_label_is_no_class(write, label):
     folder = write(f"file,label\na.png,A\nb.png,{label}\n")
-    sentence = rf"Line 3 of \S+ gives b\.png no label but '{label}', which means none \(rename a"
+    sentence = rf"Line 3 of \S+ gives b\.png no label but '{label}', which means missing \(rename a"
     with pytest.raises(UserError, match=sentence):
         opened(folder)
 
@@ -253,10 +253,10 @@ def test_labels_that_differ_in_their_spelling_are_said_at_each_start(write, capl
         caplog.clear()
         assert prepare(data).card.classes == ("0", "0.0", "COVID", "covid")
         assert caplog.messages == [
-            f"{folder}: The classes '0' (1 image) and '0.0' (1 image) may be one, differing only"
-            " in how they are written.",
-            f"{folder}: The classes 'COVID' (1 image) and 'covid' (1 image) may be one, differing"
-            " only in how they are written.",
+            f"{folder}: The classes '0' (1 image) and '0.0' (1 image) may be one: their"
+            " names differ only in spelling.",
+            f"{folder}: The classes 'COVID' (1 image) and 'covid' (1 image) may be one: their"
+            " names differ only in spelling.",
         ]
 
 

@@ -353,7 +353,9 @@ def test_a_failure_while_it_is_made_leaves_nothing(opened, tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(TinyTensors, "value", fail)
-    with pytest.raises(UserError, match=r"tiny_tensors can't be fetched .*No space left on device"):
+    with pytest.raises(
+        UserError, match=r"tiny_tensors can't be downloaded .*No space left on device"
+    ):
         opened("tiny_tensors").contents()
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
@@ -363,13 +365,15 @@ def test_no_network_is_told(opened, monkeypatch):
         raise ConnectionError("storage.googleapis.com can't be resolved")
 
     monkeypatch.setattr(downloader, "_open_url", unreachable)
-    with pytest.raises(UserError, match=r"tfds:mnist can't be fetched .*resolved.*check the net"):
+    with pytest.raises(
+        UserError, match=r"tfds:mnist can't be downloaded .*resolved.*check the net"
+    ):
         opened("mnist").contents()
 
 
 def test_what_is_missing_to_make_a_set_is_told(tmp_path):
     (told,) = without_tensorflow("mnist", tmp_path, tmp_path / "cache")
-    assert "tfds:mnist can't be fetched" in told
+    assert "tfds:mnist can't be downloaded" in told
     assert "pip install 'triptych[tensorboard]'" in told
 
 
@@ -438,7 +442,7 @@ def test_a_name_that_is_none_is_told(opened, name):
     ("name", "close"), [("mnst", "mnist"), ("kaggle:q", ""), ("zzzqqqzz", "none")]
 )
 def test_a_set_that_nobody_knows_is_told(opened, name, close):
-    with pytest.raises(UserError, match=rf"'tfds:{name}', .* TFDS does not know .*: {close}"):
+    with pytest.raises(UserError, match=rf"'tfds:{name}', .* known to TFDS .*: {close}"):
         opened(name)
 
 

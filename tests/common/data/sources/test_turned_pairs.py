@@ -93,13 +93,13 @@ def test_pairs_that_do_not_lie_alike_may_be_left_out(tmp_path):
     pair(tmp_path, {}, {"affine": np.eye(4)}, name="bad.nii")
     data = default_config().data
     data.update(dir=str(tmp_path), image_size=8, cache_dir=str(tmp_path / "cache"))
-    with pytest.raises(UserError, match=r"bad\.nii .* do not lie alike"):
+    with pytest.raises(UserError, match=r"bad\.nii .* have different grids"):
         prepare(data)
     data.on_bad_image = "skip"
     assert len(prepare(data).splits["train"]) == 6
 
 
-# The doctor
+# The inspection
 
 
 @pytest.fixture
@@ -112,25 +112,25 @@ def findings() -> Callable[[Path], list[tuple[Level, str]]]:
     return find
 
 
-def test_the_doctor_says_which_pairs_do_not_lie_alike(tmp_path, findings):
+def test_the_inspection_names_pairs_of_different_grids(tmp_path, findings):
     pair(tmp_path, {}, {}, name="good.nii")
     pair(tmp_path, {}, {"affine": np.eye(4)}, name="bad.nii")
     (said,) = [sentence for level, sentence in findings(tmp_path) if level == Level.MEND]
     assert "6 of 12 images can't be used" in said and "(LPS+" in said and "(RAS+" in said
 
 
-def test_the_doctor_says_which_volumes_leave_open_how_they_lie(tmp_path, findings):
+def test_the_inspection_names_volumes_of_uncertain_orientation(tmp_path, findings):
     pair(tmp_path, {}, {}, name="good.nii")
     pair(tmp_path, {}, {"affine": None}, name="silent.nii")
-    (said,) = [sentence for level, sentence in findings(tmp_path) if "is open" in sentence]
+    (said,) = [sentence for level, sentence in findings(tmp_path) if "is uncertain" in sentence]
     assert said == (
-        "How 1 volume lies is open: the image's header says LPS+, its partner's nothing (LAS+ by"
-        " default), so that voxels of equal indices are taken for the same place"
+        "The orientation of 1 volume is uncertain: the image's header says LPS+, its partner's"
+        " nothing (LAS+ by default), so voxels of equal indices are taken to match"
         " (images/silent.nii)."
     )
 
 
-def test_the_doctor_looks_at_volumes_without_masks_too(tmp_path, findings):
+def test_the_inspection_looks_at_volumes_without_masks_too(tmp_path, findings):
     for name in ("p.nii", "q.nii"):
         image = nibabel.Nifti1Image(BRAIN, SCANNER)
         image.set_qform(placed(1.0, 1.5, 3.0), 1)
@@ -139,6 +139,8 @@ def test_the_doctor_looks_at_volumes_without_masks_too(tmp_path, findings):
     (said,) = [
         sentence
         for level, sentence in findings(tmp_path)
-        if level == Level.LOOK and "open" in sentence
+        if level == Level.LOOK and "uncertain" in sentence
     ]
-    assert said.startswith("How 2 volumes lie is open: the sform says LPS+ and the qform RAS+")
+    assert said.startswith(
+        "The orientation of 2 volumes is uncertain: the sform says LPS+ and the qform RAS+"
+    )
