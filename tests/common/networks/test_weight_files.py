@@ -93,7 +93,7 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path, zipped):
             archive.writestr("w/data.pkl", content)
     else:
         file.write_bytes(content)
-    with pytest.raises(UserError, match="which is no array"):
+    with pytest.raises(UserError, match="which is not an array"):
         read_weights(file)
     assert not (tmp_path / "harm").exists()
 

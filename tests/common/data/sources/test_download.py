@@ -318,7 +318,7 @@ def test_a_second_process_waits_for_the_file_of_the_first(opened, server):
 def test_another_file_is_refused_with_its_checksum_and_not_kept(opened, server, tmp_path):
     found = hashlib.sha256(server.content).hexdigest()
     size = f"{len(server.content):,}"
-    sentence = rf"scans\.zip gave {size} bytes of sha256 {found} rather than {MISSING}; check"
+    sentence = rf"scans\.zip gave {size} bytes with sha256 {found} instead of {MISSING}; check"
     with pytest.raises(UserError, match=sentence):
         opened(sha256=MISSING).contents()
     assert downloads(tmp_path) == ["scans.zip.part.validator"]

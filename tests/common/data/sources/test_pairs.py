@@ -265,7 +265,7 @@ def test_a_mask_of_another_size_is_refused_when_it_is_prepared(fill, tmp_path):
         (("images/", "masks/a.png"), "images holds no image"),
         (
             ("images/a.png", "masks/a.png", "labels/a.png"),
-            "holds images, labels, masks, of which two",
+            "holds images, labels, masks, two of which",
         ),
         (("images/train/a.png", "masks/train/a.png"), "holds a folder train"),
         (("val/images/a.png", "val/masks/a.png"), "has a folder val but none named train"),
