@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -47,6 +48,33 @@ def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="module")
+def one_program() -> Iterator[None]:
+    """Trainings of the same settings take the same compiled step, if a file's tests ask for it."""
+    from common.training import dispatch, train  # later than the hook that checks their types
+
+    make_task, compile_advance = train.make_task, dispatch.compile_advance
+    made: dict[int, tuple[Any, str]] = {}  # tasks, which stay, and what they are made of
+    compiled: dict[str, dispatch.Advance] = {}
+
+    def known(config: Any, card: Any) -> Any:
+        task = make_task(config, card)
+        made[id(task)] = task, f"{config.to_json()} {card}"
+        return task
+
+    def once(task: Any, seed: int, state: Any, block: Any, **options: Any) -> dispatch.Advance:
+        shapes = jax.tree.map(jax.typeof, (state, block.examples, block.indices))
+        asked = repr((made[id(task)][1], seed, shapes, options))
+        if asked not in compiled:
+            compiled[asked] = compile_advance(task, seed, state, block, **options)
+        return compiled[asked]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "make_task", known)
+        patch.setattr(dispatch, "compile_advance", once)
+        yield
 
 
 @pytest.fixture(scope="session")

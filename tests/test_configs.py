@@ -15,6 +15,7 @@ from common.program.settings import flatten
 from common.runs.workdir import open_run
 from common.training.train import train
 from tests.conftest import ROOT
+from tests.interrupted import signalled_after
 
 CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("*.py") if file.stem != "__init__")
 SCALARS = {
@@ -37,16 +38,13 @@ def config_of(name, arg=""):
 RUNS = [name for name in CONFIGS if config_of(name).task in SCALARS]  # not studies of many
 
 
+@pytest.mark.usefixtures("one_program")
 @pytest.mark.parametrize("name", RUNS)
 def test_it_trains_resumes_and_does_what_its_task_can(name, tmp_path, caplog):
     folder, config = tmp_path / "run", config_of(name, "tiny")
-    begun = ConfigDict(config.to_dict())
-    begun.train.num_steps = "3"
-    fields = flatten(config)
-    decays = [name for name, value in fields if name.endswith(".decay") and value != "none"]
-    # As if the run had been stopped: an open end of a decay is the end of training.
-    begun.update_from_flattened_dict({f"{decay}_end": config.train.num_steps for decay in decays})
-    train(begun, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        signalled_after(3, patch)
+        assert not train(config, folder)  # it is stopped
     with caplog.at_level("INFO"):
         train(config, folder)
     assert "resuming from step 3" in caplog.text

@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 from common.training.train import train
 from configs.toy_gan_1d import get_config
+
+pytestmark = pytest.mark.usefixtures("one_program")
 
 
 def metrics_of(run):
@@ -15,6 +19,7 @@ def trained(tmp_path, name, num_steps, **options):
     config = get_config("tiny")
     config.data.cache_dir = str(tmp_path / "cache")
     config.train.update(num_steps=str(num_steps), log_every="7", picture_every="0", eval_every="0")
+    config.optimizer.discriminator_steps = 1  # less to compile
     train(config, tmp_path / name, **options)
     return tmp_path / name
 

@@ -19,6 +19,8 @@ from configs import toy_gan_1d
 from tests.checkpoint_leaves import assert_same_leaves, read_leaves
 from tests.damage import flipped, linked_copy
 
+pytestmark = pytest.mark.usefixtures("one_program")
+
 
 def tiny():
     config = toy_gan_1d.get_config("tiny")

@@ -17,27 +17,22 @@ from common.training import train as training
 from common.training.loop import Loop
 from common.training.train import train
 from configs.toy_gan_1d import get_config
+from tests.interrupted import signalled_after
+
+pytestmark = pytest.mark.usefixtures("one_program")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
-def config(tmp_path):
+def config(cache):
     config = get_config("tiny")
-    config.data.cache_dir = str(tmp_path / "cache")
+    config.data.cache_dir = cache
     config.train.update(num_steps="6", log_every="2", picture_every="0", eval_every="0")
     return config
-
-
-def signalled_after(step, monkeypatch, numbers=(signal.SIGTERM,)):
-    """Sends signals to this process when so many steps are done, right after each other."""
-    due = Loop._due
-
-    def sending(self, now, stop):
-        if now == step:
-            for number in numbers:
-                os.kill(os.getpid(), number)
-        return due(self, now, stop)
-
-    monkeypatch.setattr(Loop, "_due", sending)
 
 
 def test_two_signals_at_once_save_and_say_so(config, tmp_path, monkeypatch, capsys):
