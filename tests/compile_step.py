@@ -77,14 +77,31 @@ def card_of(config: Any) -> Any:
         name="given",
         classes=("a", "b"),
         num_examples={"train": 1000, "val": 100, "test": 100},
-        image_size=config.data.image_size,
-        channels=config.data.channels,
+        image_size=config.data.image_size or 64,  # 0: as the images are
+        channels=config.data.channels or 1,
         fingerprint="",
         synthetic=False,
         skipped=0,
         mask_classes=("background", "tumour") if config.task == "unet" else (),
         class_counts=(500, 500),
     )
+
+
+def shapes_of_step(task: Any, config: Any) -> tuple[Any, dict[str, Any]]:
+    """Returns the shapes of the state and of the batch that a step takes, on all devices."""
+    import jax
+    import numpy as np
+
+    card = card_of(config)
+    size, num = card.image_size, task.batches.examples
+    batch = {
+        "image": jax.ShapeDtypeStruct((num, size, size, card.channels), np.uint8),
+        "label": jax.ShapeDtypeStruct((num,), np.int32),
+        "position": jax.ShapeDtypeStruct((num,), np.int32),
+    }
+    if card.mask_classes:
+        batch["mask"] = jax.ShapeDtypeStruct((num, size, size), np.uint8)
+    return jax.eval_shape(task.init, jax.random.key(0)), batch
 
 
 def compile_step(config: Any, target: str) -> tuple[Any, Any]:
@@ -97,25 +114,17 @@ def compile_step(config: Any, target: str) -> tuple[Any, Any]:
     from common.ops import forms_for
     from common.training.task import make_task
 
-    card = card_of(config)
-    task = make_task(config, card)
+    task = make_task(config, card_of(config))
     mesh = Mesh(np.array(chips(target)), (AXIS,))
     spread, whole = PartitionSpec(AXIS), PartitionSpec()
-    size, num = card.image_size, task.batches.examples
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-        "image": ((num, size, size, card.channels), np.uint8),
-        "label": ((num,), np.int32),
-        "position": ((num,), np.int32),
-    }
-    if card.mask_classes:
-        shapes["mask"] = ((num, size, size), np.uint8)
 
-    def lying(part: PartitionSpec, shape: Any, dtype: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, part))
+    def lying(part: PartitionSpec, tree: Any) -> Any:
+        sharding = NamedSharding(mesh, part)
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+        )
 
-    state = jax.eval_shape(task.init, jax.random.key(0))
-    state = jax.tree.map(lambda x: lying(whole, x.shape, x.dtype), state)
-    batch = {name: lying(spread, *of) for name, of in shapes.items()}
+    state, batch = shapes_of_step(task, config)
     key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
 
     def train_step(state: Any, batch: Any, key: Any) -> Any:
@@ -126,7 +135,7 @@ def compile_step(config: Any, target: str) -> tuple[Any, Any]:
     )
     with forms_for(target):  # type: ignore[arg-type]  # one of the two words that main() takes
         lowered = jax.jit(step, donate_argnums=0).lower(
-            state, batch, lying(whole, key.shape, key.dtype)
+            lying(whole, state), lying(spread, batch), lying(whole, key)
         )
     options: dict[str, str | bool] = {}
     if target == "gpu":

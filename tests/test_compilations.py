@@ -3,7 +3,7 @@
 import re
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from common.data.prepared.prepared import prepare
@@ -44,8 +44,9 @@ def step_as_compiled(config, tmp_path):
     prepared = prepare(config.data)
     task = make_task(config, prepared.card)
     batch = prepared.splits["train"].read(range(config.data.batch_size))
-    batch["position"] = jnp.arange(config.data.batch_size)
-    one = jax.tree.map(lambda x: x[None], (task.init(jax.random.key(0)), batch))
+    batch["position"] = np.arange(config.data.batch_size, dtype=np.int32)
+    state = jax.eval_shape(task.init, jax.random.key(0))
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (state, batch))
     step = jax.vmap(lambda s, b: task.train_step(s, b, jax.random.key(1)), axis_name=AXIS)
     return jax.jit(step).lower(*one).compile().as_text()
 
@@ -74,7 +75,6 @@ def test_no_convolution_is_inside_a_loop_on_a_cpu(module, tmp_path, monkeypatch)
     """There it is up to 60 times slower; the loops of Winograd's form hold products only."""
     monkeypatch.setattr(thresholds, "MANY_CHANNELS", 4)  # so that small networks take it, too
     monkeypatch.setattr(thresholds, "MANY_PIXELS", 1)
-    monkeypatch.setattr(thresholds, "MANY_CHANNELS", 4)
     monkeypatch.setattr(thresholds, "MANY_FEATURES", 4)
     monkeypatch.setattr(thresholds, "FILLED", 0)
     monkeypatch.setattr(thresholds, "TILES_IN_CHUNK", 2)  # else one chunk would do, without a loop

@@ -4,6 +4,7 @@ import csv
 import fcntl
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests.checkpoint_leaves import assert_same_leaves, read_leaves
 from tests.event_reader import read_events
 
 TINY = "--config=configs/acgan_covid.py:tiny"
+SIMPLE = "--config=configs/dense_gan_mnist.py:tiny"  # less to compile
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +22,13 @@ def trained(launch, tmp_path_factory):
     """A workdir with a trained run, and what was said while it trained."""
     workdir = tmp_path_factory.mktemp("trained") / "run"
     return workdir, launch(TINY, f"--workdir={workdir}", tensorflow=True)
+
+
+@pytest.fixture(scope="module")
+def streamed(launch, tmp_path_factory):
+    """The same run, but with data that are read as it goes, and without TensorFlow."""
+    workdir = tmp_path_factory.mktemp("streamed") / "run"
+    return workdir, launch(TINY, f"--workdir={workdir}", "--config.data.resident_limit_mb=0")
 
 
 def folder_of_images(root, *names):
@@ -194,7 +203,7 @@ def test_a_folder_that_will_not_do(launch, tmp_path, files, expected):
 def test_an_unreadable_image_is_named_or_skipped_and_counted(launch, tmp_path):
     data = folder_of_images(tmp_path / "data", *[f"{c}/{i}.png" for c in "AB" for i in range(8)])
     (data / "A" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing more")
-    base = (TINY, f"--config.data.dir={data}", f"--workdir={tmp_path / 'run'}")
+    base = (SIMPLE, f"--config.data.dir={data}", f"--workdir={tmp_path / 'run'}")
     sentence = refused(launch, *base)
     assert "broken.png" in sentence and "on_bad_image=skip" in sentence
     said = launch(*base, "--config.data.on_bad_image=skip")
@@ -219,7 +228,7 @@ def test_a_workdir_of_another_config_is_refused_naming_the_fields(trained, launc
 
 def test_a_workdir_whose_data_has_changed_is_refused(launch, tmp_path):
     data = folder_of_images(tmp_path / "data", *[f"{c}/{i}.png" for c in "AB" for i in range(8)])
-    base = (TINY, f"--config.data.dir={data}", f"--workdir={tmp_path / 'run'}")
+    base = (SIMPLE, f"--config.data.dir={data}", f"--workdir={tmp_path / 'run'}")
     launch(*base, "--config.train.num_steps=2")
     folder_of_images(data, "A/new.png")
     assert "has changed" in refused(launch, *base)
@@ -245,11 +254,9 @@ def test_a_workdir_that_cannot_be_written_is_named(launch, tmp_path):
     assert str(where) in refused(launch, TINY, f"--workdir={where}")
 
 
-def test_streamed_data_train_the_same_network_as_resident_data(trained, launch, tmp_path):
-    flags = ("--config.data.resident_limit_mb=0", "--config.train.picture_every=0")
-    said = launch(TINY, f"--workdir={tmp_path}", *flags)
-    assert "streaming" in said.stderr
-    assert_same_leaves(read_leaves(tmp_path, 6), read_leaves(trained[0], 6))
+def test_streamed_data_train_the_same_network_as_resident_data(trained, streamed):
+    assert "streaming" in streamed[1].stderr
+    assert_same_leaves(read_leaves(streamed[0], 6), read_leaves(trained[0], 6))
 
 
 def test_colour_images_one_class_and_an_average_go_all_the_way(launch, tmp_path):
@@ -261,7 +268,6 @@ def test_colour_images_one_class_and_an_average_go_all_the_way(launch, tmp_path)
         f"--workdir={tmp_path / 'run'}",
     )
     launch(TINY, *flags, "--config.train.num_steps=3")
-    assert "resuming from step 3" in launch(TINY, *flags).stderr
     out = tmp_path / "new"
     launch("--mode=generate", f"--workdir={tmp_path / 'run'}", f"--output={out}", "--num_images=3")
     with Image.open(out / "data" / "000002.png") as image:
@@ -270,18 +276,15 @@ def test_colour_images_one_class_and_an_average_go_all_the_way(launch, tmp_path)
 
 def test_divergence_stops_with_the_metric_and_the_steps(launch, tmp_path):
     flags = ("--config.optimizer.generator.learning_rate=1e38", f"--workdir={tmp_path / 'run'}")
-    said = launch(TINY, *flags, code=1)
+    said = launch(SIMPLE, *flags, code=1)
     last = said.stderr.splitlines()[-1]
-    assert (
-        "train/discriminator_adversarial_loss_fake is nan" in last
-        and "between steps 1 and 2" in last
-    )
+    assert re.search(r"train/discriminator_\w+ is (nan|inf)", last)
+    assert "between steps 1 and 2" in last
     assert "Traceback" not in said.stderr
 
 
-def test_tensorboard_reads_the_same_of_a_run_with_and_without_tensorflow(trained, launch, tmp_path):
-    launch(TINY, f"--workdir={tmp_path / 'run'}", tensorflow=False)
-    clus, ours = (read_events(run / "metrics") for run in (trained[0], tmp_path / "run"))
+def test_tensorboard_reads_the_same_of_a_run_with_and_without_tensorflow(trained, streamed):
+    clus, ours = (read_events(workdir / "metrics") for workdir, _ in (trained, streamed))
     assert clus.keys() == ours.keys()
     measured = {name for name in clus if name.startswith("timing/")}  # of time
     for name in clus:

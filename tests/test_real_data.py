@@ -24,6 +24,7 @@ SETS = {
     "mnist": ({"image_size": 28}, DIGITS, {"train": 60_000, "test": 10_000}),
     "sunflower": ({"channels": 3}, ("sunflower",), {"train": 561}),
 }
+LARGE = ("chest_xray", "brain_mri", "mnist")  # other tests read parts of them
 
 
 def settings(folder, cache, **changes):
@@ -35,7 +36,7 @@ def settings(folder, cache, **changes):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name == "mnist")) for name in SETS],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in SETS],
 )
 def test_a_set_is_prepared_as_it_lies_and_zipped(name, shared_data, tmp_path):
     changes, classes, num_examples = SETS[name]
