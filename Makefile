@@ -43,7 +43,7 @@ ACCEL ?= $(shell "$(PYTHON)" -m common.devices.accelerator)
 ACCELS = cpu cuda12 cuda13 tpu
 accel = $(or $(filter $(ACCELS),$(1)),$(error ACCEL is "$(1)"; it must be one of: $(ACCELS)))
 
-.PHONY: run test suite smoke test-lowest test-newest bench clean install
+.PHONY: run test quick suite smoke test-lowest test-newest bench clean install
 
 ifneq ($(DATA)$(filter command,$(origin DATA)),)  # given, if only as an empty word
 export DATA  # so that the shell does not interpret it
@@ -61,6 +61,12 @@ test: install $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(PYTEST)
 	$(if $(NEWER),$(MAKE) smoke)
+
+quick: install $(VENV)/.installed-test  # before each commit, in three minutes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(PYTEST) $$($(BIN)/python -m tests.near)
 
 suite: $(VENV)/.installed-test
 	$(PYTEST)

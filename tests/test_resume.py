@@ -82,7 +82,9 @@ def test_killed_and_started_again_every_leaf_is_equal(
     assert logged(workdir) == logged(uninterrupted)  # each step once
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(start, launch, uninterrupted, tmp_path, number):
     process = start("launch.py", *RUN, f"--workdir={tmp_path}")
     end = time.monotonic() + DEADLINE

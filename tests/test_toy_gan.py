@@ -4,6 +4,7 @@ import json
 import time
 
 import jax
+import pytest
 
 from common.data.prepared.prepared import prepare
 from common.runs.workdir import open_run
@@ -12,6 +13,7 @@ from gan.density import measure
 from gan.sampling import Sampler
 
 
+@pytest.mark.slow
 def test_the_one_dimensional_gan_reaches_its_equilibrium_in_a_minute(launch, tmp_path, monkeypatch):
     started = time.monotonic()
     launch("--config=configs/toy_gan_1d.py", f"--workdir={tmp_path / 'run'}", optimised=True)

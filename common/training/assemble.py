@@ -33,7 +33,7 @@ _EXAMPLE_BYTES = 32 * 2**20
 
 _NUM_EXAMPLES = 4096
 
-_STEPS_TO_TIME = 20  # fewer say little of how many operations a second there are
+_STEPS_TO_TIME = 50  # fewer say little of how many operations a second there are
 
 
 def build_loop(
