@@ -68,7 +68,8 @@ class Reading:
 
     def rows(self, step: int) -> list[int]:
         """Returns the examples of a step."""
-        return batch_indices(step, self.batch_size, 0, self.num, True).tolist()
+        rows: list[int] = batch_indices(step, self.batch_size, 0, self.num, True).tolist()
+        return rows
 
     def read(self, step: int) -> dict[str, np.ndarray]:
         """Reads them."""

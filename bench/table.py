@@ -152,7 +152,8 @@ def measure(row: Row, flags: argparse.Namespace, software: set[str]) -> list[str
 def _steps_of(seconds: float, worker: Worker) -> int:
     """Returns the number of steps that fill this time."""
     worker.ask("run 1")
-    return max(1, round(seconds / worker.ask("run 1")["wall"]))
+    wall: float = worker.ask("run 1")["wall"]
+    return max(1, round(seconds / wall))
 
 
 def _fastest(

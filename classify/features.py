@@ -169,6 +169,7 @@ def _maker(classifier: Classifier, variables: Variables, config: ConfigDict) -> 
         _, kept = classifier.network.apply(
             variables, to_unit(seen), train=False, mutable=["intermediates"]
         )
+        features: Array
         (features,) = kept["intermediates"]["features"]
         return features
 

@@ -72,11 +72,14 @@ def softmax(
     scaled = logits.astype(np.float64) / temperature
     scaled -= scaled.max(-1, keepdims=True)
     shares = np.exp(scaled)
-    return shares / shares.sum(-1, keepdims=True)
+    probabilities: np.ndarray = shares / shares.sum(-1, keepdims=True)
+    return probabilities
 
 
 def _logits(classifier: Classifier, variables: Variables, images: Array) -> Array:
-    logits: Any = classifier.network.apply(variables, images.astype(jnp.float32) / 255, train=False)
+    logits: Array = classifier.network.apply(
+        variables, images.astype(jnp.float32) / 255, train=False
+    )
     return logits
 
 
@@ -105,7 +108,8 @@ def _attention(
 
 def labels_of(probabilities: Float[np.ndarray, "num classes"]) -> Int[np.ndarray, " num"]:
     """Returns the likeliest class of each image, the first of ties."""
-    return probabilities.argmax(-1)
+    labels: np.ndarray = probabilities.argmax(-1)
+    return labels
 
 
 def known_temperature(run: Run, step: int) -> float | None:

@@ -52,6 +52,7 @@ class ClassifierJudge:
             _, kept = classifier.network.apply(
                 variables, images / 255.0, train=False, mutable=["intermediates"]
             )
+            features: Array
             (features,) = kept["intermediates"]["features"]
             return features
 

@@ -194,4 +194,5 @@ def heated(pixels: Pixels, heat: Any) -> Picture:
     grey = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32)
     colour = np.stack([np.full_like(heat, 255), 255 * heat, np.zeros_like(heat)], -1)
     weight = 0.6 * heat[..., None]
-    return np.rint(grey * (1 - weight) + colour * weight).astype(np.uint8)
+    mixed: np.ndarray = np.rint(grey * (1 - weight) + colour * weight)
+    return mixed.astype(np.uint8)

@@ -167,7 +167,8 @@ def reliability(
 
 def _bin_of(probabilities: Probabilities) -> Int[np.ndarray, " images"]:
     """Returns the bin of each image by the probability of its predicted class."""
-    return np.clip(np.ceil(probabilities.max(-1) * _BINS).astype(int) - 1, 0, _BINS - 1)
+    bins: np.ndarray = np.ceil(probabilities.max(-1) * _BINS).astype(int) - 1
+    return bins.clip(0, _BINS - 1)
 
 
 def temperature(logits: Float[np.ndarray, "images classes"], labels: Labels) -> float:

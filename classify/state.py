@@ -208,14 +208,16 @@ def _class_weights(text: str, card: DataCard) -> Float[np.ndarray, " classes"]:
     if not text:
         return np.ones(number, np.float32)
     if text == "balanced":
-        return (counts.sum() / (number * np.maximum(counts, 1))).astype(np.float32)
+        balanced: np.ndarray = (counts.sum() / (number * np.maximum(counts, 1))).astype(np.float32)
+        return balanced
     if not re.fullmatch(r"\s*[\d.]+\s*(,\s*[\d.]+\s*)*", text) or text.count(",") != number - 1:
         raise UserError(
             f"config.loss.class_weights is {text!r}; it must be 'balanced', or a number for each of"
             f" {', '.join(card.classes)}, such as '1,2.5'."
         )
-    weights = np.array([float(part) for part in text.split(",")])
-    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+    given = np.array([float(part) for part in text.split(",")])
+    weights: np.ndarray = given * counts.sum() / (given * counts).sum()
+    return weights.astype(np.float32)
 
 
 def _check(config: ConfigDict, card: DataCard) -> None:

@@ -65,7 +65,8 @@ class ClassifyTask:
 
     def init(self, rng: Key[Array, ""]) -> SupervisedState:
         """Returns the state at step 0, drawn at random."""
-        return jax.jit(partial(init_state, self.classifier, self.card))(rng)
+        state: SupervisedState = jax.jit(partial(init_state, self.classifier, self.card))(rng)
+        return state
 
     def warm_start(self, state: SupervisedState) -> SupervisedState:
         """Returns the state with the published weights that the config names."""
@@ -192,7 +193,7 @@ def _predict(
     classifier: Classifier, variables: Variables, images: UInt8[Array, "batch h w channels"]
 ) -> Int[Array, " batch"]:
     """Returns the likeliest class of each image."""
-    logits: Any = classifier.network.apply(variables, to_unit(images), train=False)
+    logits: Array = classifier.network.apply(variables, to_unit(images), train=False)
     return logits.argmax(-1)
 
 

@@ -104,7 +104,8 @@ def _radiomic(needed: str, image_size: int, channels: int) -> Extractor:
 
 def _radiomic_of(nothing: tuple[()], images: Array) -> Array:
     del nothing
-    return radiomics(images / 255.0)
+    features: Array = radiomics(images / 255.0)
+    return features
 
 
 def _pixels(needed: str, image_size: int, channels: int) -> Extractor:
@@ -117,7 +118,7 @@ def _pixels_of(nothing: tuple[()], images: Array) -> Array:
     del nothing
     size = min(images.shape[1], _MOST_PIXELS)
     shape = (len(images), size, size, images.shape[-1])
-    small = jax.image.resize(images / 255.0, shape, "linear", antialias=True)
+    small: Array = jax.image.resize(images / 255.0, shape, "linear", antialias=True)
     return small.reshape(len(images), -1)
 
 
@@ -150,7 +151,8 @@ def _inception(needed: str, image_size: int, channels: int) -> Extractor:
 
 
 def _inception_of(variables: Any, images: Array) -> Array:
-    features: Any = inception.Inception().apply(variables, _rgb(images / 255.0))
+    network: Any = inception.Inception()
+    features: Array = network.apply(variables, _rgb(images / 255.0))
     return features
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from common.data.sources.tables import TABLE
+from common.data.sources.listing import TABLE
 from common.data.transforms import from_signed_unit
 from common.learning.network import Variables
 from common.program.errors import UserError

@@ -148,7 +148,8 @@ def class_loss(
     class_logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
 ) -> Float[Array, " batch"]:
     """Cross-entropy of the auxiliary classifier, `-log p(label | x)` (Odena et al., 2017)."""
-    return optax.softmax_cross_entropy_with_integer_labels(class_logits, labels)
+    losses: Array = optax.softmax_cross_entropy_with_integer_labels(class_logits, labels)
+    return losses
 
 
 def gradient_penalty(
@@ -186,7 +187,8 @@ def r1(judge: Callable[[Images], Logits], real: Images) -> Losses:
 def _squared_gradient_norm(judge: Callable[[Images], Logits], images: Images) -> Losses:
     """Returns the squared length of each logit's gradient with respect to its image."""
     gradients = jax.grad(lambda x: judge(x).sum())(images)
-    return (gradients**2).sum((1, 2, 3))
+    squares: Losses = (gradients**2).sum((1, 2, 3))
+    return squares
 
 
 def _cross_entropies(

@@ -243,7 +243,8 @@ def squared_distances(
     x: Float64[np.ndarray, "n features"], y: Float64[np.ndarray, "m features"]
 ) -> Float64[np.ndarray, "n m"]:
     """Returns the squared distances of all pairs."""
-    return (x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * (x @ y.T)
+    distances: np.ndarray = (x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * (x @ y.T)
+    return distances
 
 
 def _neighbour_squares(x: Float64[np.ndarray, "n features"], k: int) -> Float64[np.ndarray, " n"]:

@@ -80,7 +80,8 @@ class Reference:
             return features
         real = self.features[name]().astype(np.float64)
         deviation = real.std(0)
-        return (features - real.mean(0)) / np.where(deviation > 0, deviation, 1.0)
+        scaled: np.ndarray = (features - real.mean(0)) / np.where(deviation > 0, deviation, 1.0)
+        return scaled
 
 
 def reference_of(

@@ -108,7 +108,8 @@ class Sampler:
 
         See `draw_latents` for the truncation.
         """
-        return self._latents(jax.random.key(seed), indices, truncation)
+        latents: Array = self._latents(jax.random.key(seed), indices, truncation)
+        return latents
 
     def values(
         self,
@@ -117,7 +118,8 @@ class Sampler:
         labels: Labels,
     ) -> Float[Array, "n height width channels"]:
         """Draws images in [-1, 1] with running statistics."""
-        return self._values(variables, latents, labels)
+        images: Array = self._values(variables, latents, labels)
+        return images
 
     def images(
         self,
@@ -150,7 +152,8 @@ class Sampler:
         return draw_latents(self.gan, example_keys(key, LATENTS, indices), truncation)
 
     def _draw_values(self, variables: Variables, latents: Array, labels: Array) -> Array:
-        return self._generator.apply(variables, latents, labels, train=False)
+        values: Array = self._generator.apply(variables, latents, labels, train=False)
+        return values
 
     def _moments_of_batch(
         self, params: Variables, batch_stats: Variables, number: Array, truncation: float

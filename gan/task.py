@@ -58,7 +58,8 @@ class GANTask:
 
     def init(self, rng: Key[Array, ""]) -> GANState:
         """Returns the state at step 0."""
-        return jax.jit(partial(init_state, self.gan, self.card))(rng)
+        state: GANState = jax.jit(partial(init_state, self.gan, self.card))(rng)
+        return state
 
     def warm_start(self, state: GANState) -> GANState:
         """Returns the state unchanged."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common.data.prepared.prepared import Prepared
-from common.data.sources.tables import TABLE
+from common.data.sources.listing import TABLE
 from common.program.errors import UserError
 from common.program.labels import folder_names
 from common.program.scratch import move_into_place, scratch_folder

@@ -131,4 +131,5 @@ def _overlap_loss(
         sums = jnp.broadcast_to(all_images, sums.shape)
     both, predicted, true = sums
     wrong = alpha * (predicted - both) + beta * (true - both)
-    return (1 - (both + _SMOOTH / 2) / (both + wrong + _SMOOTH / 2)).mean(-1)
+    losses: Array = (1 - (both + _SMOOTH / 2) / (both + wrong + _SMOOTH / 2)).mean(-1)
+    return losses

@@ -42,7 +42,7 @@ def panels(cases: Sequence[Case], card: DataCard, title: str = "") -> Picture:
 
 def overlay(image: Picture, truth: Mask | None, predicted: Mask, zoom: int = 1) -> Picture:
     """Draws the outlines of a prediction, and of the truth if there is one, on an image."""
-    large = _magnified(np.broadcast_to(image, (*image.shape[:2], 3)), zoom).copy()
+    large: Picture = _magnified(np.broadcast_to(image, (*image.shape[:2], 3)), zoom).copy()
     predicted_edge = _outline(_magnified(predicted, zoom))
     large[predicted_edge] = _PREDICTED
     if truth is not None:
@@ -83,7 +83,8 @@ def _coloured(mask: Mask) -> Picture:
     colours = np.zeros((256, 3), np.uint8)
     for index in range(1, 256):
         colours[index] = _COLOURS[(index - 1) % len(_COLOURS)]
-    return colours[mask]
+    coloured: np.ndarray = colours[mask]
+    return coloured
 
 
 def _magnified(pixels: Any, zoom: int) -> Any:

@@ -85,7 +85,8 @@ class _Image:
 
     def probabilities(self) -> Probabilities:
         """Returns the result."""
-        return (self.total / self.weight)[: self.height, : self.width]
+        mean: Probabilities = self.total / self.weight
+        return mean[: self.height, : self.width]
 
 
 @dataclass
@@ -150,7 +151,7 @@ def _cut(image: Pixels, windows: Windows, queue: _Queue) -> None:
 def _starts(length: int, size: int) -> list[int]:
     """Returns where windows begin: evenly spread, overlapping by half or more."""
     count = 1 + -(-2 * (length - size) // size)
-    return np.linspace(0, length - size, count).round().astype(int).tolist()
+    return [round(start) for start in np.linspace(0, length - size, count).tolist()]
 
 
 def _window_weight(size: int) -> Float[np.ndarray, "size size 1"]:

@@ -52,7 +52,8 @@ class UNetTask:
 
     def init(self, rng: Key[Array, ""]) -> SupervisedState:
         """Returns the state at step 0."""
-        return jax.jit(partial(init_state, self.segmenter, self.card))(rng)
+        state: SupervisedState = jax.jit(partial(init_state, self.segmenter, self.card))(rng)
+        return state
 
     def warm_start(self, state: SupervisedState) -> SupervisedState:
         """Returns the state unchanged."""

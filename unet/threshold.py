@@ -20,8 +20,10 @@ _DEFAULT = 0.5
 def to_mask(probabilities: Probabilities, threshold: float) -> Mask:
     """Returns each pixel's class: foreground from a threshold on, or the likeliest of more."""
     if probabilities.shape[-1] == 2:
-        return (probabilities[..., 1] >= threshold).astype(np.uint8)
-    return probabilities.argmax(-1).astype(np.uint8)
+        classes: np.ndarray = probabilities[..., 1] >= threshold
+    else:
+        classes = probabilities.argmax(-1)
+    return classes.astype(np.uint8)
 
 
 def best_threshold(

@@ -141,7 +141,8 @@ def draw_deformation(
     """
     knots = jax.random.normal(key, (2, _KNOTS, _KNOTS))
     pixels = settings.elastic * jnp.array([height, width])[:, None, None] * knots
-    return jax.image.resize(pixels, (2, height, width), "cubic")
+    shifts: Array = jax.image.resize(pixels, (2, height, width), "cubic")
+    return shifts
 
 
 def resample(
@@ -158,7 +159,8 @@ def resample(
     order, mode = 0 if nearest else 1, _MODES[fill]
 
     def read(plane: Num[Array, "height width"]) -> Num[Array, "height width"]:
-        return map_coordinates(plane, list(source), order, mode)
+        moved: Array = map_coordinates(plane, list(source), order, mode)
+        return moved
 
     return read(pixels) if pixels.ndim == 2 else jax.vmap(read, -1, -1)(pixels)
 

@@ -27,8 +27,9 @@ def _sharding() -> NamedSharding:
 
 def shard(tree: Any) -> Any:
     """Places host arrays [local devices, ...] as device arrays [devices, ...]."""
-    place = jax.make_array_from_process_local_data
-    return jax.tree.map(lambda x: place(_sharding(), np.asarray(x)), tree)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(_sharding(), np.asarray(x)), tree
+    )
 
 
 def replicate(tree: Any) -> Any:
@@ -85,7 +86,8 @@ def _groups(arrays: list[Any], most_bytes: int) -> Iterator[list[Any]]:
 
 def unreplicate(tree: Tree) -> Tree:
     """Returns the copy on this process's first device, still on the device."""
-    return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
+    copy: Tree = jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
+    return copy
 
 
 def first_copies(tree: Any) -> Any:
@@ -95,4 +97,5 @@ def first_copies(tree: Any) -> Any:
 
 def to_host(tree: Tree) -> Tree:
     """Returns the copy on this process's first device as NumPy arrays that stay unchanged."""
-    return jax.tree.map(lambda x: np.array(x.addressable_data(0))[0], tree)
+    copy: Tree = jax.tree.map(lambda x: np.array(x.addressable_data(0))[0], tree)
+    return copy

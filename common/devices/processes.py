@@ -45,7 +45,7 @@ def is_main_process() -> bool:
 
 def alone() -> bool:
     """Returns whether this is the only process."""
-    return jax.process_count() == 1
+    return bool(jax.process_count() == 1)
 
 
 def all_succeed(error: Exception | None) -> None:
@@ -90,7 +90,8 @@ def local_batch_size(batch_size: int) -> int:
             f" {counted(devices, 'device')};"
             f" set --config.data.batch_size={near}."
         )
-    return batch_size // jax.process_count()
+    share: int = batch_size // jax.process_count()
+    return share
 
 
 def main_process_first(work: Callable[[], Result]) -> Result | None:

@@ -102,7 +102,8 @@ def odd_masks(
 def judgeable(masks: Masks) -> Bool[np.ndarray, " num"]:
     """Returns which masks are neither empty nor full, nor nearly so."""
     inside = np.asarray(masks.sum((1, 2)))
-    return (inside >= _LEAST_PIXELS) & (inside <= masks[0].size - _LEAST_PIXELS)
+    between: np.ndarray = (inside >= _LEAST_PIXELS) & (inside <= masks[0].size - _LEAST_PIXELS)
+    return between
 
 
 def _drawn(rows: Int[np.ndarray, " _num"]) -> Int[np.ndarray, " _drawn"]:
@@ -152,7 +153,8 @@ def _outstanding(scores: Float[np.ndarray, "num pixels"]) -> Flat:
     """
     ranks = (-scores).argsort(1, kind="stable").argsort(1, kind="stable") + 1
     outstanding = -np.log2(ranks / scores.shape[1])
-    return (outstanding - outstanding.mean(1, keepdims=True)).astype(np.float32)
+    centred: np.ndarray = (outstanding - outstanding.mean(1, keepdims=True)).astype(np.float32)
+    return centred
 
 
 def _examples(
@@ -203,7 +205,8 @@ def _fit(opinions: Flat, masks: Flat) -> Float[np.ndarray, " num"]:
     covers, the most that so many can reach. So masks of all sizes compare; below 0 the rest fits
     better.
     """
-    return (opinions * masks).sum(1) / masks.sum(1) / -np.log2(masks.mean(1))
+    shares: np.ndarray = (opinions * masks).sum(1) / masks.sum(1) / -np.log2(masks.mean(1))
+    return shares
 
 
 def _compared(opinions: Flat, masks: Masks) -> Iterator[Odd]:

@@ -75,4 +75,5 @@ def _edges(mask: Mask) -> Bool[np.ndarray, "_height _width"]:
     """Returns the pixels of a class other than background that border on another class."""
     padded = np.pad(mask, 1, mode="edge")
     neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-    return (mask > 0) & np.any([mask != other for other in neighbours], axis=0)
+    edge: np.ndarray = (mask > 0) & np.any([mask != other for other in neighbours], axis=0)
+    return edge

@@ -208,9 +208,10 @@ def _cross_validated(
 
     forest = RandomForestClassifier(_TREES, min_samples_leaf=3, random_state=_SEED)
     folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=_SEED)
-    return cross_val_predict(
+    probabilities: np.ndarray = cross_val_predict(
         forest, features, labels, groups=owners, cv=folds, method="predict_proba"
     )
+    return probabilities
 
 
 def _interval(

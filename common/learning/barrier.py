@@ -21,4 +21,7 @@ def in_order(always: Bool[Array, ""], tree: Tree) -> Tree:
       always: True in every step, which the compiler must not be able to infer.
       tree: the results to compute first, and the inputs of what waits.
     """
-    return jax.lax.cond(always, lambda x: x, lambda x: jax.tree.map(jnp.zeros_like, x), tree)
+    waited: Tree = jax.lax.cond(
+        always, lambda x: x, lambda x: jax.tree.map(jnp.zeros_like, x), tree
+    )
+    return waited

@@ -89,4 +89,5 @@ def moving_average(average: Tree, params: Tree, step: Int[Array, ""], decay: flo
     if decay == 0:
         return params
     rate = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda a, p: a + rate.astype(a.dtype) * (p - a), average, params)
+    moved: Tree = jax.tree.map(lambda a, p: a + rate.astype(a.dtype) * (p - a), average, params)
+    return moved

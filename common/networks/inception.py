@@ -172,7 +172,8 @@ def resize(
     ("aliasing"; Parmar, Zhang and Zhu, 2022).
     """
     shape = (len(images), size, size, images.shape[-1])
-    return jax.image.resize(images, shape, "bilinear", antialias=False)
+    resized: Array = jax.image.resize(images, shape, "bilinear", antialias=False)
+    return resized
 
 
 def pretrained(file: Path, sha256: str = "") -> dict[str, Any]:

@@ -170,7 +170,8 @@ class BatchNorm(nn.Module):
                 mean.value = kept * mean.value + (1 - kept) * batch_mean
                 var.value = kept * var.value + (1 - kept) * batch_var
         factor = scale * jax.lax.rsqrt(batch_var + self.epsilon)
-        return (x * factor + (bias - batch_mean * factor)).astype(x.dtype)
+        y: Array = (x * factor + (bias - batch_mean * factor)).astype(x.dtype)
+        return y
 
 
 def _moments(x: Array, axis_name: str) -> tuple[Array, Array]:

@@ -48,7 +48,8 @@ def lpips(
     """
     params = lpips_params()
     difference = lpips_embedding(params, images_a) - lpips_embedding(params, images_b)
-    return (difference**2).sum(1)
+    distances: Array = (difference**2).sum(1)
+    return distances
 
 
 @jax.jit
@@ -117,4 +118,5 @@ def lpips_params() -> Params:
         heads[f"block{number + 1}"] = head.ravel()
     params = {"heads": heads, "trunk": vgg16_params(arrays, str(file))}
     with jax.ensure_compile_time_eval():  # on the device once, even if first used inside a jit
-        return jax.tree.map(jnp.asarray, params)
+        placed: Params = jax.tree.map(jnp.asarray, params)
+        return placed

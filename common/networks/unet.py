@@ -40,7 +40,7 @@ class UNet(nn.Module):
     @property
     def multiple(self) -> int:
         """Returns the number of which height and width of the images must be multiples."""
-        return 2 ** (self.depth - 1)
+        return 1 << (self.depth - 1)
 
     @nn.compact
     def __call__(

@@ -69,7 +69,8 @@ def max_pool_2x2(
     """
     if form_on_target(form) == "lax":
         window = (1, 2, 2, 1)
-        return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+        pooled: Array = lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+        return pooled
     return _max_of_slices(x)
 
 
@@ -95,7 +96,8 @@ def _upsample_correlate(x: Array, kernel: Array, bias: Array | None) -> Array:
         return _put_chunk(output, index, y if bias is None else y + bias)
 
     shape = batch, 2 * height, 2 * width, kernel.shape[-1]
-    return lax.fori_loop(0, batch // size, fill_in, jnp.full(shape, zero_after(x)))
+    large: Array = lax.fori_loop(0, batch // size, fill_in, jnp.full(shape, zero_after(x)))
+    return large
 
 
 def _upsample_forward(

@@ -75,7 +75,8 @@ def conv_winograd(
 
     shape = len(x), tiling.rows * _SIDE, tiling.columns * _SIDE, kernel.features
     output = lax.fori_loop(0, tiling.chunks, with_chunk, jnp.full(shape, zero_after(x)))
-    return output[:, : tiling.out_height, : tiling.out_width]
+    cut: Array = output[:, : tiling.out_height, : tiling.out_width]
+    return cut
 
 
 def _forward(x: Any, kernel: Any, bias: Any, pads: Pairs) -> tuple[Array, Any]:

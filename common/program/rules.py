@@ -62,9 +62,9 @@ def number(
     def holds(value: Any) -> bool:
         if type(value) not in (int, float) or math.isnan(value):
             return False
-        return (least < value if above else least <= value) and (
-            value < most if below else value <= most
-        )
+        number: int | float = value
+        enough = least < number if above else least <= number
+        return enough and (number < most if below else number <= most)
 
     return Rule(f"a number {begin}{between}{end}", holds)
 

@@ -204,7 +204,8 @@ class Checkpoints:
             raise DamagedError(f"{changed} does not match its checksum")
         if bad := not_finite(tree):
             raise DamagedError(f"{bad} is not finite: the training had diverged")
-        return flax.serialization.from_state_dict(like, tree)
+        state: State = flax.serialization.from_state_dict(like, tree)
+        return state
 
     def _manifest(self, step: int) -> Manifest | None:
         return manifest.read_manifest(self.folder / str(step))
@@ -262,7 +263,7 @@ class Checkpoints:
 
 
 @dataclass(frozen=True)
-class _Best(policies.PreservationPolicy):
+class _Best(policies.PreservationPolicy):  # type: ignore[misc]  # Orbax has no types
     """Keeps the first of the steps that `ranked` returns."""
 
     ranked: Callable[[], Sequence[int]]

@@ -151,7 +151,7 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-class ManifestHandler(ocp.AsyncCheckpointHandler):
+class ManifestHandler(ocp.AsyncCheckpointHandler):  # type: ignore[misc]  # Orbax has no types
     """Makes Orbax write the manifest of a state beside the state."""
 
     async def async_save(self, directory: Any, args: "SaveManifest") -> list[ocp.future.Future]:
@@ -175,7 +175,7 @@ class ManifestHandler(ocp.AsyncCheckpointHandler):
 
 @ocp.args.register_with_handler(ManifestHandler, for_save=True, for_restore=True)
 @dataclass
-class SaveManifest(ocp.args.CheckpointArgs):
+class SaveManifest(ocp.args.CheckpointArgs):  # type: ignore[misc]  # Orbax has no types
     """The input of `ManifestHandler`: a tree of NumPy arrays that must not change.
 
     Attributes:

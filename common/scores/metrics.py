@@ -45,7 +45,8 @@ def _collection_of(
 ) -> type[metrics.Collection]:
     averaged = {name: metrics.Average.from_output(name) for name in names}
     pooled = {name: _pooled(score, classes) for name, score in scores}
-    return metrics.Collection.create(**averaged, **pooled)
+    collection: type[metrics.Collection] = metrics.Collection.create(**averaged, **pooled)
+    return collection
 
 
 def averages(
@@ -220,7 +221,7 @@ def _of_each(name: str, classes: tuple[str, ...], first: int) -> Scores:
     return tuple((f"{name}_{known}", of_class(index)) for index, known in named)
 
 
-class _OfConfusion(metrics.Metric):
+class _OfConfusion(metrics.Metric):  # type: ignore[misc]  # CLU has no types
     """A metric that is a score of all examples' confusion matrix, NaN if it is 0 / 0."""
 
 

@@ -71,7 +71,8 @@ def radiomics(
     Args:
       images: in [0, 1], with sides of 3 pixels or more; channels are averaged.
     """
-    return lax.map(_of_image, images.astype(jnp.float32).mean(-1), batch_size=_AT_A_TIME)
+    features: Array = lax.map(_of_image, images.astype(jnp.float32).mean(-1), batch_size=_AT_A_TIME)
+    return features
 
 
 def _of_image(image: Float[Array, "height width"]) -> Float[Array, " features"]:

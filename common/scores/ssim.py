@@ -123,8 +123,9 @@ def _blurred(
 def _window(side: int) -> Float[np.ndarray, "places {side}"]:
     """Returns the weights of a line of pixels at each place of the window."""
     offset = np.arange(side) - np.arange(side - _WINDOW + 1)[:, None] - _WINDOW // 2
-    weights = np.exp(-0.5 * (offset / _SIGMA) ** 2) * (abs(offset) <= _WINDOW // 2)
-    return weights / weights.sum(1, keepdims=True)
+    bell = np.exp(-0.5 * (offset / _SIGMA) ** 2) * (abs(offset) <= _WINDOW // 2)
+    weights: np.ndarray = bell / bell.sum(1, keepdims=True)
+    return weights
 
 
 def _halved(x: Images) -> Maps:

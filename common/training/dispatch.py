@@ -176,7 +176,10 @@ def prepare_evaluation(
 
 def _shapes_on(count: int, tree: Tree) -> Tree:
     """Returns the shapes of arrays [devices, ...] on so many of them."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), tree)
+    shapes: Tree = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), tree
+    )
+    return shapes
 
 
 def _names(metrics: type[Metrics]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from common.devices import placement, processes
 from common.program.interrupts import StopRequest
 from common.program.log import log
 from common.program.memory import give_back_freed_memory, trim_freed_memory
+from common.report.images import Picture
 from common.runs.checkpoints import Checkpoints
 from common.scores.metrics import known_values
 from common.training.clock import DeviceClock, Due, Schedule
@@ -16,7 +17,7 @@ from common.training.dispatch import Advance
 from common.training.feed import Feed
 from common.training.finite import Look, Watch, check_finite
 from common.training.profile import Profile
-from common.training.task import Measurement, Metrics, Picture
+from common.training.task import Measurement, Metrics
 from common.training.writers import Writers
 
 

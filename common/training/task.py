@@ -138,4 +138,5 @@ def new_state(task: Task[State], seed: int) -> State:
 
 def make_task(config: ConfigDict, card: DataCard) -> Task[Any]:
     """Returns the task that `config.task` names."""
-    return find_task(config.task).make_task(config, card)
+    task: Task[Any] = find_task(config.task).make_task(config, card)
+    return task

@@ -46,7 +46,9 @@ class Reference:
 
     def distances(self, statistics: Statistics) -> Distances:
         """Returns the distances of images from the reference, in units of the limit."""
-        return np.linalg.norm((statistics - self.mean) @ self.factor, axis=1) / self.limit
+        lengths = np.linalg.norm((statistics - self.mean) @ self.factor, axis=1)
+        distances: Distances = lengths / self.limit
+        return distances
 
 
 def make_reference(

@@ -143,7 +143,7 @@ def unlike_sentence(found: Mapping[str, Any] | None) -> str:
 
 def _some(split: Split) -> list[int]:
     """Returns indices spread over a split."""
-    return np.linspace(0, len(split) - 1, min(len(split), _MOST), dtype=int).tolist()
+    return list(map(int, np.linspace(0, len(split) - 1, min(len(split), _MOST), dtype=int)))
 
 
 def _statistics_of(split: Split, places: Iterable[int]) -> Statistics:

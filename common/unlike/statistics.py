@@ -69,7 +69,10 @@ def _spectrum(values: _Values) -> Statistics:
     sizes = np.bincount(area)
     members = np.eye(len(sizes), dtype=np.float32)[area][:, sizes > 0]
     means = power.reshape(-1, len(area)) @ members / sizes[sizes > 0]
-    return np.log(means.astype(np.float64) + _LEAST_POWER).reshape(len(values), -1)
+    logarithms: np.ndarray = np.log(means.astype(np.float64) + _LEAST_POWER).reshape(
+        len(values), -1
+    )
+    return logarithms
 
 
 def _areas(height: int, width: int) -> Int[np.ndarray, " frequencies"]:
@@ -78,7 +81,8 @@ def _areas(height: int, width: int) -> Int[np.ndarray, " frequencies"]:
     octave = np.digitize(np.hypot(down, across), 0.5 ** np.arange(_OCTAVES, 0, -1))
     turn = np.arctan2(down, across) / np.pi + 0.5
     direction = np.rint(turn * _DIRECTIONS).astype(int) % _DIRECTIONS
-    return (octave * _DIRECTIONS + direction).ravel()
+    areas: np.ndarray = (octave * _DIRECTIONS + direction).ravel()
+    return areas
 
 
 def _steps(values: _Values) -> Statistics:
@@ -92,4 +96,5 @@ def _steps(values: _Values) -> Statistics:
 def _halved(values: _Values) -> Float[np.ndarray, "num half_height half_width channels"]:
     num, height, width, channels = values.shape
     even = values[:, : height // 2 * 2, : width // 2 * 2]
-    return even.reshape(num, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+    means: np.ndarray = even.reshape(num, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+    return means

@@ -132,7 +132,8 @@ def _detail(
     """Returns detail between fine noise and broad shading (a difference of Gaussian blurs)."""
     grey = thumbnails.astype(np.float32)
     fine, coarse = (blur @ grey @ blur.T for blur in blurs)
-    return fine - coarse
+    between: np.ndarray = fine - coarse
+    return between
 
 
 def _with_slopes(pictures: Float[np.ndarray, "_num dense dense"]) -> Maps:
@@ -168,13 +169,16 @@ def _read(
     flat = maps.reshape(-1, 3)
     upper = flat[first] * (1 - across) + flat[first + 1] * across
     lower = flat[first + _DENSE] * (1 - across) + flat[first + _DENSE + 1] * across
-    return upper * (1 - down) + lower * down
+    between: np.ndarray = upper * (1 - down) + lower * down
+    return between
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-    return values - values.mean(-1, keepdims=True)
+    centred: np.ndarray = values - values.mean(-1, keepdims=True)
+    return centred
 
 
 def _unit(values: Pixels) -> Pixels:
     centred = _centred(values)
-    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), _TINY)
+    unit: Pixels = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), _TINY)
+    return unit

@@ -195,11 +195,14 @@ def _sampling(position: Position) -> Sampling:
             for axis in (across, down)
         )
         both = (rows[:, None] * columns[None]).reshape(half * half, -1)
-        return both / both.sum(0)
+        shares: np.ndarray = both / both.sum(0)
+        return shares
 
-    return (weights(_FINE) - weights(_COARSE)).astype(np.float32)
+    difference: np.ndarray = (weights(_FINE) - weights(_COARSE)).astype(np.float32)
+    return difference
 
 
 def _unit(described: Described) -> Described:
     centred = described - described.mean(1, keepdims=True)
-    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), _TINY)
+    unit: Described = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), _TINY)
+    return unit

@@ -45,7 +45,8 @@ def padding_of(
     if value is None:
         return None
     if math.isnan(value):
-        return np.isnan(stored)
+        missing: np.ndarray = np.isnan(stored)
+        return missing
     limit = _padding(dataset, f"{kind}PixelPaddingRangeLimit", stored.dtype)
     low, high = sorted((value, value if limit is None or math.isnan(limit) else limit))
     return (stored >= low) & (stored <= high)

@@ -64,7 +64,8 @@ class _Opened:
     def plane(self, name: str, index: int, turn: Turn | None) -> Plane:
         """Returns a slice as it is displayed: one axis points up, the other from right to left."""
         turned = self.upright if turn is None else apply_orientation(self.stored, turn)
-        return np.flip(np.moveaxis(turned, _AXES[name], 0)[index]).T
+        plane: Plane = np.flip(np.moveaxis(turned, _AXES[name], 0)[index]).T
+        return plane
 
     def values(self, stored: Plane) -> Float[np.ndarray, "_height _width"]:
         """Returns the values of stored numbers."""

@@ -39,7 +39,8 @@ def doubt_of(image: nibabel.Nifti1Image, grid: Grid) -> str:
 
 def upright(grid: Grid) -> Turn:
     """Returns the quarter turns that bring axes nearest to right, forward and up."""
-    return io_orientation(grid.affine)
+    turn: Turn = io_orientation(grid.affine)
+    return turn
 
 
 def turn_onto(ours: Grid, theirs: Grid) -> Turn | None:

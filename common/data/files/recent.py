@@ -34,7 +34,8 @@ class Recent(Generic[Opened]):
         opened, error = kept()
         if error:
             raise error.with_traceback(None)  # else the traceback grows with each call
-        return opened
+        file: Opened = opened
+        return file
 
     def _try(self, path: Path) -> tuple[Any, Exception | None]:
         try:

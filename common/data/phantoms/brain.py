@@ -174,7 +174,8 @@ def _waves(draws: Draws, axis: Axis) -> Planes:
     # cos(across + down), summed over the waves
     waves = np.swapaxes(np.cos(down), 1, 2) @ np.cos(across)
     waves -= np.swapaxes(np.sin(down), 1, 2) @ np.sin(across)
-    return waves * np.float32(np.sqrt(2 / _NUM_WAVES))
+    scaled: Planes = waves * np.float32(np.sqrt(2 / _NUM_WAVES))
+    return scaled
 
 
 def _sylvian_fissures(draws: Draws, heads: _Heads) -> Beads:

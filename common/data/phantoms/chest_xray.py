@@ -155,7 +155,7 @@ def _soft_tissue(draws: Draws, chests: _Chests) -> Planes:
     """Returns the shade of all that is not bone, with the air."""
     cover, lungs, x = chests.cover, chests.lungs, chests.x
     body = cover[:, _TRUNK : _SHOULDER_LEFT + 1].max(axis=1)
-    shade = 0.08 + body * (0.40 + 0.12 * np.clip(1 - x**2, 0, 1) + 0.03 * chests.coarse)
+    shade: Planes = 0.08 + body * (0.40 + 0.12 * np.clip(1 - x**2, 0, 1) + 0.03 * chests.coarse)
     abdomen = (1 - chests.above) * cover[:, _TRUNK] * np.clip(1 - (x / 0.85) ** 4, 0, 1)
     gas = np.maximum(draws.level(-0.15, 0.2), 0) * cover[:, _STOMACH_GAS]
     shade += abdomen * (0.14 - gas)
@@ -179,7 +179,8 @@ def _bones(draws: Draws, chests: _Chests) -> Planes:
     ribs += 0.04 * anterior * np.clip(2.5 * out - 0.6, 0, 1)
     ribs *= draws.level(0.7, 1.3) * (0.7 + 0.9 * out**2)
     hidden = (1 - 0.6 * np.maximum(chests.heart, chests.middle)) * (0.2 + 0.8 * chests.above)
-    return shade + ribs * hidden * cover[:, _RIB_CAGE]
+    ribbed: Planes = shade + ribs * hidden * cover[:, _RIB_CAGE]
+    return ribbed
 
 
 def _ribs(draws: Draws, height: Planes) -> Planes:
@@ -187,7 +188,8 @@ def _ribs(draws: Draws, height: Planes) -> Planes:
     place = height / (_RIB_DISTANCE * draws.level(0.9, 1.1)) + draws.level(0.0, 1.0)
     off = np.abs(place - np.rint(place)) * _RIB_DISTANCE
     edges = np.clip(1 - np.abs(off - 0.4 * _RIB_WIDTH) / 0.016, 0, 1)
-    return 0.65 * step(0.5 * _RIB_WIDTH - off, 0.02) + 0.35 * edges
+    ribs: Planes = 0.65 * step(0.5 * _RIB_WIDTH - off, 0.02) + 0.35 * edges
+    return ribs
 
 
 def _clavicles(draws: Draws) -> Beads:
@@ -223,7 +225,8 @@ def _opacity(draws: Draws, chests: _Chests, infected: Flags) -> Planes:
     lobe = _lobe(draws, chests, np.sign(lobar))
     extent += lobe * (~patchy & infected)[:, :, None]
     extent *= 1 + 0.3 * chests.coarse + 0.2 * chests.fine
-    return chests.lungs * np.clip(1.8 * extent - 0.6, 0, 1)
+    cloud: Planes = chests.lungs * np.clip(1.8 * extent - 0.6, 0, 1)
+    return cloud
 
 
 def _patches(draws: Draws, chests: _Chests) -> Beads:
@@ -244,4 +247,5 @@ def _lobe(draws: Draws, chests: _Chests, side: Columns) -> Planes:
     line = y[:, :, None] + tilt * (chests.x - x[:, :, None])
     x, y = x + draws.uniform(-0.16, 0.16, 5), y + draws.uniform(-0.2, 0.2, 5)
     extent = chests.rasterise(join([(x, y, draws.uniform(0.13, 0.2, 5), 0.8)]))
-    return extent * step(towards * (chests.y - line) + 0.12, 0.04)
+    lobe: Planes = extent * step(towards * (chests.y - line) + 0.12, 0.04)
+    return lobe

@@ -64,7 +64,10 @@ def averaged(
     *batch, drawn, _ = planes.shape
     if drawn == size:
         return planes
-    return planes.reshape(*batch, size, drawn // size, size, drawn // size).mean(axis=(-3, -1))
+    means: Planes = planes.reshape(*batch, size, drawn // size, size, drawn // size).mean(
+        axis=(-3, -1)
+    )
+    return means
 
 
 class Draws:
@@ -128,7 +131,8 @@ def coordinates(pose: Affine, axis: Axis) -> tuple[Planes, Planes]:
 
 def step(field: Planes, width: float) -> Planes:
     """Returns 0 where the field is negative, 1 where it is positive, with a ramp of that width."""
-    return np.clip(field * np.float32(1 / width) + np.float32(0.5), 0, 1)
+    ramp: Planes = np.clip(field * np.float32(1 / width) + np.float32(0.5), 0, 1)
+    return ramp
 
 
 def in_disc(ellipse: Affine, radius: Columns, turn: Columns) -> tuple[Columns, Columns]:
@@ -143,11 +147,12 @@ def rasterise_ellipses(organs: Ellipses, pose: Affine, axis: Axis) -> Covers:
     # by 2 per semi-axis at the border; an edge is as wide as a pixel or the blur, if wider.
     slope, base = to_disc[:, :, :, 0], to_disc[:, :, :, 1] * axis + to_disc[:, :, :, 2]
     gain = (organs[:, :, 2:4].min(axis=2) / (2 * max(2 / len(axis), _BLUR)))[:, :, None]
-    cover = (-gain * (slope**2).sum(axis=2))[..., None] * axis
+    cover: Covers = (-gain * (slope**2).sum(axis=2))[..., None] * axis
     cover = cover - (2 * gain * (slope * base).sum(axis=2))[..., None]
     cover *= axis
     cover += (0.5 + gain * (1 - (base**2).sum(axis=2)))[..., None]
-    return np.clip(cover, 0, 1, out=cover)
+    np.clip(cover, 0, 1, out=cover)
+    return cover
 
 
 def rasterise_beads(beads: Beads, pose: Affine, axis: Axis) -> Planes:
@@ -159,14 +164,16 @@ def rasterise_beads(beads: Beads, pose: Affine, axis: Axis) -> Planes:
     # OpenBLAS uses threads for products above 2^18, which on a busy CPU is 4 times slower.
     group = 2**18 // len(axis) ** 2 if len(axis) <= 128 else x.shape[1]
     groups = (slice(k, k + group) for k in range(0, x.shape[1], group))
-    return sum(np.swapaxes(down[:, k], 1, 2) @ across[:, k] for k in groups)
+    products: Planes = sum(np.swapaxes(down[:, k], 1, 2) @ across[:, k] for k in groups)
+    return products
 
 
 def _bell(centre: Columns, sigma: Columns, axis: Axis) -> Float32[np.ndarray, "block count size"]:
     """Returns exp(-t^2 / 2) as (1 - t^2 / 16)^8: faster, and zero where exp would be denormal."""
     distance = (axis - centre[:, :, None]) * (0.25 / sigma)[:, :, None]
     bell = np.maximum(1 - np.square(distance, out=distance), 0)
-    return np.square(np.square(np.square(bell)))
+    power: np.ndarray = np.square(np.square(np.square(bell)))
+    return power
 
 
 def interpolate(noise: Float32[np.ndarray, "block side side"], axis: Axis) -> Planes:
@@ -174,4 +181,5 @@ def interpolate(noise: Float32[np.ndarray, "block side side"], axis: Axis) -> Pl
     nodes = np.linspace(-1, 1, noise.shape[1], dtype=np.float32)[None]
     weights = _bell(nodes, np.full_like(nodes, 1.2 / noise.shape[1]), axis)[0]
     weights /= np.linalg.norm(weights, axis=0)  # keeps the variance
-    return weights.T @ noise @ weights
+    smooth: Planes = weights.T @ noise @ weights
+    return smooth

@@ -98,7 +98,8 @@ def _heads(draws: Draws, axis: Axis) -> _Heads:
 def _field(draws: Draws, noise: Planes, axis: Axis) -> Picture:
     """Returns leaves below and sky above, with patches of either in the other."""
     sky = np.clip(draws.level(-0.8, 1.2) - 1.5 * axis[:, None] + 0.6 * noise, 0, 1)
-    return _mixed(_LEAF, _SKY, sky) * (1 + (0.25 - 0.2 * sky) * noise)[:, None]
+    field: Picture = _mixed(_LEAF, _SKY, sky) * (1 + (0.25 - 0.2 * sky) * noise)[:, None]
+    return field
 
 
 def _paint_stem(draws: Draws, heads: _Heads, picture: Picture) -> None:
@@ -147,7 +148,8 @@ def _paint_disc(draws: Draws, heads: _Heads, picture: Picture) -> None:
 def _mixed(first: tuple[float, ...], second: tuple[float, ...], share: Planes) -> Picture:
     """Returns the first colour with a share of the second."""
     start, end = (np.array(colour, np.float32)[:, None, None] for colour in (first, second))
-    return start + share[:, None] * (end - start)
+    mixed: Picture = start + share[:, None] * (end - start)
+    return mixed
 
 
 def _paint(picture: Picture, cover: Planes, colours: Picture) -> None:

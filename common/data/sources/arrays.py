@@ -186,7 +186,8 @@ def _npz_header(
 
 def _npz_array(path: Path, name: str) -> np.ndarray:
     with _reading(path), np.load(path, allow_pickle=False) as arrays:
-        return arrays[name]
+        array: np.ndarray = arrays[name]
+        return array
 
 
 def _check_images(path: Path, name: str, archive: zipfile.ZipFile) -> int:
