@@ -196,7 +196,7 @@ def _masks(survey: Survey) -> list[Markup]:
     return [
         page.heading("Masks"),
         page.table(*mask_table(survey)),
-        *([page.histograms(filled, "% of the image covered, where any")] if filled else []),
+        *([page.histograms(filled, "% of the image covered, if any")] if filled else []),
     ]
 
 

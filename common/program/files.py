@@ -156,5 +156,5 @@ def printed(text: str) -> str:
 
 
 def within(file: Path, folder: Path) -> bool:
-    """Returns whether a file lies in a folder, at any depth."""
+    """Returns whether a file is in a folder, at any depth."""
     return folder in file.resolve().parents

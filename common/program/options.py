@@ -52,7 +52,7 @@ class Command(_Flags):
     )
     restart: bool = _switched(
         False,
-        "Train anew; an earlier run's files are moved to WORKDIR/earlier-1.",
+        "Start over; an earlier run's files are moved to WORKDIR/earlier-1.",
         modes=("train", "run"),
     )
     allow_config_change: bool = _switched(

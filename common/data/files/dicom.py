@@ -167,12 +167,12 @@ def _open(path: Path) -> Dataset:
         kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
         what = f" (it is a {printable(kind.name)})" if kind else ""
         raise UserError(
-            f"{path} holds no pixels{what}; remove it, or export it anew if it was cut short."
+            f"{path} holds no pixels{what}; remove it, or export it again if it was truncated."
         )
     if "TransferSyntaxUID" not in dataset.file_meta:
         raise UserError(
             f"{path} does not say how its pixels are encoded (it has no transfer syntax); export it"
-            " anew."
+            " again."
         )
     _num_frames(dataset, path)
     pixels = int(dataset.Rows) * int(dataset.Columns)

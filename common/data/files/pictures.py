@@ -123,7 +123,7 @@ def _pnm(image: ImageFile.ImageFile, path: Path, content: bytes | None) -> Store
         )
     if values.max() > white:
         raise UserError(
-            f"{path} holds {values.max():g}, more than its stated maximum {white}; save it anew."
+            f"{path} holds {values.max():g}, more than its stated maximum {white}; save it again."
         )
     values = values.reshape(height, width, channels).astype(np.uint16)
     return Stored(values, image.mode, white.bit_length(), white)

@@ -49,7 +49,7 @@ class Brains:
 
     Attributes:
       fractions: how much of each pixel is which of `TISSUES`; the rest is air.
-      tumour: how much of each pixel lies inside a tumour, 0 to 1.
+      tumour: share of each pixel inside a tumour, 0 to 1.
     """
 
     fractions: Fractions
@@ -58,7 +58,7 @@ class Brains:
 
 @dataclass(frozen=True)
 class _Heads:
-    """Where the slices of a block lie in their heads.
+    """The positions of a block's slices in their heads.
 
     Attributes:
       height: 0 at the basal ganglia, 1 near the top.
@@ -114,7 +114,7 @@ def draw_brains(draws: Draws, axis: Axis, affected: Bool[np.ndarray, " block"]) 
 
 
 def _fill(fractions: Fractions, left: Planes, layers: Iterable[Layer]) -> None:
-    """Adds layers, the one in front first; each takes its cover of what is `left` of the pixels."""
+    """Adds layers, the front one first; each takes its cover of what is `left` of the pixels."""
     for tissue, cover in layers:
         part = left * cover
         fractions[:, TISSUES.index(tissue)] += part
@@ -138,7 +138,7 @@ def _heads(draws: Draws, axis: Axis) -> _Heads:
 
 
 def _skull(draws: Draws, heads: _Heads) -> Iterator[Layer]:
-    """Yields what lies around the brain, from the inside outwards."""
+    """Yields the layers around the brain, from the inside outwards."""
     depth = heads.depth
     skin = draws.level(0.8, 1.3) + draws.level(0.1, 0.6) * np.clip(heads.y, 0, 1)
     yield "fluid", step(depth - _INNER_TABLE, _EDGE)

@@ -69,7 +69,7 @@ class _Chests:
       x, y: of the pixels, in the coordinates of the chest.
       above: 1 above the diaphragm, 0 below.
       heart, middle: cover of the heart and of the rest of the mediastinum, above the diaphragm.
-      lungs: what of the lungs lies beside them.
+      lungs: the parts of the lungs beside them.
       coarse, fine: textures.
     """
 
