@@ -100,7 +100,7 @@ class Options(_Flags):
     overwrite: bool = _switched(
         False, "Replace what an earlier command wrote to --output, never other files."
     )
-    num_images: int = _flag(64, "How many images to generate.", whole(1, 100_000_000))
+    num_images: int = _flag(64, "Number of images to generate.", whole(1, 100_000_000))
     label: str = _flag("", "Class of generated images; default all in turn.")
     seed: int = _flag(0, "Seed of generated images; training has --config.seed.", whole(0, SEEDS))
     strict: bool = _switched(
@@ -140,7 +140,7 @@ class Options(_Flags):
     rescale: bool = _switched(
         True, "Resample images to the scale of the training images before predicting."
     )
-    overlays: bool = _switched(False, "Also draw predicted outlines on the images.")
+    overlays: bool = _switched(False, "Also write the images with predicted outlines.")
     explain: bool = _switched(False, "Also write what in an image speaks for its predicted class.")
     probabilities: bool = _switched(False, "Also write predicted probabilities.")
 
