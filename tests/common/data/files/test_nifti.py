@@ -436,7 +436,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path, name):
     for length in range(0, len(content) - 12, 7):
         path = damaged(tmp_path / f"{length}-{name}", content[:length])
         for image in slices_of(path, Reading())[:1]:
-            with pytest.raises(UserError, match=rf"{name} is (damaged|empty|no NIfTI)"):
+            with pytest.raises(UserError, match=rf"{name} is (damaged|empty|not a NIfTI)"):
                 image.read()
 
 
@@ -470,7 +470,7 @@ def test_flipped_bytes_of_the_header_give_slices_or_a_sentence(tmp_path, seed):
 )
 def test_bytes_that_are_no_nifti_file_are_refused(tmp_path, name, content):
     image, *_ = slices_of(damaged(tmp_path / name, content), Reading())
-    with pytest.raises(UserError, match=rf"{name} is (damaged|empty|no NIfTI|a )"):
+    with pytest.raises(UserError, match=rf"{name} is (damaged|empty|not a NIfTI|a )"):
         image.read()
 
 

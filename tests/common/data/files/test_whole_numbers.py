@@ -94,7 +94,7 @@ FRACTIONS = {
     "of 255": (BITS / 255, r"holds 0\.00392157 and is .* \(times 255 these are whole\)\.$"),
     "of 65535": (BITS * 3 / 65535, r"holds 4\.57771e-05 .* \(times 65535 these are whole\)\.$"),
     "halves": (BITS / 2, r"holds 0\.5 .*; save one whole number per class \(times 2 these"),
-    "shares": (np.array([[0.3, 0.25, 1]]), r"holds 0\.25, 0\.3 and .* a class\.$"),
+    "shares": (np.array([[0.3, 0.25, 1]]), r"holds 0\.25, 0\.3 and .* per class\.$"),
     "many": (np.arange(20.0)[None] + 0.5, r"holds 0\.5, 1\.5, 2\.5, 3\.5, 4\.5, 5\.5, \.\.\. and"),
     "hardly": (np.array([[0, 1.00001]]), r"holds 1\.00001 and"),
     "NaN": (np.array([[0, np.nan]]), "holds nan and is not a mask of whole numbers"),

@@ -95,9 +95,18 @@ def test_frames_of_one_plane_or_of_none_are_paired(folder, plane):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"ImageOrientationPatient": [-1, 0, 0, 0, -1, 0]}, r"\(RAS\+, 8x5x1 voxels\) do not"),
-        ({"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]}, r"\(PLI\+, 8x5x1 voxels\) do not"),
-        ({"ImagePositionPatient": [-100, -80, 43]}, r"\(LPS\+, 8x5x1 voxels\) do not .* 0 % of"),
+        (
+            {"ImageOrientationPatient": [-1, 0, 0, 0, -1, 0]},
+            r"\(RAS\+, 8x5x1 voxels\) have different grids",
+        ),
+        (
+            {"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]},
+            r"\(PLI\+, 8x5x1 voxels\) have different grids",
+        ),
+        (
+            {"ImagePositionPatient": [-100, -80, 43]},
+            r"\(LPS\+, 8x5x1 voxels\) have different grids .* 0 % of",
+        ),
         (
             {"ImagePositionPatient": [-96.5, -80, 40]},
             r"have different grids by their headers: 38 % of",

@@ -144,8 +144,8 @@ def test_a_home_folder_is_found(fill, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        ((), r"scans holds no image: .*\.png"),
-        (("A/notes.txt", "A/scan.csv"), r"scans holds no image: .*\.jpg"),
+        ((), r"scans holds no image, .*\.png"),
+        (("A/notes.txt", "A/scan.csv"), r"scans holds no image, .*\.jpg"),
         (("train/", "val/"), "scans holds no image"),
         (("A/a.png", "B/"), r"Class B has no image in the train split, \S+/scans;"),
         (

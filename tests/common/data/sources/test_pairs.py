@@ -261,7 +261,7 @@ def test_a_mask_of_another_size_is_refused_when_it_is_prepared(fill, tmp_path):
         ),
         (("images/a.png", "masks/a.jpg", "masks/a.png"), r"masks/a\.\w+ and a\.\w+ have the same"),
         (("images/a.png", "masks/a_mask.png", "masks/a.png"), "have the same name"),
-        (("images/a.png", "masks/"), r"masks holds no image: .*\.png"),
+        (("images/a.png", "masks/"), r"masks holds no image, .*\.png"),
         (("images/", "masks/a.png"), "images holds no image"),
         (
             ("images/a.png", "masks/a.png", "labels/a.png"),
