@@ -265,7 +265,7 @@ def _receive(response: Response, shown: str, part: Path, begin: int) -> bool:
     total = begin + int(stated) if stated.isdecimal() else 0
     if total - begin > (free := shutil.disk_usage(part.parent).free):
         raise UserError(
-            f"{shown} has {total:,} bytes and {part.parent} has {free:,} left; make room or choose"
+            f"{shown} has {total:,} bytes and {part.parent} has {free:,} left; free space or choose"
             " another --config.data.cache_dir"
         )
     size, of_total = begin, f" of {total:,}" if total else ""

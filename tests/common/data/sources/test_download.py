@@ -335,7 +335,7 @@ def test_a_url_needs_a_checksum(opened, server, sha256):
     ("url", "sentence"),
     [
         ("ftp://example.org/scans.zip", "it must begin with http, https, file and ://"),
-        ("scans.zip", r"named by --config\.data\.dir"),
+        ("scans.zip", r"with --config\.data\.dir"),
         ("http://[::1/scans.zip", "not a URL"),
         ("https://example.org/", "does not end in the name of a file that can be opened"),
         ("https://example.org/scans.tar.gz", "pack a folder as a zip archive"),
