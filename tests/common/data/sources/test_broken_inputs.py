@@ -248,7 +248,7 @@ CASES = {
         {},
         "255",
     ),
-    "mask in colours": (pair(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)), {}, "colours"),
+    "mask in colours": (pair(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)), {}, "colour mask"),
     "sorted pairs that differ in number": (
         {**pair(), "images/y.png": encoded()},
         {"pairs": "sorted"},
