@@ -33,15 +33,10 @@ from common.runs.evaluation import (
     write_table,
 )
 from common.runs.workdir import Run
-from common.unlike.run import (
-    distances_of,
-    known_reference,
-    unlike_facts,
-    unlike_sentence,
-    with_distances,
-)
+from common.unlike.run import distances_to_training, unlike_facts, unlike_sentence, with_distances
 
-PREDICTIONS = "predictions.csv"
+SCORED = "scored_images.csv"
+_FORMERLY = "predictions.csv"  # of evaluations by earlier versions
 _FIGURES = "figures.png"
 _NO_VALIDATION = "nothing: no validation images beside those that are scored"
 _MOST_SHOWN = 5  # classes
@@ -50,7 +45,7 @@ _SHOWN = ("accuracy", "balanced_accuracy", "f1_macro", "roc_auc_macro", "pr_auc_
 
 
 def evaluate(run: Run, options: Options) -> None:
-    """Writes evaluation.json, predictions.csv and figures.png.
+    """Writes evaluation.json, scored_images.csv and figures.png.
 
     It scores the run's split "test", or "val" if there is none; then it says so. With --input it
     scores the images of another folder, which may lack some of the run's classes: it names the
@@ -64,8 +59,8 @@ def evaluate(run: Run, options: Options) -> None:
     """
     _check(run, options)
     with evaluation_outputs(run, options) as outputs:
-        # Where the predictions are, the evaluation is whole.
-        outputs.claim(dict.fromkeys((EVALUATION, _FIGURES, PREDICTIONS), ""))
+        # Where this table is, the evaluation is whole.
+        outputs.claim(dict.fromkeys((EVALUATION, _FIGURES, SCORED), ""))
         report = _report(run, options, outputs.drafts)
     _print_summary(report, outputs.folder)
 
@@ -106,7 +101,7 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     thresholds, chosen_on = _thresholds(run, options, validation, fitted, step)
     logits, labels = logits_of(split, inference)
     labels = label_of[labels]
-    distances = distances_of(known_reference(run), split)
+    distances = distances_to_training(run, split)
     predicted = Predicted(split.ids, split.groups, labels, softmax(logits, fitted))
     plain = Predicted(split.ids, split.groups, labels, softmax(logits, 1.0))
     report = {
@@ -122,15 +117,15 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
             name: {"threshold": value, **scores_at(predicted, classes.index(name), value)}
             for name, value in thresholds.items()
         },
-        "confusion": confusion_of(predicted, len(classes)).tolist(),
+        "confusion": predicted.confusion(len(classes)).tolist(),
         "scores": intervals(predicted, classes),
         "scores_without_temperature": intervals(plain, classes),
         "unlike": unlike_facts(distances),
     }
     write_report(output, report)
     draw_figures(predicted, plain, classes, output / _FIGURES, held.card.caption)
-    rows = prediction_rows(predicted, classes, thresholds)
-    write_table(output / PREDICTIONS, with_distances(rows, split.ids, distances))
+    rows = scored_rows(predicted, classes, thresholds)
+    write_table(output / SCORED, with_distances(rows, split.ids, distances))
     return report
 
 
@@ -156,13 +151,7 @@ def logits_of(
     return np.concatenate(logits), np.concatenate(labels).astype(np.int64)
 
 
-def confusion_of(predicted: Predicted, classes: int) -> Int[np.ndarray, "classes classes"]:
-    """Returns how many images of class i (row) were predicted as class j (column)."""
-    pairs = predicted.labels * classes + predicted.probabilities.argmax(-1)
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-
-
-def prediction_rows(
+def scored_rows(
     predicted: Predicted, classes: tuple[str, ...], thresholds: Mapping[str, float]
 ) -> Iterator[dict[str, Any]]:
     """Yields a row of a table for each image; its probabilities are read back exactly."""
@@ -181,7 +170,13 @@ def prediction_rows(
         }
 
 
-def read_predictions(file: Path, classes: tuple[str, ...]) -> Predicted:
+def scored_images(folder: Path) -> Path:
+    """Returns the table in the folder of an evaluation, which earlier versions named otherwise."""
+    file, former = folder / SCORED, folder / _FORMERLY
+    return former if former.exists() and not file.exists() else file
+
+
+def read_scored_images(file: Path, classes: tuple[str, ...]) -> Predicted:
     """Reads the table that `evaluate` wrote.
 
     Raises:

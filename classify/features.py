@@ -153,8 +153,7 @@ def _write(folder: Path, prepared: Prepared, views: Mapping[str, int], maker: Ma
 
 def _maker(classifier: Classifier, variables: Variables, config: ConfigDict) -> Maker:
     """Returns a function of (split, view): its features, some at a time, and where they begin."""
-    devices = jax.local_device_count()
-    batch = -(-_BATCH // devices) * devices
+    batch = apply.shared_batch(_BATCH)
     augmentation = Augmentation(**config.augment)
 
     def features_of(
@@ -176,10 +175,12 @@ def _maker(classifier: Classifier, variables: Variables, config: ConfigDict) -> 
     run = apply.spread(features_of, variables)
 
     def make(split: Split, view: int) -> Iterator[tuple[int, Float[np.ndarray, "images features"]]]:
+        every = np.arange(len(split), dtype=np.int32)
         for start in range(0, len(split), batch):
-            rows = np.minimum(np.arange(start, start + batch), len(split) - 1).astype(np.int32)
+            some = every[start : start + batch]
+            rows = apply.filled(some, batch)
             images = split.read(rows.tolist())["image"]
-            found = np.asarray(run(images, rows, np.full(batch, view, np.int32)))
-            yield start, found.reshape(batch, -1)[: len(split) - start]
+            found = run(images, rows, np.full(batch, view, np.int32))
+            yield start, apply.without_devices(found)[: len(some)]
 
     return make

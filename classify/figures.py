@@ -8,6 +8,7 @@ import numpy as np
 
 from classify.scores import Predicted, reliability
 from common.report.figure import literal, save_figure
+from common.scores.areas import areas_of_draws
 
 _MOST_CURVES = 8  # classes
 _LONGEST_NAME = 24  # letters
@@ -38,10 +39,10 @@ def draw_figures(
         if truth.any() and not truth.all():
             score = predicted.probabilities[:, index]
             false, true, _ = metrics.roc_curve(truth, score)
-            roc.plot(false, true, label=f"{name}  {metrics.roc_auc_score(truth, score):.3f}")
+            under_roc, under_pr = areas_of_draws(np.ones((1, len(score))), score, truth)
+            roc.plot(false, true, label=f"{name}  {under_roc[0]:.3f}")
             precision, recall, _ = metrics.precision_recall_curve(truth, score)
-            area = metrics.average_precision_score(truth, score)
-            pr.plot(recall, precision, label=f"{name}  {area:.3f}")
+            pr.plot(recall, precision, label=f"{name}  {under_pr[0]:.3f}")
     roc.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     _finish(roc, "ROC (area)", "false positive rate", "true positive rate")
     _finish(pr, "precision and recall (average precision)", "recall", "precision")
@@ -55,8 +56,7 @@ def draw_figures(
 
 
 def _draw_confusion(axis: Any, predicted: Predicted, classes: Sequence[str]) -> None:
-    pairs = predicted.labels * len(classes) + predicted.probabilities.argmax(-1)
-    counts = np.bincount(pairs, minlength=len(classes) ** 2).reshape(len(classes), -1)
+    counts = predicted.confusion(len(classes))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape) if len(classes) <= 20 else ():

@@ -15,7 +15,6 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from classify.evaluate import confusion_of
 from classify.figures import draw_figures
 from classify.inference import BATCH, Inference, known_temperature, softmax
 from classify.scores import Predicted, intervals
@@ -76,7 +75,7 @@ class ClassifierJudge:
         return {
             "images": len(images),
             "classes": list(self.classes),
-            "confusion": confusion_of(predicted, len(self.classes)).tolist(),
+            "confusion": predicted.confusion(len(self.classes)).tolist(),
             "scores": intervals(predicted, self.classes),
         }
 

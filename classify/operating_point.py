@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from classify.scores import Draws, Labels, OfDraws, Predicted, Probabilities, intervals_of, rates
+from classify.scores import Draws, Labels, Predicted, Probabilities, intervals_of, rates
 from common.program.errors import UserError
 from common.program.json_files import conform
 from common.runs.evaluation import EVALUATION, FOLDER, stored_value
 from common.runs.workdir import Run
+from common.scores.bootstrap import OfDraws
 
 YOUDEN = "youden"
 _KINDS = ("sensitivity", "specificity")

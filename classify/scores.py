@@ -9,28 +9,29 @@ a mean over classes is over those with a value. In scikit-learn's words: all cla
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Float, Int, Num
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from common.data.prepared.prepared import owners_of
-from common.scores.metrics import mean_of_known, scores_of_counts
+from common.scores import bootstrap
+from common.scores.areas import areas_of_draws
+from common.scores.bootstrap import OfDraws
+from common.scores.metrics import confusion_of, mean_of_known, scores_of_counts
 
+MEANS = ("macro", "micro")  # over classes, in the names of scores: no class can be called so
 _BINS = 15  # of the expected calibration error, as in its publication
-_RESAMPLES = 2000
 _AT_ONCE = 2_000_000  # counts of images
-_INTERVAL = (2.5, 97.5)  # percentiles
 _LEAST = float(np.finfo(float).eps)  # lowest probability in a logarithm
 _COLDEST, _HOTTEST = 0.05, 20.0  # temperatures
 
 Probabilities = Float[np.ndarray, "images classes"]
 Labels = Int[np.ndarray, " images"]
 Draws = Num[np.ndarray, "draws images"]
-OfDraws = Float[np.ndarray, " draws"]
 Counts = Float[np.ndarray, "draws #classes"]
 Measure = Callable[[Draws], dict[str, OfDraws]]
 
@@ -50,6 +51,10 @@ class Predicted:
     groups: tuple[str, ...]
     labels: Labels
     probabilities: Probabilities
+
+    def confusion(self, classes: int) -> Int[np.ndarray, "classes classes"]:
+        """Counts the images of class i (row) that were taken for class j (column)."""
+        return confusion_of(self.labels, self.probabilities.argmax(-1), classes)
 
 
 def scores(
@@ -90,7 +95,7 @@ def scores_of_draws(
     right, true, called = (draws @ x.astype(float) for x in (truth & choice, truth, choice))
     total = true.sum(1)
     of_classes = rates(right, true, called, total[:, None])
-    areas = [_areas(draws, truth[:, i], probabilities[:, i]) for i in range(number)]
+    areas = [areas_of_draws(draws, probabilities[:, i], truth[:, i]) for i in range(number)]
     of_classes["roc_auc"], of_classes["pr_auc"] = (np.stack(x, 1) for x in zip(*areas, strict=True))
     found = {"accuracy": right.sum(1) / total}
     found["balanced_accuracy"] = mean_of_known(of_classes["recall"])
@@ -128,30 +133,6 @@ def rates(right: Counts, true: Counts, called: Counts, total: Counts) -> dict[st
     }
 
 
-def _areas(
-    draws: Draws, truth: Bool[np.ndarray, " images"], score: Float[np.ndarray, " images"]
-) -> tuple[OfDraws, OfDraws]:
-    """Returns the areas under the ROC curve and, by steps, under that of precision and recall.
-
-    The latter is the average precision. Images of equal score pass the threshold together; those
-    that a draw lacks add points that lie on its curves. NaN if all images are of one class.
-    """
-    order = np.argsort(-score, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
-    sorted_draws = draws[:, order]
-    positives = np.cumsum(sorted_draws * truth[order], 1, dtype=float)[:, ends]
-    passed = np.cumsum(sorted_draws, 1, dtype=float)[:, ends]
-    negatives = passed - positives
-    new_positives, new_negatives = (np.diff(x, prepend=0.0, axis=1) for x in (positives, negatives))
-    all_positives, all_negatives = positives[:, -1], negatives[:, -1]
-    with np.errstate(invalid="ignore"):
-        roc = (new_negatives * (positives - new_positives / 2)).sum(1)
-        precision = positives / np.maximum(passed, 1)
-        step = (new_positives * precision).sum(1) / all_positives
-        roc = roc / (all_positives * all_negatives)
-    return roc, np.where(all_negatives > 0, step, np.nan)
-
-
 def reliability(
     labels: Labels, probabilities: Probabilities
 ) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
@@ -187,7 +168,7 @@ def temperature(logits: Float[np.ndarray, "images classes"], labels: Labels) -> 
 
 
 def intervals(
-    predicted: Predicted, classes: Sequence[str], resamples: int = _RESAMPLES
+    predicted: Predicted, classes: Sequence[str], resamples: int = bootstrap.RESAMPLES
 ) -> dict[str, dict[str, float]]:
     """Returns each score with its 95 % interval: `{score: {"value", "low", "high"}}`.
 
@@ -198,44 +179,36 @@ def intervals(
 
 
 def intervals_of(
-    predicted: Predicted, measure: Measure, resamples: int = _RESAMPLES
+    predicted: Predicted, measure: Measure, resamples: int = bootstrap.RESAMPLES
 ) -> dict[str, dict[str, float]]:
     """Returns a measure of the images with 95 % intervals, as `intervals` does."""
-    value = measure(np.ones((1, len(predicted.labels))))
-    drawn = _of_resamples(predicted, measure, resamples)
-    found = {}
-    for name, (number,) in value.items():
-        known = drawn[name][np.isfinite(drawn[name])]
-        low, high = np.percentile(known, _INTERVAL) if len(known) else (math.nan, math.nan)
-        found[name] = {"value": float(number), "low": float(low), "high": float(high)}
-    return found
+    owner = owners(predicted)
+    groups = int(owner.max()) + 1
+    return bootstrap.intervals(
+        _of_images(measure, owner), groups, _draws(groups, len(owner), resamples)
+    )
 
 
-def bootstrap(predicted: Predicted, classes: Sequence[str], resamples: int) -> dict[str, OfDraws]:
-    """Returns every score of each draw of groups, drawn with replacement.
-
-    Draw i is the same for all predictions of the same images, so that their scores can be compared
-    draw by draw.
-    """
-    return _of_resamples(predicted, _measure(predicted, classes), resamples)
+def scores_of_resamples(
+    predicted: Predicted, classes: Sequence[str], resamples: int
+) -> dict[str, OfDraws]:
+    """Returns every score of each draw of groups, see `common.scores.bootstrap`."""
+    owner = owners(predicted)
+    draws = _draws(int(owner.max()) + 1, len(owner), resamples)
+    return bootstrap.of_draws(_of_images(_measure(predicted, classes), owner), draws)
 
 
 def _measure(predicted: Predicted, classes: Sequence[str]) -> Measure:
     return lambda draws: scores_of_draws(draws, predicted.labels, predicted.probabilities, classes)
 
 
-def _of_resamples(predicted: Predicted, measure: Measure, resamples: int) -> dict[str, OfDraws]:
-    owner = owners(predicted)
-    rng = np.random.default_rng(0)
-    groups, images = owner.max() + 1, len(owner)
-    some: list[dict[str, OfDraws]] = []
-    at_once = max(_AT_ONCE // images, 1)
-    for start in range(0, resamples, at_once):
-        chosen = rng.integers(groups, size=(min(at_once, resamples - start), groups))
-        times = np.stack([np.bincount(draw, minlength=groups) for draw in chosen])
-        draws = times[:, owner].astype(float)
-        some.append(measure(draws))
-    return {name: np.concatenate([part[name] for part in some]) for name in some[0]}
+def _of_images(measure: Measure, owner: Int[np.ndarray, " images"]) -> bootstrap.Measure[str]:
+    """Returns a measure of draws of images as one of draws of groups."""
+    return lambda draws: measure(draws[:, owner].astype(float))
+
+
+def _draws(groups: int, images: int, resamples: int) -> Iterator[bootstrap.Draws]:
+    return bootstrap.drawn_one_by_one(groups, resamples, max(_AT_ONCE // images, 1))
 
 
 def owners(predicted: Predicted) -> Int[np.ndarray, " images"]:

@@ -32,7 +32,7 @@ from common.learning.randomness import example_keys
 from common.program.memory import low_memory_options
 from common.report.images import Picture, grid, titled, zoom_for
 from common.scores.metrics import averages_and_scores, classification_scores, confusion_matrix
-from common.training.task import Batch, Batches, Examples, Metrics
+from common.training.task import Batch, Batches, Examples, Metrics, Task
 
 __all__ = [
     "ClassifyTask",
@@ -48,7 +48,7 @@ _SHOWN = 32
 Logits = Float[Array, "batch classes"]
 
 
-class ClassifyTask:
+class ClassifyTask(Task[SupervisedState]):
     """Supervised training of a classifier on images and their labels."""
 
     def __init__(self, config: ConfigDict, classifier: Classifier, card: DataCard) -> None:
@@ -156,9 +156,6 @@ class ClassifyTask:
         targets = targets_of(batch["label"], number, 0.0)
         losses = cross_entropy(logits, targets, jnp.ones(number))
         return self._metrics(logits, batch, {"loss": losses})
-
-    def measurement(self, prepared: Prepared) -> None:
-        """Returns nothing: `eval_step` measures everything."""
 
     def describe(self, state: SupervisedState) -> str:
         """Returns a table of the network's parameters and running statistics."""

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Int
 
 from common.data.sources.listing import TABLE
 from common.data.transforms import from_signed_unit
+from common.devices.apply import by_batches
 from common.learning.network import Variables
-from common.program.errors import UserError
+from common.program.errors import RetrainError, UserError
 from common.program.files import csv_line, write_atomically
 from common.program.labels import folder_names
 from common.program.log import log
@@ -141,7 +142,7 @@ def _check_depth(run: Run) -> None:
     if run.card.channels != 1:
         raise UserError("--bits=16 is for grey images; the run has 3 channels.")
     if not run.card.window:
-        raise UserError(
+        raise RetrainError(
             "--bits=16 writes in the source's range, but each of its files had its own; train with"
             " one for all, such as --config.data.window=-1000,400"
         )
@@ -231,13 +232,15 @@ def _write_images(
     most = _most_shown(len(shown))
     window = run.card.window
     writing: list[Future[None]] = []
+
+    def draw(numbers: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Array:
+        latents = sampler.latents(options.seed, jnp.asarray(numbers), options.truncation)
+        return sampler.values(variables, latents, jnp.asarray(labels))
+
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it compresses
         for start in range(0, options.num_images, BATCH):
             part = slice(start, start + BATCH)
-            latents = sampler.latents(
-                options.seed, jnp.asarray(np.resize(numbers[part], BATCH)), options.truncation
-            )[: len(numbers[part])]
-            values = sampler.many_values(variables, latents, jnp.asarray(labels[part]))
+            values = by_batches(draw, BATCH, numbers[part], labels[part])
             images = np.asarray(from_signed_unit(jnp.asarray(values)))
             for written in writing:  # the batch before
                 written.result()

@@ -29,6 +29,7 @@ from jaxtyping import Float, Float64, Int, UInt8
 
 from common.program.errors import UserError
 from common.report.images import Picture, grid, titled, zoom_for
+from common.scores.areas import area_under_curve
 from gan.measures import (
     Estimate,
     Exact,
@@ -214,9 +215,8 @@ def membership_auc(
             f"The discriminator's outputs for {broken} of {n + m} real images are not finite; check"
             " these images and its weights."
         )
-    ordered = np.sort(scores_held_out)
-    below, not_above = (np.searchsorted(ordered, scores_training, x) for x in ("left", "right"))
-    area = float((below + not_above).sum()) / (2 * n * m)
+    both = np.concatenate([scores_training, scores_held_out])
+    area = area_under_curve(both, np.arange(n + m) < n)
     of_two_training = area / (2 - area) - area**2
     of_two_held_out = 2 * area**2 / (1 + area) - area**2
     variance = area * (1 - area) + (n - 1) * of_two_training + (m - 1) * of_two_held_out

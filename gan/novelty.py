@@ -12,7 +12,7 @@ from common.data.prepared.prepared import Prepared, Split
 from common.data.transforms import to_signed_unit
 from common.devices.apply import in_batches
 from common.learning.network import Variables
-from common.program.errors import UserError
+from common.program.errors import RetrainError, UserError
 from common.report.images import write_picture
 from gan.features import make_extractors
 from gan.memorization import (
@@ -117,7 +117,7 @@ def _in_each_space(
 ) -> dict[str, Memorization]:
     """Returns the test's result for pixels and for each kind of features."""
     if not len(held_out):
-        raise UserError(
+        raise RetrainError(
             "Telling whether the generator repeats training images needs held-out images; train"
             " with --config.data.splits=70,15,15."
         )

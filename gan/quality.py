@@ -17,9 +17,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from common.data.prepared.prepared import Prepared, Split
+from common.devices.apply import by_batches
 from common.learning.network import Variables
 from common.program.cache import cache_dir, kept_array
 from common.program.log import log
@@ -150,13 +151,12 @@ def draw_images(
     """
     numbers = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    parts = []
-    for start in range(0, len(numbers), BATCH):
-        rows = np.minimum(np.arange(start, start + BATCH), len(numbers) - 1)
-        latents = sampler.latents(seed, jnp.asarray(numbers[rows]))
-        images = sampler.images(variables, latents, jnp.asarray(labels[rows]))
-        parts.append(np.asarray(images)[: len(numbers) - start])
-    return np.concatenate(parts), labels
+
+    def draw(numbers: Labels, labels: Labels) -> Array:
+        latents = sampler.latents(seed, jnp.asarray(numbers))
+        return sampler.images(variables, latents, jnp.asarray(labels))
+
+    return by_batches(draw, BATCH, numbers, labels), labels
 
 
 def figures(real: Features, generated: Features, k: int) -> dict[str, float]:

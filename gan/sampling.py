@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, UInt8
 
 from common.data.transforms import from_signed_unit
+from common.devices.apply import by_batches
 from common.learning.network import Variables
 from common.learning.randomness import example_keys
 from common.program.cache import cache_dir, kept_array
@@ -140,13 +141,11 @@ class Sampler:
 
         An image does not depend on which others are drawn: the last batch is padded.
         """
-        parts = []
-        for start in range(0, len(latents), BATCH):
-            count = min(BATCH, len(latents) - start)
-            rows = np.minimum(start + np.arange(BATCH), len(latents) - 1)
-            values = self.values(variables, latents[rows], labels[rows])
-            parts.append(np.asarray(values)[:count])
-        return np.concatenate(parts)
+
+        def draw(latents: np.ndarray, labels: np.ndarray) -> Array:
+            return self.values(variables, jnp.asarray(latents), jnp.asarray(labels))
+
+        return by_batches(draw, BATCH, np.asarray(latents), np.asarray(labels))
 
     def _draw_latents(self, key: Array, indices: Array, truncation: float) -> Array:
         return draw_latents(self.gan, example_keys(key, LATENTS, indices), truncation)

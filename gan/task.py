@@ -17,7 +17,7 @@ from common.learning.randomness import example_keys
 from common.program.errors import UserError
 from common.report.images import Picture
 from common.scores import metrics
-from common.training.task import Batch, Batches, Examples, Measurement, Metrics
+from common.training.task import Batch, Batches, Examples, Measurement, Metrics, Task
 from gan import watch
 from gan.evaluate import evaluate
 from gan.generate import generate
@@ -43,7 +43,7 @@ from gan.steps import (
 __all__ = ["GANTask", "evaluate", "generate", "make_task"]  # a mode is a function of this module
 
 
-class GANTask:
+class GANTask(Task[GANState]):
     """Adversarial training of a generator and a discriminator."""
 
     def __init__(self, config: ConfigDict, gan: GAN, card: DataCard) -> None:
@@ -60,19 +60,6 @@ class GANTask:
         """Returns the state at step 0."""
         state: GANState = jax.jit(partial(init_state, self.gan, self.card))(rng)
         return state
-
-    def warm_start(self, state: GANState) -> GANState:
-        """Returns the state unchanged."""
-        return state
-
-    @property
-    def needs_preparation(self) -> bool:
-        """Returns false."""
-        return False
-
-    def prepare(self, prepared: Prepared, state: GANState) -> Prepared:
-        """Returns the data unchanged."""
-        return prepared
 
     def train_step(
         self, state: GANState, batch: Batch, rng: Key[Array, ""]

@@ -68,7 +68,7 @@ def run_own_data(given: Experiment | None, path: str, workdir: str, *, restart: 
     try:
         _run(_on(given, path), workdir, restart=restart)
     except UserError as error:
-        if given or "--config." not in str(error):
+        if given or not error.advises_setting:
             raise
         raise UserError(
             f"{error} (Settings follow a config, such as --config=configs/unet.py; with make they"

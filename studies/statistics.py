@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import t as student
 
-from classify.scores import Predicted, bootstrap, owners, scores
+from classify.scores import Predicted, owners, scores, scores_of_resamples
 
 RESAMPLES = 4000
 
@@ -74,7 +74,7 @@ def measure(
       resamples: draws of patients.
     """
     observed = [scores(one.labels, one.probabilities, classes) for one in predicted]
-    drawn = [bootstrap(one, classes, resamples) for one in predicted]
+    drawn = [scores_of_resamples(one, classes, resamples) for one in predicted]
     patients = int(owners(predicted[0]).max()) + 1
     return {
         name: Measured(

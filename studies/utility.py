@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from classify.evaluate import PREDICTIONS, evaluate, read_predictions
+from classify.evaluate import evaluate, read_scored_images, scored_images
 from classify.scores import Predicted
 from common.config import defaults as configs
 from common.data.augmentation import default_augmentation
@@ -85,9 +85,9 @@ class Cell:
         """Returns the workdir of an arm's classifier."""
         return self.folder / "arms" / arm.name / "run"
 
-    def predictions(self, arm: Arm) -> Path:
-        """Returns the file that an arm's evaluation writes last."""
-        return self.run_of(arm) / FOLDER / PREDICTIONS
+    def scored(self, arm: Arm) -> Path:
+        """Returns the table that an arm's evaluation writes last."""
+        return scored_images(self.run_of(arm) / FOLDER)
 
     def config_of(self, part: ConfigDict, data: Path) -> ConfigDict:
         """Returns the config of a run on a folder of this cell."""
@@ -129,7 +129,7 @@ def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> 
             print(f"Stopped. Run the same command again to continue; {workdir}/{_LOG} has details.")
             return False
         found = {
-            (cell.size, cell.seed, arm.name): read_predictions(cell.predictions(arm), card.classes)
+            (cell.size, cell.seed, arm.name): read_scored_images(cell.scored(arm), card.classes)
             for cell in cells
             for arm in study.arms
         }
@@ -194,7 +194,7 @@ def _run_cells(cells: Sequence[Cell], study: Study, workdir: Path) -> None:
 
 def _is_done(cell: Cell, study: Study, arm: Arm | None) -> bool:
     if arm is not None:
-        return cell.predictions(arm).exists()
+        return cell.scored(arm).exists()
     needed = folders.first_synthetic(cell.synthetic, cell.chosen, study.most_synthetic)
     return not study.most_synthetic or all(f.exists() for files in needed.values() for f in files)
 

@@ -62,7 +62,7 @@ def test_phantoms_are_learnt_in_minutes(run):
 
 def test_evaluation_leaves_a_table_and_figures_that_agree(run):
     folder, report = run[0] / "evaluation", report_of(run[0])
-    rows = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((folder / "scored_images.csv").read_text().splitlines()))
     right = np.mean([row["truth"] == row["label"] for row in rows])
     assert len(rows) == report["images"] == np.sum(report["confusion"]) == 192
     assert right == pytest.approx(report["scores"]["accuracy"]["value"])
@@ -104,7 +104,7 @@ def test_predict_writes_a_table_and_the_evidence_for_each_class(run, patients, l
 def test_images_unlike_those_of_training_are_reported(run, patients, launch, tmp_path):
     """Its own test images are not; noise is, and so are drawings of another kind."""
     outside = report_of(run[0])["unlike"]["outside"]
-    with (run[0] / "evaluation" / "predictions.csv").open() as stream:
+    with (run[0] / "evaluation" / "scored_images.csv").open() as stream:
         assert sum(float(row["unlike"]) > 1 for row in csv.DictReader(stream)) == outside
     assert outside <= 0.05 * 192
     assert f"{outside} of 192 images lie outside what this run was trained on" in run[1]

@@ -29,7 +29,8 @@ ROOMS = {
     "learning": "config devices program",
     "runs": "config data data.prepared program",
     "report": "data data.files program",
-    "inspect": "config data data.copies data.files data.prepared data.sources program report",
+    "inspect": "config data data.copies data.files data.prepared data.sources program report"
+    " scores",
     "unlike": "data data.prepared program runs",
 }
 SEES_ALL = "training"

@@ -172,7 +172,7 @@ def test_the_default_folder_of_an_evaluation_is_written_again_but_for_what_was_c
     run = runs["classify"]
     evaluate_classifier(run, Options())
     evaluate_classifier(run, Options())
-    table = run.workdir / "evaluation" / "predictions.csv"
+    table = run.workdir / "evaluation" / "scored_images.csv"
     table.write_bytes(SENTINEL)
     with pytest.raises(UserError, match="or has been changed since"):
         evaluate_classifier(run, Options())

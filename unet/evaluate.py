@@ -24,17 +24,11 @@ from common.runs.evaluation import (
     write_table,
 )
 from common.runs.workdir import Run
-from common.unlike.run import (
-    distances_of,
-    known_reference,
-    unlike_facts,
-    unlike_sentence,
-    with_distances,
-)
+from common.scores.metrics import confusion_of
+from common.unlike.run import distances_to_training, unlike_facts, unlike_sentence, with_distances
 from unet.panels import Case, panels
 from unet.scores import (
     Scored,
-    confusion_of,
     image_rows,
     patient_rows,
     readings,
@@ -80,7 +74,7 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     split = held.split
     log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
     scored = score(split, windows, threshold)
-    distances = distances_of(known_reference(run), split)
+    distances = distances_to_training(run, split)
     report = {
         "checkpoint_step": step,
         **held.facts,

@@ -61,7 +61,8 @@ def cross_entropy(log_probs: LogProbabilities, truth: Truth, settings: LossSetti
 def focal(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> PerImage:
     """Returns the mean over pixels of `-(1 - p)^gamma log p`.
 
-    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 4.
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 4. Equal to
+    `optax.sigmoid_focal_loss` for one output; that one has no softmax for more.
     """
     log_p = _of_truth(log_probs, truth)
     # 1 - p = -expm1(log p); a power of exactly 0 has no finite gradient for gamma below 1.
@@ -73,7 +74,8 @@ def dice(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> P
     """Returns `1 - (2 TP + s) / (2 TP + FP + FN + s)`, the mean over classes but the background.
 
     TP, FP and FN are sums of probabilities and `s` is one pixel; with nothing to find and nothing
-    found the loss is 0. Source: Milletari et al. 2016, "V-Net", without the squares.
+    found the loss is 0. Source: Milletari et al. 2016, "V-Net", without the squares. Equal to
+    `optax.losses.dice_loss` of single images; that one has no sums over a batch on many devices.
     """
     return _overlap_loss(log_probs, truth, 0.5, 0.5, settings.overlap_over)
 

@@ -20,11 +20,10 @@ from jaxtyping import Bool, Float, Int, Num
 from scipy import ndimage
 
 from common.data.prepared.prepared import owners_of
-from common.data.records import Mask
+from common.scores import bootstrap
 from common.scores.metrics import SCORES, accuracy, by_convention, class_scores, mean_of_known
 
-_RESAMPLES, _AT_ONCE = 2000, 100
-_INTERVAL = (2.5, 97.5)  # percentiles
+_AT_ONCE = 100  # draws
 _DISTANCES = ("hd95", "assd")
 
 Sums = Mapping[str, Any]  # of groups: name -> [groups, ...]
@@ -57,12 +56,6 @@ class Scored:
     def knows_patients(self) -> bool:
         """Returns whether the group of any image is known."""
         return any(self.groups)
-
-
-def confusion_of(truth: Mask, predicted: Mask, classes: int) -> Int[np.ndarray, "classes classes"]:
-    """Returns how many pixels of class i (row) were predicted as class j (column)."""
-    pairs = truth.astype(np.int64) * classes + predicted
-    return np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
 
 
 def surface_distances(
@@ -108,22 +101,11 @@ def summary(scored: Scored, classes: Sequence[str]) -> dict[str, Any]:
 def _of_class(scored: Scored, index: int) -> dict[str, Any]:
     sums = _sums_by_group(scored, index)
     groups = len(next(iter(sums.values())))
-    everybody = np.ones((1, groups))
-    rng = np.random.default_rng(0)
-    value = _views(sums, everybody, index)
-    resampled = [
-        _views(sums, rng.multinomial(groups, np.full(groups, 1 / groups), size=_AT_ONCE), index)
-        for _ in range(_RESAMPLES // _AT_ONCE)
-    ]
+    draws = bootstrap.drawn_as_counts(groups, bootstrap.RESAMPLES, _AT_ONCE)
+    entries = bootstrap.intervals(lambda some: _views(sums, some, index), groups, draws)
     found: dict[str, Any] = {}
-    for view, scores in value.items():
-        for name, number in scores.items():
-            # A resample without any truth has no such mean, and may have no such score.
-            spread = np.concatenate([some[view][name] for some in resampled])
-            spread = spread[np.isfinite(spread)]
-            low, high = np.percentile(spread, _INTERVAL) if len(spread) else (math.nan, math.nan)
-            entry = {"value": float(number[0]), "low": float(low), "high": float(high)}
-            found.setdefault(view, {})[name] = entry
+    for (view, name), entry in entries.items():
+        found.setdefault(view, {})[name] = entry
     return found
 
 
@@ -168,17 +150,19 @@ def _sums_by_group(scored: Scored, index: int) -> Sums:
 
 
 def _views(
-    sums: Sums, weights: Num[np.ndarray, "resamples groups"], index: int
-) -> dict[str, dict[str, Float[np.ndarray, " resamples"]]]:
-    """Returns every view's scores of each resample: all are ratios of weighted sums."""
-    pooled = np.tensordot(weights, sums["pooled"], 1)
-    views: dict[str, dict[str, Any]] = {"pooled": _pooled(pooled, index)}
+    sums: Sums, draws: bootstrap.Draws, index: int
+) -> dict[tuple[str, str], bootstrap.OfDraws]:
+    """Returns each view's scores of each draw by (view, score): all are ratios of weighted sums.
+
+    A draw without any truth has no mean over what has some: it is NaN.
+    """
+    pooled = _pooled(np.tensordot(draws, sums["pooled"], 1), index)
+    views = {("pooled", name): values for name, values in pooled.items()}
     for key, values in sums.items():
         view, _, name = key.partition(" ")
         if name and name != "count":
             with np.errstate(invalid="ignore"):
-                mean = (weights @ values) / (weights @ sums[f"{view} count"])
-            views.setdefault(view, {})[name] = mean
+                views[view, name] = (draws @ values) / (draws @ sums[f"{view} count"])
     return views
 
 

@@ -33,10 +33,9 @@ class Windows:
     def __init__(
         self, segmenter: Segmenter, variables: Variables, card: DataCard, batch: int = BATCH
     ):
-        devices = jax.local_device_count()
         self.size, self.channels, self.input = card.image_size, card.channels, segmenter.input
         self.num_classes = len(segmenter.classes)
-        self.batch = -(-batch // devices) * devices
+        self.batch = apply.shared_batch(batch)
 
         def probabilities(variables: Variables, windows: Array, shift: Array, scale: Array) -> Any:
             logits: Any = segmenter.network.apply(variables, (windows - shift) / scale, train=False)
@@ -51,19 +50,14 @@ class Windows:
         scale: Num[np.ndarray, "num 1 1 channels"],
     ) -> Any:
         """Starts at most a batch of windows; `finish` waits for the result."""
-        short = self.batch - len(windows)
-        filled = (
-            np.concatenate([x, np.repeat(x[-1:], short, 0)]) if short else x
-            for x in (windows, shift, scale)
-        )
+        filled = (apply.filled(rows, self.batch) for rows in (windows, shift, scale))
         return self._run(*filled), len(windows)
 
     @staticmethod
     def finish(started: Any) -> Float[np.ndarray, "num height width classes"]:
         """Returns the probabilities of the windows that `start` began."""
         result, count = started
-        array = np.asarray(result)
-        return array.reshape(-1, *array.shape[2:])[:count]
+        return apply.without_devices(result)[:count]
 
 
 @dataclass

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
 from common.data.augmentation import Augmentation
-from common.data.prepared.prepared import DataCard, Prepared
+from common.data.prepared.prepared import DataCard
 from common.data.transforms import augment
 from common.learning.network import SupervisedState, Variables, advanced
 from common.learning.precision import narrow, widen
@@ -23,7 +23,7 @@ from common.scores.metrics import (
     confusion_matrix,
     segmentation_scores,
 )
-from common.training.task import Batch, Batches, Examples, Metrics
+from common.training.task import Batch, Batches, Examples, Metrics, Task
 from unet.evaluate import evaluate
 from unet.inputs import network_input
 from unet.losses import log_probabilities, total_loss
@@ -38,7 +38,7 @@ _AUGMENTATION = 0  # purpose of random keys
 Logits = Float[Array, "batch height width outputs"]
 
 
-class UNetTask:
+class UNetTask(Task[SupervisedState]):
     """Supervised training of a segmentation network on images and their masks."""
 
     def __init__(self, segmenter: Segmenter, card: DataCard, augmentation: Augmentation) -> None:
@@ -54,19 +54,6 @@ class UNetTask:
         """Returns the state at step 0."""
         state: SupervisedState = jax.jit(partial(init_state, self.segmenter, self.card))(rng)
         return state
-
-    def warm_start(self, state: SupervisedState) -> SupervisedState:
-        """Returns the state unchanged."""
-        return state
-
-    @property
-    def needs_preparation(self) -> bool:
-        """Returns false."""
-        return False
-
-    def prepare(self, prepared: Prepared, state: SupervisedState) -> Prepared:
-        """Returns the data unchanged."""
-        return prepared
 
     def train_step(
         self, state: SupervisedState, batch: Batch, rng: Key[Array, ""]
@@ -101,9 +88,6 @@ class UNetTask:
         each = replace(segmenter.loss, overlap_over="image")
         total, parts = total_loss(logits, batch["mask"], segmenter.weights, each)
         return self._metrics(logits, batch, {"loss": total, **parts})
-
-    def measurement(self, prepared: Prepared) -> None:
-        """Returns nothing: `eval_step` measures everything."""
 
     def describe(self, state: SupervisedState) -> str:
         """Returns a table of the network's parameters and running statistics."""

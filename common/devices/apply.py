@@ -67,16 +67,35 @@ def in_batches(
     One program serves all lengths: it takes `batch` rows at a time, rounded up to a multiple of the
     devices; the last batch is padded with the last row.
     """
-    devices = jax.local_device_count()
-    size = -(-batch // devices) * devices
+    size = shared_batch(batch)
     run = spread(function, constants)
+    return lambda array: by_batches(lambda rows: without_devices(run(rows)), size, array)
 
-    def all_of(array: Shaped[np.ndarray, "num ..."]) -> Shaped[np.ndarray, "num ..."]:
-        parts = []
-        for start in range(0, len(array), size):
-            rows = np.minimum(np.arange(start, start + size), len(array) - 1)
-            found = np.asarray(run(array[rows]))
-            parts.append(found.reshape(size, *found.shape[2:])[: len(array) - start])
-        return np.concatenate(parts)
 
-    return all_of
+def by_batches(
+    function: Callable[..., Any], size: int, *arrays: Shaped[np.ndarray, "num ..."]
+) -> Shaped[np.ndarray, "num ..."]:
+    """Returns function(*arrays), computed `size` rows at a time; the last rows are filled up."""
+    parts = []
+    for start in range(0, len(arrays[0]), size):
+        some = [array[start : start + size] for array in arrays]
+        found = function(*(filled(rows, size) for rows in some))
+        parts.append(np.asarray(found)[: len(some[0])])
+    return np.concatenate(parts)
+
+
+def filled(rows: Shaped[np.ndarray, "num ..."], size: int) -> Shaped[np.ndarray, "{size} ..."]:
+    """Returns at most `size` rows, filled up to as many with the last one."""
+    return rows if len(rows) == size else rows[np.minimum(np.arange(size), len(rows) - 1)]
+
+
+def shared_batch(batch: int) -> int:
+    """Returns the least batch that is no smaller and divides by this process's devices."""
+    devices = jax.local_device_count()
+    return -(-batch // devices) * devices
+
+
+def without_devices(result: Shaped[Any, "devices each ..."]) -> Shaped[np.ndarray, "num ..."]:
+    """Returns on the host what `spread` gave, once it is there, as rows [num, ...]."""
+    array = np.asarray(result)
+    return array.reshape(-1, *array.shape[2:])

@@ -37,13 +37,14 @@ def mask_shares(survey: Survey, split: str) -> Float[np.ndarray, " _num"]:
 
 def _empty(survey: Survey, shares: Float[np.ndarray, " _num"]) -> Iterator[Finding]:
     empty = {split: float((mask_shares(survey, split) == 0).mean()) for split in survey.splits}
-    for split, share in empty.items():
-        if share == 1:
-            yield Finding(
-                Level.MEND,
-                f"Every mask in the {split} split is empty.",
-                "Set what the masks' values mean: --config.data.mask_values=0=background,1=tumour",
-            )
+    without = [split for split, share in empty.items() if share == 1]
+    places = [f" in the {split} split" for split in without]
+    for place in places if len(without) < len(empty) else [""]:
+        yield Finding(
+            Level.MEND,
+            f"Every mask{place} is empty.",
+            "Set what the masks' values mean: --config.data.mask_values=0=background,1=tumour",
+        )
     overall = float((shares == 0).mean())
     if 0 < overall < 1:
         apart = max(abs(share - empty["train"]) for share in empty.values())

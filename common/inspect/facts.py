@@ -1,9 +1,7 @@
 """What an inspection keeps of each image: a few numbers and a thumbnail, never the pixels."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
-from tqdm import tqdm
 
 from common.data.copies.find import Copies, find_copies, same_pictures
 from common.data.copies.look import (
@@ -27,6 +24,7 @@ from common.data.prepared.splits import Table, assign_splits, groups_of
 from common.data.records import Decoded, Mask, Record, Source
 from common.inspect.frame import Frame, find_frame
 from common.program.errors import UserError
+from common.program.parallel import in_parallel
 
 _COVERED = 128  # of 255: from here on a pixel of a small mask counts as foreground
 
@@ -172,9 +170,9 @@ def survey(source: Source, settings: ConfigDict) -> Survey:
     """
     listed = [(split, record) for split, records in source.splits.items() for record in records]
     sharing = Counter(record.path for _, record in listed)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = pool.map(lambda item: _examine(item[0], item[1], sharing), listed)
-        found = list(tqdm(work, "reading", len(listed), unit=" images", disable=None, leave=False))
+    found = in_parallel(
+        lambda item: _examine(item[0], item[1], sharing), listed, "reading", " images"
+    )
     images = [item for item in found if isinstance(item, Facts)]
     broken = [item for item in found if isinstance(item, Broken)]
     if not images:

@@ -11,14 +11,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from common.inspect.facts import Facts
+from common.scores import bootstrap
+from common.scores.areas import area_under_curve, areas_of_draws
 
 MOST_IMAGES = 4000  # drawn from larger sets
 LEAST_IMAGES = 10  # of a class; fewer are too few for a conclusion
 _FOLDS = 5
 LEAST_GROUPS = _FOLDS  # of a class
 _TREES = 200
-_RESAMPLINGS = 200
-_INTERVAL = (2.5, 97.5)  # percentiles
+_RESAMPLES = 200
 _SEED = 0
 _HUGE = 1e30  # forests compute in float32; values in files may be larger
 
@@ -162,15 +163,6 @@ def find_shortcut(
     )
 
 
-def area_under_curve(scores: Scores, positive: Bool[np.ndarray, " _num"]) -> float:
-    """Returns the probability that a positive scores above a negative; ties count half."""
-    from scipy.stats import rankdata
-
-    num = int(positive.sum())
-    above = rankdata(scores)[positive].sum() - num * (num + 1) / 2
-    return float(above / (num * (len(scores) - num)))
-
-
 def _too_few(
     columns: Mapping[str, Column], labels: Int[np.ndarray, " num"], owners: Int[np.ndarray, " num"]
 ) -> TooFew | None:
@@ -217,16 +209,14 @@ def _cross_validated(
 def _interval(
     scores: Scores, positive: Bool[np.ndarray, " _num"], owners: Int[np.ndarray, " _num"]
 ) -> tuple[float, float]:
-    random = np.random.default_rng(_SEED)
-    members = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
-    aucs = []
-    for _ in range(_RESAMPLINGS):
-        chosen = random.integers(len(members), size=len(members))
-        rows = np.concatenate([members[choice] for choice in chosen])
-        if 0 < positive[rows].sum() < len(rows):
-            aucs.append(area_under_curve(scores[rows], positive[rows]))
-    low, high = np.percentile(aucs, _INTERVAL)
-    return float(low), float(high)
+    groups, owner = np.unique(owners, return_inverse=True)
+
+    def measure(draws: bootstrap.Draws) -> dict[str, bootstrap.OfDraws]:
+        return {"auc": areas_of_draws(draws[:, owner], scores, positive)[0]}
+
+    draws = bootstrap.drawn_one_by_one(len(groups), _RESAMPLES, _RESAMPLES)
+    found = bootstrap.intervals(measure, len(groups), draws)["auc"]
+    return found["low"], found["high"]
 
 
 def _telling(name: str, column: Column, is_class: Bool[np.ndarray, " _num"]) -> Telling:

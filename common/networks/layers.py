@@ -50,15 +50,11 @@ class Conv(nn.Module):
         return conv(x, kernel, self.stride, self.padding, bias=bias)
 
 
-class ConvTranspose(nn.Module):
+class ConvTranspose(Conv):
     """A transposed convolution with weights: see `conv_transpose`; attributes as in `Conv`."""
 
-    features: int
     kernel_size: int | tuple[int, int] = 4
     stride: int = 2
-    padding: Padding = "SAME"
-    use_bias: bool = True
-    kernel_init: Initializer = nn.initializers.glorot_uniform()
 
     @nn.compact
     def __call__(

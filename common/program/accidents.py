@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.program.errors import DivergenceError, FaultError, UserError
+from common.program.library_errors import is_out_of_memory, told_number
 
 LOG = "error.log"
 
@@ -88,14 +89,13 @@ def _meaning(error: Exception) -> str:
     for one in reversed(list(_chain(error))):
         if before := _fatal_before(one):
             return before
-        if isinstance(one, MemoryError) or "RESOURCE_EXHAUSTED" in str(one):
+        if is_out_of_memory(one):
             return f"{_MEANINGS[errno.ENOMEM]} ({_short(one)})"
         if isinstance(one, OSError) and one.errno:
             file = f": {os.fsdecode(one.filename)}" if one.filename else ""
             return f"{_MEANINGS.get(one.errno, _OTHER)} ({one.strerror}{file})"
-        for number, meaning in _MEANINGS.items():
-            if os.strerror(number) in str(one):
-                return f"{meaning} ({_short(one)})"
+        if number := told_number(one, _MEANINGS):
+            return f"{_MEANINGS[number]} ({_short(one)})"
     return ""
 
 
@@ -105,9 +105,8 @@ def _fatal_before(error: BaseException) -> str:
         return ""
     found, before = "", error.__context__
     while before is not None:
-        for number in _FATAL:
-            if os.strerror(number) in str(before):
-                found = f"{_MEANINGS[number]} ({_short(before)})"
+        if number := told_number(before, _FATAL):
+            found = f"{_MEANINGS[number]} ({_short(before)})"
         before = before.__context__
     return found
 

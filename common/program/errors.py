@@ -7,6 +7,19 @@ class UserError(Exception):
     The message is one sentence: what is wrong, with which file or field, and what to do.
     """
 
+    @property
+    def advises_setting(self) -> bool:
+        """Says whether what to do is to give a setting on the command line."""
+        return "--config." in str(self)
+
+
+class GroupError(UserError):
+    """`config.data.group` does not fit the images."""
+
+
+class RetrainError(UserError):
+    """What is asked for takes a run that was trained with other settings."""
+
 
 class DivergenceError(Exception):
     """Training produced a non-finite value: the message names it, the steps and a remedy.

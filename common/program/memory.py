@@ -15,6 +15,7 @@ import sys
 from functools import cache
 
 from common.program.interrupts import SIGNALS
+from common.program.library_errors import lacks_compile_option
 
 _NAME, _SETTING = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 
@@ -80,7 +81,7 @@ def _has_option(option: str, value: bool | str) -> bool:
     try:
         jax.jit(lambda: 0, compiler_options={option: value}).lower().compile()
     except jax.errors.JaxRuntimeError as error:
-        if "No such compile option" not in str(error):
+        if not lacks_compile_option(error):
             raise
         return False
     return True

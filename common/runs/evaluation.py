@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import DataCard, Prepared, Split, prepare
-from common.program.errors import UserError
+from common.program.errors import GroupError, RetrainError, UserError
 from common.program.files import csv_line, user_path, write_atomically
 from common.program.json_files import conform, read_object
 from common.program.log import log
@@ -117,7 +117,7 @@ def held_out(run: Run, options: Options) -> HeldOut:
             " checkpoint, so they are too high."
         )
         return HeldOut(prepared.card, splits["val"], "val", None)
-    raise UserError(
+    raise RetrainError(
         f"{prepared.card.name} has nothing held out: all images are for training; train with"
         " --config.data.splits=70,15,15, or name a folder of other images with --input=DIR."
     )
@@ -145,9 +145,7 @@ def _prepared_by_group(data: ConfigDict) -> Prepared:
     """Prepares data whose files may be named differently, by patient if possible."""
     try:
         return prepare(data)
-    except UserError as error:
-        if "config.data.group" not in str(error):
-            raise
+    except GroupError as error:
         log.warning("Patients are unknown, so every image counts as one: %s", error)
         data.group = ""
         return prepare(data)

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from common.config.tasks import TASKS, rules_of, with_defaults
 from common.data.prepared.prepared import DataCard
-from common.program.errors import UserError
+from common.program.errors import RetrainError, UserError
 from common.program.files import remove_leftovers, user_path, write_atomically
 from common.program.json_files import conform, read_object
 from common.program.log import log
@@ -140,9 +140,9 @@ def advised(workdir: Path, mode: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        message = str(error).rstrip(".")
-        if "--config." not in message or "train with" in message:
+        if isinstance(error, RetrainError) or not error.advises_setting:
             raise
+        message = str(error).rstrip(".")
         raise UserError(
             f"{message} (--mode={mode} takes no --config: set it in {workdir}/config.json)."
         ) from error

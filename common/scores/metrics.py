@@ -26,8 +26,9 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from clu import metrics
-from jaxtyping import Array, Bool, Float, Integer, Num, Shaped
+from jaxtyping import Array, Bool, Float, Int, Integer, Num, Shaped
 
 from common.devices.axis import AXIS
 from common.program.files import identifiers
@@ -135,12 +136,29 @@ def classification_scores(classes: tuple[str, ...]) -> Scores:
 def confusion_matrix(
     truth: Integer[Array, "batch *pixels"], predicted: Integer[Array, "batch *pixels"], classes: int
 ) -> Float[Array, "batch {classes} {classes}"]:
-    """Returns, for each example, the number of pixels of class i (row) predicted as j (column)."""
+    """Returns, for each example, the number of pixels of class i (row) predicted as j (column).
+
+    For use in a compiled step; `confusion_of` is for arrays on the host.
+    """
     rows, columns = (
         jax.nn.one_hot(x.reshape(len(x), -1), classes, dtype=jnp.float32)
         for x in (truth, predicted)
     )
     return jnp.einsum("bpi,bpj->bij", rows, columns)
+
+
+def confusion_of(
+    truth: Integer[np.ndarray, "*pixels"], predicted: Integer[np.ndarray, "*pixels"], classes: int
+) -> Int[np.ndarray, "{classes} {classes}"]:
+    """Returns the number of pixels, or images, of class i (row) predicted as j (column).
+
+    Args:
+      truth: the class of each pixel of a set, or of each image; on the host.
+      predicted: likewise.
+      classes: their number.
+    """
+    pairs = truth.astype(np.int64) * classes + predicted
+    return np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
 
 
 def class_scores(confusion: Num[Any, "*sets classes classes"]) -> dict[str, Any]:

@@ -74,7 +74,8 @@ class Task(Protocol[State]):
     A batch holds `image` (uint8 NHWC), `label` (int32), `position` (int32, the example's place in
     the global batch, for common/learning/randomness.py) and, in evaluation, `valid` (bool; False on
     padding); if the data has them, also `mask` (uint8 class ids, NHW) and `target` (uint8 NHWC).
-    The named axis is `devices.axis.AXIS`. Metrics are reduced over devices.
+    The named axis is `devices.axis.AXIS`. Metrics are reduced over devices. A subclass inherits
+    what most tasks do: they start from nothing, prepare nothing and measure nothing.
     """
 
     @property
@@ -88,16 +89,16 @@ class Task(Protocol[State]):
 
     def warm_start(self, state: State) -> State:
         """Returns a new state with what training starts from, such as published weights."""
-        ...
+        return state
 
     @property
     def needs_preparation(self) -> bool:
         """Returns whether training needs something computed from the data: see `prepare`."""
-        ...
+        return False
 
     def prepare(self, prepared: Prepared, state: State) -> Prepared:
         """Returns the data with what training needs computed once; for most tasks nothing."""
-        ...
+        return prepared
 
     def train_step(self, state: State, batch: Batch, rng: Key[Array, ""]) -> tuple[State, Metrics]:
         """Returns the state after one update, its `step` one higher, and the update's metrics."""
@@ -109,7 +110,7 @@ class Task(Protocol[State]):
 
     def measurement(self, prepared: Prepared) -> Measurement[State] | None:
         """Returns what to measure every `config.train.eval_every`, beside `eval_step`."""
-        ...
+        return None
 
     def describe(self, state: State) -> str:
         """Returns a table of the networks' parameters, for the log."""

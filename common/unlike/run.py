@@ -99,6 +99,11 @@ def distances_of(reference: Reference | None, split: Split) -> Float[np.ndarray,
     return reference.distances(_statistics_of(split, range(len(split))))
 
 
+def distances_to_training(run: Run, split: Split) -> Float[np.ndarray, " images"]:
+    """Returns how far the images of a split lie outside a run's, NaN where that is not known."""
+    return distances_of(known_reference(run), split)
+
+
 def cell(distance: float) -> str:
     """Returns a distance as a table cell: empty if unknown."""
     return "" if math.isnan(distance) else f"{distance:.3f}"

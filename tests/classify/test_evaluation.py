@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classify.evaluate import evaluate, read_predictions
+from classify.evaluate import evaluate, read_scored_images, scored_images
 from classify.predict import predict
+from common.program import written
 from common.program.errors import UserError
 from common.program.options import Options
 from common.runs.evaluation import EVALUATION, patients_in, told_patients
@@ -71,7 +72,7 @@ def test_images_of_one_class_have_a_sensitivity_but_no_area(run, tmp_path, capsy
     evaluate(run, Options(input=str(tmp_path / "sick")))
     said, report = capsys.readouterr().out, report_of(run, "evaluation-sick")
     assert report["images_of_classes"] == [0, 5] and report["confusion"][0] == [0, 0]
-    predicted = read_predictions(run.workdir / "evaluation-sick" / "predictions.csv", CLASSES)
+    predicted = read_scored_images(run.workdir / "evaluation-sick" / "scored_images.csv", CLASSES)
     right = np.mean(predicted.probabilities.argmax(-1) == 1)
     scores = {name: entry["value"] for name, entry in report["scores"].items()}
     assert scores["sensitivity_PNEUMONIA"] == scores["accuracy"] == pytest.approx(right)
@@ -110,11 +111,25 @@ def test_each_class_has_a_threshold_from_validation_that_later_images_meet(run, 
     ]
     predict(run, Options(input=str(tmp_path / "new"), output=str(tmp_path / "out")))
     rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").read_text().splitlines()))
-    read = read_predictions(run.workdir / "evaluation-new" / "predictions.csv", CLASSES)
+    read = read_scored_images(run.workdir / "evaluation-new" / "scored_images.csv", CLASSES)
     for row, shares in zip(rows, read.probabilities, strict=True):
         for place, name in enumerate(CLASSES):
             expected = shares[place] >= points[name]["threshold"]
             assert row[f"found_{name}"] == ("yes" if expected else "no")
+
+
+def test_an_evaluation_with_a_table_of_the_former_name_is_read_and_replaced(run):
+    folder = run.workdir / "evaluation"
+    table = scored_images(folder)
+    former, record = folder / "predictions.csv", written.RECORD
+    assert table.name == "scored_images.csv"
+    table.rename(former)
+    lines = (folder / record).read_text()
+    (folder / record).write_text(lines.replace(table.name, former.name))
+    assert scored_images(folder) == former
+    assert len(read_scored_images(former, CLASSES).ids) == 12
+    evaluate(run, Options())
+    assert scored_images(folder) == table and table.exists() and not former.exists()
 
 
 def test_a_wanted_sensitivity_and_a_positive_class(run, tmp_path, capsys):

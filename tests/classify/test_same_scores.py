@@ -16,7 +16,7 @@ import pytest
 import sklearn
 from sklearn import metrics as reference
 
-from classify.evaluate import confusion_of, prediction_rows, read_predictions
+from classify.evaluate import read_scored_images, scored_rows
 from classify.scores import Predicted, scores
 from common.devices.axis import AXIS
 from common.runs.evaluation import write_table
@@ -111,7 +111,7 @@ def test_the_log_agrees_with_evaluate(expected):
     for (labels, probabilities), wanted in zip(tables(), expected, strict=True):
         number = probabilities.shape[1]
         classes = tuple(f"c{index}" for index in range(number))
-        confusion = confusion_of(predicted_of(labels, probabilities), number)
+        confusion = predicted_of(labels, probabilities).confusion(number)
         of_classes = {f"f1_{name}": f"f1_{name}" for name in classes}
         for name, score in classification_scores(classes):
             value = wanted[{**names, **of_classes}[name]]
@@ -123,8 +123,8 @@ def test_a_study_agrees_with_evaluate_through_the_file_that_it_reads(tmp_path, e
     for (labels, probabilities), wanted in list(zip(tables(), expected, strict=True))[::10]:
         classes = tuple(f"c{index}" for index in range(probabilities.shape[1]))
         one = predicted_of(labels, probabilities)
-        write_table(tmp_path / "predictions.csv", prediction_rows(one, classes, {}))
-        read = read_predictions(tmp_path / "predictions.csv", classes)
+        write_table(tmp_path / "scored_images.csv", scored_rows(one, classes, {}))
+        read = read_scored_images(tmp_path / "scored_images.csv", classes)
         found = measure([read], classes, 2)
         for name, value in wanted.items():
             observed = float(found[name].observed[0])
@@ -193,8 +193,8 @@ def test_exact_zeros_cost_the_same_as_in_scikit_learn():
 def test_the_table_keeps_every_digit(tmp_path):
     probabilities = np.array([[1 / 3, 2 / 3], [1e-300, 1.0], [0.5000000001, 0.4999999999]])
     one = predicted_of(np.array([0, 1, 0]), probabilities)
-    write_table(tmp_path / "p.csv", prediction_rows(one, ("a", "b"), {}))
-    read = read_predictions(tmp_path / "p.csv", ("a", "b"))
+    write_table(tmp_path / "p.csv", scored_rows(one, ("a", "b"), {}))
+    read = read_scored_images(tmp_path / "p.csv", ("a", "b"))
     np.testing.assert_array_equal(read.probabilities, probabilities)
     with (tmp_path / "p.csv").open() as stream:
         assert [row["label"] for row in csv.DictReader(stream)] == ["b", "b", "a"]

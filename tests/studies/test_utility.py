@@ -63,9 +63,11 @@ def test_it_runs_resumes_by_cells_and_reports_its_result(launch, tmp_path):
     tests = {file.name for file in data.glob("test/*/*.png")}
     assert {file.name for file in work.glob("images/test/*/*.png")} == tests
 
-    deleted = cell / "arms" / "real+0.5" / "run" / "evaluation" / "predictions.csv"
+    deleted = cell / "arms" / "real+0.5" / "run" / "evaluation" / "scored_images.csv"
     before = deleted.read_text()
     deleted.unlink()
+    former = cell / "arms" / "real" / "run" / "evaluation" / "scored_images.csv"
+    former.rename(former.with_name("predictions.csv"))  # as earlier versions named it
     again = launch(*base)
     assert again.stderr.count("cell ") == 1 and "seed 1): real+0.5" in again.stderr
     assert deleted.read_text() == before and (work / "utility.csv").read_text() == table

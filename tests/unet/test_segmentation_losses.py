@@ -63,6 +63,25 @@ def test_focal_is_optax_and_cross_entropy_at_gamma_zero():
     np.testing.assert_allclose(plain, loss("cross_entropy", LOGITS, TRUTH), rtol=1e-6)
 
 
+@pytest.mark.parametrize("truth", [TRUTH, jnp.zeros_like(TRUTH), jnp.ones_like(TRUTH)])
+def test_dice_and_focal_and_their_gradients_are_those_of_optax(truth):
+    """Of images with something to find, with nothing, and with nothing else."""
+
+    def optax_dice(logits):
+        one_hot = jax.nn.one_hot(truth, 2)
+        both = log_probabilities(logits)
+        return optax.losses.dice_loss(both, one_hot, smooth=0.5, ignore_background=True).sum()
+
+    def optax_focal(logits):
+        return optax.sigmoid_focal_loss(logits[..., 0], truth).mean((1, 2)).sum()
+
+    for name, theirs in (("dice", optax_dice), ("focal", optax_focal)):
+        expected = jax.value_and_grad(theirs)(LOGITS)
+        found = jax.value_and_grad(lambda x, name=name: loss(name, x, truth).sum())(LOGITS)
+        for ours, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-7, err_msg=name)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_perfect_answer_costs_nothing_and_has_a_finite_gradient(name):
     for truth in (TRUTH, jnp.zeros_like(TRUTH)):

@@ -7,9 +7,9 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn import metrics as reference
 
+from common.scores.metrics import confusion_of
 from unet.scores import (
     Scored,
-    confusion_of,
     image_rows,
     patient_rows,
     readings,

@@ -9,10 +9,9 @@ from common.config.defaults import check
 from common.data.prepared.prepared import DataCard
 from common.devices.axis import AXIS
 from common.program.errors import UserError
-from common.scores.metrics import class_scores, confusion_matrix
+from common.scores.metrics import class_scores, confusion_matrix, confusion_of
 from configs import unet_brain_mri, unet_brain_mri_best
 from unet.config import RULES
-from unet.scores import confusion_of
 from unet.task import make_task
 
 CARD = DataCard(

@@ -7,15 +7,13 @@ brightness and contrast free), and only detail is compared: the outline of a che
 in everybody.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from tqdm import tqdm
 
 from common.data.copies.look import THUMBNAIL
+from common.program.parallel import in_parallel
 
 _FINE, _COARSE = 1.0, 4.0  # the band of detail: standard deviations of two blurs, in pixels
 # Radius of the disc in which pictures are compared, as a share of half the picture: corners of a
@@ -93,11 +91,11 @@ def likeness(
         those in `left`; a matrix and a shift.
     """
     batches = [slice(start, start + _BATCH) for start in range(0, len(left), _BATCH)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = pool.map(
-            lambda batch: _likeness(thumbnails, left[batch], right[batch], position[batch]), batches
-        )
-        found = list(tqdm(work, "aligning", len(batches), disable=None, leave=False))
+    found = in_parallel(
+        lambda batch: _likeness(thumbnails, left[batch], right[batch], position[batch]),
+        batches,
+        "aligning",
+    )
     return np.concatenate([np.zeros(0, np.float32), *found])
 
 

@@ -5,18 +5,16 @@ disc. They are linear in the picture, so those of the turned, mirrored or cut pi
 with other matrices, and the comparison of all pairs is a product as well.
 """
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from tqdm import tqdm
 
 from common.data.copies.look import THUMBNAIL
+from common.program.parallel import in_parallel
 
 _GRID = 12  # places along each axis
 _REACH = 0.9  # radius of the disc, of half the picture: corners turn out of sight
@@ -71,9 +69,7 @@ def candidates(thumbnails: Thumbnails, *, mirrored: bool) -> Candidates:
     target = _unit(plain - mean)
     moved = [_unit(_unit(halved @ _sampling(position)) - mean) for position in positions]
     blocks = [np.arange(start, min(start + _ROWS, num)) for start in range(0, num, _ROWS)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = pool.map(lambda rows: _nearest(rows, moved, target), blocks)
-        found = list(tqdm(work, "comparing", len(blocks), disable=None, leave=False))
+    found = in_parallel(lambda rows: _nearest(rows, moved, target), blocks, "comparing")
     left, right, likeness = (np.concatenate(parts) for parts in zip(*found, strict=True))
     kept = _each_pair_once(left, right, likeness, num)
     left, right = left[kept], right[kept]

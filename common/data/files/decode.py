@@ -16,6 +16,7 @@ from common.data.files.stored import Stored, orientation_of, too_large, upright
 from common.data.files.window import Window, to_bytes
 from common.data.records import Decoded
 from common.program.errors import UserError
+from common.program.library_errors import pixels_of
 
 _GREY = ("1", "L", "LA", "La")
 _INTEGER_WINDOW, _FLOAT_WINDOW = (0.0, 65535.0), (0.0, 1.0)
@@ -63,7 +64,7 @@ def explained(path: Path) -> Iterator[None]:
     except (UserError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise too_large(path, int(re.findall(r"\d+", str(error))[0])) from error
+        raise too_large(path, pixels_of(error)) from error
     except Exception as error:  # a damaged file makes the readers raise almost anything
         raise UserError(f"{path} {_complaint(path, error)}") from error
 

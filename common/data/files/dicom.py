@@ -16,7 +16,7 @@ from common.data.files.stored import MAX_PIXELS
 from common.data.files.whole_numbers import whole_numbers
 from common.data.files.window import Window, to_bytes
 from common.data.records import Decoded
-from common.program.errors import UserError
+from common.program.errors import GroupError, UserError
 
 try:
     from pydicom import Dataset, dcmread, uid
@@ -49,10 +49,10 @@ def frames_of(path: Path, reading: Reading) -> list[FileImage]:
     header counts as one image: reading it raises, and `config.data.on_bad_image` may skip it.
 
     Raises:
-      UserError: `reading.group_tag` is not a DICOM attribute.
+      GroupError: `reading.group_tag` is not a DICOM attribute.
     """
     if not reading.group_tag or tag_for_keyword(reading.group_tag) is None:
-        raise UserError(
+        raise GroupError(
             f"config.data.group names '{reading.group_tag}', which is not a DICOM attribute; write"
             " its keyword, as in --config.data.group=dicom:StudyInstanceUID"
         )

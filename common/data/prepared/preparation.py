@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +32,7 @@ from common.program.errors import UserError
 from common.program.files import sha256_of
 from common.program.json_files import build, read_object
 from common.program.log import log
+from common.program.parallel import in_parallel, num_cpus
 from common.program.scratch import move_into_place, scratch_folder
 from common.program.words import counted
 
@@ -95,8 +95,7 @@ def _with_channels(source: Source, data: ConfigDict) -> ConfigDict:
         return data
     records = [record for split in source.splits.values() for record in split]
     places = np.linspace(0, len(records) - 1, min(len(records), _LOOKED_AT), dtype=int)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = list(pool.map(lambda place: _in_colour(records[place]), places.tolist()))
+    looks = in_parallel(lambda place: _in_colour(records[place]), places.tolist())
     coloured, seen = looks.count(True), len(looks) - looks.count(None)
     channels = 3 if 2 * coloured > seen else 1
     log.info(
@@ -248,7 +247,7 @@ def _decoded(
     """Decodes on every core (Pillow releases the GIL), in order, with bounded memory."""
     waiting = iter(records)
     progress = tqdm(total=len(records), desc="preparing", unit=" images", disable=None, leave=False)
-    with ThreadPoolExecutor(os.cpu_count()) as pool, progress:
+    with ThreadPoolExecutor(num_cpus()) as pool, progress:
 
         def start(count: int) -> list[Future[_Example | None]]:
             return [

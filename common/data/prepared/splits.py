@@ -20,7 +20,7 @@ from common.data.copies.together import extra_copies, owners_of_copies
 from common.data.grouping import Grouping
 from common.data.records import SPLITS
 from common.data.spelling import is_missing
-from common.program.errors import UserError
+from common.program.errors import GroupError, UserError
 from common.program.log import log
 from common.program.words import counted
 
@@ -66,13 +66,13 @@ def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
         "dicom:..." use what the source states.
 
     Raises:
-      UserError: it is not a regular expression, a name does not match it, or nothing is stated.
+      GroupError: it is not a regular expression, a name does not match it, or nothing is stated.
     """
     stated: Sequence[str]
     if Grouping.of(pattern).expression:
         stated = _matches(table.ids, pattern)
     elif pattern and all(map(is_missing, table.groups)):
-        raise UserError(
+        raise GroupError(
             f"config.data.group is '{pattern}', but no image has such a group; 'column:' needs a"
             " labels.csv and 'dicom:' DICOM files; for other names write a regular expression."
         )
@@ -85,7 +85,7 @@ def _matches(ids: Sequence[str], pattern: str) -> tuple[str, ...]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise UserError(
+        raise GroupError(
             f"config.data.group is '{pattern}', which is not a regular expression ({error}); for"
             r" PATIENT_12.png write --config.data.group='(.+)_\d+'"
         ) from error
@@ -113,7 +113,7 @@ def _check_all_match(pattern: str, searched: Sequence[str], found: Sequence[str 
     if not missed:
         return
     listed = ", ".join(missed[:3]) + (f" and {len(missed) - 3:,} more" if len(missed) > 3 else "")
-    raise UserError(
+    raise GroupError(
         f"config.data.group is '{pattern}', which does not match {len(missed):,} of"
         f" {len(searched):,} file names: {listed}. For PATIENT_12.png write"
         r" --config.data.group='(.+)_\d+', for folders of patients"

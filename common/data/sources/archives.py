@@ -83,7 +83,7 @@ def _read_named(root: str, path: str, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except UserError as error:
-        raise UserError(str(error).replace(root, path)) from error
+        raise type(error)(str(error).replace(root, path)) from error
 
 
 @contextmanager

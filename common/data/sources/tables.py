@@ -17,7 +17,7 @@ from common.data.records import SPLITS, Contents, Once, Record, Source, fingerpr
 from common.data.sources.folders import SPLIT_NAMES, record_id, stats
 from common.data.sources.listing import TABLE, images_below, unread_below
 from common.data.spelling import is_missing
-from common.program.errors import UserError
+from common.program.errors import GroupError, UserError
 from common.program.files import regular_file
 from common.program.labels import label_of
 from common.program.log import log
@@ -146,7 +146,7 @@ def _group_column(table: Path, header: Sequence[str], group: str) -> str:
     if grouping.tag is None and name in map(str.casefold, header):
         return name
     if grouping.column is not None:
-        raise UserError(
+        raise GroupError(
             f"config.data.group is '{group}', but {table} has only the columns"
             f" {', '.join(header)}; name one of them."
         )

@@ -26,7 +26,7 @@ from common.data.records import Contents, Decoded, Mask, Once, Record, Source, f
 from common.data.sources.folders import SPLIT_NAMES, stats
 from common.data.sources.tfds_examples import Builder, Examples, explained
 from common.program.cache import cache_dir
-from common.program.errors import UserError
+from common.program.errors import GroupError, UserError
 from common.program.files import user_path
 from common.program.log import log
 from common.program.scratch import move_into_place, scratch_folder
@@ -160,7 +160,7 @@ def _columns(data: ConfigDict, features: tfds.features.FeaturesDict) -> _Columns
         raise UserError(f"{known}, but no image of 8 or 16 bits; use another set.")
     group = Grouping.of(data.group).column or ""
     if group and group not in names:
-        raise UserError(f"config.data.group is '{data.group}', but {known}; name one of them.")
+        raise GroupError(f"config.data.group is '{data.group}', but {known}; name one of them.")
     return _Columns(
         image=_the_one("image", images, known),
         label=_the_one("label", labels, known),

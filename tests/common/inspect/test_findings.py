@@ -384,6 +384,11 @@ def test_a_split_without_any_mask(findings):
     assert one(found, "Every mask in the val split is empty").level == Level.MEND
 
 
+def test_a_set_without_any_mask_is_said_once(findings):
+    found = findings(masked(2, lambda split, k: square(0)))
+    assert one(found, "is empty").sentence == "Every mask is empty."
+
+
 def test_masks_that_cover_everything(findings):
     found = findings(masked(2, lambda split, k: square(96 if split == "val" else 12)))
     assert "2 masks cover the whole image" in one(found, "the whole image").sentence

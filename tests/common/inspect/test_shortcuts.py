@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from common.inspect.shortcuts import (
     TooFew,
-    area_under_curve,
     file_properties,
     find_shortcut,
     tone_properties,
@@ -23,12 +21,6 @@ def columns(num=200, seed=0, **more):
 
 def labels(num=200, classes=2):
     return np.arange(num) % classes
-
-
-def test_the_area_under_the_curve_is_the_usual_one():
-    random = np.random.default_rng(0)
-    scores, positive = random.integers(0, 10, 80).astype(float), random.random(80) < 0.3
-    assert area_under_curve(scores, positive) == pytest.approx(roc_auc_score(positive, scores))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -8,7 +8,7 @@ import pytest
 from common.config.defaults import check
 from common.config.tasks import rules_of
 from common.data.prepared.prepared import DataCard
-from common.program.errors import UserError
+from common.program.errors import RetrainError, UserError
 from common.program.settings import flatten, from_fields, to_json
 from common.runs.workdir import Run, advised, check_data, check_owner, claim, open_run
 from common.training.task import make_task
@@ -96,16 +96,16 @@ def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("error", "told"),
     [
         (
-            "scans is not there; check --config.data.dir.",
+            UserError("scans is not there; check --config.data.dir."),
             r"check --config\.data\.dir \(--mode=evaluate takes no --config: set it in .*json",
         ),
-        ("hold some out: train with --config.data.splits=70,15,15.", r"15\.$"),
-        ("--threshold is -1.", r"^--threshold is -1\.$"),
+        (RetrainError("hold some out: train with --config.data.splits=70,15,15."), r"15\.$"),
+        (UserError("--threshold is -1."), r"^--threshold is -1\.$"),
     ],
 )
-def test_a_mode_that_takes_no_config_says_where_a_setting_stands(tmp_path, said, told):
+def test_a_mode_that_takes_no_config_says_where_a_setting_stands(tmp_path, error, told):
     with pytest.raises(UserError, match=told), advised(tmp_path, "evaluate"):
-        raise UserError(said)
+        raise error

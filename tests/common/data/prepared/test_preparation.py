@@ -72,7 +72,7 @@ def test_a_prepared_set_is_a_tfds_set_that_tfds_reads_without_us(data, tmp_path)
 
 
 def test_two_images_are_decoded_at_the_same_time(data, monkeypatch):
-    monkeypatch.setattr(preparation.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(preparation, "num_cpus", lambda: 2)
     both_here = threading.Barrier(2, timeout=30)
 
     def read(row):
