@@ -152,7 +152,9 @@ def main(config_file: str, target: str) -> None:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    compiled, state = compile_step(module.get_config(), target)
+    config = module.get_config()
+    config.data.batch_size = -(-config.data.batch_size // CHIPS) * CHIPS
+    compiled, state = compile_step(config, target)
     memory = compiled.memory_analysis()
     text = compiled.as_text()
     said = {
