@@ -28,7 +28,7 @@ from configs.toy_gan_1d import get_config as toy
 from configs.unet_brain_mri import get_config as unet
 from gan.evaluate import evaluate as evaluate_gan
 from gan.generate import generate
-from tests.common.test_labels import HOSTILE
+from tests.common.program.test_labels import HOSTILE
 from tests.sentinels import SENTINEL, put_sentinels, tree
 from tests.untrained import untrained
 from unet.evaluate import evaluate as evaluate_unet

@@ -6,7 +6,6 @@ import random
 import shutil
 
 import pytest
-from tests.common.test_json_files import HOSTILE
 
 from common.data.prepared.prepared import DataCard
 from common.program.errors import UserError
@@ -14,6 +13,7 @@ from common.runs.evaluation import EVALUATION, FOLDER, stored_value
 from common.runs.workdir import Run, check_owner, claim, open_run, read_record, update_record
 from common.training.task import make_task
 from configs import acgan_covid, unet_brain_mri, vgg16_covid
+from tests.common.program.test_json_files import HOSTILE
 
 CARD = DataCard(
     name="covid_ct phantoms",
