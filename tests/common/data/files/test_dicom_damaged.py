@@ -97,7 +97,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         ({"Rows": 65535, "Columns": 65535}, rf"states 65,535 x 65,535 .*{MAX_PIXELS:,}"),
         ({"Rows": 0}, "states 8 x 0 pixels"),
         ({"Rows": 6}, "is damaged .*less than expected"),
-        ({"NumberOfFrames": 2**31 - 1}, rf"states 2,147,483,647 frames, .*{MAX_FRAMES:,}"),
+        ({"NumberOfFrames": 2**31 - 1}, rf"states 2,147,483,647 frames; .*{MAX_FRAMES:,}"),
         ({"NumberOfFrames": -1}, "states -1 frames"),
         ({"BitsStored": 40}, "is damaged"),
         ({"SamplesPerPixel": 2}, "is damaged"),

@@ -414,7 +414,7 @@ def test_mnist_is_made_from_its_files_without_network(shared_data, opened, tmp_p
 @pytest.mark.parametrize(
     ("builder", "sentence"),
     [
-        (TwoImages, "has the features left, right, of which left, right may be the image; take"),
+        (TwoImages, "has the features left, right, of which left, right may be the image; use"),
         (TwoLabels, "of which colour, shape may be the label"),
         (NoImage, "has the features label, text, but no image of 8 or 16 bits"),
         (OnlyTest, "has the splits test, but no labelled one named train"),
