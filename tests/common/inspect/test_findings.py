@@ -258,7 +258,7 @@ def test_the_splits_that_are_advised_are_the_ones_that_are_made(findings):
 def test_twenty_images_are_too_few(findings):
     found = one(findings(classes(10, ("train",))), "There are 20 images in all")
     assert found.level == Level.LOOK
-    assert "Of 15 % of them, 3, an accuracy of 80 % is known to within 45 %" in found.sentence
+    assert "On 15 % of them, 3, an accuracy of 80 % is known to within 45 %" in found.sentence
 
 
 # Copies
@@ -371,7 +371,7 @@ def test_how_much_masks_cover(findings):
     assert "3 of 12 masks are empty (25 % in train, 25 % in val, 25 % in test)" in empty.sentence
     assert empty.level == Level.NOTE
     cover = one(found, "Non-empty masks cover")
-    assert "covers 1.6 % of its image" in cover.sentence and "98.8 % of all pixels" in cover.remedy
+    assert "cover 1.6 % of their image" in cover.sentence and "98.8 % of all pixels" in cover.remedy
 
 
 def test_empty_masks_that_are_mostly_in_one_split(findings):
