@@ -154,7 +154,11 @@ def found_by(skills, images=200, seeds=3):
     ("skill", "verdict", "said"),
     [
         (3.0, "it helped", "raised the AUC in 1 of 1 comparisons"),
-        (1.0, "no difference could be shown", "has not been shown here. Gains of more than 0.0"),
+        (
+            1.0,
+            "no difference could be shown",
+            "It has not been shown here that synthetic data help. Gains of more than 0.0",
+        ),
         (0.0, "it harmed", "lowered it in 1"),
     ],
     ids=["helps", "nothing", "harms"],
