@@ -367,7 +367,7 @@ def test_hostile_labels_in_tables_and_figures(hostile):
     options = Options(output=str(out))
     new = written_below(around, out, lambda o: evaluate_classifier(made["classify"], o), options)
     assert f"{out.name}/figures.png" in new
-    with (out / "predictions.csv").open(newline="") as stream:
+    with (out / "scored_images.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert {row["truth"] for row in rows} == set(HOSTILE)
     out = around / "predicted"
