@@ -76,7 +76,7 @@ def test_a_driver_that_is_too_old_to_be_asked_what_a_gpu_can_is_said(tmp_path, m
     monkeypatch.setenv("PATH", str(tmp_path))
     found = find_accelerator(tmp_path / NO_BUS)
     assert found.extra == "cpu"
-    assert "JAX needs driver 525 or newer of Tesla K80; driver 470.82.01" in found.name
+    assert "JAX needs driver 525 or newer for Tesla K80; driver 470.82.01" in found.name
 
 
 def test_a_driver_that_fails_is_not_taken_for_none(nvidia_smi, tmp_path):
