@@ -1,7 +1,7 @@
 """How good and how varied a generator's images are, each figure beside its floor.
 
-A figure's name says how it was computed: `frechet_vgg16_train_425_1000` compares the `vgg16`
-features (gan/features.py) of 425 real images of the split "train" with those of 1,000 generated
+A figure's name says how it was computed: `frechet_vgg16_train_425_1816` compares the `vgg16`
+features (gan/features.py) of 425 real images of the split "train" with those of 1,816 generated
 ones. Only figures of one name can be compared.
 
 The floor is what perfect images score: the same figure between two disjoint halves of the real

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from common.config import defaults as configs
 from common.config.tasks import find_mode
-from common.data.prepared.groups import NameGroups, suggested_groups
+from common.data.prepared.suggested_groups import NameGroups, suggested_groups
 from common.data.records import Contents
 from common.data.sources.open import open_source
 from common.data.sources.pairs import IMAGE_FOLDERS

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from common.data.prepared.groups import NameGroups
+from common.data.prepared.suggested_groups import NameGroups
 from common.inspect.facts import Survey
 from common.inspect.findings import Finding, Level
 from common.program.words import counted, percent, some

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
-from common.data.prepared.groups import NameGroups, suggested_groups
+from common.data.prepared.suggested_groups import NameGroups, suggested_groups
 from common.data.sources.open import open_source
 from common.inspect.agreement import Odd
 from common.inspect.check_agreement import check_agreement, find_odd_masks

@@ -1,4 +1,8 @@
-"""Sizes from which one form is faster than another on a CPU, all measured by bench/layers.py."""
+"""Sizes from which one form of an operation is faster than another.
+
+All were measured on a CPU by bench/layers.py. `MANY_TAPS` applies on every platform, the others on
+CPUs alone.
+"""
 
 MANY_CHANNELS = 32  # and features, for Winograd's form and the gradient of a kernel by rows
 MANY_PIXELS = 13 * 13  # with fewer, transforming Winograd's kernel is more work than the image

@@ -22,7 +22,6 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from common.data.copies.together import warn_of_copies
 from common.data.grouping import Grouping
-from common.data.prepared.groups import suggested_groups
 from common.data.prepared.preparation import (
     EVERYTHING,
     PREPARATION,
@@ -37,6 +36,7 @@ from common.data.prepared.splits import (
     groups_of,
     warn_of_mixed_test,
 )
+from common.data.prepared.suggested_groups import suggested_groups
 from common.data.records import SPLITS, Source
 from common.data.sources.open import open_source
 from common.data.spelling import doubts

@@ -1,8 +1,8 @@
-"""Specification of `groups`: groups that file names suggest."""
+"""Specification of `suggested_groups`: groups that file names suggest."""
 
 import pytest
 
-from common.data.prepared.groups import suggested_groups
+from common.data.prepared.suggested_groups import suggested_groups
 
 
 def patients(pattern, num=10, slices=4):
