@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from PIL import Image
 
 from common.data.phantoms import LUNG_CT_CLASSES, lung_ct
 from tests.conftest import ROOT
+from tests.test_imports import ROOMS, SEES_ALL
 
 
 def commands(document):
@@ -121,8 +121,13 @@ def test_the_documents_name_files_and_folders_that_exist():
     assert named > 60
 
 
-def test_the_architecture_names_every_room():
+def test_the_architecture_states_what_every_room_imports():
     text = (ROOT / "docs" / "architecture.md").read_text()
-    rooms = {file.parent.relative_to(ROOT / "common") for file in ROOT.glob("common/**/*.py")}
-    for room in rooms - {Path()}:
-        assert f"`{room.as_posix()}/`" in text, room
+    rows = re.findall(r"^\| `(\S+)/` \|[^|]+\| ([^|]+) \|$", text, re.MULTILINE)
+    stated = {room.replace("/", "."): imports.replace("/", ".") for room, imports in rows}
+    assert stated.pop(SEES_ALL) == "all"
+    known = {
+        room: ", ".join(f"`{other}`" for other in sorted(below.split())) or "nothing"
+        for room, below in ROOMS.items()
+    }
+    assert stated == known
