@@ -80,13 +80,13 @@ def local_batch_size(batch_size: int) -> int:
     """Returns this process's share of the global batch.
 
     Raises:
-      UserError: the batch does not divide by the number of devices.
+      UserError: the batch is not divisible by the number of devices.
     """
     devices = jax.device_count()
     if batch_size % devices:
         near = max(devices, round(batch_size / devices) * devices)
         raise UserError(
-            f"config.data.batch_size is {batch_size} and does not divide by"
+            f"config.data.batch_size is {batch_size}, which is not divisible by"
             f" {counted(devices, 'device')};"
             f" set --config.data.batch_size={near}."
         )

@@ -69,6 +69,7 @@ def test_acgan_has_the_gradients_and_running_statistics_of_keras(player):
         assert np.abs(moved - variables[collection][layer][name]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_script_in_keras_trains_both_and_freezes_the_discriminator_in_combined():
     images = np.random.default_rng(0).uniform(-1, 1, (16, 16, 16, 1)).astype(np.float32)
     labels = np.arange(16, dtype=np.int32) % 2

@@ -76,7 +76,10 @@ def test_resnet18_has_the_parameters_of_torchvision():
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 11_689_512
 
 
-@pytest.mark.parametrize("accumulate", [1, 2], ids=["whole", "in parts"])
+@pytest.mark.parametrize(
+    "accumulate",
+    [pytest.param(1, id="whole"), pytest.param(2, id="in parts", marks=pytest.mark.slow)],
+)
 def test_a_step_does_not_depend_on_the_number_of_devices(accumulate):
     config = settings(dropout_rate=0.25)
     config.loss.update(mixup=0.4 if accumulate == 1 else 0.0, label_smoothing=0.1)

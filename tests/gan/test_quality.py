@@ -326,6 +326,7 @@ class TestEvaluation:
 def test_a_generator_without_classes_has_figures_of_all(tmp_path):
     config = toy_gan_1d.get_config("tiny")
     config.train.picture_every = "0"
+    config.optimizer.discriminator_steps = 1  # less to compile
     train(config, tmp_path / "run")
     evaluate(open_run(tmp_path / "run"), Options(output=str(tmp_path / "e"), images_per_class=40))
     report = json.loads((tmp_path / "e" / "evaluation.json").read_text())

@@ -173,8 +173,8 @@ class TestDiscriminatorSteps:
     @pytest.mark.parametrize(
         ("network", "k", "half", "more"),
         [
-            ("dcgan", 1, True, {}),
-            ("dcgan", 3, False, {}),
+            pytest.param("dcgan", 1, True, {}, marks=pytest.mark.slow),
+            pytest.param("dcgan", 3, False, {}, marks=pytest.mark.slow),
             ("dense", 2, True, DROPOUT),
         ],
     )
@@ -350,7 +350,8 @@ class TestPenalties:
 
 class TestDevices:
     @pytest.mark.parametrize(
-        ("network", "devices", "more"), [("dense", 2, DROPOUT), ("dcgan", 4, {})]
+        ("network", "devices", "more"),
+        [("dense", 2, DROPOUT), pytest.param("dcgan", 4, {}, marks=pytest.mark.slow)],
     )
     def test_their_number_changes_nothing(self, float64, network, devices, more):
         """BatchNorm, dropout, penalties and all."""

@@ -73,7 +73,9 @@ def test_products_are_narrow_and_the_state_is_wide(name, tmp_path):
     assert jnp.bfloat16 not in {leaf.dtype for leaf in program.out_avals}
 
 
-@pytest.mark.parametrize("name", ["dense_gan_mnist", "small_cnn_chest_xray"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("dense_gan_mnist", marks=pytest.mark.slow), "small_cnn_chest_xray"]
+)
 def test_a_step_is_nearly_that_of_float32(name, tmp_path):
     losses = []
     for dtype in ("float32", "bfloat16"):

@@ -65,6 +65,7 @@ def test_a_file_without_the_heads_is_refused(tmp_path, monkeypatch):
         lpips_params.__wrapped__()
 
 
+@pytest.mark.slow
 def test_the_mean_of_all_pairs_comes_from_one_look_at_each(package, images):
     first, second = np.triu_indices(len(images), 1)
     expected = package(images[first], images[second]).mean()

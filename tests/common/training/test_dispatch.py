@@ -64,7 +64,10 @@ def train(monkeypatch, max_steps, cuts, *, low_memory=False):
     return placement.to_host(state), placement.to_host(total).compute()
 
 
-@pytest.mark.parametrize(("max_steps", "cuts"), [(7, [7]), (5, [5, 2]), (5, [2, 1, 4])])
+@pytest.mark.parametrize(
+    ("max_steps", "cuts"),
+    [(7, [7]), (5, [5, 2]), pytest.param(5, [2, 1, 4], marks=pytest.mark.slow)],
+)
 def test_the_loop_inside_the_program_is_the_loop_outside(monkeypatch, max_steps, cuts):
     state, logged = train(monkeypatch, max_steps, cuts)
     expected, expected_log = train(monkeypatch, 1, [1] * 7)
