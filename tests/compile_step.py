@@ -104,6 +104,22 @@ def shapes_of_step(task: Any, config: Any) -> tuple[Any, dict[str, Any]]:
     return jax.eval_shape(task.init, jax.random.key(0)), batch
 
 
+def check_step(config: Any) -> None:
+    """Traces a step of an experiment, which must return a state like the one that it takes."""
+    import jax
+
+    from common.devices.axis import AXIS
+    from common.training.task import make_task
+
+    task = make_task(config, card_of(config))
+    state, batch = shapes_of_step(task, config)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (state, batch))
+    step = jax.vmap(lambda s, b: task.train_step(s, b, jax.random.key(0)), axis_name=AXIS)
+    after, _ = jax.eval_shape(step, *one)
+    for before, leaf in zip(*map(jax.tree.leaves, (one[0], after)), strict=True):
+        assert (leaf.shape, leaf.dtype) == (before.shape, before.dtype)
+
+
 def compile_step(config: Any, target: str) -> tuple[Any, Any]:
     """Returns a step compiled for eight chips, the state donated, and the shapes of the state."""
     import jax

@@ -12,8 +12,14 @@ from common.ops import thresholds
 from common.training import writers
 from common.training.task import make_task
 from common.training.train import train
-from configs import acgan_covid, cnn_gan_chest_xray, dcgan_chest_xray, unet_brain_mri, vgg16_covid
-from configs.acgan_covid import get_config
+from configs import (
+    acgan_covid,
+    cnn_gan_chest_xray,
+    dcgan_chest_xray,
+    dense_gan_mnist,
+    unet_brain_mri,
+    vgg16_covid,
+)
 
 
 def test_no_compilation_after_the_first_interval(tmp_path, monkeypatch):
@@ -30,7 +36,7 @@ def test_no_compilation_after_the_first_interval(tmp_path, monkeypatch):
 
     monkeypatch.setattr(writers.JsonlWriter, "write_scalars", counting)
     monkeypatch.setattr("common.training.record.matrix_rate", lambda _: 1e9)  # after the last step
-    config = get_config("tiny")
+    config = dense_gan_mnist.get_config("tiny")
     config.train.update(num_steps="12", checkpoint_every="4")
     train(config, tmp_path / "run")
     assert at_log[0] > 0  # the listener listens
@@ -68,7 +74,13 @@ def computations_of_loops(program):
 
 @pytest.mark.parametrize(
     "module",
-    [acgan_covid, cnn_gan_chest_xray, dcgan_chest_xray, unet_brain_mri, vgg16_covid],
+    [
+        acgan_covid,
+        pytest.param(cnn_gan_chest_xray, marks=pytest.mark.slow),
+        dcgan_chest_xray,
+        unet_brain_mri,
+        pytest.param(vgg16_covid, marks=pytest.mark.slow),
+    ],
     ids=lambda module: module.__name__.rpartition(".")[2],
 )
 def test_no_convolution_is_inside_a_loop_on_a_cpu(module, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ Each count runs in a process of its own, because XLA fixes its devices when it s
 """
 
 import numpy as np
+import pytest
 
 from tests.checkpoint_leaves import read_leaves
 
@@ -40,6 +41,7 @@ def test_first_step_in_float32(start, tmp_path):
         np.testing.assert_allclose(four[name], one[name], atol=1e-5 * abs(one[name]).max())
 
 
+@pytest.mark.slow
 def test_five_steps_in_float64(start, tmp_path):
     one, four = first_steps(start, "float64", tmp_path)
     for name in (*kind(one, "params/"), *kind(one, "stats/")):

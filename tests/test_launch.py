@@ -259,6 +259,7 @@ def test_streamed_data_train_the_same_network_as_resident_data(trained, streamed
     assert_same_leaves(read_leaves(streamed[0], 6), read_leaves(trained[0], 6))
 
 
+@pytest.mark.slow
 def test_colour_images_one_class_and_an_average_go_all_the_way(launch, tmp_path):
     data = folder_of_images(tmp_path / "data", *[f"{i}.png" for i in range(9)])
     flags = (

@@ -66,7 +66,12 @@ def killed_at(moment, start, workdir):
 
 
 @pytest.mark.parametrize(
-    "moment", [before_the_first_checkpoint, during_a_checkpoint, after_a_checkpoint]
+    "moment",
+    [
+        pytest.param(before_the_first_checkpoint, marks=pytest.mark.slow),
+        during_a_checkpoint,
+        pytest.param(after_a_checkpoint, marks=pytest.mark.slow),
+    ],
 )
 def test_killed_and_started_again_every_leaf_is_equal(
     start, launch, uninterrupted, tmp_path, moment

@@ -310,6 +310,7 @@ class TestEvaluation:
             generate(run, options())
         assert "The generator repeats all." in caplog.text
 
+    @pytest.mark.slow
     def test_a_collapse_ends_the_training_when_told(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr("gan.watch._LEAST_SPREAD", 1e9)
         config = acgan_covid.get_config("tiny")
