@@ -283,7 +283,7 @@ def test_input_that_cannot_be_predicted(run, patients, launch, tmp_path):
 
     (tmp_path / "empty").mkdir()
     empty, out = f"--input={tmp_path / 'empty'}", f"--output={tmp_path / 'out'}"
-    assert "holds no image" in said(empty, out)
+    assert "holds no readable image" in said(empty, out)
     assert "would replace" in said(
         f"--input={patients[0]}/ward/00.png", f"--output={patients[0]}/ward"
     )
@@ -322,4 +322,4 @@ def test_obstacles_are_reported(run, launch, tmp_path):
 
 def test_a_mode_of_another_task_is_refused(run, launch):
     said = refused(launch, "--mode=generate", f"--workdir={run[0]}", "--output=x")
-    assert "it can --mode=evaluate, --mode=predict" in said
+    assert "have no --mode=generate; use --mode=evaluate or --mode=predict" in said
