@@ -1,5 +1,7 @@
 """Fixtures that more than one folder of tests needs."""
 
+import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -12,6 +14,12 @@ import jax
 import pytest
 
 from tests.forked import run_forked, start_fork_server
+
+_MUCH_MEMORY = 2 * 2**30
+
+# Of traces there are millions of small objects, which the collector would look through again and
+# again: a sixth of the time of tests that trace.
+gc.set_threshold(200_000, 50, 1000)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,6 +56,17 @@ def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _little_memory() -> Iterator[None]:
+    """After a file's tests, lets go of their compiled programs where these have become many."""
+    yield
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    if pages * os.sysconf("SC_PAGE_SIZE") > _MUCH_MEMORY:
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="module")
