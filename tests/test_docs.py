@@ -87,7 +87,7 @@ def test_generated_images_of_a_windowed_source_are_written_in_its_range(launch, 
         Image.fromarray(values).save(folder / f"{number}.png")
     run, out = tmp_path / "run", tmp_path / "out"
     launch(
-        "--config=configs/acgan_covid.py:tiny",
+        "--config=configs/dense_gan_mnist.py:tiny",
         f"--config.data.dir={tmp_path / 'scans'}",
         f"--config.data.window={window}",
         f"--workdir={run}",

@@ -177,6 +177,7 @@ def test_what_is_planted_into_covid_ct_is_found(launch, shared_data, tmp_path, v
     assert "around 100 % of the images of class COVID" in " ".join(said.split())
 
 
+@pytest.mark.slow
 def test_neighbouring_slices_are_no_copies_and_no_patient_crosses(launch, shared_data, tmp_path):
     flags = (CONFIG, f"--config.data.dir={shared_data / 'brain_mri'}", "--config.data.group=(.+)_")
     said, _ = inspected(launch, *flags, code=0, output=tmp_path)

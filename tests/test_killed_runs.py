@@ -27,7 +27,7 @@ RUN = (
     "--config.train.log_every=1",
     "--config.optimizer.discriminator_steps=1",
 )
-SEEDS = [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 30))]
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 30))]
 
 
 @pytest.fixture(scope="module")
