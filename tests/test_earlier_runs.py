@@ -10,7 +10,7 @@ import pytest
 from tests.checkpoint_leaves import read_leaves
 from tests.conftest import ROOT
 
-COMMIT = "c515e7e"  # the last one before modules of common/ moved
+COMMIT = "f7ffabe"  # the last one before modules of common/ moved
 GIVEN = ROOT / "docs" / "acgan_covid.png"
 RENAMED = {"scores/predictions.csv": "scores/scored_images.csv"}
 CONFIGS = ("acgan_covid", "unet_brain_mri", "vgg16_covid")
