@@ -7,7 +7,7 @@ import math
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -323,9 +323,10 @@ def read_record(workdir: Path) -> dict[str, Any]:
         raise UserError(f"{file} is damaged: {error}; {_RESTORE}.") from error
 
 
-def update_record(workdir: Path, fields: Mapping[str, Any]) -> None:
-    """Sets fields of run.json and keeps the others."""
-    record = {**read_record(workdir), **fields}
+def update_record(workdir: Path, fields: Mapping[str, Any], without: Collection[str] = ()) -> None:
+    """Sets fields of run.json, removes those of `without`, and keeps the others."""
+    kept = {name: x for name, x in read_record(workdir).items() if name not in without}
+    record = {**kept, **fields}
     write_atomically(workdir / RECORD, json.dumps(record, indent=2) + "\n")
 
 

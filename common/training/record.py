@@ -15,6 +15,8 @@ _NEXT = {  # what to do with a trained run, by mode
     "predict": ("new data:", " --input=PATH --output=DIR"),
 }
 
+_OF_OPERATIONS = ("flops_per_second_and_device", "matrix_flops_per_second", "utilisation")
+
 
 def recorder(
     run: Run, examples_per_step: int, flops: Callable[[], float] | None
@@ -34,6 +36,8 @@ def recorder(
         clock, num_steps = loop.clock, loop.step - loop.clocked_from
         per_second = num_steps / clock.seconds
         speed = {"flops_per_second_and_device": per_second * flops()} if flops else {}
+        # Those of an earlier session would stand beside this one's images a second.
+        without = () if flops else _OF_OPERATIONS
         update_record(
             run.workdir,
             {
@@ -49,6 +53,7 @@ def recorder(
                 "warnings": [*warnings, *loop.warnings],
                 **(loop.writers.stated_numbers() if loop.writers else {}),
             },
+            without,
         )
 
     return record
@@ -60,10 +65,10 @@ def record_utilisation(run: Run) -> None:
     The operations are those of the plain forms; Winograd's form needs fewer, so values above 1 are
     possible.
     """
-    rate = matrix_rate(run.config.train.dtype)
     speed = read_record(run.workdir).get("flops_per_second_and_device")
     if speed is None:
         return
+    rate = matrix_rate(run.config.train.dtype)
     update_record(
         run.workdir,
         {"matrix_flops_per_second": rate, "utilisation": round(speed / rate, 4)},

@@ -57,6 +57,9 @@ def test_the_speed_is_that_of_the_steps_that_were_timed(run):
 
 
 def test_a_short_training_says_nothing_of_operations(run):
+    """Not even those of a longer session before it, which would not fit its images a second."""
+    recorder(run, 8, lambda: 1e9)(a_loop(latest={}))
+    record_utilisation(run)
     recorder(run, 8, None)(a_loop(latest={}))
     record_utilisation(run)
     assert not {"flops_per_second_and_device", "utilisation"} & read_record(run.workdir).keys()
