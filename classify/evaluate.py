@@ -19,7 +19,7 @@ from classify.operating_point import (
     read_wanted,
     scores_at,
 )
-from classify.scores import Predicted, intervals, temperature
+from classify.scores import Predicted, intervals, score_of_class, temperature
 from common.data.prepared.prepared import DataCard, Split
 from common.program.errors import UserError
 from common.program.log import log
@@ -234,7 +234,8 @@ def _print_summary(report: dict[str, Any], output: Path) -> None:
     )
     shown = list(_SHOWN)
     if len(report["classes"]) <= _MOST_SHOWN:
-        shown += [f"{score}_{name}" for score in _SHOWN_OF_EACH for name in report["classes"]]
+        classes = report["classes"]
+        shown += [score_of_class(score, name) for score in _SHOWN_OF_EACH for name in classes]
     scores = report["scores"]
     missing = [name for name in shown if math.isnan(scores[name]["value"])]
     for name in shown:

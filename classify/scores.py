@@ -23,7 +23,7 @@ from common.scores.areas import areas_of_draws
 from common.scores.bootstrap import OfDraws
 from common.scores.metrics import confusion_of, mean_of_known, scores_of_counts
 
-MEANS = ("macro", "micro")  # over classes, in the names of scores: no class can be called so
+_MEANS = ("macro", "micro")  # over classes, in the names of scores
 _BINS = 15  # of the expected calibration error, as in its publication
 _AT_ONCE = 2_000_000  # counts of images
 _LEAST = float(np.finfo(float).eps)  # lowest probability in a logarithm
@@ -77,6 +77,11 @@ def scores(
     return {name: float(values[0]) for name, values in found.items()}
 
 
+def score_of_class(score: str, name: str) -> str:
+    """Returns what a class's score is called: "f1_COVID", but "f1_class_macro", no mean."""
+    return f"{score}_class_{name}" if name in _MEANS else f"{score}_{name}"
+
+
 def scores_of_draws(
     draws: Draws, labels: Labels, probabilities: Probabilities, classes: Sequence[str]
 ) -> dict[str, OfDraws]:
@@ -101,7 +106,7 @@ def scores_of_draws(
     found["balanced_accuracy"] = mean_of_known(of_classes["recall"])
     for name, values in of_classes.items():
         found[f"{name}_macro"] = mean_of_known(values)
-        found |= {f"{name}_{known}": values[:, i] for i, known in enumerate(classes)}
+        found |= {score_of_class(name, known): values[:, i] for i, known in enumerate(classes)}
     found["f1_micro"] = found["accuracy"]  # with one label per image, as are precision and recall
     found["brier"] = draws @ ((probabilities - truth) ** 2).sum(-1) / total
     chosen = probabilities[np.arange(len(labels)), labels]

@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from classify.networks import find_network, make_network
-from classify.scores import MEANS
 from common.config.durations import never, steps
 from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard
@@ -228,11 +227,6 @@ def _check(config: ConfigDict, card: DataCard) -> None:
             f"config.task is 'classify', but all images of {card.name} are of one class,"
             f" {card.classes[0]}; put those of each class into a folder of its own, see"
             " docs/own_data.md."
-        )
-    if taken := set(MEANS) & set(card.classes):
-        raise UserError(
-            f"A class of {card.name} is called '{min(taken)}', as a mean over classes is in the"
-            " scores; give it another name."
         )
     number = len(find_network(config.model.name).STAGES)
     _check_cached_views(config, number)

@@ -245,9 +245,6 @@ def test_settings_that_contradict_each_other_are_refused():
         make_task(config, CARD)
     with pytest.raises(UserError, match="all images of test are of one class, COVID"):
         make_task(settings(), DataCard("test", CLASSES[:1], {"train": 8}, 32, 1, "0", False, 0))
-    with pytest.raises(UserError, match="A class of test is called 'macro'"):
-        card = DataCard("test", ("COVID", "macro"), {"train": 8}, 32, 1, "0", False, 0)
-        make_task(settings(), card)
     config = settings()
     config.model.weights = "imagenet"
     with pytest.raises(UserError, match="there are none for small_cnn"):

@@ -156,6 +156,14 @@ def test_a_class_that_validation_lacks_is_in_no_mean():
     assert told["f1_macro"] == pytest.approx(f1) and math.isnan(told["f1_c"])
 
 
+def test_a_class_may_be_called_as_a_mean_over_classes_is():
+    truth, called = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 1, 0, 0, 1])
+    known = scores(truth, np.eye(2)[called], ("a", "b"))
+    told = scores(truth, np.eye(2)[called], ("macro", "micro"))
+    assert told["f1_macro"] == known["f1_macro"] and told["f1_micro"] == known["f1_micro"]
+    assert told["f1_class_macro"] == known["f1_a"] and told["f1_class_micro"] == known["f1_b"]
+
+
 def test_a_mask_class_that_validation_lacks_is_in_no_mean():
     """The log, evaluate's pooled view and its readings; an empty image is still a success."""
     truth, called = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 1, 0, 0, 1])
