@@ -193,6 +193,7 @@ class Writers:
         self._folder.mkdir(exist_ok=True)
         self._restored_step = restored_step
         self._series: set[str] = set()  # the names of the pictures that this run draws
+        self._rows_in_curves = 0
         record = read_record(workdir)
         self._own(record.get("pictures", ()))
         _warn_of_changes(workdir / "metrics.jsonl", record)
@@ -262,7 +263,11 @@ class Writers:
         self._draw_curves()
 
     def _draw_curves(self) -> None:
-        draw_curves(read_jsonl(self._workdir / "metrics.jsonl"), self._folder / "curves.png")
+        """Draws the curves, a second's work, if there are more numbers than they show."""
+        rows = read_jsonl(self._workdir / "metrics.jsonl")
+        if len(rows) > self._rows_in_curves:
+            draw_curves(rows, self._folder / "curves.png")
+            self._rows_in_curves = len(rows)
 
     def _finish_pictures(self) -> None:
         """Writes the films, and curves of all rows, including earlier sessions'."""
