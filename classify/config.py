@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
-from common.config.defaults import default_adam, default_config
+from common.config.defaults import default_config, default_optimizer
 from common.program.rules import Rules, duration, number, switch, text, whole
 
 RULES: Rules = {  # which values of the settings are valid
@@ -16,7 +16,6 @@ RULES: Rules = {  # which values of the settings are valid
     "loss.label_smoothing": number(0, 1, below=True),
     "loss.class_weights": text(),
     "loss.mixup": number(0, 100),
-    "optimizer.weight_decay": number(0, 1e6),
     "optimizer.stage_decay": number(0, 1),
     "optimizer.frozen": whole(0, 1000),
     "optimizer.unfreeze_every": duration(),
@@ -56,10 +55,9 @@ def classify_config(arg: str = "") -> ConfigDict:
             "mixup": 0.0,  # alpha of mixup; 0: off
         }
     )
-    config.optimizer = default_adam(1e-3)
+    config.optimizer = default_optimizer(1e-3, name="adamw")
     config.optimizer.update(
         {
-            "weight_decay": 0.0,  # of AdamW
             "stage_decay": 1.0,  # a stage's learning rate as a share of that of the next
             "frozen": 0,  # how many stages, from the image on, do not learn
             "unfreeze_every": "0",  # after each such time one more learns, from the top; 0: never

@@ -20,7 +20,7 @@ from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard
 from common.data.sources.download import Settings, remote_file
 from common.learning.network import SupervisedState, Variables
-from common.learning.optimizers import learning_rate_schedule
+from common.learning.optimizers import clipped, learning_rate_schedule, update_rule
 from common.program.cache import cache_dir
 from common.program.errors import UserError
 from common.program.files import user_path
@@ -157,7 +157,7 @@ def path_of(keys: Any) -> str:
 def _make_optimizer(
     config: ConfigDict, stages: tuple[str, ...], steps_per_epoch: float
 ) -> tuple[optax.GradientTransformation, Callable[[str], bool]]:
-    """Returns AdamW with a learning rate for each stage, and which parameters never learn.
+    """Returns the optimizer with a learning rate for each stage, and which parameters never learn.
 
     The head learns at the config's rate, stage i of n at `stage_decay ** (n - i)` of it
     (Howard and Ruder, 2018, "Universal Language Model Fine-tuning"); frozen stages learn at 0 until
@@ -178,12 +178,8 @@ def _make_optimizer(
         thaws = (settings.frozen - stage) * every if stage < settings.frozen else 0
         if stage < settings.frozen and not every:
             return optax.set_to_zero()
-        return optax.adamw(
-            lambda count: share * schedule(count) * (count >= thaws),
-            b1=settings.beta1,
-            b2=settings.beta2,
-            eps=settings.epsilon,
-            weight_decay=settings.weight_decay,
+        return update_rule(
+            settings, "optimizer", lambda count: share * schedule(count) * (count >= thaws)
         )
 
     def labels(params: Variables) -> Any:
@@ -193,7 +189,8 @@ def _make_optimizer(
 
     rules = {str(stage): of_stage(stage) for stage in range(len(stages) + 1)}
     never = _never_learning(settings)
-    return optax.multi_transform(rules, labels), lambda path: stage_of(path) < never
+    optimizer = clipped(optax.multi_transform(rules, labels), settings.clip)
+    return optimizer, lambda path: stage_of(path) < never
 
 
 def _never_learning(settings: ConfigDict) -> int:

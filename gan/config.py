@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
-from common.config.defaults import default_adam, default_config
+from common.config.defaults import default_config, default_optimizer
 from common.program.rules import Rules, choice, number, switch, text, whole
 
 RULES: Rules = {  # which values of the settings are valid
@@ -65,8 +65,8 @@ def gan_config(arg: str = "") -> ConfigDict:
     )
     config.optimizer = ConfigDict(
         {
-            "generator": default_adam(2e-4, beta1=0.5),
-            "discriminator": default_adam(2e-4, beta1=0.5),
+            "generator": default_optimizer(2e-4, beta1=0.5),
+            "discriminator": default_optimizer(2e-4, beta1=0.5),
             "discriminator_steps": 1,  # k: updates of the discriminator before the generator's
             "half_batches": False,  # its updates see batch_size / 2 real and as many generated ones
         }

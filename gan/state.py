@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import DataCard
 from common.learning.network import NetworkState, Variables
-from common.learning.optimizers import make_adam
+from common.learning.optimizers import make_optimizer
 from common.program.errors import UserError
 from common.training.task import Batches
 from gan.losses import AdversarialLoss, adversarial_loss
@@ -100,10 +100,10 @@ def make_gan(config: ConfigDict, card: DataCard) -> GAN:
     num_steps = config.train.num_steps
     return GAN(
         networks=make_networks(config.model, card),
-        generator_optimizer=make_adam(
+        generator_optimizer=make_optimizer(
             optimizer.generator, "optimizer.generator", steps_per_epoch, num_steps=num_steps
         ),
-        discriminator_optimizer=make_adam(
+        discriminator_optimizer=make_optimizer(
             optimizer.discriminator,
             "optimizer.discriminator",
             steps_per_epoch,

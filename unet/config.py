@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
-from common.config.defaults import default_adam, default_config
+from common.config.defaults import default_config, default_optimizer
 from common.program.rules import Rules, choice, number, switch, whole
 
 RULES: Rules = {  # which values of the settings are valid
@@ -52,5 +52,5 @@ def unet_config(arg: str = "") -> ConfigDict:
             "overlap_over": "image",  # or "batch": what Dice and Tversky are taken over
         }
     )
-    config.optimizer = default_adam(1e-3)
+    config.optimizer = default_optimizer(1e-3)
     return config

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import DataCard
 from common.learning.network import SupervisedState
-from common.learning.optimizers import make_adam
+from common.learning.optimizers import make_optimizer
 from common.networks.unet import UNet
 from common.program.errors import UserError
 from common.training.task import Batches
@@ -72,7 +72,7 @@ def make_segmenter(config: ConfigDict, card: DataCard) -> Segmenter:
         )
     return Segmenter(
         network=network,
-        optimizer=make_adam(
+        optimizer=make_optimizer(
             config.optimizer,
             "optimizer",
             card.num_examples["train"] / batches.examples,

@@ -52,10 +52,12 @@ RULES: Rules = {
     "train.best_is": choice("highest", "lowest"),
     "train.best_metric": text(),
 }
-OPTIMIZER_RULES: Rules = {  # for the section that `default_adam` makes
+OPTIMIZER_RULES: Rules = {  # for the section that `default_optimizer` makes
+    "name": choice("adam", "adamw", "sgd", "rmsprop", "lion"),
     "learning_rate": number(0, 1e38, above=True),
     **dict.fromkeys(("beta1", "beta2"), number(0, 1, below=True)),
     "epsilon": number(1e-30, 1),
+    **dict.fromkeys(("weight_decay", "clip"), number(0, 1e6)),
     **dict.fromkeys(("warmup", "decay_begin", "decay_end"), duration()),
     "decay": choice("none", "linear", "cosine"),
 }
@@ -148,16 +150,23 @@ def _default_data() -> ConfigDict:
     )
 
 
-def default_adam(
-    learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+def default_optimizer(
+    learning_rate: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    name: str = "adam",
 ) -> ConfigDict:
     """Returns the section of a config for an optimizer: see common/learning/optimizers.py."""
     return ConfigDict(
         {
+            "name": name,  # adam, adamw, sgd, rmsprop or lion
             "learning_rate": learning_rate,
-            "beta1": beta1,
-            "beta2": beta2,
-            "epsilon": epsilon,
+            "beta1": beta1,  # of the mean gradient; the momentum of sgd and rmsprop
+            "beta2": beta2,  # of the mean square; of lion's momentum
+            "epsilon": epsilon,  # of adam, adamw and rmsprop
+            "weight_decay": 0.0,  # of adamw, lion, sgd and rmsprop
+            "clip": 0.0,  # longer gradients are scaled to this norm; 0: none is
             "warmup": "0",  # the rate rises linearly from 0 until then
             "decay": "none",  # or "linear", "cosine": it falls to 0 ...
             "decay_begin": "0",  # ... from here

@@ -1,4 +1,17 @@
-"""Adam with a learning rate that may warm up and decay, as a config describes it."""
+"""Optimizers by name, with a learning rate that may warm up and decay, as a config describes them.
+
+`b1` is config.optimizer.beta1, `b2` is beta2, `w` is weight_decay.
+
+| name    | the update (Optax's)                               | source                        |
+|---------|----------------------------------------------------|-------------------------------|
+| adam    | mean gradient over root mean square                | Kingma and Ba, 2015           |
+| adamw   | the same, and `-rate w params`                     | Loshchilov and Hutter, 2019   |
+| sgd     | the gradient plus `w params`, with momentum `b1`   | Sutskever et al., 2013        |
+| rmsprop | the same gradient over its root mean square (`b2`), with momentum `b1` | Hinton, 2012 |
+| lion    | the sign of the mean gradient, and `-rate w params` | Chen et al., 2023            |
+"""
+
+from typing import TypeAlias
 
 import optax
 from ml_collections import ConfigDict
@@ -7,18 +20,20 @@ from common.config.durations import never, steps
 from common.program.errors import UserError
 from common.program.settings import flatten
 
+Optimizer: TypeAlias = optax.GradientTransformation
 
-def make_adam(
+
+def make_optimizer(
     settings: ConfigDict,
     name: str,
     steps_per_epoch: float,
     updates_per_step: int = 1,
     num_steps: str = "0",
-) -> optax.GradientTransformation:
-    """Returns Adam (Kingma and Ba, 2015) with its schedule.
+) -> Optimizer:
+    """Returns the optimizer that a config names, with its schedule and its clipping.
 
     Args:
-      settings: see `common.config.defaults.default_adam`.
+      settings: see `common.config.defaults.default_optimizer`.
       name: of the section, for messages: "optimizer.generator".
       steps_per_epoch: factor for durations in epochs.
       updates_per_step: calls of the optimizer per training step, the unit of durations.
@@ -28,12 +43,55 @@ def make_adam(
     Raises:
       UserError: a setting is invalid.
     """
-    return optax.adam(
-        learning_rate_schedule(settings, name, steps_per_epoch, updates_per_step, num_steps),
-        b1=settings.beta1,
-        b2=settings.beta2,
-        eps=settings.epsilon,
-    )
+    rate = learning_rate_schedule(settings, name, steps_per_epoch, updates_per_step, num_steps)
+    return clipped(update_rule(settings, name, rate), settings.clip)
+
+
+def update_rule(settings: ConfigDict, name: str, rate: optax.Schedule) -> Optimizer:
+    """Returns the update rule of a learning rate: see `make_optimizer`.
+
+    Raises:
+      UserError: Adam is to decay the weights.
+    """
+    decay, betas = settings.weight_decay, {"b1": settings.beta1, "b2": settings.beta2}
+    if settings.name == "adam":
+        if decay:
+            raise UserError(
+                f"config.{name}.weight_decay is {decay}, but adam has none; set"
+                f" --config.{name}.name=adamw."
+            )
+        return optax.adam(rate, **betas, eps=settings.epsilon)
+    if settings.name == "adamw":
+        return optax.adamw(rate, **betas, eps=settings.epsilon, weight_decay=decay)
+    if settings.name == "lion":
+        return optax.lion(rate, **betas, weight_decay=decay)
+    if settings.name == "sgd":
+        plain = optax.sgd(rate, momentum=settings.beta1)
+    else:
+        plain = optax.rmsprop(
+            rate, decay=settings.beta2, eps=settings.epsilon, momentum=settings.beta1
+        )
+    return optax.chain(optax.add_decayed_weights(decay), plain)
+
+
+def clipped(optimizer: Optimizer, norm: float) -> Optimizer:
+    """Returns an optimizer that scales longer gradients to this norm (of all parameters together).
+
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
+    The state stays the optimizer's own, so that a run may resume with another norm; 0 scales none.
+    """
+    if not norm:
+        return optimizer
+    clip = optax.clip_by_global_norm(norm)
+
+    def update(
+        gradients: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        short, _ = clip.update(gradients, optax.EmptyState())
+        moved: tuple[optax.Updates, optax.OptState] = optimizer.update(short, state, params)
+        return moved
+
+    return optax.GradientTransformation(optimizer.init, update)
 
 
 def learning_rate_schedule(
@@ -43,7 +101,7 @@ def learning_rate_schedule(
     updates_per_step: int = 1,
     num_steps: str = "0",
 ) -> optax.Schedule:
-    """Returns the learning rate as a function of the number of updates; see `make_adam`.
+    """Returns the learning rate as a function of the number of updates; see `make_optimizer`.
 
     Raises:
       UserError: a setting is invalid.

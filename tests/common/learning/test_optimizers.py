@@ -1,5 +1,7 @@
 """The learning rate over training, and that Adam without a schedule is Optax's own."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,16 +9,17 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from common.config.defaults import default_adam
-from common.learning.optimizers import check_rates, learning_rate_schedule, make_adam
+from common.config.defaults import default_optimizer
+from common.learning.optimizers import check_rates, learning_rate_schedule, make_optimizer
 from common.program.errors import UserError
+from common.runs.checkpoints import Checkpoints
 
 RATE = 0.5
 NAME = "optimizer.generator"
 
 
 def settings(**changes):
-    section = default_adam(RATE)
+    section = default_optimizer(RATE)
     section.update(changes)
     return section
 
@@ -98,7 +101,7 @@ class TestSchedule:
 class TestWrongSettings:
     def refused(self, match, **changes):
         with pytest.raises(UserError, match=match):
-            make_adam(settings(**changes), NAME, 10.0)
+            make_optimizer(settings(**changes), NAME, 10.0)
 
     @pytest.mark.parametrize("decay", ["linear", "cosine"])
     @pytest.mark.parametrize(
@@ -178,17 +181,93 @@ class TestAdam:
         reference = optax.adam(2e-4, section.beta1, section.beta2, section.epsilon)
         jax.tree.map(
             np.testing.assert_array_equal,
-            self.path(make_adam(section, NAME, 10.0)),
+            self.path(make_optimizer(section, NAME, 10.0)),
             self.path(reference),
         )
 
     def test_the_first_update_of_a_warm_up_moves_nothing_and_later_ones_do(self):
-        first, second, *_ = self.path(make_adam(settings(warmup="4"), NAME, 10.0))
+        first, second, *_ = self.path(make_optimizer(settings(warmup="4"), NAME, 10.0))
         np.testing.assert_array_equal(first["w"], self.start)
         assert (first["w"] != second["w"]).any()
 
     def test_after_the_decay_nothing_moves(self):
         decay = {"decay": "cosine", "decay_end": "5"}
-        seen = self.path(make_adam(settings(**decay), NAME, 10.0, updates_per_step=2))
+        seen = self.path(make_optimizer(settings(**decay), NAME, 10.0, updates_per_step=2))
         assert (seen[9]["w"] != seen[8]["w"]).any()
         np.testing.assert_array_equal(seen[19]["w"], seen[9]["w"])
+
+
+# What Optax has by each name, with the settings' own names.
+RULES_OF_OPTAX = {
+    "adam": optax.adam(0.1, b1=0.8, b2=0.9, eps=1e-3),
+    "adamw": optax.adamw(0.1, b1=0.8, b2=0.9, eps=1e-3, weight_decay=0.2),
+    "sgd": optax.chain(optax.add_decayed_weights(0.2), optax.sgd(0.1, momentum=0.8)),
+    "rmsprop": optax.chain(
+        optax.add_decayed_weights(0.2), optax.rmsprop(0.1, decay=0.9, eps=1e-3, momentum=0.8)
+    ),
+    "lion": optax.lion(0.1, b1=0.8, b2=0.9, weight_decay=0.2),
+}
+
+
+@pytest.mark.parametrize("name", RULES_OF_OPTAX)
+class TestByName:
+    gradients = tuple({"w": jnp.asarray(row)} for row in np.eye(6, 3, dtype=np.float32) * 4)
+
+    def made(self, name, **changes):
+        decay = 0.0 if name == "adam" else 0.2
+        section = settings(name=name, learning_rate=0.1, beta1=0.8, beta2=0.9, epsilon=1e-3)
+        section.update(weight_decay=decay, **changes)
+        return make_optimizer(section, NAME, 10.0)
+
+    def moved(self, optimizer, params, state, gradients):
+        @jax.jit
+        def update(params, state, gradient):
+            updates, state = optimizer.update(gradient, state, params)
+            return optax.apply_updates(params, updates), state
+
+        for gradient in gradients:
+            params, state = update(params, state, gradient)
+        return params, state
+
+    def start(self, optimizer):
+        params = {"w": jnp.asarray([1.0, -2.0, 0.5])}
+        return params, optimizer.init(params)
+
+    def test_it_is_optaxs(self, name):
+        ours, theirs = self.made(name), RULES_OF_OPTAX[name]
+        for optimizer in (ours, theirs):
+            found = self.moved(optimizer, *self.start(optimizer), self.gradients)[0]["w"]
+            if optimizer is ours:
+                first = found
+        np.testing.assert_allclose(first, found, rtol=1e-6)
+        assert (np.abs(first - self.start(ours)[0]["w"]) > 1e-3).all()
+
+    def test_long_gradients_are_scaled_and_short_ones_are_not(self, name):
+        """Their norm is 4: 5 changes nothing, 2 is the same as gradients of half the length."""
+        same, cut, plain = self.made(name, clip=5.0), self.made(name, clip=2.0), self.made(name)
+        halves = [jax.tree.map(lambda g: g / 2, gradient) for gradient in self.gradients[:3]]
+        whole = self.moved(plain, *self.start(plain), self.gradients[:3])
+        for found, wanted in (
+            (self.moved(same, *self.start(same), self.gradients[:3]), whole),
+            (
+                self.moved(cut, *self.start(cut), self.gradients[:3]),
+                self.moved(plain, *self.start(plain), halves),
+            ),
+        ):
+            jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), found, wanted)
+
+    def test_it_resumes_bit_for_bit(self, name, tmp_path):
+        optimizer = self.made(name, clip=2.0, warmup="3")
+        through = self.moved(optimizer, *self.start(optimizer), self.gradients)
+        half = self.moved(optimizer, *self.start(optimizer), self.gradients[:3])
+        with Checkpoints(tmp_path) as checkpoints:
+            checkpoints.save(3, jax.device_get(half), {})
+        with Checkpoints(tmp_path) as checkpoints:
+            restored = checkpoints.restore(3, jax.eval_shape(lambda: self.start(optimizer)))
+        again = self.moved(optimizer, *restored, self.gradients[3:])
+        jax.tree.map(np.testing.assert_array_equal, again, through)
+
+
+def test_adam_does_not_decay_weights_and_says_what_does():
+    with pytest.raises(UserError, match=r"adam has none; set --config\.optimizer\.generator\.name"):
+        make_optimizer(settings(weight_decay=0.1), NAME, 10.0)
