@@ -45,9 +45,9 @@ def gan_config(arg: str = "") -> ConfigDict:
             "discriminator": {},
         }
     )
-    config.quality = ConfigDict(  # of generated images, every train.eval_every: gan/watch.py
+    config.quality = ConfigDict(  # of generated images, every train.eval_every: gan/quality
         {
-            "extractor": "pixels" if arg == "tiny" else "radiomic",  # gan/features.py; "": off
+            "extractor": "pixels" if arg == "tiny" else "radiomic",  # quality/features.py; "": off
             "num_images": 16 if arg == "tiny" else 256,  # of the most frequent class
             "k": 5,  # neighbours for precision, recall, density and coverage
             "on_collapse": "warn",  # or "stop"

@@ -18,11 +18,11 @@ from common.program.errors import UserError
 from common.report.images import Picture
 from common.scores import metrics
 from common.training.task import Batch, Batches, Examples, Measurement, Metrics, Task
-from gan import watch
-from gan.evaluate import evaluate
 from gan.generate import generate
 from gan.losses import class_loss
 from gan.pictures import Pictures
+from gan.quality import watch
+from gan.quality.evaluate import evaluate
 from gan.sampling import Sampler
 from gan.state import GAN, GANState, init_state, make_gan
 from gan.steps import (
@@ -128,7 +128,7 @@ class GANTask(Task[GANState]):
         return metrics.averages(values, mask=batch["valid"])
 
     def measurement(self, prepared: Prepared) -> Measurement[GANState] | None:
-        """Returns the measurement of generated images: see gan/watch.py."""
+        """Returns the measurement of generated images: see gan/quality/watch.py."""
         return watch.measurement(self.gan, self._sampler, prepared, self._config)
 
     def describe(self, state: GANState) -> str:

@@ -26,8 +26,8 @@ from configs.acgan_covid import get_config as acgan
 from configs.small_cnn_chest_xray import get_config as small_cnn
 from configs.toy_gan_1d import get_config as toy
 from configs.unet_brain_mri import get_config as unet
-from gan.evaluate import evaluate as evaluate_gan
 from gan.generate import generate
+from gan.quality.evaluate import evaluate as evaluate_gan
 from tests.common.program.test_labels import HOSTILE
 from tests.sentinels import SENTINEL, put_sentinels, tree
 from tests.untrained import untrained
@@ -57,7 +57,7 @@ def write_images(folder, *names):
 def _without_vgg16():
     """Its passes take a minute."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gan.evaluate.weights_are_bundled", lambda: False)
+        patch.setattr("gan.quality.evaluate.weights_are_bundled", lambda: False)
         yield
 
 

@@ -23,11 +23,11 @@ from common.runs.evaluation import (
 from common.runs.judge import Judge, open_judge
 from common.runs.workdir import Run, check_data
 from common.scores import ssim
-from gan.features import default_extractors, make_extractors
 from gan.generate import load_trained
 from gan.networks import network_name
-from gan.novelty import SUSPICIOUS, Generated, check_memorization, scores_of
-from gan.quality import Reference, draw_images, quality, reference_of
+from gan.quality.features import default_extractors, make_extractors
+from gan.quality.figures import Reference, draw_images, quality, reference_of
+from gan.quality.novelty import SUSPICIOUS, Generated, check_memorization, scores_of
 from gan.sampling import Sampler
 from gan.state import make_gan
 
@@ -45,8 +45,8 @@ def evaluate(run: Run, options: Options) -> None:
     """Writes evaluation.json, quality.csv and memorization.png; with --judge, judge.png.
 
     It compares --images_per_class generated images of each class with the training images by the
-    features that --extractors names: gan/quality.py. The images are those that --mode=generate
-    writes with the same --seed.
+    features that --extractors names: gan/quality/figures.py. The images are those that
+    --mode=generate writes with the same --seed.
 
     Raises:
       UserError: an option, the data, a folder or the checkpoint can't be used.

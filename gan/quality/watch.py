@@ -1,9 +1,9 @@
 """Quality during training, and a warning when training goes wrong.
 
 Every `config.train.eval_every` the generator draws `config.quality.num_images` of each class, which
-are compared with the training images (gan/quality.py). One more measure is "spread", the variance
-of generated images' features within their class as a share of the real ones': 1 is as varied as
-real images, 0 one picture per class.
+are compared with the training images (figures.py). One more measure is "spread", the variance of
+generated images' features within their class as a share of the real ones': 1 is as varied as real
+images, 0 one picture per class.
 
 Three common failures of GANs are watched:
 
@@ -27,9 +27,9 @@ from common.data.prepared.prepared import Prepared
 from common.program.errors import UserError
 from common.program.words import counted
 from common.training.task import Measurement
-from gan.features import Extractor, make_extractors
-from gan.measures import disjoint_halves, frechet_distance, kernel_distance, manifold_scores
-from gan.quality import Features, Labels, Reference, draw_images, reference_of
+from gan.quality.features import Extractor, make_extractors
+from gan.quality.figures import Features, Labels, Reference, draw_images, reference_of
+from gan.quality.measures import disjoint_halves, frechet_distance, kernel_distance, manifold_scores
 from gan.sampling import Sampler
 from gan.state import GAN, GANState
 

@@ -9,9 +9,9 @@ from scipy.spatial.distance import cdist
 
 from common.data.phantoms import KINDS
 from common.program.errors import UserError
-from gan import measures
-from gan.measures import Estimate
-from gan.memorization import (
+from gan.quality import measures
+from gan.quality.measures import Estimate
+from gan.quality.memorization import (
     LEVEL,
     membership_auc,
     memorization,

@@ -1,8 +1,8 @@
 """How good and how varied a generator's images are, each figure beside its floor.
 
 A figure's name says how it was computed: `frechet_vgg16_train_425_1816` compares the `vgg16`
-features (gan/features.py) of 425 real images of the split "train" with those of 1,816 generated
-ones. Only figures of one name can be compared.
+features (features.py) of 425 real images of the split "train" with those of 1,816 generated ones.
+Only figures of one name can be compared.
 
 The floor is what perfect images score: the same figure between two disjoint halves of the real
 images, no patient in both. Halves are smaller, so `same_n` is the generator's figure at their size;
@@ -25,8 +25,8 @@ from common.learning.network import Variables
 from common.program.cache import cache_dir, kept_array
 from common.program.log import log
 from common.program.words import counted
-from gan.features import Extractor
-from gan.measures import disjoint_halves, frechet_distance, kernel_distance, manifold_scores
+from gan.quality.features import Extractor
+from gan.quality.measures import disjoint_halves, frechet_distance, kernel_distance, manifold_scores
 from gan.sampling import BATCH, Sampler
 
 HIGHER_IS_BETTER = ("precision", "recall", "density", "coverage")
@@ -160,7 +160,7 @@ def draw_images(
 
 
 def figures(real: Features, generated: Features, k: int) -> dict[str, float]:
-    """Returns every measure of gan/measures.py for two sets."""
+    """Returns every measure of measures.py for two sets."""
     kernel = kernel_distance(real, generated)
     return {
         "frechet": frechet_distance(real, generated),

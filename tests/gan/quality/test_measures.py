@@ -9,8 +9,8 @@ from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 
 from common.program.errors import UserError
-from gan import measures
-from gan.measures import (
+from gan.quality import measures
+from gan.quality.measures import (
     disjoint_halves,
     frechet_distance,
     kernel_distance,

@@ -18,12 +18,12 @@ from common.runs.workdir import open_run
 from common.training.task import make_task
 from common.training.train import train
 from configs import acgan_covid, toy_gan_1d
-from gan import quality as room
-from gan.evaluate import evaluate
-from gan.features import Extractor, make_extractors
 from gan.generate import generate
-from gan.quality import Reference, quality, reference_of, with_floor
-from gan.watch import spread
+from gan.quality import figures as room
+from gan.quality.evaluate import evaluate
+from gan.quality.features import Extractor, make_extractors
+from gan.quality.figures import Reference, quality, reference_of, with_floor
+from gan.quality.watch import spread
 
 CLASSES = ("COVID", "NonCOVID")
 (RADIOMIC,) = make_extractors("radiomic", 32, 1)
@@ -233,7 +233,7 @@ class TestEvaluation:
     @pytest.fixture(autouse=True)
     def _without_vgg16(self, monkeypatch):
         """Its passes take a minute; tests/common/networks/test_lpips.py has them."""
-        monkeypatch.setattr("gan.evaluate.weights_are_bundled", lambda: False)
+        monkeypatch.setattr("gan.quality.evaluate.weights_are_bundled", lambda: False)
 
     def test_it_reports_every_figure_and_the_judge(self, run, judge, tmp_path, capsys):
         names = f"radiomic,pixels,classifier:{judge}"
@@ -256,7 +256,7 @@ class TestEvaluation:
     def test_the_measured_images_are_those_that_generate_writes(self, run, tmp_path, monkeypatch):
         seen = []
         monkeypatch.setattr(
-            "gan.evaluate.draw_images",
+            "gan.quality.evaluate.draw_images",
             lambda *args: seen.append(room.draw_images(*args)) or seen[0],
         )
         evaluate(run, Options(output=str(tmp_path / "e"), images_per_class=8, extractors="pixels"))
@@ -312,7 +312,7 @@ class TestEvaluation:
 
     @pytest.mark.slow
     def test_a_collapse_ends_the_training_when_told(self, tmp_path, monkeypatch, capsys):
-        monkeypatch.setattr("gan.watch._LEAST_SPREAD", 1e9)
+        monkeypatch.setattr("gan.quality.watch._LEAST_SPREAD", 1e9)
         config = acgan_covid.get_config("tiny")
         config.train.update(picture_every="0", checkpoint_every="6", log_every="3", eval_every="2")
         config.quality.on_collapse = "stop"

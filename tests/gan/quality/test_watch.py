@@ -7,9 +7,9 @@ from common.data.prepared.prepared import prepare
 from common.program.errors import UserError
 from configs import acgan_covid
 from gan.config import RULES
+from gan.quality.watch import CollapseWatch, measurement
 from gan.sampling import Sampler
 from gan.state import make_gan
-from gan.watch import CollapseWatch, measurement
 
 
 def said(*rows, probabilities=True):

@@ -1,4 +1,4 @@
-"""Are a generator's images new? The test of gan/memorization.py on the images of a run."""
+"""Are a generator's images new? The test of gan/quality/memorization.py on the images of a run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,8 +14,9 @@ from common.devices.apply import in_batches
 from common.learning.network import Variables
 from common.program.errors import RetrainError, UserError
 from common.report.images import write_picture
-from gan.features import make_extractors
-from gan.memorization import (
+from gan.quality.features import make_extractors
+from gan.quality.figures import Features, Labels, Reference
+from gan.quality.memorization import (
     Memorization,
     membership_auc,
     memorization,
@@ -23,7 +24,6 @@ from gan.memorization import (
     suspicious_picture,
     verdict,
 )
-from gan.quality import Features, Labels, Reference
 from gan.state import GAN
 
 SUSPICIOUS = "memorization.png"

@@ -7,9 +7,9 @@ from PIL import Image
 from common.data.phantoms import KINDS
 from common.data.prepared.prepared import prepare
 from configs import acgan_covid
-from gan.features import make_extractors
-from gan.novelty import Generated, check_memorization
-from gan.quality import reference_of
+from gan.quality.features import make_extractors
+from gan.quality.figures import reference_of
+from gan.quality.novelty import Generated, check_memorization
 
 SIZE = 16
 EXTRACTORS = make_extractors("radiomic", SIZE, 1)

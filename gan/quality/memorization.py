@@ -30,7 +30,7 @@ from jaxtyping import Float, Float64, Int, UInt8
 from common.program.errors import UserError
 from common.report.images import Picture, grid, titled, zoom_for
 from common.scores.areas import area_under_curve
-from gan.measures import (
+from gan.quality.measures import (
     Estimate,
     Exact,
     Features,
