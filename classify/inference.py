@@ -1,5 +1,6 @@
 """A trained classifier on new images: logits in batches on the devices, and Grad-CAM."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,13 +27,7 @@ class Inference:
         self.classes = classifier.classes
         self._classifier, self._variables = classifier, variables
 
-        def logits_of(variables: Variables, images: Array) -> Array:
-            found = _logits(classifier, variables, images)
-            if classifier.mirror:
-                found = (found + _logits(classifier, variables, images[:, :, ::-1])) / 2
-            return found
-
-        self._run = apply.in_batches(logits_of, variables, batch)
+        self._run = apply.in_batches(partial(logits_of, classifier), variables, batch)
         self._maps = jax.jit(lambda variables, image: _attention(classifier, variables, image))
 
     def logits(self, images: Images) -> Float[np.ndarray, "num classes"]:
@@ -63,6 +58,18 @@ def load_inference(run: Run) -> tuple[Inference, int]:
     like = jax.eval_shape(lambda: init_state(classifier, run.card, jax.random.key(0)))
     step, state = run.best_state(like)
     return Inference(classifier, state.average), step
+
+
+def logits_of(
+    classifier: Classifier,
+    variables: Variables,
+    images: UInt8[Array, "batch height width channels"],
+) -> Float[Array, "batch classes"]:
+    """Returns the logits of a batch, averaged with those of its mirror images if so configured."""
+    found = _logits(classifier, variables, images)
+    if classifier.mirror:
+        found = (found + _logits(classifier, variables, images[:, :, ::-1])) / 2
+    return found
 
 
 def softmax(

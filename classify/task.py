@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from classify.evaluate import evaluate
 from classify.features import with_features
+from classify.inference import logits_of
 from classify.judge import make_judge
 from classify.losses import cross_entropy, mixup, targets_of
 from classify.predict import predict
@@ -25,6 +26,7 @@ from classify.state import (
 from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_unit
+from common.devices.lowering import Program
 from common.learning.barrier import in_order
 from common.learning.network import SupervisedState, Variables, advanced
 from common.learning.precision import narrow, widen
@@ -156,6 +158,13 @@ class ClassifyTask(Task[SupervisedState]):
         targets = targets_of(batch["label"], number, 0.0)
         losses = cross_entropy(logits, targets, jnp.ones(number))
         return self._metrics(logits, batch, {"loss": losses})
+
+    def programs(self, state: SupervisedState, size: int) -> dict[str, Program]:
+        """Returns the classification of a batch of images."""
+        shape = (size, self.card.image_size, self.card.image_size, self.card.channels)
+        images = jax.ShapeDtypeStruct(shape, jnp.uint8)
+        classify = partial(logits_of, self.classifier)
+        return {"predict": Program(classify, (state.average, images), (1,), (), True)}
 
     def describe(self, state: SupervisedState) -> str:
         """Returns a table of the network's parameters and running statistics."""

@@ -41,7 +41,7 @@ class Sampler:
         self._estimator = _with(gan.networks.generator, axis_name="", momentum=0.0)
         options = low_memory_options()
         self._moments = jax.jit(self._moments_of_batch, static_argnums=3, compiler_options=options)
-        self._values = jax.jit(self._draw_values, compiler_options=options)
+        self._values = jax.jit(self.draw_values, compiler_options=options)
         self._latents = jax.jit(self._draw_latents, static_argnums=2)
 
     def batch_stats(
@@ -150,7 +150,8 @@ class Sampler:
     def _draw_latents(self, key: Array, indices: Array, truncation: float) -> Array:
         return draw_latents(self.gan, example_keys(key, LATENTS, indices), truncation)
 
-    def _draw_values(self, variables: Variables, latents: Array, labels: Array) -> Array:
+    def draw_values(self, variables: Variables, latents: Array, labels: Array) -> Array:
+        """Draws as `values` does, to be compiled."""
         values: Array = self._generator.apply(variables, latents, labels, train=False)
         return values
 

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_signed_unit
+from common.devices.lowering import Program
 from common.learning.randomness import example_keys
 from common.program.errors import UserError
 from common.report.images import Picture
@@ -130,6 +131,14 @@ class GANTask(Task[GANState]):
     def measurement(self, prepared: Prepared) -> Measurement[GANState] | None:
         """Returns the measurement of generated images: see gan/quality/watch.py."""
         return watch.measurement(self.gan, self._sampler, prepared, self._config)
+
+    def programs(self, state: GANState, size: int) -> dict[str, Program]:
+        """Returns the drawing of images in [-1, 1]."""
+        variables = {"params": state.average, "batch_stats": state.generator.batch_stats}
+        latents = jax.ShapeDtypeStruct((size, self.gan.latent_size), jnp.float32)
+        labels = jax.ShapeDtypeStruct((size,), jnp.int32)
+        drawn = self._sampler.draw_values
+        return {"generate": Program(drawn, (variables, latents, labels), (1, 2), (), True)}
 
     def describe(self, state: GANState) -> str:
         """Returns tables of both networks' parameters and running statistics."""

@@ -7,6 +7,7 @@ show. A smaller one is padded with its mirror image.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -36,12 +37,7 @@ class Windows:
         self.size, self.channels, self.input = card.image_size, card.channels, segmenter.input
         self.num_classes = len(segmenter.classes)
         self.batch = apply.shared_batch(batch)
-
-        def probabilities(variables: Variables, windows: Array, shift: Array, scale: Array) -> Any:
-            logits: Any = segmenter.network.apply(variables, (windows - shift) / scale, train=False)
-            return jnp.exp(log_probabilities(logits))
-
-        self._run = apply.spread(probabilities, variables)
+        self._run = apply.spread(partial(probabilities_of, segmenter), variables)
 
     def start(
         self,
@@ -90,6 +86,18 @@ class _Queue:
     windows: list[Any] = field(default_factory=list)
     owners: list[Any] = field(default_factory=list)  # (image, row, column) of each
     images: list[_Image] = field(default_factory=list)
+
+
+def probabilities_of(
+    segmenter: Segmenter,
+    variables: Variables,
+    windows: UInt8[Array, "batch height width channels"],
+    shift: Num[Array, "batch 1 1 channels"],
+    scale: Num[Array, "batch 1 1 channels"],
+) -> Float[Array, "batch height width classes"]:
+    """Returns the probability of every class at every pixel of a batch of windows."""
+    logits: Any = segmenter.network.apply(variables, (windows - shift) / scale, train=False)
+    return jnp.exp(log_probabilities(logits))
 
 
 def segment(images: Iterable[Pixels], windows: Windows) -> Iterator[Probabilities]:

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from clu import parameter_overview
 from jaxtyping import Array, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard
 from common.data.transforms import augment
+from common.devices.lowering import Program
 from common.learning.network import SupervisedState, Variables, advanced
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
@@ -29,6 +31,7 @@ from unet.inputs import network_input
 from unet.losses import log_probabilities, total_loss
 from unet.panels import training_panels
 from unet.predict import predict
+from unet.segment import probabilities_of
 from unet.state import Segmenter, init_state, make_segmenter
 
 __all__ = ["UNetTask", "evaluate", "make_task", "predict"]  # a mode is a function of this module
@@ -88,6 +91,17 @@ class UNetTask(Task[SupervisedState]):
         each = replace(segmenter.loss, overlap_over="image")
         total, parts = total_loss(logits, batch["mask"], segmenter.weights, each)
         return self._metrics(logits, batch, {"loss": total, **parts})
+
+    def programs(self, state: SupervisedState, size: int) -> dict[str, Program]:
+        """Returns the segmentation of a batch of windows."""
+        card = self.card
+        shape = (size, card.image_size, card.image_size, card.channels)
+        windows = jax.ShapeDtypeStruct(shape, jnp.uint8)
+        each = jax.ShapeDtypeStruct((size, 1, 1, card.channels), jnp.float32)
+        segment = partial(probabilities_of, self.segmenter)
+        return {
+            "predict": Program(segment, (state.average, windows, each, each), (1, 2, 3), (), True)
+        }
 
     def describe(self, state: SupervisedState) -> str:
         """Returns a table of the network's parameters and running statistics."""

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from common.config.tasks import find_task
 from common.data.prepared.prepared import DataCard, Prepared
+from common.devices.lowering import Program
 from common.program.memory import give_back_freed_memory, low_memory_options
 from common.report.images import Picture
 
@@ -111,6 +112,15 @@ class Task(Protocol[State]):
     def measurement(self, prepared: Prepared) -> Measurement[State] | None:
         """Returns what to measure every `config.train.eval_every`, beside `eval_step`."""
         return None
+
+    def programs(self, state: State, size: int) -> dict[str, Program]:
+        """Returns what the modes compute with a trained state, by mode; for most tasks nothing.
+
+        Args:
+          state: its shapes.
+          size: of a batch, over all devices.
+        """
+        return {}
 
     def describe(self, state: State) -> str:
         """Returns a table of the networks' parameters, for the log."""
