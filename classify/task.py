@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from clu import parameter_overview
 from jaxtyping import Array, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
@@ -168,7 +167,7 @@ class ClassifyTask(Task[SupervisedState]):
 
     def describe(self, state: SupervisedState) -> str:
         """Returns a table of the network's parameters and running statistics."""
-        return str(parameter_overview.get_parameter_overview(state.network.variables))
+        return state.network.overview()
 
     def pictures(self, state: SupervisedState, examples: Examples) -> dict[str, Picture]:
         """Returns training images in rows by their predicted class."""

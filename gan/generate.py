@@ -30,7 +30,7 @@ from common.runs.evaluation import stored_value
 from common.runs.workdir import Run
 from gan.networks import network_name
 from gan.sampling import BATCH, Sampler
-from gan.state import init_state, make_gan
+from gan.state import init_state, load_frozen, make_gan
 from gan.walk import FILES as WALK_FILES
 from gan.walk import check_walk, write_walk
 
@@ -156,14 +156,23 @@ class Trained(NamedTuple):
     discriminator: Variables
 
 
-def load_trained(run: Run, sampler: Sampler, truncation: float = 0.0) -> Trained:
+def load_trained(
+    run: Run, sampler: Sampler, truncation: float = 0.0, *, judging: bool = False
+) -> Trained:
     """Restores the best checkpoint, or the newest, and estimates the generator's statistics.
+
+    Args:
+      run: the run.
+      sampler: of its generator.
+      truncation: of the latents.
+      judging: whether the discriminator is used; only then its frozen weights are read.
 
     Raises:
       UserError: there is no checkpoint, or it does not fit the config.
     """
-    like = jax.eval_shape(lambda: init_state(sampler.gan, run.card, jax.random.key(0)))
-    step, state = run.best_state(like)
+    gan = sampler.gan
+    like = jax.eval_shape(lambda: init_state(gan, run.card, jax.random.key(0)))
+    step, state = run.best_state(load_frozen(gan, like, discriminator=judging))
     log.info("drawing from step %d of %s", step, run.workdir)
     if run.card.synthetic:
         log.warning("This generator was trained on %s.", run.card.caption)

@@ -1,6 +1,6 @@
 """Everything that a GAN's training changes, as one pytree, and the parts that stay fixed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -11,7 +11,7 @@ from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import DataCard
-from common.learning.network import NetworkState, Variables
+from common.learning.network import NetworkState, Variables, may_be_missing
 from common.learning.optimizers import make_optimizer
 from common.program.errors import UserError
 from common.training.task import Batches
@@ -19,14 +19,20 @@ from gan.losses import AdversarialLoss, adversarial_loss
 from gan.networks import Networks, make_networks
 
 
+@may_be_missing("controls")
 @flax.struct.dataclass
 class GANState:
-    """A GAN in training; `average` is the moving average of the generator's parameters."""
+    """A GAN in training.
+
+    `average` is the moving average of the generator's parameters. `controls` are small arrays that
+    training changes by rule instead of by gradients, such as the strength of an augmentation.
+    """
 
     step: Any  # int32 []: the number of steps made (a shape where trees are traced)
     generator: NetworkState
     discriminator: NetworkState
     average: Variables
+    controls: Variables = flax.struct.field(default_factory=dict)
 
 
 class Weights(NamedTuple):
@@ -145,3 +151,15 @@ def init_state(gan: GAN, card: DataCard, rng: Key[Array, ""]) -> GANState:
         discriminator=NetworkState.create(discriminator, gan.discriminator_optimizer),
         average=generator["params"],
     )
+
+
+def load_frozen(gan: GAN, state: GANState, *, discriminator: bool = True) -> GANState:
+    """Returns a state, or its shapes, with the networks' weights that do not learn."""
+    players = {"generator": gan.networks.generator}
+    if discriminator:
+        players["discriminator"] = gan.networks.discriminator
+    loaded = {
+        name: replace(getattr(state, name), frozen=player.load_frozen())
+        for name, player in players.items()
+    }
+    return replace(state, **loaded)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, Int, Key
 
-from common.learning.network import Variables, moving_average, updated
+from common.learning.network import NetworkState, Variables, moving_average, updated
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
 from gan.losses import class_loss, gradient_penalty, r1
@@ -87,9 +87,8 @@ def draw_fakes(
     generator = state.generator
 
     def draw(params: Variables) -> tuple[Images, Variables]:
-        variables = {"params": params, "batch_stats": generator.batch_stats}
         images, changed = gan.networks.generator.apply(
-            variables,
+            generator.applied(params, generator.batch_stats),
             narrow(latents, gan.dtype),
             labels,
             train=True,
@@ -124,8 +123,8 @@ def discriminator_step(
     fake_keys = example_keys(rng, DROPOUT_FAKE, position)
 
     def loss(params: Variables) -> tuple[Float[Array, ""], tuple[Variables, Outputs]]:
-        real, stats = _judge(gan, params, network.batch_stats, images, real_keys)
-        fake, stats = _judge(gan, params, stats, fakes, fake_keys)
+        real, stats = _judge(gan, network, params, network.batch_stats, images, real_keys)
+        fake, stats = _judge(gan, network, params, stats, fakes, fake_keys)
         real_loss, real_outputs = _judgement_loss(gan, real, gan.loss.real, labels)
         fake_loss, fake_outputs = _judgement_loss(gan, fake, gan.loss.fake, fake_labels)
         outputs = {
@@ -135,7 +134,7 @@ def discriminator_step(
         total = weights.discriminator * (real_loss + fake_loss)
 
         def logits(seen: Images) -> Float[Array, " batch"]:
-            return _judge(gan, params, network.batch_stats, seen, real_keys)[0].logits
+            return _judge(gan, network, params, network.batch_stats, seen, real_keys)[0].logits
 
         if weights.gradient_penalty:
             keys = example_keys(rng, PENALTY, position)
@@ -174,7 +173,7 @@ def generator_step(
     critic = state.discriminator
 
     def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
-        judged, _ = _judge(gan, critic.params, critic.batch_stats, images, keys)
+        judged, _ = _judge(gan, critic, critic.params, critic.batch_stats, images, keys)
         total, outputs = _judgement_loss(gan, judged, gan.loss.generator, generated.labels)
         return total, {**outputs, "output_fake": gan.loss.output(judged.logits)}
 
@@ -192,6 +191,7 @@ def generator_step(
 
 def _judge(
     gan: GAN,
+    network: NetworkState,
     params: Variables,
     batch_stats: Variables,
     images: Images,
@@ -199,7 +199,7 @@ def _judge(
 ) -> tuple[Judgement, Variables]:
     """Returns the judgement in training mode and the running statistics after this batch."""
     judged, changed = gan.networks.discriminator.apply(
-        {"params": params, "batch_stats": batch_stats},
+        network.applied(params, batch_stats),
         narrow(images, gan.dtype),
         train=True,
         dropout_keys=dropout_keys,

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from clu import parameter_overview
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
@@ -25,7 +24,7 @@ from gan.pictures import Pictures
 from gan.quality import watch
 from gan.quality.evaluate import evaluate
 from gan.sampling import Sampler
-from gan.state import GAN, GANState, init_state, make_gan
+from gan.state import GAN, GANState, init_state, load_frozen, make_gan
 from gan.steps import (
     AUGMENTATION,
     DROPOUT_DRAWING,
@@ -61,6 +60,10 @@ class GANTask(Task[GANState]):
         """Returns the state at step 0."""
         state: GANState = jax.jit(partial(init_state, self.gan, self.card))(rng)
         return state
+
+    def load_frozen(self, state: GANState) -> GANState:
+        """Returns the state with the weights that the networks' files give."""
+        return load_frozen(self.gan, state)
 
     def train_step(
         self, state: GANState, batch: Batch, rng: Key[Array, ""]
@@ -143,7 +146,7 @@ class GANTask(Task[GANState]):
     def describe(self, state: GANState) -> str:
         """Returns tables of both networks' parameters and running statistics."""
         return "\n".join(
-            f"{name}\n{parameter_overview.get_parameter_overview(network.variables)}"
+            f"{name}\n{network.overview()}"
             for name, network in (
                 ("generator", state.generator),
                 ("discriminator", state.discriminator),

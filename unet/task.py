@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from clu import parameter_overview
 from jaxtyping import Array, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
@@ -105,7 +104,7 @@ class UNetTask(Task[SupervisedState]):
 
     def describe(self, state: SupervisedState) -> str:
         """Returns a table of the network's parameters and running statistics."""
-        return str(parameter_overview.get_parameter_overview(state.network.variables))
+        return state.network.overview()
 
     def pictures(self, state: SupervisedState, examples: Examples) -> dict[str, Picture]:
         """Returns training images beside their true and predicted masks."""

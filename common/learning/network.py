@@ -1,26 +1,67 @@
 """One network in training: its state, its update, and its moving average."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from clu import parameter_overview
+from flax import serialization
 from jaxtyping import Array, Float, Int
 
 from common.devices.axis import AXIS
 
 Variables = dict[str, Any]  # a tree of arrays, named as the modules are
 Tree = TypeVar("Tree")
+Class = TypeVar("Class", bound=type)
 
 
+def may_be_missing(*names: str) -> Callable[[Class], Class]:
+    """Decorates a state: checkpoints lack these fields while they are {}, as those of before do.
+
+    A field that a checkpoint lacks keeps the value of the state that is restored into.
+    """
+
+    def decorated(cls: Class) -> Class:
+        def to_dict(state: Any) -> dict[str, Any]:
+            values = {field.name: getattr(state, field.name) for field in fields(cls)}
+            return {
+                name: serialization.to_state_dict(value)
+                for name, value in values.items()
+                if name not in names or value
+            }
+
+        def from_dict(state: Any, saved: dict[str, Any]) -> Any:
+            new = {
+                name: serialization.from_state_dict(getattr(state, name), value, name)
+                for name, value in saved.items()
+            }
+            return replace(state, **new)
+
+        serialization.register_serialization_state(cls, to_dict, from_dict, override=True)
+        return cls
+
+    return decorated
+
+
+@may_be_missing("frozen")
 @flax.struct.dataclass
 class NetworkState:
-    """One network: parameters, running statistics of BatchNorm, state of its optimizer."""
+    """One network: parameters, running statistics of BatchNorm, state of its optimizer.
+
+    `frozen` holds weights that do not learn, which `Task.load_frozen` fills in; modules read them
+    from the collection "frozen". A step gets them as an argument of their own, which is never
+    donated; they are not updated, averaged or written into checkpoints, which name their checksums.
+    """
 
     params: Variables
     batch_stats: Variables
     opt_state: optax.OptState
+    frozen: Variables = flax.struct.field(default_factory=dict)
 
     @classmethod
     def create(
@@ -33,7 +74,23 @@ class NetworkState:
     @property
     def variables(self) -> Variables:
         """Returns the variables that `module.apply` takes."""
+        return self.applied(self.params, self.batch_stats)
+
+    @property
+    def learning(self) -> Variables:
+        """Returns the variables without the weights that do not learn."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    def applied(self, params: Variables, batch_stats: Variables) -> Variables:
+        """Returns the variables that `module.apply` takes, with other values of what learns."""
+        learning = {"params": params, "batch_stats": batch_stats}
+        return {**learning, "frozen": self.frozen} if self.frozen else learning
+
+    def overview(self) -> str:
+        """Returns a table of the parameters and running statistics, and the number of frozen."""
+        table: str = parameter_overview.get_parameter_overview(self.learning)
+        frozen = sum(np.size(x) for x in jax.tree.leaves(self.frozen))
+        return f"{table}\nFrozen: {frozen:,} weights that do not learn" if frozen else table
 
 
 @flax.struct.dataclass
@@ -48,7 +105,7 @@ class SupervisedState:
     def create(cls, made: Variables, optimizer: optax.GradientTransformation) -> "SupervisedState":
         """Returns the state at step 0 from the result of `module.init`."""
         network = NetworkState.create(made, optimizer)
-        return cls(jnp.zeros((), jnp.int32), network, network.variables)
+        return cls(jnp.zeros((), jnp.int32), network, network.learning)
 
 
 def advanced(
@@ -60,7 +117,7 @@ def advanced(
 ) -> tuple[SupervisedState, Float[Array, ""]]:
     """Returns the state after one update, its average by `decay`, and the gradient's norm."""
     network, norm = updated(state.network, optimizer, gradients, batch_stats)
-    average = moving_average(state.average, network.variables, state.step, decay)
+    average = moving_average(state.average, network.learning, state.step, decay)
     return SupervisedState(state.step + 1, network, average), norm
 
 
@@ -77,7 +134,38 @@ def updated(
     gradients = jax.tree.map(lambda g: g[0], mean)
     updates, opt_state = optimizer.update(gradients, network.opt_state, network.params)
     params = optax.apply_updates(network.params, updates)
-    return NetworkState(params, batch_stats, opt_state), optax.tree.norm(gradients)
+    changed = {"params": params, "batch_stats": batch_stats, "opt_state": opt_state}
+    return replace(network, **changed), optax.tree.norm(gradients)
+
+
+def split_frozen(state: Tree) -> tuple[Tree, dict[str, Variables]]:
+    """Returns a state without its frozen weights, and these by the path of their network.
+
+    A network without any is not in the second: {} is that of most states.
+    """
+    networks = jax.tree.leaves_with_path(state, is_leaf=_is_network)
+    frozen = {
+        _name(path): node.frozen for path, node in networks if _is_network(node) and node.frozen
+    }
+    return join_frozen(state, {}) if frozen else state, frozen
+
+
+def join_frozen(state: Tree, frozen: Mapping[str, Variables]) -> Tree:
+    """Returns a state with the frozen weights of `split_frozen`."""
+
+    def joined(path: Any, node: Any) -> Any:
+        return replace(node, frozen=frozen.get(_name(path), {})) if _is_network(node) else node
+
+    whole: Tree = jax.tree_util.tree_map_with_path(joined, state, is_leaf=_is_network)
+    return whole
+
+
+def _is_network(node: Any) -> bool:
+    return isinstance(node, NetworkState)
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def moving_average(average: Tree, params: Tree, step: Int[Array, ""], decay: float) -> Tree:

@@ -23,11 +23,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from common.learning.network import split_frozen
 from common.program.errors import UserError
 from common.program.log import log
 from common.runs import manifest
 from common.runs.leaves import not_finite
-from common.runs.manifest import DamagedError, Manifest, SaveManifest, reason_of
+from common.runs.manifest import DamagedError, Leaf, Manifest, SaveManifest, reason_of
 
 _STATE = "default"  # Orbax's name for an item saved without one
 
@@ -39,6 +40,7 @@ class Checkpoints:
 
     Attributes:
       folder: where they are.
+      frozen: weights that do not learn, of the states to save: named in checkpoints, not in them.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Checkpoints:
     ) -> None:
         """Sets the folder; only the training run may save to it."""
         self.folder = folder
+        self.frozen: Mapping[str, Leaf] = {}
         self._keep_last = keep_last
         self._best_metric, self._best_is = best_metric, best_is
         self._scores: dict[int, float] = {}
@@ -76,7 +79,9 @@ class Checkpoints:
         return next(iter(self.steps()), None)
 
     def save(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
-        """Starts writing a host state (`placement.to_host`); training may continue meanwhile.
+        """Starts writing a host state (`placement.to_host`), without its frozen weights.
+
+        Training may continue meanwhile.
 
         Does nothing if this step is already saved.
 
@@ -97,12 +102,14 @@ class Checkpoints:
         tree = flax.serialization.to_state_dict(state)
         items = {
             _STATE: ocp.args.StandardSave(tree),
-            manifest.ITEM: SaveManifest(step, chosen, tree),
+            manifest.ITEM: SaveManifest(step, chosen, tree, self.frozen),
         }
         self._manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(self, step: int, like: State) -> State:
         """Returns the state saved at `step`, as NumPy arrays, in the structure of `like`.
+
+        Frozen weights are those of `like`; without any there, their checksums are not compared.
 
         Raises:
           UserError: the checkpoint is damaged or does not fit this state.
@@ -182,9 +189,16 @@ class Checkpoints:
     def _read(self, step: int, like: State) -> State:
         """Returns a saved state after comparing it with its checksums."""
         described = self._manifest(step)
-        wanted = flax.serialization.to_state_dict(like)
+        learning, frozen = split_frozen(like)
+        wanted = flax.serialization.to_state_dict(learning)
         if described and (misfit := described.misfit(wanted)):
             self._refuse_networks(step, misfit)
+        if described and frozen and (changed := described.changed_frozen(frozen)):
+            raise UserError(
+                f"The frozen weights {changed} are not those that {self.folder.parent} was trained"
+                " with: their checksum differs; put back the file that they came from, or choose"
+                " another --workdir."
+            )
         _hush_stragglers()
         target = jax.tree.map(lambda x: np.empty(np.shape(x), x.dtype), wanted)
         folder = (self.folder / str(step) / _STATE).absolute()

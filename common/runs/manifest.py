@@ -7,7 +7,7 @@ are computed while the leaves are written, in parallel with training.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,20 +47,13 @@ class Manifest:
       step: of the state.
       metrics: those that the best checkpoint is chosen by.
       leaves: by path, "generator/params/dense/kernel".
+      frozen: weights that do not learn, which are not in the checkpoint, "discriminator/kernel".
     """
 
     step: int
     metrics: Mapping[str, float]
     leaves: Mapping[str, Leaf]
-
-    @classmethod
-    def of(cls, step: int, metrics: Mapping[str, float], tree: Any) -> "Manifest":
-        """Returns the manifest of a tree of NumPy arrays."""
-        leaves = {
-            path: Leaf(str(leaf.dtype), np.shape(leaf), checksum(leaf))
-            for path, leaf in leaves_by_path(tree).items()
-        }
-        return cls(step, metrics, leaves)
+    frozen: Mapping[str, Leaf] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
@@ -72,11 +65,14 @@ class Manifest:
         content = json.loads(text)
         if not isinstance(content, dict) or content.pop("sha256", None) != _digest(content):
             raise ValueError(f"{FILE} does not match its checksum")
-        leaves = {
-            path: Leaf(dtype, tuple(shape), sha256)
-            for path, (dtype, shape, sha256) in content["leaves"].items()
-        }
-        return cls(content["step"], content["metrics"], leaves)
+        leaves, frozen = (
+            {
+                path: Leaf(dtype, tuple(shape), sha256)
+                for path, (dtype, shape, sha256) in content.get(part, {}).items()
+            }
+            for part in ("leaves", "frozen")
+        )
+        return cls(content["step"], content["metrics"], leaves, frozen)
 
     def to_json(self) -> str:
         """Returns the manifest as JSON with its own checksum."""
@@ -85,6 +81,8 @@ class Manifest:
             "metrics": dict(self.metrics),
             "leaves": {path: [*leaf] for path, leaf in self.leaves.items()},
         }
+        if self.frozen:
+            content["frozen"] = {path: [*leaf] for path, leaf in self.frozen.items()}
         return json.dumps({**content, "sha256": _digest(content)})
 
     def misfit(self, tree: Any) -> str:
@@ -104,12 +102,28 @@ class Manifest:
                 return "{}: {} there, {} now".format(path, *both)
         return ""
 
+    def changed_frozen(self, frozen: Any) -> str:
+        """Returns the path of the first weight that does not learn and yet has changed, or ""."""
+        if not self.frozen:
+            return ""
+        now = described(frozen)
+        paths = sorted(now.keys() | self.frozen.keys())
+        return next((path for path in paths if now.get(path) != self.frozen.get(path)), "")
+
     def changed_leaf(self, tree: Any) -> str:
         """Returns the path of the first array that differs from what was saved, or ""."""
         for path, leaf in leaves_by_path(tree).items():
             if checksum(leaf) != self.leaves[path].sha256:
                 return path
         return ""
+
+
+def described(tree: Any) -> dict[str, Leaf]:
+    """Returns dtype, shape and checksum of each array by its path; computes all checksums."""
+    return {
+        path: Leaf(str(leaf.dtype), np.shape(leaf), checksum(leaf))
+        for path, leaf in leaves_by_path(tree).items()
+    }
 
 
 def read_manifest(checkpoint: Path) -> Manifest | None:
@@ -159,7 +173,8 @@ class ManifestHandler(ocp.AsyncCheckpointHandler):  # type: ignore[misc]  # Orba
 
         async def write() -> None:
             if jax.process_index() == 0:
-                manifest = Manifest.of(args.step, args.metrics, args.tree)
+                leaves = described(args.tree)
+                manifest = Manifest(args.step, args.metrics, leaves, args.frozen)
                 (directory / FILE).write_text(manifest.to_json())
 
         return [ocp.future.CommitFutureAwaitingContractedSignals(write(), name=ITEM)]
@@ -182,8 +197,10 @@ class SaveManifest(ocp.args.CheckpointArgs):  # type: ignore[misc]  # Orbax has 
       step: of the state.
       metrics: those that the best checkpoint is chosen by.
       tree: the state.
+      frozen: weights that do not learn.
     """
 
     step: int
     metrics: Mapping[str, float]
     tree: Any
+    frozen: Mapping[str, Leaf]

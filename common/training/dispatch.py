@@ -15,6 +15,7 @@ from jaxtyping import Array, Int, Shaped
 from common.devices.apply import on_all_devices, on_local_devices
 from common.devices.axis import AXIS
 from common.devices.placement import replicate, to_host
+from common.learning.network import Variables, join_frozen, split_frozen
 from common.learning.randomness import step_key
 from common.ops import plain_forms
 from common.program.memory import give_back_freed_memory, low_memory_options
@@ -46,8 +47,8 @@ class Advance(NamedTuple):
     """A compiled dispatch and its properties.
 
     Attributes:
-      run: (state, metrics, block) -> (state, metrics, done); state and metrics are donated, and
-        `done` becomes ready when the dispatch has ended.
+      run: (state, metrics, block) -> (state, metrics, done); metrics and state are donated, except
+        its frozen weights, and `done` becomes ready when the dispatch has ended.
       empty_metrics: returns empty metrics.
       metric_names: of the training metrics.
       temporary_bytes: memory that one device needs beside state and data.
@@ -76,12 +77,13 @@ def compile_advance(
     step = jax.jit(one_step)
     mapped = on_all_devices(
         _dispatch(step, max_steps),
-        in_axes=(0, 0, 0, 0, 0, None),
+        in_axes=(0, 0, 0, 0, 0, None, 0),
         donate_argnums=(0, 1),
     )
     # An argument, so that runs with other seeds find the program already compiled.
     key = replicate(jax.random.key_data(jax.random.key(seed)))
-    inputs = (key, state, block.examples, block.indices[:, 0])
+    state, frozen = split_frozen(state)
+    inputs = (key, state, block.examples, block.indices[:, 0], frozen)
     # Traced to get the metrics' class. JAX caches the trace and `mapped` reuses it, except with
     # several processes, whose axis is longer.
     locally = on_local_devices(step)
@@ -95,13 +97,16 @@ def compile_advance(
         return replicate(empty)
 
     compiled = mapped.lower(
-        state, empty_metrics(), block.examples, block.indices, key, np.int32(0)
+        state, empty_metrics(), block.examples, block.indices, key, np.int32(0), frozen
     ).compile(low_memory_options() if low_memory else {})
     give_back_freed_memory()
 
     def run(state: Any, metrics: Metrics, block: Block) -> Any:
-        steps = np.int32(block.num_steps)
-        return compiled(state, metrics, block.examples, block.indices, key, steps)
+        steps, (learning, frozen) = np.int32(block.num_steps), split_frozen(state)
+        learning, metrics, done = compiled(
+            learning, metrics, block.examples, block.indices, key, steps, frozen
+        )
+        return join_frozen(learning, frozen) if frozen else learning, metrics, done
 
     return Advance(
         run,
@@ -113,14 +118,22 @@ def compile_advance(
 
 
 def _step_on_device(task: Task[Any], num_batches: int, per_device: int) -> Callable[..., Any]:
-    """Returns (seed, state, examples, indices) -> (state, metrics): a step, on one device."""
+    """Returns a step on one device: (seed, state, examples, indices, frozen) -> state, metrics."""
     starts = per_device * jax.device_count() * jnp.arange(num_batches, dtype=jnp.int32)[:, None]
 
-    def one_step(seed: Array, state: Any, examples: dict[str, Array], indices: Array) -> Any:
+    def one_step(
+        seed: Array,
+        state: Any,
+        examples: dict[str, Array],
+        indices: Array,
+        frozen: dict[str, Variables],
+    ) -> Any:
         batch = {name: rows[indices.ravel()] for name, rows in examples.items()}
         first = jax.lax.axis_index(AXIS) * per_device
         batch["position"] = (starts + first + jnp.arange(per_device, dtype=jnp.int32)).ravel()
-        return task.train_step(state, batch, step_key(jax.random.wrap_key_data(seed), state.step))
+        key = step_key(jax.random.wrap_key_data(seed), state.step)
+        state, metrics = task.train_step(join_frozen(state, frozen), batch, key)
+        return split_frozen(state)[0], metrics
 
     return one_step
 
@@ -135,10 +148,11 @@ def _dispatch(step: Callable[..., Any], max_steps: int) -> Callable[..., Any]:
         indices: Array,
         seed: Array,
         num_steps: Array,
+        frozen: dict[str, Variables],
     ) -> Any:
         def body(i: Any, carry: Any) -> Any:
             state, metrics = carry
-            state, new = step(seed, state, examples, indices[i])
+            state, new = step(seed, state, examples, indices[i], frozen)
             return state, metrics.merge(new)
 
         if max_steps == 1:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from common.devices import placement
+from common.learning.network import split_frozen
 from common.program.errors import DivergenceError
 from common.runs.leaves import has_fractions, leaves_by_path
 
@@ -32,7 +33,8 @@ class Watch:
         Args:
           like: a state, or its shapes.
         """
-        self._paths = [path for path, leaf in leaves_by_path(like).items() if has_fractions(leaf)]
+        learning = leaves_by_path(split_frozen(like)[0])
+        self._paths = [path for path, leaf in learning.items() if has_fractions(leaf)]
         # Only those that learn: the norm of an average is close to its network's.
         networks = (path.split("/")[0] for path in self._paths if "/opt_state/" in path)
         self._networks = tuple(dict.fromkeys(networks))

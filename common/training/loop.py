@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from common.devices import placement, processes
+from common.learning.network import split_frozen
 from common.program.interrupts import StopRequest
 from common.program.log import log
 from common.program.memory import give_back_freed_memory, trim_freed_memory
@@ -189,7 +190,8 @@ class Loop:
         if due.save:
             if self.writers:
                 self.writers.sync()  # a run that resumes here draws no earlier pictures
-            self.checkpoints.save(step, placement.to_host(state), self.latest)
+            learning, _ = split_frozen(state)
+            self.checkpoints.save(step, placement.to_host(learning), self.latest)
             self._saved_at = time.monotonic()
             if self.writers:
                 self.record(self)

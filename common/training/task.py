@@ -92,6 +92,14 @@ class Task(Protocol[State]):
         """Returns a new state with what training starts from, such as published weights."""
         return state
 
+    def load_frozen(self, state: State) -> State:
+        """Returns the state with its weights that do not learn: see `NetworkState.frozen`.
+
+        Called whenever a run starts, goes on or is opened, with the shapes of a state. A run that
+        goes on must get the same weights again; their checksums are compared.
+        """
+        return state
+
     @property
     def needs_preparation(self) -> bool:
         """Returns whether training needs something computed from the data: see `prepare`."""

@@ -13,10 +13,11 @@ from common.config.tasks import find_task, rules_of
 from common.data.prepared.prepared import prepare
 from common.data.prepared.splits import check_division
 from common.devices import placement, processes
+from common.learning.network import join_frozen, split_frozen
 from common.program.interrupts import StopRequest, stop_request
 from common.program.log import log
 from common.program.memory import give_back_freed_memory
-from common.runs import changes
+from common.runs import changes, manifest
 from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import (
     RECORD,
@@ -98,13 +99,15 @@ def _train(
         processes.main_process_first(lambda: stack.enter_context(exclusive(workdir)))
         if begin.restart:
             processes.main_process_first(lambda: begin_anew(workdir))
-        like = jax.eval_shape(task.init, jax.random.key(config.seed))
+        like = _shapes_of_state(task, config.seed)
         step = _step_to_go_on_from(run, like)
         if processes.is_main_process():
             stack.callback(record_saved, workdir, run.checkpoints)
         checkpoints = stack.enter_context(run.checkpoints)
+        learning, frozen = split_frozen(like)
+        checkpoints.frozen = manifest.described(frozen)
         keep_last = run.config.train.keep_last
-        processes.main_process_first(lambda: preflight.check_disk(workdir, like, keep_last))
+        processes.main_process_first(lambda: preflight.check_disk(workdir, learning, keep_last))
         state = None
         if task.needs_preparation:
             state = _restored_or_new(run, task, checkpoints, step, like)
@@ -165,6 +168,12 @@ def _step_to_go_on_from(run: Run, like: Any) -> int:
     return processes.highest(processes.main_process_first(look) or 0)
 
 
+def _shapes_of_state(task: Task[Any], seed: int) -> Any:
+    """Returns the shapes of a task's state, with the weights that do not learn."""
+    load = partial(task.load_frozen, jax.eval_shape(task.init, jax.random.key(seed)))
+    return processes.main_process_first(load) or load()
+
+
 def _restored_or_new(
     run: Run, task: Task[Any], checkpoints: Checkpoints, step: int, like: Any
 ) -> Any:
@@ -172,7 +181,7 @@ def _restored_or_new(
     if step:
         log.info("resuming from step %d of %s", step, run.workdir)
         return processes.together(partial(checkpoints.restore, step, like))
-    state = new_state(task, run.config.seed)
+    state = join_frozen(new_state(task, run.config.seed), split_frozen(like)[1])
     state = processes.main_process_first(partial(task.warm_start, state)) or task.warm_start(state)
     log.info("%s", task.describe(state))
     return state

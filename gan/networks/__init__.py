@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import DataCard
+from common.learning.network import Variables
 from common.networks.layers import BatchNorm
 from common.program.errors import UserError
 
@@ -39,7 +40,18 @@ class Judgement(NamedTuple):
     class_logits: Float[Array, "batch classes"] | None
 
 
-class Generator(nn.Module):
+class Player(nn.Module):
+    """What generators and discriminators share."""
+
+    def load_frozen(self) -> Variables:
+        """Returns the collection "frozen", weights that do not learn, from the files they are in.
+
+        A module reads each with `self.variable("frozen", name, jnp.zeros, shape)`; most have none.
+        """
+        return {}
+
+
+class Generator(Player):
     """The frame of a generator; a network fills in `draw` and adds the fields that it needs.
 
     Attributes:
@@ -76,7 +88,7 @@ class Generator(nn.Module):
         raise NotImplementedError
 
 
-class Discriminator(nn.Module):
+class Discriminator(Player):
     """The frame of a discriminator; a network fills in `judge` and adds the fields that it needs.
 
     Attributes:
@@ -132,7 +144,7 @@ class Networks(NamedTuple):
     """
 
     generator: Any  # modules with fields that nn.Module does not declare
-    discriminator: nn.Module
+    discriminator: Discriminator
 
 
 def network_name(model: ConfigDict, card: DataCard) -> str:

@@ -67,7 +67,7 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     prepared = prepare(run.config.data)
     check_data(Run(run.workdir, run.config, prepared.card))
     sampler = Sampler(gan)
-    trained = load_trained(run, sampler)
+    trained = load_trained(run, sampler, judging=True)
     reference = reference_of(
         prepared, _SPLIT, gan.conditional, extractors, run.config.data.cache_dir
     )
