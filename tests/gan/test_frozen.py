@@ -24,9 +24,9 @@ from common.training.dispatch import Block
 from common.training.task import new_state
 from common.training.train import train
 from configs import dense_gan_mnist
-from gan.quality.evaluate import evaluate
 from gan.generate import generate
 from gan.networks import Judgement, Networks, dense
+from gan.quality.evaluate import evaluate
 from gan.state import GANState
 from gan.task import make_task
 from tests.checkpoint_leaves import assert_same_leaves, read_leaves
