@@ -42,9 +42,11 @@ def check_step(config: Any) -> None:
 
     card = card_of(config)
     step = programs_of(make_task(config, card), card)["train_step"]
-    state, batch, key = step.arguments
+    state, batch, key, frozen = step.arguments
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (state, batch))
-    after, _ = jax.eval_shape(jax.vmap(step.function, (0, 0, None), axis_name=AXIS), *one, key)
+    after, _ = jax.eval_shape(
+        jax.vmap(step.function, (0, 0, None, None), axis_name=AXIS), *one, key, frozen
+    )
     for before, leaf in zip(*map(jax.tree.leaves, (one[0], after)), strict=True):
         assert (leaf.shape, leaf.dtype) == (before.shape, before.dtype)
 

@@ -9,6 +9,7 @@ from common.data.prepared.prepared import DataCard
 from common.devices import lowering
 from common.devices.hardware import Hardware
 from common.devices.lowering import Program
+from common.learning.network import join_frozen, split_frozen
 from common.training.task import Task
 
 
@@ -19,16 +20,21 @@ def programs_of(task: Task[Any], card: DataCard) -> dict[str, Program]:
       task: made for the data.
       card: of the data.
     """
-    state = jax.eval_shape(task.init, jax.random.key(0))
+    state = task.load_frozen(jax.eval_shape(task.init, jax.random.key(0)))
+    learning, frozen = split_frozen(state)
     key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
 
-    def train_step(state: Any, batch: Any, key: jax.Array) -> Any:
-        return task.train_step(state, batch, jax.random.wrap_key_data(key))
+    def train_step(learning: Any, batch: Any, key: jax.Array, frozen: Any) -> Any:
+        state = join_frozen(learning, frozen)
+        state, metrics = task.train_step(state, batch, jax.random.wrap_key_data(key))
+        return split_frozen(state)[0], metrics
 
     size = task.batches.examples
     held_out = {**batch_shapes(card, size), "valid": jax.ShapeDtypeStruct((size,), np.bool_)}
     return {
-        "train_step": Program(train_step, (state, batch_shapes(card, size), key), (1,), (0,)),
+        "train_step": Program(
+            train_step, (learning, batch_shapes(card, size), key, frozen), (1,), (0,)
+        ),
         "eval_step": Program(task.eval_step, (state, held_out), (1,)),
         **task.programs(state, task.batches.size),
     }
