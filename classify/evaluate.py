@@ -1,10 +1,10 @@
 """--mode=evaluate: how good a trained classifier is on images that it has not seen."""
 
 import csv
-import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,14 +26,21 @@ from common.program.log import log
 from common.program.options import Options
 from common.runs.evaluation import (
     EVALUATION,
+    HeldOut,
     evaluation_outputs,
     held_out,
-    told_patients,
     write_report,
     write_table,
 )
 from common.runs.workdir import Run
-from common.unlike.run import distances_to_training, unlike_facts, unlike_sentence, with_distances
+from common.scores.bootstrap import Score
+from common.unlike.run import (
+    Unlike,
+    distances_to_training,
+    unlike_facts,
+    unlike_sentence,
+    with_distances,
+)
 
 SCORED = "scored_images.csv"
 _FORMERLY = "predictions.csv"  # of evaluations by earlier versions
@@ -61,8 +68,8 @@ def evaluate(run: Run, options: Options) -> None:
     with evaluation_outputs(run, options) as outputs:
         # Where this table is, the evaluation is whole.
         outputs.claim(dict.fromkeys((EVALUATION, _FIGURES, SCORED), ""))
-        report = _report(run, options, outputs.drafts)
-    _print_summary(report, outputs.folder)
+        found = _evaluated(run, options, outputs.drafts)
+    _print_summary(found, outputs.folder)
 
 
 def _check(run: Run, options: Options) -> None:
@@ -87,8 +94,76 @@ class _Validation(NamedTuple):
     labels: Int[np.ndarray, " images"]
 
 
-def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
-    """Returns the report of evaluation.json; writes all files into a folder."""
+@dataclass(frozen=True)
+class Point:
+    """A class's operating point: the probability from which on it is found, and what follows."""
+
+    threshold: float
+    scores: Mapping[str, Score]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of a classifier at a step.
+
+    Attributes:
+      step: of its checkpoint.
+      held: the images that were scored.
+      classes: their names.
+      temperature: that logits are divided by.
+      fitted_on: what the temperature was fitted on.
+      goal: of the operating points, as --operating_point has it.
+      points: by class.
+      chosen_on: what the points were chosen on.
+      predicted: the predictions.
+      scores: by name.
+      plain_scores: without the temperature.
+      unlike: how far the images are outside those of the training; None if that is unknown.
+    """
+
+    step: int
+    held: HeldOut
+    classes: tuple[str, ...]
+    temperature: float
+    fitted_on: str
+    goal: str
+    points: Mapping[str, Point]
+    chosen_on: str
+    predicted: Predicted
+    scores: Mapping[str, Score]
+    plain_scores: Mapping[str, Score]
+    unlike: Unlike | None
+
+    @property
+    def images_of_classes(self) -> list[int]:
+        """Returns how many images each class has."""
+        counts = np.bincount(self.predicted.labels, minlength=len(self.classes))
+        return list(map(int, counts))
+
+    def report(self) -> dict[str, object]:
+        """Returns the content of evaluation.json."""
+        return {
+            "checkpoint_step": self.step,
+            **self.held.facts,
+            "classes": self.classes,
+            "images_of_classes": self.images_of_classes,
+            "temperature": self.temperature,
+            "temperature_fitted_on": self.fitted_on,
+            "operating_point": self.goal,
+            "operating_points_chosen_on": self.chosen_on,
+            "operating_points": {
+                name: {"threshold": point.threshold, **point.scores}
+                for name, point in self.points.items()
+            },
+            "confusion": self.predicted.confusion(len(self.classes)).tolist(),
+            "scores": self.scores,
+            "scores_without_temperature": self.plain_scores,
+            "unlike": self.unlike,
+        }
+
+
+def _evaluated(run: Run, options: Options, output: Path) -> Evaluation:
+    """Scores the images; writes all files into a folder."""
     inference, step = load_inference(run)
     held = held_out(run, options)
     split, classes = held.split, run.card.classes
@@ -104,29 +179,28 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     distances = distances_to_training(run, split)
     predicted = Predicted(split.ids, split.groups, labels, softmax(logits, fitted))
     plain = Predicted(split.ids, split.groups, labels, softmax(logits, 1.0))
-    report = {
-        "checkpoint_step": step,
-        **held.facts,
-        "classes": list(classes),
-        "images_of_classes": np.bincount(labels, minlength=len(classes)).tolist(),
-        "temperature": fitted,
-        "temperature_fitted_on": fitted_on,
-        "operating_point": options.operating_point or YOUDEN,
-        "operating_points_chosen_on": chosen_on,
-        "operating_points": {
-            name: {"threshold": value, **scores_at(predicted, classes.index(name), value)}
+    found = Evaluation(
+        step=step,
+        held=held,
+        classes=classes,
+        temperature=fitted,
+        fitted_on=fitted_on,
+        goal=options.operating_point or YOUDEN,
+        points={
+            name: Point(value, scores_at(predicted, classes.index(name), value))
             for name, value in thresholds.items()
         },
-        "confusion": predicted.confusion(len(classes)).tolist(),
-        "scores": intervals(predicted, classes),
-        "scores_without_temperature": intervals(plain, classes),
-        "unlike": unlike_facts(distances),
-    }
-    write_report(output, report)
+        chosen_on=chosen_on,
+        predicted=predicted,
+        scores=intervals(predicted, classes),
+        plain_scores=intervals(plain, classes),
+        unlike=unlike_facts(distances),
+    )
+    write_report(output, found.report())
     draw_figures(predicted, plain, classes, output / _FIGURES, held.card.caption)
     rows = scored_rows(predicted, classes, thresholds)
     write_table(output / SCORED, with_distances(rows, split.ids, distances))
-    return report
+    return found
 
 
 def _labels_of(card: DataCard, classes: tuple[str, ...]) -> Int[np.ndarray, " of_the_data"]:
@@ -153,7 +227,7 @@ def logits_of(
 
 def scored_rows(
     predicted: Predicted, classes: tuple[str, ...], thresholds: Mapping[str, float]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, object]]:
     """Yields a row of a table for each image; its probabilities are read back exactly."""
     chosen = predicted.probabilities.argmax(-1)
     for i, name in enumerate(predicted.ids):
@@ -227,41 +301,30 @@ def _thresholds(
     return {x: t for x, t in found.items() if options.positive in ("", x)}, chosen_on
 
 
-def _print_summary(report: dict[str, Any], output: Path) -> None:
-    print(
-        f"{told_patients(report)} ({report['data']}, {report['split']}), step"
-        f" {report['checkpoint_step']}; 95 % intervals over {report['intervals_over']}"
-    )
+def _print_summary(found: Evaluation, output: Path) -> None:
+    print(found.held.headline(found.step))
     shown = list(_SHOWN)
-    if len(report["classes"]) <= _MOST_SHOWN:
-        classes = report["classes"]
-        shown += [score_of_class(score, name) for score in _SHOWN_OF_EACH for name in classes]
-    scores = report["scores"]
-    missing = [name for name in shown if math.isnan(scores[name]["value"])]
+    if len(found.classes) <= _MOST_SHOWN:
+        shown += [score_of_class(score, name) for score in _SHOWN_OF_EACH for name in found.classes]
+    missing = [name for name in shown if not found.scores[name].is_known]
     for name in shown:
         if name not in missing:
-            print(f"  {name:<28} {_with_interval(scores[name])}")
-    for name, point in report["operating_points"].items():
+            print(f"  {name:<28} {found.scores[name]}")
+    for name, point in found.points.items():
         print(
-            f"  {name} from a probability of {point['threshold']:.4f} on"
-            f" ({report['operating_point']}, chosen on {report['operating_points_chosen_on']}):"
+            f"  {name} from a probability of {point.threshold:.4f} on"
+            f" ({found.goal}, chosen on {found.chosen_on}):"
         )
-        known = (x for x in ("sensitivity", "specificity") if not math.isnan(point[x]["value"]))
-        for score in known:
-            print(f"    {score:<26} {_with_interval(point[score])}")
-    if not report["operating_points"]:
-        print(f"  no operating point (chosen on {report['operating_points_chosen_on']})")
+        for score in ("sensitivity", "specificity"):
+            if point.scores[score].is_known:
+                print(f"    {score:<26} {point.scores[score]}")
+    if not found.points:
+        print(f"  no operating point (chosen on {found.chosen_on})")
     if missing:
-        counts = zip(report["classes"], report["images_of_classes"], strict=True)
+        counts = zip(found.classes, found.images_of_classes, strict=True)
         absent = [name for name, images in counts if not images]
         why = f", as no image is of {' or '.join(absent)}" if absent else ""
         print(f"  without a value{why}: {', '.join(missing)}")
-    print(
-        f"  temperature {report['temperature']:.3f} (fitted on {report['temperature_fitted_on']})"
-    )
-    print(f"  {unlike_sentence(report['unlike'])}")
+    print(f"  temperature {found.temperature:.3f} (fitted on {found.fitted_on})")
+    print(f"  {unlike_sentence(found.unlike)}")
     print(f"  written to {output}")
-
-
-def _with_interval(entry: Mapping[str, float]) -> str:
-    return f"{entry['value']:.4f} [{entry['low']:.4f}, {entry['high']:.4f}]"

@@ -15,7 +15,7 @@ from common.program.errors import UserError
 from common.program.json_files import conform
 from common.runs.evaluation import EVALUATION, FOLDER, stored_value
 from common.runs.workdir import Run
-from common.scores.bootstrap import OfDraws
+from common.scores.bootstrap import OfDraws, Score
 
 YOUDEN = "youden"
 _KINDS = ("sensitivity", "specificity")
@@ -84,8 +84,8 @@ def best_threshold(truth: Found, shares: Shares, wanted: Wanted) -> float | None
     return float(thresholds[order[-1]])
 
 
-def scores_at(predicted: Predicted, label: int, threshold: float) -> dict[str, dict[str, float]]:
-    """Returns the scores of a class at a threshold: `{score: {"value", "low", "high"}}`.
+def scores_at(predicted: Predicted, label: int, threshold: float) -> dict[str, Score]:
+    """Returns the scores of a class at a threshold, by name.
 
     "sensitivity" and "specificity", "ppv" and "npv" (the shares of the images with and without a
     finding for which that is right), "accuracy" and "f1", each with its 95 % interval (see

@@ -20,7 +20,7 @@ from scipy.special import log_softmax
 from common.data.prepared.prepared import owners_of
 from common.scores import bootstrap
 from common.scores.areas import areas_of_draws
-from common.scores.bootstrap import OfDraws
+from common.scores.bootstrap import OfDraws, Score
 from common.scores.metrics import confusion_of, mean_of_known, scores_of_counts
 
 _MEANS = ("macro", "micro")  # over classes, in the names of scores
@@ -174,8 +174,8 @@ def temperature(logits: Float[np.ndarray, "images classes"], labels: Labels) -> 
 
 def intervals(
     predicted: Predicted, classes: Sequence[str], resamples: int = bootstrap.RESAMPLES
-) -> dict[str, dict[str, float]]:
-    """Returns each score with its 95 % interval: `{score: {"value", "low", "high"}}`.
+) -> dict[str, Score]:
+    """Returns each score by name, with its 95 % interval.
 
     The percentiles of a bootstrap (Efron, 1979) over groups: images of one patient are drawn
     together, as they are not independent.
@@ -185,7 +185,7 @@ def intervals(
 
 def intervals_of(
     predicted: Predicted, measure: Measure, resamples: int = bootstrap.RESAMPLES
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Score]:
     """Returns a measure of the images with 95 % intervals, as `intervals` does."""
     owner = owners(predicted)
     groups = int(owner.max()) + 1

@@ -7,7 +7,7 @@ from typing import Any
 from classify.scores import Predicted
 from common.data.prepared.prepared import DataCard
 from common.program.files import write_atomically
-from common.runs.evaluation import patients_in, told_patients, write_report, write_table
+from common.runs.evaluation import Counts, counts_of, write_report, write_table
 from studies.config import METRICS, Study
 from studies.rows import FIRST, Row, signed
 from studies.statistics import RESAMPLES, Interval, corrected_level, interval, measure
@@ -32,14 +32,14 @@ def write_results(
       groups: the group of each of these; "" if unknown.
     """
     rows = compare(study, card.classes, real, predicted)
-    patients = patients_in(groups)
+    counts = counts_of(groups)
     facts = {
         "data": card.name,
         "synthetic": card.synthetic,
         "classes": list(card.classes),
-        "test_images": patients["images"],
-        "test_patients": patients["patients"],
-        "test_images_of_unknown_patients": patients["images_of_unknown_patients"],
+        "test_images": counts.images,
+        "test_patients": counts.patients,
+        "test_images_of_unknown_patients": counts.images_of_unknown_patients,
         "seeds": list(study.seeds),
         "comparisons": study.comparisons,
         "level_of_differences": corrected_level(study.comparisons),
@@ -52,7 +52,7 @@ def write_results(
         "utility.json",
     )
     write_table(workdir / "utility.csv", [row.cells() for row in rows])
-    write_atomically(workdir / "report.md", _page(rows, {**facts, **patients}, said, card))
+    write_atomically(workdir / "report.md", _page(rows, facts, counts, said, card))
     from studies.figure import draw  # matplotlib takes a second to import
 
     draw(rows, METRICS[FIRST], FIRST, workdir / "utility.png", card.caption)
@@ -111,7 +111,9 @@ def conclusion(rows: Sequence[Row], seeds: int, drawings: bool) -> str:
     return " ".join(said)
 
 
-def _page(rows: Sequence[Row], facts: Mapping[str, Any], said: str, card: DataCard) -> str:
+def _page(
+    rows: Sequence[Row], facts: Mapping[str, Any], counts: Counts, said: str, card: DataCard
+) -> str:
     level, seeds = facts["level_of_differences"], ", ".join(map(str, facts["seeds"]))
     head = [
         "images a class",
@@ -136,11 +138,11 @@ def _page(rows: Sequence[Row], facts: Mapping[str, Any], said: str, card: DataCa
 
 {table}
 
-Data: {card.caption}; tested on {told_patients(facts)};
+Data: {card.caption}; tested on {counts.told};
 seeds {seeds}. Scores are means over seeds with 95 % intervals. Differences are paired: augmented+R
 with 'augmented', all others with 'real'. Their intervals, each of level {100 * level:.2f} %, are
 corrected for {facts["comparisons"]} comparisons of a score (Bonferroni). All intervals cover
-{facts["intervals_over"]} and seeds by a paired bootstrap ({facts["resamples"]} draws) with
+{counts.intervals_over} and seeds by a paired bootstrap ({facts["resamples"]} draws) with
 Student's t.
 """
 

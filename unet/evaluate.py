@@ -1,10 +1,9 @@
 """--mode=evaluate: how good a trained segmentation network is on images that it has not seen."""
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,16 +18,22 @@ from common.runs.evaluation import (
     HeldOut,
     evaluation_outputs,
     held_out,
-    told_patients,
     write_report,
     write_table,
 )
 from common.runs.workdir import Run
 from common.scores.metrics import confusion_of
-from common.unlike.run import distances_to_training, unlike_facts, unlike_sentence, with_distances
+from common.unlike.run import (
+    Unlike,
+    distances_to_training,
+    unlike_facts,
+    unlike_sentence,
+    with_distances,
+)
 from unet.panels import Case, panels
 from unet.scores import (
     Scored,
+    View,
     image_rows,
     patient_rows,
     readings,
@@ -42,6 +47,7 @@ from unet.threshold import best_threshold, check_threshold, known_threshold, to_
 _KINDS = ("worst", "median", "best", "random")  # of cases that are shown
 _SHOWN = 4  # of each
 _IMAGES, _PATIENTS = "images.csv", "patients.csv"
+_TOLD = ("dice", "iou", "hd95")
 
 
 def evaluate(run: Run, options: Options) -> None:
@@ -60,12 +66,54 @@ def evaluate(run: Run, options: Options) -> None:
     with evaluation_outputs(run, options) as outputs:
         pictures = [f"{kind}.png" for kind in _KINDS]
         outputs.claim(dict.fromkeys((*pictures, _IMAGES, _PATIENTS, EVALUATION), ""))
-        report = _report(run, options, outputs.drafts)
-    _print_summary(report, outputs.folder)
+        found = _evaluated(run, options, outputs.drafts)
+    _print_summary(found, outputs.folder)
 
 
-def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
-    """Returns the report of evaluation.json; writes all files into a folder."""
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of a segmentation network at a step.
+
+    Attributes:
+      step: of its checkpoint.
+      held: the images that were scored.
+      classes: their names, the background first.
+      threshold: of the probability; with more than two classes there is none.
+      chosen_on: what the threshold was chosen on.
+      scored: the images' confusion matrices and distances.
+      views: every score.
+      unlike: how far the images are outside those of the training; None if that is unknown.
+    """
+
+    step: int
+    held: HeldOut
+    classes: tuple[str, ...]
+    threshold: float
+    chosen_on: str
+    scored: Scored
+    views: tuple[View, ...]
+    unlike: Unlike | None
+
+    def report(self) -> dict[str, object]:
+        """Returns the content of evaluation.json."""
+        scores: dict[str, dict[str, object]] = {name: {} for name in self.classes[1:]}
+        for view in self.views:
+            scores[view.class_name][view.name] = view.scores
+        return {
+            "checkpoint_step": self.step,
+            **self.held.facts,
+            "classes": self.classes,
+            "threshold": self.threshold,
+            "threshold_chosen_on": self.chosen_on,
+            "empty": _empty(self.scored, self.classes),
+            "readings": readings(self.scored.confusion),
+            "scores": scores,
+            "unlike": self.unlike,
+        }
+
+
+def _evaluated(run: Run, options: Options, output: Path) -> Evaluation:
+    """Scores the images; writes all files into a folder."""
     segmenter = make_segmenter(run.config, run.card)
     windows, step = load_windows(run, segmenter)
     held = held_out(run, options)
@@ -75,25 +123,16 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
     scored = score(split, windows, threshold)
     distances = distances_to_training(run, split)
-    report = {
-        "checkpoint_step": step,
-        **held.facts,
-        "classes": list(segmenter.classes),
-        "threshold": threshold,
-        "threshold_chosen_on": chosen_on,
-        "empty": _empty(scored, segmenter.classes),
-        "readings": readings(scored.confusion),
-        "scores": summary(scored, segmenter.classes),
-        "unlike": unlike_facts(distances),
-    }
-    write_report(output, report)
+    views, unlike = summary(scored, segmenter.classes), unlike_facts(distances)
+    found = Evaluation(step, held, segmenter.classes, threshold, chosen_on, scored, views, unlike)
+    write_report(output, found.report())
     rows = with_distances(image_rows(scored, segmenter.classes), split.ids, distances)
     write_table(output / _IMAGES, rows)
     if scored.knows_patients:
         write_table(output / _PATIENTS, patient_rows(scored, segmenter.classes))
     for kind, cases in _cases(scored, split, windows, threshold).items():
         write_picture(output / f"{kind}.png", panels(cases, held.card))
-    return report
+    return found
 
 
 def score(split: Split, windows: Windows, threshold: float) -> Scored:
@@ -193,22 +232,19 @@ def _cases(
     return cases
 
 
-def _print_summary(report: Mapping[str, Any], output: Path) -> None:
+def _print_summary(found: Evaluation, output: Path) -> None:
     """Prints the main scores."""
-    print(
-        f"{told_patients(report)} ({report['data']}, {report['split']}), step"
-        f" {report['checkpoint_step']}; 95 % intervals over {report['intervals_over']}"
-    )
-    if len(report["classes"]) == 2:
-        print(f"threshold {report['threshold']} (chosen on {report['threshold_chosen_on']})")
-    for name, views in report["scores"].items():
+    print(found.held.headline(found.step))
+    if len(found.classes) == 2:
+        print(f"threshold {found.threshold} (chosen on {found.chosen_on})")
+    for name in found.classes[1:]:
         print(f"{name}:")
-        for view, scores in views.items():
+        for view in (view for view in found.views if view.class_name == name):
             told = [
-                f"{score} {entry['value']:.4f} [{entry['low']:.4f}, {entry['high']:.4f}]"
-                for score, entry in scores.items()
-                if score in ("dice", "iou", "hd95") and not math.isnan(entry["value"])
+                f"{score} {entry}"
+                for score, entry in view.scores.items()
+                if score in _TOLD and entry.is_known
             ]
-            print(f"  {view:<24} {'  '.join(told) or 'no value: nothing to find'}")
-    print(f"  {unlike_sentence(report['unlike'])}")
+            print(f"  {view.name:<24} {'  '.join(told) or 'no value: nothing to find'}")
+    print(f"  {unlike_sentence(found.unlike)}")
     print(f"  written to {output}")

@@ -11,9 +11,9 @@ all pixels pooled, a convention for an image or a patient. The convention for di
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
@@ -21,12 +21,13 @@ from scipy import ndimage
 
 from common.data.prepared.prepared import owners_of
 from common.scores import bootstrap
+from common.scores.bootstrap import Score
 from common.scores.metrics import SCORES, accuracy, by_convention, class_scores, mean_of_known
 
 _AT_ONCE = 100  # draws
 _DISTANCES = ("hd95", "assd")
 
-Sums = Mapping[str, Any]  # of groups: name -> [groups, ...]
+_OfClass = dict[str, np.ndarray]  # a class's scores by name, of each of some images or sets
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,42 @@ class Scored:
         return any(self.groups)
 
 
+@dataclass(frozen=True)
+class View:
+    """A class's scores, averaged in one way.
+
+    Attributes:
+      class_name: the class.
+      name: of the way: see `summary`.
+      scores: by name.
+    """
+
+    class_name: str
+    name: str
+    scores: Mapping[str, Score]
+
+
+class _Mean(NamedTuple):
+    """A view that is a mean over images or patients: sums of each group of images.
+
+    Attributes:
+      view: its name.
+      counted: how many are averaged over.
+      sums: of each score.
+    """
+
+    view: str
+    counted: Float[np.ndarray, " groups"]
+    sums: Mapping[str, Float[np.ndarray, " groups"]]
+
+
+class _Sums(NamedTuple):
+    """Sums of each group of images, from which every score follows."""
+
+    pooled: Float[np.ndarray, "groups classes classes"]
+    means: tuple[_Mean, ...]
+
+
 def surface_distances(
     truth: Bool[np.ndarray, "height width"], predicted: Bool[np.ndarray, "height width"]
 ) -> tuple[float, float]:
@@ -80,37 +117,40 @@ def surface_distances(
     return farthest, float(np.concatenate(directions).mean())
 
 
-def summary(scored: Scored, classes: Sequence[str]) -> dict[str, Any]:
-    """Returns every score of every class but the background, with 95 % intervals.
+def summary(scored: Scored, classes: Sequence[str]) -> tuple[View, ...]:
+    """Returns every view of every class but the background.
 
-    `{class: {view: {score: {"value", "low", "high"}}}}`. The views are "pooled" over all pixels;
-    "per_image", the mean over images; "per_patient", the mean over patients, whose images are
-    pooled (and their distances averaged); and, without the images that have nothing to find,
-    "per_image_with_truth" and "per_patient_with_truth". If no patient is known there are no views
-    of patients. The intervals are the percentiles of a bootstrap (Efron, 1979) over patients,
-    because images of one patient are not independent; an image of an unknown one is drawn as a
-    patient.
+    The views are "pooled" over all pixels; "per_image", the mean over images; "per_patient", the
+    mean over patients, whose images are pooled (and their distances averaged); and, without the
+    images that have nothing to find, "per_image_with_truth" and "per_patient_with_truth". If no
+    patient is known there are no views of patients. The intervals are the percentiles of a
+    bootstrap (Efron, 1979) over patients, because images of one patient are not independent; an
+    image of an unknown one is drawn as a patient.
 
     Args:
       scored: the images.
       classes: their names, the background first.
     """
-    return {name: _of_class(scored, index) for index, name in enumerate(classes) if index}
+    return tuple(
+        View(class_name, name, scores)
+        for index, class_name in enumerate(classes)
+        if index
+        for name, scores in _views_of_class(scored, index).items()
+    )
 
 
-def _of_class(scored: Scored, index: int) -> dict[str, Any]:
+def _views_of_class(scored: Scored, index: int) -> dict[str, dict[str, Score]]:
     sums = _sums_by_group(scored, index)
-    groups = len(next(iter(sums.values())))
+    groups = len(sums.pooled)
     draws = bootstrap.drawn_as_counts(groups, bootstrap.RESAMPLES, _AT_ONCE)
-    entries = bootstrap.intervals(lambda some: _views(sums, some, index), groups, draws)
-    found: dict[str, Any] = {}
-    for (view, name), entry in entries.items():
-        found.setdefault(view, {})[name] = entry
+    entries = bootstrap.intervals(lambda some: _of_draws(sums, some, index), groups, draws)
+    found: dict[str, dict[str, Score]] = {}
+    for (view, name), score in entries.items():
+        found.setdefault(view, {})[name] = score
     return found
 
 
-def _sums_by_group(scored: Scored, index: int) -> Sums:
-    """Returns, for each group, the sums from which every score follows."""
+def _sums_by_group(scored: Scored, index: int) -> _Sums:
     confusion = scored.confusion
     names, group = np.unique(scored.owners, return_inverse=True)
     has_truth = (confusion[:, index].sum(-1) > 0) * 1
@@ -122,70 +162,79 @@ def _sums_by_group(scored: Scored, index: int) -> Sums:
 
     per_image = _image_scores(scored, index)
     pooled, pooled_with = by_group(confusion), by_group(confusion * has_truth[:, None, None])
-    sums: dict[str, Any] = {"pooled": pooled}
 
     def of_patients(
         pooled: Num[np.ndarray, "groups classes classes"], counted: Int[np.ndarray, " images"]
-    ) -> dict[str, Any]:
+    ) -> _OfClass:
         """Returns scores of pooled pixels, and the mean distance over a patient's images."""
         number = np.maximum(by_group(counted), 1)
         distances = {name: by_group(per_image[name] * counted) / number for name in _DISTANCES}
         return {**_convention(pooled, index), **distances}
 
     everything = np.ones_like(has_truth)
-    everybody, patient_has = np.ones(len(names)), (by_group(has_truth) > 0) * 1.0
-    views: dict[str, Any] = {
-        "per_image": (per_image, everything, by_group),
-        "per_image_with_truth": (per_image, has_truth, by_group),
-        "per_patient": (of_patients(pooled, everything), everybody, np.asarray),
-        "per_patient_with_truth": (of_patients(pooled_with, has_truth), patient_has, np.asarray),
-    }
-    for view, (scores, counted, summed) in views.items():
-        if "patient" in view and not scored.knows_patients:
-            continue
-        sums[f"{view} count"] = summed(counted)
-        for name, values in scores.items():
-            sums[f"{view} {name}"] = summed(np.where(counted > 0, values, 0.0))
-    return sums
+    means = [
+        _summed("per_image", per_image, everything, by_group),
+        _summed("per_image_with_truth", per_image, has_truth, by_group),
+    ]
+    if scored.knows_patients:
+        everybody, patient_has = np.ones(len(names)), (by_group(has_truth) > 0) * 1.0
+        with_truth = of_patients(pooled_with, has_truth)
+        means += [
+            _summed("per_patient", of_patients(pooled, everything), everybody, np.asarray),
+            _summed("per_patient_with_truth", with_truth, patient_has, np.asarray),
+        ]
+    return _Sums(pooled, tuple(means))
 
 
-def _views(
-    sums: Sums, draws: bootstrap.Draws, index: int
+def _summed(
+    view: str,
+    scores: _OfClass,
+    counted: Num[np.ndarray, " cases"],
+    by_group: Callable[[np.ndarray], np.ndarray],
+) -> _Mean:
+    """Returns a view's sums over the cases (images or patients) that it counts."""
+    sums = {name: by_group(np.where(counted > 0, x, 0.0)) for name, x in scores.items()}
+    return _Mean(view, by_group(counted), sums)
+
+
+def _of_draws(
+    sums: _Sums, draws: bootstrap.Draws, index: int
 ) -> dict[tuple[str, str], bootstrap.OfDraws]:
     """Returns each view's scores of each draw by (view, score): all are ratios of weighted sums.
 
     A draw without any truth has no mean over what has some: it is NaN.
     """
-    pooled = _pooled(np.tensordot(draws, sums["pooled"], 1), index)
-    views = {("pooled", name): values for name, values in pooled.items()}
-    for key, values in sums.items():
-        view, _, name = key.partition(" ")
-        if name and name != "count":
-            with np.errstate(invalid="ignore"):
-                views[view, name] = (draws @ values) / (draws @ sums[f"{view} count"])
-    return views
+    pooled = _pooled(np.tensordot(draws, sums.pooled, 1), index)
+    found = {("pooled", name): values for name, values in pooled.items()}
+    for mean in sums.means:
+        count = draws @ mean.counted
+        with np.errstate(invalid="ignore"):
+            found |= {(mean.view, name): draws @ x / count for name, x in mean.sums.items()}
+    return found
 
 
-def _pooled(confusion: Num[np.ndarray, "*sets classes classes"], index: int) -> dict[str, Any]:
+def _pooled(confusion: Num[np.ndarray, "*sets classes classes"], index: int) -> _OfClass:
     """Returns a class's scores of whole sets; NaN if there is none."""
     scores = class_scores(confusion)
     found = {name: scores[name][..., index] for name in SCORES}
     return {**found, "accuracy": accuracy(confusion)}
 
 
-def _convention(confusion: Num[np.ndarray, "*sets classes classes"], index: int) -> dict[str, Any]:
+def _convention(confusion: Num[np.ndarray, "*sets classes classes"], index: int) -> _OfClass:
     """Returns a class's scores of single images or patients."""
     found = {name: values[..., index] for name, values in by_convention(confusion).items()}
     with np.errstate(invalid="ignore"):  # a patient without counted images
         return {**found, "accuracy": accuracy(confusion)}
 
 
-def _image_scores(scored: Scored, index: int) -> dict[str, Float[np.ndarray, " images"]]:
+def _image_scores(scored: Scored, index: int) -> _OfClass:
     distances = {name: getattr(scored, name)[:, index - 1] for name in _DISTANCES}
     return {**_convention(scored.confusion, index), **distances}
 
 
-def readings(confusion: Int[np.ndarray, "images classes classes"]) -> dict[str, Any]:
+def readings(
+    confusion: Int[np.ndarray, "images classes classes"],
+) -> dict[str, dict[str, dict[str, float]]]:
     """Returns IoU and F1 in every sense that "the mean IoU" and "the F1" of a test set may have.
 
     `{score: {view: {average: value}}}`: "pooled" over all pixels, or "per_image" and averaged; the
@@ -194,7 +243,7 @@ def readings(confusion: Int[np.ndarray, "images classes classes"]) -> dict[str, 
     """
     pooled = confusion.sum(0, keepdims=True)
     views = {"pooled": (pooled, class_scores), "per_image": (confusion, by_convention)}
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, dict[str, float]]] = {}
     for view, (counts, scores_of) in views.items():
         share = counts.sum(-1) / counts.sum((-2, -1))[:, None]
         for score, name in (("iou", "iou"), ("f1", "dice")):
@@ -207,7 +256,7 @@ def readings(confusion: Int[np.ndarray, "images classes classes"]) -> dict[str, 
     return found
 
 
-def image_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
+def image_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, object]]:
     """Yields a row of a table for each image and class but the background."""
     for index, name in list(enumerate(classes))[1:]:
         scores = _image_scores(scored, index)
@@ -221,7 +270,7 @@ def image_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, Any
             }
 
 
-def patient_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
+def patient_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, object]]:
     """Yields a row for each patient and class: all images pooled, and those with truth.
 
     An image of an unknown patient is a row under its own name, and "patient_known" is "no".

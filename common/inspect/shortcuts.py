@@ -216,7 +216,7 @@ def _interval(
 
     draws = bootstrap.drawn_one_by_one(len(groups), _RESAMPLES, _RESAMPLES)
     found = bootstrap.intervals(measure, len(groups), draws)["auc"]
-    return found["low"], found["high"]
+    return found.low, found.high
 
 
 def _telling(name: str, column: Column, is_class: Bool[np.ndarray, " _num"]) -> Telling:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,36 @@ EVALUATION = "evaluation.json"
 FOLDER = "evaluation"  # in the workdir
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How many images a score is of, and of how many patients.
+
+    Attributes:
+      images: all of them.
+      patients: how many are known; None if none is.
+      images_of_unknown_patients: each counts as a patient.
+      intervals_over: "patients", or "images" if no patient is known.
+    """
+
+    images: int
+    patients: int | None
+    images_of_unknown_patients: int
+    intervals_over: str
+
+    @property
+    def told(self) -> str:
+        """Returns them in words: "12 images of 3 patients"."""
+        unknown = self.images_of_unknown_patients
+        sentence = f"{self.images} image{'s' * (self.images != 1)} of "
+        if self.patients is None:
+            return f"{sentence}unknown patients, each counted as one"
+        sentence += f"{self.patients} patient{'s' * (self.patients != 1)}"
+        if unknown:
+            sentence += f"; of {unknown} image{'s' * (unknown != 1)} the patient is unknown,"
+            sentence += f" {'each of which' if unknown > 1 else 'which'} counts as one"
+        return sentence
+
+
 class HeldOut(NamedTuple):
     """Images to score.
 
@@ -39,45 +70,39 @@ class HeldOut(NamedTuple):
     validation: Split | None
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Returns what a report says about them."""
         return {
             "data": self.card.name,
             "synthetic": self.card.synthetic,
             "split": self.name,
             "chose_the_checkpoint": self.name == "val",
-            **patients_in(self.split.groups),
+            **asdict(counts_of(self.split.groups)),
             "image_size": self.card.image_size,
         }
 
+    def headline(self, step: int) -> str:
+        """Returns the first line of what an evaluation at a step says."""
+        counts = counts_of(self.split.groups)
+        return (
+            f"{counts.told} ({self.card.name}, {self.name}), step {step}; 95 % intervals over"
+            f" {counts.intervals_over}"
+        )
 
-def patients_in(groups: Sequence[str]) -> dict[str, Any]:
-    """Returns what a report says about the groups of its images; unknown "patients" are null.
+
+def counts_of(groups: Sequence[str]) -> Counts:
+    """Counts images and patients.
 
     Args:
       groups: the group of each image; "" is unknown and counts as one patient.
     """
     known = [group for group in groups if group]
-    return {
-        "images": len(groups),
-        "patients": len(set(known)) if known else None,
-        "images_of_unknown_patients": len(groups) - len(known),
-        "intervals_over": "patients" if known else "images",
-    }
-
-
-def told_patients(report: Mapping[str, Any]) -> str:
-    """Returns the result of `patients_in` in words: "12 images of 3 patients"."""
-    images, patients = report["images"], report["patients"]
-    unknown = report["images_of_unknown_patients"]
-    sentence = f"{images} image{'s' * (images != 1)} of "
-    if patients is None:
-        return f"{sentence}unknown patients, each counted as one"
-    sentence += f"{patients} patient{'s' * (patients != 1)}"
-    if unknown:
-        sentence += f"; of {unknown} image{'s' * (unknown != 1)} the patient is unknown,"
-        sentence += f" {'each of which' if unknown > 1 else 'which'} counts as one"
-    return sentence
+    return Counts(
+        images=len(groups),
+        patients=len(set(known)) if known else None,
+        images_of_unknown_patients=len(groups) - len(known),
+        intervals_over="patients" if known else "images",
+    )
 
 
 def evaluation_outputs(run: Run, options: Options) -> Outputs:
@@ -151,16 +176,16 @@ def _prepared_by_group(data: ConfigDict) -> Prepared:
         return prepare(data)
 
 
-def write_report(output: Path, report: Mapping[str, Any], name: str = EVALUATION) -> None:
-    """Writes a report as JSON, with null for NaN, which JSON lacks."""
-    write_atomically(output / name, json.dumps(_finite(report), indent=2) + "\n")
+def write_report(output: Path, report: Mapping[str, object], name: str = EVALUATION) -> None:
+    """Writes a report as JSON: a dataclass as an object, and NaN, which JSON lacks, as null."""
+    write_atomically(output / name, json.dumps(_json(report), indent=2) + "\n")
 
 
-def write_table(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_table(file: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Writes rows with equal columns as CSV, the whole file or nothing."""
     table = list(rows)
-    lines = [list(table[0]), *(list(row.values()) for row in table)]
-    write_atomically(file, "".join(map(csv_line, lines)))
+    lines = [csv_line(table[0]), *(csv_line(row.values()) for row in table)]
+    write_atomically(file, "".join(lines))
 
 
 def stored_value(run: Run, name: str, step: int, kind: Any) -> Any:
@@ -191,9 +216,11 @@ def stored_value(run: Run, name: str, step: int, kind: Any) -> Any:
         raise UserError(f"{file} is damaged: {error}; {advice}.") from error
 
 
-def _finite(value: Any) -> Any:
+def _json(value: object) -> object:
+    if is_dataclass(value):
+        return {field.name: _json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
+        return {name: _json(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

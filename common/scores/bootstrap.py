@@ -7,7 +7,8 @@ i is the same for all that is measured on the same groups, so scores can be comp
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -19,7 +20,25 @@ _SEED = 0
 Draws = Num[np.ndarray, "draws groups"]  # how often each draw has each group
 OfDraws = Float[np.ndarray, " draws"]
 Name = TypeVar("Name", bound=Hashable)
-Measure = Callable[[Any], dict[Name, OfDraws]]
+Measure = Callable[[Draws], dict[Name, OfDraws]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score with the ends of its 95 % interval; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Returns "0.9123 [0.8500, 0.9512]"."""
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+    @property
+    def is_known(self) -> bool:
+        """Returns whether it has a value."""
+        return not math.isnan(self.value)
 
 
 def drawn_one_by_one(groups: int, resamples: int, at_once: int) -> Iterator[Draws]:
@@ -47,12 +66,10 @@ def of_draws(measure: Measure[Name], draws: Iterable[Draws]) -> dict[Name, OfDra
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def intervals(
-    measure: Measure[Name], groups: int, draws: Iterable[Draws]
-) -> dict[Name, dict[str, float]]:
-    """Returns what is measured, with 95 % intervals: `{name: {"value", "low", "high"}}`.
+def intervals(measure: Measure[Name], groups: int, draws: Iterable[Draws]) -> dict[Name, Score]:
+    """Returns what is measured, with 95 % intervals.
 
-    The ends are percentiles of the draws that have a value; NaN where none has.
+    Their ends are percentiles of the draws that have a value; NaN where none has.
 
     Args:
       measure: draws of groups -> each score of each draw, NaN where a draw has no such score.
@@ -60,10 +77,10 @@ def intervals(
       draws: the bootstrap's.
     """
     value, drawn = measure(np.ones((1, groups))), of_draws(measure, draws)
-    return {name: _entry(number, drawn[name]) for name, (number,) in value.items()}
+    return {name: _score(number, drawn[name]) for name, (number,) in value.items()}
 
 
-def _entry(value: float, drawn: OfDraws) -> dict[str, float]:
+def _score(value: float, drawn: OfDraws) -> Score:
     known = drawn[np.isfinite(drawn)]
     low, high = np.percentile(known, _PERCENTILES) if len(known) else (math.nan, math.nan)
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    return Score(float(value), float(low), float(high))

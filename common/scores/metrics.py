@@ -1,6 +1,6 @@
 """Metrics as CLU collections: sums and normalisers, never a mean of means.
 
-Scores of a class come from the confusion matrix of a whole set, and 0 / 0 has no value: a class
+Formulas of a class come from the confusion matrix of a whole set, and 0 / 0 has no value: a class
 that is never predicted has no precision, an absent one no recall, and one that is neither present
 nor predicted no IoU and no Dice (F1). A mean over classes includes those with a value; scores
 without one are not logged. This is scikit-learn's `zero_division=np.nan` with all classes as
@@ -36,13 +36,13 @@ from common.program.files import identifiers
 SCORES = ("iou", "dice", "precision", "recall")
 
 
-Score = Callable[[Any], Any]  # of a confusion matrix [classes, classes]
-Scores = tuple[tuple[str, Score], ...]  # by name
+Formula = Callable[[Any], Any]  # of a confusion matrix [classes, classes]
+Formulas = tuple[tuple[str, Formula], ...]  # by name
 
 
 @lru_cache  # one class per set of names, so that the metrics of two steps can be merged
 def _collection_of(
-    names: tuple[str, ...], scores: Scores, classes: int
+    names: tuple[str, ...], scores: Formulas, classes: int
 ) -> type[metrics.Collection]:
     averaged = {name: metrics.Average.from_output(name) for name in names}
     pooled = {name: _pooled(score, classes) for name, score in scores}
@@ -71,7 +71,7 @@ def averages(
 def averages_and_scores(
     values: dict[str, Shaped[Array, "*_examples"]],
     confusion: Float[Array, "batch classes classes"],
-    scores: Scores,
+    scores: Formulas,
     mask: Bool[Array, " batch"] | None = None,
 ) -> metrics.Collection:
     """Returns what `averages` returns, and scores of the pooled confusion matrix.
@@ -99,7 +99,7 @@ def known_values(collection: metrics.Collection) -> dict[str, float]:
 
 
 @lru_cache
-def segmentation_scores(classes: tuple[str, ...]) -> Scores:
+def segmentation_scores(classes: tuple[str, ...]) -> Formulas:
     """Returns the scores of a segmentation, by name.
 
     "iou", "dice", "precision", "recall", the means over all classes but the first, which is the
@@ -107,7 +107,7 @@ def segmentation_scores(classes: tuple[str, ...]) -> Scores:
     the first (characters other than letters and digits in a name become _).
     """
 
-    def mean(name: str) -> Score:
+    def mean(name: str) -> Formula:
         return lambda confusion: mean_of_known(class_scores(confusion)[name][1:])
 
     found = [*((name, mean(name)) for name in SCORES), ("accuracy", accuracy)]
@@ -115,14 +115,14 @@ def segmentation_scores(classes: tuple[str, ...]) -> Scores:
 
 
 @lru_cache
-def classification_scores(classes: tuple[str, ...]) -> Scores:
+def classification_scores(classes: tuple[str, ...]) -> Formulas:
     """Returns the scores of a classification, by name.
 
     "accuracy"; "precision", "recall" and "f1", the means over classes; "balanced_accuracy", which
     is the mean recall; "f1_NAME" of each class.
     """
 
-    def mean(name: str) -> Score:
+    def mean(name: str) -> Formula:
         return lambda confusion: mean_of_known(class_scores(confusion)[name])
 
     means = {"balanced_accuracy": "recall", "precision": "precision", "recall": "recall"}
@@ -229,10 +229,10 @@ def accuracy(confusion: Num[Any, "*sets classes classes"]) -> Any:
     return xp.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1))
 
 
-def _of_each(name: str, classes: tuple[str, ...], first: int) -> Scores:
+def _of_each(name: str, classes: tuple[str, ...], first: int) -> Formulas:
     """Returns a score of each class from the first on."""
 
-    def of_class(index: int) -> Score:
+    def of_class(index: int) -> Formula:
         return lambda confusion: class_scores(confusion)[name][index]
 
     named = list(enumerate(identifiers(classes)))[first:]
@@ -243,7 +243,7 @@ class _OfConfusion(metrics.Metric):  # type: ignore[misc]  # CLU has no types
     """A metric that is a score of all examples' confusion matrix, NaN if it is 0 / 0."""
 
 
-def _pooled(score: Score, classes: int) -> type[metrics.Metric]:
+def _pooled(score: Formula, classes: int) -> type[metrics.Metric]:
     """Returns a metric: a score of all examples' confusion matrix."""
 
     @flax.struct.dataclass

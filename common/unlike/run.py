@@ -10,6 +10,7 @@ import io
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -110,38 +111,55 @@ def cell(distance: float) -> str:
 
 
 def with_distances(
-    rows: Iterable[Mapping[str, Any]], ids: Iterable[str], distances: Iterable[float]
-) -> Iterator[dict[str, Any]]:
+    rows: Iterable[Mapping[str, object]], ids: Iterable[str], distances: Iterable[float]
+) -> Iterator[dict[str, object]]:
     """Yields table rows with the column added; their column "image" has the images' ids."""
     cells = {name: cell(distance) for name, distance in zip(ids, distances, strict=True)}
     for row in rows:
-        yield {**row, COLUMN: cells[row["image"]]}
+        yield {**row, COLUMN: cells[str(row["image"])]}
 
 
-def unlike_facts(distances: Iterable[float]) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class Unlike:
+    """How far images lie outside a run's training images.
+
+    Attributes:
+      images: whose distance is known.
+      outside: how many have a distance above 1.
+      median: distance.
+      largest: distance.
+    """
+
+    images: int
+    outside: int
+    median: float
+    largest: float
+
+
+def unlike_facts(distances: Iterable[float]) -> Unlike | None:
     """Returns what a report says about all images; None if nothing is known."""
     known = np.array([x for x in distances if not math.isnan(x)])
     if not len(known):
         return None
-    return {
-        "images": len(known),
-        "outside": int((known > 1).sum()),
-        "median": round(float(np.median(known)), 3),
-        "largest": round(float(known.max()), 3),
-    }
+    return Unlike(
+        images=len(known),
+        outside=int((known > 1).sum()),
+        median=round(float(np.median(known)), 3),
+        largest=round(float(known.max()), 3),
+    )
 
 
-def unlike_sentence(found: Mapping[str, Any] | None) -> str:
+def unlike_sentence(found: Unlike | None) -> str:
     """Returns the result of `unlike_facts` as a sentence."""
     if found is None:
         return "how far these images are outside what this run was trained on is unknown"
-    number, outside = found["images"], found["outside"]
+    number, outside = found.images, found.outside
     lie = "image lies" if number == 1 else "images lie"
     sentence = f"{outside} of {number} {lie} outside what this run was trained on"
     if outside <= _USUAL * number:
         return f"{sentence}, as expected for images like those of its training"
     return (
-        f"{sentence} (column {COLUMN!r} above 1; the median is {found['median']:.2f}): treat its"
+        f"{sentence} (column {COLUMN!r} above 1; the median is {found.median:.2f}): treat its"
         " results for them with care"
     )
 

@@ -110,7 +110,7 @@ def test_an_interval_is_of_the_scores_of_images_drawn_again():
         of_draws.append(scores(labels[rows], probabilities[rows], names))
     for name, entry in found.items():
         low, high = np.nanpercentile([some[name] for some in of_draws], (2.5, 97.5))
-        assert (entry["low"], entry["high"]) == pytest.approx((low, high), rel=1e-9), name
+        assert (entry.low, entry.high) == pytest.approx((low, high), rel=1e-9), name
 
 
 def test_intervals_are_over_patients():
@@ -124,7 +124,7 @@ def test_intervals_are_over_patients():
     )
     tenfold = intervals(copies, ("a", "b"), 200)
     for name in ("accuracy", "roc_auc_macro", "brier"):
-        width, same = (x[name]["high"] - x[name]["low"] for x in (once, tenfold))
+        width, same = (x[name].high - x[name].low for x in (once, tenfold))
         assert same == pytest.approx(width, rel=0.35)
-        assert once[name]["low"] < once[name]["value"] < once[name]["high"]
-        assert tenfold[name]["value"] == pytest.approx(once[name]["value"], abs=0.01)
+        assert once[name].low < once[name].value < once[name].high
+        assert tenfold[name].value == pytest.approx(once[name].value, abs=0.01)

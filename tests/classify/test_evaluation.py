@@ -13,7 +13,7 @@ from classify.predict import predict
 from common.program import written
 from common.program.errors import UserError
 from common.program.options import Options
-from common.runs.evaluation import EVALUATION, patients_in, told_patients
+from common.runs.evaluation import EVALUATION, counts_of
 from configs.small_cnn_chest_xray import get_config
 from tests.untrained import untrained
 
@@ -64,7 +64,7 @@ def test_unnamed_patients_are_reported_as_unknown(run, capsys):
     ],
 )
 def test_images_and_patients_are_told(groups, told):
-    assert told_patients(patients_in(groups)).startswith(told)
+    assert counts_of(groups).told.startswith(told)
 
 
 def test_images_of_one_class_have_a_sensitivity_but_no_area(run, tmp_path, capsys):

@@ -74,8 +74,8 @@ def test_scores_at_a_threshold_agree_with_scikit_learn():
     found = scores_at(one, 1, 0.3)
     assert tuple(found) == SCORES
     for name, entry in found.items():
-        assert entry["value"] == pytest.approx(wanted[name])
-        assert 0 <= entry["low"] < entry["value"] < entry["high"] <= 1
+        assert entry.value == pytest.approx(wanted[name])
+        assert 0 <= entry.low < entry.value < entry.high <= 1
 
 
 def test_the_goal_of_a_threshold_is_read():

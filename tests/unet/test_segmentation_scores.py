@@ -1,6 +1,7 @@
 """Scores of segmentations against scikit-learn, brute force and the table of empty cases."""
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -42,8 +43,12 @@ def scored_of(truth, predicted, classes, groups=None):
     )
 
 
-def values(found, view):
-    return {name: entry["value"] for name, entry in found[view].items()}
+def views_of(views, class_name):
+    return {view.name: view.scores for view in views if view.class_name == class_name}
+
+
+def values(scores):
+    return {name: score.value for name, score in scores.items()}
 
 
 def sklearn_scores(truth, predicted, of_class):
@@ -83,7 +88,7 @@ def test_every_view_agrees_with_scikit_learn(classes):
             "per_patient_with_truth": with_truth,
         }
         for view, listed in expected.items():
-            got = values(found[name], view)
+            got = values(views_of(found, name)[view])
             for score in listed[0]:
                 mean = np.mean([entry[score] for entry in listed])
                 np.testing.assert_allclose(got[score], mean, rtol=1e-12, err_msg=f"{view} {score}")
@@ -102,7 +107,8 @@ def test_the_table_of_empty_cases(truth, predicted, overlap, distance):
     masks = [np.full((1, *SIZE), 0, np.uint8) for _ in range(2)]
     for mask, some in zip(masks, (truth, predicted), strict=True):
         mask[0, 5:9, 5:9] = some
-    found = values(summary(scored_of(*masks, 2), ("background", "one"))["one"], "per_image")
+    found = summary(scored_of(*masks, 2), ("background", "one"))
+    found = values(views_of(found, "one")["per_image"])
     assert (found["dice"], found["precision"], found["recall"]) == overlap
     assert found["iou"] == found["dice"]
     assert found["hd95"] == found["assd"] == pytest.approx(distance)
@@ -158,15 +164,14 @@ def test_the_interval_is_over_patients_and_not_over_their_images():
     truth, predicted = blobs(10, 2), blobs(10, 2)
     tenfold = [np.repeat(masks, 10, axis=0) for masks in (truth, predicted)]
     patients = tuple(f"{number // 10}" for number in range(100))
-    once = summary(scored_of(truth, predicted, 2), ("background", "one"))["one"]
-    copies = summary(scored_of(*tenfold, 2, patients), ("background", "one"))["one"]
+    once, copies = (
+        views_of(summary(scored, ("background", "one")), "one")
+        for scored in (scored_of(truth, predicted, 2), scored_of(*tenfold, 2, patients))
+    )
     for view in once:
         for score, entry in once[view].items():
-            np.testing.assert_allclose(
-                [copies[view][score][key] for key in ("value", "low", "high")],
-                [entry[key] for key in ("value", "low", "high")],
-            )
-            assert entry["low"] <= entry["value"] <= entry["high"]
+            np.testing.assert_allclose(astuple(copies[view][score]), astuple(entry))
+            assert entry.low <= entry.value <= entry.high
 
 
 def test_the_interval_covers_the_mean_as_often_as_it_says():
@@ -181,8 +186,8 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
         zeros = np.zeros((30, 1))
         ids = tuple(map(str, range(30)))
         found = summary(Scored(ids, ids, confusion, zeros, zeros), ("background", "one"))
-        entry = found["one"]["per_patient"]["recall"]
-        held += entry["low"] <= 0.5 <= entry["high"]
+        entry = views_of(found, "one")["per_patient"]["recall"]
+        held += entry.low <= 0.5 <= entry.high
     assert 0.88 <= held / 100 <= 0.99
 
 
@@ -202,10 +207,10 @@ def test_tables_have_a_row_for_each_image_and_each_patient():
 def test_where_patients_are_unknown_there_are_no_rows_of_patients():
     truth, predicted = blobs(6, 2), blobs(6, 2)
     views = {"pooled", "per_image", "per_image_with_truth"}
-    found = summary(scored_of(truth, predicted, 2), ("background", "one"))["one"]
-    assert set(found) == views
+    found = summary(scored_of(truth, predicted, 2), ("background", "one"))
+    assert {view.name for view in found} == views
     some = scored_of(truth, predicted, 2, ("a", "a", "b", "b", "", ""))
-    found = summary(some, ("background", "one"))["one"]
-    assert set(found) == views | {"per_patient", "per_patient_with_truth"}
+    found = summary(some, ("background", "one"))
+    assert {view.name for view in found} == views | {"per_patient", "per_patient_with_truth"}
     known = {row["patient"]: row["patient_known"] for row in patient_rows(some, ("bg", "one"))}
     assert known == {"a": "yes", "b": "yes", "004": "no", "005": "no"}

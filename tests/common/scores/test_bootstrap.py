@@ -1,11 +1,12 @@
 """The bootstrap: draws that do not depend on how many are made at a time, and their percentiles."""
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
 
-from common.scores.bootstrap import drawn_as_counts, drawn_one_by_one, intervals
+from common.scores.bootstrap import Score, drawn_as_counts, drawn_one_by_one, intervals
 
 DRAWS = [drawn_one_by_one, drawn_as_counts]
 
@@ -24,9 +25,9 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution(drawn):
         lambda draws: {"mean": draws @ values / draws.sum(1)}, 200, drawn(200, 4000, 500)
     )["mean"]
     half = 1.96 * values.std() / math.sqrt(200)
-    assert found["value"] == pytest.approx(values.mean())
-    assert found["low"] == pytest.approx(values.mean() - half, abs=0.02)
-    assert found["high"] == pytest.approx(values.mean() + half, abs=0.02)
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - half, abs=0.02)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.02)
 
 
 def test_draws_without_a_value_are_left_out_and_where_none_has_one_there_is_no_interval():
@@ -39,6 +40,6 @@ def test_draws_without_a_value_are_left_out_and_where_none_has_one_there_is_no_i
         }
 
     found = intervals(measure, 2, drawn_one_by_one(2, 40, 40))
-    assert found["some"] == {"value": 2.0, "low": 2.0, "high": 2.0}
-    assert all(map(math.isnan, found["none"].values()))
-    assert found["all"]["value"] == 4 and found["all"]["low"] == 2 and found["all"]["high"] == 6
+    assert found["some"] == Score(2.0, 2.0, 2.0)
+    assert all(map(math.isnan, astuple(found["none"])))
+    assert found["all"] == Score(4.0, 2.0, 6.0)

@@ -89,5 +89,5 @@ def test_an_older_run_says_in_a_sentence_that_nothing_is_known(kept, caplog):
 )
 def test_a_sentence_says_how_many_are_outside(distances, said):
     facts = unlike_facts(distances)
-    assert facts["outside"] == sum(x > 1 for x in distances)
+    assert facts.outside == sum(x > 1 for x in distances)
     assert re.search(said, unlike_sentence(facts))
