@@ -21,6 +21,7 @@ from classify.scores import Predicted, intervals
 from classify.state import init_state, make_classifier
 from common.devices import apply
 from common.runs.evaluation import stored_value
+from common.runs.judge import Judged
 from common.runs.workdir import Run
 
 Images = UInt8[np.ndarray, "images height width channels"]
@@ -44,7 +45,11 @@ class ClassifierJudge:
         for leaf in jax.tree.leaves(state.average):
             digest.update(np.asarray(leaf).tobytes())
         self.identity = digest.hexdigest()[:16]
-        self.facts = {"run": str(run.workdir), "checkpoint_step": step, **_own_scores(run, step)}
+        self.facts: dict[str, object] = {
+            "run": str(run.workdir),
+            "checkpoint_step": step,
+            **_own_scores(run, step),
+        }
         self._temperature = known_temperature(run, step) or 1.0
 
         def features_of(variables: Any, images: Array) -> Array:
@@ -63,8 +68,8 @@ class ClassifierJudge:
 
     def report(
         self, images: Images, labels: Int[np.ndarray, " images"], figure: Path, caption: str
-    ) -> dict[str, Any]:
-        """Returns the scores of images that should show these classes, and draws their figure."""
+    ) -> Judged:
+        """Scores images that should show these classes, and draws their figure."""
         logits = self._inference.logits(images)
         names, groups = tuple(map(str, range(len(images)))), ("",) * len(images)
         plain, predicted = (
@@ -72,12 +77,12 @@ class ClassifierJudge:
             for temperature in (1.0, self._temperature)
         )
         draw_figures(predicted, plain, self.classes, figure, caption)
-        return {
-            "images": len(images),
-            "classes": list(self.classes),
-            "confusion": predicted.confusion(len(self.classes)).tolist(),
-            "scores": intervals(predicted, self.classes),
-        }
+        return Judged(
+            images=len(images),
+            classes=self.classes,
+            confusion=predicted.confusion(len(self.classes)).tolist(),
+            scores=intervals(predicted, self.classes),
+        )
 
 
 def make_judge(run: Run) -> ClassifierJudge:
@@ -85,7 +90,7 @@ def make_judge(run: Run) -> ClassifierJudge:
     return ClassifierJudge(run)
 
 
-def _own_scores(run: Run, step: int) -> dict[str, Any]:
+def _own_scores(run: Run, step: int) -> dict[str, object]:
     """Returns the judge's scores on real held-out images, if it was evaluated at this step."""
     kinds = {"split": str, "images": int, "scores": Mapping[str, Any]}
     stored = {name: stored_value(run, name, step, kind) for name, kind in kinds.items()}

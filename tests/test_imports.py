@@ -27,7 +27,7 @@ ROOMS = {
     "scores": "devices program",
     "config": "data program",
     "learning": "config devices program",
-    "runs": "config data data.prepared learning program",
+    "runs": "config data data.prepared learning program scores",
     "report": "data data.files program",
     "inspect": "config data data.copies data.files data.prepared data.sources program report"
     " scores",

@@ -1,7 +1,9 @@
 """A trained classifier that judges another task's images; tasks do not import each other."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -9,8 +11,26 @@ from jaxtyping import Float, Int, UInt8
 from common.config.tasks import find_task
 from common.program.errors import UserError
 from common.runs.workdir import open_run
+from common.scores.bootstrap import Score
 
 Images = UInt8[np.ndarray, "images height width channels"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a judge classified images that should show some classes.
+
+    Attributes:
+      images: how many.
+      classes: their names.
+      confusion: images of class i (row) that were taken for class j (column).
+      scores: by name.
+    """
+
+    images: int
+    classes: tuple[str, ...]
+    confusion: list[list[int]]
+    scores: Mapping[str, Score]
 
 
 @runtime_checkable
@@ -19,7 +39,9 @@ class Judge(Protocol):
 
     classes: tuple[str, ...]
     identity: str  # of its weights
-    facts: dict[str, Any]  # its identity and, if evaluated, how well it classifies real images
+    facts: Mapping[
+        str, object
+    ]  # its identity and, if evaluated, how well it classifies real images
 
     def features(self, images: Images) -> Float[np.ndarray, "images features"]:
         """Returns the features that it decides by."""
@@ -27,8 +49,8 @@ class Judge(Protocol):
 
     def report(
         self, images: Images, labels: Int[np.ndarray, " images"], figure: Path, caption: str
-    ) -> dict[str, Any]:
-        """Returns scores of images meant to be of these classes, and draws their figure."""
+    ) -> Judged:
+        """Scores images that should show these classes, and draws their figure."""
         ...
 
 

@@ -1,13 +1,13 @@
 """--mode=evaluate of a GAN: are its images good, varied and new, and does a classifier agree?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float
 
-from common.data.prepared.prepared import Split, prepare
+from common.data.prepared.prepared import DataCard, Split, prepare
 from common.networks import lpips
 from common.networks.vgg16 import weights_are_bundled
 from common.program.errors import UserError
@@ -20,14 +20,16 @@ from common.runs.evaluation import (
     write_report,
     write_table,
 )
-from common.runs.judge import Judge, open_judge
+from common.runs.judge import Judge, Judged, open_judge
 from common.runs.workdir import Run, check_data
 from common.scores import ssim
 from gan.generate import load_trained
 from gan.networks import network_name
 from gan.quality.features import default_extractors, make_extractors
-from gan.quality.figures import Reference, draw_images, quality, reference_of
-from gan.quality.novelty import SUSPICIOUS, Generated, check_memorization, scores_of
+from gan.quality.figures import ALL, Figure, quality
+from gan.quality.novelty import SUSPICIOUS, Novelty, check_memorization, scores_of
+from gan.quality.reference import Images, Reference, reference_of
+from gan.quality.sample import Sample, draw_images
 from gan.sampling import Sampler
 from gan.state import make_gan
 
@@ -35,10 +37,8 @@ _QUALITY, _JUDGED = "quality.csv", "judge.png"
 _SPLIT = "train"  # of the real images that generated ones are compared with
 _VARIED = 100  # images of a class, for its diversity
 _LEAST_SSIM, _LEAST_LPIPS = 11, 16  # pixels
-_TOLD = ("frechet", "kernel", "precision", "recall", "density", "coverage")
 
-Images = UInt8[np.ndarray, "images height width channels"]
-Labels = Int[np.ndarray, " images"]
+Units = Float[np.ndarray, "images height width channels"]  # in [0, 1]
 
 
 def evaluate(run: Run, options: Options) -> None:
@@ -54,12 +54,87 @@ def evaluate(run: Run, options: Options) -> None:
     _check(run, options)
     with evaluation_outputs(run, options) as outputs:
         outputs.claim(dict.fromkeys((SUSPICIOUS, _JUDGED, _QUALITY, EVALUATION), ""))
-        report = _report(run, options, outputs.drafts)
-    _print_summary(report, outputs.folder)
+        found = _evaluated(run, options, outputs.drafts)
+    _print_summary(found, outputs.folder)
 
 
-def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
-    """Returns the report of evaluation.json; writes all files into a folder."""
+@dataclass(frozen=True)
+class Diversity:
+    """How alike (MS-SSIM) or how different (LPIPS) images of one class are, on average of pairs."""
+
+    name: str
+    generated: float
+    real: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of a generator at a step.
+
+    Attributes:
+      step: of its checkpoint.
+      card: of the data.
+      images_per_class: how many were drawn.
+      seed: of the latents.
+      k: neighbours, see `manifold_scores`.
+      extractors: their names.
+      figures: by every extractor, of all images and of each class.
+      diversities: of each class, or of all images.
+      novelty: whether the images are new.
+      judge: what is known of the classifier that judged them; None without one.
+      judged: what it found.
+    """
+
+    step: int
+    card: DataCard
+    images_per_class: int
+    seed: int
+    k: int
+    extractors: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    diversities: Mapping[str, tuple[Diversity, ...]]
+    novelty: Novelty
+    judge: Judge | None
+    judged: Judged | None
+
+    def report(self) -> dict[str, object]:
+        """Returns the content of evaluation.json."""
+        quality: dict[str, dict[str, dict[str, object]]] = {name: {} for name in self.extractors}
+        for figure in self.figures:
+            compared = figure.comparison
+            of_class = quality[compared.extractor].setdefault(compared.class_name, {})
+            of_class |= figure.entries()
+        diversity = {
+            known: {one.name: {"generated": one.generated, "real": one.real} for one in some}
+            for known, some in self.diversities.items()
+        }
+        report: dict[str, object] = {
+            "checkpoint_step": self.step,
+            "data": self.card.name,
+            "synthetic": self.card.synthetic,
+            "reference": _SPLIT,
+            "images_per_class": self.images_per_class,
+            "seed": self.seed,
+            "k": self.k,
+            "quality": quality,
+            "diversity": diversity,
+            "memorization": self.novelty.report(),
+        }
+        if self.judge:
+            report["judge"] = {**self.judge.facts, "generated": self.judged}
+        return report
+
+    def rows(self) -> list[dict[str, object]]:
+        """Returns the rows of quality.csv."""
+        return [
+            {"figure": name, "class": figure.comparison.class_name, **entry}
+            for figure in self.figures
+            for name, entry in figure.entries()
+        ]
+
+
+def _evaluated(run: Run, options: Options, output: Path) -> Evaluation:
+    """Measures the images; writes all files into a folder."""
     card, gan = run.card, make_gan(run.config, run.card)
     names = options.extractors or default_extractors(card.image_size)
     extractors = make_extractors(names, card.image_size, card.channels)
@@ -75,33 +150,33 @@ def _report(run: Run, options: Options, output: Path) -> dict[str, Any]:
     log.info("drawing %s at step %d", counted(sum(counts), "image"), trained.step)
     images, labels = draw_images(sampler, trained.generator, options.seed, counts)
     features = {extractor.name: extractor.extract(images) for extractor in extractors}
-    k = run.config.quality.k
-    found = {name: quality(reference, name, made, labels, k) for name, made in features.items()}
-    report: dict[str, Any] = {
-        "checkpoint_step": trained.step,
-        "data": card.name,
-        "synthetic": card.synthetic,
-        "reference": _SPLIT,
-        "images_per_class": options.images_per_class,
-        "seed": options.seed,
-        "k": k,
-        "quality": found,
-        "diversity": _diversity(prepared.splits[_SPLIT], reference, images, labels),
-    }
+    sample, k = Sample(images, labels, features), run.config.quality.k
+    figures = [quality(reference, name, made, labels, k) for name, made in features.items()]
+    diversities = _diversities(prepared.splits[_SPLIT], reference, sample)
     scores = scores_of(gan, trained.discriminator)
     mirrored = run.config.augment.flip_horizontal
-    generated = Generated(images, labels, features)
-    report["memorization"] = check_memorization(
-        output, prepared, reference, generated, scores, mirrored
-    )
+    novelty = check_memorization(output, prepared, reference, sample, scores, mirrored)
+    judged = None
     if judge:
         caption = f"generated images, read by {options.judge}; trained on {card.caption}"
-        read = judge.report(images, labels, output / _JUDGED, caption)
-        report["judge"] = {**judge.facts, "generated": read}
-    write_report(output, report)
-    if rows := _rows(found):
+        judged = judge.report(images, labels, output / _JUDGED, caption)
+    found = Evaluation(
+        step=trained.step,
+        card=card,
+        images_per_class=options.images_per_class,
+        seed=options.seed,
+        k=k,
+        extractors=tuple(features),
+        figures=tuple(figure for some in figures for figure in some),
+        diversities=diversities,
+        novelty=novelty,
+        judge=judge,
+        judged=judged,
+    )
+    write_report(output, found.report())
+    if rows := found.rows():
         write_table(output / _QUALITY, rows)
-    return report
+    return found
 
 
 def _check(run: Run, options: Options) -> None:
@@ -130,23 +205,25 @@ def _judge(workdir: str, run: Run, conditional: bool) -> Judge | None:
     return judge
 
 
-def _diversity(
-    split: Split, reference: Reference, images: Images, labels: Labels
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Returns `{class or "all": {"ms_ssim" or "lpips": {"generated", "real"}}}`.
+def _diversities(
+    split: Split, reference: Reference, sample: Sample
+) -> dict[str, tuple[Diversity, ...]]:
+    """Returns the diversity of each class, or of all images if there are none.
 
-    The mean MS-SSIM of 100 random pairs, 1 if all images are equal, and the mean LPIPS distance of
-    all pairs of 100 images, then 0. A score is left out if the images are too small for it or its
-    weights are missing.
+    "ms_ssim" is the mean MS-SSIM of 100 random pairs, 1 if all images are equal; "lpips" the mean
+    LPIPS distance of all pairs of 100 images, then 0. One is left out if the images are too small
+    for it or its weights are missing.
     """
-    size = images.shape[1]
-    scores: dict[str, Any] = {"ms_ssim": ssim.mean_pairwise} if size >= _LEAST_SSIM else {}
+    size = sample.images.shape[1]
+    scores: dict[str, Callable[[Units], float]] = {}
+    if size >= _LEAST_SSIM:
+        scores["ms_ssim"] = ssim.mean_pairwise
     if size >= _LEAST_LPIPS and weights_are_bundled():
         scores["lpips"] = lpips.mean_pairwise
-    sets = {"all": (reference.rows, images)}
+    sets = {ALL: (reference.rows, sample.images)}
     if reference.classes:
         sets = {
-            name: (reference.rows[reference.labels == label], images[labels == label])
+            name: (reference.rows[reference.labels == label], sample.images[sample.labels == label])
             for label, name in enumerate(reference.classes)
         }
     found = {}
@@ -154,51 +231,40 @@ def _diversity(
         if len(rows) > 1:
             some = np.random.default_rng(0).permutation(rows)[:_VARIED].tolist()
             real = split.read(some)["image"]
-            found[name] = {
-                score: {"generated": of(_unit(made[:_VARIED])), "real": of(_unit(real))}
+            found[name] = tuple(
+                Diversity(score, of(_unit(made[:_VARIED])), of(_unit(real)))
                 for score, of in scores.items()
-            }
+            )
     return found
 
 
-def _unit(images: Images) -> Float[np.ndarray, "images height width channels"]:
+def _unit(images: Images) -> Units:
     return images.astype(np.float32) / 255
 
 
-def _rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {"figure": figure, "class": known, **entry}
-        for by_class in found.values()
-        for known, named in by_class.items()
-        for figure, entry in named.items()
-    ]
-
-
-def _print_summary(report: Mapping[str, Any], output: Path) -> None:
-    print(
-        f"{report['data']}, step {report['checkpoint_step']}, compared with the images of split"
-        f" {report['reference']!r}"
-    )
-    if report["synthetic"]:
+def _print_summary(found: Evaluation, output: Path) -> None:
+    print(f"{found.card.name}, step {found.step}, compared with the images of split {_SPLIT!r}")
+    if found.card.synthetic:
         print("These are drawings, not patients.")
     print(f"  {'figure':<38} {'class':<12} {'value':>9} {'same n':>9} {'floor':>9}")
-    for row in _rows(report["quality"]):
-        if row["figure"].split("_")[0] in _TOLD and "standard_error" not in row["figure"]:
-            numbers = " ".join(f"{row[name]:9.4g}" for name in ("value", "same_n", "floor"))
-            print(f"  {row['figure']:<38} {row['class']:<12} {numbers}")
-    for known, measures in report["diversity"].items():
-        for name, entry in measures.items():
+    for figure in found.figures:
+        compared = figure.comparison
+        print(
+            f"  {compared.name_of(figure.name):<38} {compared.class_name:<12}"
+            f" {figure.value:9.4g} {figure.same_n:9.4g} {figure.floor:9.4g}"
+        )
+    for known, some in found.diversities.items():
+        for pairs in some:
             print(
-                f"  {name + ' of pairs':<38} {known:<12} {entry['generated']:9.4g} (real"
-                f" {entry['real']:.4g})"
+                f"  {pairs.name + ' of pairs':<38} {known:<12} {pairs.generated:9.4g} (real"
+                f" {pairs.real:.4g})"
             )
-    if "judge" in report:
-        scores = report["judge"]["generated"]["scores"]
+    if found.judged:
         for name in ("accuracy", "f1_macro", "roc_auc_macro"):
-            entry = scores[name]
+            score = found.judged.scores[name]
             print(
-                f"  {'GAN-test ' + name:<38} {'all':<12} {entry['value']:9.4g}"
-                f" [{entry['low']:.4g}, {entry['high']:.4g}]"
+                f"  {'GAN-test ' + name:<38} {ALL:<12} {score.value:9.4g}"
+                f" [{score.low:.4g}, {score.high:.4g}]"
             )
-    print(f"  {report['memorization']['verdict']}")
+    print(f"  {found.novelty.verdict}")
     print(f"  written to {output}")

@@ -1,215 +1,153 @@
 """How good and how varied a generator's images are, each figure beside its floor.
 
-A figure's name says how it was computed: `frechet_vgg16_train_425_1816` compares the `vgg16`
-features (features.py) of 425 real images of the split "train" with those of 1,816 generated ones.
-Only figures of one name can be compared.
+A figure's name in files says how it was computed: `frechet_vgg16_train_425_1816` compares the
+`vgg16` features (features.py) of 425 real images of the split "train" with those of 1,816 generated
+ones. Only figures of one name can be compared.
 
 The floor is what perfect images score: the same figure between two disjoint halves of the real
 images, no patient in both. Halves are smaller, so `same_n` is the generator's figure at their size;
 compare this with the floor. Both are means over four random halvings.
 """
 
-import functools
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
+from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
 
-from common.data.prepared.prepared import Prepared, Split
-from common.devices.apply import by_batches
-from common.learning.network import Variables
-from common.program.cache import cache_dir, kept_array
 from common.program.log import log
 from common.program.words import counted
-from gan.quality.features import Extractor
-from gan.quality.measures import disjoint_halves, frechet_distance, kernel_distance, manifold_scores
-from gan.sampling import BATCH, Sampler
+from gan.quality.measures import (
+    Estimate,
+    Features,
+    disjoint_halves,
+    frechet_distance,
+    kernel_distance,
+    manifold_scores,
+)
+from gan.quality.reference import Labels, Reference
 
-HIGHER_IS_BETTER = ("precision", "recall", "density", "coverage")
-_MOST = 10_000  # real images; more do not change the printed figures
+ALL = "all"  # classes together
 _HALVINGS = 4
-_AT_ONCE = 256  # images in memory beside their features
-
-Images = UInt8[np.ndarray, "images height width channels"]
-Labels = Int[np.ndarray, " images"]
-Features = Float[np.ndarray, "_images _features"]  # two sets may have different sizes
 
 
 @dataclass(frozen=True)
-class Reference:
-    """Real images that generated ones are compared with.
+class Comparison:
+    """Which images are compared by which features.
 
     Attributes:
-      split: their split's name.
-      rows: their places in it.
-      labels: their classes.
-      owners: the owner of each image.
-      classes: the names of the classes with figures of their own; () of an unconditional generator.
-      extractors: of features, by name.
-      features: of the real images, by extractor; computed on first use.
+      extractor: of the features.
+      class_name: of the images; "all" of all together, in the real proportions of classes.
+      split: of the real images.
+      real: how many real images.
+      generated: how many generated ones.
     """
 
+    extractor: str
+    class_name: str
     split: str
-    rows: Int[np.ndarray, " images"]
-    labels: Labels
-    owners: tuple[str, ...]
-    classes: tuple[str, ...]
-    extractors: Mapping[str, Extractor]
-    features: Mapping[str, Callable[[], Features]]
+    real: int
+    generated: int
 
-    def proportions(self, per_class: int) -> list[int]:
-        """Returns how many generated images of each class match the real proportions."""
-        if not self.classes:
-            return [per_class]
-        counts = np.bincount(self.labels, minlength=len(self.classes))
-        return [round(per_class * count / counts.max()) for count in counts.tolist()]
-
-    def mixed(self, labels: Labels) -> Int[np.ndarray, " _chosen"]:
-        """Returns the rows of generated images that match the real proportions of classes."""
-        counts = self.proportions(int(np.bincount(labels).max()))
-        return np.concatenate(
-            [np.flatnonzero(labels == label)[:count] for label, count in enumerate(counts)]
-        )
-
-    def scaled(self, name: str, features: Features) -> Features:
-        """Returns features as distances use them: see `Extractor.standardised`."""
-        if not self.extractors[name].standardised:
-            return features
-        real = self.features[name]().astype(np.float64)
-        deviation = real.std(0)
-        scaled: np.ndarray = (features - real.mean(0)) / np.where(deviation > 0, deviation, 1.0)
-        return scaled
+    def name_of(self, measure: str) -> str:
+        """Returns the name of a figure in files: "frechet_vgg16_train_425_1816"."""
+        return f"{measure}_{self.extractor}_{self.split}_{self.real}_{self.generated}"
 
 
-def reference_of(
-    prepared: Prepared,
-    name: str,
-    conditional: bool,
-    extractors: Sequence[Extractor],
-    cache: str,
-    most: int = _MOST,
-) -> Reference:
-    """Returns a split as a reference; its features are kept in the cache.
+class Triple(NamedTuple):
+    """A number of all generated images, of as many as a half of the real ones, and its floor."""
 
-    Args:
-      prepared: the data.
-      name: of the split.
-      conditional: whether the generator draws the class that it is given.
-      extractors: of the features.
-      cache: `config.data.cache_dir`.
-      most: images to take from a larger split, evenly spaced.
+    value: float
+    same_n: float
+    floor: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measure of generated images, beside its floor: see the module's docstring.
+
+    Attributes:
+      name: of the measure, such as "frechet".
+      comparison: of which images.
+      value: of all generated images.
+      same_n: of as many of them as a half of the real images has.
+      floor: of two halves of the real images.
+      error: the standard errors of these three; None if they are unknown.
     """
-    split, card = prepared.splits[name], prepared.card
-    rows = np.linspace(0, len(split) - 1, min(len(split), most), dtype=int)
-    folder = cache_dir(cache) / "quality"
-    features = {}
-    for extractor in extractors:
-        key = repr((card.fingerprint, card.image_size, card.channels, name, len(rows)))
-        key = hashlib.sha256(f"{key} {extractor.identity}".encode()).hexdigest()[:24]
-        make = functools.partial(_features_of, split, rows, extractor)
-        file = folder / f"{key}.npy"
-        features[extractor.name] = functools.cache(
-            functools.partial(kept_array, file, len(rows), make)
-        )
-    labels = np.concatenate([part["label"] for part in _parts(split, rows)])
-    return Reference(
-        name,
-        rows,
-        labels,
-        tuple(np.array(split.owners)[rows].tolist()),
-        card.classes if conditional else (),
-        {extractor.name: extractor for extractor in extractors},
-        features,
-    )
 
+    name: str
+    comparison: Comparison
+    value: float
+    same_n: float
+    floor: float
+    error: Triple | None = None
 
-def _parts(split: Split, rows: Int[np.ndarray, " n"]) -> Iterator[dict[str, Any]]:
-    for start in range(0, len(rows), _AT_ONCE):
-        yield split.read(rows[start : start + _AT_ONCE].tolist())
-
-
-def _features_of(split: Split, rows: Int[np.ndarray, " n"], extractor: Extractor) -> Features:
-    if len(rows) > _AT_ONCE:
-        log.info("computing %s features of %s", extractor.name, counted(len(rows), "real image"))
-    return np.concatenate([extractor.extract(part["image"]) for part in _parts(split, rows)])
-
-
-def draw_images(
-    sampler: Sampler, variables: Variables, seed: int, counts: Sequence[int]
-) -> tuple[Images, Labels]:
-    """Returns images number 0, 1, ... of a seed and each class: those that --mode=generate writes.
-
-    Args:
-      sampler: of the generator.
-      variables: its parameters and running statistics.
-      seed: of the latents.
-      counts: how many of class 0, 1, ...; one number for an unconditional generator.
-    """
-    numbers = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
-    labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-
-    def draw(numbers: Labels, labels: Labels) -> Array:
-        latents = sampler.latents(seed, jnp.asarray(numbers))
-        return sampler.images(variables, latents, jnp.asarray(labels))
-
-    return by_batches(draw, BATCH, numbers, labels), labels
-
-
-def figures(real: Features, generated: Features, k: int) -> dict[str, float]:
-    """Returns every measure of measures.py for two sets."""
-    kernel = kernel_distance(real, generated)
-    return {
-        "frechet": frechet_distance(real, generated),
-        "kernel": kernel.value,
-        "kernel_standard_error": kernel.standard_error,
-        **manifold_scores(real, generated, k),
-    }
+    def entries(self) -> Iterator[tuple[str, Mapping[str, float]]]:
+        """Yields what files hold of it, by name: its numbers, then their standard errors."""
+        numbers = Triple(self.value, self.same_n, self.floor)
+        yield self.comparison.name_of(self.name), numbers._asdict()
+        if self.error is not None:
+            yield self.comparison.name_of(f"{self.name}_standard_error"), self.error._asdict()
 
 
 def with_floor(
-    real: Features, owners: Sequence[str], generated: Features, k: int
-) -> dict[str, dict[str, float]]:
-    """Returns each figure's "value", and "same_n" and "floor": see the module's docstring.
+    comparison: Comparison, real: Features, owners: Sequence[str], generated: Features, k: int
+) -> tuple[Figure, ...]:
+    """Returns every figure of a comparison.
 
-    {} if there are too few images, even in a half, or all have one owner.
+    () if there are too few images, even in a half, or all have one owner.
 
     Args:
+      comparison: what is compared.
       real: features of real images.
       owners: the owner of each image.
       generated: features of generated images.
       k: see `manifold_scores`.
     """
     if len(set(owners)) < 2 or len(generated) <= k:
-        return {}
-    of_halves: dict[str, list[dict[str, float]]] = {"same_n": [], "floor": []}
+        return ()
+    same_n, floor = [], []
     for seed in range(_HALVINGS):
         rng = np.random.default_rng(seed)
         first, second = disjoint_halves(owners, seed)
         chosen, others = rng.permutation(len(generated)), rng.permutation(second)
         count = min(len(first), len(others), len(chosen))
         if count <= k:
-            return {}
-        of_halves["same_n"].append(figures(real[first], generated[chosen[:count]], k))
-        of_halves["floor"].append(figures(real[first], real[others[:count]], k))
-    value = figures(real, generated, k)
-    found = {name: {"value": number} for name, number in value.items()}
-    for which, some in of_halves.items():
-        for name, entry in found.items():
-            entry[which] = float(np.mean([one[name] for one in some]))
-    return found
+            return ()
+        same_n.append(_measured(real[first], generated[chosen[:count]], k))
+        floor.append(_measured(real[first], real[others[:count]], k))
+    sets = ([_measured(real, generated, k)], same_n, floor)
+    found = []
+    for name in sets[0][0]:
+        numbers, errors = (
+            Triple(*(float(np.mean([part(one[name]) for one in some])) for some in sets))
+            for part in (attrgetter("value"), attrgetter("standard_error"))
+        )
+        error = None if math.isnan(errors.value) else errors
+        found.append(Figure(name, comparison, *numbers, error))
+    return tuple(found)
+
+
+def _measured(real: Features, generated: Features, k: int) -> dict[str, Estimate]:
+    """Returns every measure of measures.py for two sets."""
+    return {
+        "frechet": Estimate(frechet_distance(real, generated)),
+        "kernel": kernel_distance(real, generated),
+        **{
+            name: Estimate(score)
+            for name, score in manifold_scores(real, generated, k)._asdict().items()
+        },
+    }
 
 
 def quality(
     reference: Reference, name: str, generated: Features, labels: Labels, k: int
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Returns `{class or "all": {figure: {"value", "same_n", "floor"}}}` of one extractor.
+) -> tuple[Figure, ...]:
+    """Returns the figures by one extractor of all images, then of each class.
 
-    For "all", the generated images have the real proportions of classes. A class with too few real
-    or generated images is left out with a warning.
+    A class with too few real or generated images is left out with a warning.
 
     Args:
       reference: the real images.
@@ -222,12 +160,16 @@ def quality(
         reference.scaled(name, features) for features in (reference.features[name](), generated)
     )
     owners = np.array(reference.owners)
-    sets = {"all": (np.arange(len(real)), reference.mixed(labels))}
+    sets = [(ALL, np.arange(len(real)), reference.mixed(labels))]
     for label, known in enumerate(reference.classes):
-        sets[known] = np.flatnonzero(reference.labels == label), np.flatnonzero(labels == label)
-    found = {}
-    for known, (ours, theirs) in sets.items():
-        compared = with_floor(real[ours], owners[ours].tolist(), made[theirs], k)
+        sets.append(
+            (known, np.flatnonzero(reference.labels == label), np.flatnonzero(labels == label))
+        )
+    found: list[Figure] = []
+    for known, ours, theirs in sets:
+        of = Comparison(name, known, reference.split, len(ours), len(theirs))
+        compared = with_floor(of, real[ours], owners[ours].tolist(), made[theirs], k)
+        found += compared
         if not compared:
             log.warning(
                 "No %s figures of %s: %s of %s (unknown ones count as one an image) and %s are"
@@ -236,7 +178,4 @@ def quality(
                 counted(len(set(owners[ours])), "patient"),
                 counted(len(theirs), "generated one"),
             )
-            continue
-        end = f"{name}_{reference.split}_{len(ours)}_{len(theirs)}"
-        found[known] = {f"{figure}_{end}": entry for figure, entry in compared.items()}
-    return found
+    return tuple(found)

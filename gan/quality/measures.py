@@ -21,7 +21,7 @@ in float64 1.5 s). Each measure of 10,000 by 10,000 images took 13 to 34 s of on
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
@@ -52,10 +52,19 @@ class Moments:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its standard error."""
+    """A measured number and its standard error, NaN if that is unknown."""
 
     value: float
-    standard_error: float
+    standard_error: float = math.nan
+
+
+class ManifoldScores(NamedTuple):
+    """How two sets of images lie among each other: see `manifold_scores`."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
 
 
 def moments(features: Features) -> Moments:
@@ -124,8 +133,8 @@ def kernel_distance(real: Features, generated: Features) -> Estimate:
     return Estimate(float(value), math.sqrt(variance))
 
 
-def manifold_scores(real: Features, generated: Features, k: int = 5) -> dict[str, float]:
-    """Returns "precision", "recall", "density" and "coverage".
+def manifold_scores(real: Features, generated: Features, k: int = 5) -> ManifoldScores:
+    """Returns precision, recall, density and coverage.
 
     Around each image of a set lies a ball that reaches to its k-th nearest neighbour in the set.
     Precision is the share of generated images in any ball of the real ones, recall the share of
@@ -158,12 +167,12 @@ def manifold_scores(real: Features, generated: Features, k: int = 5) -> dict[str
         balls += in_real.sum(0)
         covered[rows] = in_real.any(1)
         recalled[rows] = (squares < generated_radii).any(1)
-    return {
-        "precision": float((balls > 0).mean()),
-        "recall": float(recalled.mean()),
-        "density": float(balls.mean() / k),
-        "coverage": float(covered.mean()),
-    }
+    return ManifoldScores(
+        precision=float((balls > 0).mean()),
+        recall=float(recalled.mean()),
+        density=float(balls.mean() / k),
+        coverage=float(covered.mean()),
+    )
 
 
 def disjoint_halves(

@@ -1,7 +1,7 @@
 """Are a generator's images new? The test of gan/quality/memorization.py on the images of a run."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from common.learning.network import Variables
 from common.program.errors import RetrainError, UserError
 from common.report.images import write_picture
 from gan.quality.features import make_extractors
-from gan.quality.figures import Features, Labels, Reference
+from gan.quality.measures import Estimate
 from gan.quality.memorization import (
     Memorization,
     membership_auc,
@@ -24,6 +24,8 @@ from gan.quality.memorization import (
     suspicious_picture,
     verdict,
 )
+from gan.quality.reference import Reference
+from gan.quality.sample import Sample
 from gan.state import GAN
 
 SUSPICIOUS = "memorization.png"
@@ -50,28 +52,42 @@ def scores_of(gan: GAN, variables: Variables) -> Callable[[Images], Scores]:
 
 
 @dataclass(frozen=True)
-class Generated:
-    """Generated images.
+class Novelty:
+    """Whether generated images are new.
 
     Attributes:
-      images: all of them.
-      labels: the requested classes; 0 of an unconditional generator.
-      features: by extractor of the reference.
+      can_tell: whether that is known.
+      memorized: whether the generator repeats training images.
+      verdict: this in a sentence.
+      spaces: the test's results, by kind of features; None if there are too few images.
+      membership: the AUC with which the discriminator tells training from held-out images.
     """
 
-    images: Images
-    labels: Labels
-    features: Mapping[str, Features]
+    can_tell: bool
+    memorized: bool
+    verdict: str
+    spaces: Mapping[str, Memorization] | None = None
+    membership: Estimate | None = None
+
+    def report(self) -> dict[str, object]:
+        """Returns what evaluation.json holds of it."""
+        found = {"spaces": self.spaces, "membership_auc": self.membership}
+        return {
+            "can_tell": self.can_tell,
+            "memorized": self.memorized,
+            "verdict": self.verdict,
+            **{name: value for name, value in found.items() if value is not None},
+        }
 
 
 def check_memorization(
     output: Path,
     prepared: Prepared,
     reference: Reference,
-    generated: Generated,
+    sample: Sample,
     scores: Callable[[Images], Scores],
     mirrored: bool,
-) -> dict[str, Any]:
+) -> Novelty:
     """Returns the verdict and all figures behind it, and draws the most suspicious pairs.
 
     It compares pixels and features. Held-out is one random image of each patient of the splits
@@ -82,18 +98,18 @@ def check_memorization(
       output: where memorization.png goes.
       prepared: the data.
       reference: the training images.
-      generated: images.
+      sample: the generated images.
       scores: see `scores_of`.
       mirrored: whether training mirrored its images; a mirrored copy is a copy.
     """
     held_out, split = _one_of_each(prepared), prepared.splits[reference.split]
     real = split.read(reference.rows.tolist())["image"]
     try:
-        found = _in_each_space(reference, generated, real, held_out, mirrored)
+        found = _in_each_space(reference, sample, real, held_out, mirrored)
     except UserError as error:
-        return {"can_tell": False, "memorized": False, "verdict": str(error)}
+        return Novelty(can_tell=False, memorized=False, verdict=str(error))
     worst = min(found.values(), key=lambda space: space.p_value)
-    made = generated.images[reference.mixed(generated.labels)]
+    made = sample.images[reference.mixed(sample.labels)]
     training = np.concatenate([real, real[:, :, ::-1]]) if mirrored else real
     picture = suspicious_picture(worst, made, training, held_out)
     write_picture(output / SUSPICIOUS, picture)
@@ -103,17 +119,17 @@ def check_memorization(
         sentence += f" Only {len(real):,} of {len(split):,} training images were compared."
     if not any(group for held in _held_out_splits(prepared) for group in held.groups):
         sentence += " Patients are unknown: each held-out image counts as one."
-    return {
-        "can_tell": all_known or bool(repeating(found)),
-        "memorized": bool(repeating(found)),
-        "verdict": sentence,
-        "spaces": {name: asdict(space) for name, space in found.items()},
-        "membership_auc": asdict(membership),
-    }
+    return Novelty(
+        can_tell=all_known or bool(repeating(found)),
+        memorized=bool(repeating(found)),
+        verdict=sentence,
+        spaces=found,
+        membership=membership,
+    )
 
 
 def _in_each_space(
-    reference: Reference, generated: Generated, real: Images, held_out: Images, mirrored: bool
+    reference: Reference, sample: Sample, real: Images, held_out: Images, mirrored: bool
 ) -> dict[str, Memorization]:
     """Returns the test's result for pixels and for each kind of features."""
     if not len(held_out):
@@ -122,14 +138,14 @@ def _in_each_space(
             " with --config.data.splits=70,15,15."
         )
     (pixels,) = make_extractors("pixels", real.shape[1], real.shape[-1])
-    mixed, found = reference.mixed(generated.labels), {}
+    mixed, found = reference.mixed(sample.labels), {}
     for name, extractor in {pixels.name: pixels, **reference.extractors}.items():
-        known, made = reference.features.get(name), generated.features.get(name)
+        known, made = reference.features.get(name), sample.features.get(name)
         training = [extractor.extract(real) if known is None else known()]
         if mirrored:
             training.append(extractor.extract(real[:, :, ::-1]))
         if made is None:
-            made = extractor.extract(generated.images)
+            made = extractor.extract(sample.images)
         sets = [made[mixed], np.concatenate(training), extractor.extract(held_out)]
         if known is not None:
             sets = [reference.scaled(name, some) for some in sets]

@@ -28,8 +28,16 @@ from common.program.errors import UserError
 from common.program.words import counted
 from common.training.task import Measurement
 from gan.quality.features import Extractor, make_extractors
-from gan.quality.figures import Features, Labels, Reference, draw_images, reference_of
-from gan.quality.measures import disjoint_halves, frechet_distance, kernel_distance, manifold_scores
+from gan.quality.figures import ALL, Comparison
+from gan.quality.measures import (
+    Features,
+    disjoint_halves,
+    frechet_distance,
+    kernel_distance,
+    manifold_scores,
+)
+from gan.quality.reference import Labels, Reference, reference_of
+from gan.quality.sample import draw_images
 from gan.sampling import Sampler
 from gan.state import GAN, GANState
 
@@ -60,7 +68,8 @@ def measurement(
     counts = reference.proportions(chosen.num_images)
     name = extractor.name
     number = len(reference.rows)
-    end = f"{name}_train_{number}_{sum(counts)}"
+    compared = Comparison(name, ALL, "train", number, sum(counts))
+    metrics = {measure: f"quality/{compared.name_of(measure)}" for measure in _MEASURES}
 
     @cache
     def of_real_images() -> Features:
@@ -72,8 +81,8 @@ def measurement(
         return frechet_distance(of_real_images()[first], of_real_images()[second])
 
     watch = CollapseWatch(
-        f"quality/frechet_{end}",
-        f"quality/spread_{end}",
+        metrics["frechet"],
+        metrics["spread"],
         floor,
         probabilities=gan.loss.output is jax.nn.sigmoid,
     )
@@ -88,13 +97,13 @@ def measurement(
         values = {
             "frechet": frechet_distance(real, made),
             "kernel": kernel_distance(real, made).value,
-            **manifold_scores(real, made, chosen.k),
+            **manifold_scores(real, made, chosen.k)._asdict(),
             "spread": spread(reference, real, made, labels),
         }
-        return {f"quality/{measure}_{end}": values[measure] for measure in _MEASURES}
+        return {metric: values[measure] for measure, metric in metrics.items()}
 
     return Measurement(
-        names=tuple(f"quality/{measure}_{end}" for measure in _MEASURES),
+        names=tuple(metrics.values()),
         measure=measure,
         warnings=watch.warnings,
         stops=chosen.on_collapse == "stop",

@@ -19,10 +19,11 @@ from common.training.task import make_task
 from common.training.train import train
 from configs import acgan_covid, toy_gan_1d
 from gan.generate import generate
-from gan.quality import figures as room
+from gan.quality import sample
 from gan.quality.evaluate import evaluate
 from gan.quality.features import Extractor, make_extractors
-from gan.quality.figures import Reference, quality, reference_of, with_floor
+from gan.quality.figures import Comparison, quality, with_floor
+from gan.quality.reference import Reference, reference_of
 from gan.quality.watch import spread
 
 CLASSES = ("COVID", "NonCOVID")
@@ -50,8 +51,8 @@ REFERENCE = reference(REAL)
 
 
 def compared(images, labels, known="all"):
-    found = quality(REFERENCE, "radiomic", RADIOMIC.extract(images), labels, 5)[known]
-    return {name.split("_")[0]: entry for name, entry in found.items() if "error" not in name}
+    found = quality(REFERENCE, "radiomic", RADIOMIC.extract(images), labels, 5)
+    return {figure.name: figure for figure in found if figure.comparison.class_name == known}
 
 
 def blurred(images, width):
@@ -66,14 +67,14 @@ def noisy(images, deviation):
 def test_new_real_images_score_the_floor():
     new = phantoms(1)
     found = compared(new.images, new.labels)
-    assert found["frechet"]["same_n"] < 1.5 * found["frechet"]["floor"]
+    assert found["frechet"].same_n < 1.5 * found["frechet"].floor
     for name in ("precision", "recall", "density", "coverage"):
-        assert found[name]["same_n"] > found[name]["floor"] - 0.1
+        assert found[name].same_n > found[name].floor - 0.1
 
 
 def test_copies_of_the_reference_are_at_no_distance():
     found = compared(REAL.images, REAL.labels)
-    assert found["frechet"]["value"] < 1e-6 and found["coverage"]["value"] == 1.0
+    assert found["frechet"].value < 1e-6 and found["coverage"].value == 1.0
 
 
 @pytest.mark.parametrize("worse", [blurred, noisy])
@@ -82,10 +83,10 @@ def test_figures_fall_as_images_get_worse(worse):
     strengths = (0.3, 0.7, 2) if worse is blurred else (2, 8, 30)
     found = [compared(worse(new.images, strength), new.labels) for strength in strengths]
     for name in ("frechet", "kernel"):
-        values = [some[name]["value"] for some in found]
+        values = [some[name].value for some in found]
         assert values == sorted(values) and values[0] < values[-1] / 5
     for name in ("precision", "density", "coverage"):
-        values = [some[name]["value"] for some in found]
+        values = [some[name].value for some in found]
         assert values == sorted(values, reverse=True)
 
 
@@ -95,19 +96,20 @@ def test_a_lost_class_shows_in_its_own_figures_and_in_all():
         REFERENCE, "radiomic", RADIOMIC.extract(new.images[new.labels == 0].repeat(2, 0)),
         np.repeat(np.arange(2), (new.labels == 0).sum()), 5
     )  # fmt: skip
-    frechet = {known: entry for known, named in found.items() for name, entry in named.items()
-               if name.startswith("frechet")}  # fmt: skip
-    assert frechet["COVID"]["same_n"] < 1.5 * frechet["COVID"]["floor"]
-    assert frechet["NonCOVID"]["same_n"] > 2 * frechet["NonCOVID"]["floor"]
-    assert frechet["all"]["same_n"] > 1.5 * frechet["all"]["floor"]
+    frechet = {figure.comparison.class_name: figure for figure in found if figure.name == "frechet"}
+    assert frechet["COVID"].same_n < 1.5 * frechet["COVID"].floor
+    assert frechet["NonCOVID"].same_n > 2 * frechet["NonCOVID"].floor
+    assert frechet["all"].same_n > 1.5 * frechet["all"].floor
 
 
 def test_the_name_of_a_figure_says_its_protocol():
     new = phantoms(1)
     found = quality(REFERENCE, "radiomic", RADIOMIC.extract(new.images), new.labels, 5)
-    assert "frechet_radiomic_train_240_240" in found["all"]
+    names = {(f.comparison.class_name, name) for f in found for name, _ in f.entries()}
+    assert ("all", "frechet_radiomic_train_240_240") in names
+    assert ("all", "kernel_standard_error_radiomic_train_240_240") in names
     ours, theirs = (int((x.labels == 0).sum()) for x in (REAL, new))
-    assert f"coverage_radiomic_train_{ours}_{theirs}" in found["COVID"]
+    assert ("COVID", f"coverage_radiomic_train_{ours}_{theirs}") in names
 
 
 def test_all_is_mixed_as_the_real_images_are():
@@ -120,7 +122,13 @@ def test_a_class_with_too_few_images_is_left_out_with_a_warning(caplog):
     few = replace(REFERENCE, labels=np.repeat([0, 1], (229, 11)))
     with caplog.at_level("WARNING"):
         found = quality(few, "radiomic", RADIOMIC.extract(REAL.images), REAL.labels, 5)
-    assert set(found) == {"all", "COVID"} and "of NonCOVID: 11 real images" in caplog.text
+    assert {figure.comparison.class_name for figure in found} == {"all", "COVID"}
+    assert "of NonCOVID: 11 real images" in caplog.text
+
+
+def beside_floors(real, owners, generated, k):
+    of = Comparison("numbers", "all", "train", len(real), len(generated))
+    return {figure.name: figure for figure in with_floor(of, real, owners, generated, k)}
 
 
 def test_halves_share_no_patient():
@@ -128,21 +136,21 @@ def test_halves_share_no_patient():
     patients = np.random.default_rng(0).normal(size=(40, 6))
     real = patients.repeat(8, 0)
     owners = np.arange(40).repeat(8).astype(str).tolist()
-    found = with_floor(real, owners, np.random.default_rng(1).normal(size=(320, 6)), 3)
-    assert found["coverage"]["floor"] < 0.5
+    found = beside_floors(real, owners, np.random.default_rng(1).normal(size=(320, 6)), 3)
+    assert found["coverage"].floor < 0.5
 
 
 def test_the_floor_of_few_generated_images_is_of_a_random_part_of_a_half():
     """Rows are sorted by class; the first of a half would be of one class only."""
     real = np.random.default_rng(0).normal(size=(200, 3)) + 20 * (np.arange(200) > 99)[:, None]
-    found = with_floor(real, [str(i) for i in range(200)], real[::5], 3)
-    assert found["frechet"]["floor"] < 60
+    found = beside_floors(real, [str(i) for i in range(200)], real[::5], 3)
+    assert found["frechet"].floor < 60
 
 
 def test_too_few_images_in_a_half_have_no_figures():
     real = np.random.default_rng(0).normal(size=(14, 3))
-    assert with_floor(real, ["a"] * 10 + list("bcde"), real, 5) == {}
-    assert with_floor(real, ["a"] * 14, real, 5) == {}
+    assert beside_floors(real, ["a"] * 10 + list("bcde"), real, 5) == {}
+    assert beside_floors(real, ["a"] * 14, real, 5) == {}
 
 
 def test_spread_is_the_variance_within_classes():
@@ -257,7 +265,7 @@ class TestEvaluation:
         seen = []
         monkeypatch.setattr(
             "gan.quality.evaluate.draw_images",
-            lambda *args: seen.append(room.draw_images(*args)) or seen[0],
+            lambda *args: seen.append(sample.draw_images(*args)) or seen[0],
         )
         evaluate(run, Options(output=str(tmp_path / "e"), images_per_class=8, extractors="pixels"))
         generate(run, Options(output=str(tmp_path / "g"), num_images=6, label="NonCOVID"))

@@ -8,8 +8,9 @@ from common.data.phantoms import KINDS
 from common.data.prepared.prepared import prepare
 from configs import acgan_covid
 from gan.quality.features import make_extractors
-from gan.quality.figures import reference_of
-from gan.quality.novelty import Generated, check_memorization
+from gan.quality.novelty import check_memorization
+from gan.quality.reference import reference_of
+from gan.quality.sample import Sample
 
 SIZE = 16
 EXTRACTORS = make_extractors("radiomic", SIZE, 1)
@@ -28,16 +29,16 @@ def judged(prepared, images, folder, mirrored=False):
     reference = reference_of(prepared, "train", True, EXTRACTORS, "")
     features = {"radiomic": EXTRACTORS[0].extract(images)}
     labels = np.arange(len(images)) % 2
-    generated = Generated(images, labels, features)
-    return check_memorization(folder, prepared, reference, generated, brightness, mirrored)
+    sample = Sample(images, labels, features)
+    return check_memorization(folder, prepared, reference, sample, brightness, mirrored)
 
 
 def test_copies_of_training_images_are_found(prepared, tmp_path):
     train_split = prepared.splits["train"]
     copies = train_split.read(range(len(train_split)))["image"]
     found = judged(prepared, copies, tmp_path)
-    assert found["memorized"] and found["verdict"].startswith("The generator repeats training")
-    assert found["spaces"]["pixels"]["suspicious"] > 0.9 * found["spaces"]["pixels"]["generated"]
+    assert found.memorized and found.verdict.startswith("The generator repeats training")
+    assert found.spaces["pixels"].suspicious > 0.9 * found.spaces["pixels"].generated
     with Image.open(tmp_path / "memorization.png") as picture:
         assert picture.width > 3 * SIZE
 
@@ -46,7 +47,7 @@ def test_mirrored_copies_are_found_where_training_images_were_mirrored(prepared,
     train_split = prepared.splits["train"]
     copies = train_split.read(range(len(train_split)))["image"][:, :, ::-1]
     found = judged(prepared, copies, tmp_path, mirrored=True)
-    assert found["memorized"] and found["spaces"]["pixels"]["training"] == 2 * len(train_split)
+    assert found.memorized and found.spaces["pixels"].training == 2 * len(train_split)
 
 
 def test_a_part_of_the_training_images_allows_no_good_verdict(prepared, tmp_path):
@@ -54,15 +55,15 @@ def test_a_part_of_the_training_images_allows_no_good_verdict(prepared, tmp_path
     images = KINDS["covid_ct"].draw(77, 60, SIZE).images
     features = {"radiomic": EXTRACTORS[0].extract(images)}
     labels = np.arange(60) % 2
-    generated = Generated(images, labels, features)
-    found = check_memorization(tmp_path, prepared, reference, generated, brightness, False)
-    assert not found["can_tell"] and "Only 40 of 64 training images" in found["verdict"]
+    sample = Sample(images, labels, features)
+    found = check_memorization(tmp_path, prepared, reference, sample, brightness, False)
+    assert not found.can_tell and "Only 40 of 64 training images" in found.verdict
 
 
 def test_new_images_are_not_accused(prepared, tmp_path):
     found = judged(prepared, KINDS["covid_ct"].draw(77, 100, SIZE).images, tmp_path)
-    assert not found["memorized"] and found["verdict"].startswith("No sign of memorisation")
-    assert 0 <= found["membership_auc"]["value"] <= 1
+    assert not found.memorized and found.verdict.startswith("No sign of memorisation")
+    assert 0 <= found.membership.value <= 1
 
 
 def test_without_enough_held_out_images_nothing_is_claimed(tmp_path):
@@ -70,4 +71,4 @@ def test_without_enough_held_out_images_nothing_is_claimed(tmp_path):
     config.data.num_phantoms = 32  # and 8 of each held-out split
     prepared = prepare(config.data)
     found = judged(prepared, KINDS["covid_ct"].draw(77, 100, SIZE).images, tmp_path)
-    assert not found["can_tell"] and "16 held-out images are too few to tell" in found["verdict"]
+    assert not found.can_tell and "16 held-out images are too few to tell" in found.verdict
