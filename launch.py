@@ -71,7 +71,8 @@ def _run_config(command: Command, images: str) -> None:
         if command.mode == "utility":
             from studies.utility import run_utility
 
-            run_utility(_CONFIG.value, workdir)
+            results = user_path(command.results) if command.results else None
+            run_utility(_CONFIG.value, workdir, results)
         else:
             from common.training.train import train
 

@@ -22,8 +22,14 @@ class Progress:
         elapsed = _clock(self._now() - self._start)
         log.info("%s; %s elapsed, %s remaining", what, elapsed, self.remaining)
         start = self._now()
-        yield
-        self._seconds.setdefault(kind, []).append(self._now() - start)
+        try:
+            yield
+            self._seconds.setdefault(kind, []).append(self._now() - start)
+        finally:
+            self._waiting.remove(kind)
+
+    def skip(self, kind: str) -> None:
+        """Expects one piece of this kind less."""
         self._waiting.remove(kind)
 
     @property

@@ -1,19 +1,18 @@
 """--mode=utility: does synthetic data help? The study consists of ordinary runs on folders.
 
-Each size and seed is a cell: n real training images of each class; a GAN trained on these and
-nothing else; its images; and for each arm a classifier, all trained for equally many steps, chosen
-by the same validation images and scored on the same test patients. What a cell already has is not
-computed again. studies/folders.py lists the files.
+For each size and seed, n real training images of each class are chosen. A GAN is trained on these
+and nothing else, and draws its images; and for each arm a classifier is trained, all for equally
+many steps, chosen by the same validation images and scored on the same test patients. Each of these
+runs is a cell (studies/runner.py); studies/folders.py lists the files.
 """
 
-import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from classify.evaluate import evaluate, read_scored_images, scored_images
@@ -23,6 +22,7 @@ from common.data.augmentation import default_augmentation
 from common.data.prepared.prepared import DataCard, Prepared, prepare
 from common.data.prepared.splits import check_division
 from common.program.errors import DivergenceError, UserError
+from common.program.json_files import conform
 from common.program.log import log
 from common.program.options import Options
 from common.program.scratch import move_into_place, scratch_folder
@@ -41,72 +41,143 @@ from gan.generate import generate
 from gan.state import make_gan
 from studies import folders
 from studies.config import RULES, Arm, Study, read_study, run_config
-from studies.progress import Progress
+from studies.finished import Figures
 from studies.report import write_results
-
-_LOG = "log.txt"
-
-
-class _StoppedError(Exception):
-    """A signal ended a training."""
+from studies.runner import CELLS, LOG, Cell, StoppedError, run_cells
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A size and a seed.
+class Choice:
+    """The real training images of a size and a seed.
 
     Attributes:
-      config: of the study.
-      card: of its data.
-      images: the folder of all images.
-      folder: of the cell.
+      name: of the folder in WORKDIR/cells that has all that is made of them.
       size: training images of each class, as a text.
-      seed: of the choice of images and of all trainings.
+      seed: of the choice and of all trainings.
+      real: the images of each class.
+      images: the folder of all images of the study.
     """
 
-    config: ConfigDict
-    card: DataCard
-    images: Path
-    folder: Path
+    name: str
     size: str
     seed: int
+    real: folders.ClassFiles
+    images: Path
 
     @property
-    def chosen(self) -> folders.ClassFiles:
-        """Returns the real training images of each class."""
-        return folders.choose(self.images, self.card.classes, self.size, self.seed)
+    def folder(self) -> Path:
+        """Returns WORKDIR/cells/NAME."""
+        return self.images.parent / CELLS / self.name
 
     @property
     def synthetic(self) -> Path:
         """Returns the folder of generated images."""
         return self.folder / "synthetic"
 
-    def run_of(self, arm: Arm) -> Path:
-        """Returns the workdir of an arm's classifier."""
-        return self.folder / "arms" / arm.name / "run"
 
-    def scored(self, arm: Arm) -> Path:
-        """Returns the table that an arm's evaluation writes last."""
-        return scored_images(self.run_of(arm) / FOLDER)
+@dataclass(frozen=True, kw_only=True)
+class Synthesis(Cell):
+    """A GAN, trained on chosen images, and the images that it draws.
 
-    def config_of(self, part: ConfigDict, data: Path) -> ConfigDict:
-        """Returns the config of a run on a folder of this cell."""
-        return run_config(
-            part, self.config.data, self.seed, dir=str(data), group=folders.group_of(self.images)
-        )
+    Attributes:
+      choice: what it is trained on.
+      most: the largest number of images to draw for each real one.
+    """
+
+    choice: Choice
+    most: float
+
+    @property
+    def title(self) -> str:
+        """Returns what the log calls it."""
+        return f"{self.choice.size} a class, seed {self.choice.seed}: GAN"
+
+    def run(self, workdir: Path) -> bool:
+        """Trains the GAN and draws from it; returns whether it came to its end."""
+        real, made_of = self.choice.real, self.choice.folder / "real"
+        folders.link_real(real, made_of)
+        if not _train(self.config, workdir):
+            return False
+        most = max(folders.num_synthetic(real, self.most).values())
+        with scratch_folder(self.choice.images.parent) as scratch:  # only the study draws in cells
+            made = scratch / self.choice.synthetic.name
+            generate(open_run(workdir), Options(output=str(made), num_images=most * len(real)))
+            # Too few, from an earlier list of arms.
+            shutil.rmtree(self.choice.synthetic, ignore_errors=True)
+            move_into_place(made, self.choice.synthetic)
+        return True
+
+    def is_finished(self, workdir: Path) -> bool:
+        """Returns whether all images are there."""
+        needed = folders.first_synthetic(self.choice.synthetic, self.choice.real, self.most)
+        return all(file.exists() for files in needed.values() for file in files)
+
+    def figures(self, workdir: Path) -> Figures:
+        """Returns nothing: only the classifiers are compared."""
+        return {}
 
 
-def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class Training(Cell):
+    """A classifier, trained as an arm says on chosen and generated images.
+
+    Attributes:
+      choice: the real images.
+      arm: how it is trained.
+      classes: of the images.
+    """
+
+    choice: Choice
+    arm: Arm
+    classes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Returns what the log calls it."""
+        return f"{self.choice.size} a class, seed {self.choice.seed}: {self.arm.name}"
+
+    def run(self, workdir: Path) -> bool:
+        """Trains and scores the classifier; returns whether it came to its end."""
+        choice = self.choice
+        train_on = [choice.real] if self.arm.real else []
+        if self.arm.ratio:
+            train_on.append(folders.first_synthetic(choice.synthetic, choice.real, self.arm.ratio))
+        folders.link_arm(train_on, choice.images, Path(self.config.data.dir))
+        if not _train(self.config, workdir):
+            return False
+        evaluate(open_run(workdir), Options())
+        return True
+
+    def is_finished(self, workdir: Path) -> bool:
+        """Returns whether there is the table that an evaluation writes last."""
+        return scored_images(workdir / FOLDER).exists()
+
+    def figures(self, workdir: Path) -> Figures:
+        """Returns what it says of each test image."""
+        found = read_scored_images(scored_images(workdir / FOLDER), self.classes)
+        return {
+            "images": list(found.ids),
+            "patients": list(found.groups),
+            "labels": found.labels.tolist(),
+            "probabilities": found.probabilities.tolist(),
+        }
+
+
+def run_utility(config: ConfigDict, workdir: Path, results: Path | None = None) -> bool:
     """Runs the study, from where it was stopped, and writes its table, figure and report.
 
     Returns whether it is complete; a signal may end it before.
 
+    Args:
+      config: of the study.
+      workdir: of the study.
+      results: a file of finished cells, see `run_cells`.
+
     Raises:
-      UserError: a setting is invalid, or the data or the workdir can't be used.
+      UserError: a setting is invalid, the data or the workdir can't be used, or a run failed.
+      DivergenceError, FaultError: a run failed.
     """
     study = read_study(config)
-    if profile:
-        raise UserError("--profile is for one training, but a study has many; leave it out.")
     if jax.process_count() > 1:
         raise UserError("--mode=utility runs in one process; start it without --coordinator.")
     configs.check(config, RULES)
@@ -122,20 +193,18 @@ def run_utility(config: ConfigDict, workdir: Path, *, profile: bool = False) -> 
         claim(run)
         if card.synthetic:
             log.warning("The images are %s.", card.caption)
-        cells = _open_cells(study, config, prepared, workdir)
+        cells = _list_cells(study, config, prepared, workdir)
         try:
-            _run_cells(cells, study, workdir)
-        except _StoppedError:
-            print(f"Stopped. Run the same command again to continue; {workdir}/{_LOG} has details.")
+            outcome = run_cells(cells, workdir, results, card.fingerprint)
+        except StoppedError:
+            print(f"Stopped. Run the same command again to continue; {workdir}/{LOG} has details.")
             return False
-        found = {
-            (cell.size, cell.seed, arm.name): read_scored_images(cell.scored(arm), card.classes)
-            for cell in cells
-            for arm in study.arms
-        }
+        outcome.check()
+        trained = [cell for cell in cells if isinstance(cell, Training)]
+        counts = {cell.choice.size: sum(map(len, cell.choice.real.values())) for cell in trained}
+        found = _aligned(trained, outcome.found)
         groups = prepared.splits["test"].groups
-        counts = {cell.size: sum(map(len, cell.chosen.values())) for cell in cells}
-        print(write_results(workdir, study, card, counts, _aligned(found), groups))
+        print(write_results(workdir, study, card, counts, found, groups))
         print(f"table, figure and report: {workdir}/report.md, utility.csv, .json and .png")
     return True
 
@@ -163,74 +232,40 @@ def _check(study: Study, config: ConfigDict, card: DataCard) -> None:
             folders.wanted(size, name, count)
 
 
-def _open_cells(
+def _list_cells(
     study: Study, config: ConfigDict, prepared: Prepared, workdir: Path
 ) -> Sequence[Cell]:
-    images = folders.write_images(prepared, workdir)
-    place = workdir / "cells"
-    return [
-        Cell(config, prepared.card, images, place / f"{size}_{seed}", size, seed)
-        for size in study.sizes
-        for seed in study.seeds
-    ]
+    """Returns a GAN and the classifier of each arm, for each size and seed."""
+    images, classes = folders.write_images(prepared, workdir), prepared.card.classes
+    group, plain = folders.group_of(images), ConfigDict(config.classifier.to_dict())
+    plain.augment = default_augmentation()
+    cells: list[Cell] = []
+    for size, seed in ((size, seed) for size in study.sizes for seed in study.seeds):
+        real = folders.choose(images, classes, size, seed)
+        choice = Choice(f"{size}_{seed}", size, seed, real, images)
+
+        def config_of(part: ConfigDict, data: Path, seed: int = seed) -> ConfigDict:
+            return run_config(part, config.data, seed, dir=str(data), group=group)
+
+        gan, most = f"{choice.name}/gan", study.most_synthetic
+        if most:
+            own = config_of(config.gan, choice.folder / "real")
+            cells.append(Synthesis(gan, own, choice=choice, most=most))
+        for arm in study.arms:
+            place = f"{choice.name}/arms/{arm.name}"
+            part = config.classifier if arm.augmented else plain
+            own = config_of(part, images.parent / CELLS / place / "data")
+            needs = (gan,) if arm.ratio else ()
+            cells.append(
+                Training(f"{place}/run", own, needs, choice=choice, arm=arm, classes=classes)
+            )
+    return cells
 
 
-def _run_cells(cells: Sequence[Cell], study: Study, workdir: Path) -> None:
-    """Computes what is missing, and logs the progress before each run."""
-    waiting = [(cell, arm) for cell in cells for arm in (None, *study.arms)]
-    waiting = [(cell, arm) for cell, arm in waiting if not _is_done(cell, study, arm)]
-    progress = Progress(["gan" if arm is None else "classifier" for _, arm in waiting])
-    for cell, arm in waiting:
-        kind, what = ("gan", "GAN") if arm is None else ("classifier", arm.name)
-        which = (
-            f"cell {cells.index(cell) + 1} of {len(cells)} ({cell.size} a class, seed {cell.seed})"
-        )
-        with progress.timed(kind, f"{which}: {what}"), _output_to(workdir / _LOG):
-            if arm is None:
-                _synthesise(cell, study)
-            else:
-                _classify(cell, arm)
-
-
-def _is_done(cell: Cell, study: Study, arm: Arm | None) -> bool:
-    if arm is not None:
-        return cell.scored(arm).exists()
-    needed = folders.first_synthetic(cell.synthetic, cell.chosen, study.most_synthetic)
-    return not study.most_synthetic or all(f.exists() for files in needed.values() for f in files)
-
-
-def _synthesise(cell: Cell, study: Study) -> None:
-    """Trains the cell's GAN on the cell's real images and draws from it."""
-    real, gan = cell.folder / "real", cell.folder / "gan"
-    folders.link_real(cell.chosen, real)
-    _train(cell.config_of(cell.config.gan, real), gan)
-    most = max(folders.num_synthetic(cell.chosen, study.most_synthetic).values())
-    with scratch_folder(cell.images.parent) as scratch:  # in cells only the study generates
-        made = scratch / cell.synthetic.name
-        generate(open_run(gan), Options(output=str(made), num_images=most * len(cell.chosen)))
-        shutil.rmtree(cell.synthetic, ignore_errors=True)  # too few, from an earlier list of arms
-        move_into_place(made, cell.synthetic)
-
-
-def _classify(cell: Cell, arm: Arm) -> None:
-    """Trains and scores the classifier of an arm."""
-    train_on = [cell.chosen] if arm.real else []
-    if arm.ratio:
-        train_on.append(folders.first_synthetic(cell.synthetic, cell.chosen, arm.ratio))
-    data = cell.folder / "arms" / arm.name / "data"
-    folders.link_arm(train_on, cell.images, data)
-    part = ConfigDict(cell.config.classifier.to_dict())
-    if not arm.augmented:
-        part.augment = default_augmentation()
-    _train(cell.config_of(part, data), cell.run_of(arm))
-    evaluate(open_run(cell.run_of(arm)), Options())
-
-
-def _train(config: ConfigDict, workdir: Path) -> None:
+def _train(config: ConfigDict, workdir: Path) -> bool:
     part = "gan" if config.task == "gan" else "classifier"
     try:
-        if not train(config, workdir):
-            raise _StoppedError
+        return train(config, workdir)
     except DivergenceError as error:
         raise DivergenceError(
             f"In {workdir}: {error.what}",
@@ -239,24 +274,39 @@ def _train(config: ConfigDict, workdir: Path) -> None:
         ) from error
 
 
-def _aligned(found: dict[tuple[str, int, str], Predicted]) -> dict[tuple[str, int, str], Predicted]:
-    """Returns the predictions; refuses them unless all are of the same images, in one order."""
-    first = next(iter(found.values()))
-    if any(one.ids != first.ids for one in found.values()):
+def _aligned(
+    cells: Sequence[Training], found: Mapping[str, Figures]
+) -> dict[tuple[str, int, str], Predicted]:
+    """Returns the predictions by size, seed and arm, all of the same images in one order.
+
+    Raises:
+      UserError: they are of different images, or not predictions.
+    """
+    predicted = {
+        (cell.choice.size, cell.choice.seed, cell.arm.name): _read(cell, found[cell.name])
+        for cell in cells
+    }
+    first = next(iter(predicted.values()))
+    if any(one.ids != first.ids for one in predicted.values()):
         raise UserError(
             "The cells have scored different test images; remove WORKDIR/cells and run the same"
             " command again."
         )
-    return found
+    return predicted
 
 
-@contextmanager
-def _output_to(file: Path) -> Iterator[None]:
-    """Sends the output of runs to a file: the study itself reports the progress."""
-    handlers = log.handlers
-    with file.open("a") as stream, redirect_stdout(stream), redirect_stderr(stream):
-        log.handlers = [logging.StreamHandler(stream)]
-        try:
-            yield
-        finally:
-            log.handlers = handlers
+def _read(cell: Training, figures: Figures) -> Predicted:
+    """Returns what `Training.figures` did."""
+    kinds = {"images": str, "patients": str, "labels": int}
+    try:
+        images, patients, labels = (
+            conform(figures.get(name), tuple[kind, ...], name) for name, kind in kinds.items()
+        )
+        shares = conform(figures.get("probabilities"), tuple[tuple[float, ...], ...], "shares")
+        probabilities = np.array(shares, np.float64).reshape(len(labels), len(cell.classes))
+        return Predicted(images, patients, np.array(labels), probabilities)
+    except ValueError as error:
+        raise UserError(
+            f"The figures of cell {cell.name} are damaged: {error}; remove its line from the file"
+            " of --results."
+        ) from error

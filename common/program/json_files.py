@@ -34,14 +34,26 @@ def read_object(file: Path, advice: str) -> dict[str, Any]:
             raise ValueError("it is not a file")
         if status.st_size > _MOST_BYTES:
             raise ValueError("it is too large")
-        found = json.loads(file.read_bytes(), parse_constant=_refuse_number)
-        _check(found)
+        return parse_object(file.read_bytes())
     except OSError as error:
         raise UserError(f"{file} can't be read: {error.strerror}; {advice}.") from error
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}; {advice}.") from error
+
+
+def parse_object(text: bytes) -> dict[str, Any]:
+    """Returns one JSON object, read from text in UTF-8.
+
+    Raises:
+      ValueError: it is something else, nested too deeply, or has a number out of range.
+    """
+    try:
+        found = json.loads(text, parse_constant=_refuse_number)
+        _check(found)
     except RecursionError as error:
-        raise UserError(f"{file} is damaged: it is nested too deeply; {advice}.") from error
+        raise ValueError("it is nested too deeply") from error
     except ValueError as error:  # includes errors of JSON and of UTF-8
-        raise UserError(f"{file} is damaged: {_message(error)}; {advice}.") from error
+        raise ValueError(_message(error)) from error
     return dict(found)
 
 

@@ -60,6 +60,12 @@ class Command(_Flags):
         "Resume with changed settings; run.json records them.",
         modes=("train",),
     )
+    results: str = _flag(
+        "",
+        "A file of finished runs of a study, a line each: they are not run again; others are"
+        " added when they finish.",
+        modes=("utility",),
+    )
     coordinator: str = _flag(
         "", "HOST:PORT of process 0; not needed under srun and mpirun.", modes=_TOGETHER
     )

@@ -42,7 +42,7 @@ def test_it_runs_resumes_by_cells_and_reports_its_result(launch, tmp_path):
     sentinels = tree(tmp_path)
     base = (*BASE, f"--config.study.arms={ARMS}", f"--workdir={work}")
     first = launch(*base)
-    assert "drawings, not patients" in first.stdout and "cell 2 of 2" in first.stderr
+    assert "drawings, not patients" in first.stdout and "cell 8 of 8" in first.stderr
     report = " ".join((work / "report.md").read_text().split())
     table = (work / "utility.csv").read_text()
     assert "of unknown patients, each counted as one" in report and "cover images and" in report
@@ -70,7 +70,7 @@ def test_it_runs_resumes_by_cells_and_reports_its_result(launch, tmp_path):
     former = cell / "arms" / "real" / "run" / "evaluation" / "scored_images.csv"
     former.rename(former.with_name("predictions.csv"))  # as earlier versions named it
     again = launch(*base)
-    assert again.stderr.count("cell ") == 1 and "seed 1): real+0.5" in again.stderr
+    assert again.stderr.count("cell ") == 1 and "seed 1: real+0.5)" in again.stderr
     assert deleted.read_text() == before and (work / "utility.csv").read_text() == table
 
     other = launch(*base, "--config.gan.train.num_steps=5", code=2)
