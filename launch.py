@@ -71,8 +71,7 @@ def _run_config(command: Command, images: str) -> None:
         if command.mode == "utility":
             from studies.utility import run_utility
 
-            results = user_path(command.results) if command.results else None
-            run_utility(_CONFIG.value, workdir, results)
+            run_utility(_CONFIG.value, workdir, command.results)
         else:
             from common.training.train import train
 

@@ -41,8 +41,10 @@ class Finished:
     def figures(self, cell: str, config: str) -> Figures | None:
         """Returns what a cell found; None if it is not listed with this hash of its config."""
         line = self._lines.get(cell)
-        if line is None or line.config == config:
-            return line and line.figures
+        if line is None:
+            return None
+        if line.config == config:
+            return line.figures
         log.warning(
             "%s has cell %s with another config (hash %s there, %s now): it is not taken.",
             *(self._file, cell, line.config, config),

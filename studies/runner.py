@@ -187,7 +187,9 @@ def _waiting(
     cells: Sequence[Cell], workdir: Path, kept: Finished, hashes: Mapping[str, str]
 ) -> tuple[Collection[str], Mapping[str, Figures]]:
     """Returns the cells to run, and the figures of those that are finished elsewhere only."""
-    waiting, taken, needed = set(), {}, set()
+    waiting: set[str] = set()
+    taken: dict[str, Figures] = {}
+    needed: set[str] = set()
     for cell in reversed(cells):
         if _is_finished(cell, _place(cell, workdir)):
             continue

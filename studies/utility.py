@@ -22,6 +22,7 @@ from common.data.augmentation import default_augmentation
 from common.data.prepared.prepared import DataCard, Prepared, prepare
 from common.data.prepared.splits import check_division
 from common.program.errors import DivergenceError, UserError
+from common.program.files import user_path
 from common.program.json_files import conform
 from common.program.log import log
 from common.program.options import Options
@@ -163,7 +164,7 @@ class Training(Cell):
         }
 
 
-def run_utility(config: ConfigDict, workdir: Path, results: Path | None = None) -> bool:
+def run_utility(config: ConfigDict, workdir: Path, results: str = "") -> bool:
     """Runs the study, from where it was stopped, and writes its table, figure and report.
 
     Returns whether it is complete; a signal may end it before.
@@ -171,7 +172,7 @@ def run_utility(config: ConfigDict, workdir: Path, results: Path | None = None) 
     Args:
       config: of the study.
       workdir: of the study.
-      results: a file of finished cells, see `run_cells`.
+      results: a file of finished cells, see `run_cells`; "" for none.
 
     Raises:
       UserError: a setting is invalid, the data or the workdir can't be used, or a run failed.
@@ -195,7 +196,8 @@ def run_utility(config: ConfigDict, workdir: Path, results: Path | None = None) 
             log.warning("The images are %s.", card.caption)
         cells = _list_cells(study, config, prepared, workdir)
         try:
-            outcome = run_cells(cells, workdir, results, card.fingerprint)
+            kept = user_path(results) if results else None
+            outcome = run_cells(cells, workdir, kept, card.fingerprint)
         except StoppedError:
             print(f"Stopped. Run the same command again to continue; {workdir}/{LOG} has details.")
             return False
@@ -297,14 +299,15 @@ def _aligned(
 
 def _read(cell: Training, figures: Figures) -> Predicted:
     """Returns what `Training.figures` did."""
-    kinds = {"images": str, "patients": str, "labels": int}
+    shape = -1, len(cell.classes)
     try:
-        images, patients, labels = (
-            conform(figures.get(name), tuple[kind, ...], name) for name, kind in kinds.items()
-        )
         shares = conform(figures.get("probabilities"), tuple[tuple[float, ...], ...], "shares")
-        probabilities = np.array(shares, np.float64).reshape(len(labels), len(cell.classes))
-        return Predicted(images, patients, np.array(labels), probabilities)
+        return Predicted(
+            conform(figures.get("images"), tuple[str, ...], "images"),
+            conform(figures.get("patients"), tuple[str, ...], "patients"),
+            np.array(conform(figures.get("labels"), tuple[int, ...], "labels")),
+            np.array(shares, np.float64).reshape(shape),
+        )
     except ValueError as error:
         raise UserError(
             f"The figures of cell {cell.name} are damaged: {error}; remove its line from the file"

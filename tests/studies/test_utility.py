@@ -69,7 +69,8 @@ def test_it_runs_resumes_by_cells_and_reports_its_result(launch, tmp_path):
     deleted.unlink()
     former = cell / "arms" / "real" / "run" / "evaluation" / "scored_images.csv"
     former.rename(former.with_name("predictions.csv"))  # as earlier versions named it
-    again = launch(*base)
+    kept = f"--results={work / 'kept.jsonl'}"
+    again = launch(*base, kept)
     assert again.stderr.count("cell ") == 1 and "seed 1: real+0.5)" in again.stderr
     assert deleted.read_text() == before and (work / "utility.csv").read_text() == table
 
@@ -78,6 +79,10 @@ def test_it_runs_resumes_by_cells_and_reports_its_result(launch, tmp_path):
     # A cell is a run like any other.
     launch("--mode=evaluate", f"--workdir={deleted.parents[1]}")
     assert deleted.read_text() == before
+    elsewhere = tmp_path / "study" / "elsewhere"
+    taken = launch(*base[:-1], f"--workdir={elsewhere}", kept)
+    assert "taken from" in taken.stderr and not (elsewhere / "cells").exists()
+    assert (elsewhere / "utility.csv").read_text() == table
     after = tree(tmp_path)
     assert {name: after[name] for name in sentinels} == sentinels
     assert all(name.startswith("study/") for name in after.keys() - sentinels.keys())
