@@ -17,6 +17,7 @@ from absl import app, flags
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from common.config.defaults import default_config
+from common.data.settings import DataSettings
 from common.data.sources.open import open_source
 from common.inspect.agreement import odd_masks
 from common.inspect.check_agreement import small_images
@@ -36,7 +37,7 @@ def main(_: list[str]) -> None:
     data = default_config().data
     data.update(name="brain_mri", num_phantoms=200, dir=_INPUT.value, group=_GROUP.value)
     data.update(image_size=64, channels=3)
-    surveyed = survey(open_source(data), data)
+    surveyed = survey(open_source(data), DataSettings.of(data))
     pairs = [
         (image.pair, image.group or image.record.id)
         for image in surveyed.images

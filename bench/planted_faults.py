@@ -26,11 +26,14 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from dataclasses import replace
+
 from common.config.defaults import default_config
 from common.data.copies.find import same_pictures
 from common.data.copies.look import look_at
 from common.data.prepared.splits import Table, assign_splits, groups_of
 from common.data.records import Record
+from common.data.settings import DataSettings
 from common.data.sources.open import open_source
 from common.inspect.check_splits import owners_by_split
 from common.inspect.findings import Level
@@ -230,8 +233,8 @@ def parted(faults: Sequence[Fault], inspection: Inspection, data: ConfigDict) ->
     groups = tuple(image.group for image in images)
     same = same_pictures(inspection.survey.copies, len(ids))
     table = Table(ids, labels, groups, tuple(image.split for image in images), same)
-    data = ConfigDict({**data.to_dict(), "splits": "70,15,15"})
-    made = assign_splits(table, groups, inspection.survey.classes, data)
+    settings = replace(DataSettings.of(data), splits="70,15,15")
+    made = assign_splits(table, groups, inspection.survey.classes, settings)
     split_of = {ids[row]: split for split, rows in made.items() for row in rows.tolist()}
     copies = [fault.names for fault in faults if len(fault.names) == 2]
     return sum(split_of[one] != split_of[other] for one, other in copies)

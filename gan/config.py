@@ -1,5 +1,7 @@
 """The settings that every GAN has, with their defaults; a config file overrides some."""
 
+from dataclasses import asdict, dataclass
+
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
@@ -27,6 +29,16 @@ RULES: Rules = {  # which values of the settings are valid
 }
 
 
+@dataclass(frozen=True)
+class QualitySettings:
+    """`config.quality`: how generated images are measured every `train.eval_every`."""
+
+    extractor: str = "radiomic"  # of features, see gan/quality/features.py; "": off
+    num_images: int = 256  # of the most frequent class
+    k: int = 5  # neighbours for precision, recall, density and coverage
+    on_collapse: str = "warn"  # or "stop"
+
+
 def gan_config(arg: str = "") -> ConfigDict:
     """Returns a GAN's config without networks; add `model.name` and the networks' settings.
 
@@ -45,14 +57,9 @@ def gan_config(arg: str = "") -> ConfigDict:
             "discriminator": {},
         }
     )
-    config.quality = ConfigDict(  # of generated images, every train.eval_every: gan/quality
-        {
-            "extractor": "pixels" if arg == "tiny" else "radiomic",  # quality/features.py; "": off
-            "num_images": 16 if arg == "tiny" else 256,  # of the most frequent class
-            "k": 5,  # neighbours for precision, recall, density and coverage
-            "on_collapse": "warn",  # or "stop"
-        }
-    )
+    config.quality = ConfigDict(asdict(QualitySettings()))
+    if arg == "tiny":
+        config.quality.update(extractor="pixels", num_images=16)
     config.loss = ConfigDict(
         {
             "name": "non_saturating",  # or minimax, least_squares, hinge, wasserstein

@@ -18,6 +18,7 @@ from common.program.errors import UserError
 from common.report.images import Picture
 from common.scores import metrics
 from common.training.task import Batch, Batches, Examples, Measurement, Metrics, Task
+from gan.config import QualitySettings
 from gan.generate import generate
 from gan.losses import class_loss
 from gan.pictures import Pictures
@@ -47,7 +48,8 @@ class GANTask(Task[GANState]):
     """Adversarial training of a generator and a discriminator."""
 
     def __init__(self, config: ConfigDict, gan: GAN, card: DataCard) -> None:
-        self.gan, self.card, self._config = gan, card, config
+        self.gan, self.card = gan, card
+        self._quality, self._cache = QualitySettings(**config.quality), config.data.cache_dir
         self._augmentation, self._sampler = Augmentation(**config.augment), Sampler(gan)
         self._pictures = Pictures(self._sampler, card, config.train.picture_grid)
 
@@ -133,7 +135,7 @@ class GANTask(Task[GANState]):
 
     def measurement(self, prepared: Prepared) -> Measurement[GANState] | None:
         """Returns the measurement of generated images: see gan/quality/watch.py."""
-        return watch.measurement(self.gan, self._sampler, prepared, self._config)
+        return watch.measurement(self.gan, self._sampler, prepared, self._quality, self._cache)
 
     def programs(self, state: GANState, size: int) -> dict[str, Program]:
         """Returns the drawing of images in [-1, 1]."""

@@ -21,6 +21,7 @@ from common.config import defaults as configs
 from common.data.augmentation import default_augmentation
 from common.data.prepared.prepared import DataCard, Prepared, prepare
 from common.data.prepared.splits import check_division
+from common.data.settings import DataSettings
 from common.program.errors import DivergenceError, UserError
 from common.program.files import user_path
 from common.program.json_files import conform
@@ -184,7 +185,7 @@ def run_utility(config: ConfigDict, workdir: Path, results: str = "") -> bool:
     configs.check(config, RULES)
     check_owner(workdir, config)
     if not (workdir / RECORD).exists():
-        check_division(config.data)
+        check_division(DataSettings.of(config.data))
     prepared = prepare(config.data)
     card = prepared.card
     _check(study, config, card)

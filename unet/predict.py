@@ -19,6 +19,7 @@ from common.data.files.masks import parse_mask_values
 from common.data.files.slices import images_in
 from common.data.fit import resize_shares
 from common.data.records import Pixels
+from common.data.settings import DataSettings
 from common.data.sources.folders import record_id
 from common.data.sources.incoming import AHEAD_BYTES, find_images, read_ahead
 from common.data.sources.open import reading_of
@@ -289,7 +290,7 @@ def _jobs(run: Run, options: Options) -> tuple[list[_Job], str]:
             "--mode=predict needs --input=PATH for the images and --output=DIR for the masks."
         )
     found = find_images(options.input, user_path(options.output))
-    reading = reading_of(run.config.data)
+    reading = reading_of(DataSettings.of(run.config.data))
     jobs = [
         _Job(
             file,

@@ -3,12 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from common.data import augmentation
+from common.data.settings import DataSettings
 from common.program.errors import UserError
 from common.program.rules import (
     SEEDS,
@@ -95,7 +97,7 @@ def default_config(arg: str = "") -> ConfigDict:
     config = ConfigDict()
     config.task = ""  # a package with a task.py: "gan"
     config.seed = 0
-    config.data = _default_data()
+    config.data = ConfigDict(asdict(DataSettings()))
     config.augment = augmentation.default_augmentation()  # of training images; all off by default
     config.train = ConfigDict(
         {
@@ -115,39 +117,6 @@ def default_config(arg: str = "") -> ConfigDict:
     if arg == "tiny":
         config.train.update(TINY_TRAIN)
     return config
-
-
-def _default_data() -> ConfigDict:
-    return ConfigDict(
-        {
-            "name": "",  # names the data; also the kind of phantoms if dir is empty
-            "dir": "",  # a folder of images, .zip, .npz, IDX files; "" = phantoms
-            "url": "",  # a .zip or .npz file, downloaded once, instead of dir ...
-            "sha256": "",  # ... and its checksum
-            "image_size": 64,
-            "channels": 1,  # 1: grey, 3: colour, 0: as most images are
-            "fit": "stretch",  # to a square; or "pad" with black, or "crop"
-            "classes": "",  # "COVID,NonCOVID": names and order; "" = all found, sorted
-            "only": "",  # "NORMAL": use these classes only; "" = all
-            "mask_values": "",  # "0=background,128-255=tumour"; "" = 0 and 1, or 0 and 255
-            "pairs": "stems",  # match masks to images by name; or "sorted": by position
-            "plane": "axial",  # of slices from NIfTI volumes; or "coronal", "sagittal"
-            "group": "",  # the patient: a regular expression on file names, "column:X", "dicom:X"
-            "splits": "",  # percentages of train, val, test, "70,15,15"; "" = as found ...
-            "held_out": "",  # ... and where val or test is missing, this share of train
-            "split_seed": 0,
-            "folds": 0,  # k of k-fold cross-validation: part `fold` becomes val
-            "fold": 0,
-            "copies": "group",  # copies share a split; or "drop" all but one; or "keep"
-            "batch_size": 32,  # global: over all devices and processes
-            "shuffle": True,
-            "window": "",  # "low,high" in the file's own units, for 16-bit and float images
-            "on_bad_image": "error",  # or "skip": count unreadable images and go on
-            "num_phantoms": 1024,  # in train; val and test get a quarter of that each
-            "resident_limit_mb": 1024,  # data up to this size stays on the device
-            "cache_dir": "",  # for prepared data; "" = the user's cache folder
-        }
-    )
 
 
 def default_optimizer(

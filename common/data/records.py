@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
-from ml_collections import ConfigDict
 
+from common.data.settings import DataSettings
 from common.program.labels import check_labels
 
 SPLITS = ("train", "val", "test")
@@ -149,7 +149,7 @@ class Source:
         return self.contents().mask_classes
 
 
-OpenPath: TypeAlias = Callable[[Path, ConfigDict], Source]
+OpenPath: TypeAlias = Callable[[Path, DataSettings], Source]
 
 
 def fingerprint(*parts: Any) -> str:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from common.config.defaults import RULES, check, default_config
 from common.data.prepared.splits import check_division
+from common.data.settings import DataSettings
 from common.inspect.check_copies import COPIES_FILE
 from common.inspect.document import document
 from common.inspect.findings import verdict
@@ -95,7 +96,7 @@ def _settings(config: ConfigDict | None, path: str) -> ConfigDict:
         settings.update(dir=path, url="", sha256="")
         if settings.name.startswith("tfds:"):
             settings.name = ""
-    check_division(settings)
+    check_division(DataSettings.of(settings))
     return settings
 
 

@@ -1,11 +1,12 @@
 """The page of an inspection: verdict, findings, tables, contact sheets and copies side by side."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 
-from common.config.defaults import default_config
 from common.data.copies.find import Copies
+from common.data.settings import DataSettings
 from common.inspect.agreement import Odd
 from common.inspect.check_agreement import seems
 from common.inspect.check_copies import COPIES_FILE, labels_of, splits_of
@@ -75,11 +76,11 @@ def _outline(survey: Survey) -> str:
 
 def _settings(survey: Survey) -> list[page.Text]:
     """Returns the settings that differ from the defaults, as flags."""
-    defaults = default_config().data
+    defaults = asdict(DataSettings())
     flags = [
         f"--config.data.{name}={value}"
-        for name, value in sorted(survey.settings.items())
-        if name not in defaults or value != defaults[name]
+        for name, value in sorted(asdict(survey.settings).items())
+        if value != defaults[name]
     ]
     parts: list[page.Text] = []
     for flag in flags:

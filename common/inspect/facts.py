@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from ml_collections import ConfigDict
 from PIL import Image
 
 from common.data.copies.find import Copies, find_copies, same_pictures
@@ -22,6 +21,7 @@ from common.data.copies.look import (
 from common.data.files.kinds import ending
 from common.data.prepared.splits import Table, assign_splits, groups_of
 from common.data.records import Decoded, Mask, Record, Source
+from common.data.settings import DataSettings
 from common.inspect.frame import Frame, find_frame
 from common.program.errors import UserError
 from common.program.parallel import in_parallel
@@ -146,7 +146,7 @@ class Survey:
     copies: tuple[Copies, ...]
     dropped: int
     disputed: tuple[tuple[str, ...], ...]
-    settings: ConfigDict
+    settings: DataSettings
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ class Survey:
         ]
 
 
-def survey(source: Source, settings: ConfigDict) -> Survey:
+def survey(source: Source, settings: DataSettings) -> Survey:
     """Reads every image once, on every core, and assigns splits as training does.
 
     Raises:
@@ -205,7 +205,10 @@ def _disputed(images: Sequence[Facts], copies: Sequence[Copies]) -> tuple[tuple[
 
 
 def _as_in_training(
-    images: Sequence[Facts], copies: Sequence[Copies], classes: Sequence[str], settings: ConfigDict
+    images: Sequence[Facts],
+    copies: Sequence[Copies],
+    classes: Sequence[str],
+    settings: DataSettings,
 ) -> list[Facts]:
     """Returns the images that the settings keep, with groups and splits by these settings."""
     table = Table(

@@ -6,6 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from common.data.prepared.suggested_groups import NameGroups, suggested_groups
+from common.data.settings import DataSettings
 from common.data.sources.open import open_source
 from common.inspect.agreement import Odd
 from common.inspect.check_agreement import check_agreement, find_odd_masks
@@ -62,7 +63,7 @@ def inspect(settings: ConfigDict) -> Inspection:
     """
     source = open_source(settings)
     log.info("inspecting %s", source.name)
-    found = survey(source, settings)
+    found = survey(source, DataSettings.of(settings))
     suggestion = _suggestion(found)
     labels = np.array([image.record.label for image in found.images])
     groups = suggestion.groups if suggestion else tuple(image.group for image in found.images)

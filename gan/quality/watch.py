@@ -21,12 +21,12 @@ from functools import cache
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import Prepared
 from common.program.errors import UserError
 from common.program.words import counted
 from common.training.task import Measurement
+from gan.config import QualitySettings
 from gan.quality.features import Extractor, make_extractors
 from gan.quality.figures import ALL, Comparison
 from gan.quality.measures import (
@@ -51,20 +51,24 @@ _MEASURES = ("frechet", "kernel", "precision", "recall", "density", "coverage", 
 
 
 def measurement(
-    gan: GAN, sampler: Sampler, prepared: Prepared, config: ConfigDict
+    gan: GAN, sampler: Sampler, prepared: Prepared, chosen: QualitySettings, cache_dir: str
 ) -> Measurement[GANState] | None:
-    """Returns the measurement of a GAN in training; None if `config.quality.extractor` is "".
+    """Returns the measurement of a GAN in training; None if the extractor is "".
+
+    Args:
+      gan: its fixed parts.
+      sampler: of its generator.
+      prepared: the data.
+      chosen: the settings.
+      cache_dir: `config.data.cache_dir`.
 
     Raises:
-      UserError: a setting of config.quality is invalid.
+      UserError: a setting is invalid.
     """
-    chosen = config.quality
     if not chosen.extractor:
         return None
     extractor = _only_extractor(prepared, chosen)
-    reference = reference_of(
-        prepared, "train", gan.conditional, [extractor], config.data.cache_dir, _MOST
-    )
+    reference = reference_of(prepared, "train", gan.conditional, [extractor], cache_dir, _MOST)
     counts = reference.proportions(chosen.num_images)
     name = extractor.name
     number = len(reference.rows)
@@ -110,7 +114,7 @@ def measurement(
     )
 
 
-def _only_extractor(prepared: Prepared, chosen: ConfigDict) -> Extractor:
+def _only_extractor(prepared: Prepared, chosen: QualitySettings) -> Extractor:
     """Returns the extractor of config.quality; refuses invalid settings of it."""
     card = prepared.card
     (extractor, *more) = make_extractors(chosen.extractor, card.image_size, card.channels)

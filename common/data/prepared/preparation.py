@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Shaped
-from ml_collections import ConfigDict
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 from tqdm import tqdm
 
@@ -28,6 +27,7 @@ from common.data.copies.look import Look, look_at
 from common.data.fit import fit_image, fit_mask, is_coloured
 from common.data.prepared.splits import Table
 from common.data.records import Pixels, Record, Source
+from common.data.settings import DataSettings
 from common.program.errors import UserError
 from common.program.files import sha256_of
 from common.program.json_files import build, read_object
@@ -75,7 +75,7 @@ class _Example:
     look: Look
 
 
-def write_prepared(source: Source, data: ConfigDict, folder: Path) -> None:
+def write_prepared(source: Source, data: DataSettings, folder: Path) -> None:
     """Writes the set beside its final place and renames it: it is whole or absent.
 
     Raises:
@@ -89,7 +89,7 @@ def write_prepared(source: Source, data: ConfigDict, folder: Path) -> None:
         move_into_place(written, folder)
 
 
-def _with_channels(source: Source, data: ConfigDict) -> ConfigDict:
+def _with_channels(source: Source, data: DataSettings) -> DataSettings:
     """Returns the settings with `channels` of 1 or 3; for 0 it examines some images of the set."""
     if data.channels:
         return data
@@ -102,7 +102,7 @@ def _with_channels(source: Source, data: ConfigDict) -> ConfigDict:
         "%d of %d images examined are in colour: config.data.channels is %d",
         *(coloured, seen, channels),
     )
-    return ConfigDict({**data.to_dict(), "channels": channels})
+    return replace(data, channels=channels)
 
 
 def _in_colour(record: Record) -> bool | None:
@@ -144,7 +144,7 @@ def read_table(folder: Path) -> Table:
     return table
 
 
-def _write(source: Source, data: ConfigDict, folder: Path) -> None:
+def _write(source: Source, data: DataSettings, folder: Path) -> None:
     info = _describe(source, data, folder)
     template = tfds.core.ShardedFileTemplate(
         data_dir=folder,
@@ -211,7 +211,7 @@ def check_prepared(folder: Path) -> None:
             raise ValueError(f"{name} has changed")
 
 
-def _describe(source: Source, data: ConfigDict, folder: Path) -> tfds.core.DatasetInfo:
+def _describe(source: Source, data: DataSettings, folder: Path) -> tfds.core.DatasetInfo:
     """Returns what TFDS stores beside the examples."""
 
     # As bytes: TFDS's default stores each pixel as a 64-bit integer, ten times slower to read.
@@ -242,7 +242,7 @@ def _describe(source: Source, data: ConfigDict, folder: Path) -> tfds.core.Datas
 
 
 def _decoded(
-    records: Sequence[tuple[str, Record]], data: ConfigDict, features: tfds.features.FeaturesDict
+    records: Sequence[tuple[str, Record]], data: DataSettings, features: tfds.features.FeaturesDict
 ) -> Generator[_Example, None, None]:
     """Decodes on every core (Pillow releases the GIL), in order, with bounded memory."""
     waiting = iter(records)
@@ -268,7 +268,7 @@ def _decoded(
 
 
 def _decode(
-    split: str, record: Record, data: ConfigDict, features: tfds.features.FeaturesDict
+    split: str, record: Record, data: DataSettings, features: tfds.features.FeaturesDict
 ) -> _Example | None:
     """Returns the example, or None if its file can't be read and may be skipped."""
     try:
@@ -287,7 +287,7 @@ def _decode(
     return _Example(row, arrays, serialised, image.bits, image.window, (height, width), look)
 
 
-def _way_on(records: Sequence[tuple[str, Record]], data: ConfigDict) -> str:
+def _way_on(records: Sequence[tuple[str, Record]], data: DataSettings) -> str:
     """Returns advice after an image can't be used: to skip such images, if they are few."""
     places = np.linspace(0, len(records) - 1, min(len(records), _ASKED), dtype=int).tolist()
     usable = sum(_is_usable(records[place][1], data) for place in places)
@@ -301,7 +301,7 @@ def _way_on(records: Sequence[tuple[str, Record]], data: ConfigDict) -> str:
     )
 
 
-def _is_usable(record: Record, data: ConfigDict) -> bool:
+def _is_usable(record: Record, data: DataSettings) -> bool:
     try:
         _fitted(record.read().pixels, record, data)
     except UserError:
@@ -320,7 +320,7 @@ def _pictures(name: str, looks: Sequence[Look]) -> tuple[int, ...]:
     return same_pictures(find_copies(looks), len(looks))
 
 
-def _fitted(pixels: Pixels, record: Record, data: ConfigDict) -> Arrays:
+def _fitted(pixels: Pixels, record: Record, data: DataSettings) -> Arrays:
     """Returns the image, and the record's mask and target, at the size of the set."""
     size, channels, fit = data.image_size, data.channels, data.fit
     arrays = {"image": fit_image(pixels, size, channels, fit)}

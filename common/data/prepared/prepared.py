@@ -38,6 +38,7 @@ from common.data.prepared.splits import (
 )
 from common.data.prepared.suggested_groups import suggested_groups
 from common.data.records import SPLITS, Source
+from common.data.settings import DataSettings
 from common.data.sources.open import open_source
 from common.data.spelling import doubts
 from common.program.cache import cache_dir
@@ -205,12 +206,13 @@ def prepare(data: ConfigDict) -> Prepared:
     return prepare_source(open_source(data), data)
 
 
-def prepare_source(source: Source, data: ConfigDict) -> Prepared:
+def prepare_source(source: Source, settings: ConfigDict) -> Prepared:
     """Opens the prepared set of a source; prepares it first if the cache has none.
 
     Raises:
       UserError: a file or a setting is not usable.
     """
+    data = DataSettings.of(settings)
     folder = cache_dir(data.cache_dir) / "prepared" / _key(source, data)
     if not folder.exists():
         _assigned(
@@ -221,16 +223,16 @@ def prepare_source(source: Source, data: ConfigDict) -> Prepared:
     return _open(source, data, folder)
 
 
-def _key(source: Source, data: ConfigDict) -> str:
+def _key(source: Source, data: DataSettings) -> str:
     """Returns the name of the cache folder for this source with these settings."""
-    settings = [data[name] for name in _STORED]
+    settings = [getattr(data, name) for name in _STORED]
     stated = "" if Grouping.of(data.group).expression else data.group
     return hashlib.sha256(
         json.dumps([source.fingerprint, settings, stated, data.on_bad_image, PREPARATION]).encode()
     ).hexdigest()[:24]
 
 
-def _open(source: Source, data: ConfigDict, folder: Path) -> Prepared:
+def _open(source: Source, data: DataSettings, folder: Path) -> Prepared:
     everything, metadata, table = _stored(folder)
     groups, rows = _assigned(table, source, metadata.classes, data)
     warn_of_mixed_test(table, data)
@@ -318,7 +320,7 @@ def _listed(source: Source) -> Table:
 
 
 def _assigned(
-    table: Table, source: Source, classes: Sequence[str], data: ConfigDict
+    table: Table, source: Source, classes: Sequence[str], data: DataSettings
 ) -> tuple[tuple[str, ...], Mapping[str, Int[np.ndarray, " _rows"]]]:
     """Returns the group of each example and the rows of each split."""
     # Phantoms have no groups, and no file names for an experiment's expression to match.

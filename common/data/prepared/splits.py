@@ -14,11 +14,11 @@ from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from ml_collections import ConfigDict
 
 from common.data.copies.together import extra_copies, owners_of_copies
 from common.data.grouping import Grouping
 from common.data.records import SPLITS
+from common.data.settings import DataSettings
 from common.data.spelling import is_missing
 from common.program.errors import GroupError, UserError
 from common.program.log import log
@@ -128,7 +128,7 @@ def _shared_file(name: str) -> str:
 
 
 def assign_splits(
-    table: Table, groups: Sequence[str], classes: Sequence[str], data: ConfigDict
+    table: Table, groups: Sequence[str], classes: Sequence[str], data: DataSettings
 ) -> Mapping[str, Rows]:
     """Returns the rows of each split, in order; the same for the same examples and settings.
 
@@ -181,14 +181,14 @@ def assign_splits(
     return splits
 
 
-def _dropped(table: Table, data: ConfigDict) -> Rows:
+def _dropped(table: Table, data: DataSettings) -> Rows:
     """Returns the copies to leave out of all splits; the one in the last split is kept."""
     ranks = [0 if data.splits else -SPLITS.index(split) for split in table.splits]
     order = sorted(range(len(ranks)), key=lambda row: (ranks[row], table.ids[row]))
     return extra_copies(table.pictures, order)
 
 
-def check_division(data: ConfigDict) -> None:
+def check_division(data: DataSettings) -> None:
     """Refuses two settings that both define validation, and warns of one without effect.
 
     Only for new runs: older runs may have such settings, and continue with them.
@@ -211,7 +211,7 @@ def check_division(data: ConfigDict) -> None:
         )
 
 
-def warn_of_mixed_test(table: Table, data: ConfigDict) -> None:
+def warn_of_mixed_test(table: Table, data: DataSettings) -> None:
     """Warns if images that the source has in test enter training."""
     if data.splits and "test" in table.splits:
         log.warning(

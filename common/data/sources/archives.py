@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
-from ml_collections import ConfigDict
-
 from common.data.files.foreign import printable
 from common.data.records import Contents, Once, OpenPath, Record, Source, fingerprint
+from common.data.settings import DataSettings
 from common.data.sources.arrays import holds_idx
 from common.data.sources.folders import split_folders, stats
 from common.data.sources.listing import TABLE, unread_below, visible
@@ -40,7 +39,7 @@ _LEFT_BY_SYSTEMS = (".", "__MACOSX")
 Members: TypeAlias = Mapping[PurePosixPath, zipfile.ZipInfo]
 
 
-def open_zip(path: Path, data: ConfigDict, open_path: OpenPath) -> Source:
+def open_zip(path: Path, data: DataSettings, open_path: OpenPath) -> Source:
     """Opens a zip archive of a folder in any layout, of IDX files, or of one `.npz` file.
 
     Folders around all of it are ignored. Archives inside the archive stay packed. It is unpacked on
@@ -60,7 +59,7 @@ def open_zip(path: Path, data: ConfigDict, open_path: OpenPath) -> Source:
     return Source(str(path), key, False, Once(partial(_contents, path, key, data, open_path)))
 
 
-def _contents(path: Path, key: str, data: ConfigDict, open_path: OpenPath) -> Contents:
+def _contents(path: Path, key: str, data: DataSettings, open_path: OpenPath) -> Contents:
     folder = cache_dir(data.cache_dir) / "archives" / key[:24]
     if not folder.exists():
         log.info("unpacking %s", path)

@@ -13,10 +13,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import Request, urlopen
 from urllib.response import addinfourl
 
-from ml_collections import ConfigDict
-
 from common.data.files.kinds import EXTENSIONS
 from common.data.records import Contents, Once, OpenPath, Source, fingerprint
+from common.data.settings import DataSettings
 from common.program.cache import cache_dir
 from common.program.errors import UserError
 from common.program.files import regular_file, sha256_of
@@ -105,7 +104,7 @@ def remote_file(url: str, sha256: str, cache: Path, settings: Settings) -> Remot
     return RemoteFile(url, _shown(url), digest, cache / "downloads" / digest[:24] / name, settings)
 
 
-def open_url(data: ConfigDict, open_path: OpenPath) -> Source:
+def open_url(data: DataSettings, open_path: OpenPath) -> Source:
     """Opens the file at a URL by its type, as `open_path` does; downloads nothing yet.
 
     Args:

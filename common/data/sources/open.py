@@ -13,6 +13,7 @@ from common.data.files.window import parse_window
 from common.data.grouping import Grouping
 from common.data.phantoms import KINDS, Images, Phantoms
 from common.data.records import Contents, Decoded, Once, Record, Source, fingerprint
+from common.data.settings import DataSettings
 from common.data.sources.arrays import holds_idx, open_idx, open_npz
 from common.data.sources.folders import open_file, open_folder
 from common.data.sources.listing import TABLE
@@ -24,17 +25,18 @@ from common.program.files import regular_file, user_path
 _PHANTOM_SEEDS = {"train": 0, "val": 1, "test": 2}
 
 
-def open_source(data: ConfigDict) -> Source:
+def open_source(settings: ConfigDict) -> Source:
     """Opens the images that `config.data` names; decodes, downloads and draws none yet.
 
     Args:
-      data: `url` names a file to download; `name` of "tfds:mnist" a TFDS set; `dir` a folder or
+      settings: `url` names a file to download; `name` of "tfds:mnist" a TFDS set; `dir` a folder or
         file (see `open_path`); with none of them the images are phantoms of the kind `name` and of
         size `image_size`: `num_phantoms` in train, and a quarter of that each in val and test.
 
     Raises:
       UserError: the path or a setting is invalid.
     """
+    data = DataSettings.of(settings)
     source = _open(data)
     if data.only:
         wanted = _names(data.only)
@@ -50,7 +52,7 @@ def open_source(data: ConfigDict) -> Source:
     return replace(source, fingerprint=key, contents=contents)
 
 
-def _open(data: ConfigDict) -> Source:
+def _open(data: DataSettings) -> Source:
     if data.url:
         from common.data.sources.download import open_url
 
@@ -108,7 +110,7 @@ def _with_classes(contents: Contents, names: tuple[str, ...]) -> Contents:
     return replace(contents, classes=names, splits=splits)
 
 
-def open_path(path: Path, data: ConfigDict) -> Source:
+def open_path(path: Path, data: DataSettings) -> Source:
     """Opens a folder, an archive, a file of arrays or a single image, detected from its contents.
 
     Raises:
@@ -140,7 +142,7 @@ def open_path(path: Path, data: ConfigDict) -> Source:
     )
 
 
-def reading_of(data: ConfigDict) -> Reading:
+def reading_of(data: DataSettings) -> Reading:
     """Returns the settings of `config.data` for reading files.
 
     Raises:
@@ -151,7 +153,7 @@ def reading_of(data: ConfigDict) -> Reading:
     return Reading(parse_window(data.window), data.plane, tag)
 
 
-def _open_directory(path: Path, data: ConfigDict, reading: Reading) -> Source:
+def _open_directory(path: Path, data: DataSettings, reading: Reading) -> Source:
     from common.data.sources.pairs import holds_pairs, open_pairs
     from common.data.sources.tables import open_table
 

@@ -11,13 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from ml_collections import ConfigDict
-
 from common.data.files.image import Reading
 from common.data.files.kinds import EXTENSIONS, stem
 from common.data.files.masks import MaskValues, parse_mask_values, read_mask
 from common.data.files.slices import images_in
 from common.data.records import Contents, Once, Record, Source, fingerprint
+from common.data.settings import DataSettings
 from common.data.sources.folders import record_id, refuse_splits_inside, split_folders, stats
 from common.data.sources.listing import images_below, unread_below, visible
 from common.data.sources.partners import partners_of
@@ -74,7 +73,7 @@ def masks_beside(folder: Path) -> Path | None:
     return (inner or [folder])[0] if "masks" in kinds else None
 
 
-def open_pairs(root: Path, data: ConfigDict, reading: Reading) -> Source:
+def open_pairs(root: Path, data: DataSettings, reading: Reading) -> Source:
     """Finds the images of a folder and their partners; decodes none of them.
 
     Names below `images/` match those below `masks/` and `targets/`, except for the extension and a

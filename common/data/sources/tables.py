@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from ml_collections import ConfigDict
-
 from common.data.files.image import Reading
 from common.data.files.kinds import EXTENSIONS
 from common.data.files.slices import images_in
 from common.data.grouping import Grouping
 from common.data.records import SPLITS, Contents, Once, Record, Source, fingerprint
+from common.data.settings import DataSettings
 from common.data.sources.folders import SPLIT_NAMES, record_id, stats
 from common.data.sources.listing import TABLE, images_below, unread_below
 from common.data.spelling import is_missing
@@ -46,7 +45,7 @@ class _Row:
     split: str
 
 
-def open_table(root: Path, data: ConfigDict, reading: Reading) -> Source:
+def open_table(root: Path, data: DataSettings, reading: Reading) -> Source:
     """Finds the images that `root/labels.csv` lists, with their classes; decodes none of them.
 
     The table is UTF-8 and begins with the names of its columns, separated by commas, semicolons or

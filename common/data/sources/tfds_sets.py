@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from ml_collections import ConfigDict
 from tensorflow_datasets.core.download import downloader
 from tensorflow_datasets.core.read_only_builder import builder_from_files
 
@@ -23,6 +22,7 @@ from common.data.files.whole_numbers import whole_numbers
 from common.data.files.window import Window, parse_window, to_bytes
 from common.data.grouping import Grouping
 from common.data.records import Contents, Decoded, Mask, Once, Record, Source, fingerprint
+from common.data.settings import DataSettings
 from common.data.sources.folders import SPLIT_NAMES, stats
 from common.data.sources.tfds_examples import Builder, Examples, explained
 from common.program.cache import cache_dir
@@ -38,7 +38,7 @@ _SIXTEEN_BITS = (0.0, 65535.0)
 _RETRIES = 4
 
 
-def open_tfds(data: ConfigDict) -> Source:
+def open_tfds(data: DataSettings) -> Source:
     """Opens a TFDS set; downloads and reads nothing yet.
 
     It is searched in TFDS's folder, then in the cache; else the contents download and prepare it
@@ -128,7 +128,7 @@ class _Columns:
     group: str
 
 
-def _contents(builder: Builder, data: ConfigDict) -> Contents:
+def _contents(builder: Builder, data: DataSettings) -> Contents:
     features = builder.info.features
     columns = _columns(data, features)
     classes = tuple(features[columns.label].names) if columns.label else (builder.info.name,)
@@ -150,7 +150,7 @@ def _contents(builder: Builder, data: ConfigDict) -> Contents:
     return Contents(classes, splits, mask_classes)
 
 
-def _columns(data: ConfigDict, features: tfds.features.FeaturesDict) -> _Columns:
+def _columns(data: DataSettings, features: tfds.features.FeaturesDict) -> _Columns:
     names = sorted(features)  # their files have no order
     masks = [name for name in _MASKS if name in names and _may_be_mask(features[name])]
     images = [name for name in names if _may_be_image(features[name]) and name not in _MASKS]
@@ -199,7 +199,7 @@ def _may_be_mask(feature: Any) -> bool:
     return flat and np.dtype(feature.np_dtype).kind in "biuf"
 
 
-def _records(examples: Examples, split: str, columns: _Columns, data: ConfigDict) -> list[Record]:
+def _records(examples: Examples, split: str, columns: _Columns, data: DataSettings) -> list[Record]:
     """Returns the records of a split, none if its labels are secret."""
     listed = tuple(name for name in (columns.label, columns.name, columns.group) if name)
     rows = [examples.read(row, listed) if listed else {} for row in range(len(examples))]

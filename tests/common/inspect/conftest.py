@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, zoom
 
 from common.config.defaults import default_config
+from common.data.settings import DataSettings
 from common.data.sources.open import open_source
 from common.inspect.facts import Survey, survey
 
@@ -63,6 +64,6 @@ def surveyed(write) -> Callable[..., Survey]:
     def look(files: Mapping[str, np.ndarray | bytes], **settings: object) -> Survey:
         data = default_config().data
         data.update(dir=str(write(files)), **settings)
-        return survey(open_source(data), data)
+        return survey(open_source(data), DataSettings.of(data))
 
     return look

@@ -6,7 +6,7 @@ from common.config.defaults import check
 from common.data.prepared.prepared import prepare
 from common.program.errors import UserError
 from configs import acgan_covid
-from gan.config import RULES
+from gan.config import RULES, QualitySettings
 from gan.quality.watch import CollapseWatch, measurement
 from gan.sampling import Sampler
 from gan.state import make_gan
@@ -87,7 +87,7 @@ def test_invalid_settings_are_refused(setting, value, message):
     gan = make_gan(config, prepared.card)
     with pytest.raises(UserError, match=message):
         check(config, RULES)
-        measurement(gan, Sampler(gan), prepared, config)
+        measurement(gan, Sampler(gan), prepared, QualitySettings(**config.quality), "")
 
 
 def test_no_extractor_measures_nothing():
@@ -95,4 +95,4 @@ def test_no_extractor_measures_nothing():
     config.quality.extractor = ""
     prepared = prepare(config.data)
     gan = make_gan(config, prepared.card)
-    assert measurement(gan, Sampler(gan), prepared, config) is None
+    assert measurement(gan, Sampler(gan), prepared, QualitySettings(**config.quality), "") is None

@@ -14,6 +14,7 @@ from PIL import Image
 from common.config.defaults import default_config
 from common.data.fit import fit_image, fit_mask
 from common.data.records import Decoded
+from common.data.settings import DataSettings
 from common.data.sources.open import open_path
 from common.program.errors import UserError
 from tests.common.data.sources.test_broken_inputs import dicom, encoded, npz
@@ -78,7 +79,7 @@ def read_everything(path, cache):
     data = default_config().data
     data.update(cache_dir=str(cache))
     num = 0
-    for records in open_path(path, data).splits.values():
+    for records in open_path(path, DataSettings.of(data)).splits.values():
         for record in records:
             decoded = record.read()
             assert isinstance(decoded, Decoded) and decoded.pixels.dtype == np.uint8
@@ -165,7 +166,7 @@ def test_every_shape_and_mode_becomes_a_square(
     data = default_config().data
     data.update(cache_dir=str(root / "cache"))
     try:
-        decoded = open_path(root, data).splits["train"][0].read()
+        decoded = open_path(root, DataSettings.of(data)).splits["train"][0].read()
     except UserError as error:
         assert "x.png" in str(error)
         return

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ml_collections import ConfigDict
 
 from common.config.defaults import default_config
 from common.data.prepared.splits import (
@@ -21,16 +20,15 @@ from common.data.prepared.splits import (
     groups_of,
     warn_of_mixed_test,
 )
+from common.data.settings import DataSettings
 from common.data.sources.open import open_source
 from common.program.errors import UserError
 
 CLASSES = tuple("ABCDEFGHIJ")
 
 
-def data(**changes) -> ConfigDict:
-    settings = default_config().data
-    settings.update(**changes)
-    return settings
+def data(**changes) -> DataSettings:
+    return DataSettings(**changes)
 
 
 def table(labels, groups=None, splits=None) -> Table:
@@ -435,7 +433,8 @@ def test_a_class_without_an_image_in_train_is_refused_by_its_name():
 
 
 def brain_mri(shared_data: Path) -> Table:
-    setting = data(dir=str(shared_data / "brain_mri"))
+    setting = default_config().data
+    setting.dir = str(shared_data / "brain_mri")
     records = [record for split in open_source(setting).splits.values() for record in split]
     ids = tuple(record.id for record in records)
     return Table(ids, (0,) * len(ids), ("",) * len(ids), ("train",) * len(ids))

@@ -1,0 +1,43 @@
+"""The settings of `config.data`: where images are, and how they are read and divided."""
+
+from dataclasses import dataclass, fields
+
+from ml_collections import ConfigDict
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """`config.data`, read once where images are opened; the defaults of every experiment."""
+
+    name: str = ""  # names the data; also the kind of phantoms if dir is empty
+    dir: str = ""  # a folder of images, .zip, .npz, IDX files; "" = phantoms
+    url: str = ""  # a .zip or .npz file, downloaded once, instead of dir ...
+    sha256: str = ""  # ... and its checksum
+    image_size: int = 64
+    channels: int = 1  # 1: grey, 3: colour, 0: as most images are
+    fit: str = "stretch"  # to a square; or "pad" with black, or "crop"
+    classes: str = ""  # "COVID,NonCOVID": names and order; "" = all found, sorted
+    only: str = ""  # "NORMAL": use these classes only; "" = all
+    mask_values: str = ""  # "0=background,128-255=tumour"; "" = 0 and 1, or 0 and 255
+    pairs: str = "stems"  # match masks to images by name; or "sorted": by position
+    plane: str = "axial"  # of slices from NIfTI volumes; or "coronal", "sagittal"
+    group: str = ""  # the patient: a regular expression on file names, "column:X", "dicom:X"
+    splits: str = ""  # percentages of train, val, test, "70,15,15"; "" = as found ...
+    held_out: str = ""  # ... and where val or test is missing, this share of train
+    split_seed: int = 0
+    folds: int = 0  # k of k-fold cross-validation: part `fold` becomes val
+    fold: int = 0
+    copies: str = "group"  # copies share a split; or "drop" all but one; or "keep"
+    batch_size: int = 32  # global: over all devices and processes
+    shuffle: bool = True
+    window: str = ""  # "low,high" in the file's own units, for 16-bit and float images
+    on_bad_image: str = "error"  # or "skip": count unreadable images and go on
+    num_phantoms: int = 1024  # in train; val and test get a quarter of that each
+    resident_limit_mb: int = 1024  # data up to this size stays on the device
+    cache_dir: str = ""  # for prepared data; "" = the user's cache folder
+
+    @classmethod
+    def of(cls, data: ConfigDict) -> "DataSettings":
+        """Reads `config.data`; a key that is missing has its default."""
+        known = {field.name for field in fields(cls)} & set(data.keys())
+        return cls(**{name: data[name] for name in known})
