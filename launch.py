@@ -15,25 +15,25 @@ if __name__ == "__main__":  # before the slow imports
 from absl import flags
 from ml_collections import config_flags
 
-from common.config.tasks import check_flags
+from common.config.known_tasks import KnownTasks
 from common.config.usage import help_text
 from common.program.accidents import told_in
-from common.program.command_line import run_app
+from common.program.command_line import Program, run_app
 from common.program.errors import UserError
 from common.program.files import user_path
-from common.program.options import TASK_MODES, Command, Options, define_flags, read_flags
+from common.program.options import MODES, Command, Options, read_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
-define_flags()
+TASKS = KnownTasks(("gan", "unet", "classify"))  # another is found by the config or the workdir
 
 
 def main(argv: list[str]) -> None:
     """Runs the mode that the flags ask for."""
     if argv[1:]:
         raise UserError(f"'{argv[1]}' is not a flag; flags begin with --, see --help.")
-    command, options = read_flags(Command), read_flags(Options)
+    command, options = read_flags(Command), TASKS.read_options()
     given = [name for name in flags.FLAGS if flags.FLAGS[name].present]
-    check_flags(given, command.mode)
+    TASKS.check_flags(given, command.mode)
     if command.mode == "inspect":
         from common.inspect.command import run_inspect
 
@@ -43,15 +43,15 @@ def main(argv: list[str]) -> None:
     example = {"train": "acgan_covid", "utility": "utility_covid"}.get(command.mode)
     if example and _CONFIG.value is None:
         raise UserError(f"--mode={command.mode} needs --config=FILE, such as configs/{example}.py.")
-    if command.mode in TASK_MODES and not command.workdir:
+    if command.mode not in MODES and not command.workdir:
         raise UserError(f"--mode={command.mode} needs --workdir=DIR, the folder of a trained run.")
     from common.training.start import start_jax
 
     start_jax(command.coordinator, command.num_processes, command.process_id)
-    if command.mode in TASK_MODES:
-        _run_task_mode(command, options, given)
-    else:
+    if command.mode in MODES:
         _run_config(command, options.input)
+    else:
+        _run_task_mode(command, options, given)
 
 
 def _run_config(command: Command, images: str) -> None:
@@ -91,10 +91,10 @@ def _run_task_mode(command: Command, options: Options, given: list[str]) -> None
     workdir = user_path(command.workdir)
     with told_in(workdir), advised(workdir, command.mode):
         run = open_run(workdir)
-        mode = find_mode(run.config.task, command.mode, TASK_MODES)
-        check_flags(given, command.mode, run.config.task)
+        mode = find_mode(run.config.task, command.mode)
+        TASKS.check_flags(given, command.mode, run.config.task)
         mode(run, options)
 
 
 if __name__ == "__main__":
-    run_app(main, help_text)
+    run_app(Program(TASKS.define, lambda config: help_text(TASKS, config), main))

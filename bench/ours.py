@@ -18,13 +18,12 @@ from PIL import Image
 from rows import NUM_FILES, Row, settings
 
 from classify.inference import Inference
-from common.config.tasks import find_task
+from common.config.tasks import find_mode, options_of
 from common.data.phantoms import brain_mri
 from common.data.prepared.prepared import Prepared, prepare
 from common.data.transforms import to_unit
 from common.devices import placement
 from common.program.memory import give_back_freed_memory
-from common.program.options import Options
 from common.runs.workdir import open_run
 from common.training import dispatch
 from common.training.clock import DeviceClock
@@ -90,13 +89,10 @@ class _Mode:
 
     def __init__(self, row: Row, config: ConfigDict, scratch: Path) -> None:
         self._run = open_run(scratch / "run")
-        self._mode: Any = getattr(find_task(config.task), row.work)
-        self._options = Options(
-            input=str(scratch / "slices"),
-            output=str(scratch / "ours"),
-            overwrite=True,
-            num_images=NUM_FILES,
-            threshold=0.5 if row.work == "predict" else 0.0,
+        self._mode = find_mode(config.task, row.work)
+        more = {"num_images": NUM_FILES} if row.work == "generate" else {"threshold": 0.5}
+        self._options = options_of(config.task)(
+            input=str(scratch / "slices"), output=str(scratch / "ours"), overwrite=True, **more
         )
 
     def run(self, times: int) -> None:

@@ -2,7 +2,9 @@
 
 from ml_collections import ConfigDict
 
+from classify.flags import MODES, ClassifyOptions
 from common.config import defaults as configs
+from common.config.declaration import Declaration
 from common.config.defaults import default_config, default_optimizer
 from common.program.rules import Rules, duration, number, switch, text, whole
 
@@ -65,3 +67,12 @@ def classify_config(arg: str = "") -> ConfigDict:
         }
     )
     return config
+
+
+TASK = Declaration(
+    defaults=classify_config,
+    rules=RULES,
+    options=ClassifyOptions,
+    modes=MODES,
+    keeps_reference=True,
+)

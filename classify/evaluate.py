@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from classify.figures import draw_figures
+from classify.flags import ClassifyOptions
 from classify.inference import BATCH, Inference, known_temperature, load_inference, softmax
 from classify.operating_point import (
     YOUDEN,
@@ -23,7 +24,6 @@ from classify.scores import Predicted, intervals, score_of_class, temperature
 from common.data.prepared.prepared import DataCard, Split
 from common.program.errors import UserError
 from common.program.log import log
-from common.program.options import Options
 from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
@@ -51,7 +51,7 @@ _SHOWN_OF_EACH = ("f1", "sensitivity", "specificity")
 _SHOWN = ("accuracy", "balanced_accuracy", "f1_macro", "roc_auc_macro", "pr_auc_macro", "ece")
 
 
-def evaluate(run: Run, options: Options) -> None:
+def evaluate(run: Run, options: ClassifyOptions) -> None:
     """Writes evaluation.json, scored_images.csv and figures.png.
 
     It scores the run's split "test", or "val" if there is none; then it says so. With --input it
@@ -72,7 +72,7 @@ def evaluate(run: Run, options: Options) -> None:
     _print_summary(found, outputs.folder)
 
 
-def _check(run: Run, options: Options) -> None:
+def _check(run: Run, options: ClassifyOptions) -> None:
     """Refuses invalid options."""
     read_wanted(options.operating_point)
     if options.operating_point and options.input:
@@ -162,7 +162,7 @@ class Evaluation:
         }
 
 
-def _evaluated(run: Run, options: Options, output: Path) -> Evaluation:
+def _evaluated(run: Run, options: ClassifyOptions, output: Path) -> Evaluation:
     """Scores the images; writes all files into a folder."""
     inference, step = load_inference(run)
     held = held_out(run, options)
@@ -272,7 +272,7 @@ def read_scored_images(file: Path, classes: tuple[str, ...]) -> Predicted:
 
 
 def _temperature(
-    run: Run, options: Options, validation: _Validation | None, step: int
+    run: Run, options: ClassifyOptions, validation: _Validation | None, step: int
 ) -> tuple[float, str]:
     """Returns the temperature and what it was fitted on."""
     if options.input:
@@ -284,7 +284,7 @@ def _temperature(
 
 
 def _thresholds(
-    run: Run, options: Options, validation: _Validation | None, fitted: float, step: int
+    run: Run, options: ClassifyOptions, validation: _Validation | None, fitted: float, step: int
 ) -> tuple[Mapping[str, float], str]:
     """Returns the probability from which on each class is found, and what it was chosen on."""
     if options.input:

@@ -1,6 +1,31 @@
-"""Which flags of common/program/options.py the modes of a classifier take. Needs no JAX."""
+"""The modes of a classifier and their flags. Needs no JAX."""
 
-FLAGS = {
-    "evaluate": ("input", "output", "overwrite", "operating_point", "positive"),
-    "predict": ("input", "output", "overwrite", "explain"),
+from dataclasses import dataclass
+
+from common.config.declaration import Mode
+from common.program.options import Options, flag, switched
+
+
+@dataclass(frozen=True)
+class ClassifyOptions(Options):
+    """The flags of evaluating and predicting classes."""
+
+    operating_point: str = flag(
+        "",
+        "How a classifier's thresholds are chosen on validation: youden (the default), or at least"
+        " sensitivity=0.95 or specificity=0.95.",
+    )
+    positive: str = flag("", "The positive class of a classifier; default each in turn.")
+    explain: bool = switched(False, "Also write what in an image speaks for its predicted class.")
+
+
+MODES = {
+    "evaluate": Mode(
+        ("input", "output", "overwrite", "operating_point", "positive"), gives="scores"
+    ),
+    "predict": Mode(
+        ("input", "output", "overwrite", "explain"),
+        gives="new data",
+        needs="--input=PATH --output=DIR",
+    ),
 }

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from classify.flags import ClassifyOptions
 from classify.inference import (
     BATCH,
     Inference,
@@ -29,7 +30,6 @@ from common.data.sources.open import reading_of
 from common.program.errors import UserError
 from common.program.files import csv_line, user_path
 from common.program.log import log
-from common.program.options import Options
 from common.program.outputs import Outputs
 from common.program.words import counted
 from common.report.images import Picture, write_picture
@@ -63,7 +63,7 @@ class _Found(NamedTuple):
     unlike: float
 
 
-def predict(run: Run, options: Options) -> None:
+def predict(run: Run, options: ClassifyOptions) -> None:
     """Writes OUTPUT/predictions.csv: file, label, the probability of every class, and "unlike".
 
     A frame of a DICOM file or a slice of a volume is "FILE#000". Probabilities are calibrated with

@@ -53,7 +53,8 @@ class ClassifyTask(Task[SupervisedState]):
     """Supervised training of a classifier on images and their labels."""
 
     def __init__(self, config: ConfigDict, classifier: Classifier, card: DataCard) -> None:
-        self.classifier, self.card, self._config = classifier, card, config
+        super().__init__(config, card)
+        self.classifier = classifier
         self._augmentation = Augmentation(**config.augment)
         self._predict = jax.jit(
             partial(_predict, classifier), compiler_options=low_memory_options()
@@ -71,18 +72,18 @@ class ClassifyTask(Task[SupervisedState]):
 
     def warm_start(self, state: SupervisedState) -> SupervisedState:
         """Returns the state with the published weights that the config names."""
-        return with_weights(self._config, state)
+        return with_weights(self.config, state)
 
     @property
     def needs_preparation(self) -> bool:
         """Returns whether the features of a frozen trunk are computed once."""
-        return bool(self._config.model.cached_views)
+        return bool(self.config.model.cached_views)
 
     def prepare(self, prepared: Prepared, state: SupervisedState) -> Prepared:
         """Adds the features of the frozen trunk, if they are computed once."""
         if not self.needs_preparation:
             return prepared
-        return with_features(prepared, self.classifier, state.network.variables, self._config)
+        return with_features(prepared, self.classifier, state.network.variables, self.config)
 
     def train_step(
         self, state: SupervisedState, batch: Batch, rng: Key[Array, ""]
@@ -164,10 +165,6 @@ class ClassifyTask(Task[SupervisedState]):
         images = jax.ShapeDtypeStruct(shape, jnp.uint8)
         classify = partial(logits_of, self.classifier)
         return {"predict": Program(classify, (state.average, images), (1,), (), True)}
-
-    def describe(self, state: SupervisedState) -> str:
-        """Returns a table of the network's parameters and running statistics."""
-        return state.network.overview()
 
     def pictures(self, state: SupervisedState, examples: Examples) -> dict[str, Picture]:
         """Returns training images in rows by their predicted class."""

@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
+from common.config.declaration import Declaration
 from common.config.defaults import default_config, default_optimizer
 from common.program.rules import Rules, choice, number, switch, text, whole
+from gan.flags import MODES, GANOptions
 
 RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
@@ -79,3 +81,19 @@ def gan_config(arg: str = "") -> ConfigDict:
         }
     )
     return config
+
+
+TASK = Declaration(
+    defaults=gan_config,
+    rules=RULES,
+    options=GANOptions,
+    modes=MODES,
+    shown=(
+        *("train/discriminator_loss", "train/generator_loss"),
+        *("val/", "quality/frechet", "quality/spread"),
+    ),
+    continuable=frozenset(
+        {"quality.extractor", "quality.num_images", "quality.k", "quality.on_collapse"}
+        | {"train.picture_grid"}
+    ),
+)

@@ -1,9 +1,55 @@
-"""Which flags of common/program/options.py the modes of a GAN take. Needs no JAX."""
+"""The modes of a GAN and their flags. Needs no JAX."""
 
-FLAGS = {
-    "generate": (
-        *("output", "overwrite", "num_images", "label", "seed", "strict", "bits", "truncation"),
-        *("walk", "rows", "frames", "axis"),
+from dataclasses import dataclass
+
+from common.config.declaration import Mode
+from common.program.options import Options, chosen, flag, switched
+from common.program.rules import SEEDS, number, whole
+
+
+@dataclass(frozen=True)
+class GANOptions(Options):
+    """The flags of generating images and of evaluating generated ones."""
+
+    num_images: int = flag(64, "Number of images to generate.", whole(1, 100_000_000))
+    label: str = flag("", "Class of generated images; default all in turn.")
+    seed: int = flag(0, "Seed of generated images; training has --config.seed.", whole(0, SEEDS))
+    strict: bool = switched(
+        False, "Generate only if --mode=evaluate found no repeated training images."
+    )
+    bits: int = chosen(8, "Bits per pixel of generated images; 16: the source's range.", 8, 16)
+    truncation: float = flag(
+        0.0, "Truncate latents to +- this, for fewer odd images; 0: off.", number(0, 1000)
+    )
+    walk: str = chosen(
+        "",
+        "Generate a walk instead: between latents, along single entries of a latent, or from class"
+        " to class.",
+        *("", "linear", "spherical", "axes", "classes"),
+    )
+    rows: int = flag(4, "Number of walks, one below the other.", whole(1, 10_000))
+    frames: int = flag(32, "Number of images in a walk.", whole(2, 100_000))
+    axis: int = flag(
+        0, "The first entry of the latent that --walk=axes moves along.", whole(0, 65535)
+    )
+    images_per_class: int = flag(
+        1000, "Number of generated images per class to evaluate.", whole(2, 10_000_000)
+    )
+    extractors: str = flag("", "Features to compare images by, as in radiomic,vgg16.")
+    judge: str = flag("", "Workdir of a trained classifier that judges generated images.")
+
+
+MODES = {
+    "generate": Mode(
+        (
+            *("output", "overwrite", "num_images", "label", "seed", "strict", "bits"),
+            *("truncation", "walk", "rows", "frames", "axis"),
+        ),
+        gives="new images",
+        needs="--output=DIR",
     ),
-    "evaluate": ("output", "overwrite", "seed", "images_per_class", "extractors", "judge"),
+    "evaluate": Mode(
+        ("output", "overwrite", "seed", "images_per_class", "extractors", "judge"),
+        gives="scores",
+    ),
 }

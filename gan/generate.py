@@ -21,13 +21,13 @@ from common.program.files import csv_line, write_atomically
 from common.program.labels import folder_names
 from common.program.log import log
 from common.program.memory import give_back_freed_memory
-from common.program.options import Options
 from common.program.outputs import Outputs
 from common.program.words import counted
 from common.report.deep import rescaling, to_stored, write_deep
 from common.report.images import Picture, grid, titled, write_picture, zoom_for
 from common.runs.evaluation import stored_value
 from common.runs.workdir import Run
+from gan.flags import GANOptions
 from gan.networks import network_name
 from gan.sampling import BATCH, Sampler
 from gan.state import init_state, load_frozen, make_gan
@@ -40,7 +40,7 @@ _GRID_COLUMNS, _GRID_ROWS = 10, 10
 _NO_CLASS = "generated"  # the folder of an unconditional generator's images
 
 
-def generate(run: Run, options: Options) -> None:
+def generate(run: Run, options: GANOptions) -> None:
     """Writes OUTPUT/LABEL/000000.png ..., grid.png and labels.csv; with --walk, see gan/walk.py.
 
     With 16 bits the pixels are values of the source's own range (common/report/deep.py).
@@ -94,7 +94,7 @@ def generate(run: Run, options: Options) -> None:
         _print_summary(outputs.folder, run, options)
 
 
-def _check(run: Run, options: Options) -> None:
+def _check(run: Run, options: GANOptions) -> None:
     """Refuses invalid options."""
     if not options.output:
         raise UserError("--mode=generate needs --output=DIR, the folder to write to.")
@@ -102,14 +102,14 @@ def _check(run: Run, options: Options) -> None:
     if options.walk and options.walk != "axes":
         unused = (*unused, "axis")
     for name in unused:
-        if getattr(options, name) != getattr(Options(), name):
+        if getattr(options, name) != getattr(GANOptions(), name):
             what = f"with --walk={options.walk}" if options.walk else "without --walk"
             raise UserError(f"--mode=generate takes no --{name} {what}; leave it out.")
     if options.bits == 16:
         _check_depth(run)
 
 
-def _outputs(run: Run, options: Options) -> Outputs:
+def _outputs(run: Run, options: GANOptions) -> Outputs:
     return Outputs(
         Path(options.output),
         "walk" if options.walk else "generate",
@@ -118,7 +118,7 @@ def _outputs(run: Run, options: Options) -> Outputs:
     )
 
 
-def _chosen_labels(conditional: bool, run: Run, options: Options) -> list[int]:
+def _chosen_labels(conditional: bool, run: Run, options: GANOptions) -> list[int]:
     """Returns the classes to draw in turn."""
     classes = run.card.classes
     if not options.label:
@@ -230,7 +230,7 @@ def _claimed(
 def _write_images(
     outputs: Outputs,
     run: Run,
-    options: Options,
+    options: GANOptions,
     sampler: Sampler,
     variables: Variables,
     names: tuple[str, ...],
@@ -270,7 +270,7 @@ def _write_images(
     write_picture(outputs.draft(_GRID), _grid_of(grouped, options.num_images, run))
 
 
-def _print_summary(output: Path, run: Run, options: Options) -> None:
+def _print_summary(output: Path, run: Run, options: GANOptions) -> None:
     print(f"{counted(options.num_images, 'image')}, {TABLE} and {_GRID} are in {output}")
     if options.bits == 16:
         slope, intercept = rescaling(run.card.window)

@@ -48,7 +48,8 @@ class GANTask(Task[GANState]):
     """Adversarial training of a generator and a discriminator."""
 
     def __init__(self, config: ConfigDict, gan: GAN, card: DataCard) -> None:
-        self.gan, self.card = gan, card
+        super().__init__(config, card)
+        self.gan = gan
         self._quality, self._cache = QualitySettings(**config.quality), config.data.cache_dir
         self._augmentation, self._sampler = Augmentation(**config.augment), Sampler(gan)
         self._pictures = Pictures(self._sampler, card, config.train.picture_grid)
@@ -144,16 +145,6 @@ class GANTask(Task[GANState]):
         labels = jax.ShapeDtypeStruct((size,), jnp.int32)
         drawn = self._sampler.draw_values
         return {"generate": Program(drawn, (variables, latents, labels), (1, 2), (), True)}
-
-    def describe(self, state: GANState) -> str:
-        """Returns tables of both networks' parameters and running statistics."""
-        return "\n".join(
-            f"{name}\n{network.overview()}"
-            for name, network in (
-                ("generator", state.generator),
-                ("discriminator", state.discriminator),
-            )
-        )
 
     def pictures(self, state: GANState, examples: Examples) -> dict[str, Picture]:
         """Returns samples at fixed latents beside real images; of one-pixel images, densities."""

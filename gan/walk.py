@@ -14,9 +14,9 @@ from common.data.prepared.prepared import DataCard
 from common.data.transforms import from_signed_unit
 from common.learning.network import Variables
 from common.program.errors import UserError
-from common.program.options import Options
 from common.report.film import write_film
 from common.report.images import grid, titled, write_picture, zoom_for
+from gan.flags import GANOptions
 from gan.sampling import Sampler
 from gan.state import GAN
 
@@ -53,7 +53,7 @@ def spherical(start: Latent, end: Latent, share: Float[Array, " frames"]) -> Flo
     return along * linear(lengths[0], lengths[1], share)
 
 
-def check_walk(gan: GAN, card: DataCard, options: Options) -> None:
+def check_walk(gan: GAN, card: DataCard, options: GANOptions) -> None:
     """Refuses a walk that cannot be made.
 
     Raises:
@@ -80,7 +80,7 @@ def write_walk(
     sampler: Sampler,
     variables: Variables,
     card: DataCard,
-    options: Options,
+    options: GANOptions,
 ) -> None:
     """Writes walk.png, a row of images for each walk, and walk.webp, all walks side by side.
 
@@ -107,7 +107,7 @@ def write_walk(
 
 
 def _points(
-    gan: GAN, sampler: Sampler, card: DataCard, options: Options
+    gan: GAN, sampler: Sampler, card: DataCard, options: GANOptions
 ) -> tuple[Float[Array, "rows frames latent"], Shaped[Array, "rows frames *classes"]]:
     """Returns the points of the walks: latents, and the classes or their shares."""
     rows, frames = options.rows, options.frames
@@ -136,7 +136,7 @@ def _points(
     return points, jnp.broadcast_to(of_class, (rows, *of_class.shape))
 
 
-def _path(gan: GAN, card: DataCard, options: Options) -> list[int]:
+def _path(gan: GAN, card: DataCard, options: GANOptions) -> list[int]:
     """Returns the classes that a walk from class to class visits."""
     if not gan.conditional:
         raise UserError(

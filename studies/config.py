@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 
 from classify import config as classify_settings
 from common.config import defaults as configs
+from common.config.declaration import Declaration
+from common.config.tasks import declare_study
 from common.program import settings
 from common.program.errors import UserError
 from common.program.rules import Rules, text
@@ -120,6 +122,20 @@ def utility_config(
         del whole["seed"]
         config[name] = ConfigDict(whole)
     return config
+
+
+declare_study(
+    TASK,
+    Declaration(
+        defaults=utility_config,
+        rules=RULES,
+        continuable=frozenset(
+            # Its runs do not depend on the other entries of these lists.
+            {"study.arms", "study.seeds", "study.sizes"}
+            | {"classifier.train.low_memory", "gan.train.low_memory"}
+        ),
+    ),
+)
 
 
 def read_study(config: ConfigDict) -> Study:

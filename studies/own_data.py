@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
-from common.config.tasks import find_mode
+from common.config.tasks import find_mode, options_of
 from common.data.prepared.suggested_groups import NameGroups, suggested_groups
 from common.data.records import Contents
 from common.data.sources.open import open_source
@@ -26,7 +26,6 @@ from common.program.accidents import told_in
 from common.program.errors import DivergenceError, UserError
 from common.program.files import user_path
 from common.program.log import log
-from common.program.options import Options
 from common.runs import changes
 from common.runs.evaluation import FOLDER
 from common.runs.workdir import open_run
@@ -98,7 +97,7 @@ def _run(chosen: Experiment, workdir: str, *, restart: bool) -> None:
         if not finished:
             return
         run = open_run(folder)
-        find_mode(run.config.task, "evaluate", ("evaluate",))(run, Options())
+        find_mode(run.config.task, "evaluate")(run, options_of(run.config.task)())
     _print_summary(chosen, folder, inspected, invalid=bool(invalid))
 
 
@@ -173,9 +172,8 @@ def _stated(record: Any) -> bool:
 
 def _default_workdir(chosen: Experiment) -> Path:
     """Returns runs/DATA-CONFIG; another length is the same experiment in the same folder."""
-    changed = {
-        name: value for name, value in chosen.overrides.items() if name not in changes.CONTINUABLE
-    }
+    free = changes.continuable(chosen.config.task)
+    changed = {name: value for name, value in chosen.overrides.items() if name not in free}
     workdir = configs.default_workdir(chosen.file, changed)
     name = default_folder(chosen.config.data).name.removeprefix("inspect-")
     return workdir.with_name(f"{name}-{workdir.name}")

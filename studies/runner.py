@@ -15,12 +15,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from common.config.tasks import find_mode, with_defaults
+from common.config.tasks import find_mode, options_of, with_defaults
 from common.program.accidents import told_in
 from common.program.errors import DivergenceError, FaultError, UserError
 from common.program.json_files import read_object
 from common.program.log import log
-from common.program.options import Options
 from common.program.settings import flatten, to_json
 from common.program.words import counted
 from common.runs.evaluation import EVALUATION, FOLDER
@@ -71,8 +70,8 @@ class Cell:
         mark.unlink(missing_ok=True)
         if not train(self.config, workdir):
             return False
-        evaluate = find_mode(self.config.task, "evaluate", ("evaluate",))
-        evaluate(open_run(workdir), Options())
+        evaluate = find_mode(self.config.task, "evaluate")
+        evaluate(open_run(workdir), options_of(self.config.task)())
         mark.touch()
         return True
 

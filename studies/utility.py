@@ -16,6 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from classify.evaluate import evaluate, read_scored_images, scored_images
+from classify.flags import ClassifyOptions
 from classify.scores import Predicted
 from common.config import defaults as configs
 from common.data.augmentation import default_augmentation
@@ -26,7 +27,6 @@ from common.program.errors import DivergenceError, UserError
 from common.program.files import user_path
 from common.program.json_files import conform
 from common.program.log import log
-from common.program.options import Options
 from common.program.scratch import move_into_place, scratch_folder
 from common.runs.evaluation import FOLDER
 from common.runs.workdir import (
@@ -39,6 +39,7 @@ from common.runs.workdir import (
     open_run,
 )
 from common.training.train import train
+from gan.flags import GANOptions
 from gan.generate import generate
 from gan.state import make_gan
 from studies import folders
@@ -103,7 +104,8 @@ class Synthesis(Cell):
         most = max(folders.num_synthetic(real, self.most).values())
         with scratch_folder(self.choice.images.parent) as scratch:  # only the study draws in cells
             made = scratch / self.choice.synthetic.name
-            generate(open_run(workdir), Options(output=str(made), num_images=most * len(real)))
+            options = GANOptions(output=str(made), num_images=most * len(real))
+            generate(open_run(workdir), options)
             # Too few, from an earlier list of arms.
             shutil.rmtree(self.choice.synthetic, ignore_errors=True)
             move_into_place(made, self.choice.synthetic)
@@ -147,7 +149,7 @@ class Training(Cell):
         folders.link_arm(train_on, choice.images, Path(self.config.data.dir))
         if not _train(self.config, workdir):
             return False
-        evaluate(open_run(workdir), Options())
+        evaluate(open_run(workdir), ClassifyOptions())
         return True
 
     def is_finished(self, workdir: Path) -> bool:

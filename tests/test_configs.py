@@ -8,9 +8,8 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from common.config.tasks import find_mode
+from common.config.tasks import find_mode, options_of
 from common.learning.optimizers import check_rates
-from common.program.options import Options
 from common.program.settings import flatten
 from common.runs.workdir import open_run
 from common.training.train import train
@@ -73,7 +72,8 @@ def test_it_trains_resumes_and_does_what_its_task_can(name, tmp_path, caplog):
 
 
 def do(mode, run, **options):
-    find_mode(run.config.task, mode, (mode,))(run, Options(**options))
+    task = run.config.task
+    find_mode(task, mode)(run, options_of(task)(**options))
 
 
 def report_of(run):

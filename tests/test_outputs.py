@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from classify.evaluate import evaluate as evaluate_classifier
+from classify.flags import ClassifyOptions
 from classify.predict import predict as predict_classes
 from common.config.defaults import default_config
+from common.config.tasks import options_of
 from common.data.sources.listing import images_below
 from common.data.sources.open import open_source
 from common.inspect import command
@@ -26,12 +28,14 @@ from configs.acgan_covid import get_config as acgan
 from configs.small_cnn_chest_xray import get_config as small_cnn
 from configs.toy_gan_1d import get_config as toy
 from configs.unet_brain_mri import get_config as unet
+from gan.flags import GANOptions
 from gan.generate import generate
 from gan.quality.evaluate import evaluate as evaluate_gan
 from tests.common.program.test_labels import HOSTILE
 from tests.sentinels import SENTINEL, put_sentinels, tree
 from tests.untrained import untrained
 from unet.evaluate import evaluate as evaluate_unet
+from unet.flags import UNetOptions
 from unet.predict import predict as predict_masks
 
 
@@ -42,7 +46,7 @@ class Mode(NamedTuple):
     options: dict[str, object]
 
     def __call__(self, output, **options):
-        self.run(Options(output=str(output), **{**self.options, **options}))
+        self.run({"output": str(output), **self.options, **options})
 
 
 def write_images(folder, *names):
@@ -87,13 +91,14 @@ def runs(place):
 
 @pytest.fixture(scope="module")
 def modes(runs, scans):
-    def inspect(options):
+    def inspect(given):
+        options = Options(**given)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(command, "talk", lambda **_: None)  # it adds a handler to the log
             run_inspect(None, options.input, options.output, overwrite=options.overwrite)
 
     def of(task, mode):
-        return lambda options: mode(runs[task], options)
+        return lambda given: mode(runs[task], options_of(task)(**given))
 
     given = {"input": str(scans)}
     few = {"images_per_class": 4, "extractors": "pixels"}
@@ -170,12 +175,12 @@ def test_a_place_that_is_none_for_results_is_refused(modes, runs, scans, tmp_pat
 
 def test_the_default_folder_of_an_evaluation_is_written_again_but_for_what_was_changed(runs):
     run = runs["classify"]
-    evaluate_classifier(run, Options())
-    evaluate_classifier(run, Options())
+    evaluate_classifier(run, ClassifyOptions())
+    evaluate_classifier(run, ClassifyOptions())
     table = run.workdir / "evaluation" / "scored_images.csv"
     table.write_bytes(SENTINEL)
     with pytest.raises(UserError, match="or has been changed since"):
-        evaluate_classifier(run, Options())
+        evaluate_classifier(run, ClassifyOptions())
     assert table.read_bytes() == SENTINEL
     shutil.rmtree(table.parent)
 
@@ -183,9 +188,11 @@ def test_the_default_folder_of_an_evaluation_is_written_again_but_for_what_was_c
 def test_two_sets_of_one_name_do_not_share_an_evaluation(runs, tmp_path):
     for ward in ("one", "two"):
         write_images(tmp_path / ward / "scans", "NORMAL/a.png", "PNEUMONIA/b.png")
-    evaluate_classifier(runs["classify"], Options(input=str(tmp_path / "one" / "scans")))
+    evaluate_classifier(runs["classify"], ClassifyOptions(input=str(tmp_path / "one" / "scans")))
     with pytest.raises(UserError, match="exists; add --overwrite or name another --output"):
-        evaluate_classifier(runs["classify"], Options(input=str(tmp_path / "two" / "scans")))
+        evaluate_classifier(
+            runs["classify"], ClassifyOptions(input=str(tmp_path / "two" / "scans"))
+        )
     shutil.rmtree(runs["classify"].workdir / "evaluation-scans")
 
 
@@ -344,14 +351,14 @@ def test_hostile_labels_are_generated_and_read_back(hostile):
     around, made = hostile
     assert set(made["gan"].card.classes) == set(HOSTILE)
     out = around / "generated"
-    options = Options(output=str(out), num_images=2 * len(HOSTILE))
+    options = GANOptions(output=str(out), num_images=2 * len(HOSTILE))
     written_below(around, out, lambda given: generate(made["gan"], given), options)
     data = default_config().data
     data.dir = str(out)
     contents = open_source(data).contents()
     assert set(contents.classes) == set(HOSTILE)
     assert len(contents.splits["train"]) == 2 * len(HOSTILE)
-    one = Options(output=str(around / "one"), num_images=2, label="../x")
+    one = GANOptions(output=str(around / "one"), num_images=2, label="../x")
     generate(made["gan"], one)
     alone = {path.name: path.read_bytes() for path in (around / "one").glob("*/*.png")}
     assert alone == {
@@ -364,14 +371,14 @@ def test_hostile_labels_are_generated_and_read_back(hostile):
 def test_hostile_labels_in_tables_and_figures(hostile):
     around, made = hostile
     out = around / "evaluated"
-    options = Options(output=str(out))
+    options = ClassifyOptions(output=str(out))
     new = written_below(around, out, lambda o: evaluate_classifier(made["classify"], o), options)
     assert f"{out.name}/figures.png" in new
     with (out / "scored_images.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert {row["truth"] for row in rows} == set(HOSTILE)
     out = around / "predicted"
-    options = Options(input=str(around / "data"), output=str(out))
+    options = ClassifyOptions(input=str(around / "data"), output=str(out))
     written_below(around, out, lambda o: predict_classes(made["classify"], o), options)
     with (out / "predictions.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -384,7 +391,7 @@ def test_hostile_labels_in_an_inspection_and_an_evaluation_of_a_generator(hostil
     options = Options(output=str(around / "found"), input=str(around / "data"))
     written_below(around, around / "found", lambda o: run_inspect(None, o.input, o.output), options)
     out = around / "quality"
-    options = Options(output=str(out), images_per_class=2, extractors="pixels")
+    options = GANOptions(output=str(out), images_per_class=2, extractors="pixels")
     written_below(around, out, lambda o: evaluate_gan(made["gan"], o), options)
 
 
@@ -395,7 +402,7 @@ def test_hostile_classes_of_masks(runs, scans, tmp_path):
     config.data.mask_values = ",".join(f"{i}=c{i}" for i in range(len(labels)))
     run = untrained(config.lock(), tmp_path / "run", mask_classes=list(labels))
     out, one = tmp_path / "out", scans / "A" / "x.png"
-    options = Options(input=str(one), output=str(out), probabilities=True)
+    options = UNetOptions(input=str(one), output=str(out), probabilities=True)
     written_below(tmp_path, out, lambda o: predict_masks(run, o), options)
     assert len(list(out.iterdir())) == len(labels) + 2  # mask, probabilities, table and record
 

@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from common.config.defaults import check
-from common.config.tasks import TASKS, rules_of
+from common.config.tasks import rules_of
 from common.inspect import command
 from common.program.errors import UserError
 from common.program.rules import read_duration, rule_of
@@ -32,7 +32,7 @@ def config_of(name):
 
 
 def rules_for(config):
-    return rules_of(config.task) if config.task in TASKS else study.RULES
+    return rules_of(config.task)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -3,8 +3,10 @@
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
+from common.config.declaration import Declaration
 from common.config.defaults import default_config, default_optimizer
 from common.program.rules import Rules, choice, number, switch, whole
+from unet.flags import MODES, UNetOptions
 
 RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
@@ -54,3 +56,12 @@ def unet_config(arg: str = "") -> ConfigDict:
     )
     config.optimizer = default_optimizer(1e-3)
     return config
+
+
+TASK = Declaration(
+    defaults=unet_config,
+    rules=RULES,
+    options=UNetOptions,
+    modes=MODES,
+    keeps_reference=True,
+)

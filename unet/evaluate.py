@@ -11,7 +11,6 @@ from common.data.prepared.prepared import DataCard, Split
 from common.data.records import Mask
 from common.program.errors import UserError
 from common.program.log import log
-from common.program.options import Options
 from common.report.images import write_picture
 from common.runs.evaluation import (
     EVALUATION,
@@ -30,6 +29,7 @@ from common.unlike.run import (
     unlike_sentence,
     with_distances,
 )
+from unet.flags import UNetOptions
 from unet.panels import Case, panels
 from unet.scores import (
     Scored,
@@ -50,7 +50,7 @@ _IMAGES, _PATIENTS = "images.csv", "patients.csv"
 _TOLD = ("dice", "iou", "hd95")
 
 
-def evaluate(run: Run, options: Options) -> None:
+def evaluate(run: Run, options: UNetOptions) -> None:
     """Writes evaluation.json, images.csv, patients.csv if they are known, and panels of cases.
 
     It scores the run's split "test", or "val" if there is none; then it says so, because these
@@ -112,7 +112,7 @@ class Evaluation:
         }
 
 
-def _evaluated(run: Run, options: Options, output: Path) -> Evaluation:
+def _evaluated(run: Run, options: UNetOptions, output: Path) -> Evaluation:
     """Scores the images; writes all files into a folder."""
     segmenter = make_segmenter(run.config, run.card)
     windows, step = load_windows(run, segmenter)
@@ -171,7 +171,7 @@ def _check_masks(run: Run, card: DataCard) -> None:
 
 
 def _threshold(
-    run: Run, options: Options, held: HeldOut, windows: Windows, step: int
+    run: Run, options: UNetOptions, held: HeldOut, windows: Windows, step: int
 ) -> tuple[float, str]:
     """Returns the threshold and what it was chosen on."""
     if windows.num_classes > 2:

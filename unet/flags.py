@@ -1,9 +1,36 @@
-"""Which flags of common/program/options.py a segmentation network's modes take. Needs no JAX."""
+"""The modes of a segmentation network and their flags. Needs no JAX."""
 
-FLAGS = {
-    "evaluate": ("input", "output", "overwrite", "threshold"),
-    "predict": (
-        *("input", "output", "overwrite", "threshold", "rescale"),
-        *("overlays", "probabilities"),
+from dataclasses import dataclass
+
+from common.config.declaration import Mode
+from common.program.options import Options, flag, switched
+from common.program.rules import number
+
+
+@dataclass(frozen=True)
+class UNetOptions(Options):
+    """The flags of evaluating and predicting masks."""
+
+    threshold: float = flag(
+        0.0,
+        "Probability threshold of predicted masks; 0: the evaluation's, or 1/2.",
+        number(0, 1, below=True),
+    )
+    rescale: bool = switched(
+        True, "Resample images to the scale of the training images before predicting."
+    )
+    overlays: bool = switched(False, "Also write the images with predicted outlines.")
+    probabilities: bool = switched(False, "Also write predicted probabilities.")
+
+
+MODES = {
+    "evaluate": Mode(("input", "output", "overwrite", "threshold"), gives="scores"),
+    "predict": Mode(
+        (
+            *("input", "output", "overwrite", "threshold", "rescale"),
+            *("overlays", "probabilities"),
+        ),
+        gives="new data",
+        needs="--input=PATH --output=DIR",
     ),
 }

@@ -27,7 +27,6 @@ from common.program.errors import UserError
 from common.program.files import csv_line, user_path
 from common.program.labels import folder_names
 from common.program.log import log
-from common.program.options import Options
 from common.program.outputs import Outputs
 from common.program.words import counted
 from common.report.images import write_picture
@@ -40,6 +39,7 @@ from common.unlike.run import (
     unlike_facts,
     unlike_sentence,
 )
+from unet.flags import UNetOptions
 from unet.panels import overlay
 from unet.reading import Read, read_image
 from unet.segment import Probabilities, Windows, load_windows, segment
@@ -93,7 +93,7 @@ class _Writer:
     """How results are written."""
 
     run: Run
-    options: Options
+    options: UNetOptions
     outputs: Outputs
     threshold: float = 0.5
     reference: Reference | None = None
@@ -166,7 +166,7 @@ class _Writer:
         return np.array(values, np.uint8 if max(values) < 256 else np.uint16)
 
 
-def predict(run: Run, options: Options) -> None:
+def predict(run: Run, options: UNetOptions) -> None:
     """Writes OUTPUT/x.png for INPUT/x.jpg: the mask of each image, in its own size.
 
     A DICOM file becomes a mask for each frame, a NIfTI volume a volume with its affine. Masks hold
@@ -225,7 +225,7 @@ def predict(run: Run, options: Options) -> None:
             )
 
 
-def _table_of(options: Options) -> str:
+def _table_of(options: UNetOptions) -> str:
     """Returns a name with the input's in it: masks of several inputs may lie in one folder."""
     return f"unlike-{user_path(options.input).resolve().name[:_LONGEST]}.csv"
 
@@ -283,7 +283,7 @@ def _segment_all(
     return failures, distances
 
 
-def _jobs(run: Run, options: Options) -> tuple[list[_Job], str]:
+def _jobs(run: Run, options: UNetOptions) -> tuple[list[_Job], str]:
     """Returns the files below --input, and a note on others there."""
     if not options.input or not options.output:
         raise UserError(

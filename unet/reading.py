@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from common.data.fit import fit_image, pad_with_black, resize_image, scaled_size, to_channels
 from common.data.records import Decoded, Pixels
-from common.program.options import Options
 from common.runs.workdir import Run
 from common.unlike.reference import Reference
 from common.unlike.run import distance_of
+from unet.flags import UNetOptions
 
 
 class Read(NamedTuple):
@@ -32,7 +32,7 @@ class Read(NamedTuple):
 
 
 def read_image(
-    read: Callable[[], Decoded], run: Run, options: Options, reference: Reference | None
+    read: Callable[[], Decoded], run: Run, options: UNetOptions, reference: Reference | None
 ) -> Read:
     """Reads an image and scales it as the training images were.
 

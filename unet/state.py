@@ -14,7 +14,6 @@ from common.learning.network import SupervisedState
 from common.learning.optimizers import make_optimizer
 from common.networks.unet import UNet
 from common.program.errors import UserError
-from common.training.task import Batches
 from unet.losses import LOSSES, LossSettings
 
 
@@ -25,7 +24,6 @@ class Segmenter:
     Attributes:
       network: images -> logits.
       optimizer: its update rule.
-      batches: what a step takes.
       classes: of the masks, the background first.
       input: the kind of input, see `unet.inputs`.
       weights: of the losses, by name.
@@ -36,7 +34,6 @@ class Segmenter:
 
     network: UNet
     optimizer: optax.GradientTransformation
-    batches: Batches
     classes: tuple[str, ...]
     input: str
     weights: Mapping[str, float]
@@ -53,7 +50,6 @@ def make_segmenter(config: ConfigDict, card: DataCard) -> Segmenter:
     """
     _check(config, card)
     model, loss = config.model, config.loss
-    batches = Batches(1, config.data.batch_size)
     num_classes = len(card.mask_classes)
     network = UNet(
         out_channels=1 if num_classes == 2 else num_classes,
@@ -75,10 +71,9 @@ def make_segmenter(config: ConfigDict, card: DataCard) -> Segmenter:
         optimizer=make_optimizer(
             config.optimizer,
             "optimizer",
-            card.num_examples["train"] / batches.examples,
+            card.num_examples["train"] / config.data.batch_size,
             num_steps=config.train.num_steps,
         ),
-        batches=batches,
         classes=card.mask_classes,
         input=model.input,
         weights={name: float(loss[name]) for name in LOSSES},

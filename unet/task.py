@@ -24,7 +24,7 @@ from common.scores.metrics import (
     confusion_matrix,
     segmentation_scores,
 )
-from common.training.task import Batch, Batches, Examples, Metrics, Task
+from common.training.task import Batch, Examples, Metrics, Task
 from unet.evaluate import evaluate
 from unet.inputs import network_input
 from unet.losses import log_probabilities, total_loss
@@ -43,14 +43,10 @@ Logits = Float[Array, "batch height width outputs"]
 class UNetTask(Task[SupervisedState]):
     """Supervised training of a segmentation network on images and their masks."""
 
-    def __init__(self, segmenter: Segmenter, card: DataCard, augmentation: Augmentation) -> None:
-        self.segmenter, self.card, self._augmentation = segmenter, card, augmentation
+    def __init__(self, config: ConfigDict, segmenter: Segmenter, card: DataCard) -> None:
+        super().__init__(config, card)
+        self.segmenter, self._augmentation = segmenter, Augmentation(**config.augment)
         self._segment = jax.jit(partial(_segment, segmenter), compiler_options=low_memory_options())
-
-    @property
-    def batches(self) -> Batches:
-        """Returns one batch of images and masks."""
-        return self.segmenter.batches
 
     def init(self, rng: Key[Array, ""]) -> SupervisedState:
         """Returns the state at step 0."""
@@ -102,10 +98,6 @@ class UNetTask(Task[SupervisedState]):
             "predict": Program(segment, (state.average, windows, each, each), (1, 2, 3), (), True)
         }
 
-    def describe(self, state: SupervisedState) -> str:
-        """Returns a table of the network's parameters and running statistics."""
-        return state.network.overview()
-
     def pictures(self, state: SupervisedState, examples: Examples) -> dict[str, Picture]:
         """Returns training images beside their true and predicted masks."""
         return {"segments": training_panels(self._segment, state, self.card, examples)}
@@ -138,4 +130,4 @@ def make_task(config: ConfigDict, card: DataCard) -> UNetTask:
     Raises:
       UserError: the data has no masks, or a setting is invalid.
     """
-    return UNetTask(make_segmenter(config, card), card, Augmentation(**config.augment))
+    return UNetTask(config, make_segmenter(config, card), card)

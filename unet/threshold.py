@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from common.data.records import Mask
 from common.program.errors import UserError
 from common.program.log import log
-from common.program.options import Options
 from common.runs.evaluation import stored_value
 from common.runs.workdir import Run
+from unet.flags import UNetOptions
 from unet.segment import Probabilities
 
 _STEPS = 100  # thresholds are multiples of 1 / _STEPS
@@ -58,7 +58,7 @@ def _counts(
     return np.stack([hits, predicted, np.full_like(hits, (truth > 0).sum())])
 
 
-def known_threshold(run: Run, options: Options, step: int) -> float:
+def known_threshold(run: Run, options: UNetOptions, step: int) -> float:
     """Returns --threshold, else the threshold of this step's evaluation, else 1/2.
 
     Raises:
@@ -81,7 +81,7 @@ def known_threshold(run: Run, options: Options, step: int) -> float:
     return _DEFAULT
 
 
-def check_threshold(run: Run, options: Options) -> None:
+def check_threshold(run: Run, options: UNetOptions) -> None:
     """Refuses a threshold where the likeliest of more than two classes wins."""
     if options.threshold and (number := len(run.card.mask_classes)) > 2:
         raise UserError(

@@ -95,7 +95,7 @@ def default_config(arg: str = "") -> ConfigDict:
     if arg not in ("", "tiny"):
         raise UserError(f"A config takes the argument 'tiny' or none, not '{arg}'.")
     config = ConfigDict()
-    config.task = ""  # a package with a task.py: "gan"
+    config.task = ""  # a package: see common/config/tasks.py
     config.seed = 0
     config.data = ConfigDict(asdict(DataSettings()))
     config.augment = augmentation.default_augmentation()  # of training images; all off by default

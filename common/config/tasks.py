@@ -1,113 +1,158 @@
-"""The tasks, and what each declares in light files. Needs no JAX.
+"""Finding a task by its name, `config.task`: that of a package. Needs no JAX.
 
-TASK/config.py has `TASK_config`, the defaults of its settings, and `RULES`, the values they take;
-studies/config.py has the same for a study. TASK/flags.py has `FLAGS`, the flags that each of its
-modes takes. TASK/task.py, which common/training/task.py finds, needs JAX.
+TASK/config.py has `TASK`, what the task declares; TASK/task.py, which needs JAX, has
+`make_task(config, card)` and a function for each mode. The package is one of this program, one on
+Python's path, or one beside the config file. A study has a declaration too, but is not a task.
 """
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+import re
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
+from common.config.declaration import Declaration
 from common.program.errors import UserError
-from common.program.options import MODES, Command, Options
+from common.program.json_files import read_object
+from common.program.options import Options
 from common.program.rules import Rules
 
-TASKS = ("gan", "unet", "classify")
-# Where the settings of each kind of config are described; a study is not a task.
-_SETTINGS = {**{task: f"{task}.config" for task in TASKS}, "utility": "studies.config"}
-_WITH_CONFIG = ("train", "run", "inspect", "utility")
-_OF_INSPECT = ("input", "output", "overwrite")
-
-
-def default_config_of(task: str) -> ConfigDict | None:
-    """Returns the default settings of a task or a study; None for any other name."""
-    if task not in _SETTINGS:
-        return None
-    made = getattr(importlib.import_module(_SETTINGS[task]), f"{task}_config")()
-    return ConfigDict(made.to_dict())
-
-
-def rules_of(task: str) -> Rules:
-    """Returns the rules of a task's or a study's settings; for any other name the shared rules."""
-    if task not in _SETTINGS:
-        return configs.RULES
-    return cast(Rules, importlib.import_module(_SETTINGS[task]).RULES)
-
-
-def uses_of(flag: str) -> dict[str, tuple[str, ...]]:
-    """Returns the modes that take a flag, each with its tasks; () means any task."""
-    uses: dict[str, tuple[str, ...]] = {}
-    if flag == "config":
-        return dict.fromkeys(_WITH_CONFIG, ())
-    for field in fields(Command):
-        if field.name == flag:
-            return dict.fromkeys(field.metadata["modes"], ())
-    if flag in _OF_INSPECT:
-        uses["inspect"] = ()
-    if flag == "input":
-        uses["run"] = ()
-    for task in TASKS:
-        declared: Mapping[str, Iterable[str]] = importlib.import_module(f"{task}.flags").FLAGS
-        for mode, flags in declared.items():
-            if flag in flags:
-                uses[mode] = (*uses.get(mode, ()), task)
-    return {mode: uses[mode] for mode in MODES if mode in uses}
-
-
-def check_flags(given: Iterable[str], mode: str, task: str = "") -> None:
-    """Refuses flags that a mode does not take, or does not take for this task.
-
-    Args:
-      given: names of flags; those of other programs, such as absl's, do not matter.
-      mode: of this command.
-      task: of the run; "" while it is unknown.
-
-    Raises:
-      UserError: naming the flag and what takes it.
-    """
-    ours = {"config", *(field.name for kind in (Command, Options) for field in fields(kind))}
-    for flag in sorted({name.split(".")[0] for name in given} & ours):
-        uses = uses_of(flag)
-        if mode in uses and not (task and uses[mode] and task not in uses[mode]):
-            continue
-        of_task = f" of config.task {task!r}" if task and uses.get(mode) else ""
-        raise UserError(
-            f"--mode={mode}{of_task} takes no --{flag}; it is for {told_uses(uses)}. Leave it out."
-        )
-
-
-def told_uses(uses: Mapping[str, tuple[str, ...]]) -> str:
-    """Returns what `uses_of` returned as text: "train, predict (unet, classify)"."""
-    if len(uses) == len(MODES) and not any(uses.values()):
-        return "every mode"
-    named = (f"{mode} ({', '.join(tasks)})" if tasks else mode for mode, tasks in uses.items())
-    return ", ".join(named)
-
-
+_ROOT = Path(__file__).resolve().parents[2]
+_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_STUDIES: dict[str, Declaration] = {}
 # What older runs did before a setting existed, where its default differs.
 _BEFORE = {"config.data.copies": "keep"}
 
 
-def find_task(name: str) -> ModuleType:
-    """Returns the module `<name>/task.py`; it offers `make_task(config, card)` and the modes.
+def declare_study(name: str, declaration: Declaration) -> None:
+    """Makes the settings of a study known; its name is in `config.task`, too."""
+    _STUDIES[name] = declaration
+
+
+def is_task(name: str) -> bool:
+    """Returns whether there is such a task; a study is none."""
+    try:
+        _package(name)
+    except UserError:
+        return False
+    return True
+
+
+def look_in(folder: Path) -> None:
+    """Lets tasks be found in a folder, too, after all other places."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def folder_of(name: str) -> str:
+    """Returns the folder in which a task's package was found; "" for one of this program."""
+    folder = _package(name).parents[name.count(".")]
+    return "" if folder == _ROOT else str(folder)
+
+
+def task_in(workdir: Path) -> str:
+    """Returns the name of a run's task, and lets it be found where it was; "" if that is unknown.
+
+    What is wrong with the files is told by common/runs/workdir.py.
+    """
+    fields: dict[str, Any] = {}
+    for name in ("run.json", "config.json"):
+        with suppress(UserError, OSError):
+            fields |= read_object(workdir / name, "")
+    if isinstance(folder := fields.get("task_folder"), str) and Path(folder).is_dir():
+        look_in(Path(folder))
+    return str(fields.get("task", ""))
+
+
+@cache
+def declaration_of(name: str) -> Declaration:
+    """Returns what a task or a study declares.
 
     Raises:
-      UserError: there is no such package.
+      UserError: there is no such task, or its config.py fails.
     """
-    known = [known for known in TASKS if importlib.util.find_spec(known)]
-    if name not in known:
-        raise UserError(
-            f"config.task is {name!r}; it must be one of {', '.join(known)}; studies run"
-            " with --mode=utility."
-        )
+    if name in _STUDIES:
+        return _STUDIES[name]
+    file = _package(name) / "config.py"
+    try:
+        declared = getattr(importlib.import_module(f"{name}.config"), "TASK", None)
+    except Exception as error:  # a file of the user's may raise anything
+        raise UserError(f"{file} fails: {type(error).__name__}: {error}.") from error
+    if not isinstance(declared, Declaration):
+        raise UserError(f"{file} lacks TASK = Declaration(...); see docs/new_task.md.")
+    return declared
+
+
+def declared_of(name: str) -> Declaration | None:
+    """Returns what a task or a study declares, None if there is no such one."""
+    try:
+        return declaration_of(name)
+    except UserError:
+        return None
+
+
+def rules_of(name: str) -> Rules:
+    """Returns the rules of a task's or a study's settings; for any other name the shared rules."""
+    declared = declared_of(name)
+    return declared.rules if declared else configs.RULES
+
+
+def options_of(name: str) -> type[Options]:
+    """Returns the flags of a task's modes; for any other name the shared ones."""
+    declared = declared_of(name)
+    return declared.options if declared else Options
+
+
+def find_task(name: str) -> ModuleType:
+    """Returns the module `NAME.task`; it offers `make_task(config, card)` and the modes.
+
+    Raises:
+      UserError: there is no such task.
+    """
+    _package(name)
     return importlib.import_module(f"{name}.task")
+
+
+def find_mode(name: str, mode: str) -> Callable[..., None]:
+    """Returns what a task does in a mode other than training: a function of run and options.
+
+    Raises:
+      UserError: it has no such mode.
+    """
+    modes = declaration_of(name).modes
+    if mode not in modes:
+        offered = " or ".join(f"--mode={known}" for known in modes) or "--mode=train"
+        raise UserError(f"Runs of config.task {name!r} have no --mode={mode}; use {offered}.")
+    return cast(Callable[..., None], getattr(find_task(name), mode))
+
+
+def _package(name: str) -> Path:
+    """Returns the folder of a task's package; imports no more than what is above that.
+
+    Raises:
+      UserError: there is none.
+    """
+    try:
+        found = importlib.util.find_spec(name) if _NAME.fullmatch(name) else None
+    except (ImportError, ValueError):
+        found = None
+    for place in (found and found.submodule_search_locations) or ():
+        if all((Path(place) / file).is_file() for file in ("config.py", "task.py")):
+            return Path(place).resolve()
+    built_in = sorted(file.parent.name for file in _ROOT.glob("*/task.py"))
+    raise UserError(
+        f"config.task is {name!r}; it must be one of {', '.join(built_in)}, or name a package with"
+        " config.py and task.py beside the config file or on PYTHONPATH; studies run with"
+        " --mode=utility."
+    )
 
 
 def with_defaults(config: ConfigDict) -> ConfigDict:
@@ -119,9 +164,10 @@ def with_defaults(config: ConfigDict) -> ConfigDict:
     Raises:
       UserError: a setting is of another type.
     """
-    defaults = default_config_of(config.get("task", ""))
-    if defaults is None:
+    declared = declared_of(config.get("task", ""))
+    if declared is None:
         return config
+    defaults = ConfigDict(declared.defaults().to_dict())
     return _filled(ConfigDict(config.to_dict()), defaults, "config").lock()
 
 
@@ -145,18 +191,3 @@ def _alike(value: Any, default: Any) -> bool:
     if isinstance(default, tuple | list):
         return isinstance(value, tuple | list)
     return type(value) is type(default)
-
-
-def find_mode(name: str, mode: str, modes: Sequence[str]) -> Callable[..., None]:
-    """Returns what a task does in a mode other than training.
-
-    Raises:
-      UserError: it has no such mode.
-    """
-    module = find_task(name)
-    offered = [f"--mode={known}" for known in modes if hasattr(module, known)]
-    if not hasattr(module, mode):
-        raise UserError(
-            f"Runs of config.task {name!r} have no --mode={mode}; use {' or '.join(offered)}."
-        )
-    return cast(Callable[..., None], getattr(module, mode))

@@ -1,13 +1,15 @@
 """The texts of --help and --helpfull: flags with their modes, and a config's settings."""
 
 import textwrap
-from dataclasses import Field, fields
+from collections.abc import Iterable
+from dataclasses import Field
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from common.config.tasks import rules_of, told_uses, uses_of
-from common.program.options import Command, Options
+from common.config.known_tasks import KnownTasks
+from common.config.tasks import rules_of
+from common.program.options import flags_of
 from common.program.rules import rule_of, str_of
 from common.program.settings import flatten
 
@@ -21,17 +23,21 @@ Each flag is followed by the modes that take it, with their tasks in parentheses
 """
 
 
-def help_text(config: ConfigDict | None) -> str:
+def help_text(tasks: KnownTasks, config: ConfigDict | None) -> str:
     """Returns the text of --help; with a config, that of --helpfull."""
-    return flags_text() + ("" if config is None else settings_text(config))
+    return flags_text(tasks) + ("" if config is None else settings_text(config))
 
 
-def flags_text() -> str:
-    """Returns the program's flags, each with its modes, default and meaning."""
+def flags_text(tasks: KnownTasks) -> str:
+    """Returns the flags of the program and its tasks, each with its modes, default and meaning."""
     config = "An experiment: configs/NAME.py, or configs/NAME.py:tiny for a run of seconds."
-    parts = [_HEAD, _entry("--config=FILE", told_uses(uses_of("config")), config)]
-    for flag in (*fields(Command), *fields(Options)):
-        parts.append(_entry(_form(flag), told_uses(uses_of(flag.name)), _meaning(flag)))
+    parts = [_HEAD, _entry("--config=FILE", tasks.told_uses("config"), config)]
+    told: dict[str, Field[Any]] = {}
+    for flag in (flag for kind in tasks.kinds for flag in flags_of(kind)):
+        told.setdefault(flag.name, flag)
+    for flag in told.values():
+        choices = tasks.modes if flag.name == "mode" else flag.metadata.get("choices", ())
+        parts.append(_entry(_form(flag, choices), tasks.told_uses(flag.name), _meaning(flag)))
     return "\n".join(parts)
 
 
@@ -45,10 +51,10 @@ def settings_text(config: ConfigDict) -> str:
     return "\n".join(["\n", "Settings of this experiment, with the values each takes:", "", *rows])
 
 
-def _form(flag: Field[Any]) -> str:
+def _form(flag: Field[Any], allowed: Iterable[Any]) -> str:
     if isinstance(flag.default, bool):
         return f"--no{flag.name}" if flag.default else f"--{flag.name}"
-    choices = [str(choice) for choice in flag.metadata.get("choices", ()) if choice != ""]
+    choices = [str(choice) for choice in allowed if choice != ""]
     kinds = {int: "N", float: "X", str: "TEXT"}
     return f"--{flag.name}={'|'.join(choices) or kinds[type(flag.default)]}"
 

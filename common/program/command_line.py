@@ -1,15 +1,14 @@
 """Flags in, errors for people out: one sentence on standard error, exit code 2, no traceback."""
 
 import os
-import re
 import runpy
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
@@ -30,22 +29,29 @@ _ROOT = Path(__file__).resolve().parents[2]
 _STOPPED_OTHER = "stopped early; earlier results are kept."
 
 
-Tell: TypeAlias = Callable[[ConfigDict | None], str]
+class Program(NamedTuple):
+    """What the command line calls.
+
+    Attributes:
+      define: takes the command line and defines the flags.
+      help_text: returns the text of --help; with a config, that of --helpfull.
+      main: takes what is left of the command line.
+    """
+
+    define: Callable[[list[str]], None]
+    help_text: Callable[[ConfigDict | None], str]
+    main: Callable[[list[str]], None]
 
 
-def run_app(main: Callable[[list[str]], None], help_text: Tell) -> NoReturn:
-    """Parses the flags, runs `main` and exits.
+def run_app(program: Program) -> NoReturn:
+    """Parses the flags, runs the program and exits.
 
     Exit code 0: done, or training was stopped and saved; 2: a user's mistake or a failure of the
     machine; 1: training diverged, or a fault of the program; 128 plus a signal's number: the signal
     ended it early.
-
-    Args:
-      main: takes the remaining command line.
-      help_text: returns the text of --help; with a config, that of --helpfull.
     """
     try:
-        app.run(partial(_run, main), flags_parser=partial(_parse, help_text))
+        app.run(partial(_run, program.main), flags_parser=partial(_parse, program))
     except SystemExit as leaving:
         finish(leaving.code)
 
@@ -74,19 +80,20 @@ def guarded(work: Callable[[], None]) -> None:
         _end(str(known), 2 if isinstance(known, UserError) else 1)
 
 
-def _parse(help_text: Tell, argv: list[str]) -> list[str]:
+def _parse(program: Program, argv: list[str]) -> list[str]:
     """Parses the flags; any error in them or in the config file is reported in one line."""
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS log too much
     wanted = {argument.lstrip("-") for argument in argv if argument in _HELP}
     argv = [argument for argument in argv if argument not in _HELP]
-    if wanted and "helpfull" not in wanted:
-        _print(help_text(None))
     file = ""
     try:
         argv = [_at_home(argument) for argument in _joined(argv)]
-        if file := _config_file(argv)[0]:
+        if file := config_file(argv)[0]:
             with suppress(OSError):  # reported below
                 regular_file(Path(file))
+        program.define(argv)
+        if wanted and "helpfull" not in wanted:
+            _print(program.help_text(None))
         rest = flags.FLAGS(argv)
     except (AttributeError, KeyError) as error:  # what ConfigDict raises for an unknown key
         _end(_about_key(argv) or str(error), 2)
@@ -101,7 +108,7 @@ def _parse(help_text: Tell, argv: list[str]) -> list[str]:
     except OSError:
         _end(f"The config file {config.config_filename} is missing or can't be read.", 2)
     if wanted:
-        _print(help_text(config.value))
+        _print(program.help_text(config.value))
     return rest
 
 
@@ -156,7 +163,7 @@ def _at_home(argument: str) -> str:
 
 def _about_key(argv: list[str]) -> str:
     """Returns a sentence about the first override whose key the config does not have, or ""."""
-    file, argument = _config_file(argv)
+    file, argument = config_file(argv)
     if not file:
         return ""
     try:
@@ -170,11 +177,19 @@ def _about_key(argv: list[str]) -> str:
     return ""
 
 
-def _config_file(argv: list[str]) -> tuple[str, str]:
+def config_file(argv: Sequence[str]) -> tuple[str, str]:
     """Returns the config's file and argument before flags are parsed; "" for what is missing."""
-    given = (re.fullmatch(r"--?config=([^:]*):?(.*)", argument) for argument in argv)
-    file, argument = next(((match[1], match[2]) for match in given if match), ("", ""))
+    file, _, argument = value_of("config", argv).partition(":")
     return file, argument
+
+
+def value_of(flag: str, argv: Sequence[str]) -> str:
+    """Returns a flag's value before flags are parsed; "" if it is not given."""
+    for place, argument in enumerate(argv):
+        name, equals, value = argument.partition("=")
+        if name in (f"--{flag}", f"-{flag}"):
+            return value if equals else "".join(argv[place + 1 : place + 2])
+    return ""
 
 
 def _end(message: str, code: int) -> NoReturn:

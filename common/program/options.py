@@ -1,31 +1,41 @@
-"""The flags of the program and of its modes. Needs no JAX."""
+"""The flags of the program, and what a task says its own with. Needs no JAX."""
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 from absl import flags
 
 from common.program.errors import UserError
-from common.program.rules import SEEDS, Rule, choice, number, switch, text, whole
+from common.program.rules import Rule, choice, switch, text, whole
 
-MODES = ("train", "run", "inspect", "utility", "generate", "evaluate", "predict")
-TASK_MODES = MODES[4:]  # each is a function of a task's module
-_RUNNING = tuple(mode for mode in MODES if mode != "inspect")
-_TOGETHER = ("train", *TASK_MODES)  # the modes that may run on many processes
+MODES = ("train", "run", "inspect", "utility")  # every task adds its own
+OF_TASKS = "*"  # stands for all modes of tasks
+_TOGETHER = ("train", OF_TASKS)  # the modes that may run on many processes
 
-Kind = TypeVar("Kind", "Command", "Options")
+Kind = TypeVar("Kind", bound="_Flags")
 
 
-def _flag(default: Any, meaning: str, rule: Rule | None = None, **more: Any) -> Any:
+def flag(default: Any, meaning: str, rule: Rule | None = None, **more: Any) -> Any:
+    """Returns a field that is a flag.
+
+    Args:
+      default: the flag's value where it is not given: a text, a number, True or False.
+      meaning: its line in --help.
+      rule: the values it takes; by default any text.
+      **more: further metadata of the field.
+    """
     return field(default=default, metadata={"help": meaning, "rule": rule or text(), **more})
 
 
-def _chosen(default: Any, meaning: str, *choices: Any, **more: Any) -> Any:
-    return _flag(default, meaning, choice(*choices), choices=choices, **more)
+def chosen(default: Any, meaning: str, *choices: Any, **more: Any) -> Any:
+    """Returns a field that is a flag with few values."""
+    return flag(default, meaning, choice(*choices), choices=choices, **more)
 
 
-def _switched(default: bool, meaning: str, **more: Any) -> Any:
-    return _flag(default, meaning, switch(), **more)
+def switched(default: bool, meaning: str, **more: Any) -> Any:
+    """Returns a field that is a flag to switch something on or off."""
+    return flag(default, meaning, switch(), **more)
 
 
 class _Flags:
@@ -37,43 +47,56 @@ class _Flags:
         Raises:
           UserError: naming the flag.
         """
-        for flag in fields(self):  # type: ignore[arg-type]  # of the classes below
-            flag.metadata["rule"].check(f"--{flag.name}", getattr(self, flag.name))
+        for each in flags_of(type(self)):
+            each.metadata["rule"].check(f"--{each.name}", getattr(self, each.name))
+
+
+def flags_of(kind: type[_Flags]) -> tuple[Field[Any], ...]:
+    """Returns the fields of `Command` or of a task's options."""
+    return fields(kind)  # type: ignore[arg-type]  # each is a dataclass
 
 
 @dataclass(frozen=True)
 class Command(_Flags):
     """What to do, where and how; `modes` are those that take the flag."""
 
-    mode: str = _chosen("train", "What to do.", *MODES, modes=MODES)
-    workdir: str = _flag("", "The run's folder; default runs/NAME.", modes=_RUNNING)
-    profile: bool = _switched(
+    mode: str = flag("train", "What to do.", modes=(*MODES, OF_TASKS))
+    workdir: str = flag(
+        "", "The run's folder; default runs/NAME.", modes=("train", "run", "utility", OF_TASKS)
+    )
+    profile: bool = switched(
         False, "Write a trace of training steps 10 to 20 to WORKDIR/profile.", modes=("train",)
     )
-    restart: bool = _switched(
+    restart: bool = switched(
         False,
         "Start over; an earlier run's files are moved to WORKDIR/earlier-1.",
         modes=("train", "run"),
     )
-    allow_config_change: bool = _switched(
+    allow_config_change: bool = switched(
         False,
         "Resume with changed settings; run.json records them.",
         modes=("train",),
     )
-    results: str = _flag(
+    results: str = flag(
         "",
         "A file of finished runs of a study, a line each: they are not run again; others are"
         " added when they finish.",
         modes=("utility",),
     )
-    coordinator: str = _flag(
+    coordinator: str = flag(
         "", "HOST:PORT of process 0; not needed under srun and mpirun.", modes=_TOGETHER
     )
-    num_processes: int = _flag(
-        1, "Number of processes, with --coordinator.", whole(1, 1_000_000), modes=_TOGETHER
+    num_processes: int = flag(
+        1,
+        "Number of processes, with --coordinator.",
+        whole(1, 1_000_000),
+        modes=_TOGETHER,
     )
-    process_id: int = _flag(
-        0, "Number of this process, from 0, with --coordinator.", whole(0, 999_999), modes=_TOGETHER
+    process_id: int = flag(
+        0,
+        "Number of this process, from 0, with --coordinator.",
+        whole(0, 999_999),
+        modes=_TOGETHER,
     )
 
     def __post_init__(self) -> None:
@@ -97,65 +120,25 @@ class Command(_Flags):
 
 @dataclass(frozen=True)
 class Options(_Flags):
-    """The flags of the modes other than training; a task's flags.py lists which each takes."""
+    """The flags that modes of several tasks take; a task adds its own in a subclass."""
 
-    input: str = _flag("", "Your own folder or file, to inspect, evaluate or predict.")
-    output: str = _flag(
+    input: str = flag("", "Your own folder or file, to inspect, evaluate or predict.")
+    output: str = flag(
         "", "Where modes other than train write; nothing is written outside this folder."
     )
-    overwrite: bool = _switched(
+    overwrite: bool = switched(
         False, "Replace what an earlier command wrote to --output, never other files."
     )
-    num_images: int = _flag(64, "Number of images to generate.", whole(1, 100_000_000))
-    label: str = _flag("", "Class of generated images; default all in turn.")
-    seed: int = _flag(0, "Seed of generated images; training has --config.seed.", whole(0, SEEDS))
-    strict: bool = _switched(
-        False, "Generate only if --mode=evaluate found no repeated training images."
-    )
-    bits: int = _chosen(8, "Bits per pixel of generated images; 16: the source's range.", 8, 16)
-    truncation: float = _flag(
-        0.0, "Truncate latents to +- this, for fewer odd images; 0: off.", number(0, 1000)
-    )
-    walk: str = _chosen(
-        "",
-        "Generate a walk instead: between latents, along single entries of a latent, or from class"
-        " to class.",
-        *("", "linear", "spherical", "axes", "classes"),
-    )
-    rows: int = _flag(4, "Number of walks, one below the other.", whole(1, 10_000))
-    frames: int = _flag(32, "Number of images in a walk.", whole(2, 100_000))
-    axis: int = _flag(
-        0, "The first entry of the latent that --walk=axes moves along.", whole(0, 65535)
-    )
-    images_per_class: int = _flag(
-        1000, "Number of generated images per class to evaluate.", whole(2, 10_000_000)
-    )
-    extractors: str = _flag("", "Features to compare images by, as in radiomic,vgg16.")
-    judge: str = _flag("", "Workdir of a trained classifier that judges generated images.")
-    threshold: float = _flag(
-        0.0,
-        "Probability threshold of predicted masks; 0: the evaluation's, or 1/2.",
-        number(0, 1, below=True),
-    )
-    operating_point: str = _flag(
-        "",
-        "How a classifier's thresholds are chosen on validation: youden (the default), or at least"
-        " sensitivity=0.95 or specificity=0.95.",
-    )
-    positive: str = _flag("", "The positive class of a classifier; default each in turn.")
-    rescale: bool = _switched(
-        True, "Resample images to the scale of the training images before predicting."
-    )
-    overlays: bool = _switched(False, "Also write the images with predicted outlines.")
-    explain: bool = _switched(False, "Also write what in an image speaks for its predicted class.")
-    probabilities: bool = _switched(False, "Also write predicted probabilities.")
 
 
-def define_flags() -> None:
-    """Defines the flag of every field."""
-    for flag in (*fields(Command), *fields(Options)):
-        name, default, meaning = flag.name, flag.default, flag.metadata["help"]
-        if choices := flag.metadata.get("choices"):
+def define_flags(kinds: Iterable[type[_Flags]], modes: Sequence[str]) -> None:
+    """Defines the flag of every field; of fields with the same name that of the first."""
+    for each in (each for kind in kinds for each in flags_of(kind)):
+        name, default, meaning = each.name, each.default, each.metadata["help"]
+        choices = modes if name == "mode" else each.metadata.get("choices")
+        if name in flags.FLAGS:
+            continue
+        if choices:
             flags.DEFINE_enum(name, str(default), [str(choice) for choice in choices], meaning)
         else:
             define: Any = {
@@ -173,7 +156,7 @@ def read_flags(kind: type[Kind]) -> Kind:
     Raises:
       UserError: a value is invalid.
     """
-    given = flags.FLAGS.flag_values_dict()
-    kinds: dict[str, Any] = {flag.name: type(flag.default) for flag in fields(kind)}
+    kinds: dict[str, Any] = {each.name: type(each.default) for each in flags_of(kind)}
+    given = {name: flags.FLAGS[name].value for name in kinds if flags.FLAGS[name].present}
     # Flags with choices hold text.
-    return kind(**{name: of(given[name]) for name, of in kinds.items()})
+    return kind(**{name: kinds[name](value) for name, value in given.items()})

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from common.config.tasks import declared_of
 from common.program.rules import read_duration
 from common.program.settings import Fields, flatten
 
 _ABSENT = "absent"
 
-# A run may resume with other values of these; any other difference makes it another experiment.
-CONTINUABLE = frozenset(
+# Any run may resume with other values of these.
+_CONTINUABLE = frozenset(
     {
         "data.cache_dir",
         "data.dir",  # the content is compared instead, by its fingerprint
@@ -17,15 +18,6 @@ CONTINUABLE = frozenset(
         "data.copies",  # the fingerprint shows which images are in which split
         "data.sha256",
         "data.resident_limit_mb",
-        "quality.extractor",
-        "quality.num_images",
-        "quality.k",
-        "quality.on_collapse",
-        "classifier.train.low_memory",  # of a study
-        "gan.train.low_memory",
-        "study.arms",  # of a study, whose runs do not depend on the other entries of these lists
-        "study.seeds",
-        "study.sizes",
         "train.best_is",
         "train.best_metric",
         "train.checkpoint_every",
@@ -35,10 +27,18 @@ CONTINUABLE = frozenset(
         "train.log_every",
         "train.low_memory",  # results differ in the last digits only, as on another machine
         "train.num_steps",
-        "train.picture_grid",
         "train.picture_every",
     }
 )
+
+
+def continuable(task: str) -> frozenset[str]:
+    """Returns the settings that may change when a run of a task, or a study, goes on.
+
+    Any other difference makes it another experiment.
+    """
+    declared = declared_of(task)
+    return _CONTINUABLE | (declared.continuable if declared else frozenset())
 
 
 def differences(old: Fields, new: Fields) -> dict[str, tuple[Any, Any]]:
@@ -48,9 +48,10 @@ def differences(old: Fields, new: Fields) -> dict[str, tuple[Any, Any]]:
     changed if that end moves: it changes the rates before it.
     """
     before, after = map(_meant, (old, new))
+    free = continuable(str(new.get("task", "")))
     return {
         name: (before.get(name, _ABSENT), after.get(name, _ABSENT))
-        for name in sorted((before.keys() | after.keys()) - CONTINUABLE)
+        for name in sorted((before.keys() | after.keys()) - free)
         if before.get(name, _ABSENT) != after.get(name, _ABSENT)
     }
 

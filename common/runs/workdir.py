@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 import jax
 from ml_collections import ConfigDict
 
-from common.config.tasks import TASKS, rules_of, with_defaults
+from common.config.tasks import folder_of, is_task, rules_of, task_in, with_defaults
 from common.data.prepared.prepared import DataCard
 from common.program.errors import RetrainError, UserError
 from common.program.files import remove_leftovers, user_path, write_atomically
@@ -115,8 +115,9 @@ def _check_rules(config: ConfigDict, file: Path) -> None:
     Raises:
       UserError: no version did: the file is damaged.
     """
+    rules = rules_of(config.task)
     for name, value in flatten(config):
-        rule = rule_of(name, value, rules_of(config.task))
+        rule = rule_of(name, value, rules)
         try:
             rule.check(f"config.{name}", value)
         except UserError as error:
@@ -156,6 +157,7 @@ def _config(workdir: Path) -> ConfigDict:
     """
     file = workdir / "config.json"
     fields = read_object(file, _RESTORE)
+    task_in(workdir)
     if not isinstance(fields.get("task"), str):
         raise UserError(f"{file} is damaged: it names no task; {_RESTORE}.")
     try:
@@ -190,6 +192,8 @@ def claim(run: Run, step: int = 0, changed: Changes | None = None) -> None:
       changed: settings that change; they are recorded once, before config.json has them.
     """
     record = {"data": run.card.to_dict(), **environment()}
+    if folder := folder_of(run.config.task):
+        record["task_folder"] = folder  # where the task is found again
     if changed:
         earlier = read_record(run.workdir).get("config_changes", [])
         settings = {name: [_plain(value) for value in both] for name, both in changed.items()}
@@ -290,7 +294,7 @@ def check_owner(
     now = with_defaults(config)
     changed = differences(earlier, now)
     if changed and not (allow_change and earlier.task == now.task):
-        may = earlier.task == now.task and now.task in TASKS  # a study may not
+        may = earlier.task == now.task and is_task(now.task)  # a study may not
         go_on = ", or resume with --allow_config_change" if may else ""
         raise UserError(
             f"The workdir {workdir} belongs to another config, which differs in"

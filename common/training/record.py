@@ -3,17 +3,11 @@
 import math
 from collections.abc import Callable
 
-from common.config.tasks import find_task
+from common.config.tasks import declaration_of
 from common.runs.workdir import Run, read_record, update_record
 from common.training.loop import Loop, latest_of
 from common.training.restart import saved_step
 from common.training.speed import matrix_rate
-
-_NEXT = {  # what to do with a trained run, by mode
-    "evaluate": ("scores:", ""),
-    "generate": ("new images:", " --output=DIR"),
-    "predict": ("new data:", " --input=PATH --output=DIR"),
-}
 
 _OF_OPERATIONS = ("flops_per_second_and_device", "matrix_flops_per_second", "utilisation")
 
@@ -97,7 +91,8 @@ def say_where(run: Run, step: int, num_steps: int) -> None:
         )
     for warning in record.get("warnings", []):
         print(f"  warning:     {warning}")
-    task = find_task(run.config.task)
-    for mode, (what, more) in _NEXT.items():
-        if hasattr(task, mode):
-            print(f"  {what:<12} python launch.py --mode={mode} --workdir={workdir}{more}")
+    modes = declaration_of(run.config.task).modes.items()
+    for name, mode in sorted(modes, key=lambda item: len(item[1].needs)):  # the easiest first
+        if mode.gives:
+            command = f"python launch.py --mode={name} --workdir={workdir} {mode.needs}"
+            print(f"  {mode.gives + ':':<12} {command.rstrip()}")

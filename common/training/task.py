@@ -1,8 +1,9 @@
-"""What the loop needs to know about an experiment, found by config.task = "gan"."""
+"""What the loop needs to know about an experiment, found by `config.task`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from ml_collections import ConfigDict
 from common.config.tasks import find_task
 from common.data.prepared.prepared import DataCard, Prepared
 from common.devices.lowering import Program
+from common.learning.network import NetworkState
 from common.program.memory import give_back_freed_memory, low_memory_options
 from common.report.images import Picture
 
@@ -68,25 +70,45 @@ class Batches(NamedTuple):
         return [{name: rows[i] for name, rows in parts.items()} for i in range(self.number)]
 
 
-@runtime_checkable
-class Task(Protocol[State]):
+class Task(ABC, Generic[State]):
     """An experiment: pure functions of the state, one device's share of the batch and a key.
 
     A batch holds `image` (uint8 NHWC), `label` (int32), `position` (int32, the example's place in
     the global batch, for common/learning/randomness.py) and, in evaluation, `valid` (bool; False on
     padding); if the data has them, also `mask` (uint8 class ids, NHW) and `target` (uint8 NHWC).
-    The named axis is `devices.axis.AXIS`. Metrics are reduced over devices. A subclass inherits
-    what most tasks do: they start from nothing, prepare nothing and measure nothing.
+    The named axis is `devices.axis.AXIS`. Metrics are reduced over devices.
+
+    A task defines `init`, `train_step`, `eval_step` and `pictures`. It inherits what most do: they
+    take one batch a step, start from nothing, prepare nothing and measure nothing more.
     """
+
+    def __init__(self, config: ConfigDict, card: DataCard) -> None:
+        """Stores the settings and what is known of the data."""
+        self.config, self.card = config, card
+
+    @abstractmethod
+    def init(self, rng: Key[Array, ""]) -> State:
+        """Returns the state at step 0."""
+
+    @abstractmethod
+    def train_step(self, state: State, batch: Batch, rng: Key[Array, ""]) -> tuple[State, Metrics]:
+        """Returns the state after one update, its `step` one higher, and the update's metrics."""
+
+    @abstractmethod
+    def eval_step(self, state: State, batch: Batch) -> Metrics:
+        """Returns metrics of held-out examples."""
+
+    @abstractmethod
+    def pictures(self, state: State, examples: Examples) -> dict[str, Picture]:
+        """Returns pictures of what the state does, by name; called on the host, for one device.
+
+        `examples` are some of the training set as stored, always the same.
+        """
 
     @property
     def batches(self) -> Batches:
         """Returns what one training step takes."""
-        ...
-
-    def init(self, rng: Key[Array, ""]) -> State:
-        """Returns the state at step 0."""
-        ...
+        return Batches(1, self.config.data.batch_size)
 
     def warm_start(self, state: State) -> State:
         """Returns a new state with what training starts from, such as published weights."""
@@ -109,14 +131,6 @@ class Task(Protocol[State]):
         """Returns the data with what training needs computed once; for most tasks nothing."""
         return prepared
 
-    def train_step(self, state: State, batch: Batch, rng: Key[Array, ""]) -> tuple[State, Metrics]:
-        """Returns the state after one update, its `step` one higher, and the update's metrics."""
-        ...
-
-    def eval_step(self, state: State, batch: Batch) -> Metrics:
-        """Returns metrics of held-out examples."""
-        ...
-
     def measurement(self, prepared: Prepared) -> Measurement[State] | None:
         """Returns what to measure every `config.train.eval_every`, beside `eval_step`."""
         return None
@@ -131,15 +145,15 @@ class Task(Protocol[State]):
         return {}
 
     def describe(self, state: State) -> str:
-        """Returns a table of the networks' parameters, for the log."""
-        ...
-
-    def pictures(self, state: State, examples: Examples) -> dict[str, Picture]:
-        """Returns pictures of what the state does, by name; called on the host, for one device.
-
-        `examples` are some of the training set as stored, always the same.
-        """
-        ...
+        """Returns tables of the networks' parameters and running statistics, for the log."""
+        tables = {
+            name: part.overview()
+            for name, part in vars(state).items()
+            if isinstance(part, NetworkState)
+        }
+        if len(tables) == 1:
+            return "".join(tables.values())
+        return "\n".join(f"{name}\n{table}" for name, table in tables.items())
 
 
 def new_state(task: Task[State], seed: int) -> State:

@@ -9,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
-from common.config.tasks import find_task, rules_of
+from common.config.tasks import declaration_of, find_task, rules_of
 from common.data.prepared.prepared import prepare
 from common.data.prepared.splits import check_division
 from common.devices import placement, processes
@@ -87,6 +87,7 @@ def _train(
 ) -> tuple[Run, int, int]:
     """Returns the run, its current step and its number of steps."""
     changed = _check_settings(config, workdir, begin)
+    declared = declaration_of(config.task)
     prepared = processes.main_process_first(lambda: prepare(config.data)) or prepare(config.data)
     check_validation(config, prepared)
     task = make_task(config, prepared.card)
@@ -126,10 +127,12 @@ def _train(
                 "Resuming from step %d with changed settings: %s.", step, changes.told(changed)
             )
         processes.main_process_first(lambda: claim(run, step, changed))
-        if hasattr(find_task(config.task), "predict"):
+        if declared.keeps_reference:
             processes.main_process_first(lambda: keep_reference(run, prepared))
         if processes.is_main_process():
-            loop.writers = stack.enter_context(Writers(workdir, step, loop.schedule.num_steps))
+            loop.writers = stack.enter_context(
+                Writers(workdir, step, loop.schedule.num_steps, declared.shown)
+            )
             loop.redraw(state, step)
         if step < loop.schedule.num_steps:
             stop.begin()

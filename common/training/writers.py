@@ -19,6 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from common.config.declaration import SHOWN
 from common.program.files import write_atomically
 from common.program.log import log
 from common.report.curves import draw_curves
@@ -106,17 +107,14 @@ def _is_number(value: Any) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < 2**53)
 
 
-_SHOWN = (
-    *("train/loss", "train/discriminator_loss", "train/generator_loss"),
-    *("val/", "quality/frechet", "quality/spread"),
-)
-
-
 class ConsoleWriter:
-    """A progress bar on a terminal; elsewhere one line per logging interval."""
+    """A progress bar on a terminal; elsewhere one line per logging interval.
 
-    def __init__(self, first_step: int, num_steps: int) -> None:
-        self._num_steps = num_steps
+    It shows the metrics whose names begin as `shown` says.
+    """
+
+    def __init__(self, first_step: int, num_steps: int, shown: tuple[str, ...] = SHOWN) -> None:
+        self._num_steps, self._shown = num_steps, shown
         self._first: tuple[int, float] | None = None  # the first step done here, and when
         self._bar = (
             tqdm(total=num_steps, initial=first_step, unit="step", dynamic_ncols=True)
@@ -139,7 +137,7 @@ class ConsoleWriter:
         losses = "  ".join(
             f"{name.split('/', 1)[1]} {value:.3f}"
             for name, value in scalars.items()
-            if name.startswith(_SHOWN)
+            if name.startswith(self._shown)
         )
         if (wait := scalars.get("timing/data_wait_share")) is not None:
             losses += f"  waiting for data {wait:.0%}"
@@ -187,7 +185,9 @@ class _Background:
 class Writers:
     """All writers of a run behind one interface, with the methods of CLU's MetricWriter."""
 
-    def __init__(self, workdir: Path, restored_step: int, num_steps: int) -> None:
+    def __init__(
+        self, workdir: Path, restored_step: int, num_steps: int, shown: tuple[str, ...] = SHOWN
+    ) -> None:
         self._workdir = workdir
         self._folder = workdir / "pictures"
         self._folder.mkdir(exist_ok=True)
@@ -200,7 +200,7 @@ class Writers:
         self._jsonl = JsonlWriter(workdir / "metrics.jsonl", restored_step)
         if record:
             update_record(workdir, self._jsonl.stated())
-        self.console = ConsoleWriter(restored_step, num_steps)
+        self.console = ConsoleWriter(restored_step, num_steps, shown)
         self._drawing = _Background("drawing")
         self._for_tensorboard = _Background("tensorboard")
 

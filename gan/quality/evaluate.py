@@ -12,7 +12,6 @@ from common.networks import lpips
 from common.networks.vgg16 import weights_are_bundled
 from common.program.errors import UserError
 from common.program.log import log
-from common.program.options import Options
 from common.program.words import counted
 from common.runs.evaluation import (
     EVALUATION,
@@ -23,6 +22,7 @@ from common.runs.evaluation import (
 from common.runs.judge import Judge, Judged, open_judge
 from common.runs.workdir import Run, check_data
 from common.scores import ssim
+from gan.flags import GANOptions
 from gan.generate import load_trained
 from gan.networks import network_name
 from gan.quality.features import default_extractors, make_extractors
@@ -41,7 +41,7 @@ _LEAST_SSIM, _LEAST_LPIPS = 11, 16  # pixels
 Units = Float[np.ndarray, "images height width channels"]  # in [0, 1]
 
 
-def evaluate(run: Run, options: Options) -> None:
+def evaluate(run: Run, options: GANOptions) -> None:
     """Writes evaluation.json, quality.csv and memorization.png; with --judge, judge.png.
 
     It compares --images_per_class generated images of each class with the training images by the
@@ -133,7 +133,7 @@ class Evaluation:
         ]
 
 
-def _evaluated(run: Run, options: Options, output: Path) -> Evaluation:
+def _evaluated(run: Run, options: GANOptions, output: Path) -> Evaluation:
     """Measures the images; writes all files into a folder."""
     card, gan = run.card, make_gan(run.config, run.card)
     names = options.extractors or default_extractors(card.image_size)
@@ -179,7 +179,7 @@ def _evaluated(run: Run, options: Options, output: Path) -> Evaluation:
     return found
 
 
-def _check(run: Run, options: Options) -> None:
+def _check(run: Run, options: GANOptions) -> None:
     """Refuses invalid options."""
     if options.input:  # a caller other than launch.py may set it
         raise UserError(

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from classify.evaluate import evaluate, read_scored_images, scored_images
+from classify.flags import ClassifyOptions
 from classify.predict import predict
 from common.program import written
 from common.program.errors import UserError
-from common.program.options import Options
 from common.runs.evaluation import EVALUATION, counts_of
 from configs.small_cnn_chest_xray import get_config
 from tests.untrained import untrained
@@ -37,7 +37,7 @@ def run(tmp_path_factory):
     config = get_config("tiny").unlock()
     config.data.update(dir=str(place / "set"), image_size=16)
     run = untrained(config.lock(), place / "run")
-    evaluate(run, Options())
+    evaluate(run, ClassifyOptions())
     return run
 
 
@@ -46,7 +46,7 @@ def report_of(run, name="evaluation"):
 
 
 def test_unnamed_patients_are_reported_as_unknown(run, capsys):
-    evaluate(run, Options())
+    evaluate(run, ClassifyOptions())
     said, report = capsys.readouterr().out, report_of(run)
     assert "12 images of unknown patients, each counted as one" in said
     assert "intervals over images" in said and "12 patients" not in said
@@ -69,7 +69,7 @@ def test_images_and_patients_are_told(groups, told):
 
 def test_images_of_one_class_have_a_sensitivity_but_no_area(run, tmp_path, capsys):
     images_in(tmp_path / "sick" / "PNEUMONIA", 5)
-    evaluate(run, Options(input=str(tmp_path / "sick")))
+    evaluate(run, ClassifyOptions(input=str(tmp_path / "sick")))
     said, report = capsys.readouterr().out, report_of(run, "evaluation-sick")
     assert report["images_of_classes"] == [0, 5] and report["confusion"][0] == [0, 0]
     predicted = read_scored_images(run.workdir / "evaluation-sick" / "scored_images.csv", CLASSES)
@@ -89,11 +89,11 @@ def test_classes_in_another_order_keep_their_names(run, tmp_path):
     """Of the folders B and A, named as the run's, whichever of them come first."""
     images_in(tmp_path / "there" / "PNEUMONIA", 3)
     images_in(tmp_path / "there" / "NORMAL", 2)
-    evaluate(run, Options(input=str(tmp_path / "there")))
+    evaluate(run, ClassifyOptions(input=str(tmp_path / "there")))
     assert report_of(run, "evaluation-there")["images_of_classes"] == [2, 3]
     images_in(tmp_path / "other" / "SICK", 3)
     with pytest.raises(UserError, match="are SICK, the run's are NORMAL, PNEUMONIA"):
-        evaluate(run, Options(input=str(tmp_path / "other")))
+        evaluate(run, ClassifyOptions(input=str(tmp_path / "other")))
 
 
 def test_each_class_has_a_threshold_from_validation_that_later_images_meet(run, tmp_path, capsys):
@@ -103,13 +103,13 @@ def test_each_class_has_a_threshold_from_validation_that_later_images_meet(run, 
     low, high = (points["NORMAL"]["sensitivity"][key] for key in ("low", "high"))
     assert 0 <= low <= points["NORMAL"]["sensitivity"]["value"] <= high <= 1
     images_in(tmp_path / "new" / "PNEUMONIA", 4)
-    evaluate(run, Options(input=str(tmp_path / "new")))
+    evaluate(run, ClassifyOptions(input=str(tmp_path / "new")))
     later = report_of(run, "evaluation-new")
     assert later["operating_points_chosen_on"] == "the run's own evaluation"
     assert [later["operating_points"][x]["threshold"] for x in CLASSES] == [
         points[x]["threshold"] for x in CLASSES
     ]
-    predict(run, Options(input=str(tmp_path / "new"), output=str(tmp_path / "out")))
+    predict(run, ClassifyOptions(input=str(tmp_path / "new"), output=str(tmp_path / "out")))
     rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").read_text().splitlines()))
     read = read_scored_images(run.workdir / "evaluation-new" / "scored_images.csv", CLASSES)
     for row, shares in zip(rows, read.probabilities, strict=True):
@@ -128,12 +128,12 @@ def test_an_evaluation_with_a_table_of_the_former_name_is_read_and_replaced(run)
     (folder / record).write_text(lines.replace(table.name, former.name))
     assert scored_images(folder) == former
     assert len(read_scored_images(former, CLASSES).ids) == 12
-    evaluate(run, Options())
+    evaluate(run, ClassifyOptions())
     assert scored_images(folder) == table and table.exists() and not former.exists()
 
 
 def test_a_wanted_sensitivity_and_a_positive_class(run, tmp_path, capsys):
-    options = Options(
+    options = ClassifyOptions(
         operating_point="sensitivity=1", positive="PNEUMONIA", output=str(tmp_path / "out")
     )
     evaluate(run, options)
@@ -143,9 +143,12 @@ def test_a_wanted_sensitivity_and_a_positive_class(run, tmp_path, capsys):
     assert math.isfinite(report["operating_points"]["PNEUMONIA"]["threshold"])
     assert "PNEUMONIA from a probability of" in said and "NORMAL from" not in said
     for wrong, match in (
-        (Options(positive="SICK"), "--positive is 'SICK'; the run's classes are NORMAL, PNEUMONIA"),
-        (Options(operating_point="best"), "--operating_point is 'best'"),
-        (Options(operating_point="youden", input=str(tmp_path)), "without --input first"),
+        (
+            ClassifyOptions(positive="SICK"),
+            "--positive is 'SICK'; the run's classes are NORMAL, PNEUMONIA",
+        ),
+        (ClassifyOptions(operating_point="best"), "--operating_point is 'best'"),
+        (ClassifyOptions(operating_point="youden", input=str(tmp_path)), "without --input first"),
     ):
         with pytest.raises(UserError, match=match):
             evaluate(run, wrong)
@@ -159,10 +162,12 @@ def test_an_evaluation_of_before_there_were_thresholds_is_read_on(run, tmp_path)
     try:
         file.write_text(json.dumps(old))
         images_in(tmp_path / "new" / "NORMAL", 2)
-        evaluate(run, Options(input=str(tmp_path / "new"), output=str(tmp_path / "out")))
+        evaluate(run, ClassifyOptions(input=str(tmp_path / "new"), output=str(tmp_path / "out")))
         assert json.loads((tmp_path / "out" / EVALUATION).read_text())["operating_points"] == {}
         file.write_text(json.dumps(old | {"operating_points": {"NORMAL": {"threshold": "x"}}}))
         with pytest.raises(UserError, match=r"evaluation.json is damaged: 'threshold'"):
-            evaluate(run, Options(input=str(tmp_path / "new"), output=str(tmp_path / "out2")))
+            evaluate(
+                run, ClassifyOptions(input=str(tmp_path / "new"), output=str(tmp_path / "out2"))
+            )
     finally:
         file.write_text(whole)

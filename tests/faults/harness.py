@@ -20,12 +20,11 @@ import jax
 import numpy as np
 from PIL import Image
 
-from common.config.tasks import find_mode
+from common.config.tasks import find_mode, options_of
 from common.program.accidents import told_in
 from common.program.command_line import guarded
 from common.program.files import sha256_of
 from common.program.log import talk
-from common.program.options import Options
 from common.program.written import RECORD
 from common.runs.workdir import open_run
 from common.training import writers
@@ -169,8 +168,8 @@ class Harness:
             config = run.config.copy_and_resolve_references()
             config.data.cache_dir = str(place / "cache")
             run = type(run)(run.workdir, config, run.card)
-            options = Options(output=str(out), **given.get(mode, {}))
-            find_mode(config.task, mode, MODES)(run, options)
+            options = options_of(config.task)(output=str(out), **given.get(mode, {}))
+            find_mode(config.task, mode)(run, options)
 
 
 @contextlib.contextmanager

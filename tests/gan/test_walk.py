@@ -8,10 +8,10 @@ from PIL import Image
 
 from common.data.prepared.prepared import DataCard
 from common.program.errors import UserError
-from common.program.options import Options
 from configs.acgan_covid import get_config as acgan
 from configs.dense_gan_mnist import get_config as dense
 from configs.toy_gan_1d import get_config as toy
+from gan.flags import GANOptions
 from gan.sampling import Sampler
 from gan.state import init_state, make_gan
 from gan.walk import _points, check_walk, linear, spherical, write_walk
@@ -25,7 +25,7 @@ def gan_of(get_config):
 
 
 def options(walk, **others):
-    return Options(walk=walk, output="unused", **others)
+    return GANOptions(walk=walk, output="unused", **others)
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from classify.evaluate import evaluate
+from classify.flags import ClassifyOptions
 from common.data.records import Contents, Record
 from common.program.errors import DivergenceError, UserError
-from common.program.options import Options
-from common.runs.changes import CONTINUABLE
+from common.runs.changes import continuable
 from common.runs.workdir import open_run
 from configs import classify, gan, unet
 from studies import own_data
@@ -149,7 +149,7 @@ def test_a_length_is_no_other_run_but_a_size_is(pairs, trained):
     longer.train.num_steps = "2400"
     larger.data.image_size = 256
     file = "configs/unet.py"
-    assert "train.num_steps" in CONTINUABLE
+    assert "train.num_steps" in continuable("unet")
     run_own_data(None, str(pairs), "", restart=False)
     run_own_data(
         Experiment(file, longer, {"train.num_steps": "2400"}), str(pairs), "", restart=False
@@ -205,7 +205,7 @@ def test_a_folder_of_patients_is_inspected_trained_on_and_evaluated(patients, de
     # Of another folder all is scored, in the run's colours, whatever its own are.
     for name in "AB":
         draw(desk / "others" / name / "0.png", 7, colour=True)
-    evaluate(open_run(workdir), Options(input=str(desk / "others")))
+    evaluate(open_run(workdir), ClassifyOptions(input=str(desk / "others")))
     report = json.loads((workdir / "evaluation-others" / "evaluation.json").read_text())
     assert (report["split"], report["images"]) == ("all", 2)
 

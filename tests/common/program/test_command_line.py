@@ -1,30 +1,27 @@
 """--help and --helpfull, and where a config file is looked for."""
 
 import shutil
-from dataclasses import fields
 
 import pytest
 
 from common.config import usage
-from common.config.tasks import told_uses, uses_of
 from common.program import command_line
 from common.program.errors import UserError
-from common.program.options import MODES, Command, Options
+from common.program.options import flags_of
 from configs import unet_brain_mri
+from launch import TASKS
 from tests.conftest import ROOT
 
 
 def test_help_has_every_flag_of_the_program_with_the_modes_and_tasks_that_take_it():
-    text = usage.flags_text()
-    for flag in (*fields(Command), *fields(Options)):
+    text = usage.flags_text(TASKS)
+    for flag in (flag for kind in TASKS.kinds for flag in flags_of(kind)):
         assert f"  --{flag.name}" in text or f"  --no{flag.name}" in text, flag.name
     assert "--overlays    predict (unet)" in text
-    assert f"--input=TEXT    {told_uses(uses_of('input'))}\n" in text
-    assert told_uses(uses_of("input")).endswith(
-        "evaluate (unet, classify), predict (unet, classify)"
-    )
-    assert f"--restart    {told_uses(uses_of('restart'))}\n" in text
-    assert f"--mode={'|'.join(MODES)}    every mode" in text
+    assert f"--input=TEXT    {TASKS.told_uses('input')}\n" in text
+    assert TASKS.told_uses("input").endswith("evaluate (unet, classify), predict (unet, classify)")
+    assert f"--restart    {TASKS.told_uses('restart')}\n" in text
+    assert f"--mode={'|'.join(TASKS.modes)}    every mode" in text
     assert "Default 64." in text and "Default 0." in text
 
 
@@ -38,7 +35,7 @@ def test_helpfull_has_every_setting_of_the_config_with_what_it_takes():
 def test_help_is_said_from_anywhere_and_has_nothing_of_libraries(launch, tmp_path):
     program = ROOT / "launch.py"
     said = launch("--help", program=program, cwd=tmp_path).stdout
-    assert said.strip() == usage.flags_text().strip()
+    assert said.strip() == usage.flags_text(TASKS).strip()
     assert "absl" not in said and "logtostderr" not in said
     config = ("--config=configs/toy_gan_1d.py:tiny", "--config.data.batch_size=4")
     said = launch("--helpfull", *config, program=program, cwd=tmp_path).stdout

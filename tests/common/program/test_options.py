@@ -5,10 +5,15 @@ from dataclasses import fields
 
 import pytest
 
-from common.config.tasks import TASKS, check_flags, uses_of
+from common.config.tasks import options_of
 from common.program.errors import UserError
-from common.program.options import Command, Options
+from common.program.options import Command
+from gan.flags import GANOptions
+from launch import TASKS
 from tests.conftest import ROOT
+from unet.flags import UNetOptions
+
+BUILT_IN = ("gan", "unet", "classify")
 
 
 @pytest.mark.parametrize(
@@ -26,7 +31,7 @@ from tests.conftest import ROOT
 )
 def test_a_value_that_means_nothing_is_refused_with_what_may_be(flags, expected):
     with pytest.raises(UserError, match=expected):
-        Options(**flags)
+        (UNetOptions if "threshold" in flags else GANOptions)(**flags)
 
 
 @pytest.mark.parametrize("flags", [{"num_processes": 0}, {"process_id": -1}])
@@ -72,14 +77,14 @@ def test_processes_that_could_not_find_each_other_are_refused(flags, expected):
 )
 def test_a_flag_of_another_mode_or_task_is_refused_naming_what_takes_it(flag, mode, task, expected):
     with pytest.raises(UserError, match=expected):
-        check_flags([flag], mode, task)
+        TASKS.check_flags([flag], mode, task)
 
 
 def test_the_flags_of_a_mode_are_taken_and_those_of_libraries_do_not_matter():
-    check_flags(["output", "num_images", "workdir", "mode", "verbosity"], "generate", "gan")
-    check_flags(["input", "workdir", "restart", "config", "config.data.window"], "run")
-    check_flags(["config", "config.data.dir", "restart", "workdir"], "train")
-    check_flags(["overlays"], "predict")  # a task that has it may be found yet
+    TASKS.check_flags(["output", "num_images", "workdir", "mode", "verbosity"], "generate", "gan")
+    TASKS.check_flags(["input", "workdir", "restart", "config", "config.data.window"], "run")
+    TASKS.check_flags(["config", "config.data.dir", "restart", "workdir"], "train")
+    TASKS.check_flags(["overlays"], "predict")  # a task that has it may be found yet
 
 
 def options_read_in(task):
@@ -91,9 +96,10 @@ def options_read_in(task):
 
 
 def test_every_option_has_something_that_takes_it_and_a_task_declares_what_it_reads():
-    names = {field.name for field in fields(Options)}
-    assert all(uses_of(name) for name in names)
-    for task in TASKS:
-        declared = {name for name in names if any(task in ts for ts in uses_of(name).values())}
+    for kind in TASKS.kinds:
+        assert all(TASKS.uses_of(field.name) for field in fields(kind))
+    for task in BUILT_IN:
+        names = {field.name for field in fields(options_of(task))}
+        declared = {name for name in names if any(task in x for x in TASKS.uses_of(name).values())}
         shared = {"input"} if task == "gan" else set()  # which says why it compares with no others
         assert set(options_read_in(task)) & names <= declared | shared, task

@@ -1,5 +1,7 @@
 """Many steps in one dispatch are the same steps as one at a time, wherever they are cut."""
 
+from unittest.mock import Mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from flax import struct
 
 from common.config.defaults import default_config
+from common.data.prepared.prepared import DataCard
 from common.devices import placement
 from common.learning.network import NetworkState, updated
 from common.program.memory import low_memory_options
@@ -28,8 +31,6 @@ class CounterState:
 class Counter(Task[CounterState]):
     """A task small enough to see through: it sums what it is shown, and some noise."""
 
-    batches, needs_preparation = Batches(1, 4), False
-
     def init(self, rng):
         return CounterState(jnp.int32(0), jnp.float32(0), jnp.float32(0))
 
@@ -38,6 +39,12 @@ class Counter(Task[CounterState]):
         noise = jax.random.normal(rng)
         new = CounterState(state.step + 1, state.total * 0.5 + shown, state.noise * 0.5 + noise)
         return new, metrics.averages({"shown": shown, "position": batch["position"] * 1.0})
+
+    def eval_step(self, state, batch):
+        raise NotImplementedError
+
+    def pictures(self, state, examples):
+        raise NotImplementedError
 
 
 def make_split(num):
@@ -51,7 +58,8 @@ def train(monkeypatch, max_steps, cuts, *, low_memory=False):
     monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: max_steps)
     config = default_config()
     config.data.batch_size = 4
-    task, feed = Counter(), ResidentFeed(config, make_split(11), Batches(1, 4))
+    task = Counter(config, Mock(spec=DataCard))
+    feed = ResidentFeed(config, make_split(11), Batches(1, 4))
     stand_in = placement.stand_in(jax.eval_shape(task.init, jax.random.key(0)))
     block = feed.example_block()
     advance = dispatch.compile_advance(task, 0, stand_in, block, low_memory=low_memory)
@@ -102,7 +110,8 @@ def compiler(monkeypatch, max_steps, split):
     monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: max_steps)
     config = default_config()
     config.data.batch_size = 4
-    task, feed = Counter(), ResidentFeed(config, split, Batches(1, 4))
+    task = Counter(config, Mock(spec=DataCard))
+    feed = ResidentFeed(config, split, Batches(1, 4))
     state = placement.place(new_state(task, 0))
     return lambda seed: dispatch.compile_advance(task, seed, state, feed.example_block())
 

@@ -13,11 +13,11 @@ from scipy import ndimage
 from common.data.phantoms import KINDS
 from common.data.prepared.prepared import prepare
 from common.program.errors import UserError
-from common.program.options import Options
 from common.runs.workdir import open_run
 from common.training.task import make_task
 from common.training.train import train
 from configs import acgan_covid, toy_gan_1d
+from gan.flags import GANOptions
 from gan.generate import generate
 from gan.quality import sample
 from gan.quality.evaluate import evaluate
@@ -245,7 +245,7 @@ class TestEvaluation:
 
     def test_it_reports_every_figure_and_the_judge(self, run, judge, tmp_path, capsys):
         names = f"radiomic,pixels,classifier:{judge}"
-        options = Options(
+        options = GANOptions(
             output=str(tmp_path), images_per_class=20, extractors=names, judge=str(judge)
         )
         evaluate(run, options)
@@ -267,8 +267,10 @@ class TestEvaluation:
             "gan.quality.evaluate.draw_images",
             lambda *args: seen.append(sample.draw_images(*args)) or seen[0],
         )
-        evaluate(run, Options(output=str(tmp_path / "e"), images_per_class=8, extractors="pixels"))
-        generate(run, Options(output=str(tmp_path / "g"), num_images=6, label="NonCOVID"))
+        evaluate(
+            run, GANOptions(output=str(tmp_path / "e"), images_per_class=8, extractors="pixels")
+        )
+        generate(run, GANOptions(output=str(tmp_path / "g"), num_images=6, label="NonCOVID"))
         images, labels = seen[0]
         for i in range(6):
             with Image.open(tmp_path / "g" / "NonCOVID" / f"{i:06d}.png") as written:
@@ -285,11 +287,11 @@ class TestEvaluation:
     )
     def test_invalid_options_are_refused(self, run, tmp_path, options, message):
         with pytest.raises(UserError, match=message):
-            evaluate(run, Options(output=str(tmp_path), **options))
+            evaluate(run, GANOptions(output=str(tmp_path), **options))
 
     def test_a_gan_is_no_judge(self, run, tmp_path):
         with pytest.raises(UserError, match="name one of a classifier"):
-            evaluate(run, Options(output=str(tmp_path), judge=str(run.workdir)))
+            evaluate(run, GANOptions(output=str(tmp_path), judge=str(run.workdir)))
 
     def test_quality_is_measured_in_training_and_chose_the_checkpoint(self, run):
         name, file = run.config.train.best_metric, run.workdir / "metrics.jsonl"
@@ -301,11 +303,11 @@ class TestEvaluation:
 
     def test_strict_requires_a_verdict_and_obeys_it(self, run, tmp_path, caplog):
         def options(**more):
-            return Options(output=str(tmp_path / "out"), num_images=2, overwrite=True, **more)
+            return GANOptions(output=str(tmp_path / "out"), num_images=2, overwrite=True, **more)
 
         with pytest.raises(UserError, match="It is unknown whether the generator of step"):
             generate(run, options(strict=True))
-        evaluate(run, Options(images_per_class=20, extractors="pixels"))
+        evaluate(run, GANOptions(images_per_class=20, extractors="pixels"))
         generate(run, options(strict=True))
         file = run.workdir / "evaluation" / "evaluation.json"
         report = json.loads(file.read_text())
@@ -337,6 +339,8 @@ def test_a_generator_without_classes_has_figures_of_all(tmp_path):
     config.train.picture_every = "0"
     config.optimizer.discriminator_steps = 1  # less to compile
     train(config, tmp_path / "run")
-    evaluate(open_run(tmp_path / "run"), Options(output=str(tmp_path / "e"), images_per_class=40))
+    evaluate(
+        open_run(tmp_path / "run"), GANOptions(output=str(tmp_path / "e"), images_per_class=40)
+    )
     report = json.loads((tmp_path / "e" / "evaluation.json").read_text())
     assert set(report["quality"]["pixels"]) == {"all"} and report["diversity"] == {"all": {}}
