@@ -53,7 +53,9 @@ def look_in(folder: Path) -> None:
 
 
 def folder_of(name: str) -> str:
-    """Returns the folder in which a task's package was found; "" for one of this program."""
+    """Returns the folder in which a task's package was found; "" for what is of this program."""
+    if not is_task(name):
+        return ""
     folder = _package(name).parents[name.count(".")]
     return "" if folder == _ROOT else str(folder)
 

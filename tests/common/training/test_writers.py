@@ -61,7 +61,7 @@ def test_no_file_has_no_lines(tmp_path):
 
 
 def test_without_a_terminal_progress_is_plain_lines(capsys):
-    writer = ConsoleWriter(first_step=0, num_steps=100)
+    writer = ConsoleWriter(first_step=0, num_steps=100, shown=("train/generator_loss", "val/"))
     writer.progress(1)
     writer.progress(50)
     writer.write_scalars(50, {"train/generator_loss": 0.25, "train/accuracy": 1.0})
