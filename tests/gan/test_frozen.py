@@ -15,7 +15,6 @@ from common.learning.network import NetworkState, split_frozen
 from common.learning.randomness import step_key
 from common.networks.layers import Dense
 from common.program.errors import UserError
-from common.program.options import Options
 from common.runs.checkpoints import Checkpoints
 from common.runs.manifest import checksum, read_manifest
 from common.runs.workdir import open_run
@@ -24,6 +23,7 @@ from common.training.dispatch import Block
 from common.training.task import new_state
 from common.training.train import train
 from configs import dense_gan_mnist
+from gan.flags import GANOptions
 from gan.generate import generate
 from gan.networks import Judgement, Networks, dense
 from gan.quality.evaluate import evaluate
@@ -33,7 +33,7 @@ from tests.checkpoint_leaves import assert_same_leaves, read_leaves
 
 SIZE, BATCH, FEATURES = 4, 8, 8_000  # 512 kB of weights from 16 pixels; the rest are a few kB
 CARD = DataCard("test", ("A", "B"), {"train": 6 * BATCH}, SIZE, 1, "0", False, 0)
-SHORT = Options(images_per_class=8, extractors="pixels")
+SHORT = GANOptions(images_per_class=8, extractors="pixels")
 
 
 class Critic(gan.networks.Discriminator):
@@ -142,7 +142,7 @@ def test_evaluation_reads_them_and_generation_does_without(trained, use, tmp_pat
     evaluate(open_run(trained), SHORT)
     assert (trained / "evaluation" / "evaluation.json").exists()
     use(tmp_path / "missing.npy")
-    generate(open_run(trained), Options(output=str(tmp_path / "drawn"), num_images=4))
+    generate(open_run(trained), GANOptions(output=str(tmp_path / "drawn"), num_images=4))
     assert len(list((tmp_path / "drawn").rglob("0*.png"))) == 4
 
 
