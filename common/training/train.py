@@ -12,6 +12,7 @@ from common.config import defaults as configs
 from common.config.tasks import declaration_of, find_task, rules_of
 from common.data.prepared.prepared import prepare
 from common.data.prepared.splits import check_division
+from common.data.settings import DataSettings
 from common.devices import placement, processes
 from common.learning.network import join_frozen, split_frozen
 from common.program.interrupts import StopRequest, stop_request
@@ -149,7 +150,7 @@ def _check_settings(config: ConfigDict, workdir: Path, begin: _Begin) -> Changes
     configs.check(config, rules_of(config.task))
     changed = check_owner(workdir, config, restart=begin.restart, allow_change=begin.allow_change)
     if begin.restart or not (workdir / RECORD).exists():
-        check_division(config.data)
+        check_division(DataSettings.of(config.data))
     processes.local_batch_size(config.data.batch_size)
     return {} if begin.restart else changed
 

@@ -55,13 +55,6 @@ def measurement(
 ) -> Measurement[GANState] | None:
     """Returns the measurement of a GAN in training; None if the extractor is "".
 
-    Args:
-      gan: its fixed parts.
-      sampler: of its generator.
-      prepared: the data.
-      chosen: the settings.
-      cache_dir: `config.data.cache_dir`.
-
     Raises:
       UserError: a setting is invalid.
     """
