@@ -66,6 +66,11 @@ def _run_config(command: Command, images: str) -> None:
         experiment = Experiment(file, _CONFIG.value, overrides) if named else None
         run_own_data(experiment, images, command.workdir, restart=command.restart)
         return
+    if command.mode == "ensemble":
+        from common.runs.ensemble import make_ensemble
+
+        make_ensemble(command.members, command.workdir)
+        return
     workdir = user_path(command.workdir or default_workdir(file, overrides))
     with told_in(workdir):
         if command.mode == "utility":
@@ -75,13 +80,8 @@ def _run_config(command: Command, images: str) -> None:
         else:
             from common.training.train import train
 
-            train(
-                _CONFIG.value,
-                workdir,
-                profile=command.profile,
-                restart=command.restart,
-                allow_change=command.allow_config_change,
-            )
+            begin = {"profile": command.profile, "restart": command.restart}
+            train(_CONFIG.value, workdir, **begin, allow_change=command.allow_config_change)
 
 
 def _run_task_mode(command: Command, options: Options, given: list[str]) -> None:

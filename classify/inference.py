@@ -1,6 +1,7 @@
 """A trained classifier on new images: logits in batches on the devices, and Grad-CAM."""
 
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -25,14 +26,27 @@ class Inference:
 
     def __init__(self, classifier: Classifier, variables: Variables, batch: int = BATCH) -> None:
         self.classes = classifier.classes
-        self._classifier, self._variables = classifier, variables
-
+        self._classifier, self._variables, self._batch = classifier, variables, batch
         self._run = apply.in_batches(partial(logits_of, classifier), variables, batch)
         self._maps = jax.jit(lambda variables, image: _attention(classifier, variables, image))
 
     def logits(self, images: Images) -> Float[np.ndarray, "num classes"]:
         """Returns the logits of any number of images."""
         return self._run(images)
+
+    def features(self, images: Images) -> Float[np.ndarray, "num features"]:
+        """Returns the last layer's input for each image."""
+        return self._features(images)
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """Returns the network's parameters and running statistics."""
+        return [np.asarray(weight) for weight in jax.tree.leaves(self._variables)]
+
+    @cached_property
+    def _features(self) -> Callable[[Images], Float[np.ndarray, "num features"]]:
+        function = partial(_features, self._classifier)
+        return apply.in_batches(function, self._variables, self._batch)
 
     def attention(self, image: UInt8[np.ndarray, "height width channels"], label: int) -> Any:
         """Returns the Grad-CAM of a class, [height, width], 0 to 1: where the evidence for it is.
@@ -48,12 +62,47 @@ class Inference:
         return np.asarray(large / jnp.maximum(large.max(), jnp.finfo(large.dtype).tiny))
 
 
+class MeanInference(Inference):
+    """Classifies by the mean of the probabilities of several classifiers."""
+
+    def __init__(self, members: Sequence[Inference]) -> None:
+        self.classes, self._members = members[0].classes, members
+
+    def logits(self, images: Images) -> Float[np.ndarray, "num classes"]:
+        """Returns the logarithms of the mean probabilities."""
+        mean = np.mean([softmax(one.logits(images), 1.0) for one in self._members], axis=0)
+        logits: np.ndarray = np.log(np.maximum(mean, np.finfo(mean.dtype).tiny))
+        return logits
+
+    def features(self, images: Images) -> Float[np.ndarray, "num features"]:
+        """Returns the features of all members, one after the other."""
+        return np.concatenate([one.features(images) for one in self._members], axis=1)
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """Returns those of all members."""
+        return [weight for one in self._members for weight in one.weights]
+
+    def attention(self, image: UInt8[np.ndarray, "height width channels"], label: int) -> Any:
+        """Returns the mean of the members' maps."""
+        return np.mean([one.attention(image, label) for one in self._members], axis=0)
+
+
 def load_inference(run: Run) -> tuple[Inference, int]:
     """Returns the run's best checkpoint, or its newest, ready to use, and its step.
+
+    Of an ensemble, the mean of its members, and the largest of their steps.
 
     Raises:
       UserError: there is no checkpoint, or it does not fit the config.
     """
+    loaded = [_load(member) for member in run.members]
+    members = [inference for inference, _ in loaded]
+    step = max(step for _, step in loaded)
+    return members[0] if len(members) == 1 else MeanInference(members), step
+
+
+def _load(run: Run) -> tuple[Inference, int]:
     classifier = make_classifier(run.config, run.card)
     like = jax.eval_shape(lambda: init_state(classifier, run.card, jax.random.key(0)))
     step, state = run.best_state(like)
@@ -88,6 +137,18 @@ def _logits(classifier: Classifier, variables: Variables, images: Array) -> Arra
         variables, images.astype(jnp.float32) / 255, train=False
     )
     return logits
+
+
+def _features(
+    classifier: Classifier, variables: Variables, images: Array
+) -> Float[Array, "batch features"]:
+    """Returns the last layer's input for each image."""
+    _, kept = classifier.network.apply(
+        variables, images / 255.0, train=False, mutable=["intermediates"]
+    )
+    features: Array
+    (features,) = kept["intermediates"]["features"]
+    return features
 
 
 def _attention(

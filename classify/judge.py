@@ -11,15 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from classify.figures import draw_figures
-from classify.inference import BATCH, Inference, known_temperature, softmax
+from classify.inference import known_temperature, load_inference, softmax
 from classify.scores import Predicted, intervals
-from classify.state import init_state, make_classifier
-from common.devices import apply
 from common.runs.evaluation import stored_value
 from common.runs.judge import Judged
 from common.runs.workdir import Run
@@ -36,14 +33,11 @@ class ClassifierJudge:
         Raises:
           UserError: the run has no checkpoint, or its evaluation is damaged.
         """
-        classifier = make_classifier(run.config, run.card)
-        like = jax.eval_shape(lambda: init_state(classifier, run.card, jax.random.key(0)))
-        step, state = run.best_state(like)
+        self._inference, step = load_inference(run)
         self.classes = run.card.classes
-        self._inference = Inference(classifier, state.average)
         digest = hashlib.sha256()
-        for leaf in jax.tree.leaves(state.average):
-            digest.update(np.asarray(leaf).tobytes())
+        for weight in self._inference.weights:
+            digest.update(weight.tobytes())
         self.identity = digest.hexdigest()[:16]
         self.facts: dict[str, object] = {
             "run": str(run.workdir),
@@ -52,19 +46,9 @@ class ClassifierJudge:
         }
         self._temperature = known_temperature(run, step) or 1.0
 
-        def features_of(variables: Any, images: Array) -> Array:
-            _, kept = classifier.network.apply(
-                variables, images / 255.0, train=False, mutable=["intermediates"]
-            )
-            features: Array
-            (features,) = kept["intermediates"]["features"]
-            return features
-
-        self._features = apply.in_batches(features_of, state.average, BATCH)
-
     def features(self, images: Images) -> Float[np.ndarray, "images features"]:
         """Returns the last layer's input for each image."""
-        return self._features(images)
+        return self._inference.features(images)
 
     def report(
         self, images: Images, labels: Int[np.ndarray, " images"], figure: Path, caption: str

@@ -115,7 +115,7 @@ class Evaluation:
 def _evaluated(run: Run, options: UNetOptions, output: Path) -> Evaluation:
     """Scores the images; writes all files into a folder."""
     segmenter = make_segmenter(run.config, run.card)
-    windows, step = load_windows(run, segmenter)
+    windows, step = load_windows(run)
     held = held_out(run, options)
     _check_masks(run, held.card)
     threshold, chosen_on = _threshold(run, options, held, windows, step)

@@ -43,7 +43,6 @@ from unet.flags import UNetOptions
 from unet.panels import overlay
 from unet.reading import Read, read_image
 from unet.segment import Probabilities, Windows, load_windows, segment
-from unet.state import make_segmenter
 from unet.threshold import known_threshold, to_mask
 
 _LONGEST = 60  # characters of the input's name in its table's name
@@ -199,7 +198,7 @@ def predict(run: Run, options: UNetOptions) -> None:
         table = _table_of(options)
         outputs.claim({table: ""})
         writer.mask_values(1)
-        windows, step = load_windows(run, make_segmenter(run.config, run.card))
+        windows, step = load_windows(run)
         writer = replace(
             writer,
             threshold=known_threshold(run, options, step),

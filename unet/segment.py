@@ -5,7 +5,7 @@ that overlap by half; each has most weight in its middle and none at its border,
 show. A smaller one is padded with its mirror image.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,10 +19,11 @@ from common.data.prepared.prepared import DataCard
 from common.data.records import Pixels
 from common.devices import apply
 from common.learning.network import Variables
+from common.program.errors import UserError
 from common.runs.workdir import Run
 from unet.inputs import input_scale
 from unet.losses import log_probabilities
-from unet.state import Segmenter, init_state
+from unet.state import Segmenter, init_state, make_segmenter
 
 BATCH = 16
 Probabilities = Float[np.ndarray, "_height _width _classes"]
@@ -32,12 +33,17 @@ class Windows:
     """Segments windows of one size, a batch at a time, spread over this process's devices."""
 
     def __init__(
-        self, segmenter: Segmenter, variables: Variables, card: DataCard, batch: int = BATCH
+        self, networks: Sequence[tuple[Segmenter, Variables]], card: DataCard, batch: int = BATCH
     ):
-        self.size, self.channels, self.input = card.image_size, card.channels, segmenter.input
-        self.num_classes = len(segmenter.classes)
+        """Takes one network, or the members of an ensemble, whose probabilities are averaged."""
+        (first, _), *_ = networks
+        self.size, self.channels, self.input = card.image_size, card.channels, first.input
+        self.num_classes = len(first.classes)
         self.batch = apply.shared_batch(batch)
-        self._run = apply.spread(partial(probabilities_of, segmenter), variables)
+        self._runs = [
+            apply.spread(partial(probabilities_of, segmenter), variables)
+            for segmenter, variables in networks
+        ]
 
     def start(
         self,
@@ -46,14 +52,15 @@ class Windows:
         scale: Num[np.ndarray, "num 1 1 channels"],
     ) -> Any:
         """Starts at most a batch of windows; `finish` waits for the result."""
-        filled = (apply.filled(rows, self.batch) for rows in (windows, shift, scale))
-        return self._run(*filled), len(windows)
+        filled = [apply.filled(rows, self.batch) for rows in (windows, shift, scale)]
+        return [run(*filled) for run in self._runs], len(windows)
 
     @staticmethod
     def finish(started: Any) -> Float[np.ndarray, "num height width classes"]:
         """Returns the probabilities of the windows that `start` began."""
-        result, count = started
-        return apply.without_devices(result)[:count]
+        results, count = started
+        found = [apply.without_devices(result)[:count] for result in results]
+        return found[0] if len(found) == 1 else np.mean(found, axis=0)
 
 
 @dataclass
@@ -188,12 +195,25 @@ def _finished(queue: _Queue) -> Iterator[Probabilities]:
         yield queue.images.pop(0).probabilities()
 
 
-def load_windows(run: Run, segmenter: Segmenter) -> tuple[Windows, int]:
+def load_windows(run: Run) -> tuple[Windows, int]:
     """Returns the run's best checkpoint, or its newest, ready to use, and its step.
 
+    Of an ensemble, the mean of its members, and the largest of their steps.
+
     Raises:
-      UserError: there is no checkpoint, or it does not fit the config.
+      UserError: there is no checkpoint, it does not fit the config, or members see images in
+        different ways.
     """
-    like = jax.eval_shape(lambda: init_state(segmenter, run.card, jax.random.key(0)))
-    step, state = run.best_state(like)
-    return Windows(segmenter, state.average, run.card), step
+    networks, steps = [], []
+    for member in run.members:
+        segmenter = make_segmenter(member.config, member.card)
+        like = jax.eval_shape(partial(init_state, segmenter, member.card), jax.random.key(0))
+        step, state = member.best_state(like)
+        networks.append((segmenter, state.average))
+        steps.append(step)
+    if len({segmenter.input for segmenter, _ in networks}) > 1:
+        raise UserError(
+            f"The members of {run.workdir} differ in config.model.input; make an ensemble of runs"
+            " that agree in it."
+        )
+    return Windows(networks, run.card), max(steps)

@@ -9,7 +9,7 @@ from absl import flags
 from common.program.errors import UserError
 from common.program.rules import Rule, choice, switch, text, whole
 
-MODES = ("train", "run", "inspect", "utility")  # every task adds its own
+MODES = ("train", "run", "inspect", "utility", "ensemble")  # every task adds its own
 OF_TASKS = "*"  # stands for all modes of tasks
 _TOGETHER = ("train", OF_TASKS)  # the modes that may run on many processes
 
@@ -62,7 +62,7 @@ class Command(_Flags):
 
     mode: str = flag("train", "What to do.", modes=(*MODES, OF_TASKS))
     workdir: str = flag(
-        "", "The run's folder; default runs/NAME.", modes=("train", "run", "utility", OF_TASKS)
+        "", "The run's folder; default runs/NAME.", modes=("train", "run", "utility", "ensemble", OF_TASKS)
     )
     profile: bool = switched(
         False, "Write a trace of training steps 10 to 20 to WORKDIR/profile.", modes=("train",)
@@ -76,6 +76,9 @@ class Command(_Flags):
         False,
         "Resume with changed settings; run.json records them.",
         modes=("train",),
+    )
+    members: str = flag(
+        "", "Workdirs of the runs of an ensemble, separated by commas.", modes=("ensemble",)
     )
     results: str = flag(
         "",

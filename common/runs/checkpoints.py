@@ -129,11 +129,8 @@ class Checkpoints:
         Raises:
           UserError: none is intact, or they do not fit this state.
         """
-        steps = self.steps()
-        ranked = self._ranked(self._scores_on_disk())
-        damaged = {step: reason for step in steps if (reason := self._structural_damage(step))}
-        others = [step for step in steps if step not in ranked and step not in damaged]
-        for step in [*ranked, *others]:
+        candidates, damaged = self._candidates()
+        for step in candidates:
             try:
                 state = self._read(step, like)
             except DamagedError as error:
@@ -147,6 +144,19 @@ class Checkpoints:
             return step, state
         self._refuse(damaged)
         return None
+
+    def chosen_step(self) -> int | None:
+        """Returns the step that `best` tries first, or None; reads no state."""
+        candidates, _ = self._candidates()
+        return next(iter(candidates), None)
+
+    def _candidates(self) -> tuple[list[int], dict[int, str]]:
+        """Returns steps from the best on, and what is wrong with others."""
+        steps = self.steps()
+        ranked = self._ranked(self._scores_on_disk())
+        damaged = {step: reason for step in steps if (reason := self._structural_damage(step))}
+        others = [step for step in steps if step not in ranked and step not in damaged]
+        return [*ranked, *others], damaged
 
     def newest_sound_step(self, like: Any) -> int:
         """Returns the step to resume from, 0 for none, and makes room for saving from there.

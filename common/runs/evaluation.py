@@ -131,8 +131,10 @@ def held_out(run: Run, options: Options) -> HeldOut:
     """
     if options.input:
         return _other(run, options.input)
-    prepared = prepare(run.config.data)
-    check_data(Run(run.workdir, run.config, prepared.card))
+    different = {member.card.fingerprint: member for member in run.members}
+    prepared, *others = map(_prepared, different.values())
+    if others:
+        return _new_to_all(run, [prepared, *others])
     splits = prepared.splits
     if "test" in splits:
         return HeldOut(prepared.card, splits["test"], "test", splits.get("val"))
@@ -146,6 +148,28 @@ def held_out(run: Run, options: Options) -> HeldOut:
         f"{prepared.card.name} has nothing held out: all images are for training; train with"
         " --config.data.splits=70,15,15, or name a folder of other images with --input=DIR."
     )
+
+
+def _prepared(run: Run) -> Prepared:
+    """Returns the data of a run, which must be those that it was trained on."""
+    prepared = prepare(run.config.data)
+    check_data(Run(run.workdir, run.config, prepared.card))
+    return prepared
+
+
+def _new_to_all(run: Run, several: Sequence[Prepared]) -> HeldOut:
+    """Returns the test images of an ensemble whose members were trained on different splits."""
+    first, *others = (one.splits.get("test") for one in several)
+    if first is None or any(other is None or set(other.ids) != set(first.ids) for other in others):
+        raise UserError(
+            f"The members of {run.workdir} have not held out the same test images; name a folder"
+            " of other images with --input=DIR."
+        )
+    log.warning(
+        "The members have different validation images, of which none is new to all: nothing is"
+        " chosen on them."
+    )
+    return HeldOut(several[0].card, first, "test", None)
 
 
 def _other(run: Run, folder: str) -> HeldOut:

@@ -1,19 +1,15 @@
 """The workdir of a run: its files, its owner and its record (run.json)."""
 
 import fcntl
-import importlib.metadata
 import json
 import math
-import platform
 import re
-import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-import jax
 from ml_collections import ConfigDict
 
 from common.config.tasks import folder_of, is_task, rules_of, task_in, with_defaults
@@ -26,6 +22,8 @@ from common.program.rules import rule_of
 from common.program.settings import flatten, from_fields, to_json
 from common.runs.changes import differences, told
 from common.runs.checkpoints import Checkpoints
+from common.runs.environment import environment
+from common.runs.members import ENSEMBLE, check_member, checksum_of, read_members
 
 State = TypeVar("State")
 Changes: TypeAlias = dict[str, tuple[Any, Any]]  # differing settings: before, now
@@ -62,11 +60,26 @@ _RECORDED = {
 
 @dataclass(frozen=True)
 class Run:
-    """An opened workdir: the input of all modes other than training."""
+    """An opened workdir: the input of all modes other than training.
+
+    Attributes:
+      workdir: its folder.
+      config: its settings; of an ensemble, those of the first member.
+      card: of its data, likewise.
+      ensemble: the members of an ensemble; () for a run of its own.
+      step: of the one checkpoint that may be used; None for the best.
+    """
 
     workdir: Path
     config: ConfigDict
     card: DataCard
+    ensemble: tuple["Run", ...] = ()
+    step: int | None = None
+
+    @property
+    def members(self) -> tuple["Run", ...]:
+        """Returns the runs whose predictions are averaged; a run of its own is the only one."""
+        return self.ensemble or (self,)
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -82,6 +95,8 @@ class Run:
         Raises:
           UserError: there is none, or it does not fit `like`.
         """
+        if self.step is not None:
+            return self.step, self.checkpoints.restore(self.step, like)
         found = self.checkpoints.best(like)
         if found is None:
             raise UserError(f"{self.workdir} has no checkpoint yet; train it first.")
@@ -89,12 +104,14 @@ class Run:
 
 
 def open_run(workdir: Path) -> Run:
-    """Opens a run that training has started.
+    """Opens a run that training has started, or an ensemble of such.
 
     Raises:
-      UserError: the folder is not a run's, or its files are damaged.
+      UserError: the folder is neither, its files are damaged, or a member has changed.
     """
     workdir = user_path(workdir)
+    if (workdir / ENSEMBLE).exists():
+        return _open_ensemble(workdir)
     config_file, record_file = workdir / "config.json", workdir / RECORD
     if not config_file.exists() or not record_file.exists():
         raise UserError(
@@ -105,6 +122,27 @@ def open_run(workdir: Path) -> Run:
     _check_rules(config, config_file)
     card = _card(workdir, config)
     return Run(workdir, config, card)
+
+
+def _open_ensemble(workdir: Path) -> Run:
+    members = []
+    for place, expected in read_members(workdir).items():
+        member, checksum = pinned(open_run(place))
+        check_member(place, checksum, expected, workdir)
+        members.append(member)
+    return Run(workdir, members[0].config, members[0].card, tuple(members))
+
+
+def pinned(run: Run) -> tuple[Run, str]:
+    """Returns a run that uses the checkpoint chosen now and no other, and its checksum.
+
+    Raises:
+      UserError: there is no checkpoint, or it has no checksums.
+    """
+    step = run.checkpoints.chosen_step()
+    if step is None:
+        raise UserError(f"{run.workdir} has no checkpoint that can be used; train it first.")
+    return replace(run, step=step), checksum_of(run.workdir, run.config, run.card, step)
 
 
 def _check_rules(config: ConfigDict, file: Path) -> None:
@@ -144,8 +182,9 @@ def advised(workdir: Path, mode: str) -> Iterator[None]:
         if isinstance(error, RetrainError) or not error.advises_setting:
             raise
         message = str(error).rstrip(".")
+        place = "MEMBER" if (workdir / ENSEMBLE).exists() else workdir
         raise UserError(
-            f"{message} (--mode={mode} takes no --config: set it in {workdir}/config.json)."
+            f"{message} (--mode={mode} takes no --config: set it in {place}/config.json)."
         ) from error
 
 
@@ -278,8 +317,10 @@ def check_owner(
     """
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"The workdir {workdir} is a file; choose another --workdir.")
+    if (workdir / ENSEMBLE).exists():
+        raise UserError(f"The workdir {workdir} is of an ensemble; choose another --workdir.")
     if not (workdir / "config.json").exists():
-        if found := [name for name in _WRITTEN if _holds_something(workdir / name)]:
+        if found := written_in(workdir):
             raise UserError(
                 f"The workdir {workdir} has {', '.join(found)} but no config.json, so this"
                 " program may not have written them; choose another --workdir."
@@ -301,6 +342,11 @@ def check_owner(
             f" {told(changed)}; choose another --workdir{go_on}."
         )
     return changed
+
+
+def written_in(workdir: Path) -> list[str]:
+    """Returns the names of what a run or a study has written to a folder."""
+    return [name for name in ("config.json", *_WRITTEN) if _holds_something(workdir / name)]
 
 
 def _holds_something(path: Path) -> bool:
@@ -332,35 +378,3 @@ def update_record(workdir: Path, fields: Mapping[str, Any], without: Collection[
     kept = {name: x for name, x in read_record(workdir).items() if name not in without}
     record = {**kept, **fields}
     write_atomically(workdir / RECORD, json.dumps(record, indent=2) + "\n")
-
-
-def environment() -> dict[str, Any]:
-    """Returns versions, the git commit of this code and the devices, for run.json."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "triptych")
-    versions = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "versions": versions,
-        "git_commit": _git_commit(),
-        "devices": {
-            "platform": jax.default_backend(),
-            "kind": jax.devices()[0].device_kind,
-            "count": jax.device_count(),
-            "processes": jax.process_count(),
-        },
-    }
-
-
-def _git_commit() -> str:
-    """Returns the commit of the code, with "-modified" if files differ from it, or ""."""
-    root = Path(__file__).parents[2]
-    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=-modified"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -69,6 +69,7 @@ def known_reference(run: Run) -> Reference | None:
     Raises:
       UserError: the file is damaged.
     """
+    (run, *_) = run.members  # of an ensemble, the first member's images
     file = run.workdir / FILE
     again = "the command that trained the run adds it, without training again"
     if not file.exists():

@@ -39,7 +39,7 @@ def segmenter_of(network=None, **model):
 def windows_of(segmenter, batch=4):
     images = jnp.zeros((1, SIZE, SIZE, 3))
     variables = segmenter.network.init(jax.random.key(0), images, train=True)
-    return Windows(segmenter, variables, CARD, batch)
+    return Windows([(segmenter, variables)], CARD, batch)
 
 
 @pytest.fixture(scope="module")
