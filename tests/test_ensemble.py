@@ -104,7 +104,9 @@ def test_three_classifiers_predict_the_mean_of_their_probabilities(three, images
     tables = []
     for one in (run, *three):
         place = tmp_path / "predicted" / one.workdir.name
-        classify_predict.predict(one, ClassifyOptions(input=str(images), output=str(place), explain=True))
+        classify_predict.predict(
+            one, ClassifyOptions(input=str(images), output=str(place), explain=True)
+        )
         rows = list(csv.DictReader((place / "predictions.csv").read_text().splitlines()))
         tables.append([float(row["probability_PNEUMONIA"]) for row in rows])
     np.testing.assert_allclose(tables[0], np.mean(tables[1:], 0), atol=2e-6)

@@ -62,7 +62,9 @@ class Command(_Flags):
 
     mode: str = flag("train", "What to do.", modes=(*MODES, OF_TASKS))
     workdir: str = flag(
-        "", "The run's folder; default runs/NAME.", modes=("train", "run", "utility", "ensemble", OF_TASKS)
+        "",
+        "The run's folder; default runs/NAME.",
+        modes=("train", "run", "utility", "ensemble", OF_TASKS),
     )
     profile: bool = switched(
         False, "Write a trace of training steps 10 to 20 to WORKDIR/profile.", modes=("train",)
