@@ -1,8 +1,11 @@
 """Fixtures that more than one folder of tests needs."""
 
 import ctypes
+import fcntl
 import gc
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +97,31 @@ def one_program() -> Iterator[None]:
         patch.setattr(train, "make_task", known)
         patch.setattr(dispatch, "compile_advance", once)
         yield
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Any]]:
+    """Makes something for the tests of a file once, however many workers share the file.
+
+    Called as (name, make), it returns a folder of this worker's own with what make(folder) left in
+    it, and its result: texts in which the first folder's path is replaced by this one's.
+    """
+    own = tmp_path_factory.getbasetemp()
+    place = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "once"
+    place.mkdir(exist_ok=True)
+
+    def once(name: str, make: Callable[[Path], tuple[str, ...]]) -> tuple[Path, tuple[str, ...]]:
+        folder, said = place / name, place / f"{name}.json"
+        with (place / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not said.exists():
+                folder.mkdir()
+                said.write_text(json.dumps(make(folder)))
+        mine = own / f"{name}-copy"
+        shutil.copytree(folder, mine)
+        return mine, tuple(json.loads(said.read_text().replace(str(folder), str(mine))))
+
+    return once
 
 
 @pytest.fixture(scope="session")

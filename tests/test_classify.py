@@ -26,13 +26,17 @@ TRAINING = (
 
 
 @pytest.fixture(scope="module")
-def run(launch, tmp_path_factory):
+def run(launch, made_once):
     """A trained and evaluated run, what it said, and the seconds that both took."""
-    workdir = tmp_path_factory.mktemp("classify") / "run"
-    started = time.monotonic()
-    launch(*TRAINING, f"--workdir={workdir}", optimised=True)
-    said = launch("--mode=evaluate", f"--workdir={workdir}")
-    return workdir, said.stdout, time.monotonic() - started
+
+    def train(folder):
+        started = time.monotonic()
+        launch(*TRAINING, f"--workdir={folder / 'run'}", optimised=True)
+        said = launch("--mode=evaluate", f"--workdir={folder / 'run'}")
+        return said.stdout, str(time.monotonic() - started)
+
+    folder, (said, seconds) = made_once("classifier", train)
+    return folder / "run", said, float(seconds)
 
 
 @pytest.fixture(scope="module")

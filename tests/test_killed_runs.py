@@ -31,10 +31,11 @@ SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 30
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(launch, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("uninterrupted")
-    launch(*RUN, f"--workdir={workdir}")
-    return workdir
+def uninterrupted(launch, made_once):
+    def train(folder):
+        return (launch(*RUN, f"--workdir={folder}").stdout,)
+
+    return made_once("to be killed", train)[0]
 
 
 def rows(workdir):

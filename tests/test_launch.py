@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -17,18 +18,33 @@ TINY = "--config=configs/acgan_covid.py:tiny"
 SIMPLE = "--config=configs/dense_gan_mnist.py:tiny"  # less to compile
 
 
+class Said(NamedTuple):
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture(scope="module")
-def trained(launch, tmp_path_factory):
+def trained(launch, made_once):
     """A workdir with a trained run, and what was said while it trained."""
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    return workdir, launch(TINY, f"--workdir={workdir}", tensorflow=True)
+
+    def train(folder):
+        said = launch(TINY, f"--workdir={folder / 'run'}", tensorflow=True)
+        return said.stdout, said.stderr
+
+    folder, said = made_once("trained", train)
+    return folder / "run", Said(*said)
 
 
 @pytest.fixture(scope="module")
-def streamed(launch, tmp_path_factory):
+def streamed(launch, made_once):
     """The same run, but with data that are read as it goes, and without TensorFlow."""
-    workdir = tmp_path_factory.mktemp("streamed") / "run"
-    return workdir, launch(TINY, f"--workdir={workdir}", "--config.data.resident_limit_mb=0")
+
+    def train(folder):
+        said = launch(TINY, f"--workdir={folder / 'run'}", "--config.data.resident_limit_mb=0")
+        return said.stdout, said.stderr
+
+    folder, said = made_once("streamed", train)
+    return folder / "run", Said(*said)
 
 
 def folder_of_images(root, *names):

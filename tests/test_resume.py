@@ -23,10 +23,11 @@ DEADLINE = 240
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(launch, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("uninterrupted")
-    launch(*RUN, f"--workdir={workdir}")
-    return workdir
+def uninterrupted(launch, made_once):
+    def train(folder):
+        return (launch(*RUN, f"--workdir={folder}").stdout,)
+
+    return made_once("to be resumed", train)[0]
 
 
 def logged(workdir):
