@@ -98,10 +98,11 @@ def test_a_step_does_not_depend_on_the_number_of_devices(accumulate):
         np.testing.assert_allclose(left, right, atol=1e-6)
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch():
+@pytest.mark.parametrize("parts", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_accumulated_gradients_are_those_of_the_whole_batch(parts):
     """Of a network without BatchNorm, which sees each part alone; SGD shows the gradient itself."""
     moved = []
-    for accumulate in (1, 4):
+    for accumulate in (1, parts):
         config = settings("vgg16")
         config.optimizer.accumulate = accumulate
         task = make_task(config, CARD)
@@ -109,8 +110,8 @@ def test_accumulated_gradients_are_those_of_the_whole_batch():
         state = task.init(jax.random.key(0))
         after, _ = step(task, state, batch_of_seed(3))
         moved.append(jax.tree.map(lambda a, b: a - b, after.network.params, state.network.params))
-    for one, four in zip(*map(jax.tree.leaves, moved), strict=True):
-        np.testing.assert_allclose(one, four, atol=1e-5 * max(1e-3, abs(one).max()) + 1e-7)
+    for one, other in zip(*map(jax.tree.leaves, moved), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5 * max(1e-3, abs(one).max()) + 1e-7)
 
 
 def batch_of_seed(seed):
