@@ -76,7 +76,7 @@ def random_inputs(
 def probabilities(judged: Judgement) -> tuple[Array, Array]:
     """Returns the outputs as the Keras discriminator's: sigmoid [n, 1] and softmax [n, classes]."""
     assert judged.class_logits is not None
-    return jax.nn.sigmoid(judged.logits)[:, None], jax.nn.softmax(judged.class_logits)
+    return jax.nn.sigmoid(judged.logit)[:, None], jax.nn.softmax(judged.class_logits)
 
 
 def compare(image_size: int, channels: int, num_classes: int) -> Sameness:
@@ -91,7 +91,7 @@ def compare(image_size: int, channels: int, num_classes: int) -> Sameness:
     draw, judge = (jax.jit(partial(pair.module.apply, train=False)) for pair in pairs)
     ours = [
         draw(generator.variables, latents, labels),
-        *probabilities(judge(discriminator.variables, images)),
+        *probabilities(judge(discriminator.variables, images, labels)),
     ]
     theirs = [
         generator.model([latents, labels[:, None]], training=False),

@@ -17,12 +17,14 @@ RULES: Rules = {  # which values of the settings are valid
     "model.latent": choice("normal", "uniform"),
     "model.generator.embedding_scale": number(0, 1000, above=True),
     "model.*.batch_norm": switch(),
+    "model.*.minibatch_deviation": switch(),
     "quality.extractor": text(),
     "quality.num_images": whole(1, 1_000_000),
     "quality.k": whole(1, 1000),
     "quality.on_collapse": choice("warn", "stop"),
     "loss.name": text(),
     "loss.label_smoothing": number(0, 1, below=True),
+    "loss.penalty_every": whole(1, 10_000),
     "loss.*": number(0, 1e6),
     "optimizer.discriminator_steps": whole(1, 1000),
     "optimizer.half_batches": switch(),
@@ -64,12 +66,14 @@ def gan_config(arg: str = "") -> ConfigDict:
         config.quality.update(extractor="pixels", num_images=16)
     config.loss = ConfigDict(
         {
-            "name": "non_saturating",  # or minimax, least_squares, hinge, wasserstein
+            "name": "non_saturating",  # or one of gan/losses.py
             "label_smoothing": 0.0,  # the target of real images is 1 minus this
             "discriminator_weight": 1.0,  # of real + generated; 0.5 is their mean
             "class_weight": 1.0,  # of the class loss, if the discriminator predicts classes
             "gradient_penalty": 0.0,  # lambda of WGAN-GP, which uses 10
             "r1": 0.0,  # gamma
+            "mode_seeking": 0.0,  # of the generator's term for diversity; its authors use 1
+            "penalty_every": 1,  # steps between gradient_penalty and r1, as many times heavier
         }
     )
     config.optimizer = ConfigDict(

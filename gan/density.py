@@ -16,6 +16,7 @@ from common.data.transforms import to_signed_unit
 from common.report.images import Picture
 from gan.sampling import Sampler
 from gan.state import GAN, GANState
+from gan.steps import output_of
 
 _SEED = 0
 _NUM_DRAWN = 4096
@@ -65,12 +66,13 @@ def measure(
     points = np.linspace(first, last, _NUM_POINTS)
     latents = sampler.latents(_SEED, jnp.arange(_NUM_DRAWN))
     latents = latents[jnp.argsort(latents[:, 0])]
-    statistics = sampler.batch_stats(state.average, state.generator.batch_stats, 2)
-    variables = {"params": state.average, "batch_stats": statistics}
-    drawn = sampler.values(variables, latents, jnp.zeros(_NUM_DRAWN, jnp.int32))
+    noise_keys = sampler.noise_keys(_SEED, jnp.arange(_NUM_DRAWN))
+    variables, labels = sampler.variables(state, 2), jnp.zeros(_NUM_DRAWN, jnp.int32)
+    drawn = sampler.values(variables, latents, labels, noise_keys)
     judged: Any = gan.networks.discriminator.apply(
         state.discriminator.variables,
         jnp.asarray(points, jnp.float32).reshape(-1, 1, 1, 1),
+        jnp.zeros(_NUM_POINTS, jnp.int32),
         train=False,
     )
     return Densities(
@@ -78,7 +80,7 @@ def measure(
         latents=np.asarray(latents[:, 0], np.float64),
         drawn=np.asarray(drawn, np.float64).ravel(),
         points=points,
-        discriminator=np.asarray(gan.loss.output(judged.logits), np.float64),
+        discriminator=np.asarray(output_of(gan, judged), np.float64),
     )
 
 

@@ -176,15 +176,9 @@ def load_trained(
     log.info("drawing from step %d of %s", step, run.workdir)
     if run.card.synthetic:
         log.warning("This generator was trained on %s.", run.card.caption)
-    statistics = sampler.kept_batch_stats(
-        state.average,
-        state.generator.batch_stats,
-        _ESTIMATION_BATCHES,
-        truncation,
-        run.config.data.cache_dir,
-    )
+    cache = run.config.data.cache_dir
+    drawing = sampler.variables(state, _ESTIMATION_BATCHES, truncation, cache)
     give_back_freed_memory()
-    drawing = {"params": state.average, "batch_stats": statistics}
     return Trained(step, drawing, state.discriminator.variables)
 
 
@@ -244,7 +238,8 @@ def _write_images(
 
     def draw(numbers: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Array:
         latents = sampler.latents(options.seed, jnp.asarray(numbers), options.truncation)
-        return sampler.values(variables, latents, jnp.asarray(labels))
+        noise_keys = sampler.noise_keys(options.seed, jnp.asarray(numbers))
+        return sampler.values(variables, latents, jnp.asarray(labels), noise_keys)
 
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it compresses
         for start in range(0, options.num_images, BATCH):

@@ -1,7 +1,7 @@
 """The losses of GANs, per example; the steps average them. Chosen by name: config.loss.name.
 
 `l` is the discriminator's logit, `D = sigmoid(l)` where it is a probability, `s` the label
-smoothing.
+smoothing; `r` and `f` are the logits of a real image and of the generated one beside it.
 
 | name           | discriminator, on real           | on generated     | generator       |
 |----------------|----------------------------------|------------------|-----------------|
@@ -10,10 +10,12 @@ smoothing.
 | least_squares  | `(l - (1 - s))^2 / 2`            | `l^2 / 2`        | `(l - 1)^2 / 2` |
 | hinge          | `max(0, 1 - l)`                  | `max(0, 1 + l)`  | `-l`            |
 | wasserstein    | `-l`                             | `l`              | `-l`            |
+| relativistic   | `log(1 + exp(f - r)) / 2`        | the same         | `log(1 + exp(r - f))` |
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +24,19 @@ from jaxtyping import Array, Float, Int
 
 from common.program.errors import UserError
 
-Logits = Float[Array, " batch"]
+Logits = Float[Array, "batch *patches"]
 Losses = Float[Array, " batch"]
+Judged = Float[Array, "batch *patches"]  # for each logit
 Images = Float[Array, "batch height width channels"]
+
+
+@runtime_checkable
+class Part(Protocol):
+    """A loss of each logit."""
+
+    def __call__(self, own: Logits, other: Logits | None = None) -> Judged:
+        """Returns losses of logits, beside those of the images of the other kind."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,13 +49,15 @@ class AdversarialLoss:
       generator: the generator's loss on its own images.
       output: what is logged as D(x): a probability where the logit stands for one.
       threshold: logits above it mean "real"; None where only differences of logits mean anything.
+      relative: whether losses depend on the logits of the other kind of images, real or generated.
     """
 
-    real: Callable[[Logits], Losses]
-    fake: Callable[[Logits], Losses]
-    generator: Callable[[Logits], Losses]
-    output: Callable[[Logits], Losses]
+    real: Part
+    fake: Part
+    generator: Part
+    output: Callable[[Logits], Judged]
     threshold: float | None
+    relative: bool = False
 
 
 def adversarial_loss(name: str, label_smoothing: float = 0.0) -> AdversarialLoss:
@@ -64,7 +78,7 @@ def adversarial_loss(name: str, label_smoothing: float = 0.0) -> AdversarialLoss
             f"config.loss.label_smoothing is {label_smoothing}; it must be 0 (off) or more, and"
             " less than 1."
         )
-    if label_smoothing and name in ("hinge", "wasserstein"):
+    if label_smoothing and name in ("hinge", "wasserstein", "relativistic"):
         raise UserError(
             f"config.loss.label_smoothing is {label_smoothing}, but the {name} loss has no targets"
             " to smooth; set it to 0."
@@ -79,7 +93,7 @@ def minimax(smoothing: float) -> AdversarialLoss:
     ("saturates"). Goodfellow et al., "Generative Adversarial Nets" (2014), equation 1.
     """
     real, fake = _cross_entropies(smoothing)
-    return AdversarialLoss(real, fake, lambda logits: -fake(logits), jax.nn.sigmoid, 0.0)
+    return AdversarialLoss(real, fake, _alone(lambda logits: -fake(logits)), jax.nn.sigmoid, 0.0)
 
 
 def non_saturating(smoothing: float) -> AdversarialLoss:
@@ -98,8 +112,8 @@ def least_squares(smoothing: float) -> AdversarialLoss:
     Mao et al., "Least Squares Generative Adversarial Networks" (2017), equation 9.
     """
 
-    def toward(target: float) -> Callable[[Logits], Losses]:
-        return lambda logits: 0.5 * (logits - target) ** 2
+    def toward(target: float) -> Part:
+        return _alone(lambda logits: 0.5 * (logits - target) ** 2)
 
     return AdversarialLoss(toward(1 - smoothing), toward(0.0), toward(1.0), lambda x: x, 0.5)
 
@@ -111,9 +125,9 @@ def hinge(smoothing: float) -> AdversarialLoss:
     """
     del smoothing
     return AdversarialLoss(
-        real=lambda logits: jax.nn.relu(1 - logits),
-        fake=lambda logits: jax.nn.relu(1 + logits),
-        generator=lambda logits: -logits,
+        real=_alone(lambda logits: jax.nn.relu(1 - logits)),
+        fake=_alone(lambda logits: jax.nn.relu(1 + logits)),
+        generator=_alone(lambda logits: -logits),
         output=lambda logits: logits,
         threshold=0.0,
     )
@@ -127,11 +141,39 @@ def wasserstein(smoothing: float) -> AdversarialLoss:
     """
     del smoothing
     return AdversarialLoss(
-        real=lambda logits: -logits,
-        fake=lambda logits: logits,
-        generator=lambda logits: -logits,
+        real=_alone(lambda logits: -logits),
+        fake=_alone(lambda logits: logits),
+        generator=_alone(lambda logits: -logits),
         output=lambda logits: logits,
         threshold=None,
+    )
+
+
+def relativistic(smoothing: float) -> AdversarialLoss:
+    """Is a real image more real than the generated one beside it? The generator wants the reverse.
+
+    The discriminator's sum over both halves is the loss of the pair, `-log sigmoid(r - f)`.
+    Jolicoeur-Martineau, "The relativistic discriminator: a key element missing from standard GAN"
+    (2018); in pairs as in Huang et al., "The GAN is dead; long live the GAN!" (2024), who need
+    gradient penalties with it: config.loss.r1.
+    """
+    del smoothing
+
+    def behind(own: Logits, other: Logits | None = None) -> Judged:
+        assert other is not None
+        return jax.nn.softplus(other - own)
+
+    def ahead(own: Logits, other: Logits | None = None) -> Judged:
+        assert other is not None
+        return jax.nn.softplus(own - other)
+
+    return AdversarialLoss(
+        real=lambda own, other=None: behind(own, other) / 2,
+        fake=lambda own, other=None: ahead(own, other) / 2,
+        generator=behind,
+        output=lambda logits: logits,
+        threshold=None,
+        relative=True,
     )
 
 
@@ -141,6 +183,7 @@ LOSSES: dict[str, Callable[[float], AdversarialLoss]] = {
     "least_squares": least_squares,
     "hinge": hinge,
     "wasserstein": wasserstein,
+    "relativistic": relativistic,
 }
 
 
@@ -153,7 +196,7 @@ def class_loss(
 
 
 def gradient_penalty(
-    judge: Callable[[Images], Logits],
+    judge: Callable[[Images], Losses],
     real: Images,
     fake: Images,
     share: Float[Array, " batch"],
@@ -164,7 +207,7 @@ def gradient_penalty(
     (2017), equation 3. Their critic has no BatchNorm, which would tie the examples together.
 
     Args:
-      judge: images to logits.
+      judge: images to one logit of each.
       real: a batch.
       fake: a batch.
       share: drawn uniformly from [0, 1].
@@ -175,7 +218,7 @@ def gradient_penalty(
     return (jnp.sqrt(square + 1e-12) - 1) ** 2
 
 
-def r1(judge: Callable[[Images], Logits], real: Images) -> Losses:
+def r1(judge: Callable[[Images], Losses], real: Images) -> Losses:
     """`|gradient of the discriminator at x|^2 / 2` on real images.
 
     Mescheder, Geiger and Nowozin, "Which Training Methods for GANs do actually Converge?" (2018),
@@ -184,21 +227,24 @@ def r1(judge: Callable[[Images], Logits], real: Images) -> Losses:
     return 0.5 * _squared_gradient_norm(judge, real)
 
 
-def _squared_gradient_norm(judge: Callable[[Images], Logits], images: Images) -> Losses:
+def _squared_gradient_norm(judge: Callable[[Images], Losses], images: Images) -> Losses:
     """Returns the squared length of each logit's gradient with respect to its image."""
     gradients = jax.grad(lambda x: judge(x).sum())(images)
     squares: Losses = (gradients**2).sum((1, 2, 3))
     return squares
 
 
-def _cross_entropies(
-    smoothing: float,
-) -> tuple[Callable[[Logits], Losses], Callable[[Logits], Losses]]:
+def _alone(loss: Callable[[Logits], Judged]) -> Part:
+    """Returns a loss that does not depend on the other images."""
+    return lambda own, other=None: loss(own)
+
+
+def _cross_entropies(smoothing: float) -> tuple[Part, Part]:
     """Returns binary cross-entropy toward 1 - smoothing and toward 0."""
 
-    def toward(target: float) -> Callable[[Logits], Losses]:
-        return lambda logits: optax.sigmoid_binary_cross_entropy(
-            logits, jnp.full_like(logits, target)
+    def toward(target: float) -> Part:
+        return _alone(
+            lambda logits: optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, target))
         )
 
     return toward(1 - smoothing), toward(0.0)

@@ -67,12 +67,10 @@ class Pictures:
         self, state: GANState, numbers: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]
     ) -> UInt8[np.ndarray, "n height width channels"]:
         sampler = self._sampler
-        statistics = sampler.batch_stats(
-            state.average, state.generator.batch_stats, _ESTIMATION_BATCHES
-        )
-        variables = {"params": state.average, "batch_stats": statistics}
+        variables = sampler.variables(state, _ESTIMATION_BATCHES)
         latents = sampler.latents(_SEED, jnp.asarray(numbers))
-        return np.asarray(sampler.images(variables, latents, jnp.asarray(labels)))
+        noise_keys = sampler.noise_keys(_SEED, jnp.asarray(numbers))
+        return np.asarray(sampler.images(variables, latents, jnp.asarray(labels), noise_keys))
 
 
 def _rows_by_class(

@@ -5,6 +5,7 @@ estimated, from latents of a fixed seed: the same state always draws the same im
 """
 
 import hashlib
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,15 +20,15 @@ from common.learning.network import Variables
 from common.learning.randomness import example_keys
 from common.program.cache import cache_dir, kept_array
 from common.program.memory import low_memory_options
-from gan.networks import Labels
-from gan.state import GAN
+from gan.networks import Labels, NoiseKeys
+from gan.state import GAN, GANState
 from gan.steps import draw_labels, draw_latents
 
 BATCH = 32  # on two CPU cores 0.87 of the time of 64 (AC-GAN, 5 rounds), in half the memory
 ESTIMATION_BATCH = 64
 _ESTIMATION_SEED = 7
 # Purposes of random keys: sampling and estimation never share one, whatever the seeds.
-LATENTS, ESTIMATION_LATENTS, ESTIMATION_LABELS = range(3)
+LATENTS, ESTIMATION_LATENTS, ESTIMATION_LABELS, NOISE, ESTIMATION_NOISE = range(5)
 
 
 class Sampler:
@@ -50,6 +51,7 @@ class Sampler:
         batch_stats: Variables,
         num_batches: int,
         truncation: float = 0.0,
+        frozen: Variables | None = None,
     ) -> Variables:
         """Estimates the statistics of every BatchNorm over `num_batches` batches of 64 latents.
 
@@ -61,7 +63,9 @@ class Sampler:
         # A Python loop: inside the program it would be slow on CPUs. It waits; otherwise a CPU
         # would begin the next batch before this one's memory is free.
         batches = [
-            jax.block_until_ready(self._moments(params, batch_stats, jnp.int32(number), truncation))
+            jax.block_until_ready(
+                self._moments(params, batch_stats, jnp.int32(number), truncation, frozen or {})
+            )
             for number in range(num_batches)
         ]
         moments = jax.tree.map(lambda *values: sum(values) / num_batches, *batches)
@@ -74,6 +78,7 @@ class Sampler:
         num_batches: int,
         truncation: float,
         cache: str,
+        frozen: Variables | None = None,
     ) -> Variables:
         """Returns `batch_stats` of these arguments; estimates them only the first time.
 
@@ -85,22 +90,48 @@ class Sampler:
           num_batches: of 64 latents.
           truncation: of the latents.
           cache: `config.data.cache_dir`.
+          frozen: weights that do not learn.
         """
         if not batch_stats:
             return batch_stats
-        program = self._moments.lower(params, batch_stats, jnp.int32(0), truncation).as_text()
+        first = (params, batch_stats, jnp.int32(0), truncation, frozen or {})
+        program = self._moments.lower(*first).as_text()
         digest = hashlib.sha256(f"{num_batches} {program}".encode())
-        for leaf in jax.tree.leaves(params):
+        for leaf in jax.tree.leaves((params, frozen or {})):
             digest.update(np.ascontiguousarray(leaf).data)
         file = cache_dir(cache) / "statistics" / f"{digest.hexdigest()[:24]}.npy"
         numbers, from_numbers = ravel_pytree(batch_stats)
 
         def estimate() -> Any:
-            found = self.batch_stats(params, batch_stats, num_batches, truncation)
+            found = self.batch_stats(params, batch_stats, num_batches, truncation, frozen)
             return np.asarray(ravel_pytree(found)[0])
 
         kept: Variables = from_numbers(jnp.asarray(kept_array(file, len(numbers), estimate)))
         return kept
+
+    def variables(
+        self, state: GANState, num_batches: int, truncation: float = 0.0, cache: str | None = None
+    ) -> Variables:
+        """Returns what images are drawn with: the average generator and statistics of its own.
+
+        Args:
+          state: of the GAN.
+          num_batches: of 64 latents, for the statistics.
+          truncation: of the latents.
+          cache: `config.data.cache_dir`, to estimate the statistics only once; None: each time.
+        """
+        generator, of = state.generator, (num_batches, truncation)
+        if cache is None:
+            estimate = partial(self.batch_stats, frozen=generator.frozen)
+        else:
+            estimate = partial(self.kept_batch_stats, cache=cache, frozen=generator.frozen)
+        return generator.applied(state.average, estimate(state.average, generator.batch_stats, *of))
+
+    def noise_keys(self, seed: int, indices: Int[Array, " n"]) -> NoiseKeys:
+        """Returns the keys of the noise in images number `indices`; None if none is drawn."""
+        if not self.gan.networks.generator.noisy:
+            return None
+        return example_keys(jax.random.key(seed), NOISE, indices)
 
     def latents(
         self, seed: int, indices: Int[Array, " n"], truncation: float = 0.0
@@ -117,9 +148,10 @@ class Sampler:
         variables: Variables,
         latents: Float[Array, "n latent"],
         labels: Labels,
+        noise_keys: NoiseKeys = None,
     ) -> Float[Array, "n height width channels"]:
         """Draws images in [-1, 1] with running statistics."""
-        images: Array = self._values(variables, latents, labels)
+        images: Array = self._values(variables, latents, labels, noise_keys)
         return images
 
     def images(
@@ -127,44 +159,64 @@ class Sampler:
         variables: Variables,
         latents: Float[Array, "n latent"],
         labels: Labels,
+        noise_keys: NoiseKeys = None,
     ) -> UInt8[Array, "n height width channels"]:
         """Draws images of 0 to 255 with running statistics."""
-        return from_signed_unit(self.values(variables, latents, labels))
+        return from_signed_unit(self.values(variables, latents, labels, noise_keys))
 
     def many_values(
         self,
         variables: Variables,
         latents: Float[Array, "n latent"],
         labels: Labels,
+        noise_keys: NoiseKeys = None,
     ) -> Float[np.ndarray, "n height width channels"]:
         """Draws any number of images in [-1, 1] by one program, batch after batch.
 
         An image does not depend on which others are drawn: the last batch is padded.
         """
 
-        def draw(latents: np.ndarray, labels: np.ndarray) -> Array:
-            return self.values(variables, jnp.asarray(latents), jnp.asarray(labels))
+        def draw(latents: np.ndarray, labels: np.ndarray, *data: np.ndarray) -> Array:
+            keys = jax.random.wrap_key_data(jnp.asarray(data[0])) if data else None
+            return self.values(variables, jnp.asarray(latents), jnp.asarray(labels), keys)
 
-        return by_batches(draw, BATCH, np.asarray(latents), np.asarray(labels))
+        data = [] if noise_keys is None else [np.asarray(jax.random.key_data(noise_keys))]
+        return by_batches(draw, BATCH, np.asarray(latents), np.asarray(labels), *data)
 
     def _draw_latents(self, key: Array, indices: Array, truncation: float) -> Array:
         return draw_latents(self.gan, example_keys(key, LATENTS, indices), truncation)
 
-    def draw_values(self, variables: Variables, latents: Array, labels: Array) -> Array:
+    def draw_values(
+        self,
+        variables: Variables,
+        latents: Array,
+        labels: Array,
+        noise_keys: NoiseKeys = None,
+    ) -> Array:
         """Draws as `values` does, to be compiled."""
-        values: Array = self._generator.apply(variables, latents, labels, train=False)
+        values: Array = self._generator.apply(
+            variables, latents, labels, train=False, noise_keys=noise_keys
+        )
         return values
 
     def _moments_of_batch(
-        self, params: Variables, batch_stats: Variables, number: Array, truncation: float
+        self,
+        params: Variables,
+        batch_stats: Variables,
+        number: Array,
+        truncation: float,
+        frozen: Variables,
     ) -> Variables:
         key = jax.random.key(_ESTIMATION_SEED)
         indices = number * ESTIMATION_BATCH + jnp.arange(ESTIMATION_BATCH)
+        variables = {"params": params, "batch_stats": batch_stats}
+        noisy = self.gan.networks.generator.noisy
         _, changed = self._estimator.apply(
-            {"params": params, "batch_stats": batch_stats},
+            {**variables, "frozen": frozen} if frozen else variables,
             draw_latents(self.gan, example_keys(key, ESTIMATION_LATENTS, indices), truncation),
             draw_labels(self.gan, example_keys(key, ESTIMATION_LABELS, indices)),
             train=True,
+            noise_keys=example_keys(key, ESTIMATION_NOISE, indices) if noisy else None,
             mutable=["batch_stats"],
         )
         return _of_each_norm(changed["batch_stats"], lambda mean, var: var + mean**2)

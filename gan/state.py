@@ -1,5 +1,6 @@
 """Everything that a GAN's training changes, as one pytree, and the parts that stay fixed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from common.program.errors import UserError
 from common.training.task import Batches
 from gan.losses import AdversarialLoss, adversarial_loss
 from gan.networks import Networks, make_networks
+from gan.terms import TERMS
 
 
 @may_be_missing("controls")
@@ -41,14 +43,12 @@ class Weights(NamedTuple):
     Attributes:
       discriminator: of the sum over real and generated images in the discriminator's loss.
       class_loss: beside the adversarial loss, in both players' losses.
-      gradient_penalty: see `gan.losses.gradient_penalty`.
-      r1: see `gan.losses.r1`.
+      terms: further parts, by their names in `gan.terms.TERMS`.
     """
 
     discriminator: float
     class_loss: float
-    gradient_penalty: float
-    r1: float
+    terms: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class GAN:
       latent: the distribution of latents, "normal" or "uniform".
       loss: what the players minimise.
       weights: of the parts of the losses.
+      penalty_every: the steps between lazy terms.
       average_decay: of the moving average of the generator; 0 turns it off.
       dtype: what the networks compute in, in training.
     """
@@ -78,6 +79,7 @@ class GAN:
     latent: str
     loss: AdversarialLoss
     weights: Weights
+    penalty_every: int
     average_decay: float
     dtype: str = "float32"
 
@@ -122,8 +124,11 @@ def make_gan(config: ConfigDict, card: DataCard) -> GAN:
         latent=config.model.latent,
         loss=adversarial_loss(loss.name, loss.label_smoothing),
         weights=Weights(
-            loss.discriminator_weight, loss.class_weight, loss.gradient_penalty, loss.r1
+            loss.discriminator_weight,
+            loss.class_weight,
+            {name: loss[name] for name in TERMS if loss.get(name)},
         ),
+        penalty_every=loss.penalty_every,
         average_decay=config.model.average_decay,
         dtype=config.train.dtype,
     )
@@ -136,6 +141,13 @@ def _check(config: ConfigDict) -> None:
             f"config.data.batch_size is {config.data.batch_size}, which is odd, but"
             " config.optimizer.half_batches is on; make it even."
         )
+    loss = adversarial_loss(config.loss.name, config.loss.label_smoothing)
+    if config.optimizer.half_batches and loss.relative:
+        raise UserError(
+            f"config.loss.name is {config.loss.name!r}, which compares each generated image with a"
+            " real one, but config.optimizer.half_batches gives the generator's update more images"
+            " than there are real ones; set it to False."
+        )
 
 
 def init_state(gan: GAN, card: DataCard, rng: Key[Array, ""]) -> GANState:
@@ -143,8 +155,16 @@ def init_state(gan: GAN, card: DataCard, rng: Key[Array, ""]) -> GANState:
     generator_key, discriminator_key = jax.random.split(rng)
     latents, labels = jnp.zeros((1, gan.latent_size)), jnp.zeros(1, jnp.int32)
     images = jnp.zeros((1, card.image_size, card.image_size, card.channels))
-    generator: Any = gan.networks.generator.init(generator_key, latents, labels, train=True)
-    discriminator: Any = gan.networks.discriminator.init(discriminator_key, images, train=True)
+    generator: Any = gan.networks.generator.init(
+        generator_key,
+        latents,
+        labels,
+        train=True,
+        noise_keys=jax.random.split(generator_key, 1) if gan.networks.generator.noisy else None,
+    )
+    discriminator: Any = gan.networks.discriminator.init(
+        discriminator_key, images, labels, train=True
+    )
     return GANState(
         step=jnp.zeros((), jnp.int32),
         generator=NetworkState.create(generator, gan.generator_optimizer),

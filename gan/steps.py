@@ -7,6 +7,7 @@ update sends the gradient back through the same computation.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +16,10 @@ from jaxtyping import Array, Float, Int, Key
 from common.learning.network import NetworkState, Variables, moving_average, updated
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
-from gan.losses import class_loss, gradient_penalty, r1
-from gan.networks import Judgement
+from gan.losses import Part, class_loss
+from gan.networks import Judgement, per_image
 from gan.state import GAN, GANState
+from gan.terms import Shown, added
 
 # Purposes of random keys: each draws from its own stream.
 (
@@ -29,7 +31,10 @@ from gan.state import GAN, GANState
     AUGMENTATION,
     DROPOUT_DRAWING,
     PENALTY,
-) = range(8)
+    NOISE,
+    DROPOUT_GENERATOR_REAL,
+    GENERATOR_TERMS,
+) = range(11)
 
 Images = Float[Array, "batch height width channels"]
 Classes = Int[Array, " batch"]
@@ -43,14 +48,23 @@ class Generated(NamedTuple):
     Attributes:
       images: in [-1, 1].
       labels: the requested classes.
+      latents: what the images were drawn from.
       batch_stats: the generator's running statistics after this batch.
       pullback: gradient with respect to the images -> gradient with respect to its parameters.
     """
 
     images: Images
     labels: Classes
+    latents: Float[Array, "batch latent"]
     batch_stats: Variables
     pullback: Callable[[Images], tuple[Variables]]
+
+
+class Real(NamedTuple):
+    """A batch of real images in [-1, 1] and their classes."""
+
+    images: Images
+    labels: Classes
 
 
 def draw_latents(
@@ -82,6 +96,7 @@ def draw_fakes(
     latents: Float[Array, "batch latent"],
     labels: Classes,
     dropout_keys: Key[Array, " batch"] | None = None,
+    noise_keys: Key[Array, " batch"] | None = None,
 ) -> Generated:
     """Draws images in training mode (BatchNorm with the statistics of this batch)."""
     generator = state.generator
@@ -93,12 +108,13 @@ def draw_fakes(
             labels,
             train=True,
             dropout_keys=dropout_keys,
+            noise_keys=noise_keys,
             mutable=["batch_stats"],
         )
         return widen(images), changed.get("batch_stats", {})
 
     images, pullback, batch_stats = jax.vjp(draw, generator.params, has_aux=True)
-    return Generated(images, labels, batch_stats, pullback)
+    return Generated(images, labels, latents, batch_stats, pullback)
 
 
 def discriminator_step(
@@ -114,38 +130,37 @@ def discriminator_step(
     """Updates the discriminator alone.
 
     The loss is the weighted sum over real and generated images of the adversarial loss and the
-    class loss, plus the penalties. Real and generated images pass separately, so that BatchNorm
-    sees each alone; one update follows from the sum. The outputs D(x) and D(G(z)) are those of the
-    parameters before it, that is, after the generator's last update.
+    class loss, plus the terms of gan/terms.py. Real and generated images pass separately, so that
+    BatchNorm sees each alone; one update follows from the sum. The outputs D(x) and D(G(z)) are
+    those of the parameters before it, that is, after the generator's last update.
     """
     network, weights = state.discriminator, gan.weights
     real_keys = example_keys(rng, DROPOUT_REAL, position)
     fake_keys = example_keys(rng, DROPOUT_FAKE, position)
 
     def loss(params: Variables) -> tuple[Float[Array, ""], tuple[Variables, Outputs]]:
-        real, stats = _judge(gan, network, params, network.batch_stats, images, real_keys)
-        fake, stats = _judge(gan, network, params, stats, fakes, fake_keys)
-        real_loss, real_outputs = _judgement_loss(gan, real, gan.loss.real, labels)
-        fake_loss, fake_outputs = _judgement_loss(gan, fake, gan.loss.fake, fake_labels)
+        judge = partial(_judge, gan, network, params)
+        real, stats = judge(network.batch_stats, images, labels, real_keys)
+        fake, stats = judge(stats, fakes, fake_labels, fake_keys)
+        real_loss, real_outputs = _judgement_loss(gan, gan.loss.real, real, fake, labels)
+        fake_loss, fake_outputs = _judgement_loss(gan, gan.loss.fake, fake, real, fake_labels)
         outputs = {
             **_named(gan, real, "real", real_outputs),
             **_named(gan, fake, "fake", fake_outputs),
         }
         total = weights.discriminator * (real_loss + fake_loss)
 
-        def logits(seen: Images) -> Float[Array, " batch"]:
-            return _judge(gan, network, params, network.batch_stats, seen, real_keys)[0].logits
-
-        if weights.gradient_penalty:
-            keys = example_keys(rng, PENALTY, position)
-            outputs["gradient_penalty"] = gradient_penalty(
-                logits, images, fakes, jax.vmap(jax.random.uniform)(keys)
-            )
-            total += weights.gradient_penalty * outputs["gradient_penalty"].mean()
-        if weights.r1:
-            outputs["r1"] = r1(logits, images)
-            total += weights.r1 * outputs["r1"].mean()
-        return total, (stats, outputs)
+        shown = Shown(
+            judge=lambda seen: judge(network.batch_stats, seen, labels, real_keys)[0].logit,
+            images=images,
+            labels=labels,
+            fakes=fakes,
+            fake_labels=fake_labels,
+            latents=None,
+            keys=lambda: example_keys(rng, PENALTY, position),
+        )
+        total, terms = _with_terms(gan, "discriminator", total, shown, position, state)
+        return total, (stats, outputs | terms)
 
     (total, (batch_stats, outputs)), gradients = jax.value_and_grad(loss, has_aux=True)(
         network.params
@@ -163,19 +178,36 @@ def generator_step(
     generated: Generated,
     rng: Key[Array, ""],
     position: Positions,
+    real: Real | None = None,
 ) -> tuple[GANState, Outputs]:
     """Updates the generator and its moving average alone, toward "real" and the requested class.
 
     The discriminator normalises with the statistics of this batch; its running ones stay. The
-    output D(G(z)) is that of the parameters before this update and after the discriminator's.
+    output D(G(z)) is that of the parameters before this update and after the discriminator's. Only
+    a relative loss judges the real images, as many as generated ones.
     """
     keys = example_keys(rng, DROPOUT_GENERATOR, position)
     critic = state.discriminator
+    judge = partial(_judge, gan, critic, critic.params, critic.batch_stats)
+    beside = None
+    if gan.loss.relative and real is not None:
+        beside, _ = judge(*real, example_keys(rng, DROPOUT_GENERATOR_REAL, position))
 
     def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
-        judged, _ = _judge(gan, critic, critic.params, critic.batch_stats, images, keys)
-        total, outputs = _judgement_loss(gan, judged, gan.loss.generator, generated.labels)
-        return total, {**outputs, "output_fake": gan.loss.output(judged.logits)}
+        judged, _ = judge(images, generated.labels, keys)
+        total, outputs = _judgement_loss(gan, gan.loss.generator, judged, beside, generated.labels)
+        shown = Shown(
+            judge=lambda seen: judge(seen, generated.labels, keys)[0].logit,
+            images=None,
+            labels=None,
+            fakes=images,
+            fake_labels=generated.labels,
+            latents=generated.latents,
+            keys=lambda: example_keys(rng, GENERATOR_TERMS, position),
+        )
+        outputs["output_fake"] = output_of(gan, judged)
+        total, terms = _with_terms(gan, "generator", total, shown, position, state)
+        return total, outputs | terms
 
     (total, outputs), image_gradients = jax.value_and_grad(loss, has_aux=True)(generated.images)
     (gradients,) = generated.pullback(image_gradients)
@@ -195,12 +227,14 @@ def _judge(
     params: Variables,
     batch_stats: Variables,
     images: Images,
+    labels: Classes,
     dropout_keys: Key[Array, " batch"],
 ) -> tuple[Judgement, Variables]:
     """Returns the judgement in training mode and the running statistics after this batch."""
     judged, changed = gan.networks.discriminator.apply(
         network.applied(params, batch_stats),
         narrow(images, gan.dtype),
+        labels,
         train=True,
         dropout_keys=dropout_keys,
         mutable=["batch_stats"],
@@ -209,13 +243,16 @@ def _judge(
 
 
 def _judgement_loss(
-    gan: GAN,
-    judged: Judgement,
-    adversarial: Callable[[Array], Array],
-    labels: Classes,
+    gan: GAN, adversarial: Part, judged: Judgement, other: Judgement | None, labels: Classes
 ) -> tuple[Float[Array, ""], Outputs]:
-    """Returns the mean loss toward a target and a class, and its parts per example."""
-    outputs: dict[str, Any] = {"adversarial_loss": adversarial(judged.logits)}
+    """Returns the mean loss toward a target and a class, and its parts per example.
+
+    `other` is the judgement of the images of the other kind, real or generated.
+    """
+    own = jax.tree.leaves(judged.logits)
+    others = jax.tree.leaves(other.logits) if other else [None] * len(own)
+    losses = [adversarial(*logits) for logits in zip(own, others, strict=True)]
+    outputs: dict[str, Any] = {"adversarial_loss": per_image(losses)}
     total = outputs["adversarial_loss"]
     if judged.class_logits is not None:
         outputs["class_loss"] = class_loss(judged.class_logits, labels)
@@ -225,10 +262,37 @@ def _judgement_loss(
     return total.mean(), outputs
 
 
+def _with_terms(
+    gan: GAN,
+    player: str,
+    total: Float[Array, ""],
+    shown: Shown,
+    position: Positions,
+    state: GANState,
+) -> tuple[Float[Array, ""], Outputs]:
+    """Returns a player's loss with its terms, and these by name."""
+    every = gan.penalty_every
+    terms = added(
+        player, gan.weights.terms, shown, position, lambda: state.step % every == 0, every
+    )
+    for weight, value in terms.values():
+        total += weight * value.mean()
+    return total, {name: value for name, (_, value) in terms.items()}
+
+
+def output_of(gan: GAN, judged: Judgement) -> Float[Array, " batch"]:
+    """Returns D(x) of each image."""
+    return per_image(jax.tree.map(gan.loss.output, judged.logits))
+
+
 def _named(gan: GAN, judged: Judgement, half: str, outputs: Outputs) -> Outputs:
     """Returns all outputs for the half "real" or "fake", with the half in their names."""
-    more: dict[str, Any] = {"output": gan.loss.output(judged.logits)}
-    if gan.loss.threshold is not None:
-        correct = (judged.logits > gan.loss.threshold) == (half == "real")
-        more["accuracy"] = correct.astype(judged.logits.dtype)
+    more: dict[str, Any] = {"output": output_of(gan, judged)}
+    if (threshold := gan.loss.threshold) is not None:
+        more["accuracy"] = per_image(
+            [
+                ((x > threshold) == (half == "real")).astype(x.dtype)
+                for x in jax.tree.leaves(judged.logits)
+            ]
+        )
     return {f"{name}_{half}": value for name, value in (outputs | more).items()}

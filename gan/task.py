@@ -21,6 +21,7 @@ from common.training.task import Batch, Batches, Examples, Measurement, Metrics,
 from gan.config import QualitySettings
 from gan.generate import generate
 from gan.losses import class_loss
+from gan.networks import per_image
 from gan.pictures import Pictures
 from gan.quality import watch
 from gan.quality.evaluate import evaluate
@@ -31,9 +32,11 @@ from gan.steps import (
     DROPOUT_DRAWING,
     LABELS,
     LATENTS,
+    NOISE,
     Generated,
     Outputs,
     Positions,
+    Real,
     discriminator_step,
     draw_fakes,
     draw_labels,
@@ -88,18 +91,18 @@ class GANTask(Task[GANState]):
             if update == len(reals) and gan.half_batches:
                 drawn_for = jnp.concatenate([position, position + gan.batches.size])
             generated = self._draw(state, rng, drawn_for)
+            shown = Real(to_signed_unit(real["image"]), real["label"])
             state, outputs = discriminator_step(
                 gan,
                 state,
-                to_signed_unit(real["image"]),
-                real["label"],
+                *shown,
                 generated.images[: len(position)],
                 generated.labels[: len(position)],
                 rng,
                 position,
             )
             of_discriminator.append(outputs)
-        state, of_generator = generator_step(gan, state, generated, rng, drawn_for)
+        state, of_generator = generator_step(gan, state, generated, rng, drawn_for, shown)
         state = replace(state, step=state.step + 1)
         return state, metrics.averages({**_joined(of_discriminator), **of_generator})
 
@@ -111,21 +114,28 @@ class GANTask(Task[GANState]):
             draw_latents(gan, example_keys(rng, LATENTS, position)),
             draw_labels(gan, example_keys(rng, LABELS, position)),
             example_keys(rng, DROPOUT_DRAWING, position),
+            example_keys(rng, NOISE, position) if gan.networks.generator.noisy else None,
         )
 
     def eval_step(self, state: GANState, batch: Batch) -> Metrics:
         """Judges held-out real images: far worse than on training ones means memorisation."""
         loss = self.gan.loss
         judged: Any = self.gan.networks.discriminator.apply(
-            state.discriminator.variables, to_signed_unit(batch["image"]), train=False
+            state.discriminator.variables,
+            to_signed_unit(batch["image"]),
+            batch["label"],
+            train=False,
         )
-        values = {
-            "discriminator_adversarial_loss_real": loss.real(judged.logits),
-            "discriminator_output_real": loss.output(judged.logits),
-        }
+        logits, values = jax.tree.leaves(judged.logits), {}
+        if not loss.relative:
+            values["discriminator_adversarial_loss_real"] = per_image(
+                [loss.real(x) for x in logits]
+            )
+        values["discriminator_output_real"] = per_image([loss.output(x) for x in logits])
         if loss.threshold is not None:
-            correct = judged.logits > loss.threshold
-            values["discriminator_accuracy_real"] = correct.astype(jnp.float32)
+            values["discriminator_accuracy_real"] = per_image(
+                [(x > loss.threshold).astype(jnp.float32) for x in logits]
+            )
         if judged.class_logits is not None:
             correct = judged.class_logits.argmax(-1) == batch["label"]
             values["discriminator_class_accuracy_real"] = correct.astype(jnp.float32)
@@ -140,11 +150,15 @@ class GANTask(Task[GANState]):
 
     def programs(self, state: GANState, size: int) -> dict[str, Program]:
         """Returns the drawing of images in [-1, 1]."""
-        variables = {"params": state.average, "batch_stats": state.generator.batch_stats}
+        variables = state.generator.applied(state.average, state.generator.batch_stats)
         latents = jax.ShapeDtypeStruct((size, self.gan.latent_size), jnp.float32)
         labels = jax.ShapeDtypeStruct((size,), jnp.int32)
+        arguments: tuple[Any, ...] = (variables, latents, labels)
         drawn = self._sampler.draw_values
-        return {"generate": Program(drawn, (variables, latents, labels), (1, 2), (), True)}
+        if self.gan.networks.generator.noisy:
+            arguments += (jax.eval_shape(lambda: jax.random.split(jax.random.key(0), size)),)
+        rows = tuple(range(1, len(arguments)))
+        return {"generate": Program(drawn, arguments, rows, (), True)}
 
     def pictures(self, state: GANState, examples: Examples) -> dict[str, Picture]:
         """Returns samples at fixed latents beside real images; of one-pixel images, densities."""

@@ -94,6 +94,8 @@ def write_walk(
         variables,
         latents.reshape(rows * frames, -1),
         labels.reshape(rows * frames, *labels.shape[2:]),
+        # The same in all frames of a walk: what changes is the way between the latents.
+        sampler.noise_keys(options.seed, jnp.repeat(jnp.arange(rows), frames)),
     )
     images = np.asarray(from_signed_unit(jnp.asarray(values)))
     images = images.reshape(rows, frames, *images.shape[1:])

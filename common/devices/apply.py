@@ -60,16 +60,16 @@ def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
 
 
 def in_batches(
-    function: Callable[[Any, Array], Array], constants: Any, batch: int
-) -> Callable[[Shaped[np.ndarray, "num ..."]], Shaped[np.ndarray, "num ..."]]:
-    """Returns arrays of any length -> function(constants, array), on all devices of this process.
+    function: Callable[..., Array], constants: Any, batch: int
+) -> Callable[..., Shaped[np.ndarray, "num ..."]]:
+    """Returns arrays of any length -> function(constants, *arrays), on all devices of this process.
 
     One program serves all lengths: it takes `batch` rows at a time, rounded up to a multiple of the
     devices; the last batch is padded with the last row.
     """
     size = shared_batch(batch)
     run = spread(function, constants)
-    return lambda array: by_batches(lambda rows: without_devices(run(rows)), size, array)
+    return lambda *arrays: by_batches(lambda *rows: without_devices(run(*rows)), size, *arrays)
 
 
 def by_batches(

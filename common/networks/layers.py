@@ -170,6 +170,52 @@ class BatchNorm(nn.Module):
         return y
 
 
+class MinibatchDeviation(nn.Module):
+    """Appends a map that says how much the images of a batch differ, those of all devices.
+
+    It holds one number, the standard deviation of each feature at each place over the batch,
+    averaged over all of them: a generator that repeats itself is found out (Karras et al.,
+    "Progressive Growing of GANs", 2018, section 3). Outside training it is the running mean of what
+    training saw, so that an image's judgement does not depend on those beside it.
+
+    Attributes:
+        momentum: share of the old running mean that is kept.
+        axis_name: the `pmap` axis that the batch is spread over; "" for none.
+        epsilon: added to the variance, whose root has no derivative at 0.
+    """
+
+    momentum: float
+    axis_name: str = AXIS
+    epsilon: float = 1e-8
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch *space channels"], use_running_average: bool
+    ) -> Float[Array, "batch *space channels+1"]:
+        """Appends the batch's deviation to x, or the running one."""
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        running = self.variable("batch_stats", "deviation", jnp.zeros, (), dtype)
+        if use_running_average:
+            deviation = running.value
+        else:
+            axis_name = "" if self.is_initializing() else self.axis_name
+            wide = x.astype(dtype)
+            square = (wide - _mean_over_batch(wide, axis_name)) ** 2
+            variance = _mean_over_batch(square, axis_name)
+            deviation = jnp.sqrt(variance + self.epsilon).mean()
+            if not self.is_initializing():
+                kept = self.momentum
+                running.value = kept * running.value + (1 - kept) * deviation
+        appended = jnp.broadcast_to(deviation.astype(x.dtype), (*x.shape[:-1], 1))
+        return jnp.concatenate([x, appended], -1)
+
+
+def _mean_over_batch(x: Array, axis_name: str) -> Array:
+    """Returns the mean over the examples of all devices."""
+    mean = x.mean(0)
+    return jax.lax.pmean(mean, axis_name) if axis_name else mean
+
+
 def _moments(x: Array, axis_name: str) -> tuple[Array, Array]:
     """Returns mean and variance per channel over all examples of all devices."""
     axes = tuple(range(x.ndim - 1))

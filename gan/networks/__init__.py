@@ -9,9 +9,11 @@ fields.
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
@@ -24,6 +26,8 @@ from common.program.errors import UserError
 Latents: TypeAlias = Float[Array, "batch latent"]
 Images: TypeAlias = Float[Array, "batch height width channels"]
 DropoutKeys: TypeAlias = Key[Array, " batch"] | None
+NoiseKeys: TypeAlias = Key[Array, " batch"] | None
+Logits: TypeAlias = Float[Array, "batch *_patches"]
 # Class labels, or the share of each class, which also draws images between two classes.
 Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]
 
@@ -32,12 +36,24 @@ class Judgement(NamedTuple):
     """A discriminator's output.
 
     Attributes:
-      logits: positive for "real".
+      logits: positive for "real": one of each image, or many, such as one of each patch; a tuple of
+        such arrays for several scales. Losses are averaged over those of an image.
       class_logits: of each class; None if the discriminator predicts no class.
     """
 
-    logits: Float[Array, " batch"]
+    logits: Logits | tuple[Logits, ...]
     class_logits: Float[Array, "batch classes"] | None
+
+    @property
+    def logit(self) -> Float[Array, " batch"]:
+        """Returns the mean logit of each image."""
+        return per_image(self.logits)
+
+
+def per_image(values: Logits | Sequence[Logits]) -> Float[Array, " batch"]:
+    """Returns the mean of each image's values; several scales count equally."""
+    scales = [x if x.ndim == 1 else x.reshape(len(x), -1).mean(1) for x in jax.tree.leaves(values)]
+    return scales[0] if len(scales) == 1 else jnp.stack(scales).mean(0)
 
 
 class Player(nn.Module):
@@ -62,6 +78,7 @@ class Generator(Player):
     """
 
     conditional: ClassVar[bool] = False  # whether it draws the class that it is given
+    noisy: ClassVar[bool] = False  # whether it draws noise of its own, beside the latent
     image_size: int
     channels: int
     num_classes: int
@@ -69,7 +86,13 @@ class Generator(Player):
 
     @nn.compact
     def __call__(
-        self, latents: Latents, labels: Labels, *, train: bool, dropout_keys: DropoutKeys = None
+        self,
+        latents: Latents,
+        labels: Labels,
+        *,
+        train: bool,
+        dropout_keys: DropoutKeys = None,
+        noise_keys: NoiseKeys = None,
     ) -> Images:
         """Draws images in [-1, 1].
 
@@ -78,11 +101,17 @@ class Generator(Player):
           labels: which classes are drawn, for conditional networks.
           train: whether BatchNorm uses the statistics of this batch.
           dropout_keys: one per example; None: nothing is dropped.
+          noise_keys: one per example, for a network that is `noisy`, also at sampling.
         """
-        return self.draw(latents, labels, train, dropout_keys)
+        return self.draw(latents, labels, train, dropout_keys, noise_keys)
 
     def draw(
-        self, latents: Latents, labels: Labels, train: bool, dropout_keys: DropoutKeys
+        self,
+        latents: Latents,
+        labels: Labels,
+        train: bool,
+        dropout_keys: DropoutKeys,
+        noise_keys: NoiseKeys,
     ) -> Images:
         """Draws images in [-1, 1]; see `__call__`."""
         raise NotImplementedError
@@ -103,12 +132,14 @@ class Discriminator(Player):
 
     @nn.compact
     def __call__(
-        self, images: Images, *, train: bool, dropout_keys: DropoutKeys = None
+        self, images: Images, labels: Labels, *, train: bool, dropout_keys: DropoutKeys = None
     ) -> Judgement:
-        """Judges images in [-1, 1]; the rest as for a generator."""
-        return self.judge(images, train, dropout_keys)
+        """Judges images in [-1, 1], said to be of classes; the rest as for a generator."""
+        return self.judge(images, labels, train, dropout_keys)
 
-    def judge(self, images: Images, train: bool, dropout_keys: DropoutKeys) -> Judgement:
+    def judge(
+        self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
+    ) -> Judgement:
         """Judges images in [-1, 1]; see `__call__`."""
         raise NotImplementedError
 

@@ -21,7 +21,7 @@ from common.devices.axis import AXIS
 from common.networks.layers import Conv, Dense, UpsampleConv, dropout_after, in_one_dtype
 from common.program.errors import UserError
 from gan import networks
-from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, normalise
+from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, NoiseKeys, normalise
 
 _LEAK = 0.2
 
@@ -44,7 +44,12 @@ class Generator(networks.Generator):
     axis_name: str = AXIS
 
     def draw(
-        self, latents: Latents, labels: Labels, train: bool, dropout_keys: DropoutKeys
+        self,
+        latents: Latents,
+        labels: Labels,
+        train: bool,
+        dropout_keys: DropoutKeys,
+        noise_keys: NoiseKeys,
     ) -> Images:
         """Draws images in [-1, 1]."""
         if self.image_size % 4:
@@ -86,7 +91,9 @@ class Discriminator(networks.Discriminator):
     momentum: float = 0.8
     axis_name: str = AXIS
 
-    def judge(self, images: Images, train: bool, dropout_keys: DropoutKeys) -> Judgement:
+    def judge(
+        self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
+    ) -> Judgement:
         """Judges images in [-1, 1]."""
 
         def activate(x: Array, layer: int) -> Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from common.networks.layers import Conv, ConvTranspose, Dense, dropout_after
 from common.program.errors import UserError
 from gan import networks
-from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents
+from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, NoiseKeys
 
 _LEAK = 0.2
 
@@ -27,7 +27,12 @@ class Generator(networks.Generator):
     width: int = 128
 
     def draw(
-        self, latents: Latents, labels: Labels, train: bool, dropout_keys: DropoutKeys
+        self,
+        latents: Latents,
+        labels: Labels,
+        train: bool,
+        dropout_keys: DropoutKeys,
+        noise_keys: NoiseKeys,
     ) -> Images:
         """Draws images in [-1, 1]."""
         if self.image_size % 4:
@@ -52,7 +57,9 @@ class Discriminator(networks.Discriminator):
 
     dropout_rate: float = 0.25
 
-    def judge(self, images: Images, train: bool, dropout_keys: DropoutKeys) -> Judgement:
+    def judge(
+        self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
+    ) -> Judgement:
         """Judges images in [-1, 1]."""
         x = images
         for layer, features in enumerate((64, 96, 128), 1):

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from common.devices.axis import AXIS
-from common.networks.layers import Conv, ConvTranspose
+from common.networks.layers import Conv, ConvTranspose, MinibatchDeviation
 from common.program.errors import UserError
 from gan import networks
-from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, normalise
+from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, NoiseKeys, normalise
 
 _LEAK = 0.2
 _EPSILON = 1e-5
@@ -43,7 +43,12 @@ class Generator(networks.Generator):
     axis_name: str = AXIS
 
     def draw(
-        self, latents: Latents, labels: Labels, train: bool, dropout_keys: DropoutKeys
+        self,
+        latents: Latents,
+        labels: Labels,
+        train: bool,
+        dropout_keys: DropoutKeys,
+        noise_keys: NoiseKeys,
     ) -> Images:
         """Draws images in [-1, 1]."""
 
@@ -76,15 +81,19 @@ class Discriminator(networks.Discriminator):
 
     Attributes:
       width: maps after the first layer.
+      minibatch_deviation: whether the last layer also sees how much the images of a batch differ.
       momentum: of the running statistics of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
     width: int = 64
+    minibatch_deviation: bool = False
     momentum: float = 0.9
     axis_name: str = AXIS
 
-    def judge(self, images: Images, train: bool, dropout_keys: DropoutKeys) -> Judgement:
+    def judge(
+        self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
+    ) -> Judgement:
         """Judges images in [-1, 1]."""
         smallest, halvings = _halvings(self.image_size)
         x = images
@@ -95,6 +104,9 @@ class Discriminator(networks.Discriminator):
             if layer:
                 x = normalise(self, x, f"norm_{layer + 1}", train, _EPSILON, _around_one)
             x = nn.leaky_relu(x, _LEAK)
+        if self.minibatch_deviation:
+            deviation = MinibatchDeviation(self.momentum, self.axis_name, name="deviation")
+            x = deviation(x, use_running_average=not train)
         logits = Conv(1, smallest, 1, "VALID", False, _INIT, name="real_or_generated")(x)
         return Judgement(logits[:, 0, 0, 0], None)
 

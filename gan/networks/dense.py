@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from common.devices.axis import AXIS
 from common.networks.layers import Dense, dropout_after
 from gan import networks
-from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, normalise
+from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, NoiseKeys, normalise
 
 _LEAK = 0.2
 
@@ -35,7 +35,12 @@ class Generator(networks.Generator):
     axis_name: str = AXIS
 
     def draw(
-        self, latents: Latents, labels: Labels, train: bool, dropout_keys: DropoutKeys
+        self,
+        latents: Latents,
+        labels: Labels,
+        train: bool,
+        dropout_keys: DropoutKeys,
+        noise_keys: NoiseKeys,
     ) -> Images:
         """Draws images in [-1, 1]."""
         x = latents
@@ -59,7 +64,9 @@ class Discriminator(networks.Discriminator):
 
     widths: Sequence[int] = (512, 256)
 
-    def judge(self, images: Images, train: bool, dropout_keys: DropoutKeys) -> Judgement:
+    def judge(
+        self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
+    ) -> Judgement:
         """Judges images in [-1, 1]."""
         x = images.reshape(images.shape[0], -1)
         for layer, width in enumerate(self.widths):

@@ -24,7 +24,7 @@ from gan.quality.memorization import (
     suspicious_picture,
     verdict,
 )
-from gan.quality.reference import Reference
+from gan.quality.reference import Labels, Reference
 from gan.quality.sample import Sample
 from gan.state import GAN
 
@@ -37,18 +37,18 @@ Images = UInt8[np.ndarray, "_images height width channels"]
 Scores = Float[np.ndarray, " images"]
 
 
-def scores_of(gan: GAN, variables: Variables) -> Callable[[Images], Scores]:
-    """Returns a function of images: the discriminator's logits, larger for "real"."""
+def scores_of(gan: GAN, variables: Variables) -> Callable[[Images, Labels], Scores]:
+    """Returns a function of images and their classes: D's logit of each, larger for "real"."""
 
-    def logits(variables: Variables, images: Array) -> Array:
+    def logits(variables: Variables, images: Array, labels: Array) -> Array:
         judged: Any = gan.networks.discriminator.apply(
-            variables, to_signed_unit(images), train=False
+            variables, to_signed_unit(images), labels, train=False
         )
-        found: Array = judged.logits
+        found: Array = judged.logit
         return found
 
     run = in_batches(logits, variables, _BATCH)
-    return lambda images: run(images).reshape(len(images))
+    return lambda images, labels: run(images, labels).reshape(len(images))
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def check_memorization(
     prepared: Prepared,
     reference: Reference,
     sample: Sample,
-    scores: Callable[[Images], Scores],
+    scores: Callable[[Images, Labels], Scores],
     mirrored: bool,
 ) -> Novelty:
     """Returns the verdict and all figures behind it, and draws the most suspicious pairs.
@@ -102,7 +102,7 @@ def check_memorization(
       scores: see `scores_of`.
       mirrored: whether training mirrored its images; a mirrored copy is a copy.
     """
-    held_out, split = _one_of_each(prepared), prepared.splits[reference.split]
+    (held_out, held_labels), split = _one_of_each(prepared), prepared.splits[reference.split]
     real = split.read(reference.rows.tolist())["image"]
     try:
         found = _in_each_space(reference, sample, real, held_out, mirrored)
@@ -113,7 +113,7 @@ def check_memorization(
     training = np.concatenate([real, real[:, :, ::-1]]) if mirrored else real
     picture = suspicious_picture(worst, made, training, held_out)
     write_picture(output / SUSPICIOUS, picture)
-    membership = membership_auc(scores(real), scores(held_out))
+    membership = membership_auc(scores(real, reference.labels), scores(held_out, held_labels))
     sentence, all_known = verdict(found, membership), len(real) == len(split)
     if not all_known:
         sentence += f" Only {len(real):,} of {len(split):,} training images were compared."
@@ -157,8 +157,8 @@ def _held_out_splits(prepared: Prepared) -> list[Split]:
     return [prepared.splits[name] for name in _HELD_OUT if name in prepared.splits]
 
 
-def _one_of_each(prepared: Prepared) -> Images:
-    """Returns a random image of each held-out patient, at most 2,000."""
+def _one_of_each(prepared: Prepared) -> tuple[Images, Labels]:
+    """Returns a random image of each held-out patient, at most 2,000, and its class."""
     held = _held_out_splits(prepared)
     places = [(split, row) for split in held for row in range(len(split))]
     owners = [owner for split in held for owner in split.owners]
@@ -169,7 +169,9 @@ def _one_of_each(prepared: Prepared) -> Images:
     chosen = sorted(list(first.values())[:_MOST])
     card = prepared.card
     images = np.empty((len(chosen), card.image_size, card.image_size, card.channels), np.uint8)
+    labels = np.empty(len(chosen), np.int32)
     for number, place in enumerate(chosen):
         split, row = places[place]
-        images[number] = split.read([row])["image"][0]
-    return images
+        example = split.read([row])
+        images[number], labels[number] = example["image"][0], example["label"][0]
+    return images, labels

@@ -45,6 +45,7 @@ def draw_images(
 
     def draw(numbers: Labels, labels: Labels) -> Array:
         latents = sampler.latents(seed, jnp.asarray(numbers))
-        return sampler.images(variables, latents, jnp.asarray(labels))
+        noise_keys = sampler.noise_keys(seed, jnp.asarray(numbers))
+        return sampler.images(variables, latents, jnp.asarray(labels), noise_keys)
 
     return by_batches(draw, BATCH, numbers, labels), labels

@@ -85,10 +85,7 @@ def measurement(
     )
 
     def measure(state: GANState) -> dict[str, float]:
-        statistics = sampler.batch_stats(
-            state.average, state.generator.batch_stats, _ESTIMATION_BATCHES
-        )
-        variables = {"params": state.average, "batch_stats": statistics}
+        variables = sampler.variables(state, _ESTIMATION_BATCHES)
         images, labels = draw_images(sampler, variables, _SEED, counts)
         real, made = of_real_images(), reference.scaled(name, extractor.extract(images))
         values = {

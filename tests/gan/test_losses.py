@@ -11,6 +11,7 @@ from gan.losses import LOSSES, adversarial_loss, class_loss, gradient_penalty, r
 from gan.networks.dense import Discriminator, Generator
 
 LOGITS = np.array([-30.0, -10.0, -2.5, -0.4, 0.0, 0.7, 3.0, 10.0, 30.0])
+OTHERS = np.array([2.0, -7.0, 30.0, 0.0, -0.3, 1.0, 3.0, -2.0, -30.0])  # of the other images
 PARTS = ("real", "fake", "generator")
 WITH_TARGETS = ("minimax", "non_saturating", "least_squares")
 OF_PROBABILITIES = ("minimax", "non_saturating")
@@ -56,7 +57,17 @@ def closed_forms(name, s):
             lambda x: -x,
         ),
         "wasserstein": (lambda x: -x, lambda x: x, lambda x: -x),
+        "relativistic": (
+            lambda x: np.logaddexp(0, OTHERS - x) / 2,
+            lambda x: np.logaddexp(0, x - OTHERS) / 2,
+            lambda x: np.logaddexp(0, OTHERS - x),
+        ),
     }[name]
+
+
+def beside(loss, part, others=OTHERS):
+    """Returns a part of a loss as a function of its own logits."""
+    return lambda x: getattr(loss, part)(x, jnp.asarray(others, x.dtype))
 
 
 def derivative(function, logits):
@@ -74,7 +85,7 @@ class TestAdversarialLosses:
     def test_each_part_is_its_closed_form(self, float64, name, smoothing):
         loss = adversarial_loss(name, smoothing)
         for part, expected in zip(PARTS, closed_forms(name, smoothing), strict=True):
-            values = getattr(loss, part)(jnp.asarray(LOGITS))
+            values = beside(loss, part)(jnp.asarray(LOGITS))
             assert values.dtype == jnp.float64
             np.testing.assert_allclose(values, expected(LOGITS), rtol=1e-12, err_msg=part)
 
@@ -82,7 +93,7 @@ class TestAdversarialLosses:
     def test_single_precision_is_enough(self, name):
         loss = adversarial_loss(name)
         for part, expected in zip(PARTS, closed_forms(name, 0.0), strict=True):
-            values = getattr(loss, part)(jnp.asarray(LOGITS, jnp.float32))
+            values = beside(loss, part)(jnp.asarray(LOGITS, jnp.float32))
             assert values.dtype == jnp.float32
             np.testing.assert_allclose(values, expected(LOGITS), rtol=1e-5, err_msg=part)
 
@@ -90,7 +101,7 @@ class TestAdversarialLosses:
     def test_each_parts_gradient_is_the_finite_difference(self, float64, name, smoothing):
         loss, step = adversarial_loss(name, smoothing), 1e-5
         for part in PARTS:
-            function = getattr(loss, part)
+            function = beside(loss, part)
             up, down = (np.asarray(function(jnp.asarray(LOGITS + h))) for h in (step, -step))
             np.testing.assert_allclose(
                 derivative(function, LOGITS), (up - down) / (2 * step), atol=1e-9, err_msg=part
@@ -141,7 +152,7 @@ class TestAdversarialLosses:
     def test_extreme_logits_never_overflow(self, name, smoothing):
         loss, extreme = adversarial_loss(name, smoothing), jnp.asarray([-1e6, 1e6])
         for part in PARTS:
-            function = getattr(loss, part)
+            function = beside(loss, part, -extreme)
             assert jnp.isfinite(function(extreme)).all()
             assert jnp.isfinite(derivative(function, extreme)).all()
 
@@ -155,6 +166,15 @@ class TestAdversarialLosses:
     def test_an_image_counts_as_real_from_the_middle_of_the_targets_on(self, name):
         loss = adversarial_loss(name)
         assert loss.output(jnp.full(1, loss.threshold)).item() == 0.5
+
+    def test_the_relativistic_discriminator_loses_what_its_pairs_do(self, float64):
+        """`-log sigmoid(r - f)` over both halves; the generator that of the pair turned round."""
+        loss, real, fake = adversarial_loss("relativistic"), *map(jnp.asarray, (LOGITS, OTHERS))
+        both = loss.real(real, fake) + loss.fake(fake, real)
+        np.testing.assert_allclose(both, np.logaddexp(0, OTHERS - LOGITS), rtol=1e-12)
+        turned = np.logaddexp(0, LOGITS - OTHERS)
+        np.testing.assert_allclose(loss.generator(fake, real), turned, rtol=1e-12)
+        assert loss.threshold is None and loss.relative
 
     def test_a_critics_score_is_no_verdict(self):
         assert adversarial_loss("hinge").threshold == 0
@@ -189,12 +209,12 @@ class TestSaturation:
         latents = jnp.asarray([[0.3, -1.2, 0.8]])
         labels = jnp.zeros(1, jnp.int32)
         params = generator.init(jax.random.key(0), latents, labels, train=True)
-        judge = discriminator.init(jax.random.key(1), jnp.zeros((1, 4, 4, 1)), train=True)
+        judge = discriminator.init(jax.random.key(1), jnp.zeros((1, 4, 4, 1)), labels, train=True)
         judge["params"]["real_or_generated"]["bias"] -= sureness
 
         def logits(params):
             images = generator.apply(params, latents, labels, train=True)
-            return discriminator.apply(judge, images, train=True).logits
+            return discriminator.apply(judge, images, labels, train=True).logits
 
         def norm(name):
             loss = adversarial_loss(name).generator
@@ -218,7 +238,7 @@ class TestSettings:
         with pytest.raises(UserError, match=r"config\.loss\.label_smoothing is"):
             adversarial_loss(name, smoothing)
 
-    @pytest.mark.parametrize("name", ["hinge", "wasserstein"])
+    @pytest.mark.parametrize("name", ["hinge", "wasserstein", "relativistic"])
     def test_losses_without_targets_have_nothing_to_smooth(self, name):
         with pytest.raises(UserError, match=rf"{name} loss has no targets"):
             adversarial_loss(name, 0.1)

@@ -73,7 +73,7 @@ def test_networks_follow_the_data_by_construction(name, image_size, channels, nu
         latents, labels = jnp.zeros((5, gan.latent_size)), jnp.zeros(5, int)
         generator, discriminator = gan.networks
         drawn = generator.apply(state.generator.variables, latents, labels, train=False)
-        return drawn, discriminator.apply(state.discriminator.variables, drawn, train=False)
+        return drawn, discriminator.apply(state.discriminator.variables, drawn, labels, train=False)
 
     drawn, judged = jax.eval_shape(images)
     assert drawn.shape == (5, image_size, image_size, channels)

@@ -34,6 +34,7 @@ from gan.steps import (
     draw_latents,
     generator_step,
 )
+from gan.terms import TERMS
 from tests.memory_split import split_of
 
 BATCH = 8
@@ -144,7 +145,10 @@ def draw(gan, state, position):
 def judge_with(task, state):
     """Returns the discriminator's logits as a function of images; it must have no BatchNorm."""
     network = task.gan.networks.discriminator
-    return lambda images: network.apply(state.discriminator.variables, images, train=True).logits
+    variables = state.discriminator.variables
+    return lambda images: (
+        network.apply(variables, images, jnp.zeros(len(images), int), train=True).logits
+    )
 
 
 def real_and_generated(task, state):
@@ -253,9 +257,9 @@ class TestHalfBatches:
             of_discriminator.append({len(rows) for rows in given})
             return discriminator_step(gan, state, images, labels, fakes, fake_labels, rng, position)
 
-        def of_g(gan, state, generated, rng, position):
+        def of_g(gan, state, generated, rng, position, real):
             of_generator.append({len(generated.images), len(generated.labels), len(position)})
-            return generator_step(gan, state, generated, rng, position)
+            return generator_step(gan, state, generated, rng, position, real)
 
         monkeypatch.setattr(gan.task, "discriminator_step", of_d)
         monkeypatch.setattr(gan.task, "generator_step", of_g)
@@ -291,8 +295,8 @@ class TestHalfBatches:
 
 class TestPenalties:
     def test_a_weight_of_0_computes_nothing(self, monkeypatch):
-        for name in ("gradient_penalty", "r1"):
-            monkeypatch.setattr(f"gan.steps.{name}", None)
+        for name in TERMS:
+            monkeypatch.setitem(TERMS, name, None)
         _, logged = train(*task_and_state())
         assert not [name for name in logged if "penalty" in name or "r1" in name]
 

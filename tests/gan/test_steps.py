@@ -105,6 +105,7 @@ def test_the_generators_gradient_is_that_of_its_whole_loss(gan, state, draws):
         judged, _ = gan.networks.discriminator.apply(
             state.discriminator.variables,
             images,
+            labels,
             train=True,
             dropout_keys=keys,
             mutable=["batch_stats"],

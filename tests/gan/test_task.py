@@ -49,7 +49,7 @@ def real_images(batch, monkeypatch):
         raise StoppedError(images)
 
     monkeypatch.setattr(
-        gan.task, "draw_fakes", lambda *_: Generated(jnp.zeros(8), jnp.zeros(8), None, None)
+        gan.task, "draw_fakes", lambda *_: Generated(*[jnp.zeros(8)] * 3, None, None)
     )
     monkeypatch.setattr(gan.task, "discriminator_step", stop)
 

@@ -21,7 +21,7 @@ def prepared():
     return prepare(acgan_covid.get_config("tiny").data)
 
 
-def brightness(images):
+def brightness(images, labels):
     return images.mean((1, 2, 3))
 
 

@@ -1,0 +1,333 @@
+"""Losses and terms that see more than one logit: closed forms, on any number of devices."""
+
+from dataclasses import replace
+from functools import partial
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from common.devices.axis import AXIS
+from common.learning.randomness import example_keys
+from common.networks.layers import MinibatchDeviation
+from common.program.errors import UserError
+from gan.losses import r1
+from gan.networks import Judgement, Networks, dense
+from gan.sampling import Sampler
+from gan.state import init_state, make_gan
+from gan.steps import LABELS, LATENTS, draw_labels, draw_latents
+from gan.task import GANTask
+from gan.terms import TERMS, Term, mode_seeking
+from tests.gan.test_recipes import (
+    BATCH,
+    CARD,
+    RNG,
+    assert_close,
+    batch_of,
+    config_of,
+    judge_with,
+    quick_jit,
+    real_and_generated,
+    task_and_state,
+    train,
+)
+
+RELATIVISTIC = {"loss__name": "relativistic"}
+
+
+@pytest.fixture
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def on_devices(function, devices, *arrays):
+    """Maps a function of a device's share over a batch; the results of all devices follow."""
+    shares = [x.reshape(devices, -1, *x.shape[1:]) for x in arrays]
+    return quick_jit(jax.vmap(function, axis_name=AXIS))(*shares)
+
+
+class TestRelativistic:
+    def test_each_players_loss_is_that_of_the_pairs_of_real_and_generated_images(self, float64):
+        task, state = task_and_state(**RELATIVISTIC, loss__discriminator_weight=1.0)
+        real, fake = real_and_generated(task, state)
+        after, logged = train(task, state)
+        before, then = (
+            [np.asarray(judge_with(task, s)(images)) for images in (real, fake)]
+            for s in (state, after)
+        )
+        expected = np.logaddexp(0, before[1] - before[0]).mean()
+        np.testing.assert_allclose(logged["discriminator_loss"], expected, rtol=1e-6)
+        turned = np.logaddexp(0, then[0] - then[1]).mean()
+        np.testing.assert_allclose(logged["generator_loss"], turned, rtol=1e-6)
+
+    def test_needs_as_many_real_images_as_generated_ones(self):
+        with pytest.raises(UserError, match="half_batches gives the generator's update more"):
+            make_gan(config_of(optimizer__half_batches=True, **RELATIVISTIC), CARD)
+
+
+class TestLazyPenalties:
+    every = 16
+
+    def step(self, number, **more):
+        task, state = task_and_state(**more)
+        return task, state, *train(task, replace(state, step=jnp.int32(number)))
+
+    @pytest.mark.parametrize("number", [0, 32])
+    def test_count_as_many_times_more_as_steps_pass_between_them(self, float64, number):
+        settings = {"loss__r1": 0.5, "loss__penalty_every": self.every}
+        settings["loss__discriminator_weight"] = 1.0
+        task, state, _, logged = self.step(number, **settings)
+        real, _ = real_and_generated(task, state)
+        expected = self.every * r1(judge_with(task, state), real).mean()
+        np.testing.assert_allclose(logged["discriminator_r1"], expected, rtol=1e-6)
+        adversarial = [logged[f"discriminator_adversarial_loss_{x}"] for x in ("real", "fake")]
+        total = sum(adversarial) + 0.5 * expected
+        np.testing.assert_allclose(logged["discriminator_loss"], total, rtol=1e-6)
+
+    def test_change_nothing_in_the_steps_between(self, float64):
+        settings = {"loss__r1": 0.5, "loss__penalty_every": self.every}
+        _, _, after, logged = self.step(17, **settings)
+        _, _, without, _ = self.step(17)
+        assert logged["discriminator_r1"] == 0
+        assert_close(after, without, rtol=1e-12)
+
+
+class TestMinibatchDeviation:
+    layer = MinibatchDeviation(0.9)
+
+    def appended(self, x, devices):
+        def of_share(share):
+            variables = {"batch_stats": {"deviation": jnp.zeros((), share.dtype)}}
+            return self.layer.apply(variables, share, False, mutable=["batch_stats"])
+
+        return on_devices(of_share, devices, x)
+
+    @pytest.mark.parametrize("devices", [1, 2, 4])
+    def test_is_the_mean_deviation_over_the_whole_batch(self, float64, devices):
+        x = np.random.default_rng(0).normal(size=(8, 3, 3, 2))
+        found, changed = self.appended(x, devices)
+        found = np.asarray(found).reshape(8, 3, 3, 3)
+        np.testing.assert_array_equal(found[..., :2], x)
+        expected = np.sqrt(x.var(0) + 1e-8).mean()
+        np.testing.assert_allclose(found[..., 2], expected, rtol=1e-12)
+        running = changed["batch_stats"]["deviation"]
+        np.testing.assert_allclose(running, 0.1 * expected, rtol=1e-12)
+
+    @pytest.mark.parametrize("devices", [1, 4])
+    def test_its_gradient_reaches_the_images_of_all_devices(self, float64, devices):
+        x = np.random.default_rng(0).normal(size=(8, 5))
+
+        def gradient(share):
+            variables = {"batch_stats": {"deviation": jnp.zeros(())}}
+            return jax.grad(
+                lambda s: self.layer.apply(variables, s, False, mutable="batch_stats")[0][0, -1]
+            )(share)
+
+        found = np.asarray(on_devices(gradient, devices, x)).reshape(8, 5) / devices
+        away = x - x.mean(0)
+        np.testing.assert_allclose(found, away / np.sqrt(x.var(0) + 1e-8) / 8 / 5, rtol=1e-9)
+
+    def test_outside_training_it_is_what_training_saw(self):
+        variables = {"batch_stats": {"deviation": jnp.float32(0.25)}}
+        found = self.layer.apply(variables, jnp.ones((2, 3)), True)
+        np.testing.assert_array_equal(found, [[1, 1, 1, 0.25]] * 2)
+
+
+class TestModeSeeking:
+    def arrays(self, num=7):
+        random = np.random.default_rng(0)
+        return random.normal(size=(num, 2, 2, 1)), random.normal(size=(num, 3))
+
+    def test_is_the_reciprocal_of_the_mean_ratio_of_pairs_of_a_class(self, float64):
+        images, latents = self.arrays()
+        labels = np.array([0, 1, 0, 0, 1, 2, 0])
+        pairs = [(0, 2), (2, 3), (3, 6), (6, 0), (1, 4), (4, 1)]  # 5 is alone
+        ratios = [
+            abs(images[i] - images[j]).mean() / abs(latents[i] - latents[j]).mean()
+            for i, j in pairs
+        ]
+        found = mode_seeking(*map(jnp.asarray, (images, latents, labels)))
+        np.testing.assert_allclose(found, 1 / (np.mean(ratios) + 1e-5), rtol=1e-12)
+
+    def test_of_images_all_alone_in_their_class_is_nothing(self):
+        images, latents = (jnp.asarray(x, jnp.float32) for x in self.arrays(3))
+        value, gradient = jax.value_and_grad(mode_seeking)(images, latents, jnp.arange(3))
+        assert value == 0 and (gradient == 0).all()
+
+    def test_is_logged_and_part_of_the_generators_loss(self, float64):
+        task, state = task_and_state(loss__mode_seeking=0.5)
+        _, fake = real_and_generated(task, state)
+        position = jnp.arange(BATCH)
+        latents = draw_latents(task.gan, example_keys(RNG, LATENTS, position))
+        labels = draw_labels(task.gan, example_keys(RNG, LABELS, position))
+        _, logged = train(task, state)
+        expected = mode_seeking(fake, latents, labels)
+        np.testing.assert_allclose(logged["generator_mode_seeking"], expected, rtol=1e-6)
+        total = logged["generator_adversarial_loss"] + 0.5 * expected
+        np.testing.assert_allclose(logged["generator_loss"], total, rtol=1e-6)
+
+
+class TestDevices:
+    """A relativistic loss, a lazy R1, a minibatch deviation and mode seeking in one GAN."""
+
+    def task_and_state(self):
+        config = config_of(
+            "dcgan",
+            loss__r1=0.5,
+            loss__penalty_every=16,
+            loss__mode_seeking=0.1,
+            **RELATIVISTIC,
+        )
+        config.model.discriminator = {"width": 4, "minibatch_deviation": True}
+        config.model.generator.update(width=4)
+        card = replace(CARD, image_size=8)
+        task = GANTask(config, make_gan(config, card), card)
+        dtype = jnp.zeros(()).dtype
+        state = quick_jit(task.init)(jax.random.key(0))
+        return task, jax.tree.map(lambda x: x.astype(dtype) if x.dtype == jnp.float32 else x, state)
+
+    def test_the_number_changes_nothing_in_five_steps(self, float64):
+        task, state = self.task_and_state()
+        one, logged = train(task, state, steps=5)
+        for devices in (2, 4):
+            several, also = train(task, state, devices, steps=5)
+            assert_close(several, one, rtol=1e-8, atol=1e-10)
+            assert_close(also, logged, rtol=1e-5)
+
+    def test_the_number_changes_nothing_in_the_first_step(self):
+        task, state = self.task_and_state()
+        (one, logged), (several, also) = (train(task, state, devices) for devices in (1, 4))
+        assert_close(also, logged, rtol=1e-5, atol=1e-6)
+        for player in ("generator", "discriminator"):
+            gradients = [getattr(s, player).opt_state[0].mu for s in (one, several)]
+            largest = max(float(abs(x).max()) for x in jax.tree.leaves(gradients[0]))
+            assert_close(*gradients, atol=1e-5 * largest)
+
+
+class Patches(dense.Discriminator):
+    """The same logit from four patches, and once more at another scale."""
+
+    def judge(self, images, labels, train, dropout_keys):
+        logits = super().judge(images, labels, train, dropout_keys).logits
+        return Judgement(
+            (jnp.broadcast_to(logits[:, None, None], (len(logits), 2, 2)), logits), None
+        )
+
+
+class OfClasses(dense.Discriminator):
+    """Judges images by their class alone, and a little by a bias."""
+
+    def judge(self, images, labels, train, dropout_keys):
+        bias = self.param("bias", jax.nn.initializers.zeros, ())
+        return Judgement(10.0 * labels + bias, None)
+
+
+def with_discriminator(module, **changes):
+    """Returns the task of a dense GAN with a discriminator of another class."""
+    config = config_of(**changes)
+    made = make_gan(config, CARD)
+    settings = dict(config.model.discriminator)
+    judge = module(CARD.image_size, CARD.channels, len(CARD.classes), **settings)
+    networks = Networks(made.networks.generator, judge)
+    return GANTask(config, replace(made, networks=networks), CARD)
+
+
+class TestJudgements:
+    @pytest.mark.parametrize("loss", ["hinge", "relativistic"])
+    def test_of_many_equal_logits_are_those_of_one(self, float64, loss):
+        changes = {"loss__name": loss, "loss__r1": 0.5}
+        task, state = task_and_state(**changes)
+        one, logged = train(task, state)
+        many, also = train(with_discriminator(Patches, **changes), state)
+        assert_close(many, one, rtol=1e-9, atol=1e-12)
+        assert_close(also, logged, rtol=1e-6)
+
+    def test_are_averaged_after_the_loss(self):
+        judged = Judgement(jnp.asarray([[3.0, -3.0]]), None)
+        assert judged.logit == 0
+        task = with_discriminator(Patches, loss__name="hinge")
+        batch = {**batch_of(task), "valid": np.ones(BATCH, bool)}
+        state = task.init(jax.random.key(0))
+        logits = task.gan.networks.discriminator.apply(
+            state.discriminator.variables,
+            jnp.asarray(batch["image"]) / 127.5 - 1,
+            jnp.asarray(batch["label"]),
+            train=False,
+        ).logits[1]
+        found = jax.vmap(task.eval_step, (None, 0), axis_name=AXIS)(
+            state, jax.tree.map(lambda x: x[None], batch)
+        )
+        values = jax.tree.map(lambda x: x[0], found).compute()
+        expected = np.maximum(0, 1 - logits).mean()
+        np.testing.assert_allclose(
+            values["discriminator_adversarial_loss_real"], expected, rtol=1e-5
+        )
+
+    def test_know_the_classes(self):
+        task = with_discriminator(OfClasses, loss__name="wasserstein")
+        state = task.init(jax.random.key(0))
+        _, logged = train(task, state)
+        labels = draw_labels(task.gan, example_keys(RNG, LABELS, jnp.arange(BATCH)))
+        expected = {"real": batch_of(task)["label"], "fake": labels}
+        for half, of in expected.items():
+            output = logged[f"discriminator_output_{half}"]
+            np.testing.assert_allclose(output, 10 * np.mean(of), rtol=1e-5)
+
+
+def test_a_term_is_a_function_and_a_line(monkeypatch, float64):
+    dark = Term("generator", lambda shown: shown.fakes.mean((1, 2, 3)))
+    monkeypatch.setitem(TERMS, "dark", dark)
+    config = config_of().unlock()
+    config.loss.dark = 2.0
+    task = GANTask(config, make_gan(config, CARD), CARD)
+    _, state = task_and_state()
+    _, fake = real_and_generated(task, state)
+    _, logged = train(task, state)
+    np.testing.assert_allclose(logged["generator_dark"], fake.mean(), rtol=1e-6)
+    total = logged["generator_adversarial_loss"] + 2 * fake.mean()
+    np.testing.assert_allclose(logged["generator_loss"], total, rtol=1e-6)
+
+
+class Grainy(dense.Generator):
+    """Adds noise to every pixel."""
+
+    noisy: ClassVar[bool] = True
+
+    def draw(self, latents, labels, train, dropout_keys, noise_keys):
+        images = super().draw(latents, labels, train, dropout_keys, noise_keys)
+        grain = jax.vmap(partial(jax.random.uniform, shape=images.shape[1:]))(noise_keys)
+        return 0.5 * (images + grain)
+
+
+class TestNoise:
+    @pytest.fixture
+    def gan(self):
+        config = config_of()
+        made = make_gan(config, CARD)
+        generator = Grainy(4, 1, 2, **config.model.generator)
+        return replace(made, networks=Networks(generator, made.networks.discriminator))
+
+    def test_is_drawn_by_the_number_of_the_image(self, gan):
+        sampler = Sampler(gan)
+        variables = sampler.variables(init_state(gan, CARD, jax.random.key(0)), 2)
+        latents, labels = jnp.ones((6, gan.latent_size)), jnp.zeros(6, jnp.int32)
+        numbers = jnp.arange(6)
+        images = sampler.many_values(variables, latents, labels, sampler.noise_keys(3, numbers))
+        again = sampler.many_values(
+            variables, latents[:2], labels[:2], sampler.noise_keys(3, numbers[4:])
+        )
+        np.testing.assert_array_equal(images[4:], again)
+        assert len(np.unique(images[:, 0, 0, 0])) == 6  # of equal latents
+        other = sampler.many_values(variables, latents, labels, sampler.noise_keys(4, numbers))
+        assert (images != other).all()
+
+    def test_is_drawn_in_training_too(self, gan):
+        task = GANTask(config_of(), gan, CARD)
+        _, logged = train(task, task.init(jax.random.key(0)))
+        assert np.isfinite(logged["generator_loss"])
+
+    def test_other_generators_are_given_no_keys(self):
+        assert Sampler(make_gan(config_of(), CARD)).noise_keys(0, jnp.arange(2)) is None
