@@ -73,6 +73,19 @@ def test_the_mean_of_all_pairs_comes_from_one_look_at_each(package, images):
     assert mean_pairwise(np.asarray(images[:1]).repeat(3, 0)) == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.parametrize("number", [2, 25, 28])
+def test_the_mean_is_that_of_the_squared_distances_of_embeddings(number, monkeypatch):
+    """Of any embedding, here the pixels, also of more images than one batch holds."""
+    monkeypatch.setattr("common.networks.lpips.lpips_params", dict)
+    monkeypatch.setattr(
+        "common.networks.lpips.lpips_embedding", lambda _, images: images.reshape(len(images), -1)
+    )
+    pixels = np.random.default_rng(0).random((number, 4, 3, 1), np.float32)
+    first, second = np.triu_indices(number, 1)
+    expected = ((pixels[first] - pixels[second]) ** 2).sum((1, 2, 3)).mean()
+    assert mean_pairwise(pixels) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_one_image_has_no_pair():
     with pytest.raises(UserError, match="there are 1"):
         mean_pairwise(np.zeros((1, 32, 32, 1), np.float32))
