@@ -1,234 +1,229 @@
 """The only training loop: dispatch, log, evaluate, draw, save."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Generic
 
+import numpy as np
+
+from common.data.prepared.prepared import Prepared
 from common.devices import placement, processes
 from common.learning.network import split_frozen
+from common.learning.optimizers import check_rates
 from common.program.interrupts import StopRequest
 from common.program.log import log
 from common.program.memory import give_back_freed_memory, trim_freed_memory
 from common.report.images import Picture
 from common.runs.checkpoints import Checkpoints
-from common.scores.metrics import known_values
+from common.runs.workdir import Run
+from common.training import dispatch
 from common.training.clock import DeviceClock, Due, Schedule
-from common.training.dispatch import Advance
-from common.training.feed import Feed
-from common.training.finite import Look, Watch, check_finite
+from common.training.feed import open_feed
+from common.training.numbers import Numbers
 from common.training.profile import Profile
-from common.training.task import Measurement, Metrics
+from common.training.record import Recorder
+from common.training.task import Examples, State, Task
+from common.training.validation import Validation, check_best_metric
 from common.training.writers import Writers
 
-
-class _Interval(NamedTuple):
-    """Results of the steps (start, end], still on the devices, and the devices' waiting time."""
-
-    start: int
-    end: int
-    metrics: Metrics
-    look: Look
-    data_wait_share: float
+_EXAMPLE_BYTES = 32 * 2**20
+_NUM_EXAMPLES = 4096
+_STEPS_TO_TIME = 50  # fewer say little of how many operations a second there are
 
 
-@dataclass
-class Loop:
-    """One run's loop over a state on the devices.
+class Loop(Generic[State]):
+    """One session of a run; its methods stand in the order in which they are called.
 
     Attributes:
-      advance: the compiled training dispatch.
-      compile_rest: takes a state and compiles what comes between steps, except pictures.
-      evaluate: state -> metrics of the validation split, {} if there is none.
-      pictures: state -> pictures by name.
-      feed: the source of the data.
       schedule: when to log, evaluate, draw and save.
-      checkpoints: where states are saved.
-      checkpoint_minutes: save at least this often; 0 never saves by time.
-      best_metric: the metric that the best checkpoint is chosen by, or "".
-      record: called in the main process after each save and at the end.
-      profile: traces a few steps, if requested.
-      watch: checks the state at each log.
-      writers: where numbers and pictures go; None in all processes but the main one.
-      measurement: what `evaluate` measures beside the validation, or None.
-      clock: how long the devices waited, and for what.
+      advance: the compiled training dispatch.
+      numbers: what has been measured.
       step: the current step.
+      clock: how long the devices waited, and for what.
       clocked_from: the step from which `clock` counts.
-      latest: the last value of every metric.
-      warnings: the warnings given so far.
     """
 
-    advance: Advance
-    compile_rest: Callable[[Any], None]
-    evaluate: Callable[[Any], dict[str, float]]
-    pictures: Callable[[Any], dict[str, Picture]]
-    feed: Feed
-    schedule: Schedule
-    checkpoints: Checkpoints
-    checkpoint_minutes: float
-    best_metric: str
-    record: Callable[["Loop"], None]
-    profile: Profile
-    watch: Watch
-    writers: Writers | None = None
-    measurement: Measurement[Any] | None = None
-    clock: DeviceClock = field(default_factory=DeviceClock)
-    step: int = 0
-    clocked_from: int = 0
-    latest: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    _unread: _Interval | None = None
-    _saved_at: float = field(default_factory=time.monotonic)
+    def __init__(
+        self,
+        run: Run,
+        prepared: Prepared,
+        task: Task[State],
+        checkpoints: Checkpoints,
+        like: State,
+        step: int,
+        *,
+        profile: bool = False,
+    ) -> None:
+        """Compiles the training step for states like this one, and prepares the rest.
 
-    def run(self, state: Any, step: int, stop: StopRequest) -> int:
-        """Trains from `step` to the end, or until a stop is requested; returns the last step.
+        Args:
+          run: to train.
+          prepared: its data.
+          task: what it trains.
+          checkpoints: where states are saved.
+          like: a state, or its stand-in.
+          step: where training goes on.
+          profile: whether to trace a few steps.
 
-        An interval's metrics stay on the devices until it ends and are read while the next one
-        already runs. A checkpoint ends the interval, too: a run that resumes from it loses nothing.
+        Raises:
+          UserError: training would learn nothing, or its best metric is not logged.
+        """
+        config = run.config
+        steps_per_epoch = prepared.card.num_examples["train"] / task.batches.examples
+        self.schedule = Schedule.from_config(config.train, steps_per_epoch)
+        if step < self.schedule.num_steps:
+            for sentence in check_rates(config, steps_per_epoch):
+                log.warning("%s", sentence)
+        self._feed = open_feed(config, prepared, task.batches)
+        self.advance = dispatch.compile_advance(
+            task,
+            config.seed,
+            like,
+            self._feed.example_block(),
+            low_memory=config.train.low_memory,
+        )
+        self._validation = Validation(run, prepared, task, like)
+        self._validation.recall(run, step)
+        of_training = [f"train/{name}" for name in self.advance.metric_names]
+        check_best_metric(config.train.best_metric, [*of_training, *self._validation.names])
+        self._task, self._examples = task, _some_examples(prepared)
+        # To count a step's operations is to trace it once more, which takes seconds.
+        flops = self.advance.flops if self.schedule.num_steps - step >= _STEPS_TO_TIME else None
+        self._recorder = Recorder(run, checkpoints, task.batches.examples, flops)
+        self._settings, self._checkpoints = config.train, checkpoints
+        self._profile = Profile(run.workdir / "profile" if profile else None, step)
+        self.numbers = Numbers(self.advance, like, checkpoints, step)
+        self.clock, self._saved_at = DeviceClock(), time.monotonic()
+        self.step = self.clocked_from = step
+
+    @property
+    def writers(self) -> Writers | None:
+        """Returns where numbers and pictures go; None in all processes but the main one."""
+        return self.numbers.writers
+
+    def begin(self, state: State, writers: Writers) -> None:
+        """Writes here from now on; draws the pictures of this step if a kill prevented them.
+
+        Those of earlier steps were written before its checkpoint.
+        """
+        self.numbers.writers = writers
+        if self.schedule.draws(self.step) and not writers.has_pictures(self.step):
+            writers.write_images(self.step, self._pictures(state))
+
+    def train(self, state: State, stop: StopRequest) -> int:
+        """Trains to the end, or until a stop is requested; returns the last step.
+
+        A checkpoint ends an interval of the numbers, too: a run that resumes from it loses nothing.
 
         Raises:
           DivergenceError: a metric or the state became infinite or not a number.
         """
-        metrics, interval_start = self.advance.empty_metrics(), step
-        first = self.clocked_from = step
-        while step < self.schedule.num_steps:
-            boundary = self.profile.next_boundary(step, self.schedule.next_boundary(step))
+        first = self.step
+        while self.step < self.schedule.num_steps:
             # The first step runs alone, as soon as it is compiled.
-            count = 1 if step == first else min(self.feed.max_steps, boundary - step)
-            with self.clock.waiting_for_data():
-                block = self.feed.block(step, count)
-            self.clock.before_dispatch()
-            state, metrics, done = self.advance.run(state, metrics, block)
-            self.clock.after_dispatch(done)
-            self.step = step = step + count
-            self.profile.after(step, self.clock.finish)
-            self._read()
+            state = self._advance(state, at_most=1 if self.step == first else self._feed.max_steps)
+            self.numbers.read()  # of the interval before, while this dispatch runs
             if self.writers:
-                self.writers.console.progress(step)
-            due = self._due(step, stop)
+                self.writers.console.progress(self.step)
+            due = self._due(self.step, stop)
             if due.log:
-                look = self.watch.look(state)
-                self._unread = _Interval(interval_start, step, metrics, look, self.clock.lap())
-                metrics, interval_start = self.advance.empty_metrics(), step
+                self.numbers.end_interval(state, self.step, self.clock.lap())
             if due.evaluate or due.save or due.draw:
-                self._read()
+                self.numbers.read()
                 self.clock.finish()
-                if due.evaluate and self._evaluate(state, step):
+                if due.evaluate and self._evaluate(state):
                     due = due._replace(save=True, stop=True)
-                self._pause(state, step, due)
+                self._pause(state, due)
             if due.stop:
                 break
-            if step == first + 1 < self.schedule.num_steps:
-                self._warm_up(state, step)
+            if self.step == first + 1 < self.schedule.num_steps:
+                self._warm_up(state)
         self.clock.stop()
-        self.profile.close()
-        if self.writers:
-            self.record(self)
-        return step
+        self._profile.close()
+        self._record()
+        return self.step
 
-    def redraw(self, state: Any, step: int) -> None:
-        """Draws the pictures of the step to resume from, in case a kill prevented them.
-
-        Those of earlier steps were written before its checkpoint.
-        """
-        if self.writers and self.schedule.draws(step) and not self.writers.has_pictures(step):
-            self.writers.write_images(step, self.pictures(state))
-
-    def _warm_up(self, state: Any, step: int) -> None:
-        """Compiles what comes between steps and draws a first picture; restarts the clock."""
-        self._read()
-        self.compile_rest(state)
-        if self.writers and self.schedule.picture:
-            pictures = self.pictures(state)
-            if step == 1:
-                self.writers.write_images(step, pictures)
-        give_back_freed_memory()
-        if self.writers:
-            self.writers.console.restart(step)
-        self.clock.restart()
-        self.clocked_from = step
-
-    @property
-    def _may_stop(self) -> bool:
-        return self.measurement is not None and self.measurement.stops
+    def _advance(self, state: State, at_most: int) -> State:
+        """Dispatches the steps up to the next boundary, or some of them."""
+        boundary = self._profile.next_boundary(self.step, self.schedule.next_boundary(self.step))
+        with self.clock.waiting_for_data():
+            block = self._feed.block(self.step, min(at_most, boundary - self.step))
+        self.clock.before_dispatch()
+        state, self.numbers.metrics, done = self.advance.run(state, self.numbers.metrics, block)
+        self.clock.after_dispatch(done)
+        self.step += block.num_steps
+        self._profile.after(self.step, self.clock.finish)
+        return state
 
     def _due(self, step: int, stop: StopRequest) -> Due:
-        due = self.schedule.due(step)
-        late = self.checkpoint_minutes and (
-            time.monotonic() - self._saved_at > 60 * self.checkpoint_minutes
-        )
+        """Returns what is due after a step, on which all processes agree."""
+        due, minutes = self.schedule.due(step), self._settings.checkpoint_minutes
+        late = bool(minutes) and time.monotonic() - self._saved_at > 60 * minutes
         # Processes must agree, which costs a round trip: only when they log anyway.
         if due.log or processes.alone():
             agreed = processes.highest(stop.number)
             stops = agreed > 0
             stop.number = stop.number or agreed  # a signal that came meanwhile counts next time
-            saves = due.save or stops or (due.log and processes.any_process(bool(late)))
+            saves = due.save or stops or (due.log and processes.any_process(late))
             due = due._replace(log=due.log or saves, save=saves, stop=stops)
         # The scores of a checkpoint must be of its own state.
-        scores = due.save and self.best_metric.startswith(("val/", "quality/"))
+        scores = due.save and self._settings.best_metric.startswith(("val/", "quality/"))
         evaluates = due.evaluate or scores
         # Saving ends the interval, and this evaluation may end in it.
-        return due._replace(evaluate=evaluates, log=due.log or (evaluates and self._may_stop))
+        ends = due.log or (evaluates and self._validation.may_stop)
+        return due._replace(evaluate=evaluates, log=ends)
 
-    def _evaluate(self, state: Any, step: int) -> bool:
+    def _evaluate(self, state: State) -> bool:
         """Writes the state's scores and warnings; returns whether these end training."""
         started = time.perf_counter()
-        values = self.evaluate(state)
+        values = self._validation.measure(state)
         self.clock.evaluated(time.perf_counter() - started)
-        self._write(step, step - 1, values, {})
-        found = self.measurement.warnings(step, self.latest) if self.measurement else []
-        if self.writers:
-            for warning in found:
-                log.warning("%s", warning)
-        self.warnings += found
+        self.numbers.write(self.step, self.step - 1, values, {})
+        found = self._validation.warnings(self.step, self.numbers.latest)
+        self.numbers.warn(found)
         # Processes must agree even if an image differs in its last bit between them.
-        return self._may_stop and processes.any_process(bool(found))
+        return self._validation.may_stop and processes.any_process(bool(found))
 
-    def _pause(self, state: Any, step: int, due: Due) -> None:
-        """Does what needs the state before the next dispatch takes it."""
+    def _pause(self, state: State, due: Due) -> None:
+        """Saves and draws, which needs the state before the next dispatch takes it."""
         trim_freed_memory()  # from the previous save and pictures
         if due.save:
             if self.writers:
                 self.writers.sync()  # a run that resumes here draws no earlier pictures
             learning, _ = split_frozen(state)
-            self.checkpoints.save(step, placement.to_host(learning), self.latest)
+            self._checkpoints.save(self.step, placement.to_host(learning), self.numbers.latest)
             self._saved_at = time.monotonic()
-            if self.writers:
-                self.record(self)
+            self._record()
         if due.draw and self.writers:
-            self.writers.write_images(step, self.pictures(state))
+            self.writers.write_images(self.step, self._pictures(state))
 
-    def _read(self) -> None:
-        """Fetches the last interval's metrics to the host, checks and writes them."""
-        if self._unread is None:
-            return
-        start, end, metrics, look, data_wait_share = self._unread
-        self._unread = None
-        computed = known_values(placement.to_host(metrics))
-        norms, bad = self.watch.read(look)
-        values = {f"train/{name}": value for name, value in sorted({**computed, **norms}.items())}
-        self._write(end, start, values, {"timing/data_wait_share": data_wait_share}, bad)
+    def _warm_up(self, state: State) -> None:
+        """Compiles what comes between steps and draws a first picture; restarts the clock."""
+        self.numbers.read()
+        self._validation.compile(state)
+        if processes.is_main_process():
+            self._recorder.flops()
+        self.numbers.watch.look(state)
+        if self.writers and self.schedule.picture:
+            pictures = self._pictures(state)
+            if self.step == 1:
+                self.writers.write_images(self.step, pictures)
+        give_back_freed_memory()
+        if self.writers:
+            self.writers.console.restart(self.step)
+        self.clock.restart()
+        self.clocked_from = self.step
 
-    def _write(
-        self,
-        step: int,
-        start: int,
-        values: Mapping[str, float],
-        timing: Mapping[str, float],
-        bad: str = "",
-    ) -> None:
-        """Checks and writes metrics of the steps (start, step]; `bad` names what is not finite."""
-        check_finite(values, start, step, bad=bad, saved=self.checkpoints.latest_step)
-        self.latest = latest_of(self.latest, values)
-        if self.writers and values:
-            self.writers.write_scalars(step, {**values, **timing})
+    def _pictures(self, state: State) -> dict[str, Picture]:
+        return self._task.pictures(placement.unreplicate(state), self._examples)
+
+    def _record(self) -> None:
+        if self.writers:
+            self._recorder.write(self.step, self.step - self.clocked_from, self.clock, self.numbers)
 
 
-def latest_of(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
-    """Returns the last values; a kind with new values ("val" of "val/f1") keeps only these.
-
-    A score that no longer has a value must not be taken for this state's.
-    """
-    kinds = {name.partition("/")[0] for name in now}
-    kept = {name: x for name, x in before.items() if name.partition("/")[0] not in kinds}
-    return {**kept, **now}
+def _some_examples(prepared: Prepared) -> Examples:
+    """Returns examples spread over the training split, for pictures."""
+    split = prepared.splits["train"]
+    most = min(_NUM_EXAMPLES, max(64, _EXAMPLE_BYTES // prepared.card.example_bytes))
+    spread = np.linspace(0, len(split) - 1, min(len(split), most), dtype=int)
+    return split.read(spread.tolist())

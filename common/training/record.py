@@ -4,53 +4,75 @@ import math
 from collections.abc import Callable
 
 from common.config.tasks import declaration_of
+from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import Run, read_record, update_record
-from common.training.loop import Loop, latest_of
+from common.training.clock import DeviceClock
+from common.training.numbers import Numbers, latest_of
 from common.training.restart import saved_step
 from common.training.speed import matrix_rate
 
 _OF_OPERATIONS = ("flops_per_second_and_device", "matrix_flops_per_second", "utilisation")
 
 
-def recorder(
-    run: Run, examples_per_step: int, flops: Callable[[], float] | None
-) -> Callable[[Loop], None]:
-    """Returns a function that updates run.json, including earlier sessions of the run.
+class Recorder:
+    """Updates run.json during training, including what earlier sessions of the run recorded."""
 
-    Args:
-      run: whose record it is.
-      examples_per_step: of all devices together.
-      flops: returns the operations of a step on one device; None records no operations a second.
-    """
-    earlier = read_record(run.workdir)
-    seconds, metrics = earlier.get("wall_seconds", 0.0), earlier.get("metrics", {})
-    warnings = earlier.get("warnings", [])
+    def __init__(
+        self,
+        run: Run,
+        checkpoints: Checkpoints,
+        examples_per_step: int,
+        flops: Callable[[], float] | None,
+    ) -> None:
+        """Reads what earlier sessions recorded.
 
-    def record(loop: Loop) -> None:
-        clock, num_steps = loop.clock, loop.step - loop.clocked_from
+        Args:
+          run: whose record it is.
+          checkpoints: of the run.
+          examples_per_step: of all devices together.
+          flops: returns the operations of a step on one device; None records no operations a
+            second.
+        """
+        self._run, self._checkpoints = run, checkpoints
+        self._examples_per_step, self._flops = examples_per_step, flops
+        self._earlier = read_record(run.workdir)
+
+    def flops(self) -> None:
+        """Counts the operations of a step, which takes seconds, if they are to be recorded."""
+        if self._flops:
+            self._flops()
+
+    def write(self, step: int, num_steps: int, clock: DeviceClock, numbers: Numbers) -> None:
+        """Updates the record.
+
+        Args:
+          step: the current step.
+          num_steps: the number of steps since the clock started.
+          clock: of this session.
+          numbers: of this session.
+        """
+        earlier, workdir, flops = self._earlier, self._run.workdir, self._flops
         per_second = num_steps / clock.seconds
         speed = {"flops_per_second_and_device": per_second * flops()} if flops else {}
         # Those of an earlier session would stand beside this one's images a second.
         without = () if flops else _OF_OPERATIONS
         update_record(
-            run.workdir,
+            workdir,
             {
-                "step": loop.step,
+                "step": step,
                 # The checkpoint of this step may still be being written.
-                "saved_step": saved_step(run.workdir, loop.checkpoints),
-                "wall_seconds": round(seconds + clock.seconds, 1),
-                "images_per_second": round(per_second * examples_per_step, 2),
+                "saved_step": saved_step(workdir, self._checkpoints),
+                "wall_seconds": round(earlier.get("wall_seconds", 0.0) + clock.seconds, 1),
+                "images_per_second": round(per_second * self._examples_per_step, 2),
                 **speed,
                 "idle_share": round(clock.idle_share, 5),
                 "data_wait_share": round(clock.data_wait_share, 5),
-                "metrics": latest_of(metrics, loop.latest),
-                "warnings": [*warnings, *loop.warnings],
-                **(loop.writers.stated_numbers() if loop.writers else {}),
+                "metrics": latest_of(earlier.get("metrics", {}), numbers.latest),
+                "warnings": [*earlier.get("warnings", []), *numbers.warnings],
+                **(numbers.writers.stated_numbers() if numbers.writers else {}),
             },
             without,
         )
-
-    return record
 
 
 def record_utilisation(run: Run) -> None:

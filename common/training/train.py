@@ -30,11 +30,11 @@ from common.runs.workdir import (
     exclusive,
 )
 from common.training import preflight
-from common.training.assemble import build_loop, check_validation
-from common.training.profile import Profile
+from common.training.loop import Loop
 from common.training.record import record_utilisation, say_where
 from common.training.restart import begin_anew, check_progress, record_saved
 from common.training.task import Task, make_task, new_state
+from common.training.validation import check_validation
 from common.training.writers import Writers
 from common.unlike.run import keep_reference
 
@@ -115,10 +115,9 @@ def _train(
             state = _restored_or_new(run, task, checkpoints, step, like)
             prepare_more = partial(task.prepare, prepared, state)
             prepared = processes.main_process_first(prepare_more) or prepare_more()
-        traced = Profile(workdir / "profile" if begin.profile else None, step)
         # Before there is a state: compiling takes memory, and frees it again.
         stand_in = placement.stand_in(like)
-        loop = build_loop(run, prepared, task, checkpoints, stand_in, step, traced)
+        loop = Loop(run, prepared, task, checkpoints, stand_in, step, profile=begin.profile)
         if state is None:
             state = _restored_or_new(run, task, checkpoints, step, like)
         state = placement.place(state)
@@ -131,13 +130,12 @@ def _train(
         if declared.keeps_reference:
             processes.main_process_first(lambda: keep_reference(run, prepared))
         if processes.is_main_process():
-            loop.writers = stack.enter_context(
-                Writers(workdir, step, loop.schedule.num_steps, declared.shown)
-            )
-            loop.redraw(state, step)
+            num_steps = loop.schedule.num_steps
+            writers = stack.enter_context(Writers(workdir, step, num_steps, declared.shown))
+            loop.begin(state, writers)
         if step < loop.schedule.num_steps:
             stop.begin()
-            step = loop.run(state, step, stop)
+            step = loop.train(state, stop)
             if loop.writers:
                 loop.writers.flush()  # drawing the last picture meanwhile would halve the rate
                 record_utilisation(run)

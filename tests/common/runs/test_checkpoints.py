@@ -7,7 +7,7 @@ import pytest
 
 from common.program.errors import UserError
 from common.runs.checkpoints import Checkpoints
-from common.training.loop import Loop
+from common.training.numbers import Numbers
 
 
 def state(step):
@@ -73,6 +73,6 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
 def test_a_score_that_has_no_value_any_more_chooses_no_checkpoint(tmp_path):
     """A network that finds nothing any more has no precision: not the one of the step before."""
     latest = {"train/loss": 1.0, "val/precision": 0.9}
-    loop = SimpleNamespace(latest=latest, writers=None, checkpoints=Checkpoints(tmp_path))
-    Loop._write(loop, 4, 3, {"val/loss": 0.5}, {})
-    assert loop.latest == {"train/loss": 1.0, "val/loss": 0.5}
+    numbers = SimpleNamespace(latest=latest, writers=None, _checkpoints=Checkpoints(tmp_path))
+    Numbers.write(numbers, 4, 3, {"val/loss": 0.5}, {})
+    assert numbers.latest == {"train/loss": 1.0, "val/loss": 0.5}

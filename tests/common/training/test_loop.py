@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 from common.data.prepared.prepared import DataCard
 from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import Run, read_record
-from common.training.loop import Loop, latest_of
-from common.training.record import record_utilisation, recorder
+from common.training.clock import DeviceClock
+from common.training.numbers import Numbers, latest_of
+from common.training.record import Recorder, record_utilisation
 
 
 def test_of_a_kind_only_what_was_measured_last_counts():
@@ -19,18 +20,12 @@ def test_of_a_kind_only_what_was_measured_last_counts():
     assert latest_of(before, {}) == before
 
 
-def a_loop(**more):
-    """Returns a loop that has timed three steps in a second."""
-    return Mock(
-        spec=Loop,
-        clock=Mock(seconds=1.0, idle_share=0.0, data_wait_share=0.0),
-        step=6,
-        clocked_from=3,
-        warnings=[],
-        checkpoints=Mock(spec=Checkpoints, latest_step=lambda: 6),
-        writers=None,
-        **more,
-    )
+def record_session(run, latest, flops=None):
+    """Records a session that has timed three steps of 8 examples in a second."""
+    checkpoints = Mock(spec=Checkpoints, latest_step=lambda: 6)
+    clock = Mock(spec=DeviceClock, seconds=1.0, idle_share=0.0, data_wait_share=0.0)
+    numbers = Mock(spec=Numbers, latest=latest, warnings=[], writers=None)
+    Recorder(run, checkpoints, 8, flops).write(6, 3, clock, numbers)
 
 
 @pytest.fixture
@@ -42,12 +37,12 @@ def run(tmp_path):
 def test_a_score_that_has_no_value_any_more_does_not_come_back_from_an_earlier_session(run):
     earlier = {"metrics": {"train/loss": 2.0, "val/loss": 1.0, "val/f1_c": 0.0}}
     (run.workdir / "run.json").write_text(json.dumps(earlier))
-    recorder(run, 8, None)(a_loop(latest={"val/loss": 3.0}))
+    record_session(run, {"val/loss": 3.0})
     assert read_record(run.workdir)["metrics"] == {"train/loss": 2.0, "val/loss": 3.0}
 
 
 def test_the_speed_is_that_of_the_steps_that_were_timed(run):
-    recorder(run, 8, lambda: 1e9)(a_loop(latest={}))
+    record_session(run, {}, lambda: 1e9)
     record_utilisation(run)
     record = read_record(run.workdir)
     assert record["images_per_second"] == 24.0
@@ -58,8 +53,8 @@ def test_the_speed_is_that_of_the_steps_that_were_timed(run):
 
 def test_a_short_training_says_nothing_of_operations(run):
     """Not even those of a longer session before it, which would not fit its images a second."""
-    recorder(run, 8, lambda: 1e9)(a_loop(latest={}))
+    record_session(run, {}, lambda: 1e9)
     record_utilisation(run)
-    recorder(run, 8, None)(a_loop(latest={}))
+    record_session(run, {})
     record_utilisation(run)
     assert not {"flops_per_second_and_device", "utilisation"} & read_record(run.workdir).keys()

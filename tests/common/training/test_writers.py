@@ -167,11 +167,12 @@ def test_a_checkpoint_does_not_wait_for_tensorboard(tmp_path, monkeypatch):
         all_of_them.write_images(3, GREY)
         saving = SimpleNamespace(
             writers=all_of_them,
-            checkpoints=SimpleNamespace(save=lambda *_: saved.append(picture.exists())),
-            latest={},
-            record=lambda _: None,
+            _checkpoints=SimpleNamespace(save=lambda *_: saved.append(picture.exists())),
+            numbers=SimpleNamespace(latest={}),
+            step=3,
+            _record=lambda: None,
         )
-        Loop._pause(saving, {}, 3, Due(log=True, evaluate=False, draw=False, save=True, stop=False))
+        Loop._pause(saving, {}, Due(log=True, evaluate=False, draw=False, save=True, stop=False))
         imported.set()
     assert saved == [True]
 

@@ -1,0 +1,116 @@
+"""What is measured of a state during training: held-out examples, and what its task measures."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Generic
+
+from ml_collections import ConfigDict
+
+from common.config import durations
+from common.data.prepared.prepared import Prepared
+from common.devices import placement, processes
+from common.program.errors import UserError
+from common.runs.workdir import Run
+from common.scores.metrics import known_values
+from common.training import dispatch
+from common.training.feed import evaluation_batches, fits_on_device
+from common.training.task import Measurement, State, Task
+from common.training.writers import read_jsonl
+
+_VALIDATION = "val"
+
+
+class Validation(Generic[State]):
+    """Measures a state every `config.train.eval_every`: see `Task.eval_step`, `Task.measurement`.
+
+    Attributes:
+      names: of the values.
+    """
+
+    def __init__(self, run: Run, prepared: Prepared, task: Task[State], like: State) -> None:
+        """Prepares everything for states like this one, which may be a stand-in."""
+        self.names: list[str] = []
+        self._eval_step: dispatch.Evaluation | None = None
+        self._measurement: Measurement[State] | None = None
+        if durations.never(run.config.train.eval_every):
+            return
+        if (split := prepared.splits.get(_VALIDATION)) is not None:
+            batch_size, low_memory = run.config.data.batch_size, run.config.train.low_memory
+            self._batches = partial(evaluation_batches, split, batch_size)
+            first = next(self._batches())
+            self._eval_step = dispatch.prepare_evaluation(task, like, first, low_memory=low_memory)
+            self.names += [f"{_VALIDATION}/{name}" for name in self._eval_step.metric_names]
+            resident = fits_on_device(run.config, split)
+            self._resident = list(self._batches()) if resident else None
+        measure = partial(task.measurement, prepared)
+        self._measurement = processes.main_process_first(measure) or measure()
+        if self._measurement:
+            self.names += self._measurement.names
+
+    def recall(self, run: Run, step: int) -> None:
+        """Shows the measurement what earlier sessions logged, so that no warning is repeated."""
+        if self._measurement is None:
+            return
+        latest: dict[str, float] = {}
+        for row in read_jsonl(run.workdir / "metrics.jsonl"):
+            if row["step"] <= step:
+                latest |= {name: float(value) for name, value in row.items()}
+                if self._measurement.names[0] in row:
+                    self._measurement.warnings(int(row["step"]), latest)
+
+    def compile(self, state: State) -> None:
+        """Compiles everything."""
+        if self._eval_step:
+            self._eval_step.compile()
+        if self._measurement:
+            self._measurement.measure(placement.unreplicate(state))
+
+    def measure(self, state: State) -> dict[str, float]:
+        """Returns the values by name; every process measures, with equal results."""
+        values: dict[str, float] = {}
+        if self._eval_step:
+            total = None
+            for batch in self._resident or self._batches():
+                metrics = self._eval_step.run(state, batch)
+                total = metrics if total is None else total.merge(metrics)
+            assert total is not None  # a split has at least one example
+            values = {f"{_VALIDATION}/{name}": x for name, x in known_values(total).items()}
+        if self._measurement:
+            values |= self._measurement.measure(placement.unreplicate(state))
+        return values
+
+    def warnings(self, step: int, latest: dict[str, float]) -> list[str]:
+        """Returns sentences about what goes wrong, given the latest value of every metric."""
+        return self._measurement.warnings(step, latest) if self._measurement else []
+
+    @property
+    def may_stop(self) -> bool:
+        """Returns whether a warning ends training."""
+        return self._measurement is not None and self._measurement.stops
+
+
+def check_validation(config: ConfigDict, prepared: Prepared) -> None:
+    """Refuses to keep a best checkpoint without a validation; needs nothing compiled."""
+    best = config.train.best_metric
+    if not best.startswith("val/"):
+        return
+    if _VALIDATION not in prepared.splits:
+        raise UserError(
+            f"config.train.best_metric is {best!r}, but {prepared.card.name} has no validation"
+            " images; set --config.data.splits=70,15,15 to hold some out, or"
+            " --config.train.best_metric=''."
+        )
+    if durations.never(config.train.eval_every):
+        raise UserError(
+            f"config.train.best_metric is {best!r}, but config.train.eval_every is 0; set it, or"
+            " --config.train.best_metric=''."
+        )
+
+
+def check_best_metric(best: str, names: Iterable[str]) -> None:
+    """Refuses to choose the best checkpoint by a metric that is not logged."""
+    if best and best not in names:
+        raise UserError(
+            f"config.train.best_metric is {best!r}, which this run does not log; it logs"
+            f" {', '.join(sorted(names))}."
+        )
