@@ -5,9 +5,10 @@ from dataclasses import fields
 
 import pytest
 
+from common.config.known_tasks import KnownTasks
 from common.config.tasks import options_of
 from common.program.errors import UserError
-from common.program.options import Command
+from common.program.options import MODES, Command
 from gan.flags import GANOptions
 from launch import TASKS
 from tests.conftest import ROOT
@@ -85,6 +86,21 @@ def test_the_flags_of_a_mode_are_taken_and_those_of_libraries_do_not_matter():
     TASKS.check_flags(["input", "workdir", "restart", "config", "config.data.window"], "run")
     TASKS.check_flags(["config", "config.data.dir", "restart", "workdir"], "train")
     TASKS.check_flags(["overlays"], "predict")  # a task that has it may be found yet
+
+
+def test_a_task_may_have_modes_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "counting").mkdir()
+    (tmp_path / "counting" / "task.py").touch()
+    (tmp_path / "counting" / "config.py").write_text(
+        "from common.config.declaration import Declaration, Mode\n"
+        "TASK = Declaration(dict, {}, modes={'count': Mode(('output',))})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    tasks = KnownTasks(("counting",))
+    assert tasks.modes == (*MODES, "count") and "count" not in TASKS.modes
+    tasks.check_flags(["output", "workdir", "coordinator"], "count", "counting")
+    with pytest.raises(UserError, match="it is for run, inspect"):
+        tasks.check_flags(["input"], "count", "counting")
 
 
 def options_read_in(task):
