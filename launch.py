@@ -21,7 +21,7 @@ from common.program.accidents import told_in
 from common.program.command_line import Program, run_app
 from common.program.errors import UserError
 from common.program.files import user_path
-from common.program.options import MODES, Command, Options, read_flags
+from common.program.options import MODES, Command, read_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
 TASKS = KnownTasks(("gan", "unet", "classify"))  # another is found by the config or the workdir
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
     if command.mode in MODES:
         _run_config(command, options.input)
     else:
-        _run_task_mode(command, options, given)
+        _run_task_mode(command, given)
 
 
 def _run_config(command: Command, images: str) -> None:
@@ -84,8 +84,8 @@ def _run_config(command: Command, images: str) -> None:
             train(_CONFIG.value, workdir, **begin, allow_change=command.allow_config_change)
 
 
-def _run_task_mode(command: Command, options: Options, given: list[str]) -> None:
-    from common.config.tasks import find_mode
+def _run_task_mode(command: Command, given: list[str]) -> None:
+    from common.config.tasks import find_mode, options_of
     from common.runs.workdir import advised, open_run
 
     workdir = user_path(command.workdir)
@@ -93,7 +93,7 @@ def _run_task_mode(command: Command, options: Options, given: list[str]) -> None
         run = open_run(workdir)
         mode = find_mode(run.config.task, command.mode)
         TASKS.check_flags(given, command.mode, run.config.task)
-        mode(run, options)
+        mode(run, read_flags(options_of(run.config.task)))
 
 
 if __name__ == "__main__":

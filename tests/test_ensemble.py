@@ -235,3 +235,6 @@ def test_it_is_made_by_a_command(launch, three, tmp_path):
     made = launch("--mode=ensemble", f"--members={names}", f"--workdir={tmp_path / 'three'}")
     assert "An ensemble of 3 runs" in made.stdout
     assert len(open_run(tmp_path / "three").members) == 3
+    modes = ("--mode=evaluate", f"--workdir={tmp_path / 'three'}")
+    said = launch(*modes, "--operating_point=best", code=2).stderr  # a flag of the members' task
+    assert "--operating_point is 'best'" in said

@@ -66,9 +66,12 @@ def task_in(workdir: Path) -> str:
     What is wrong with the files is told by common/runs/workdir.py.
     """
     fields: dict[str, Any] = {}
-    for name in ("run.json", "config.json"):
+    for name in ("run.json", "config.json", "ensemble.json"):
         with suppress(UserError, OSError):
             fields |= read_object(workdir / name, "")
+    if "members" in fields:  # those of an ensemble are all of one task
+        with suppress(KeyError, IndexError, TypeError):
+            return task_in(workdir / fields["members"][0]["run"])
     if isinstance(folder := fields.get("task_folder"), str) and Path(folder).is_dir():
         look_in(Path(folder))
     return str(fields.get("task", ""))
