@@ -93,8 +93,12 @@ class Run:
         """Returns step and state of the best intact checkpoint, else of the newest.
 
         Raises:
-          UserError: there is none, or it does not fit `like`.
+          UserError: there is none, it does not fit `like`, or this is an ensemble.
         """
+        if self.ensemble:
+            raise UserError(
+                f"{self.workdir} is an ensemble, which this mode does not take; name a member."
+            )
         if self.step is not None:
             return self.step, self.checkpoints.restore(self.step, like)
         found = self.checkpoints.best(like)
