@@ -20,3 +20,10 @@ def test_the_moving_average_can_be_turned_off():
     params = {"w": jnp.arange(3.0)}
     average = moving_average({"w": jnp.ones(3)}, params, jnp.int32(7), 0.0)
     np.testing.assert_array_equal(average["w"], params["w"])
+
+
+def test_the_rate_is_the_formulas():
+    """`1 - min(decay, (1 + step) / (10 + step))` of the way from the average to the parameters."""
+    for step, rate in ((0, 0.9), (8, 0.5), (90, 0.09), (10**6, 0.05)):
+        moved = moving_average(jnp.zeros(()), jnp.ones(()), jnp.int32(step), 0.95)
+        np.testing.assert_allclose(moved, rate, rtol=1e-5)
