@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from classify.scores import Predicted, reliability
 from common.report.figure import literal, save_figure
 from common.scores.areas import areas_of_draws
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MOST_CURVES = 8  # classes
 _LONGEST_NAME = 24  # letters
@@ -55,14 +58,19 @@ def draw_figures(
     save_figure(figure, file, dpi=90)
 
 
-def _draw_confusion(axis: Any, predicted: Predicted, classes: Sequence[str]) -> None:
+def _draw_confusion(axis: "Axes", predicted: Predicted, classes: Sequence[str]) -> None:
     counts = predicted.confusion(len(classes))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape) if len(classes) <= 20 else ():
         dark = shares[row, column] > 0.5
         axis.text(
-            column, row, counts[row, column], ha="center", va="center", color="w" if dark else "k"
+            column,
+            row,
+            str(counts[row, column]),
+            ha="center",
+            va="center",
+            color="w" if dark else "k",
         )
     ticks = range(len(classes))
     axis.set_xticks(ticks, classes, rotation=45, fontsize=7)
@@ -70,7 +78,7 @@ def _draw_confusion(axis: Any, predicted: Predicted, classes: Sequence[str]) -> 
     axis.set_title("confusion (rows: truth)", fontsize=9)
 
 
-def _finish(axis: Any, title: str, across: str, up: str) -> None:
+def _finish(axis: "Axes", title: str, across: str, up: str) -> None:
     axis.set_title(title, fontsize=9)
     axis.set_xlabel(across, fontsize=8)
     axis.set_ylabel(up, fontsize=8)

@@ -48,7 +48,9 @@ class Inference:
         function = partial(_features, self._classifier)
         return apply.in_batches(function, self._variables, self._batch)
 
-    def attention(self, image: UInt8[np.ndarray, "height width channels"], label: int) -> Any:
+    def attention(
+        self, image: UInt8[np.ndarray, "height width channels"], label: int
+    ) -> Float[np.ndarray, "height width"]:
         """Returns the Grad-CAM of a class, [height, width], 0 to 1: where the evidence for it is.
 
         The sum of the last maps, each weighted by the mean gradient of the class's logit with
@@ -157,13 +159,14 @@ def _attention(
     """Returns the last maps and the gradient of each class's logit with respect to them."""
     inputs = images.astype(jnp.float32) / 255
 
-    def run(perturbation: Any) -> Any:
-        return classifier.network.apply(
+    def run(perturbation: Array) -> tuple[Array, Variables]:
+        found: tuple[Array, Variables] = classifier.network.apply(
             {**variables, "perturbations": {"maps": perturbation}},
             inputs,
             train=False,
             mutable=["intermediates"],
         )
+        return found
 
     (found,) = jax.eval_shape(
         lambda: classifier.network.apply(variables, inputs, train=False, mutable=["intermediates"])

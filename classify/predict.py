@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from classify.flags import ClassifyOptions
 from classify.inference import (
@@ -190,7 +191,7 @@ def _explanation(name: str, suffix: str) -> str:
     return f"{stem(name)}{suffix.replace('#', '_')}.png"
 
 
-def heated(pixels: Pixels, heat: Any) -> Picture:
+def heated(pixels: Pixels, heat: Float[np.ndarray, "height width"]) -> Picture:
     """Overlays a map of 0 to 1 on an image: from transparent through red to yellow."""
     grey = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32)
     colour = np.stack([np.full_like(heat, 255), 255 * heat, np.zeros_like(heat)], -1)

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.tree_util import KeyEntry
 from jax.tree_util import tree_leaves_with_path as leaves_with_path
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 from ml_collections import ConfigDict
 
 from classify.networks import find_network, make_network
@@ -149,7 +150,7 @@ def _weights_file(config: ConfigDict) -> Path | None:
     return remote_file(model.weights, model.weights_sha256, cache, _WEIGHTS).fetch()
 
 
-def path_of(keys: Any) -> str:
+def path_of(keys: tuple[KeyEntry, ...]) -> str:
     """Returns a path in a tree as text, "trunk/block1_conv1/kernel"."""
     return "/".join(str(getattr(key, "key", key)) for key in keys)
 
@@ -182,7 +183,7 @@ def _make_optimizer(
             settings, "optimizer", lambda count: share * schedule(count) * (count >= thaws)
         )
 
-    def labels(params: Variables) -> Any:
+    def labels(params: Variables) -> PyTree:
         return jax.tree_util.tree_map_with_path(
             lambda keys, _: str(stage_of(path_of(keys))), params
         )

@@ -175,7 +175,7 @@ def read_study(config: ConfigDict) -> Study:
     return Study(sizes, tuple(map(int, seeds)), arms)
 
 
-def run_config(part: ConfigDict, data: ConfigDict, seed: int, **changed: Any) -> ConfigDict:
+def run_config(part: ConfigDict, data: ConfigDict, seed: int, **changed: object) -> ConfigDict:
     """Returns the config of one run on a folder that the study wrote.
 
     Args:

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from common.report.figure import literal, save_figure
 from studies.config import ALL
 from studies.rows import Row
+from studies.statistics import Interval
 
 
 def draw(rows: Sequence[Row], metric: str, name: str, file: Path, caption: str) -> None:
@@ -45,7 +46,7 @@ def draw(rows: Sequence[Row], metric: str, name: str, file: Path, caption: str) 
     save_figure(figure, file, dpi=110)
 
 
-def _points(axis: Any, names: Sequence[str], found: Sequence[Any]) -> None:
+def _points(axis: Axes, names: Sequence[str], found: Sequence[Interval]) -> None:
     """Draws one estimate with its interval per line."""
     if found:
         value, low, high = np.array(found).T

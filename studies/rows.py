@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from studies.config import ALL, METRICS, Arm
 from studies.statistics import Interval
@@ -29,9 +28,9 @@ class Row:
     scores: Mapping[str, Interval]
     differences: Mapping[str, Interval]
 
-    def cells(self) -> dict[str, Any]:
+    def cells(self) -> dict[str, object]:
         """Returns the row of a table."""
-        cells: dict[str, Any] = {
+        cells: dict[str, object] = {
             "images_per_class": self.size,
             "real_images": self.real if self.arm.real else 0,
             "synthetic_images": round(self.arm.ratio * self.real),

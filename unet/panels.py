@@ -1,11 +1,11 @@
 """Pictures of segmentations: image, truth, prediction, and both outlines on the image."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 from scipy import ndimage
 
 from common.data.prepared.prepared import DataCard
@@ -87,12 +87,13 @@ def _coloured(mask: Mask) -> Picture:
     return coloured
 
 
-def _magnified(pixels: Any, zoom: int) -> Any:
+def _magnified(pixels: np.ndarray, zoom: int) -> np.ndarray:
     return pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
-def _outline(mask: Mask) -> Any:
+def _outline(mask: Mask) -> Bool[np.ndarray, "height width"]:
     """Returns which pixels lie inside a class other than the background and at its border."""
     inside = ndimage.minimum_filter(mask, size=3, mode="nearest")
     across = ndimage.maximum_filter(mask, size=3, mode="nearest")
-    return (mask > 0) & (inside != across)
+    outline: np.ndarray = (mask > 0) & (inside != across)
+    return outline

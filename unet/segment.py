@@ -8,7 +8,7 @@ show. A smaller one is padded with its mirror image.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,8 @@ from unet.state import Segmenter, init_state, make_segmenter
 
 BATCH = 16
 Probabilities = Float[np.ndarray, "_height _width _classes"]
+Owner: TypeAlias = tuple["_Image", int, int]  # of a window: its image, row and column
+Started: TypeAlias = tuple[Array, int]  # a batch on the devices, and how many windows it has
 
 
 class Windows:
@@ -50,13 +52,13 @@ class Windows:
         windows: UInt8[np.ndarray, "num height width channels"],
         shift: Num[np.ndarray, "num 1 1 channels"],
         scale: Num[np.ndarray, "num 1 1 channels"],
-    ) -> Any:
+    ) -> Started:
         """Starts at most a batch of windows; `finish` waits for the result."""
         filled = [apply.filled(rows, self.batch) for rows in (windows, shift, scale)]
         return [run(*filled) for run in self._runs], len(windows)
 
     @staticmethod
-    def finish(started: Any) -> Float[np.ndarray, "num height width classes"]:
+    def finish(started: Started) -> Float[np.ndarray, "num height width classes"]:
         """Returns the probabilities of the windows that `start` began."""
         results, count = started
         found = [apply.without_devices(result)[:count] for result in results]
@@ -169,14 +171,16 @@ def _window_weight(size: int) -> Float[np.ndarray, "size size 1"]:
     return np.outer(side, side)[..., None].astype(np.float32)
 
 
-def _start(queue: _Queue, windows: Windows) -> Any:
+def _start(queue: _Queue, windows: Windows) -> tuple[Started, list[Owner]]:
     """Starts the first batch of the queue; returns it and its owners."""
     taken, queue.windows = queue.windows[: windows.batch], queue.windows[windows.batch :]
     owners, queue.owners = queue.owners[: windows.batch], queue.owners[windows.batch :]
     return windows.start(*map(np.stack, zip(*taken, strict=True))), owners
 
 
-def _add(running: Any, weight: Float[np.ndarray, "size size 1"]) -> None:
+def _add(
+    running: tuple[Started, list[Owner]] | None, weight: Float[np.ndarray, "size size 1"]
+) -> None:
     """Waits for a batch and adds its probabilities to their images."""
     if running is None:
         return

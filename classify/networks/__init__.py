@@ -12,7 +12,7 @@ returns their layers, {"params": ..., "batch_stats": ...}; the file None is that
 import importlib
 import pkgutil
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import flax.linen as nn
 from jaxtyping import Array, Float, Key
@@ -94,7 +94,7 @@ def find_network(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def make_network(model: ConfigDict, card: DataCard, frozen: int = 0) -> Any:
+def make_network(model: ConfigDict, card: DataCard, frozen: int = 0) -> nn.Module:
     """Builds the network that a config describes, for the data's classes.
 
     If it starts from published weights, its input is as these expect it, if it has that setting;
@@ -121,6 +121,7 @@ def make_network(model: ConfigDict, card: DataCard, frozen: int = 0) -> Any:
     if "frozen" in fields:
         settings["frozen"] = frozen
     try:
-        return network(num_classes=len(card.classes), **settings)
+        made: nn.Module = network(num_classes=len(card.classes), **settings)
+        return made
     except TypeError as error:
         raise UserError(f"config.model.network: {error}.") from error

@@ -4,12 +4,12 @@
 """
 
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 
 from classify.networks import Classifier, Images, Maps
 from common.devices.axis import AXIS
+from common.learning.network import Variables
 from common.networks.efficientnet_lite import (
     STAGES,
     EfficientNetLite0,
@@ -41,7 +41,7 @@ class Network(Classifier):
         return trunk(images, train=train)
 
 
-def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
+def pretrained(file: Path | None, sha256: str) -> Variables:
     """Returns parameters and running statistics of all but the last layer.
 
     Args:

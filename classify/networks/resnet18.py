@@ -6,7 +6,6 @@ resizes the shortcut.
 """
 
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from jaxtyping import Array
 
 from classify.networks import Classifier, Images, Maps
 from common.devices.axis import AXIS
+from common.learning.network import Variables
 from common.networks.layers import BatchNorm, Conv
 from common.networks.vgg16 import to_imagenet_range
 from common.networks.weight_files import read_weights, torch_layers
@@ -72,7 +72,7 @@ class Network(Classifier):
         return x
 
 
-def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
+def pretrained(file: Path | None, sha256: str) -> Variables:
     """Returns parameters and running statistics of all but the last layer, 64 maps wide.
 
     Args:

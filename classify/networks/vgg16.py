@@ -6,13 +6,13 @@ parameters and takes images of any size.
 """
 
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from classify.networks import Classifier, DropoutKeys, Features, Images, Logits, Maps
+from common.learning.network import Variables
 from common.networks.layers import Dense, dropout_after
 from common.networks.vgg16 import VGG16, bundled_weights, to_imagenet_range, vgg16_params
 from common.networks.weight_files import read_weights
@@ -61,7 +61,7 @@ class Network(Classifier):
         return logits
 
 
-def pretrained(file: Path | None, sha256: str) -> dict[str, Any]:
+def pretrained(file: Path | None, sha256: str) -> Variables:
     """Returns the trunk's parameters.
 
     Args:

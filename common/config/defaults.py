@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -158,7 +157,7 @@ def check(config: ConfigDict, rules: Rules) -> None:
         rule_of(name, value, rules).check(f"config.{name}", value)
 
 
-def default_workdir(config_file: str, overrides: Mapping[str, Any]) -> Path:
+def default_workdir(config_file: str, overrides: Mapping[str, object]) -> Path:
     """Returns runs/<config name>, so that different runs never share a folder.
 
     `configs/acgan_covid.py:tiny` gives runs/acgan_covid-tiny; overrides append 8 hex digits.

@@ -32,7 +32,7 @@ def flags_text(tasks: KnownTasks) -> str:
     """Returns the flags of the program and its tasks, each with its modes, default and meaning."""
     config = "An experiment: configs/NAME.py, or configs/NAME.py:tiny for a run of seconds."
     parts = [_HEAD, _entry("--config=FILE", tasks.told_uses("config"), config)]
-    told: dict[str, Field[Any]] = {}
+    told: dict[str, Field[object]] = {}
     for flag in (flag for kind in tasks.kinds for flag in flags_of(kind)):
         told.setdefault(flag.name, flag)
     for flag in told.values():
@@ -51,7 +51,7 @@ def settings_text(config: ConfigDict) -> str:
     return "\n".join(["\n", "Settings of this experiment, with the values each takes:", "", *rows])
 
 
-def _form(flag: Field[Any], allowed: Iterable[Any]) -> str:
+def _form(flag: Field[object], allowed: Iterable[Any]) -> str:
     if isinstance(flag.default, bool):
         return f"--no{flag.name}" if flag.default else f"--{flag.name}"
     choices = [str(choice) for choice in allowed if choice != ""]
@@ -59,7 +59,7 @@ def _form(flag: Field[Any], allowed: Iterable[Any]) -> str:
     return f"--{flag.name}={'|'.join(choices) or kinds[type(flag.default)]}"
 
 
-def _meaning(flag: Field[Any]) -> str:
+def _meaning(flag: Field[object]) -> str:
     meaning = str(flag.metadata["help"])
     if flag.default is True:
         return f"Do not: {meaning[0].lower()}{meaning[1:]}"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -152,6 +152,6 @@ class Source:
 OpenPath: TypeAlias = Callable[[Path, DataSettings], Source]
 
 
-def fingerprint(*parts: Any) -> str:
+def fingerprint(*parts: object) -> str:
     """Returns a hex digest of values that JSON can hold."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -5,15 +5,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Shaped
+from jax.stages import Wrapped
+from jaxtyping import Array, PyTree, Shaped
 
 from common.devices.axis import AXIS, all_devices
 from common.program.memory import give_back_freed_memory, low_memory_options
 
 
 def on_all_devices(
-    function: Callable[..., Any], *, in_axes: Any = 0, donate_argnums: tuple[int, ...] = ()
-) -> Any:
+    function: Callable[..., PyTree], *, in_axes: PyTree = 0, donate_argnums: tuple[int, ...] = ()
+) -> Wrapped:
     """Maps a function of one device's share to one of arrays [devices, ...], to be compiled.
 
     The devices are those of all processes. With several processes call the result of
@@ -24,17 +25,19 @@ def on_all_devices(
       in_axes: as in `jax.vmap`.
       donate_argnums: arguments whose memory the results may reuse.
     """
-    return jax.pmap(
+    mapped: Wrapped = jax.pmap(
         function, AXIS, in_axes=in_axes, donate_argnums=donate_argnums, devices=all_devices()
     )
+    return mapped
 
 
-def on_local_devices(function: Callable[..., Any]) -> Any:
+def on_local_devices(function: Callable[..., PyTree]) -> Wrapped:
     """Maps a function of one device's share to one of arrays [this process's devices, ...]."""
-    return jax.pmap(function, AXIS, devices=jax.local_devices())
+    mapped: Wrapped = jax.pmap(function, AXIS, devices=jax.local_devices())
+    return mapped
 
 
-def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
+def spread(function: Callable[..., PyTree], constants: PyTree) -> Callable[..., PyTree]:
     """Returns arrays [num, ...] -> function(constants, *arrays), on all devices of this process.
 
     `num` must be a multiple of their number; the result has a leading axis of devices,
@@ -48,7 +51,7 @@ def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
 
     programs: dict[Any, Any] = {}
 
-    def run(*arrays: Shaped[np.ndarray, "num ..."]) -> Any:
+    def run(*arrays: Shaped[np.ndarray, "num ..."]) -> PyTree:
         rows = [x.reshape(len(devices), -1, *x.shape[1:]) for x in arrays]
         shapes = tuple((x.shape, x.dtype) for x in rows)
         if shapes not in programs:
@@ -60,7 +63,7 @@ def spread(function: Callable[..., Any], constants: Any) -> Callable[..., Any]:
 
 
 def in_batches(
-    function: Callable[..., Array], constants: Any, batch: int
+    function: Callable[..., Array], constants: PyTree, batch: int
 ) -> Callable[..., Shaped[np.ndarray, "num ..."]]:
     """Returns arrays of any length -> function(constants, *arrays), on all devices of this process.
 
@@ -73,7 +76,7 @@ def in_batches(
 
 
 def by_batches(
-    function: Callable[..., Any], size: int, *arrays: Shaped[np.ndarray, "num ..."]
+    function: Callable[..., Array | np.ndarray], size: int, *arrays: Shaped[np.ndarray, "num ..."]
 ) -> Shaped[np.ndarray, "num ..."]:
     """Returns function(*arrays), computed `size` rows at a time; the last rows are filled up."""
     parts = []
@@ -95,7 +98,7 @@ def shared_batch(batch: int) -> int:
     return -(-batch // devices) * devices
 
 
-def without_devices(result: Shaped[Any, "devices each ..."]) -> Shaped[np.ndarray, "num ..."]:
+def without_devices(result: Shaped[Array, "devices each ..."]) -> Shaped[np.ndarray, "num ..."]:
     """Returns on the host what `spread` gave, once it is there, as rows [num, ...]."""
     array = np.asarray(result)
     return array.reshape(-1, *array.shape[2:])

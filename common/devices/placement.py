@@ -4,13 +4,14 @@ The devices are those of all processes; each process holds its own rows.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
 
 from common.devices.apply import on_all_devices
 from common.devices.axis import AXIS, all_devices
@@ -18,6 +19,7 @@ from common.devices.axis import AXIS, all_devices
 _PLACED_AT_ONCE = 2**28  # bytes of a state
 
 Tree = TypeVar("Tree")
+Leaf: TypeAlias = Array | np.ndarray
 
 
 @cache
@@ -25,20 +27,20 @@ def _sharding() -> NamedSharding:
     return NamedSharding(Mesh(np.array(all_devices()), (AXIS,)), PartitionSpec(AXIS))
 
 
-def shard(tree: Any) -> Any:
+def shard(tree: PyTree) -> PyTree:
     """Places host arrays [local devices, ...] as device arrays [devices, ...]."""
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(_sharding(), np.asarray(x)), tree
     )
 
 
-def replicate(tree: Any) -> Any:
+def replicate(tree: PyTree) -> PyTree:
     """Places a copy of each array on every device: [...] -> [devices, ...]."""
     count = jax.local_device_count()
     return shard(jax.tree.map(lambda x: np.broadcast_to(x, (count, *np.shape(x))), tree))
 
 
-def place(state: Any) -> Any:
+def place(state: Tree) -> Tree:
     """Replicates a state into memory that the devices own, which a step may overwrite.
 
     On a CPU the result of `replicate` may share the caller's memory; a step must not overwrite it
@@ -60,10 +62,11 @@ def place(state: Any) -> Any:
             uses_left[id(leaf)] -= 1
             if isinstance(leaf, jax.Array) and not uses_left[id(leaf)]:
                 leaf.delete()
-    return jax.tree.unflatten(structure, placed)
+    whole: Tree = jax.tree.unflatten(structure, placed)
+    return whole
 
 
-def stand_in(like: Any) -> Any:
+def stand_in(like: PyTree) -> PyTree:
     """Returns shapes with which programs for placed states can be compiled, without memory.
 
     Args:
@@ -73,9 +76,9 @@ def stand_in(like: Any) -> Any:
     return jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), (count, *x.shape)), like)
 
 
-def _groups(arrays: list[Any], most_bytes: int) -> Iterator[list[Any]]:
+def _groups(arrays: Sequence[Leaf], most_bytes: int) -> Iterator[list[Leaf]]:
     """Yields the arrays in groups of at most so many bytes, or of one."""
-    group: list[Any] = []
+    group: list[Leaf] = []
     for array in arrays:
         if group and sum(x.nbytes for x in group) + array.nbytes > most_bytes:
             yield group
@@ -90,7 +93,7 @@ def unreplicate(tree: Tree) -> Tree:
     return copy
 
 
-def first_copies(tree: Any) -> Any:
+def first_copies(tree: PyTree) -> PyTree:
     """Returns this process's first copy, [1, ...], without copying."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 

@@ -11,15 +11,16 @@ import importlib.util
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from common.devices.axis import AXIS
 from common.networks.layers import BatchNorm, Conv, DepthwiseConv
-from common.networks.weight_files import torch_layers
+from common.networks.weight_files import Layers, torch_layers
 from common.program.errors import UserError
 
 _EPSILON = 1e-3
@@ -103,7 +104,7 @@ class EfficientNetLite0(nn.Module):
         return nn.relu6(conv(x, 1280, 1, 1, "top"))
 
 
-def efficientnet_lite0_variables(arrays: Mapping[str, Any], where: str) -> dict[str, Any]:
+def efficientnet_lite0_variables(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, Layers]:
     """Returns the trunk's parameters and running statistics from the arrays of a PyTorch file.
 
     Args:

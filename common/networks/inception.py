@@ -9,10 +9,10 @@ padding, the last block uses max pooling, and it was trained on 1,008 classes.
 classes (2,049,000 more) and without the scales of BatchNorm (17,216 fewer).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from common.networks.layers import BatchNorm, Conv
-from common.networks.weight_files import read_weights, torch_layers
+from common.networks.weight_files import Layers, read_weights, torch_layers
 from common.program.errors import UserError
 
 PUBLISHED = "pt_inception-2015-12-05-6726825d.pth"
@@ -136,7 +136,7 @@ class Inception(nn.Module):
             norm = BatchNorm(0.9, _EPSILON, name=f"{name}_norm")
             return nn.relu(norm(x, use_running_average=True))
 
-        def branch(x: Array, layers: tuple[Any, ...], name: str) -> Array:
+        def branch(x: Array, layers: Sequence[_Conv | tuple[_Conv, _Conv]], name: str) -> Array:
             for number, layer in enumerate(layers, 1):
                 part = f"{name}_{number}" if len(layers) > 1 else name
                 if isinstance(layer, _Conv):
@@ -176,7 +176,7 @@ def resize(
     return resized
 
 
-def pretrained(file: Path, sha256: str = "") -> dict[str, Any]:
+def pretrained(file: Path, sha256: str = "") -> dict[str, Layers]:
     """Returns the variables of `Inception`.
 
     Args:

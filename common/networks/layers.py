@@ -280,7 +280,7 @@ def in_one_dtype(x: Array | np.ndarray, *weights: Array | np.ndarray) -> list[Ar
 
 
 def _weights(
-    module: Any, x: Array, kernel_size: int | tuple[int, int]
+    module: "Conv | ConvTranspose | UpsampleConv", x: Array, kernel_size: int | tuple[int, int]
 ) -> tuple[Array, Array, Array | None]:
     """Creates or reads a module's kernel and bias, and casts all to one dtype."""
     if isinstance(kernel_size, int):

@@ -59,14 +59,14 @@ class VGG16(nn.Module):
 
 
 def to_imagenet_range(
-    images: Float[Any, "batch height width 3"],
-) -> Float[Any, "batch height width 3"]:
+    images: Float[Array, "batch height width 3"],
+) -> Float[Array, "batch height width 3"]:
     """Maps RGB in [0, 1] to the range that torchvision's weights were trained on."""
     mean, deviation = (np.array(x, images.dtype) for x in (IMAGENET_MEAN, IMAGENET_STD))
     return (images - mean) / deviation
 
 
-def vgg16_params(arrays: Mapping[str, Any], where: str) -> Params:
+def vgg16_params(arrays: Mapping[str, np.ndarray], where: str) -> Params:
     """Returns the parameters of the trunk from the arrays of a weights file, whoever wrote it.
 
     The names may be torchvision's ("features.0.weight"), Keras' ("block1_conv1/.../kernel") or
@@ -127,7 +127,9 @@ def bundled_weights() -> Path:
 _TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
 
-def _find(arrays: Mapping[str, Any], number: int, name: str) -> tuple[Any, Any]:
+def _find(
+    arrays: Mapping[str, np.ndarray], number: int, name: str
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Returns kernel and bias of a layer, or None."""
     place = f"features.{_TORCHVISION[number]}"
     known = [

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from common.program.errors import UserError
 from common.program.files import regular_file, sha256_of
 
 Arrays = dict[str, np.ndarray]
+Layers: TypeAlias = dict[str, dict[str, np.ndarray]]
+Shape: TypeAlias = Sequence[int]
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_TYPES: Mapping[str, Any] = {
@@ -55,8 +57,8 @@ def read_weights(path: Path, sha256: str = "") -> Arrays:
 
 
 def torch_layers(
-    arrays: Mapping[str, Any], layers: Sequence[tuple[str, str, str]], where: str
-) -> dict[str, Any]:
+    arrays: Mapping[str, np.ndarray], layers: Sequence[tuple[str, str, str]], where: str
+) -> dict[str, Layers]:
     """Returns convolutions with BatchNorm of a PyTorch file as Flax variables.
 
     Args:
@@ -69,13 +71,13 @@ def torch_layers(
       UserError: an array is missing.
     """
 
-    def read(name: str, axes: int = 1) -> Any:
+    def read(name: str, axes: int = 1) -> np.ndarray:
         if name not in arrays or np.ndim(arrays[name]) != axes:
             raise UserError(f"{where} has no {name}; it does not hold the weights of this network.")
         return np.asarray(arrays[name], np.float32)
 
-    params: dict[str, Any] = {}
-    stats: dict[str, Any] = {}
+    params: Layers = {}
+    stats: Layers = {}
     for ours, conv, norm in layers:
         params[f"{ours}_conv"] = {"kernel": read(f"{conv}.weight", 4).transpose(2, 3, 1, 0)}
         params[f"{ours}_norm"] = {"scale": read(f"{norm}.weight"), "bias": read(f"{norm}.bias")}
@@ -121,7 +123,7 @@ def _read_keras(path: Path) -> Arrays:
         ) from error
     arrays: Arrays = {}
 
-    def visit(name: str, item: Any) -> None:
+    def visit(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
             arrays[name.removesuffix(":0")] = np.array(item)
 
@@ -141,7 +143,7 @@ class _Storage:
 class _Tensor:
     """A tensor whose numbers may not have been read yet."""
 
-    def __init__(self, storage: _Storage, offset: int, size: Any, stride: Any) -> None:
+    def __init__(self, storage: _Storage, offset: int, size: Shape, stride: Shape) -> None:
         self._storage, self._offset = storage, offset
         self._size, self._stride = tuple(size), tuple(stride)
 
@@ -167,11 +169,13 @@ class _Tensor:
         return view.copy()
 
 
-def _rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> _Tensor:
+def _rebuild_tensor(
+    storage: _Storage, offset: int, size: Shape, stride: Shape, *_: object
+) -> _Tensor:
     return _Tensor(storage, offset, size, stride)
 
 
-def _rebuild_parameter(data: Any, *_: Any) -> Any:
+def _rebuild_parameter(data: _Tensor, *_: object) -> _Tensor:
     return data
 
 
@@ -182,11 +186,11 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(stream)
         self.storages: dict[str, _Storage] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         """Returns a function or class that a pickle may use."""
         if module == "torch" and name in _TORCH_TYPES:
             return name
-        known: dict[tuple[str, str], Any] = {
+        known: dict[tuple[str, str], object] = {
             ("collections", "OrderedDict"): OrderedDict,
             ("numpy", "ndarray"): np.ndarray,
             ("numpy", "dtype"): np.dtype,
@@ -240,7 +244,7 @@ def _read_pickle(path: Path) -> Arrays:
     return _flat(tree)
 
 
-def _flat(tree: Any, prefix: str = "") -> Arrays:
+def _flat(tree: Mapping[str, object], prefix: str = "") -> Arrays:
     """Returns the arrays of nested dictionaries, by path."""
     arrays: Arrays = {}
     for name, value in tree.items():

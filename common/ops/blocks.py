@@ -1,6 +1,6 @@
 """Building blocks of convolutions: kernels, products, rearranged pixels, plain convolution."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 Pairs: TypeAlias = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
 Factors: TypeAlias = tuple[Array, Array]  # images and a kernel, or what a product is of
@@ -54,13 +54,15 @@ class Kernel:
         return mirrored(self.array) if self.transposed else self.array
 
 
-def set_gradients(operation: "jax.custom_vjp[Any]", backward: Callable[..., Any]) -> None:
+def set_gradients(operation: "jax.custom_vjp[PyTree]", backward: Callable[..., PyTree]) -> None:
     """Sets the gradients of what is linear in each of its first two arguments.
 
     These are all that `backward(*static arguments, (first, second), cotangent)` needs.
     """
 
-    def forward(first: Any, second: Any, *static: Any) -> tuple[Any, tuple[Any, Any]]:
+    def forward(
+        first: PyTree, second: PyTree, *static: Hashable
+    ) -> tuple[PyTree, tuple[PyTree, PyTree]]:
         return operation(first, second, *static), (first, second)
 
     operation.defvjp(forward, backward)

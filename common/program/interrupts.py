@@ -105,7 +105,7 @@ def finish(code: str | int | None) -> NoReturn:
     """
     number = code if isinstance(code, int) else int(code is not None)
 
-    def leave(*_: Any) -> None:
+    def leave(*_: object) -> None:
         os._exit(number)
 
     signal.set_wakeup_fd(-1)

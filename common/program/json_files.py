@@ -57,7 +57,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
     return dict(found)
 
 
-def build(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
+def build(kind: type[Kind], values: Mapping[str, object]) -> Kind:
     """Returns a dataclass built from its values in JSON.
 
     Raises:
@@ -99,7 +99,7 @@ def conform(value: Any, kind: Any, name: str) -> Any:
     raise ValueError(f"{name!r} is {_brief(value)}; it must be {_WORDS[kind]}")
 
 
-def _check(found: Any) -> None:
+def _check(found: object) -> None:
     """Refuses what is not an object, is nested too deeply, or holds a number out of range."""
     if not isinstance(found, dict):
         raise ValueError(f"it holds {_brief(found)} where an object belongs")
@@ -130,6 +130,6 @@ def _message(error: ValueError) -> str:
     return str(error).rstrip(".")
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) < 60 else f"{text[:60]}..."

@@ -14,9 +14,10 @@ OF_TASKS = "*"  # stands for all modes of tasks
 _TOGETHER = ("train", OF_TASKS)  # the modes that may run on many processes
 
 Kind = TypeVar("Kind", bound="_Flags")
+Value = TypeVar("Value")
 
 
-def flag(default: Any, meaning: str, rule: Rule | None = None, **more: Any) -> Any:
+def flag(default: Value, meaning: str, rule: Rule | None = None, **more: object) -> Value:
     """Returns a field that is a flag.
 
     Args:
@@ -28,12 +29,12 @@ def flag(default: Any, meaning: str, rule: Rule | None = None, **more: Any) -> A
     return field(default=default, metadata={"help": meaning, "rule": rule or text(), **more})
 
 
-def chosen(default: Any, meaning: str, *choices: Any, **more: Any) -> Any:
+def chosen(default: Value, meaning: str, *choices: Value, **more: object) -> Value:
     """Returns a field that is a flag with few values."""
     return flag(default, meaning, choice(*choices), choices=choices, **more)
 
 
-def switched(default: bool, meaning: str, **more: Any) -> Any:
+def switched(default: bool, meaning: str, **more: object) -> bool:
     """Returns a field that is a flag to switch something on or off."""
     return flag(default, meaning, switch(), **more)
 
@@ -51,7 +52,7 @@ class _Flags:
             each.metadata["rule"].check(f"--{each.name}", getattr(self, each.name))
 
 
-def flags_of(kind: type[_Flags]) -> tuple[Field[Any], ...]:
+def flags_of(kind: type[_Flags]) -> tuple[Field[object], ...]:
     """Returns the fields of `Command` or of a task's options."""
     return fields(kind)  # type: ignore[arg-type]  # each is a dataclass
 

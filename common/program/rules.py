@@ -4,7 +4,6 @@ Rules of settings are beside their defaults (`RULES`, by name or by pattern), ru
 theirs in common/program/options.py. Needs no JAX.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ class Rule:
     allowed: str
     holds: Callable[[Any], bool]
 
-    def check(self, name: str, value: Any) -> None:
+    def check(self, name: str, value: object) -> None:
         """Refuses a value that is not allowed.
 
         Raises:
@@ -59,17 +58,16 @@ def number(
     end = f"less than {most:g}" if below else f"{most:g}"
     between = " to " if not (above or below) else " and " if below else " and at most "
 
-    def holds(value: Any) -> bool:
-        if type(value) not in (int, float) or math.isnan(value):
+    def holds(value: object) -> bool:
+        if not isinstance(value, int | float) or type(value) not in (int, float):
             return False
-        number: int | float = value
-        enough = least < number if above else least <= number
-        return enough and (number < most if below else number <= most)
+        enough = least < value if above else least <= value
+        return enough and (value < most if below else value <= most)
 
     return Rule(f"a number {begin}{between}{end}", holds)
 
 
-def choice(*values: Any) -> Rule:
+def choice(*values: object) -> Rule:
     """Allows these values, with their types."""
     listed = " or ".join(map(repr, values))
     return Rule(listed, lambda value: any(type(value) is type(x) and value == x for x in values))
@@ -89,7 +87,7 @@ def duration(*words: str, positive: bool = False) -> Rule:
     """Allows durations, if `positive` above 0 only, and some words."""
     steps = f"steps as '3000' or epochs as '15 epochs'{', more than 0' if positive else ''}"
 
-    def holds(value: Any) -> bool:
+    def holds(value: object) -> bool:
         if value in words:
             return True
         read = read_duration(value) if isinstance(value, str) else None
@@ -117,12 +115,12 @@ def read_duration(duration: str) -> tuple[float, str] | None:
     return (float(match[1]), "steps") if match[1] else (float(match[2]), "epochs")
 
 
-def str_of(value: Any) -> str:
+def str_of(value: object) -> str:
     """Returns a value as it is written in code: text in quotes."""
     return repr(value) if isinstance(value, str) else str(value)
 
 
-def rule_of(name: str, value: Any, rules: Rules) -> Rule:
+def rule_of(name: str, value: object, rules: Rules) -> Rule:
     """Returns the rule of a setting: by its name, else by the first pattern that matches.
 
     Without a rule, as for fields of a network that somebody added, numbers must be finite and

@@ -37,6 +37,6 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
-def from_fields(fields: Mapping[str, Any]) -> ConfigDict:
+def from_fields(fields: Mapping[str, object]) -> ConfigDict:
     """Returns the locked config that `to_json` wrote, from its parsed JSON."""
     return ConfigDict(dict(fields)).lock()

@@ -1,7 +1,6 @@
 """Which settings may change when a run resumes, and which have."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from common.config.tasks import declared_of
 from common.program.rules import read_duration
@@ -41,7 +40,7 @@ def continuable(task: str) -> frozenset[str]:
     return _CONTINUABLE | (declared.continuable if declared else frozenset())
 
 
-def differences(old: Fields, new: Fields) -> dict[str, tuple[Any, Any]]:
+def differences(old: Fields, new: Fields) -> dict[str, tuple[object, object]]:
     """Returns {"data.batch_size": (32, 64)} for each field that makes another experiment.
 
     A field that is missing on one side is "absent" there. A decay to the end of training counts as
@@ -56,12 +55,12 @@ def differences(old: Fields, new: Fields) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def told(different: Mapping[str, tuple[Any, Any]]) -> str:
+def told(different: Mapping[str, tuple[object, object]]) -> str:
     """Returns "data.batch_size (32 there, 64 now), ..." for what `differences` found."""
     return ", ".join(f"{name} ({a!r} there, {b!r} now)" for name, (a, b) in different.items())
 
 
-def _meant(config: Fields) -> dict[str, Any]:
+def _meant(config: Fields) -> dict[str, object]:
     """Returns every setting as read from JSON; a decay's end "0" becomes that of training."""
     fields = {name: _as_read(value) for name, value in flatten(config)}
     for name, value in fields.items():
@@ -72,6 +71,6 @@ def _meant(config: Fields) -> dict[str, Any]:
     return fields
 
 
-def _as_read(value: Any) -> Any:
+def _as_read(value: object) -> object:
     """Returns a setting as read from JSON, which has no tuples."""
     return list(value) if isinstance(value, tuple) else value

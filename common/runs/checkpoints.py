@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import flax.serialization
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers as policies
 
 from common.learning.network import split_frozen
@@ -78,7 +79,7 @@ class Checkpoints:
         """Returns the step of the newest checkpoint, or None."""
         return next(iter(self.steps()), None)
 
-    def save(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
+    def save(self, step: int, state: PyTree, metrics: Mapping[str, float]) -> None:
         """Starts writing a host state (`placement.to_host`), without its frozen weights.
 
         Training may continue meanwhile.
@@ -158,7 +159,7 @@ class Checkpoints:
         others = [step for step in steps if step not in ranked and step not in damaged]
         return [*ranked, *others], damaged
 
-    def newest_sound_step(self, like: Any) -> int:
+    def newest_sound_step(self, like: PyTree) -> int:
         """Returns the step to resume from, 0 for none, and makes room for saving from there.
 
         Later damaged checkpoints are named in the log and moved to `damaged-STEP`.
@@ -294,9 +295,9 @@ class _Best(policies.PreservationPolicy):  # type: ignore[misc]  # Orbax has no 
 
     def should_preserve(
         self,
-        checkpoints: Sequence[Any],
+        checkpoints: Sequence[policies.PolicyCheckpointInfo],
         *,
-        context: Any,
+        context: object,
     ) -> Sequence[bool]:
         """Returns for each checkpoint whether to keep it."""
         there = {checkpoint.step for checkpoint in checkpoints}
@@ -313,7 +314,7 @@ def _hush_stragglers() -> None:
     """
     report = sys.unraisablehook
 
-    def report_others(unraisable: Any) -> None:
+    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
             report(unraisable)
 

@@ -9,11 +9,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jaxtyping import Array, PyTree
 
 from common.runs.leaves import leaves_by_path
 
@@ -85,7 +86,7 @@ class Manifest:
             content["frozen"] = {path: [*leaf] for path, leaf in self.frozen.items()}
         return json.dumps({**content, "sha256": _digest(content)})
 
-    def misfit(self, tree: Any) -> str:
+    def misfit(self, tree: PyTree) -> str:
         """Returns how the saved state's structure differs from this one's, "" if it does not.
 
         Arrays of networks are named before those of optimizers, which differ with them.
@@ -102,7 +103,7 @@ class Manifest:
                 return "{}: {} there, {} now".format(path, *both)
         return ""
 
-    def changed_frozen(self, frozen: Any) -> str:
+    def changed_frozen(self, frozen: PyTree) -> str:
         """Returns the path of the first weight that does not learn and yet has changed, or ""."""
         if not self.frozen:
             return ""
@@ -110,7 +111,7 @@ class Manifest:
         paths = sorted(now.keys() | self.frozen.keys())
         return next((path for path in paths if now.get(path) != self.frozen.get(path)), "")
 
-    def changed_leaf(self, tree: Any) -> str:
+    def changed_leaf(self, tree: PyTree) -> str:
         """Returns the path of the first array that differs from what was saved, or ""."""
         for path, leaf in leaves_by_path(tree).items():
             if checksum(leaf) != self.leaves[path].sha256:
@@ -118,7 +119,7 @@ class Manifest:
         return ""
 
 
-def described(tree: Any) -> dict[str, Leaf]:
+def described(tree: PyTree) -> dict[str, Leaf]:
     """Returns dtype, shape and checksum of each array by its path; computes all checksums."""
     return {
         path: Leaf(str(leaf.dtype), np.shape(leaf), checksum(leaf))
@@ -155,13 +156,13 @@ def reason_of(error: Exception) -> str:
     return lines[0][:200].rstrip(".")
 
 
-def checksum(array: Any) -> str:
+def checksum(array: Array | np.ndarray) -> str:
     """Returns the SHA-256 of an array's bytes, row by row, in hexadecimal digits."""
     rows = np.ascontiguousarray(array).reshape(-1)
     return hashlib.sha256(rows.view(np.uint8).data).hexdigest()
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def _digest(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -179,11 +180,11 @@ class ManifestHandler(ocp.AsyncCheckpointHandler):  # type: ignore[misc]  # Orba
 
         return [ocp.future.CommitFutureAwaitingContractedSignals(write(), name=ITEM)]
 
-    def save(self, directory: Any, *args: Any, **kwargs: Any) -> None:
+    def save(self, directory: object, *args: object, **kwargs: object) -> NoReturn:
         """Required by Orbax's base class; its managers call only `async_save`."""
         raise NotImplementedError("a manifest is saved with its checkpoint, asynchronously")
 
-    def restore(self, directory: Any, *args: Any, **kwargs: Any) -> Any:
+    def restore(self, directory: object, *args: object, **kwargs: object) -> NoReturn:
         """Not used: a manifest is read without Orbax, even from a damaged checkpoint."""
         raise NotImplementedError("a manifest is read by Manifest, without Orbax")
 
@@ -202,5 +203,5 @@ class SaveManifest(ocp.args.CheckpointArgs):  # type: ignore[misc]  # Orbax has 
 
     step: int
     metrics: Mapping[str, float]
-    tree: Any
+    tree: PyTree
     frozen: Mapping[str, Leaf]

@@ -250,7 +250,7 @@ def claim(run: Run, step: int = 0, changed: Changes | None = None) -> None:
     write_atomically(run.workdir / "config.json", to_json(config))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Returns a value as read back from JSON."""
     return json.loads(json.dumps(value))
 
@@ -377,7 +377,9 @@ def read_record(workdir: Path) -> dict[str, Any]:
         raise UserError(f"{file} is damaged: {error}; {_RESTORE}.") from error
 
 
-def update_record(workdir: Path, fields: Mapping[str, Any], without: Collection[str] = ()) -> None:
+def update_record(
+    workdir: Path, fields: Mapping[str, object], without: Collection[str] = ()
+) -> None:
     """Sets fields of run.json, removes those of `without`, and keeps the others."""
     kept = {name: x for name, x in read_record(workdir).items() if name not in without}
     record = {**kept, **fields}

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -187,7 +186,7 @@ def _is_of(file: Path, fingerprint: str) -> bool:
     return arrays is not None and str(arrays["fingerprint"]) == fingerprint
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def _read(file: Path) -> dict[str, np.ndarray] | None:
     """Returns the arrays in a file, None if they are damaged."""
     try:
         content = unsealed(regular_file(file).read_bytes())

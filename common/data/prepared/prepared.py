@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -100,12 +100,12 @@ class DataCard:
         """Returns the name, with a plain warning if the images are not of patients."""
         return f"{self.name} (drawings, not patients)" if self.synthetic else self.name
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Returns the fields as `from_dict` and JSON take them."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "DataCard":
+    def from_dict(cls, fields: Mapping[str, object]) -> "DataCard":
         """Returns the card of `to_dict`'s result, even after a round trip through JSON.
 
         Raises:

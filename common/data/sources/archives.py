@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from common.data.files.foreign import printable
 from common.data.records import Contents, Once, OpenPath, Record, Source, fingerprint
@@ -32,6 +32,8 @@ SMALL = 2**27
 MAX_DEPTH = 64  # nested folders
 
 # Python unpacks other methods without a limit on memory.
+Read = TypeVar("Read")
+
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1  # bit in a member's flags
 _LEFT_BY_SYSTEMS = (".", "__MACOSX")
@@ -77,7 +79,7 @@ def _contents(path: Path, key: str, data: DataSettings, open_path: OpenPath) -> 
     return replace(contents, splits=splits, unread=(*outside, *contents.unread))
 
 
-def _read_named(root: str, path: str, read: Callable[[], Any]) -> Any:
+def _read_named(root: str, path: str, read: Callable[[], Read]) -> Read:
     """Reads; errors name the archive rather than its folder in the cache."""
     try:
         return read()
@@ -100,7 +102,13 @@ def _named(root: str, path: str) -> Iterator[None]:
         log.removeFilter(rename)
 
 
-def _wrapped(record: Record, wrap: Callable[[Callable[[], Any]], Any]) -> Record:
+class _Wrap(Protocol):
+    """Makes a function that reads another one that does so elsewhere."""
+
+    def __call__(self, read: Callable[[], Read], /) -> Read: ...
+
+
+def _wrapped(record: Record, wrap: "_Wrap") -> Record:
     return replace(
         record,
         read=partial(wrap, record.read),

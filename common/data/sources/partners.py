@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from common.data.files.grids import Grid, alike, overlap
 from common.data.files.image import FileImage, Reading
@@ -115,7 +115,7 @@ def _apart(path: Path, ours: Grid, partner: Path, theirs: Grid) -> str:
     )
 
 
-def _refuse(read: Callable[[], Any], complaint: str) -> NoReturn:
+def _refuse(read: Callable[[], object], complaint: str) -> NoReturn:
     """Raises an error when the image is read."""
     read()  # a file that can't be opened counts as one image, and raises its own error
     raise UserError(complaint)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -181,7 +180,7 @@ def _the_one(usual: str, names: Sequence[str], known: str) -> str:
     return "".join(names)
 
 
-def _may_be_image(feature: Any) -> bool:
+def _may_be_image(feature: tfds.features.FeatureConnector) -> bool:
     if isinstance(feature, tfds.features.Image):
         return np.dtype(feature.np_dtype) in (np.uint8, np.uint16)
     if not isinstance(feature, tfds.features.Tensor) or len(feature.shape) != 3:
@@ -190,7 +189,7 @@ def _may_be_image(feature: Any) -> bool:
     return (depth == np.uint8 and channels in (1, 3)) or (depth == np.uint16 and channels == 1)
 
 
-def _may_be_mask(feature: Any) -> bool:
+def _may_be_mask(feature: tfds.features.FeatureConnector) -> bool:
     if isinstance(feature, tfds.features.Image):
         return True
     if not isinstance(feature, tfds.features.Tensor):
@@ -226,7 +225,7 @@ def _records(examples: Examples, split: str, columns: _Columns, data: DataSettin
     ]
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
