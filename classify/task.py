@@ -115,7 +115,7 @@ class ClassifyTask(Task[SupervisedState]):
 
     def _loss(
         self, batch_stats: Variables, batch: Batch, rng: Key[Array, ""], params: Variables
-    ) -> tuple[Float[Array, ""], Any]:
+    ) -> tuple[Float[Array, ""], tuple[Variables, tuple[Array, Array]]]:
         classifier, position = self.classifier, batch["position"]
         keys = [
             example_keys(rng, purpose, position) for purpose in (_AUGMENTATION, _DROPOUT, _MIXUP)

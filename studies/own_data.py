@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from common.config import defaults as configs
 from common.config.tasks import find_mode, options_of
 from common.data.prepared.suggested_groups import NameGroups, suggested_groups
-from common.data.records import Contents
+from common.data.records import Contents, Record
 from common.data.sources.open import open_source
 from common.data.sources.pairs import IMAGE_FOLDERS
 from common.devices import processes
@@ -162,7 +162,7 @@ def _patients(contents: Contents, data: ConfigDict) -> NameGroups | None:
     return suggested_groups([record.id for record in records], contents.classes)
 
 
-def _stated(record: Any) -> bool:
+def _stated(record: Record) -> bool:
     """Returns whether a file or table names the patient; preparing reports a broken one."""
     try:
         return bool(record.read_group())

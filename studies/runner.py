@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -217,7 +216,7 @@ def _hashes(cells: Sequence[Cell], data: str) -> Mapping[str, str]:
     return hashes
 
 
-def _effective(config: ConfigDict) -> Mapping[str, Any]:
+def _effective(config: ConfigDict) -> Mapping[str, object]:
     """Returns the settings that what a run finds depends on, as read from JSON."""
     settings = flatten(json.loads(to_json(with_defaults(config))))
     return {name: value for name, value in settings if name not in _WITHOUT_EFFECT}

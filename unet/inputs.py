@@ -1,16 +1,17 @@
 """The input of a segmentation network: pixels in [0, 1], or standardised in each image."""
 
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Num, UInt8
+from jaxtyping import Array, Num, UInt8
 
+AnyArray: TypeAlias = Array | np.ndarray
 _LEAST_DEVIATION = 1.0  # of 255: a uniform image becomes 0, and its noise is not amplified
 
 
 def input_scale(
-    images: UInt8[Any, "batch height width channels"], input_name: str
-) -> tuple[Num[Any, "batch 1 1 channels"], Num[Any, "batch 1 1 channels"]]:
+    images: UInt8[AnyArray, "batch height width channels"], input_name: str
+) -> tuple[Num[AnyArray, "batch 1 1 channels"], Num[AnyArray, "batch 1 1 channels"]]:
     """Returns shift and scale: the network sees `(pixels - shift) / scale`.
 
     For "unit" 0 and 255; for "standardised" each image's mean and standard deviation per channel.
@@ -31,8 +32,8 @@ def input_scale(
 
 
 def network_input(
-    images: UInt8[Any, "batch height width channels"], input_name: str
-) -> Num[Any, "batch height width channels"]:
+    images: UInt8[Array, "batch height width channels"], input_name: str
+) -> Num[Array, "batch height width channels"]:
     """Returns the network's input for whole images."""
     shift, scale = input_scale(images, input_name)
     return (images - shift) / scale

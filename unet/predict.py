@@ -302,7 +302,7 @@ def _jobs(run: Run, options: UNetOptions) -> tuple[list[_Job], str]:
     return jobs, found.told
 
 
-def _write_nifti(source: Path, slices: Sequence[Any], plane: str, file: Path) -> None:
+def _write_nifti(source: Path, slices: Sequence[np.ndarray], plane: str, file: Path) -> None:
     from common.data.files.nifti import write_volume
 
     write_volume(file, source, slices, plane)

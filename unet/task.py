@@ -62,7 +62,9 @@ class UNetTask(Task[SupervisedState]):
         batch = augment(batch, keys, self._augmentation)
         images = network_input(batch["image"], segmenter.input)
 
-        def loss(params: Variables) -> tuple[Float[Array, ""], Any]:
+        def loss(
+            params: Variables,
+        ) -> tuple[Float[Array, ""], tuple[Variables, Logits, dict[str, Array]]]:
             variables = {"params": params, "batch_stats": network.batch_stats}
             logits, changed = segmenter.network.apply(
                 variables, narrow(images, segmenter.dtype), train=True, mutable=["batch_stats"]

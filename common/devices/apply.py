@@ -1,20 +1,33 @@
 """Functions of one device's share, applied on many devices: the only file that says `pmap`."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jax.stages import Wrapped
+from jax.stages import Lowered
 from jaxtyping import Array, PyTree, Shaped
 
 from common.devices.axis import AXIS, all_devices
 from common.program.memory import give_back_freed_memory, low_memory_options
 
 
+@runtime_checkable
+class Mapped(Protocol):
+    """A function on many devices."""
+
+    def __call__(self, *arguments: PyTree) -> PyTree:
+        """Computes."""
+        ...
+
+    def lower(self, *arguments: PyTree) -> Lowered:
+        """Returns its program, which can be compiled."""
+        ...
+
+
 def on_all_devices(
     function: Callable[..., PyTree], *, in_axes: PyTree = 0, donate_argnums: tuple[int, ...] = ()
-) -> Wrapped:
+) -> Mapped:
     """Maps a function of one device's share to one of arrays [devices, ...], to be compiled.
 
     The devices are those of all processes. With several processes call the result of
@@ -25,15 +38,15 @@ def on_all_devices(
       in_axes: as in `jax.vmap`.
       donate_argnums: arguments whose memory the results may reuse.
     """
-    mapped: Wrapped = jax.pmap(
+    mapped: Mapped = jax.pmap(
         function, AXIS, in_axes=in_axes, donate_argnums=donate_argnums, devices=all_devices()
     )
     return mapped
 
 
-def on_local_devices(function: Callable[..., PyTree]) -> Wrapped:
+def on_local_devices(function: Callable[..., PyTree]) -> Mapped:
     """Maps a function of one device's share to one of arrays [this process's devices, ...]."""
-    mapped: Wrapped = jax.pmap(function, AXIS, devices=jax.local_devices())
+    mapped: Mapped = jax.pmap(function, AXIS, devices=jax.local_devices())
     return mapped
 
 

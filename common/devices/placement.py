@@ -19,7 +19,7 @@ from common.devices.axis import AXIS, all_devices
 _PLACED_AT_ONCE = 2**28  # bytes of a state
 
 Tree = TypeVar("Tree")
-Leaf: TypeAlias = Array | np.ndarray
+Leaf: TypeAlias = Array | np.ndarray | np.generic
 
 
 @cache

@@ -11,7 +11,8 @@ import numpy as np
 import optax
 from clu import parameter_overview
 from flax import serialization
-from jaxtyping import Array, Float, Int
+from jax.tree_util import KeyEntry
+from jaxtyping import Array, Float, Int, PyTree
 
 from common.devices.axis import AXIS
 
@@ -27,7 +28,7 @@ def may_be_missing(*names: str) -> Callable[[Class], Class]:
     """
 
     def decorated(cls: Class) -> Class:
-        def to_dict(state: Any) -> dict[str, Any]:
+        def to_dict(state: PyTree) -> dict[str, object]:
             values = {field.name: getattr(state, field.name) for field in fields(cls)}
             return {
                 name: serialization.to_state_dict(value)
@@ -35,7 +36,7 @@ def may_be_missing(*names: str) -> Callable[[Class], Class]:
                 if name not in names or value
             }
 
-        def from_dict(state: Any, saved: dict[str, Any]) -> Any:
+        def from_dict(state: PyTree, saved: dict[str, PyTree]) -> PyTree:
             new = {
                 name: serialization.from_state_dict(getattr(state, name), value, name)
                 for name, value in saved.items()
@@ -153,18 +154,18 @@ def split_frozen(state: Tree) -> tuple[Tree, dict[str, Variables]]:
 def join_frozen(state: Tree, frozen: Mapping[str, Variables]) -> Tree:
     """Returns a state with the frozen weights of `split_frozen`."""
 
-    def joined(path: Any, node: Any) -> Any:
+    def joined(path: tuple[KeyEntry, ...], node: PyTree) -> PyTree:
         return replace(node, frozen=frozen.get(_name(path), {})) if _is_network(node) else node
 
     whole: Tree = jax.tree_util.tree_map_with_path(joined, state, is_leaf=_is_network)
     return whole
 
 
-def _is_network(node: Any) -> bool:
+def _is_network(node: PyTree) -> bool:
     return isinstance(node, NetworkState)
 
 
-def _name(path: Any) -> str:
+def _name(path: tuple[KeyEntry, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 

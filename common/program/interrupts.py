@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn, TypeAlias
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
 _ECHO_SECONDS = 2.0
 
 # What runs before a signal ends the process: it removes work in progress.
@@ -33,7 +34,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.number = 0
         self._first = 0.0
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Handler] = {}
         self._wakeup = -1
 
     @property
@@ -118,7 +119,7 @@ def finish(code: str | int | None) -> NoReturn:
     sys.exit(number)
 
 
-def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Handler]:
     """Returns the previous handlers. Signals that the parent process ignores stay ignored.
 
     `nohup` ignores SIGHUP; a shell ignores Ctrl-C for what a script starts with "&".

@@ -34,7 +34,7 @@ def chosen(default: Value, meaning: str, *choices: Value, **more: object) -> Val
     return flag(default, meaning, choice(*choices), choices=choices, **more)
 
 
-def switched(default: bool, meaning: str, **more: object) -> bool:
+def switched(default: Value, meaning: str, **more: object) -> Value:
     """Returns a field that is a flag to switch something on or off."""
     return flag(default, meaning, switch(), **more)
 

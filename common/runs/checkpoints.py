@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import flax.serialization
 import jax
@@ -295,7 +295,7 @@ class _Best(policies.PreservationPolicy):  # type: ignore[misc]  # Orbax has no 
 
     def should_preserve(
         self,
-        checkpoints: Sequence[policies.PolicyCheckpointInfo],
+        checkpoints: Sequence[Any],
         *,
         context: object,
     ) -> Sequence[bool]:
@@ -314,7 +314,7 @@ def _hush_stragglers() -> None:
     """
     report = sys.unraisablehook
 
-    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
+    def report_others(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
             report(unraisable)
 

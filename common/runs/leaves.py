@@ -18,6 +18,6 @@ def not_finite(tree: PyTree) -> str:
     return next((path for path, leaf in arrays if not np.isfinite(leaf).all()), "")
 
 
-def has_fractions(leaf: Array | np.ndarray | jax.ShapeDtypeStruct) -> bool:
+def has_fractions(leaf: Array | np.ndarray | np.generic | jax.ShapeDtypeStruct) -> bool:
     """Returns whether an array holds floating-point numbers."""
     return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))

@@ -156,7 +156,7 @@ def reason_of(error: Exception) -> str:
     return lines[0][:200].rstrip(".")
 
 
-def checksum(array: Array | np.ndarray) -> str:
+def checksum(array: Array | np.ndarray | np.generic) -> str:
     """Returns the SHA-256 of an array's bytes, row by row, in hexadecimal digits."""
     rows = np.ascontiguousarray(array).reshape(-1)
     return hashlib.sha256(rows.view(np.uint8).data).hexdigest()

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
+from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from common.config.durations import steps
@@ -76,7 +78,7 @@ class DeviceClock:
     def __init__(
         self,
         now: Callable[[], float] = time.perf_counter,
-        watch: Callable[[Any], Future[float]] | None = None,
+        watch: Callable[[PyTree], Future[float]] | None = None,
     ) -> None:
         """Creates a clock.
 
@@ -104,7 +106,7 @@ class DeviceClock:
         self.idle_seconds += self._idle()
         self._evaluation = 0.0
 
-    def after_dispatch(self, done: Any) -> None:
+    def after_dispatch(self, done: PyTree) -> None:
         """Call right after each dispatch with an array it makes; waits for the one before it."""
         previous, self._newest = self._newest, self._watch(done)
         if previous is not None:
@@ -163,10 +165,10 @@ class DeviceClock:
         return self.data_seconds / self.seconds if self.seconds else 0.0
 
 
-def _watch_in_thread() -> Callable[[Any], Future[float]]:
+def _watch_in_thread() -> Callable[[PyTree], Future[float]]:
     thread = ThreadPoolExecutor(1, thread_name_prefix="clock")
 
-    def ended(done: Any) -> float:
+    def ended(done: jax.Array) -> float:
         done.block_until_ready()
         return time.perf_counter()
 

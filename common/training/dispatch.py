@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Shaped
+from jax.stages import Compiled
+from jaxtyping import Array, Int, PyTree, Shaped
 
 from common.devices.apply import on_all_devices, on_local_devices
 from common.devices.axis import AXIS
@@ -19,7 +20,7 @@ from common.learning.network import Variables, join_frozen, split_frozen
 from common.learning.randomness import step_key
 from common.ops import plain_forms
 from common.program.memory import give_back_freed_memory, low_memory_options
-from common.training.task import Batch, Metrics, Task
+from common.training.task import Batch, Metrics, State, Task
 
 Tree = TypeVar("Tree")
 
@@ -69,7 +70,7 @@ def max_steps_per_dispatch() -> int:
 
 
 def compile_advance(
-    task: Task[Any], seed: int, state: Any, block: Block, *, low_memory: bool = False
+    task: Task[State], seed: int, state: State, block: Block, *, low_memory: bool = False
 ) -> Advance:
     """Compiles the dispatch for the shapes of this state, or of its stand-in, and block."""
     max_steps, num_batches, per_device = block.indices.shape[1:]
@@ -101,7 +102,9 @@ def compile_advance(
     ).compile(low_memory_options() if low_memory else {})
     give_back_freed_memory()
 
-    def run(state: Any, metrics: Metrics, block: Block) -> Any:
+    def run(
+        state: State, metrics: Metrics, block: Block
+    ) -> tuple[State, Metrics, Int[Array, " devices"]]:
         steps, (learning, frozen) = np.int32(block.num_steps), split_frozen(state)
         learning, metrics, done = compiled(
             learning, metrics, block.examples, block.indices, key, steps, frozen
@@ -117,17 +120,19 @@ def compile_advance(
     )
 
 
-def _step_on_device(task: Task[Any], num_batches: int, per_device: int) -> Callable[..., Any]:
+def _step_on_device(
+    task: Task[State], num_batches: int, per_device: int
+) -> Callable[..., tuple[State, Metrics]]:
     """Returns a step on one device: (seed, state, examples, indices, frozen) -> state, metrics."""
     starts = per_device * jax.device_count() * jnp.arange(num_batches, dtype=jnp.int32)[:, None]
 
     def one_step(
         seed: Array,
-        state: Any,
+        state: PyTree,
         examples: dict[str, Array],
         indices: Array,
         frozen: dict[str, Variables],
-    ) -> Any:
+    ) -> tuple[PyTree, Metrics]:
         batch = {name: rows[indices.ravel()] for name, rows in examples.items()}
         first = jax.lax.axis_index(AXIS) * per_device
         batch["position"] = (starts + first + jnp.arange(per_device, dtype=jnp.int32)).ravel()
@@ -138,19 +143,21 @@ def _step_on_device(task: Task[Any], num_batches: int, per_device: int) -> Calla
     return one_step
 
 
-def _dispatch(step: Callable[..., Any], max_steps: int) -> Callable[..., Any]:
+def _dispatch(
+    step: Callable[..., tuple[PyTree, Metrics]], max_steps: int
+) -> Callable[..., tuple[PyTree, Metrics, Array]]:
     """Returns a function that runs some steps on one device and merges their metrics."""
 
     def advance(
-        state: Any,
+        state: PyTree,
         metrics: Metrics,
         examples: dict[str, Array],
         indices: Array,
         seed: Array,
         num_steps: Array,
         frozen: dict[str, Variables],
-    ) -> Any:
-        def body(i: Any, carry: Any) -> Any:
+    ) -> tuple[PyTree, Metrics, Array]:
+        def body(i: Array | int, carry: tuple[PyTree, Metrics]) -> tuple[PyTree, Metrics]:
             state, metrics = carry
             state, new = step(seed, state, examples, indices[i], frozen)
             return state, metrics.merge(new)
@@ -179,7 +186,7 @@ class Evaluation(NamedTuple):
 
 
 def prepare_evaluation(
-    task: Task[Any], state: Any, batch: Batch, *, low_memory: bool = False
+    task: Task[State], state: State, batch: Batch, *, low_memory: bool = False
 ) -> Evaluation:
     """Returns eval_step prepared for the shapes of this state, or of its stand-in, and batch."""
     lowered = on_all_devices(task.eval_step).lower(state, batch)
@@ -201,7 +208,7 @@ def _names(metrics: type[Metrics]) -> tuple[str, ...]:
     return tuple(name for name in fields if not name.startswith("_"))
 
 
-def _temporary_bytes(compiled: Any) -> int:
+def _temporary_bytes(compiled: Compiled) -> int:
     """Returns the memory that one device needs beside the arguments."""
     stats = compiled.memory_analysis()
     if stats is None:  # not every platform reports it
@@ -210,7 +217,7 @@ def _temporary_bytes(compiled: Any) -> int:
     return int(stats.temp_size_in_bytes + made)
 
 
-def _flops(step: Callable[..., Any], *inputs: Any) -> float:
+def _flops(step: Callable[..., PyTree], *inputs: PyTree) -> float:
     """Returns the operations of a step in its plain forms on one device, before XLA changes any.
 
     The executable reports too few: XLA counts the body of a loop once.

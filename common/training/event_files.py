@@ -10,11 +10,14 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from PIL import Image
 
 from common.report.images import Picture
+
+if TYPE_CHECKING:
+    from tensorboardX.event_file_writer import EventsWriter
 
 
 @runtime_checkable
@@ -63,7 +66,7 @@ class EventWriter:
         """Closes the file."""
         self._file.close()
 
-    def _write(self, step: int, values: list[dict[str, Any]]) -> None:
+    def _write(self, step: int, values: list[dict[str, object]]) -> None:
         _write_event(self._file, step=step, summary={"value": values})
 
 
@@ -77,21 +80,21 @@ def _cut_back(folder: Path, restored_step: int) -> None:
     file.close()
 
 
-def _open_file(folder: Path, suffix: str) -> Any:
+def _open_file(folder: Path, suffix: str) -> "EventsWriter":
     # Not tensorboardX's SummaryWriter, whose thread would swallow errors.
     from tensorboardX.event_file_writer import EventsWriter
 
     return EventsWriter(str(folder / "events"), suffix)
 
 
-def _write_event(file: Any, **event: Any) -> None:
+def _write_event(file: "EventsWriter", **event: object) -> None:
     from tensorboardX.proto.event_pb2 import Event
 
     file.write_event(Event(wall_time=time.time(), **event))
     file.flush()
 
 
-def _png(picture: Picture) -> dict[str, Any]:
+def _png(picture: Picture) -> dict[str, object]:
     height, width, channels = picture.shape
     content = io.BytesIO()
     Image.fromarray(picture[..., 0] if channels == 1 else picture).save(content, "PNG")

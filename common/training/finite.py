@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from common.devices import placement
 from common.learning.network import split_frozen
@@ -27,7 +27,7 @@ class Watch:
     It is finite if all numbers are and none exceeds 1e19, which no healthy training reaches.
     """
 
-    def __init__(self, like: Any) -> None:
+    def __init__(self, like: PyTree) -> None:
         """Finds the arrays to check.
 
         Args:
@@ -40,7 +40,7 @@ class Watch:
         self._networks = tuple(dict.fromkeys(networks))
         self._squares: Callable[[Any], Look] = jax.jit(self._sum_squares)
 
-    def look(self, state: Any) -> Look:
+    def look(self, state: PyTree) -> Look:
         """Checks a state on the devices; does not wait for the result.
 
         Only the copy on this process's first device is checked: all copies are equal.
@@ -56,7 +56,7 @@ class Watch:
             norms[f"{network}_weight_norm"] = math.sqrt(sum(own))
         return norms, next((path for path, x in squares.items() if not math.isfinite(x)), "")
 
-    def _sum_squares(self, state: Any) -> Look:
+    def _sum_squares(self, state: PyTree) -> Look:
         leaves = leaves_by_path(state)
         return jnp.stack([jnp.square(leaves[path]).sum() for path in self._paths])
 

@@ -2,11 +2,11 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 import psutil
+from jaxtyping import PyTree
 
 from common.program.errors import UserError
 
@@ -38,7 +38,7 @@ def check_memory(temporary_bytes: int, low_memory: bool) -> None:
         )
 
 
-def check_disk(workdir: Path, state: Any, keep_last: int) -> None:
+def check_disk(workdir: Path, state: PyTree, keep_last: int) -> None:
     """Compares the size of future checkpoints with the free space.
 
     Raises:

@@ -1,7 +1,5 @@
 """The programs of a task: what its devices run in training, in evaluation and in its modes."""
 
-from typing import Any
-
 import jax
 import numpy as np
 
@@ -9,11 +7,11 @@ from common.data.prepared.prepared import DataCard
 from common.devices import lowering
 from common.devices.hardware import Hardware
 from common.devices.lowering import Program
-from common.learning.network import join_frozen, split_frozen
-from common.training.task import Task
+from common.learning.network import Variables, join_frozen, split_frozen
+from common.training.task import Batch, Metrics, State, Task
 
 
-def programs_of(task: Task[Any], card: DataCard) -> dict[str, Program]:
+def programs_of(task: Task[State], card: DataCard) -> dict[str, Program]:
     """Returns a task's programs by name: train_step, eval_step, and what its modes compute.
 
     Args:
@@ -24,7 +22,9 @@ def programs_of(task: Task[Any], card: DataCard) -> dict[str, Program]:
     learning, frozen = split_frozen(state)
     key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
 
-    def train_step(learning: Any, batch: Any, key: jax.Array, frozen: Any) -> Any:
+    def train_step(
+        learning: State, batch: Batch, key: jax.Array, frozen: dict[str, Variables]
+    ) -> tuple[State, Metrics]:
         state = join_frozen(learning, frozen)
         state, metrics = task.train_step(state, batch, jax.random.wrap_key_data(key))
         return split_frozen(state)[0], metrics
@@ -55,6 +55,6 @@ def batch_shapes(card: DataCard, size: int) -> dict[str, jax.ShapeDtypeStruct]:
     return shapes
 
 
-def lower(task: Task[Any], card: DataCard, name: str, hardware: Hardware) -> jax.stages.Lowered:
+def lower(task: Task[State], card: DataCard, name: str, hardware: Hardware) -> jax.stages.Lowered:
     """Lowers one of a task's programs for some hardware; see `programs_of`."""
     return lowering.lower(programs_of(task, card)[name], hardware)

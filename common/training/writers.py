@@ -102,7 +102,7 @@ def _row(line: bytes) -> dict[str, int | float]:
     return row if all(map(_is_number, row.values())) else {}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     """Returns whether a value is a number written here; NaN is, an integer of 400 digits is not."""
     return type(value) is float or (type(value) is int and abs(value) < 2**53)
 
@@ -165,7 +165,7 @@ class _Background:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._pending: list[Future[Any]] = []
 
-    def later(self, work: Callable[..., None], *args: Any) -> None:
+    def later(self, work: Callable[..., None], *args: object) -> None:
         while self._pending and self._pending[0].done():
             self._pending.pop(0).result()
         self._pending.append(self._thread.submit(work, *args))

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from common.data.records import Once
 
@@ -31,16 +31,15 @@ class Recent(Generic[Opened]):
         stat = path.stat()
         with self._lock:
             kept = self._kept(path, (stat.st_mtime_ns, stat.st_size))
-        opened, error = kept()
-        if error:
-            raise error.with_traceback(None)  # else the traceback grows with each call
-        file: Opened = opened
-        return file
+        opened = kept()
+        if isinstance(opened, Exception):
+            raise opened.with_traceback(None)  # else the traceback grows with each call
+        return opened
 
-    def _try(self, path: Path) -> tuple[Any, Exception | None]:
+    def _try(self, path: Path) -> Opened | Exception:
         try:
-            return self._open(path), None
+            return self._open(path)
         except MemoryError:  # memory may be free next time
             raise
         except Exception as error:
-            return None, error
+            return error

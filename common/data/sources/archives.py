@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from common.data.files.foreign import printable
 from common.data.records import Contents, Once, OpenPath, Record, Source, fingerprint
@@ -102,6 +102,7 @@ def _named(root: str, path: str) -> Iterator[None]:
         log.removeFilter(rename)
 
 
+@runtime_checkable
 class _Wrap(Protocol):
     """Makes a function that reads another one that does so elsewhere."""
 
