@@ -28,7 +28,9 @@ from unet.state import Segmenter, init_state, make_segmenter
 BATCH = 16
 Probabilities = Float[np.ndarray, "_height _width _classes"]
 Owner: TypeAlias = tuple["_Image", int, int]  # of a window: its image, row and column
-Started: TypeAlias = tuple[Array, int]  # a batch on the devices, and how many windows it has
+Started: TypeAlias = tuple[
+    list[Array], int
+]  # of each network a batch on the devices; windows in it
 
 
 class Windows:

@@ -4,12 +4,11 @@ import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import jax
 
 
-def environment() -> dict[str, Any]:
+def environment() -> dict[str, object]:
     """Returns versions, the git commit of this code and the devices, for run.json."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "triptych")
     versions = {"python": platform.python_version()}
