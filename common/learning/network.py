@@ -96,7 +96,10 @@ class NetworkState:
 
 @flax.struct.dataclass
 class SupervisedState:
-    """One network in training; `average` is the moving average of its variables, for evaluation."""
+    """One network in training; `average` is the moving average of its variables, for evaluation.
+
+    A network with frozen weights takes `network.applied(**average)`.
+    """
 
     step: Any  # int32 []: the number of steps so far (also a shape, where trees are traced)
     network: NetworkState

@@ -189,17 +189,18 @@ class TestDevices:
         state = quick_jit(task.init)(jax.random.key(0))
         return task, jax.tree.map(lambda x: x.astype(dtype) if x.dtype == jnp.float32 else x, state)
 
-    def test_the_number_changes_nothing_in_five_steps(self, float64):
+    @pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), 4])
+    def test_the_number_changes_nothing_in_five_steps(self, float64, devices):
         task, state = self.task_and_state()
         one, logged = train(task, state, steps=5)
-        for devices in (2, 4):
-            several, also = train(task, state, devices, steps=5)
-            assert_close(several, one, rtol=1e-8, atol=1e-10)
-            assert_close(also, logged, rtol=1e-5)
+        several, also = train(task, state, devices, steps=5)
+        assert_close(several, one, rtol=1e-8, atol=1e-10)
+        assert_close(also, logged, rtol=1e-5)
 
-    def test_the_number_changes_nothing_in_the_first_step(self):
+    @pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), 4])
+    def test_the_number_changes_nothing_in_the_first_step(self, devices):
         task, state = self.task_and_state()
-        (one, logged), (several, also) = (train(task, state, devices) for devices in (1, 4))
+        (one, logged), (several, also) = (train(task, state, count) for count in (1, devices))
         assert_close(also, logged, rtol=1e-5, atol=1e-6)
         for player in ("generator", "discriminator"):
             gradients = [getattr(s, player).opt_state[0].mu for s in (one, several)]
