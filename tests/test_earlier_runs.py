@@ -109,3 +109,20 @@ def test_the_modes_write_the_same_files(runs, earlier, tmp_path):
     assert before.keys() == now.keys() and len(before) > 3
     changed = [name for name in before if before[name] != now[name]]
     assert not changed
+
+
+def test_a_study_goes_on_with_its_cells(earlier, tmp_path):
+    study = (
+        "--mode=utility",
+        "--config=configs/utility_covid.py:tiny",
+        *("--config.study.sizes=8", "--config.study.seeds=0", "--config.study.arms=real,real+1"),
+        f"--workdir={tmp_path / 'study'}",
+    )
+    run(earlier, *study)
+    table = (tmp_path / "study" / "utility.csv").read_bytes()
+    cells = tmp_path / "study" / "cells" / "8_0"
+    written = (cells / "gan" / "run.json").stat().st_mtime_ns
+    shutil.rmtree(cells / "arms" / "real+1" / "run")
+    run(ROOT, *study)
+    assert (tmp_path / "study" / "utility.csv").read_bytes() == table
+    assert (cells / "gan" / "run.json").stat().st_mtime_ns == written
