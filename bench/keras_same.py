@@ -11,7 +11,7 @@ from keras_networks import build_discriminator, build_generator, copy_weights
 
 from common.data.prepared.prepared import DataCard
 from configs.acgan_covid import get_config
-from gan.networks import Judgement
+from gan.networks import Decision
 from gan.state import init_state, make_gan
 
 _BATCH = 8
@@ -73,10 +73,10 @@ def random_inputs(
     return latents, labels, numbers.uniform(-1, 1, shape).astype(np.float32)
 
 
-def probabilities(judged: Judgement) -> tuple[Array, Array]:
+def probabilities(decided: Decision) -> tuple[Array, Array]:
     """Returns the outputs as the Keras discriminator's: sigmoid [n, 1] and softmax [n, classes]."""
-    assert judged.class_logits is not None
-    return jax.nn.sigmoid(judged.logit)[:, None], jax.nn.softmax(judged.class_logits)
+    assert decided.class_logits is not None
+    return jax.nn.sigmoid(decided.logit)[:, None], jax.nn.softmax(decided.class_logits)
 
 
 def compare(image_size: int, channels: int, num_classes: int) -> Sameness:
@@ -88,10 +88,10 @@ def compare(image_size: int, channels: int, num_classes: int) -> Sameness:
     pairs = make_pairs(image_size, channels, num_classes, dropout_rate=0.25)
     generator, discriminator = pairs
     latents, labels, images = random_inputs(pairs)
-    draw, judge = (jax.jit(partial(pair.module.apply, train=False)) for pair in pairs)
+    draw, decide = (jax.jit(partial(pair.module.apply, train=False)) for pair in pairs)
     ours = [
         draw(generator.variables, latents, labels),
-        *probabilities(judge(discriminator.variables, images, labels)),
+        *probabilities(decide(discriminator.variables, images, labels)),
     ]
     theirs = [
         generator.model([latents, labels[:, None]], training=False),

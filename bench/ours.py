@@ -219,11 +219,11 @@ def example(config: ConfigDict, prepared: Prepared) -> tuple[Arrays, Arrays, Arr
         latents = numbers.normal(size=(_FEW, task.gan.latent_size)).astype(np.float32)
         labels = (np.arange(_FEW) % task.gan.num_classes).astype(np.int32)
         drawn = _infer(players.generator, variables["generator"], latents, labels)
-        judged = _infer(players.discriminator, variables["discriminator"], drawn, labels)
+        decided = _infer(players.discriminator, variables["discriminator"], drawn, labels)
         inputs = {"latents": latents, "labels": labels}
-        outputs = {"images": np.asarray(drawn), "logits": np.asarray(judged.logits)}
-        if judged.class_logits is not None:
-            outputs["class_logits"] = np.asarray(judged.class_logits)
+        outputs = {"images": np.asarray(drawn), "logits": np.asarray(decided.logits)}
+        if decided.class_logits is not None:
+            outputs["class_logits"] = np.asarray(decided.class_logits)
         weights = dict(_named(variables))
     else:
         network = task.segmenter.network if config.task == "unet" else task.classifier.network

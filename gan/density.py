@@ -69,7 +69,7 @@ def measure(
     noise_keys = sampler.noise_keys(_SEED, jnp.arange(_NUM_DRAWN))
     variables, labels = sampler.variables(state, 2), jnp.zeros(_NUM_DRAWN, jnp.int32)
     drawn = sampler.values(variables, latents, labels, noise_keys)
-    judged: Any = gan.networks.discriminator.apply(
+    decided: Any = gan.networks.discriminator.apply(
         state.discriminator.variables,
         jnp.asarray(points, jnp.float32).reshape(-1, 1, 1, 1),
         jnp.zeros(_NUM_POINTS, jnp.int32),
@@ -80,7 +80,7 @@ def measure(
         latents=np.asarray(latents[:, 0], np.float64),
         drawn=np.asarray(drawn, np.float64).ravel(),
         points=points,
-        discriminator=np.asarray(output_of(gan, judged), np.float64),
+        discriminator=np.asarray(output_of(gan, decided), np.float64),
     )
 
 

@@ -26,7 +26,7 @@ from common.program.errors import UserError
 
 Logits = Float[Array, "batch *patches"]
 Losses = Float[Array, " batch"]
-Judged = Float[Array, "batch *patches"]  # for each logit
+OfLogits = Float[Array, "batch *patches"]  # for each logit
 Images = Float[Array, "batch height width channels"]
 
 
@@ -34,7 +34,7 @@ Images = Float[Array, "batch height width channels"]
 class Part(Protocol):
     """A loss of each logit."""
 
-    def __call__(self, own: Logits, other: Logits | None = None) -> Judged:
+    def __call__(self, own: Logits, other: Logits | None = None) -> OfLogits:
         """Returns losses of logits, beside those of the images of the other kind."""
         ...
 
@@ -55,7 +55,7 @@ class AdversarialLoss:
     real: Part
     fake: Part
     generator: Part
-    output: Callable[[Logits], Judged]
+    output: Callable[[Logits], OfLogits]
     threshold: float | None
     relative: bool = False
 
@@ -159,11 +159,11 @@ def relativistic(smoothing: float) -> AdversarialLoss:
     """
     del smoothing
 
-    def behind(own: Logits, other: Logits | None = None) -> Judged:
+    def behind(own: Logits, other: Logits | None = None) -> OfLogits:
         assert other is not None
         return jax.nn.softplus(other - own)
 
-    def ahead(own: Logits, other: Logits | None = None) -> Judged:
+    def ahead(own: Logits, other: Logits | None = None) -> OfLogits:
         assert other is not None
         return jax.nn.softplus(own - other)
 
@@ -196,7 +196,7 @@ def class_loss(
 
 
 def gradient_penalty(
-    judge: Callable[[Images], Losses],
+    logit_of: Callable[[Images], Losses],
     real: Images,
     fake: Images,
     share: Float[Array, " batch"],
@@ -207,34 +207,34 @@ def gradient_penalty(
     (2017), equation 3. Their critic has no BatchNorm, which would tie the examples together.
 
     Args:
-      judge: images to one logit of each.
+      logit_of: images to one logit of each.
       real: a batch.
       fake: a batch.
       share: drawn uniformly from [0, 1].
     """
     share = share[:, None, None, None]
-    square = _squared_gradient_norm(judge, share * real + (1 - share) * fake)
+    square = _squared_gradient_norm(logit_of, share * real + (1 - share) * fake)
     # The root's derivative is infinite at 0, and dead units make the gradient 0.
     return (jnp.sqrt(square + 1e-12) - 1) ** 2
 
 
-def r1(judge: Callable[[Images], Losses], real: Images) -> Losses:
+def r1(logit_of: Callable[[Images], Losses], real: Images) -> Losses:
     """`|gradient of the discriminator at x|^2 / 2` on real images.
 
     Mescheder, Geiger and Nowozin, "Which Training Methods for GANs do actually Converge?" (2018),
     equation 9.
     """
-    return 0.5 * _squared_gradient_norm(judge, real)
+    return 0.5 * _squared_gradient_norm(logit_of, real)
 
 
-def _squared_gradient_norm(judge: Callable[[Images], Losses], images: Images) -> Losses:
+def _squared_gradient_norm(logit_of: Callable[[Images], Losses], images: Images) -> Losses:
     """Returns the squared length of each logit's gradient with respect to its image."""
-    gradients = jax.grad(lambda x: judge(x).sum())(images)
+    gradients = jax.grad(lambda x: logit_of(x).sum())(images)
     squares: Losses = (gradients**2).sum((1, 2, 3))
     return squares
 
 
-def _alone(loss: Callable[[Logits], Judged]) -> Part:
+def _alone(loss: Callable[[Logits], OfLogits]) -> Part:
     """Returns a loss that does not depend on the other images."""
     return lambda own, other=None: loss(own)
 

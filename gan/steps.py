@@ -17,7 +17,7 @@ from common.learning.network import NetworkState, Variables, moving_average, upd
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
 from gan.losses import Part, class_loss
-from gan.networks import Judgement, per_image
+from gan.networks import Decision, per_image
 from gan.state import GAN, GANState
 from gan.terms import Shown, added
 
@@ -139,11 +139,11 @@ def discriminator_step(
     fake_keys = example_keys(rng, DROPOUT_FAKE, position)
 
     def loss(params: Variables) -> tuple[Float[Array, ""], tuple[Variables, Outputs]]:
-        judge = partial(_judge, gan, network, params)
-        real, stats = judge(network.batch_stats, images, labels, real_keys)
-        fake, stats = judge(stats, fakes, fake_labels, fake_keys)
-        real_loss, real_outputs = _judgement_loss(gan, gan.loss.real, real, fake, labels)
-        fake_loss, fake_outputs = _judgement_loss(gan, gan.loss.fake, fake, real, fake_labels)
+        decide = partial(_decide, gan, network, params)
+        real, stats = decide(network.batch_stats, images, labels, real_keys)
+        fake, stats = decide(stats, fakes, fake_labels, fake_keys)
+        real_loss, real_outputs = _decision_loss(gan, gan.loss.real, real, fake, labels)
+        fake_loss, fake_outputs = _decision_loss(gan, gan.loss.fake, fake, real, fake_labels)
         outputs = {
             **_named(gan, real, "real", real_outputs),
             **_named(gan, fake, "fake", fake_outputs),
@@ -151,7 +151,7 @@ def discriminator_step(
         total = weights.discriminator * (real_loss + fake_loss)
 
         shown = Shown(
-            judge=lambda seen: judge(network.batch_stats, seen, labels, real_keys)[0].logit,
+            logit_of=lambda seen: decide(network.batch_stats, seen, labels, real_keys)[0].logit,
             images=images,
             labels=labels,
             fakes=fakes,
@@ -184,20 +184,20 @@ def generator_step(
 
     The discriminator normalises with the statistics of this batch; its running ones stay. The
     output D(G(z)) is that of the parameters before this update and after the discriminator's. Only
-    a relative loss judges the real images, as many as generated ones.
+    a relative loss is also of the real images, as many as generated ones.
     """
     keys = example_keys(rng, DROPOUT_GENERATOR, position)
     critic = state.discriminator
-    judge = partial(_judge, gan, critic, critic.params, critic.batch_stats)
+    decide = partial(_decide, gan, critic, critic.params, critic.batch_stats)
     beside = None
     if gan.loss.relative and real is not None:
-        beside, _ = judge(*real, example_keys(rng, DROPOUT_GENERATOR_REAL, position))
+        beside, _ = decide(*real, example_keys(rng, DROPOUT_GENERATOR_REAL, position))
 
     def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
-        judged, _ = judge(images, generated.labels, keys)
-        total, outputs = _judgement_loss(gan, gan.loss.generator, judged, beside, generated.labels)
+        decided, _ = decide(images, generated.labels, keys)
+        total, outputs = _decision_loss(gan, gan.loss.generator, decided, beside, generated.labels)
         shown = Shown(
-            judge=lambda seen: judge(seen, generated.labels, keys)[0].logit,
+            logit_of=lambda seen: decide(seen, generated.labels, keys)[0].logit,
             images=None,
             labels=None,
             fakes=images,
@@ -205,7 +205,7 @@ def generator_step(
             latents=generated.latents,
             keys=lambda: example_keys(rng, GENERATOR_TERMS, position),
         )
-        outputs["output_fake"] = output_of(gan, judged)
+        outputs["output_fake"] = output_of(gan, decided)
         total, terms = _with_terms(gan, "generator", total, shown, position, state)
         return total, outputs | terms
 
@@ -221,7 +221,7 @@ def generator_step(
     return replace(state, generator=network, average=average), outputs
 
 
-def _judge(
+def _decide(
     gan: GAN,
     network: NetworkState,
     params: Variables,
@@ -229,9 +229,9 @@ def _judge(
     images: Images,
     labels: Classes,
     dropout_keys: Key[Array, " batch"],
-) -> tuple[Judgement, Variables]:
-    """Returns the judgement in training mode and the running statistics after this batch."""
-    judged, changed = gan.networks.discriminator.apply(
+) -> tuple[Decision, Variables]:
+    """Returns the decision in training mode and the running statistics after this batch."""
+    decided, changed = gan.networks.discriminator.apply(
         network.applied(params, batch_stats),
         narrow(images, gan.dtype),
         labels,
@@ -239,25 +239,25 @@ def _judge(
         dropout_keys=dropout_keys,
         mutable=["batch_stats"],
     )
-    return jax.tree.map(widen, judged), changed.get("batch_stats", {})
+    return jax.tree.map(widen, decided), changed.get("batch_stats", {})
 
 
-def _judgement_loss(
-    gan: GAN, adversarial: Part, judged: Judgement, other: Judgement | None, labels: Classes
+def _decision_loss(
+    gan: GAN, adversarial: Part, decided: Decision, other: Decision | None, labels: Classes
 ) -> tuple[Float[Array, ""], Outputs]:
     """Returns the mean loss toward a target and a class, and its parts per example.
 
-    `other` is the judgement of the images of the other kind, real or generated.
+    `other` is the decision of the images of the other kind, real or generated.
     """
-    own = jax.tree.leaves(judged.logits)
+    own = jax.tree.leaves(decided.logits)
     others = jax.tree.leaves(other.logits) if other else [None] * len(own)
     losses = [adversarial(*logits) for logits in zip(own, others, strict=True)]
     outputs: dict[str, Any] = {"adversarial_loss": per_image(losses)}
     total = outputs["adversarial_loss"]
-    if judged.class_logits is not None:
-        outputs["class_loss"] = class_loss(judged.class_logits, labels)
+    if decided.class_logits is not None:
+        outputs["class_loss"] = class_loss(decided.class_logits, labels)
         total = total + gan.weights.class_loss * outputs["class_loss"]
-        correct = judged.class_logits.argmax(-1) == labels
+        correct = decided.class_logits.argmax(-1) == labels
         outputs["class_accuracy"] = correct.astype(total.dtype)
     return total.mean(), outputs
 
@@ -280,19 +280,19 @@ def _with_terms(
     return total, {name: value for name, (_, value) in terms.items()}
 
 
-def output_of(gan: GAN, judged: Judgement) -> Float[Array, " batch"]:
+def output_of(gan: GAN, decided: Decision) -> Float[Array, " batch"]:
     """Returns D(x) of each image."""
-    return per_image(jax.tree.map(gan.loss.output, judged.logits))
+    return per_image(jax.tree.map(gan.loss.output, decided.logits))
 
 
-def _named(gan: GAN, judged: Judgement, half: str, outputs: Outputs) -> Outputs:
+def _named(gan: GAN, decided: Decision, half: str, outputs: Outputs) -> Outputs:
     """Returns all outputs for the half "real" or "fake", with the half in their names."""
-    more: dict[str, Any] = {"output": output_of(gan, judged)}
+    more: dict[str, Any] = {"output": output_of(gan, decided)}
     if (threshold := gan.loss.threshold) is not None:
         more["accuracy"] = per_image(
             [
                 ((x > threshold) == (half == "real")).astype(x.dtype)
-                for x in jax.tree.leaves(judged.logits)
+                for x in jax.tree.leaves(decided.logits)
             ]
         )
     return {f"{name}_{half}": value for name, value in (outputs | more).items()}

@@ -118,15 +118,15 @@ class GANTask(Task[GANState]):
         )
 
     def eval_step(self, state: GANState, batch: Batch) -> Metrics:
-        """Judges held-out real images: far worse than on training ones means memorisation."""
+        """Measures the discriminator on held-out images: if far worse, it memorises."""
         loss = self.gan.loss
-        judged: Any = self.gan.networks.discriminator.apply(
+        decided: Any = self.gan.networks.discriminator.apply(
             state.discriminator.variables,
             to_signed_unit(batch["image"]),
             batch["label"],
             train=False,
         )
-        logits, values = jax.tree.leaves(judged.logits), {}
+        logits, values = jax.tree.leaves(decided.logits), {}
         if not loss.relative:
             values["discriminator_adversarial_loss_real"] = per_image(
                 [loss.real(x) for x in logits]
@@ -136,11 +136,11 @@ class GANTask(Task[GANState]):
             values["discriminator_accuracy_real"] = per_image(
                 [(x > loss.threshold).astype(jnp.float32) for x in logits]
             )
-        if judged.class_logits is not None:
-            correct = judged.class_logits.argmax(-1) == batch["label"]
+        if decided.class_logits is not None:
+            correct = decided.class_logits.argmax(-1) == batch["label"]
             values["discriminator_class_accuracy_real"] = correct.astype(jnp.float32)
             values["discriminator_class_loss_real"] = class_loss(
-                judged.class_logits, batch["label"]
+                decided.class_logits, batch["label"]
             )
         return metrics.averages(values, mask=batch["valid"])
 

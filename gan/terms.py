@@ -23,8 +23,8 @@ class Shown:
     """What a term is shown of a player's update.
 
     Attributes:
-      judge: images -> the discriminator's logit of each, with the labels of the images that the
-        player is judged by: real ones for the discriminator, its own for the generator.
+      logit_of: images -> the discriminator's logit of each, with the labels of the images that the
+        player learns by: real ones for the discriminator, its own for the generator.
       images: real ones; None in a generator's update.
       labels: of the real images.
       fakes: generated images.
@@ -33,7 +33,7 @@ class Shown:
       keys: returns a random key of each image of this device.
     """
 
-    judge: Callable[[Images], Losses]
+    logit_of: Callable[[Images], Losses]
     images: Images | None
     labels: Int[Array, " batch"] | None
     fakes: Images
@@ -140,12 +140,12 @@ def mode_seeking(
 def _gradient_penalty(shown: Shown) -> Value:
     assert shown.images is not None
     share = jax.vmap(jax.random.uniform)(shown.keys())
-    return gradient_penalty(shown.judge, shown.images, shown.fakes, share)
+    return gradient_penalty(shown.logit_of, shown.images, shown.fakes, share)
 
 
 def _r1(shown: Shown) -> Value:
     assert shown.images is not None
-    return r1(shown.judge, shown.images)
+    return r1(shown.logit_of, shown.images)
 
 
 def _mode_seeking(shown: Shown) -> Value:

@@ -32,7 +32,7 @@ Logits: TypeAlias = Float[Array, "batch *_patches"]
 Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]
 
 
-class Judgement(NamedTuple):
+class Decision(NamedTuple):
     """A discriminator's output.
 
     Attributes:
@@ -118,7 +118,7 @@ class Generator(Player):
 
 
 class Discriminator(Player):
-    """The frame of a discriminator; a network fills in `judge` and adds the fields that it needs.
+    """The frame of a discriminator; a network fills in `decide` and adds the fields that it needs.
 
     Attributes:
       image_size: height and width.
@@ -133,14 +133,17 @@ class Discriminator(Player):
     @nn.compact
     def __call__(
         self, images: Images, labels: Labels, *, train: bool, dropout_keys: DropoutKeys = None
-    ) -> Judgement:
-        """Judges images in [-1, 1], said to be of classes; the rest as for a generator."""
-        return self.judge(images, labels, train, dropout_keys)
+    ) -> Decision:
+        """Decides whether images in [-1, 1], said to be of classes, are real.
 
-    def judge(
+        The rest as for a generator.
+        """
+        return self.decide(images, labels, train, dropout_keys)
+
+    def decide(
         self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
-    ) -> Judgement:
-        """Judges images in [-1, 1]; see `__call__`."""
+    ) -> Decision:
+        """Decides whether images in [-1, 1] are real; see `__call__`."""
         raise NotImplementedError
 
 
@@ -171,7 +174,7 @@ class Networks(NamedTuple):
 
     Attributes:
       generator: has `latent_size`, and `conditional`, whether it draws the class that it is given.
-      discriminator: judges images.
+      discriminator: decides whether images are real.
     """
 
     generator: Any  # modules with fields that nn.Module does not declare

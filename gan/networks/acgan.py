@@ -21,7 +21,7 @@ from common.devices.axis import AXIS
 from common.networks.layers import Conv, Dense, UpsampleConv, dropout_after, in_one_dtype
 from common.program.errors import UserError
 from gan import networks
-from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, NoiseKeys, normalise
+from gan.networks import Decision, DropoutKeys, Images, Labels, Latents, NoiseKeys, normalise
 
 _LEAK = 0.2
 
@@ -91,10 +91,10 @@ class Discriminator(networks.Discriminator):
     momentum: float = 0.8
     axis_name: str = AXIS
 
-    def judge(
+    def decide(
         self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
-    ) -> Judgement:
-        """Judges images in [-1, 1]."""
+    ) -> Decision:
+        """Decides whether images in [-1, 1] are real."""
 
         def activate(x: Array, layer: int) -> Array:
             return dropout_after(nn.leaky_relu(x, _LEAK), dropout_keys, layer, self.dropout_rate)
@@ -109,4 +109,4 @@ class Discriminator(networks.Discriminator):
         x = x.reshape(x.shape[0], -1)
         logits = Dense(1, name="real_or_generated")(x)[:, 0]
         class_logits = Dense(self.num_classes, name="classes")(x)
-        return Judgement(logits, class_logits)
+        return Decision(logits, class_logits)

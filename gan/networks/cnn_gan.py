@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from common.networks.layers import Conv, ConvTranspose, Dense, dropout_after
 from common.program.errors import UserError
 from gan import networks
-from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, NoiseKeys
+from gan.networks import Decision, DropoutKeys, Images, Labels, Latents, NoiseKeys
 
 _LEAK = 0.2
 
@@ -57,14 +57,14 @@ class Discriminator(networks.Discriminator):
 
     dropout_rate: float = 0.25
 
-    def judge(
+    def decide(
         self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
-    ) -> Judgement:
-        """Judges images in [-1, 1]."""
+    ) -> Decision:
+        """Decides whether images in [-1, 1] are real."""
         x = images
         for layer, features in enumerate((64, 96, 128), 1):
             x = nn.leaky_relu(Conv(features, stride=2, name=f"conv_{layer}")(x), _LEAK)
             x = dropout_after(x, dropout_keys, layer, self.dropout_rate)
         x = x.reshape(x.shape[0], -1)
         logits = Dense(1, name="real_or_generated")(x)
-        return Judgement(logits[:, 0], None)
+        return Decision(logits[:, 0], None)

@@ -20,7 +20,7 @@ from common.devices.axis import AXIS
 from common.networks.layers import Conv, ConvTranspose, MinibatchDeviation
 from common.program.errors import UserError
 from gan import networks
-from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, NoiseKeys, normalise
+from gan.networks import Decision, DropoutKeys, Images, Labels, Latents, NoiseKeys, normalise
 
 _LEAK = 0.2
 _EPSILON = 1e-5
@@ -91,10 +91,10 @@ class Discriminator(networks.Discriminator):
     momentum: float = 0.9
     axis_name: str = AXIS
 
-    def judge(
+    def decide(
         self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
-    ) -> Judgement:
-        """Judges images in [-1, 1]."""
+    ) -> Decision:
+        """Decides whether images in [-1, 1] are real."""
         smallest, halvings = _halvings(self.image_size)
         x = images
         for layer in range(halvings):
@@ -108,7 +108,7 @@ class Discriminator(networks.Discriminator):
             deviation = MinibatchDeviation(self.momentum, self.axis_name, name="deviation")
             x = deviation(x, use_running_average=not train)
         logits = Conv(1, smallest, 1, "VALID", False, _INIT, name="real_or_generated")(x)
-        return Judgement(logits[:, 0, 0, 0], None)
+        return Decision(logits[:, 0, 0, 0], None)
 
 
 def _halvings(image_size: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from common.devices.axis import AXIS
 from common.networks.layers import Dense, dropout_after
 from gan import networks
-from gan.networks import DropoutKeys, Images, Judgement, Labels, Latents, NoiseKeys, normalise
+from gan.networks import Decision, DropoutKeys, Images, Labels, Latents, NoiseKeys, normalise
 
 _LEAK = 0.2
 
@@ -64,12 +64,12 @@ class Discriminator(networks.Discriminator):
 
     widths: Sequence[int] = (512, 256)
 
-    def judge(
+    def decide(
         self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
-    ) -> Judgement:
-        """Judges images in [-1, 1]."""
+    ) -> Decision:
+        """Decides whether images in [-1, 1] are real."""
         x = images.reshape(images.shape[0], -1)
         for layer, width in enumerate(self.widths):
             x = nn.leaky_relu(Dense(width, name=f"dense_{layer + 1}")(x), _LEAK)
         logits = Dense(1, name="real_or_generated")(x)
-        return Judgement(logits[:, 0], None)
+        return Decision(logits[:, 0], None)

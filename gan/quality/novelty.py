@@ -41,10 +41,10 @@ def scores_of(gan: GAN, variables: Variables) -> Callable[[Images, Labels], Scor
     """Returns a function of images and their classes: D's logit of each, larger for "real"."""
 
     def logits(variables: Variables, images: Array, labels: Array) -> Array:
-        judged: Any = gan.networks.discriminator.apply(
+        decided: Any = gan.networks.discriminator.apply(
             variables, to_signed_unit(images), labels, train=False
         )
-        found: Array = judged.logit
+        found: Array = decided.logit
         return found
 
     run = in_batches(logits, variables, _BATCH)

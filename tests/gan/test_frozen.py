@@ -25,7 +25,7 @@ from common.training.train import train
 from configs import dense_gan_mnist
 from gan.flags import GANOptions
 from gan.generate import generate
-from gan.networks import Judgement, Networks, dense
+from gan.networks import Decision, Networks, dense
 from gan.quality.evaluate import evaluate
 from gan.state import GANState
 from gan.task import make_task
@@ -37,19 +37,19 @@ SHORT = GANOptions(images_per_class=8, extractors="pixels")
 
 
 class Critic(gan.networks.Discriminator):
-    """Judges the mean of random features, whose weights are in a file: features -> 8 -> logit."""
+    """A discriminator by the mean of random features from a file: features -> 8 -> logit."""
 
     file: str = ""
 
     def load_frozen(self):
         return {"kernel": np.load(self.file)} if self.file else {}
 
-    def judge(self, images, labels, train, dropout_keys):
+    def decide(self, images, labels, train, dropout_keys):
         x = images.reshape(len(images), -1)
         if self.file:
             kernel = self.variable("frozen", "kernel", jnp.zeros, (x.shape[-1], FEATURES)).value
             x = jnp.tanh(x @ kernel).reshape(len(x), x.shape[-1], -1).mean(-1)
-        return Judgement(Dense(1)(nn.relu(Dense(8)(x)))[:, 0], None)
+        return Decision(Dense(1)(nn.relu(Dense(8)(x)))[:, 0], None)
 
 
 def write_weights(file, seed=0):

@@ -209,12 +209,12 @@ class TestSaturation:
         latents = jnp.asarray([[0.3, -1.2, 0.8]])
         labels = jnp.zeros(1, jnp.int32)
         params = generator.init(jax.random.key(0), latents, labels, train=True)
-        judge = discriminator.init(jax.random.key(1), jnp.zeros((1, 4, 4, 1)), labels, train=True)
-        judge["params"]["real_or_generated"]["bias"] -= sureness
+        made = discriminator.init(jax.random.key(1), jnp.zeros((1, 4, 4, 1)), labels, train=True)
+        made["params"]["real_or_generated"]["bias"] -= sureness
 
         def logits(params):
             images = generator.apply(params, latents, labels, train=True)
-            return discriminator.apply(judge, images, labels, train=True).logits
+            return discriminator.apply(made, images, labels, train=True).logits
 
         def norm(name):
             loss = adversarial_loss(name).generator

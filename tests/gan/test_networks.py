@@ -75,13 +75,13 @@ def test_networks_follow_the_data_by_construction(name, image_size, channels, nu
         drawn = generator.apply(state.generator.variables, latents, labels, train=False)
         return drawn, discriminator.apply(state.discriminator.variables, drawn, labels, train=False)
 
-    drawn, judged = jax.eval_shape(images)
+    drawn, decided = jax.eval_shape(images)
     assert drawn.shape == (5, image_size, image_size, channels)
-    assert judged.logits.shape == (5,)
+    assert decided.logits.shape == (5,)
     if gan.conditional:
-        assert judged.class_logits.shape == (5, num_classes)
+        assert decided.class_logits.shape == (5, num_classes)
     else:
-        assert judged.class_logits is None
+        assert decided.class_logits is None
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -142,7 +142,7 @@ def draw(gan, state, position):
     )
 
 
-def judge_with(task, state):
+def logits_with(task, state):
     """Returns the discriminator's logits as a function of images; it must have no BatchNorm."""
     network = task.gan.networks.discriminator
     variables = state.discriminator.variables
@@ -327,8 +327,8 @@ class TestPenalties:
 
         @quick_jit
         def penalties(real, fake):
-            judge, share = judge_with(task, state), jax.vmap(jax.random.uniform)(keys)
-            return gradient_penalty(judge, real, fake, share), r1(judge, real)
+            logit_of, share = logits_with(task, state), jax.vmap(jax.random.uniform)(keys)
+            return gradient_penalty(logit_of, real, fake, share), r1(logit_of, real)
 
         _, logged = train(task, state)
         for name, expected in zip(("gradient_penalty", "r1"), penalties(real, fake), strict=True):
@@ -394,7 +394,7 @@ class TestMetrics:
         real, fake = real_and_generated(task, state)
         after, logged = train(task, state)
         outputs = quick_jit(
-            lambda state, images: jax.nn.sigmoid(judge_with(task, state)(images)).mean()
+            lambda state, images: jax.nn.sigmoid(logits_with(task, state)(images)).mean()
         )
         before = [outputs(state, images) for images in (real, fake)]
         expected = dict(zip(self.outputs, [*before, outputs(after, fake)], strict=True))

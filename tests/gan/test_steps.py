@@ -102,7 +102,7 @@ def test_the_generators_gradient_is_that_of_its_whole_loss(gan, state, draws):
         images, _ = gan.networks.generator.apply(
             variables, latents, labels, train=True, mutable=["batch_stats"]
         )
-        judged, _ = gan.networks.discriminator.apply(
+        decided, _ = gan.networks.discriminator.apply(
             state.discriminator.variables,
             images,
             labels,
@@ -110,8 +110,8 @@ def test_the_generators_gradient_is_that_of_its_whole_loss(gan, state, draws):
             dropout_keys=keys,
             mutable=["batch_stats"],
         )
-        toward_real = -jax.nn.log_sigmoid(judged.logits)
-        log_p = jax.nn.log_softmax(judged.class_logits)
+        toward_real = -jax.nn.log_sigmoid(decided.logits)
+        log_p = jax.nn.log_softmax(decided.class_logits)
         return (toward_real - jnp.take_along_axis(log_p, labels[:, None], 1)[:, 0]).mean()
 
     expected = alone(lambda: jax.grad(whole_loss)(state.generator.params))()

@@ -14,7 +14,7 @@ from common.learning.randomness import example_keys
 from common.networks.layers import MinibatchDeviation
 from common.program.errors import UserError
 from gan.losses import r1
-from gan.networks import Judgement, Networks, dense
+from gan.networks import Decision, Networks, dense
 from gan.sampling import Sampler
 from gan.state import init_state, make_gan
 from gan.steps import LABELS, LATENTS, draw_labels, draw_latents
@@ -27,7 +27,7 @@ from tests.gan.test_recipes import (
     assert_close,
     batch_of,
     config_of,
-    judge_with,
+    logits_with,
     quick_jit,
     real_and_generated,
     task_and_state,
@@ -55,7 +55,7 @@ class TestRelativistic:
         real, fake = real_and_generated(task, state)
         after, logged = train(task, state)
         before, then = (
-            [np.asarray(judge_with(task, s)(images)) for images in (real, fake)]
+            [np.asarray(logits_with(task, s)(images)) for images in (real, fake)]
             for s in (state, after)
         )
         expected = np.logaddexp(0, before[1] - before[0]).mean()
@@ -81,7 +81,7 @@ class TestLazyPenalties:
         settings["loss__discriminator_weight"] = 1.0
         task, state, _, logged = self.step(number, **settings)
         real, _ = real_and_generated(task, state)
-        expected = self.every * r1(judge_with(task, state), real).mean()
+        expected = self.every * r1(logits_with(task, state), real).mean()
         np.testing.assert_allclose(logged["discriminator_r1"], expected, rtol=1e-6)
         adversarial = [logged[f"discriminator_adversarial_loss_{x}"] for x in ("real", "fake")]
         total = sum(adversarial) + 0.5 * expected
@@ -211,19 +211,19 @@ class TestDevices:
 class Patches(dense.Discriminator):
     """The same logit from four patches, and once more at another scale."""
 
-    def judge(self, images, labels, train, dropout_keys):
-        logits = super().judge(images, labels, train, dropout_keys).logits
-        return Judgement(
+    def decide(self, images, labels, train, dropout_keys):
+        logits = super().decide(images, labels, train, dropout_keys).logits
+        return Decision(
             (jnp.broadcast_to(logits[:, None, None], (len(logits), 2, 2)), logits), None
         )
 
 
 class OfClasses(dense.Discriminator):
-    """Judges images by their class alone, and a little by a bias."""
+    """Decides whether images are real, by their class alone, and a little by a bias."""
 
-    def judge(self, images, labels, train, dropout_keys):
+    def decide(self, images, labels, train, dropout_keys):
         bias = self.param("bias", jax.nn.initializers.zeros, ())
-        return Judgement(10.0 * labels + bias, None)
+        return Decision(10.0 * labels + bias, None)
 
 
 def with_discriminator(module, **changes):
@@ -231,12 +231,12 @@ def with_discriminator(module, **changes):
     config = config_of(**changes)
     made = make_gan(config, CARD)
     settings = dict(config.model.discriminator)
-    judge = module(CARD.image_size, CARD.channels, len(CARD.classes), **settings)
-    networks = Networks(made.networks.generator, judge)
+    discriminator = module(CARD.image_size, CARD.channels, len(CARD.classes), **settings)
+    networks = Networks(made.networks.generator, discriminator)
     return GANTask(config, replace(made, networks=networks), CARD)
 
 
-class TestJudgements:
+class TestDecisions:
     @pytest.mark.parametrize("loss", ["hinge", "relativistic"])
     def test_of_many_equal_logits_are_those_of_one(self, float64, loss):
         changes = {"loss__name": loss, "loss__r1": 0.5}
@@ -247,8 +247,8 @@ class TestJudgements:
         assert_close(also, logged, rtol=1e-6)
 
     def test_are_averaged_after_the_loss(self):
-        judged = Judgement(jnp.asarray([[3.0, -3.0]]), None)
-        assert judged.logit == 0
+        decided = Decision(jnp.asarray([[3.0, -3.0]]), None)
+        assert decided.logit == 0
         task = with_discriminator(Patches, loss__name="hinge")
         batch = {**batch_of(task), "valid": np.ones(BATCH, bool)}
         state = task.init(jax.random.key(0))
