@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,23 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[P
         return mine, tuple(json.loads(said.read_text().replace(str(folder), str(mine))))
 
     return once
+
+
+@pytest.fixture(scope="session")
+def trained_once(launch: Launch, made_once: Callable[..., tuple[Path, Any]]) -> Callable[..., Any]:
+    """Returns (name, flags) -> a trained and evaluated run, what it said, seconds of both."""
+
+    def of(name: str, *flags: str) -> tuple[Path, str, float]:
+        def train(folder: Path) -> tuple[str, str]:
+            started = time.monotonic()
+            launch(*flags, f"--workdir={folder / 'run'}", optimised=True)
+            said = launch("--mode=evaluate", f"--workdir={folder / 'run'}")
+            return said.stdout, str(time.monotonic() - started)
+
+        folder, (said, seconds) = made_once(name, train)
+        return folder / "run", said, float(seconds)
+
+    return of
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import time
 
 import nibabel
 import numpy as np
@@ -33,17 +32,9 @@ def dice(truth, predicted):
 
 
 @pytest.fixture(scope="module")
-def run(launch, made_once):
+def run(trained_once):
     """A trained and evaluated run, what it said, and the seconds that both took."""
-
-    def train(folder):
-        started = time.monotonic()
-        launch(*TRAINING, f"--workdir={folder / 'run'}", optimised=True)
-        said = launch("--mode=evaluate", f"--workdir={folder / 'run'}")
-        return said.stdout, str(time.monotonic() - started)
-
-    folder, (said, seconds) = made_once("segmenter", train)
-    return folder / "run", said, float(seconds)
+    return trained_once("segmenter", *TRAINING)
 
 
 @pytest.fixture(scope="module")

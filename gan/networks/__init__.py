@@ -32,6 +32,13 @@ Logits: TypeAlias = Float[Array, "batch *_patches"]
 Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]
 
 
+class Keys(NamedTuple):
+    """The random keys of a network's examples, one per example, or None: see `Generator`."""
+
+    dropout: DropoutKeys = None
+    noise: NoiseKeys = None
+
+
 class Decision(NamedTuple):
     """A discriminator's output.
 
@@ -103,16 +110,9 @@ class Generator(Player):
           dropout_keys: one per example; None: nothing is dropped.
           noise_keys: one per example, for a network that is `noisy`, also at sampling.
         """
-        return self.draw(latents, labels, train, dropout_keys, noise_keys)
+        return self.draw(latents, labels, train, Keys(dropout_keys, noise_keys))
 
-    def draw(
-        self,
-        latents: Latents,
-        labels: Labels,
-        train: bool,
-        dropout_keys: DropoutKeys,
-        noise_keys: NoiseKeys,
-    ) -> Images:
+    def draw(self, latents: Latents, labels: Labels, train: bool, keys: Keys) -> Images:
         """Draws images in [-1, 1]; see `__call__`."""
         raise NotImplementedError
 
@@ -138,11 +138,9 @@ class Discriminator(Player):
 
         The rest as for a generator.
         """
-        return self.decide(images, labels, train, dropout_keys)
+        return self.decide(images, labels, train, Keys(dropout_keys))
 
-    def decide(
-        self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
-    ) -> Decision:
+    def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real; see `__call__`."""
         raise NotImplementedError
 

@@ -21,7 +21,7 @@ from common.devices.axis import AXIS
 from common.networks.layers import Conv, Dense, UpsampleConv, dropout_after, in_one_dtype
 from common.program.errors import UserError
 from gan import networks
-from gan.networks import Decision, DropoutKeys, Images, Labels, Latents, NoiseKeys, normalise
+from gan.networks import Decision, Images, Keys, Labels, Latents, normalise
 
 _LEAK = 0.2
 
@@ -43,14 +43,7 @@ class Generator(networks.Generator):
     momentum: float = 0.8
     axis_name: str = AXIS
 
-    def draw(
-        self,
-        latents: Latents,
-        labels: Labels,
-        train: bool,
-        dropout_keys: DropoutKeys,
-        noise_keys: NoiseKeys,
-    ) -> Images:
+    def draw(self, latents: Latents, labels: Labels, train: bool, keys: Keys) -> Images:
         """Draws images in [-1, 1]."""
         if self.image_size % 4:
             raise UserError(
@@ -91,13 +84,11 @@ class Discriminator(networks.Discriminator):
     momentum: float = 0.8
     axis_name: str = AXIS
 
-    def decide(
-        self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
-    ) -> Decision:
+    def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real."""
 
         def activate(x: Array, layer: int) -> Array:
-            return dropout_after(nn.leaky_relu(x, _LEAK), dropout_keys, layer, self.dropout_rate)
+            return dropout_after(nn.leaky_relu(x, _LEAK), keys.dropout, layer, self.dropout_rate)
 
         x = activate(Conv(16, stride=2, name="conv_1")(images), 1)
         x = Conv(32, stride=2, name="conv_2")(x)

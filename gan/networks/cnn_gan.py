@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from common.networks.layers import Conv, ConvTranspose, Dense, dropout_after
 from common.program.errors import UserError
 from gan import networks
-from gan.networks import Decision, DropoutKeys, Images, Labels, Latents, NoiseKeys
+from gan.networks import Decision, Images, Keys, Labels, Latents
 
 _LEAK = 0.2
 
@@ -26,14 +26,7 @@ class Generator(networks.Generator):
     latent_size: int = 256
     width: int = 128
 
-    def draw(
-        self,
-        latents: Latents,
-        labels: Labels,
-        train: bool,
-        dropout_keys: DropoutKeys,
-        noise_keys: NoiseKeys,
-    ) -> Images:
+    def draw(self, latents: Latents, labels: Labels, train: bool, keys: Keys) -> Images:
         """Draws images in [-1, 1]."""
         if self.image_size % 4:
             raise UserError(
@@ -57,14 +50,12 @@ class Discriminator(networks.Discriminator):
 
     dropout_rate: float = 0.25
 
-    def decide(
-        self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
-    ) -> Decision:
+    def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real."""
         x = images
         for layer, features in enumerate((64, 96, 128), 1):
             x = nn.leaky_relu(Conv(features, stride=2, name=f"conv_{layer}")(x), _LEAK)
-            x = dropout_after(x, dropout_keys, layer, self.dropout_rate)
+            x = dropout_after(x, keys.dropout, layer, self.dropout_rate)
         x = x.reshape(x.shape[0], -1)
         logits = Dense(1, name="real_or_generated")(x)
         return Decision(logits[:, 0], None)

@@ -20,7 +20,7 @@ from common.devices.axis import AXIS
 from common.networks.layers import Conv, ConvTranspose, MinibatchDeviation
 from common.program.errors import UserError
 from gan import networks
-from gan.networks import Decision, DropoutKeys, Images, Labels, Latents, NoiseKeys, normalise
+from gan.networks import Decision, Images, Keys, Labels, Latents, normalise
 
 _LEAK = 0.2
 _EPSILON = 1e-5
@@ -42,14 +42,7 @@ class Generator(networks.Generator):
     momentum: float = 0.9
     axis_name: str = AXIS
 
-    def draw(
-        self,
-        latents: Latents,
-        labels: Labels,
-        train: bool,
-        dropout_keys: DropoutKeys,
-        noise_keys: NoiseKeys,
-    ) -> Images:
+    def draw(self, latents: Latents, labels: Labels, train: bool, keys: Keys) -> Images:
         """Draws images in [-1, 1]."""
 
         def activate(x: Array, layer: int) -> Array:
@@ -91,9 +84,7 @@ class Discriminator(networks.Discriminator):
     momentum: float = 0.9
     axis_name: str = AXIS
 
-    def decide(
-        self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
-    ) -> Decision:
+    def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real."""
         smallest, halvings = _halvings(self.image_size)
         x = images

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from common.devices.axis import AXIS
 from common.networks.layers import Dense, dropout_after
 from gan import networks
-from gan.networks import Decision, DropoutKeys, Images, Labels, Latents, NoiseKeys, normalise
+from gan.networks import Decision, Images, Keys, Labels, Latents, normalise
 
 _LEAK = 0.2
 
@@ -34,20 +34,13 @@ class Generator(networks.Generator):
     momentum: float = 0.8
     axis_name: str = AXIS
 
-    def draw(
-        self,
-        latents: Latents,
-        labels: Labels,
-        train: bool,
-        dropout_keys: DropoutKeys,
-        noise_keys: NoiseKeys,
-    ) -> Images:
+    def draw(self, latents: Latents, labels: Labels, train: bool, keys: Keys) -> Images:
         """Draws images in [-1, 1]."""
         x = latents
         for layer, width in enumerate(self.widths):
             x = nn.leaky_relu(Dense(width, name=f"dense_{layer + 1}")(x), _LEAK)
             if layer:
-                x = dropout_after(x, dropout_keys, layer, self.dropout_rate)
+                x = dropout_after(x, keys.dropout, layer, self.dropout_rate)
             if self.batch_norm:
                 x = normalise(self, x, f"norm_{layer + 1}", train)
         shape = (self.image_size, self.image_size, self.channels)
@@ -64,9 +57,7 @@ class Discriminator(networks.Discriminator):
 
     widths: Sequence[int] = (512, 256)
 
-    def decide(
-        self, images: Images, labels: Labels, train: bool, dropout_keys: DropoutKeys
-    ) -> Decision:
+    def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real."""
         x = images.reshape(images.shape[0], -1)
         for layer, width in enumerate(self.widths):

@@ -44,7 +44,7 @@ class Critic(gan.networks.Discriminator):
     def load_frozen(self):
         return {"kernel": np.load(self.file)} if self.file else {}
 
-    def decide(self, images, labels, train, dropout_keys):
+    def decide(self, images, labels, train, keys):
         x = images.reshape(len(images), -1)
         if self.file:
             kernel = self.variable("frozen", "kernel", jnp.zeros, (x.shape[-1], FEATURES)).value

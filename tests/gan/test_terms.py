@@ -211,8 +211,8 @@ class TestDevices:
 class Patches(dense.Discriminator):
     """The same logit from four patches, and once more at another scale."""
 
-    def decide(self, images, labels, train, dropout_keys):
-        logits = super().decide(images, labels, train, dropout_keys).logits
+    def decide(self, images, labels, train, keys):
+        logits = super().decide(images, labels, train, keys).logits
         return Decision(
             (jnp.broadcast_to(logits[:, None, None], (len(logits), 2, 2)), logits), None
         )
@@ -221,7 +221,7 @@ class Patches(dense.Discriminator):
 class OfClasses(dense.Discriminator):
     """Decides whether images are real, by their class alone, and a little by a bias."""
 
-    def decide(self, images, labels, train, dropout_keys):
+    def decide(self, images, labels, train, keys):
         bias = self.param("bias", jax.nn.initializers.zeros, ())
         return Decision(10.0 * labels + bias, None)
 
@@ -297,9 +297,9 @@ class Grainy(dense.Generator):
 
     noisy: ClassVar[bool] = True
 
-    def draw(self, latents, labels, train, dropout_keys, noise_keys):
-        images = super().draw(latents, labels, train, dropout_keys, noise_keys)
-        grain = jax.vmap(partial(jax.random.uniform, shape=images.shape[1:]))(noise_keys)
+    def draw(self, latents, labels, train, keys):
+        images = super().draw(latents, labels, train, keys)
+        grain = jax.vmap(partial(jax.random.uniform, shape=images.shape[1:]))(keys.noise)
         return 0.5 * (images + grain)
 
 
