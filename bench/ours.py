@@ -21,6 +21,7 @@ from classify.inference import Inference
 from common.config.tasks import find_mode, options_of
 from common.data.phantoms import brain_mri
 from common.data.prepared.prepared import Prepared, prepare
+from common.data.settings import DataSettings
 from common.data.transforms import to_unit
 from common.devices import placement
 from common.program.memory import give_back_freed_memory
@@ -54,7 +55,10 @@ class Training:
     def __init__(self, config: ConfigDict, prepared: Prepared) -> None:
         task = make_task(config, prepared.card)
         self.idle_share = 0.0
-        self._feed, self._step = open_feed(config, prepared, task.batches), 0
+        self._feed, self._step = (
+            open_feed(DataSettings.of(config.data), prepared, task.batches, config.seed),
+            0,
+        )
         self._advance = dispatch.compile_advance(
             task,
             config.seed,

@@ -33,7 +33,7 @@ from common.data.prepared.prepared import Split, prepare_source
 from common.data.records import Contents, Decoded, Once, Record, Source, fingerprint
 from common.training.clock import DeviceClock
 from common.training.epochs import batch_indices
-from common.training.feed import StreamedFeed
+from common.training.feed import Order, StreamedFeed
 from common.training.task import Batches
 
 BATCH_SIZES = (32, 64, 128)
@@ -65,6 +65,11 @@ class Reading:
             builder = tfds.builder_from_directory(str(folder))
             self._opened = [prepared.splits["train"], builder.as_data_source(split=EVERYTHING)]
         return self._opened[0], self._opened[1]
+
+    @property
+    def order(self) -> Order:
+        """Returns the batches as training would read them."""
+        return Order(self.open()[0], Batches(1, self.batch_size), seed=0, shuffle=True)
 
     def rows(self, step: int) -> list[int]:
         """Returns the examples of a step."""
@@ -122,7 +127,7 @@ def noise(num: int, size: int) -> Source:
 
 def measure(reading: Reading, seconds: float) -> tuple[list[float], float]:
     """Returns images/s of each way of reading, and the share of time a device would wait."""
-    feed = StreamedFeed(reading.config, reading.open()[0], Batches(1, reading.batch_size))
+    feed = StreamedFeed(reading.order)
     steps = grain.MapDataset.range(0, 2**62).map(reading.read)
 
     def threads(number: int) -> Iterator[Any]:
@@ -178,7 +183,7 @@ def print_memory(reading: Reading) -> None:
     """Prints the resident memory while five epochs are streamed."""
     process, feed = (
         psutil.Process(),
-        StreamedFeed(reading.config, reading.open()[0], Batches(1, reading.batch_size)),
+        StreamedFeed(reading.order),
     )
     steps = reading.num // reading.batch_size
     used = []

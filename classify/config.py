@@ -1,11 +1,14 @@
 """The settings that every classification run has, with their defaults."""
 
+from dataclasses import dataclass
+
 from ml_collections import ConfigDict
 
 from classify.flags import MODES, ClassifyOptions
 from common.config import defaults as configs
 from common.config.declaration import Declaration
-from common.config.defaults import default_config, default_optimizer
+from common.config.defaults import OptimizerSettings, default_config
+from common.config.durations import never
 from common.program.rules import Rules, duration, number, switch, text, whole
 
 RULES: Rules = {  # which values of the settings are valid
@@ -25,6 +28,22 @@ RULES: Rules = {  # which values of the settings are valid
     **{f"optimizer.{name}": rule for name, rule in configs.OPTIMIZER_RULES.items()},
     **{f"model.{name}": rule for name, rule in configs.NETWORK_RULES.items()},
 }
+
+
+@dataclass(frozen=True)
+class ClassifierOptimizer(OptimizerSettings):
+    """`config.optimizer`: with a learning rate for each stage of the network."""
+
+    name: str = "adamw"
+    stage_decay: float = 1.0  # a stage's learning rate as a share of that of the next
+    frozen: int = 0  # how many stages, from the image on, do not learn
+    unfreeze_every: str = "0"  # after each such time one more learns, from the top; 0: never
+    accumulate: int = 1  # parts of a batch, computed one after the other
+
+    @property
+    def never_learning(self) -> int:
+        """Returns how many stages, from the image on, stay frozen."""
+        return self.frozen if never(self.unfreeze_every) else 0
 
 
 def classify_config(arg: str = "") -> ConfigDict:
@@ -57,15 +76,7 @@ def classify_config(arg: str = "") -> ConfigDict:
             "mixup": 0.0,  # alpha of mixup; 0: off
         }
     )
-    config.optimizer = default_optimizer(1e-3, name="adamw")
-    config.optimizer.update(
-        {
-            "stage_decay": 1.0,  # a stage's learning rate as a share of that of the next
-            "frozen": 0,  # how many stages, from the image on, do not learn
-            "unfreeze_every": "0",  # after each such time one more learns, from the top; 0: never
-            "accumulate": 1,  # parts of a batch, computed one after the other
-        }
-    )
+    config.optimizer = ClassifierOptimizer().section
     return config
 
 

@@ -15,8 +15,9 @@ from jax.tree_util import tree_leaves_with_path as leaves_with_path
 from jaxtyping import Array, Float, Key, PyTree
 from ml_collections import ConfigDict
 
+from classify.config import ClassifierOptimizer
 from classify.networks import find_network, make_network
-from common.config.durations import never, steps
+from common.config.durations import steps
 from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard
 from common.data.sources.download import Settings, remote_file
@@ -67,8 +68,9 @@ def make_classifier(config: ConfigDict, card: DataCard) -> Classifier:
     Raises:
       UserError: the data has only one class, or a setting is invalid.
     """
-    _check(config, card)
-    parts = config.optimizer.accumulate
+    settings = ClassifierOptimizer.of(config.optimizer)
+    _check(config, settings, card)
+    parts = settings.accumulate
     if config.data.batch_size % parts:
         raise UserError(
             f"config.data.batch_size is {config.data.batch_size}, which is not divisible by"
@@ -77,10 +79,10 @@ def make_classifier(config: ConfigDict, card: DataCard) -> Classifier:
     batches = Batches(parts, config.data.batch_size // parts)
     stages = find_network(config.model.name).STAGES
     optimizer, frozen = _make_optimizer(
-        config, stages, card.num_examples["train"] / batches.examples
+        settings, stages, card.num_examples["train"] / batches.examples, config.train.num_steps
     )
     return Classifier(
-        network=make_network(config.model, card, _never_learning(config.optimizer)),
+        network=make_network(config.model, card, settings.never_learning),
         optimizer=optimizer,
         frozen=frozen,
         batches=batches,
@@ -156,7 +158,10 @@ def path_of(keys: tuple[KeyEntry, ...]) -> str:
 
 
 def _make_optimizer(
-    config: ConfigDict, stages: tuple[str, ...], steps_per_epoch: float
+    settings: ClassifierOptimizer,
+    stages: tuple[str, ...],
+    steps_per_epoch: float,
+    num_steps: str,
 ) -> tuple[optax.GradientTransformation, Callable[[str], bool]]:
     """Returns the optimizer with a learning rate for each stage, and which parameters never learn.
 
@@ -164,10 +169,7 @@ def _make_optimizer(
     (Howard and Ruder, 2018, "Universal Language Model Fine-tuning"); frozen stages learn at 0 until
     `unfreeze_every`, if set, thaws them from the top.
     """
-    settings = config.optimizer
-    schedule = learning_rate_schedule(
-        settings, "optimizer", steps_per_epoch, num_steps=config.train.num_steps
-    )
+    schedule = learning_rate_schedule(settings, "optimizer", steps_per_epoch, num_steps=num_steps)
     every = steps(settings.unfreeze_every, steps_per_epoch)
 
     def stage_of(path: str) -> int:
@@ -189,14 +191,8 @@ def _make_optimizer(
         )
 
     rules = {str(stage): of_stage(stage) for stage in range(len(stages) + 1)}
-    never = _never_learning(settings)
     optimizer = clipped(optax.multi_transform(rules, labels), settings.clip)
-    return optimizer, lambda path: stage_of(path) < never
-
-
-def _never_learning(settings: ConfigDict) -> int:
-    """Returns how many stages, from the image on, stay frozen."""
-    return settings.frozen if never(settings.unfreeze_every) else 0
+    return optimizer, lambda path: stage_of(path) < settings.never_learning
 
 
 def _class_weights(text: str, card: DataCard) -> Float[np.ndarray, " classes"]:
@@ -218,7 +214,7 @@ def _class_weights(text: str, card: DataCard) -> Float[np.ndarray, " classes"]:
     return weights.astype(np.float32)
 
 
-def _check(config: ConfigDict, card: DataCard) -> None:
+def _check(config: ConfigDict, optimizer: ClassifierOptimizer, card: DataCard) -> None:
     """Refuses invalid data and settings."""
     if len(card.classes) < 2:
         raise UserError(
@@ -227,20 +223,19 @@ def _check(config: ConfigDict, card: DataCard) -> None:
             " docs/own_data.md."
         )
     number = len(find_network(config.model.name).STAGES)
-    _check_cached_views(config, number)
-    if config.optimizer.frozen > number:
+    _check_cached_views(config, optimizer, number)
+    if optimizer.frozen > number:
         raise UserError(
-            f"config.optimizer.frozen is {config.optimizer.frozen}; {config.model.name} has"
+            f"config.optimizer.frozen is {optimizer.frozen}; {config.model.name} has"
             f" {number} stages, so it must be a whole number from 0 to {number}."
         )
 
 
-def _check_cached_views(config: ConfigDict, stages: int) -> None:
+def _check_cached_views(config: ConfigDict, optimizer: ClassifierOptimizer, stages: int) -> None:
     """Refuses to cache features that training would change."""
     if config.model.cached_views <= 0:
         return
-    rule = config.optimizer
-    if rule.frozen < stages or not never(rule.unfreeze_every):
+    if optimizer.never_learning < stages:
         raise UserError(
             f"config.model.cached_views is {config.model.cached_views}, which needs a trunk that"
             f" stays frozen; set --config.optimizer.frozen={stages} and"

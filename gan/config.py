@@ -1,13 +1,14 @@
 """The settings that every GAN has, with their defaults; a config file overrides some."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
 from common.config.declaration import Declaration
-from common.config.defaults import default_config, default_optimizer
+from common.config.defaults import OptimizerSettings, default_config
 from common.program.rules import Rules, choice, number, switch, text, whole
+from common.program.settings import Section
 from gan.flags import MODES, GANOptions
 
 RULES: Rules = {  # which values of the settings are valid
@@ -34,7 +35,7 @@ RULES: Rules = {  # which values of the settings are valid
 
 
 @dataclass(frozen=True)
-class QualitySettings:
+class QualitySettings(Section):
     """`config.quality`: how generated images are measured every `train.eval_every`."""
 
     extractor: str = "radiomic"  # of features, see gan/quality/features.py; "": off
@@ -61,7 +62,7 @@ def gan_config(arg: str = "") -> ConfigDict:
             "discriminator": {},
         }
     )
-    config.quality = ConfigDict(asdict(QualitySettings()))
+    config.quality = QualitySettings().section
     if arg == "tiny":
         config.quality.update(extractor="pixels", num_images=16)
     config.loss = ConfigDict(
@@ -78,8 +79,8 @@ def gan_config(arg: str = "") -> ConfigDict:
     )
     config.optimizer = ConfigDict(
         {
-            "generator": default_optimizer(2e-4, beta1=0.5),
-            "discriminator": default_optimizer(2e-4, beta1=0.5),
+            "generator": OptimizerSettings(2e-4, beta1=0.5).section,
+            "discriminator": OptimizerSettings(2e-4, beta1=0.5).section,
             "discriminator_steps": 1,  # k: updates of the discriminator before the generator's
             "half_batches": False,  # its updates see batch_size / 2 real and as many generated ones
         }

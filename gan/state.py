@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
+from common.config.defaults import OptimizerSettings
 from common.data.prepared.prepared import DataCard
 from common.learning.network import NetworkState, Variables, may_be_missing
 from common.learning.optimizers import make_optimizer
@@ -109,10 +110,13 @@ def make_gan(config: ConfigDict, card: DataCard) -> GAN:
     return GAN(
         networks=make_networks(config.model, card),
         generator_optimizer=make_optimizer(
-            optimizer.generator, "optimizer.generator", steps_per_epoch, num_steps=num_steps
+            OptimizerSettings.of(optimizer.generator),
+            "optimizer.generator",
+            steps_per_epoch,
+            num_steps=num_steps,
         ),
         discriminator_optimizer=make_optimizer(
-            optimizer.discriminator,
+            OptimizerSettings.of(optimizer.discriminator),
             "optimizer.discriminator",
             steps_per_epoch,
             batches.number,

@@ -53,7 +53,7 @@ class GANTask(Task[GANState]):
     def __init__(self, config: ConfigDict, gan: GAN, card: DataCard) -> None:
         super().__init__(config, card)
         self.gan = gan
-        self._quality, self._cache = QualitySettings(**config.quality), config.data.cache_dir
+        self._quality, self._cache = QualitySettings.of(config.quality), config.data.cache_dir
         self._augmentation, self._sampler = Augmentation(**config.augment), Sampler(gan)
         self._pictures = Pictures(self._sampler, card, config.train.picture_grid)
 

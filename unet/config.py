@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from common.config import defaults as configs
 from common.config.declaration import Declaration
-from common.config.defaults import default_config, default_optimizer
+from common.config.defaults import OptimizerSettings, default_config
 from common.program.rules import Rules, choice, number, switch, whole
 from unet.flags import MODES, UNetOptions
 
@@ -54,7 +54,7 @@ def unet_config(arg: str = "") -> ConfigDict:
             "overlap_over": "image",  # or "batch": what Dice and Tversky are taken over
         }
     )
-    config.optimizer = default_optimizer(1e-3)
+    config.optimizer = OptimizerSettings().section
     return config
 
 

@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
+from common.config.defaults import OptimizerSettings
 from common.data.prepared.prepared import DataCard
 from common.learning.network import SupervisedState
 from common.learning.optimizers import make_optimizer
@@ -69,7 +70,7 @@ def make_segmenter(config: ConfigDict, card: DataCard) -> Segmenter:
     return Segmenter(
         network=network,
         optimizer=make_optimizer(
-            config.optimizer,
+            OptimizerSettings.of(config.optimizer),
             "optimizer",
             card.num_examples["train"] / config.data.batch_size,
             num_steps=config.train.num_steps,

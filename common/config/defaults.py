@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -23,7 +23,7 @@ from common.program.rules import (
     text,
     whole,
 )
-from common.program.settings import flatten
+from common.program.settings import Section, flatten
 
 # The values that shared settings take. A task's config.py adds its own.
 RULES: Rules = {
@@ -53,7 +53,7 @@ RULES: Rules = {
     "train.best_is": choice("highest", "lowest"),
     "train.best_metric": text(),
 }
-OPTIMIZER_RULES: Rules = {  # for the section that `default_optimizer` makes
+OPTIMIZER_RULES: Rules = {  # for the section that `OptimizerSettings` describes
     "name": choice("adam", "adamw", "sgd", "rmsprop", "lion"),
     "learning_rate": number(0, 1e38, above=True),
     **dict.fromkeys(("beta1", "beta2"), number(0, 1, below=True)),
@@ -96,7 +96,7 @@ def default_config(arg: str = "") -> ConfigDict:
     config = ConfigDict()
     config.task = ""  # a package: see common/config/tasks.py
     config.seed = 0
-    config.data = ConfigDict(asdict(DataSettings()))
+    config.data = DataSettings().section
     config.augment = augmentation.default_augmentation()  # of training images; all off by default
     config.train = ConfigDict(
         {
@@ -118,29 +118,21 @@ def default_config(arg: str = "") -> ConfigDict:
     return config
 
 
-def default_optimizer(
-    learning_rate: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    epsilon: float = 1e-8,
-    name: str = "adam",
-) -> ConfigDict:
-    """Returns the section of a config for an optimizer: see common/learning/optimizers.py."""
-    return ConfigDict(
-        {
-            "name": name,  # adam, adamw, sgd, rmsprop or lion
-            "learning_rate": learning_rate,
-            "beta1": beta1,  # of the mean gradient; the momentum of sgd and rmsprop
-            "beta2": beta2,  # of the mean square; of lion's momentum
-            "epsilon": epsilon,  # of adam, adamw and rmsprop
-            "weight_decay": 0.0,  # of adamw, lion, sgd and rmsprop
-            "clip": 0.0,  # longer gradients are scaled to this norm; 0: none is
-            "warmup": "0",  # the rate rises linearly from 0 until then
-            "decay": "none",  # or "linear", "cosine": it falls to 0 ...
-            "decay_begin": "0",  # ... from here
-            "decay_end": "0",  # ... to here; "0" is the end of training
-        }
-    )
+@dataclass(frozen=True)
+class OptimizerSettings(Section):
+    """A section of a config for an optimizer: see common/learning/optimizers.py."""
+
+    learning_rate: float = 1e-3
+    name: str = "adam"  # or adamw, sgd, rmsprop, lion
+    beta1: float = 0.9  # of the mean gradient; the momentum of sgd and rmsprop
+    beta2: float = 0.999  # of the mean square; of lion's momentum
+    epsilon: float = 1e-8  # of adam, adamw and rmsprop
+    weight_decay: float = 0.0  # of adamw, lion, sgd and rmsprop
+    clip: float = 0.0  # longer gradients are scaled to this norm; 0: none is
+    warmup: str = "0"  # the rate rises linearly from 0 until then
+    decay: str = "none"  # or "linear", "cosine": it falls to 0 ...
+    decay_begin: str = "0"  # ... from here
+    decay_end: str = "0"  # ... to here; "0" is the end of training
 
 
 def check(config: ConfigDict, rules: Rules) -> None:

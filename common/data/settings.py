@@ -1,12 +1,12 @@
 """The settings of `config.data`: where images are, and how they are read and divided."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from ml_collections import ConfigDict
+from common.program.settings import Section
 
 
 @dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Section):
     """`config.data`, read once where images are opened; the defaults of every experiment."""
 
     name: str = ""  # names the data; also the kind of phantoms if dir is empty
@@ -35,9 +35,3 @@ class DataSettings:
     num_phantoms: int = 1024  # in train; val and test get a quarter of that each
     resident_limit_mb: int = 1024  # data up to this size stays on the device
     cache_dir: str = ""  # for prepared data; "" = the user's cache folder
-
-    @classmethod
-    def of(cls, data: ConfigDict) -> "DataSettings":
-        """Reads `config.data`; a key that is missing has its default."""
-        known = {field.name for field in fields(cls)} & set(data.keys())
-        return cls(**{name: data[name] for name in known})

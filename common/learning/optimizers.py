@@ -16,6 +16,7 @@ from typing import TypeAlias
 import optax
 from ml_collections import ConfigDict
 
+from common.config.defaults import OptimizerSettings
 from common.config.durations import never, steps
 from common.program.errors import UserError
 from common.program.settings import flatten
@@ -24,7 +25,7 @@ Optimizer: TypeAlias = optax.GradientTransformation
 
 
 def make_optimizer(
-    settings: ConfigDict,
+    settings: OptimizerSettings,
     name: str,
     steps_per_epoch: float,
     updates_per_step: int = 1,
@@ -33,7 +34,7 @@ def make_optimizer(
     """Returns the optimizer that a config names, with its schedule and its clipping.
 
     Args:
-      settings: see `common.config.defaults.default_optimizer`.
+      settings: see `common.config.defaults.OptimizerSettings`.
       name: of the section, for messages: "optimizer.generator".
       steps_per_epoch: factor for durations in epochs.
       updates_per_step: calls of the optimizer per training step, the unit of durations.
@@ -47,7 +48,7 @@ def make_optimizer(
     return clipped(update_rule(settings, name, rate), settings.clip)
 
 
-def update_rule(settings: ConfigDict, name: str, rate: optax.Schedule) -> Optimizer:
+def update_rule(settings: OptimizerSettings, name: str, rate: optax.Schedule) -> Optimizer:
     """Returns the update rule of a learning rate: see `make_optimizer`.
 
     Raises:
@@ -95,7 +96,7 @@ def clipped(optimizer: Optimizer, norm: float) -> Optimizer:
 
 
 def learning_rate_schedule(
-    settings: ConfigDict,
+    settings: OptimizerSettings,
     name: str,
     steps_per_epoch: float,
     updates_per_step: int = 1,

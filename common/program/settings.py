@@ -3,11 +3,33 @@
 import difflib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from dataclasses import asdict, fields
+from typing import Any, TypeAlias, TypeVar, cast
 
 from ml_collections import ConfigDict
 
 Fields: TypeAlias = ConfigDict | Mapping[str, Any]
+
+
+OfSection = TypeVar("OfSection", bound="Section")
+
+
+class Section:
+    """A section of a config; a frozen dataclass derived from it has the settings as fields."""
+
+    @classmethod
+    def of(cls: type[OfSection], section: Fields) -> OfSection:
+        """Reads a section, once.
+
+        A setting that it lacks has its default; one that the class lacks is passed over.
+        """
+        known = {field.name for field in fields(cast(Any, cls))}
+        return cls(**{name: section[name] for name in section if name in known})
+
+    @property
+    def section(self) -> ConfigDict:
+        """Returns the section of a config with these values."""
+        return ConfigDict(asdict(cast(Any, self)))
 
 
 def flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -37,6 +59,6 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
-def from_fields(fields: Mapping[str, object]) -> ConfigDict:
+def from_fields(parsed: Mapping[str, object]) -> ConfigDict:
     """Returns the locked config that `to_json` wrote, from its parsed JSON."""
-    return ConfigDict(dict(fields)).lock()
+    return ConfigDict(dict(parsed)).lock()

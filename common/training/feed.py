@@ -11,9 +11,9 @@ import grain
 import jax
 import numpy as np
 from jaxtyping import Int, Shaped
-from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import Prepared, Split
+from common.data.settings import DataSettings
 from common.devices import placement, processes
 from common.program.log import log
 from common.training import dispatch
@@ -45,18 +45,18 @@ class Feed(Protocol):
         ...
 
 
-class _Stream:
+class Order:
     """This process's rows of the global batch of any step: a pure function of (seed, step)."""
 
-    def __init__(self, config: ConfigDict, split: Split, batches: Batches) -> None:
-        self._split, self._batches = split, batches
+    def __init__(self, split: Split, batches: Batches, seed: int, *, shuffle: bool) -> None:
+        self.split, self._batches = split, batches
         self._local_batch = processes.local_batch_size(batches.size)
-        self._seed, self._shuffle = config.seed, config.data.shuffle
+        self._seed, self._shuffle = seed, shuffle
 
     def indices(self, step: int) -> Int[np.ndarray, "devices batches batch"]:
         """Returns the indices of one step's examples that this process trains on."""
         count, size = self._batches
-        every = batch_indices(step, count * size, self._seed, len(self._split), self._shuffle)
+        every = batch_indices(step, count * size, self._seed, len(self.split), self._shuffle)
         first = jax.process_index() * self._local_batch
         mine = every.reshape(count, size)[:, first : first + self._local_batch]
         return mine.reshape(count, jax.local_device_count(), -1).swapaxes(0, 1)
@@ -64,7 +64,7 @@ class _Stream:
     def read(self, step: int) -> HostBatch:
         """Returns these examples: [devices, examples of a device, ...]."""
         indices = self.indices(step)
-        examples = self._split.read(indices.ravel().tolist())
+        examples = self.split.read(indices.ravel().tolist())
         return {
             name: rows.reshape(len(indices), -1, *rows.shape[1:]) for name, rows in examples.items()
         }
@@ -73,10 +73,9 @@ class _Stream:
 class ResidentFeed:
     """All examples on every device; only indices are transferred."""
 
-    def __init__(self, config: ConfigDict, split: Split, batches: Batches) -> None:
-        self.max_steps = dispatch.max_steps_per_dispatch()
-        self._stream = _Stream(config, split, batches)
-        self._examples = placement.replicate(split.read(range(len(split))))
+    def __init__(self, order: Order) -> None:
+        self.max_steps, self._order = dispatch.max_steps_per_dispatch(), order
+        self._examples = placement.replicate(order.split.read(range(len(order.split))))
 
     def example_block(self) -> Block:
         """Returns a block with the shapes of all blocks."""
@@ -84,7 +83,7 @@ class ResidentFeed:
 
     def block(self, step: int, num_steps: int) -> Block:
         """Returns the data of steps [step, step + num_steps)."""
-        some = [self._stream.indices(step + i) for i in range(num_steps)]
+        some = [self._order.indices(step + i) for i in range(num_steps)]
         indices = np.zeros((self.max_steps, *some[0].shape), np.int32)
         indices[:num_steps] = some
         return Block(self._examples, placement.shard(indices.swapaxes(0, 1)), num_steps)
@@ -93,12 +92,12 @@ class ResidentFeed:
 class StreamedFeed:
     """Batches read in the background by Grain, as many steps ahead as fit in a block."""
 
-    def __init__(self, config: ConfigDict, split: Split, batches: Batches) -> None:
-        self._stream = _Stream(config, split, batches)
-        self._first_batch = self._stream.read(0)
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._first_batch = self._order.read(0)
         one_batch = sum(rows.nbytes for rows in self._first_batch.values())
         self.max_steps = max(1, min(dispatch.max_steps_per_dispatch(), _BLOCK_BYTES // one_batch))
-        _, count, per_device = self._stream.indices(0).shape
+        _, count, per_device = self._order.indices(0).shape
         shape = (self.max_steps, count, per_device)
         in_order = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
         self._indices = placement.replicate(in_order)
@@ -131,24 +130,24 @@ class StreamedFeed:
         """Returns an endless stream that starts at a step."""
         return iter(
             grain.MapDataset.range(step, 2**62)
-            .map(self._stream.read)
+            .map(self._order.read)
             .to_iter_dataset(grain.ReadOptions(_READ_THREADS, max(_READ_AHEAD, self.max_steps)))
         )
 
 
-def open_feed(config: ConfigDict, prepared: Prepared, batches: Batches) -> Feed:
+def open_feed(data: DataSettings, prepared: Prepared, batches: Batches, seed: int) -> Feed:
     """Returns the feed of the training split: resident if it fits, else streamed."""
-    split = prepared.splits["train"]
-    if fits_on_device(config, split):
-        return ResidentFeed(config, split, batches)
+    order = Order(prepared.splits["train"], batches, seed, shuffle=data.shuffle)
+    if fits_on_device(order.split, data.resident_limit_mb):
+        return ResidentFeed(order)
     log.info("streaming %s, which is larger than config.data.resident_limit_mb", prepared.card.name)
-    return StreamedFeed(config, split, batches)
+    return StreamedFeed(order)
 
 
-def fits_on_device(config: ConfigDict, split: Split) -> bool:
+def fits_on_device(split: Split, limit_mb: int) -> bool:
     """Returns whether a split is small enough to be held on every device."""
     needed = sum(rows.nbytes for rows in split.read([0]).values()) * len(split)
-    return bool(needed <= config.data.resident_limit_mb * 2**20)
+    return bool(needed <= limit_mb * 2**20)
 
 
 def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:

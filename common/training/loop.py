@@ -6,6 +6,7 @@ from typing import Generic
 import numpy as np
 
 from common.data.prepared.prepared import Prepared
+from common.data.settings import DataSettings
 from common.devices import placement, processes
 from common.learning.network import split_frozen
 from common.learning.optimizers import check_rates
@@ -73,7 +74,7 @@ class Loop(Generic[State]):
         if step < self.schedule.num_steps:
             for sentence in check_rates(config, steps_per_epoch):
                 log.warning("%s", sentence)
-        self._feed = open_feed(config, prepared, task.batches)
+        self._feed = open_feed(DataSettings.of(config.data), prepared, task.batches, config.seed)
         self.advance = dispatch.compile_advance(
             task,
             config.seed,

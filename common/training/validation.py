@@ -40,7 +40,7 @@ class Validation(Generic[State]):
             first = next(self._batches())
             self._eval_step = dispatch.prepare_evaluation(task, like, first, low_memory=low_memory)
             self.names += [f"{_VALIDATION}/{name}" for name in self._eval_step.metric_names]
-            resident = fits_on_device(run.config, split)
+            resident = fits_on_device(split, run.config.data.resident_limit_mb)
             self._resident = list(self._batches()) if resident else None
         measure = partial(task.measurement, prepared)
         self._measurement = processes.main_process_first(measure) or measure()

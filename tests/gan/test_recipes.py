@@ -17,7 +17,7 @@ from common.learning.randomness import example_keys, step_key
 from common.program.errors import UserError
 from common.training import dispatch
 from common.training.epochs import batch_indices
-from common.training.feed import ResidentFeed, StreamedFeed
+from common.training.feed import Order, ResidentFeed, StreamedFeed
 from common.training.task import Batches
 from configs import dcgan_chest_xray, dense_gan_mnist
 from gan.config import RULES
@@ -470,13 +470,13 @@ class TestFeeds:
 
     @pytest.mark.parametrize("feed_type", [ResidentFeed, StreamedFeed])
     def test_each_batch_is_spread_over_all_devices(self, monkeypatch, feed_type):
-        feed = feed_type(default_config(), self.split(), self.batches)
+        feed = feed_type(Order(self.split(), self.batches, seed=0, shuffle=True))
         batch = batch_indices(2, 12, 0, self.num, True)
         monkeypatch.setattr(jax, "local_device_count", lambda: 2)
-        shares = feed._stream.indices(2).reshape(2, -1)
+        shares = feed._order.indices(2).reshape(2, -1)
         np.testing.assert_array_equal(shares, in_shares({"index": batch}, self.batches, 2)["index"])
 
     def test_a_batch_and_not_the_step_must_divide_by_the_devices(self, monkeypatch):
         monkeypatch.setattr(jax, "device_count", lambda: 6)
         with pytest.raises(UserError, match="is not divisible by 6 devices"):
-            StreamedFeed(default_config(), self.split(), self.batches)
+            Order(self.split(), self.batches, seed=0, shuffle=True)

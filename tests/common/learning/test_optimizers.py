@@ -1,5 +1,6 @@
 """The learning rate over training, and that Adam without a schedule is Optax's own."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,7 +10,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from common.config.defaults import default_optimizer
+from common.config.defaults import OptimizerSettings
 from common.learning.optimizers import check_rates, learning_rate_schedule, make_optimizer
 from common.program.errors import UserError
 from common.runs.checkpoints import Checkpoints
@@ -19,9 +20,7 @@ NAME = "optimizer.generator"
 
 
 def settings(**changes):
-    section = default_optimizer(RATE)
-    section.update(changes)
-    return section
+    return replace(OptimizerSettings(RATE), **changes)
 
 
 def rates(updates, steps_per_epoch=10.0, updates_per_step=1, num_steps="0", **changes):
@@ -131,7 +130,7 @@ class TestWrongSettings:
 
 class TestLength:
     def found(self, num_steps, **changes):
-        config = ConfigDict({"train": {"num_steps": num_steps}, "optimizer": settings(**changes)})
+        config = ConfigDict({"train": {"num_steps": num_steps}, "optimizer": settings(**changes).section})
         return check_rates(config, 10.0)
 
     def test_training_past_the_end_of_a_decay_is_refused(self):
@@ -215,9 +214,10 @@ class TestByName:
 
     def made(self, name, **changes):
         decay = 0.0 if name == "adam" else 0.2
-        section = settings(name=name, learning_rate=0.1, beta1=0.8, beta2=0.9, epsilon=1e-3)
-        section.update(weight_decay=decay, **changes)
-        return make_optimizer(section, NAME, 10.0)
+        section = settings(
+            name=name, learning_rate=0.1, beta1=0.8, beta2=0.9, epsilon=1e-3, weight_decay=decay
+        )
+        return make_optimizer(replace(section, **changes), NAME, 10.0)
 
     def moved(self, optimizer, params, state, gradients):
         @jax.jit

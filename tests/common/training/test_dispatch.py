@@ -16,7 +16,7 @@ from common.learning.network import NetworkState, updated
 from common.program.memory import low_memory_options
 from common.scores import metrics
 from common.training import dispatch
-from common.training.feed import ResidentFeed
+from common.training.feed import Order, ResidentFeed
 from common.training.task import Batches, Task, new_state
 from tests.memory_split import split_of
 
@@ -59,7 +59,7 @@ def train(monkeypatch, max_steps, cuts, *, low_memory=False):
     config = default_config()
     config.data.batch_size = 4
     task = Counter(config, Mock(spec=DataCard))
-    feed = ResidentFeed(config, make_split(11), Batches(1, 4))
+    feed = ResidentFeed(Order(make_split(11), Batches(1, 4), seed=0, shuffle=True))
     stand_in = placement.stand_in(jax.eval_shape(task.init, jax.random.key(0)))
     block = feed.example_block()
     advance = dispatch.compile_advance(task, 0, stand_in, block, low_memory=low_memory)
@@ -111,7 +111,7 @@ def compiler(monkeypatch, max_steps, split):
     config = default_config()
     config.data.batch_size = 4
     task = Counter(config, Mock(spec=DataCard))
-    feed = ResidentFeed(config, split, Batches(1, 4))
+    feed = ResidentFeed(Order(split, Batches(1, 4), seed=0, shuffle=True))
     state = placement.place(new_state(task, 0))
     return lambda seed: dispatch.compile_advance(task, seed, state, feed.example_block())
 

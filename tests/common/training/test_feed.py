@@ -4,14 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from common.config.defaults import default_config
 from common.data.prepared.prepared import DataCard, Prepared
+from common.data.settings import DataSettings
 from common.devices import processes
 from common.program.accidents import told_in
 from common.program.errors import UserError
 from common.training import dispatch
 from common.training.epochs import batch_indices
 from common.training.feed import (
+    Order,
     ResidentFeed,
     StreamedFeed,
     evaluation_batches,
@@ -21,7 +22,7 @@ from common.training.feed import (
 from common.training.task import Batches
 from tests.memory_split import split_of
 
-NUM, BATCH = 21, 4
+NUM, BATCH, SEED = 21, 4, 3
 BATCHES = Batches(1, BATCH)
 
 
@@ -40,11 +41,8 @@ def make_split(num=NUM):
     )
 
 
-@pytest.fixture
-def config():
-    config = default_config()
-    config.data.batch_size = BATCH
-    return config
+def order_of(split, *, shuffle=True):
+    return Order(split, BATCHES, SEED, shuffle=shuffle)
 
 
 def batches_of(block):
@@ -56,16 +54,14 @@ def batches_of(block):
 
 @pytest.mark.parametrize("max_steps", [1, 5])
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_both_feeds_follow_the_order_with_masks_and_targets(
-    config, monkeypatch, max_steps, shuffle
-):
+def test_both_feeds_follow_the_order_with_masks_and_targets(monkeypatch, max_steps, shuffle):
     monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: max_steps)
-    config.data.shuffle = shuffle
     split = make_split()
-    feeds = [ResidentFeed(config, split, BATCHES), StreamedFeed(config, split, BATCHES)]
+    order = order_of(split, shuffle=shuffle)
+    feeds = [ResidentFeed(order), StreamedFeed(order)]
     for start, count in ((0, 1), (1, max_steps), (1 + max_steps, max_steps), (3, 1)):
         steps = range(start, start + count)
-        orders = [batch_indices(step, BATCH, config.seed, NUM, shuffle) for step in steps]
+        orders = [batch_indices(step, BATCH, SEED, NUM, shuffle) for step in steps]
         for feed in feeds:
             for batch, order in zip(batches_of(feed.block(start, count)), orders, strict=True):
                 expected = split.read(order.tolist())
@@ -74,24 +70,24 @@ def test_both_feeds_follow_the_order_with_masks_and_targets(
                     np.testing.assert_array_equal(batch[name], rows)
 
 
-def test_a_stream_starts_once_however_far_it_is_read(config, monkeypatch):
+def test_a_stream_starts_once_however_far_it_is_read(monkeypatch):
     opened = []
     start = StreamedFeed._open
     monkeypatch.setattr(
         StreamedFeed, "_open", lambda feed, step: opened.append(step) or start(feed, step)
     )
-    feed = StreamedFeed(config, make_split(), BATCHES)
+    feed = StreamedFeed(order_of(make_split()))
     feed.example_block()  # the loop compiles for it
     for step in range(7, 20):  # a restored run
         feed.block(step, 1)
     assert opened == [7]
 
 
-def test_blocks_have_one_shape_so_that_nothing_compiles_twice(config, monkeypatch):
+def test_blocks_have_one_shape_so_that_nothing_compiles_twice(monkeypatch):
     monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: 5)
     for feed in (
-        ResidentFeed(config, make_split(), BATCHES),
-        StreamedFeed(config, make_split(), BATCHES),
+        ResidentFeed(order_of(make_split())),
+        StreamedFeed(order_of(make_split())),
     ):
         shapes = [
             jax.tree.map(np.shape, (block.examples, block.indices))
@@ -100,22 +96,21 @@ def test_blocks_have_one_shape_so_that_nothing_compiles_twice(config, monkeypatc
         assert shapes[0] == shapes[1] == shapes[2]
 
 
-def test_a_set_over_the_limit_is_streamed(config):
+def test_a_set_over_the_limit_is_streamed():
     card = DataCard("x", ("A", "B"), {"train": NUM}, 2, 1, "f", False, 0)
     prepared = Prepared(card, {"train": make_split()})
-    assert isinstance(open_feed(config, prepared, BATCHES), ResidentFeed)
-    config.data.resident_limit_mb = 0
-    assert isinstance(open_feed(config, prepared, BATCHES), StreamedFeed)
+    assert isinstance(open_feed(DataSettings(), prepared, BATCHES, SEED), ResidentFeed)
+    none = DataSettings(resident_limit_mb=0)
+    assert isinstance(open_feed(none, prepared, BATCHES, SEED), StreamedFeed)
 
 
 @pytest.mark.parametrize("more", [None, "mask", "target", "features"])
-def test_all_that_an_example_has_counts_towards_the_limit(config, more):
-    config.data.resident_limit_mb = 1
+def test_all_that_an_example_has_counts_towards_the_limit(more):
     example = {"image": np.zeros((512, 512, 1), np.uint8), "label": np.int32(0)}
     if more:
         example[more] = np.zeros((256, 256), np.float32)
     split = split_of([example] * 3)
-    assert fits_on_device(config, split) == (more is None)
+    assert fits_on_device(split, limit_mb=1) == (more is None)
 
 
 def test_evaluation_sees_every_example_once_and_masks_what_fills_the_last_batch():
@@ -134,9 +129,9 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(monkeypatch):
     assert processes.local_batch_size(16) == 16
 
 
-def test_what_a_reading_thread_meets_is_told_as_it_was_raised(config, monkeypatch, tmp_path):
+def test_what_a_reading_thread_meets_is_told_as_it_was_raised(monkeypatch, tmp_path):
     split = make_split()
-    feed = StreamedFeed(config, split, BATCHES)
+    feed = StreamedFeed(order_of(split))
     read = type(split).read
 
     def failing(self, indices):

@@ -87,7 +87,7 @@ def test_invalid_settings_are_refused(setting, value, message):
     gan = make_gan(config, prepared.card)
     with pytest.raises(UserError, match=message):
         check(config, RULES)
-        measurement(gan, Sampler(gan), prepared, QualitySettings(**config.quality), "")
+        measurement(gan, Sampler(gan), prepared, QualitySettings.of(config.quality), "")
 
 
 def test_no_extractor_measures_nothing():
@@ -95,4 +95,4 @@ def test_no_extractor_measures_nothing():
     config.quality.extractor = ""
     prepared = prepare(config.data)
     gan = make_gan(config, prepared.card)
-    assert measurement(gan, Sampler(gan), prepared, QualitySettings(**config.quality), "") is None
+    assert measurement(gan, Sampler(gan), prepared, QualitySettings.of(config.quality), "") is None
