@@ -34,13 +34,7 @@ from common.runs.evaluation import (
 )
 from common.runs.workdir import Run
 from common.scores.bootstrap import Score
-from common.unlike.run import (
-    Unlike,
-    distances_to_training,
-    unlike_facts,
-    unlike_sentence,
-    with_distances,
-)
+from common.unlike.run import Unlike, distances_to_training, unlike_sentence, with_distances
 
 SCORED = "scored_images.csv"
 _FORMERLY = "predictions.csv"  # of evaluations by earlier versions
@@ -194,7 +188,7 @@ def _evaluated(run: Run, options: ClassifyOptions, output: Path) -> Evaluation:
         predicted=predicted,
         scores=intervals(predicted, classes),
         plain_scores=intervals(plain, classes),
-        unlike=unlike_facts(distances),
+        unlike=Unlike.of(distances),
     )
     write_report(output, found.report())
     draw_figures(predicted, plain, classes, output / _FIGURES, held.card.caption)

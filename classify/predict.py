@@ -36,14 +36,7 @@ from common.program.words import counted
 from common.report.images import Picture, write_picture
 from common.runs.workdir import Run
 from common.unlike.reference import Reference
-from common.unlike.run import (
-    COLUMN,
-    cell,
-    distance_of,
-    known_reference,
-    unlike_facts,
-    unlike_sentence,
-)
+from common.unlike.run import COLUMN, Unlike, cell, distance_of, known_reference, unlike_sentence
 
 TABLE = "predictions.csv"
 
@@ -114,7 +107,7 @@ def predict(run: Run, options: ClassifyOptions) -> None:
         f" {outputs.folder / TABLE} (step {step}, temperature {temperature:.3f},"
         f" {len(distances) / (time.monotonic() - started):.1f} images/s){found.told}"
     )
-    print(f"  {unlike_sentence(unlike_facts(distances))}")
+    print(f"  {unlike_sentence(Unlike.of(distances))}")
     if failures:
         first = next(iter(failures.values()))
         raise UserError(

@@ -22,13 +22,7 @@ from common.runs.evaluation import (
 )
 from common.runs.workdir import Run
 from common.scores.metrics import confusion_of
-from common.unlike.run import (
-    Unlike,
-    distances_to_training,
-    unlike_facts,
-    unlike_sentence,
-    with_distances,
-)
+from common.unlike.run import Unlike, distances_to_training, unlike_sentence, with_distances
 from unet.flags import UNetOptions
 from unet.panels import Case, panels
 from unet.scores import (
@@ -123,7 +117,7 @@ def _evaluated(run: Run, options: UNetOptions, output: Path) -> Evaluation:
     log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
     scored = score(split, windows, threshold)
     distances = distances_to_training(run, split)
-    views, unlike = summary(scored, segmenter.classes), unlike_facts(distances)
+    views, unlike = summary(scored, segmenter.classes), Unlike.of(distances)
     found = Evaluation(step, held, segmenter.classes, threshold, chosen_on, scored, views, unlike)
     write_report(output, found.report())
     rows = with_distances(image_rows(scored, segmenter.classes), split.ids, distances)

@@ -32,13 +32,7 @@ from common.program.words import counted
 from common.report.images import write_picture
 from common.runs.workdir import Run
 from common.unlike.reference import Reference
-from common.unlike.run import (
-    COLUMN,
-    cell,
-    known_reference,
-    unlike_facts,
-    unlike_sentence,
-)
+from common.unlike.run import COLUMN, Unlike, cell, known_reference, unlike_sentence
 from unet.flags import UNetOptions
 from unet.panels import overlay
 from unet.reading import Read, read_image
@@ -216,7 +210,7 @@ def predict(run: Run, options: UNetOptions) -> None:
             f" {outputs.folder} (step {step},"
             f" {_decision_rule(run, writer.threshold)}, {count / seconds:.1f} images/s){told}"
         )
-        print(f"  {unlike_sentence(unlike_facts(distances.values()))}")
+        print(f"  {unlike_sentence(Unlike.of(distances.values()))}")
         if failures:
             first = next(iter(failures.values()))
             raise UserError(

@@ -135,22 +135,22 @@ class Unlike:
     median: float
     largest: float
 
-
-def unlike_facts(distances: Iterable[float]) -> Unlike | None:
-    """Returns what a report says about all images; None if nothing is known."""
-    known = np.array([x for x in distances if not math.isnan(x)])
-    if not len(known):
-        return None
-    return Unlike(
-        images=len(known),
-        outside=int((known > 1).sum()),
-        median=round(float(np.median(known)), 3),
-        largest=round(float(known.max()), 3),
-    )
+    @classmethod
+    def of(cls, distances: Iterable[float]) -> "Unlike | None":
+        """Returns what a report says about all images; None if nothing is known."""
+        known = np.array([x for x in distances if not math.isnan(x)])
+        if not len(known):
+            return None
+        return cls(
+            images=len(known),
+            outside=int((known > 1).sum()),
+            median=round(float(np.median(known)), 3),
+            largest=round(float(known.max()), 3),
+        )
 
 
 def unlike_sentence(found: Unlike | None) -> str:
-    """Returns the result of `unlike_facts` as a sentence."""
+    """Returns the result of `Unlike.of` as a sentence."""
     if found is None:
         return "how far these images are outside what this run was trained on is unknown"
     number, outside = found.images, found.outside

@@ -130,7 +130,9 @@ class TestWrongSettings:
 
 class TestLength:
     def found(self, num_steps, **changes):
-        config = ConfigDict({"train": {"num_steps": num_steps}, "optimizer": settings(**changes).section})
+        config = ConfigDict(
+            {"train": {"num_steps": num_steps}, "optimizer": settings(**changes).section}
+        )
         return check_rates(config, 10.0)
 
     def test_training_past_the_end_of_a_decay_is_refused(self):

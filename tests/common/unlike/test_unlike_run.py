@@ -10,11 +10,11 @@ from common.program.errors import UserError
 from common.runs.workdir import Run
 from common.unlike.run import (
     FILE,
+    Unlike,
     distance_of,
     distances_of,
     keep_reference,
     known_reference,
-    unlike_facts,
     unlike_sentence,
 )
 from configs.unet_brain_mri import get_config
@@ -74,7 +74,7 @@ def test_an_older_run_says_in_a_sentence_that_nothing_is_known(kept, caplog):
     moved.rename(file)
     assert reference is None and f"has no {FILE}" in caplog.text
     found = distances_of(reference, prepared.splits["test"])
-    assert np.isnan(found).all() and unlike_facts(found) is None
+    assert np.isnan(found).all() and Unlike.of(found) is None
     assert "unknown" in unlike_sentence(None)
 
 
@@ -88,6 +88,6 @@ def test_an_older_run_says_in_a_sentence_that_nothing_is_known(kept, caplog):
     ],
 )
 def test_a_sentence_says_how_many_are_outside(distances, said):
-    facts = unlike_facts(distances)
+    facts = Unlike.of(distances)
     assert facts.outside == sum(x > 1 for x in distances)
     assert re.search(said, unlike_sentence(facts))
