@@ -118,7 +118,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[P
             if not said.exists():
                 folder.mkdir()
                 said.write_text(json.dumps(make(folder)))
-        mine = own / f"{name}-copy"
+        mine = tmp_path_factory.mktemp(name) / "copy"
         shutil.copytree(folder, mine)
         return mine, tuple(json.loads(said.read_text().replace(str(folder), str(mine))))
 

@@ -145,7 +145,10 @@ def test_covid_ct_as_published(launch, shared_data, tmp_path):
     assert "frame of one brightness" not in said and "without looking" not in said
 
 
-@pytest.mark.parametrize(("value", "quality"), [(0, 75), (255, 90), (128, 50)])
+@pytest.mark.parametrize(
+    ("value", "quality"),
+    [(0, 75), *(pytest.param(*x, marks=pytest.mark.slow) for x in ((255, 90), (128, 50)))],
+)
 def test_what_is_planted_into_covid_ct_is_found(launch, shared_data, tmp_path, value, quality):
     data, planted = tmp_path / "data", []
     shutil.copytree(shared_data / "covid_ct", data, copy_function=shutil.copyfile)

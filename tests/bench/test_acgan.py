@@ -31,7 +31,7 @@ def test_acgan_has_the_gradients_and_running_statistics_of_keras(player):
     pairs = keras_same.make_pairs(16, 1, 2, dropout_rate=0.0)
     latents, labels, images = keras_same.random_inputs(pairs)
     module, variables, model = pairs[player]
-    inputs = jax.tree.map(jnp.asarray, ((latents, labels), (images,))[player])
+    inputs = jax.tree.map(jnp.asarray, ((latents, labels), (images, labels))[player])
     keras_inputs = ([latents, labels[:, None]], images)[player]
     numbers = np.random.default_rng(3)
     shapes = [(len(images), *output.shape[1:]) for output in model.outputs]

@@ -31,13 +31,13 @@ from gan.state import GANState
 from gan.task import make_task
 from tests.checkpoint_leaves import assert_same_leaves, read_leaves
 
-SIZE, BATCH, FEATURES = 4, 8, 8_000  # 512 kB of weights from 16 pixels; the rest are a few kB
+SIZE, BATCH, FEATURES = 4, 8, 8_000  # 512 kB of frozen weights from 16 pixels
 CARD = DataCard("test", ("A", "B"), {"train": 6 * BATCH}, SIZE, 1, "0", False, 0)
 SHORT = GANOptions(images_per_class=8, extractors="pixels")
 
 
 class Critic(gan.networks.Discriminator):
-    """A discriminator by the mean of random features from a file: features -> 8 -> logit."""
+    """A discriminator by the mean of random features from a file: features -> 4096 -> logit."""
 
     file: str = ""
 
@@ -49,7 +49,7 @@ class Critic(gan.networks.Discriminator):
         if self.file:
             kernel = self.variable("frozen", "kernel", jnp.zeros, (x.shape[-1], FEATURES)).value
             x = jnp.tanh(x @ kernel).reshape(len(x), x.shape[-1], -1).mean(-1)
-        return Decision(Dense(1)(nn.relu(Dense(8)(x)))[:, 0], None)
+        return Decision(Dense(1)(nn.relu(Dense(4096)(x)))[:, 0], None)
 
 
 def write_weights(file, seed=0):
@@ -171,7 +171,7 @@ class TestAStep:
     def test_they_are_counted_apart(self, task, state):
         table = task.describe(state)
         assert f"Frozen: {SIZE**2 * FEATURES:,} weights that do not learn" in table
-        assert "Total: 145 --" in table  # 16 * 8 + 8, 8 + 1: the critic's own
+        assert "Total: 73,729 --" in table  # 16 * 8 + 8, 8 + 1: the critic's own
 
     def test_four_devices_make_the_same_steps(self, task, state):
         with jax.enable_x64(True):

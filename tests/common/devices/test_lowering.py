@@ -69,7 +69,8 @@ def test_a_task_names_what_a_trained_network_computes(module, name):
 
 
 def test_a_lowered_step_computes_what_the_step_does():
-    config = toy_gan_1d.get_config("tiny")
+    config = toy_gan_1d.get_config("tiny").unlock()
+    config.optimizer.discriminator_steps = 1
     card = card_of(config)
     task = make_task(config, card)
     program = programs_of(task, card)["train_step"]
