@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gan.task
-from common.config.defaults import check, default_config
+from common.config.defaults import check
 from common.data.prepared.prepared import DataCard
 from common.data.transforms import to_signed_unit
 from common.devices.axis import AXIS
@@ -456,14 +456,12 @@ class TestFeeds:
         self, monkeypatch, feed_type, shuffle
     ):
         monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: 3)
-        config = default_config()
-        config.data.shuffle = shuffle
-        feed = feed_type(config, self.split(), self.batches)
+        feed = feed_type(Order(self.split(), self.batches, seed=0, shuffle=shuffle))
         for start in (0, 5):
             block = feed.block(start, 3)
             pixels = np.asarray(block.examples["image"])[0, :, 0, 0, 0]
             for i in range(3):
-                expected = batch_indices(start + i, 12, config.seed, self.num, shuffle)
+                expected = batch_indices(start + i, 12, 0, self.num, shuffle)
                 np.testing.assert_array_equal(
                     pixels[np.asarray(block.indices)[0, i]], expected.reshape(3, 4)
                 )
