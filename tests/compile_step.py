@@ -71,7 +71,7 @@ def main(config_file: str, name: str, program: str = "train_step") -> None:
     card = card_of(config)
     found = programs_of(make_task(config, card), card)[program]
     compiled = lower(found, hardware).compile(compiler_options=hardware.compiler_options)
-    memory = compiled.memory_analysis()
+    memory, text = compiled.memory_analysis(), compiled.as_text()
     assert memory is not None
     said = {
         "config": Path(config_file).stem,
@@ -80,7 +80,10 @@ def main(config_file: str, name: str, program: str = "train_step") -> None:
         "aliased": memory.alias_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,
         "program": memory.generated_code_size_in_bytes,
-        "all_reduces": len(re.findall(r" all-reduce(?:-start)?\(", compiled.as_text())),
+        **{
+            f"{kind}s": len(re.findall(rf" {kind.replace('_', '-')}(?:-start)?\(", text))
+            for kind in ("all_reduce", "all_gather")
+        },
     }
     print(json.dumps(said))
 

@@ -58,4 +58,5 @@ def test_a_step_compiles_and_fits(config, hardware):
 @pytest.mark.parametrize("hardware", MEMORY)
 def test_what_a_trained_network_is_used_for_compiles(config, program, hardware):
     said = compiled(config, hardware, program)
-    assert (said["all_reduces"] > 0) == (program == "eval_step")
+    # Metrics are gathered from all devices; images need nothing of the others.
+    assert (said["all_reduces"] + said["all_gathers"] > 0) == (program == "eval_step")
