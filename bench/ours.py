@@ -55,10 +55,9 @@ class Training:
     def __init__(self, config: ConfigDict, prepared: Prepared) -> None:
         task = make_task(config, prepared.card)
         self.idle_share = 0.0
-        self._feed, self._step = (
-            open_feed(DataSettings.of(config.data), prepared, task.batches, config.seed),
-            0,
-        )
+        data = DataSettings.of(config.data)
+        self._feed = open_feed(data, prepared, task.batches, config.seed)
+        self._step = 0
         self._advance = dispatch.compile_advance(
             task,
             config.seed,
