@@ -11,6 +11,7 @@ from keras_networks import build_discriminator, build_generator, copy_weights
 
 from common.data.prepared.prepared import DataCard
 from configs.acgan_covid import get_config
+from gan.config import GANSettings
 from gan.networks import Decision
 from gan.state import init_state, make_gan
 
@@ -45,7 +46,7 @@ def make_pairs(
     """Returns generator and discriminator with random weights, biases and running statistics."""
     classes = tuple(str(label) for label in range(num_classes))
     card = DataCard("random", classes, {"train": 1}, image_size, channels, "0", True, 0)
-    gan = make_gan(get_config(), card)
+    gan = make_gan(GANSettings.of(get_config()), card)
     state = jax.eval_shape(lambda: init_state(gan, card, jax.random.key(0)))
     latent_size = gan.latent_size
     generator = build_generator(image_size, channels, num_classes, latent_size)

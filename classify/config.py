@@ -1,15 +1,18 @@
 """The settings that every classification run has, with their defaults."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from classify.flags import MODES, ClassifyOptions
 from common.config import defaults as configs
 from common.config.declaration import Declaration
-from common.config.defaults import OptimizerSettings, default_config
+from common.config.defaults import OptimizerSettings, RunSettings, TrainSettings, default_config
 from common.config.durations import never
 from common.program.rules import Rules, duration, number, switch, text, whole
+from common.program.settings import Section
 
 RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
@@ -31,6 +34,29 @@ RULES: Rules = {  # which values of the settings are valid
 
 
 @dataclass(frozen=True)
+class ClassifierModel(Section):
+    """`config.model`: the network, what it starts from, and what is evaluated."""
+
+    name: str = ""  # a file in classify/networks
+    network: Mapping[str, Any] = field(default_factory=dict)  # other fields of its class
+    weights: str = ""  # to start from: "imagenet", or a file or URL of torchvision, Keras, ...
+    weights_sha256: str = ""  # its checksum; "" is not compared
+    # A frozen trunk's features are computed once, for this many views of each training image:
+    cached_views: int = 0  # 1: as it is; more: augmented, too; 0: recompute in every step
+    average_decay: float = 0.0  # of the moving average that is evaluated; 0: the last step is
+    mirror: bool = False  # evaluate and predict average with the image mirrored left to right
+
+
+@dataclass(frozen=True)
+class ClassifierLoss(Section):
+    """`config.loss`: of the cross-entropy."""
+
+    label_smoothing: float = 0.0  # this share of the target is spread over all classes
+    class_weights: str = ""  # "balanced", or a number for each class: "1,2.5"
+    mixup: float = 0.0  # alpha of mixup; 0: off
+
+
+@dataclass(frozen=True)
 class ClassifierOptimizer(OptimizerSettings):
     """`config.optimizer`: with a learning rate for each stage of the network."""
 
@@ -46,38 +72,25 @@ class ClassifierOptimizer(OptimizerSettings):
         return self.frozen if never(self.unfreeze_every) else 0
 
 
+@dataclass(frozen=True)
+class ClassifierSettings(RunSettings):
+    """The whole config of a classifier."""
+
+    task: str = "classify"
+    # evaluate and predict use the checkpoint with the lowest validation loss.
+    train: TrainSettings = TrainSettings(best_metric="val/loss", best_is="lowest", low_memory=True)
+    model: ClassifierModel = field(default_factory=ClassifierModel)
+    loss: ClassifierLoss = ClassifierLoss()
+    optimizer: ClassifierOptimizer = ClassifierOptimizer()
+
+
 def classify_config(arg: str = "") -> ConfigDict:
     """Returns a classification config without a network; set `model.name`.
 
     Args:
       arg: "" or "tiny".
     """
-    config = default_config(arg)
-    config.task = "classify"
-    # evaluate and predict use the checkpoint with the lowest validation loss.
-    config.train.update(best_metric="val/loss", best_is="lowest", low_memory=True)
-    config.model = ConfigDict(
-        {
-            "name": "",  # a file in classify/networks
-            "network": {},  # other fields of its class
-            "weights": "",  # to start from: "imagenet", or a file or URL of torchvision, Keras, ...
-            "weights_sha256": "",  # its checksum; "" is not compared
-            # A frozen trunk's features are computed once, for this many views of each training
-            # image:
-            "cached_views": 0,  # 1: as it is; more: augmented, too; 0: recompute in every step
-            "average_decay": 0.0,  # of the moving average that is evaluated; 0: the last step is
-            "mirror": False,  # evaluate and predict average with the image mirrored left to right
-        }
-    )
-    config.loss = ConfigDict(
-        {
-            "label_smoothing": 0.0,  # this share of the target is spread over all classes
-            "class_weights": "",  # "balanced", or a number for each class: "1,2.5"
-            "mixup": 0.0,  # alpha of mixup; 0: off
-        }
-    )
-    config.optimizer = ClassifierOptimizer().section
-    return config
+    return default_config(arg, ClassifierSettings)
 
 
 TASK = Declaration(

@@ -8,18 +8,17 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
-from ml_collections import ConfigDict
 
+from classify.config import ClassifierSettings
 from classify.networks import find_network
 from classify.state import Classifier, path_of
-from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import Example, Prepared, Split
 from common.data.transforms import augment, to_unit
 from common.devices import apply
@@ -57,7 +56,7 @@ class _WithFeatures(Sequence[Example]):
 
 
 def with_features(
-    prepared: Prepared, classifier: Classifier, variables: Variables, config: ConfigDict
+    prepared: Prepared, classifier: Classifier, variables: Variables, settings: ClassifierSettings
 ) -> Prepared:
     """Returns the set with "features" beside every image of the splits that training uses.
 
@@ -65,17 +64,17 @@ def with_features(
       prepared: the images.
       classifier: its trunk is frozen.
       variables: of its network.
-      config: of the experiment.
+      settings: of the run.
 
     Raises:
       UserError: the cache can't be written.
     """
-    views = {"train": config.model.cached_views, "val": 1}
+    views = {"train": settings.model.cached_views, "val": 1}
     chosen = {name: count for name, count in views.items() if name in prepared.splits}
-    folder = cache_dir(config.data.cache_dir) / "features" / _key(prepared, variables, config)
+    folder = cache_dir(settings.data.cache_dir) / "features" / _key(prepared, variables, settings)
     features = _stored(folder, prepared, chosen)
     if features is None:
-        _write(folder, prepared, chosen, _maker(classifier, variables, config))
+        _write(folder, prepared, chosen, _maker(classifier, variables, settings))
         features = _stored(folder, prepared, chosen)
     assert features is not None  # just written
     splits = dict(prepared.splits)
@@ -86,15 +85,15 @@ def with_features(
     return replace(prepared, splits=splits)
 
 
-def _key(prepared: Prepared, variables: Variables, config: ConfigDict) -> str:
+def _key(prepared: Prepared, variables: Variables, settings: ClassifierSettings) -> str:
     """Returns a digest of all that decides the features: images, trunk and augmentation."""
-    card, model = prepared.card, config.model
+    card, model = prepared.card, settings.model
     trunk = {name: value for name, value in model.network.items() if name not in _HEAD}
-    settings = [_VERSION, card.fingerprint, card.image_size, card.channels, model.name, trunk]
-    settings.append(model.cached_views)
+    decisive = [_VERSION, card.fingerprint, card.image_size, card.channels, model.name, trunk]
+    decisive.append(model.cached_views)
     if model.cached_views > 1:
-        settings += [config.seed, config.augment.to_dict()]
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=list).encode())
+        decisive += [settings.seed, asdict(settings.augment)]
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True, default=list).encode())
     stages = find_network(model.name).STAGES
     for collection in sorted(variables):
         leaves = jax.tree_util.tree_leaves_with_path(variables[collection])
@@ -151,10 +150,9 @@ def _write(folder: Path, prepared: Prepared, views: Mapping[str, int], maker: Ma
         ) from error
 
 
-def _maker(classifier: Classifier, variables: Variables, config: ConfigDict) -> Maker:
+def _maker(classifier: Classifier, variables: Variables, settings: ClassifierSettings) -> Maker:
     """Returns a function of (split, view): its features, some at a time, and where they begin."""
     batch = apply.shared_batch(_BATCH)
-    augmentation = Augmentation(**config.augment)
 
     def features_of(
         variables: Variables,
@@ -162,8 +160,8 @@ def _maker(classifier: Classifier, variables: Variables, config: ConfigDict) -> 
         positions: Int[Array, " batch"],
         views: Int[Array, " batch"],
     ) -> Float[Array, "batch features"]:
-        key = jax.random.fold_in(jax.random.key(config.seed), views[0])
-        varied = augment({"image": images}, example_keys(key, _VIEW, positions), augmentation)
+        key = jax.random.fold_in(jax.random.key(settings.seed), views[0])
+        varied = augment({"image": images}, example_keys(key, _VIEW, positions), settings.augment)
         seen = jnp.where(views[:, None, None, None] > 0, varied["image"], images)
         _, kept = classifier.network.apply(
             variables, to_unit(seen), train=False, mutable=["intermediates"]

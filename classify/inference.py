@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from classify.config import ClassifierSettings
 from classify.state import Classifier, init_state, make_classifier
 from common.devices import apply
 from common.learning.network import Variables
@@ -105,7 +106,7 @@ def load_inference(run: Run) -> tuple[Inference, int]:
 
 
 def _load(run: Run) -> tuple[Inference, int]:
-    classifier = make_classifier(run.config, run.card)
+    classifier = make_classifier(ClassifierSettings.of(run.config), run.card)
     like = jax.eval_shape(lambda: init_state(classifier, run.card, jax.random.key(0)))
     step, state = run.best_state(like)
     return Inference(classifier, state.average), step

@@ -13,12 +13,10 @@ import optax
 from jax.tree_util import KeyEntry
 from jax.tree_util import tree_leaves_with_path as leaves_with_path
 from jaxtyping import Array, Float, Key, PyTree
-from ml_collections import ConfigDict
 
-from classify.config import ClassifierOptimizer
+from classify.config import ClassifierModel, ClassifierOptimizer, ClassifierSettings
 from classify.networks import find_network, make_network
 from common.config.durations import steps
-from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard
 from common.data.sources.download import Settings, remote_file
 from common.learning.network import SupervisedState, Variables
@@ -62,37 +60,38 @@ class Classifier:
     dtype: str = "float32"
 
 
-def make_classifier(config: ConfigDict, card: DataCard) -> Classifier:
+def make_classifier(settings: ClassifierSettings, card: DataCard) -> Classifier:
     """Builds the fixed parts that a config describes.
 
     Raises:
       UserError: the data has only one class, or a setting is invalid.
     """
-    settings = ClassifierOptimizer.of(config.optimizer)
-    _check(config, settings, card)
-    parts = settings.accumulate
-    if config.data.batch_size % parts:
+    _check(settings, card)
+    model, loss, parts = settings.model, settings.loss, settings.optimizer.accumulate
+    if settings.data.batch_size % parts:
         raise UserError(
-            f"config.data.batch_size is {config.data.batch_size}, which is not divisible by"
+            f"config.data.batch_size is {settings.data.batch_size}, which is not divisible by"
             f" config.optimizer.accumulate={parts}; change one of them."
         )
-    batches = Batches(parts, config.data.batch_size // parts)
-    stages = find_network(config.model.name).STAGES
+    batches = Batches(parts, settings.data.batch_size // parts)
     optimizer, frozen = _make_optimizer(
-        settings, stages, card.num_examples["train"] / batches.examples, config.train.num_steps
+        settings.optimizer,
+        find_network(model.name).STAGES,
+        card.num_examples["train"] / batches.examples,
+        settings.train.num_steps,
     )
     return Classifier(
-        network=make_network(config.model, card, settings.never_learning),
+        network=make_network(model, card, settings.optimizer.never_learning),
         optimizer=optimizer,
         frozen=frozen,
         batches=batches,
         classes=card.classes,
-        class_weights=_class_weights(config.loss.class_weights, card),
-        label_smoothing=config.loss.label_smoothing,
-        mixup=config.loss.mixup,
-        average_decay=config.model.average_decay,
-        mirror=config.model.mirror,
-        dtype=config.train.dtype,
+        class_weights=_class_weights(loss.class_weights, card),
+        label_smoothing=loss.label_smoothing,
+        mixup=loss.mixup,
+        average_decay=model.average_decay,
+        mirror=model.mirror,
+        dtype=settings.train.dtype,
     )
 
 
@@ -103,13 +102,13 @@ def init_state(classifier: Classifier, card: DataCard, rng: Key[Array, ""]) -> S
     return SupervisedState.create(made, classifier.optimizer)
 
 
-def with_weights(config: ConfigDict, state: SupervisedState) -> SupervisedState:
+def with_weights(settings: ClassifierSettings, state: SupervisedState) -> SupervisedState:
     """Returns a state that starts from the published weights that `config.model.weights` names.
 
     Raises:
       UserError: the network has none, or they can't be read.
     """
-    model = config.model
+    model = settings.model
     if not model.weights:
         return state
     module = find_network(model.name)
@@ -118,7 +117,7 @@ def with_weights(config: ConfigDict, state: SupervisedState) -> SupervisedState:
             f"config.model.weights is {model.weights!r}, but there are none for {model.name}; set"
             " --config.model.weights=''."
         )
-    file = _weights_file(config)
+    file = _weights_file(model, settings.data.cache_dir)
     found = module.pretrained(file, model.weights_sha256)
     _check_shapes(found, state.network.variables, str(file or model.weights))
     network = replace(
@@ -141,15 +140,14 @@ def _check_shapes(found: Variables, expected: Variables, where: str) -> None:
             )
 
 
-def _weights_file(config: ConfigDict) -> Path | None:
+def _weights_file(model: ClassifierModel, cache: str) -> Path | None:
     """Returns the file of published weights, downloaded if needed; None for those of a package."""
-    model = config.model
     if model.weights == "imagenet":
         return None
     if "://" not in model.weights:
         return user_path(model.weights)
-    cache = cache_dir(config.data.cache_dir)
-    return remote_file(model.weights, model.weights_sha256, cache, _WEIGHTS).fetch()
+    file = remote_file(model.weights, model.weights_sha256, cache_dir(cache), _WEIGHTS)
+    return file.fetch()
 
 
 def path_of(keys: tuple[KeyEntry, ...]) -> str:
@@ -214,7 +212,7 @@ def _class_weights(text: str, card: DataCard) -> Float[np.ndarray, " classes"]:
     return weights.astype(np.float32)
 
 
-def _check(config: ConfigDict, optimizer: ClassifierOptimizer, card: DataCard) -> None:
+def _check(settings: ClassifierSettings, card: DataCard) -> None:
     """Refuses invalid data and settings."""
     if len(card.classes) < 2:
         raise UserError(
@@ -222,38 +220,38 @@ def _check(config: ConfigDict, optimizer: ClassifierOptimizer, card: DataCard) -
             f" {card.classes[0]}; put those of each class into a folder of its own, see"
             " docs/own_data.md."
         )
-    number = len(find_network(config.model.name).STAGES)
-    _check_cached_views(config, optimizer, number)
-    if optimizer.frozen > number:
+    name, frozen = settings.model.name, settings.optimizer.frozen
+    number = len(find_network(name).STAGES)
+    _check_cached_views(settings, number)
+    if frozen > number:
         raise UserError(
-            f"config.optimizer.frozen is {optimizer.frozen}; {config.model.name} has"
-            f" {number} stages, so it must be a whole number from 0 to {number}."
+            f"config.optimizer.frozen is {frozen}; {name} has {number} stages, so it must be a"
+            f" whole number from 0 to {number}."
         )
 
 
-def _check_cached_views(config: ConfigDict, optimizer: ClassifierOptimizer, stages: int) -> None:
+def _check_cached_views(settings: ClassifierSettings, stages: int) -> None:
     """Refuses to cache features that training would change."""
-    if config.model.cached_views <= 0:
+    views, augmentation = settings.model.cached_views, settings.augment
+    if views <= 0:
         return
-    if optimizer.never_learning < stages:
+    if settings.optimizer.never_learning < stages:
         raise UserError(
-            f"config.model.cached_views is {config.model.cached_views}, which needs a trunk that"
-            f" stays frozen; set --config.optimizer.frozen={stages} and"
-            " --config.optimizer.unfreeze_every=0."
+            f"config.model.cached_views is {views}, which needs a trunk that stays frozen; set"
+            f" --config.optimizer.frozen={stages} and --config.optimizer.unfreeze_every=0."
         )
-    if config.loss.mixup:
+    if settings.loss.mixup:
         raise UserError(
             "config.loss.mixup blends images, but with config.model.cached_views training sees"
             " features only; set one of them to 0."
         )
-    augmentation = Augmentation(**config.augment)
     varies = augmentation.moves_pixels or augmentation.changes_values
-    if config.model.cached_views > 1 and not varies:
+    if views > 1 and not varies:
         raise UserError(
-            f"config.model.cached_views is {config.model.cached_views}, but config.augment is"
-            " off, so all views would be equal; set it to 1."
+            f"config.model.cached_views is {views}, but config.augment is off, so all views would"
+            " be equal; set it to 1."
         )
-    if config.model.cached_views == 1 and varies:
+    if views == 1 and varies:
         raise UserError(
             "config.model.cached_views is 1, which keeps each image as it is, but config.augment"
             " varies images; set it to, say, 8, or turn config.augment off."

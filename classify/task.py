@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
+from classify.config import ClassifierSettings
 from classify.evaluate import evaluate
 from classify.features import with_features
 from classify.inference import logits_of
@@ -22,7 +23,6 @@ from classify.state import (
     path_of,
     with_weights,
 )
-from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_unit
 from common.devices.lowering import Program
@@ -52,10 +52,13 @@ Logits = Float[Array, "batch classes"]
 class ClassifyTask(Task[SupervisedState]):
     """Supervised training of a classifier on images and their labels."""
 
-    def __init__(self, config: ConfigDict, classifier: Classifier, card: DataCard) -> None:
-        super().__init__(config, card)
+    settings: ClassifierSettings
+
+    def __init__(
+        self, settings: ClassifierSettings, classifier: Classifier, card: DataCard
+    ) -> None:
+        super().__init__(settings, card)
         self.classifier = classifier
-        self._augmentation = Augmentation(**config.augment)
         self._predict = jax.jit(
             partial(_predict, classifier), compiler_options=low_memory_options()
         )
@@ -72,18 +75,18 @@ class ClassifyTask(Task[SupervisedState]):
 
     def warm_start(self, state: SupervisedState) -> SupervisedState:
         """Returns the state with the published weights that the config names."""
-        return with_weights(self.config, state)
+        return with_weights(self.settings, state)
 
     @property
     def needs_preparation(self) -> bool:
         """Returns whether the features of a frozen trunk are computed once."""
-        return bool(self.config.model.cached_views)
+        return bool(self.settings.model.cached_views)
 
     def prepare(self, prepared: Prepared, state: SupervisedState) -> Prepared:
         """Adds the features of the frozen trunk, if they are computed once."""
         if not self.needs_preparation:
             return prepared
-        return with_features(prepared, self.classifier, state.network.variables, self.config)
+        return with_features(prepared, self.classifier, state.network.variables, self.settings)
 
     def train_step(
         self, state: SupervisedState, batch: Batch, rng: Key[Array, ""]
@@ -124,7 +127,7 @@ class ClassifyTask(Task[SupervisedState]):
         if "features" in batch:
             features = _any_view(batch["features"], keys[0])
         else:
-            batch = augment(batch, keys[0], self._augmentation)
+            batch = augment(batch, keys[0], self.settings.augment)
         images = to_unit(batch["image"])
         targets = targets_of(batch["label"], len(classifier.classes), classifier.label_smoothing)
         if classifier.mixup:
@@ -214,4 +217,5 @@ def make_task(config: ConfigDict, card: DataCard) -> ClassifyTask:
     Raises:
       UserError: the data has only one class, or a setting is invalid.
     """
-    return ClassifyTask(config, make_classifier(config, card), card)
+    settings = ClassifierSettings.of(config)
+    return ClassifyTask(settings, make_classifier(settings, card), card)

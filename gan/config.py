@@ -1,14 +1,16 @@
 """The settings that every GAN has, with their defaults; a config file overrides some."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
 from common.config.declaration import Declaration
-from common.config.defaults import OptimizerSettings, default_config
+from common.config.defaults import OptimizerSettings, RunSettings, TrainSettings, default_config
 from common.program.rules import Rules, choice, number, switch, text, whole
-from common.program.settings import Section
+from common.program.settings import Fields, Section
 from gan.flags import MODES, GANOptions
 
 RULES: Rules = {  # which values of the settings are valid
@@ -35,6 +37,26 @@ RULES: Rules = {  # which values of the settings are valid
 
 
 @dataclass(frozen=True)
+class GANTraining(TrainSettings):
+    """`config.train`."""
+
+    picture_grid: int = 8  # images along each side of pictures/*_samples.png
+
+
+@dataclass(frozen=True)
+class GANModel(Section):
+    """`config.model`: the networks, and what is drawn from the generator."""
+
+    name: str = ""  # a file in gan/networks; "": acgan, or dcgan for one class
+    latent: str = "normal"  # or "uniform" in [-1, 1]
+    average_decay: float = 0.0  # of the generator's moving average; 0: the last step draws
+    generator: Mapping[str, Any] = field(  # and other fields of its class
+        default_factory=lambda: {"latent_size": 100}
+    )
+    discriminator: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class QualitySettings(Section):
     """`config.quality`: how generated images are measured every `train.eval_every`."""
 
@@ -44,47 +66,67 @@ class QualitySettings(Section):
     on_collapse: str = "warn"  # or "stop"
 
 
+@dataclass(frozen=True)
+class GANLoss(Section):
+    """`config.loss`; the weights of terms stand beside the other settings."""
+
+    name: str = "non_saturating"  # or one of gan/losses.py
+    label_smoothing: float = 0.0  # the target of real images is 1 minus this
+    discriminator_weight: float = 1.0  # of real + generated; 0.5 is their mean
+    class_weight: float = 1.0  # of the class loss, if the discriminator predicts classes
+    penalty_every: int = 1  # steps between gradient_penalty and r1, as many times heavier
+    terms: Mapping[str, float] = field(  # by their names in gan/terms.py
+        default_factory=lambda: {
+            "gradient_penalty": 0.0,  # lambda of WGAN-GP, which uses 10
+            "r1": 0.0,  # gamma
+            "mode_seeking": 0.0,  # of the generator's term for diversity; its authors use 1
+        }
+    )
+
+    def changed(self, section: Fields) -> "GANLoss":
+        """Returns these settings with those of a section; what is no other setting is a term."""
+        others = {field.name for field in fields(self)}
+        terms = {name: section[name] for name in section if name not in others}
+        return super().changed({**section, "terms": {**self.terms, **terms}})
+
+    @property
+    def section(self) -> ConfigDict:
+        """Returns the section of a config with these values."""
+        section = asdict(self)
+        return ConfigDict({**section.pop("terms"), **section})
+
+
+@dataclass(frozen=True)
+class GANOptimizers(Section):
+    """`config.optimizer`: how each player learns."""
+
+    generator: OptimizerSettings = OptimizerSettings(2e-4, beta1=0.5)
+    discriminator: OptimizerSettings = OptimizerSettings(2e-4, beta1=0.5)
+    discriminator_steps: int = 1  # k: updates of the discriminator before the generator's
+    half_batches: bool = False  # its updates see batch_size / 2 real and as many generated ones
+
+
+@dataclass(frozen=True)
+class GANSettings(RunSettings):
+    """The whole config of a GAN."""
+
+    task: str = "gan"
+    train: GANTraining = GANTraining()
+    model: GANModel = field(default_factory=GANModel)
+    quality: QualitySettings = QualitySettings()
+    loss: GANLoss = field(default_factory=GANLoss)
+    optimizer: GANOptimizers = GANOptimizers()
+
+
 def gan_config(arg: str = "") -> ConfigDict:
     """Returns a GAN's config without networks; add `model.name` and the networks' settings.
 
     Args:
       arg: "" or "tiny".
     """
-    config = default_config(arg)
-    config.task = "gan"
-    config.train.picture_grid = 8  # images along each side of pictures/*_samples.png
-    config.model = ConfigDict(
-        {
-            "name": "",  # a file in gan/networks; "": acgan, or dcgan for one class
-            "latent": "normal",  # or "uniform" in [-1, 1]
-            "average_decay": 0.0,  # of the generator's moving average; 0: the last step draws
-            "generator": {"latent_size": 100},  # and other fields of its class
-            "discriminator": {},
-        }
-    )
-    config.quality = QualitySettings().section
+    config = default_config(arg, GANSettings)
     if arg == "tiny":
         config.quality.update(extractor="pixels", num_images=16)
-    config.loss = ConfigDict(
-        {
-            "name": "non_saturating",  # or one of gan/losses.py
-            "label_smoothing": 0.0,  # the target of real images is 1 minus this
-            "discriminator_weight": 1.0,  # of real + generated; 0.5 is their mean
-            "class_weight": 1.0,  # of the class loss, if the discriminator predicts classes
-            "gradient_penalty": 0.0,  # lambda of WGAN-GP, which uses 10
-            "r1": 0.0,  # gamma
-            "mode_seeking": 0.0,  # of the generator's term for diversity; its authors use 1
-            "penalty_every": 1,  # steps between gradient_penalty and r1, as many times heavier
-        }
-    )
-    config.optimizer = ConfigDict(
-        {
-            "generator": OptimizerSettings(2e-4, beta1=0.5).section,
-            "discriminator": OptimizerSettings(2e-4, beta1=0.5).section,
-            "discriminator_steps": 1,  # k: updates of the discriminator before the generator's
-            "half_batches": False,  # its updates see batch_size / 2 real and as many generated ones
-        }
-    )
     return config
 
 

@@ -27,6 +27,7 @@ from common.report.deep import rescaling, to_stored, write_deep
 from common.report.images import Picture, grid, titled, write_picture, zoom_for
 from common.runs.evaluation import stored_value
 from common.runs.workdir import Run
+from gan.config import GANModel, GANSettings
 from gan.flags import GANOptions
 from gan.networks import network_name
 from gan.sampling import BATCH, Sampler
@@ -57,7 +58,7 @@ def generate(run: Run, options: GANOptions) -> None:
         with --strict, the generator repeats training images, or may.
     """
     _check(run, options)
-    gan = make_gan(run.config, run.card)
+    gan = make_gan(GANSettings.of(run.config), run.card)
     if options.walk:
         check_walk(gan, run.card, options)
     labels = _chosen_labels(gan.conditional, run, options)
@@ -124,9 +125,10 @@ def _chosen_labels(conditional: bool, run: Run, options: GANOptions) -> list[int
     if not options.label:
         return list(range(len(classes))) if conditional else [0]
     if not conditional:
+        network = network_name(GANModel.of(run.config.model), run.card)
         raise UserError(
-            f"--label={options.label}, but the network {network_name(run.config.model, run.card)}"
-            " is unconditional; leave out --label, or train a conditional network such as acgan."
+            f"--label={options.label}, but the network {network} is unconditional; leave out"
+            " --label, or train a conditional network such as acgan."
         )
     if options.walk == "classes":
         return [0]  # gan/walk.py has read the label

@@ -9,14 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
-from ml_collections import ConfigDict
 
-from common.config.defaults import OptimizerSettings
 from common.data.prepared.prepared import DataCard
 from common.learning.network import NetworkState, Variables, may_be_missing
 from common.learning.optimizers import make_optimizer
 from common.program.errors import UserError
 from common.training.task import Batches
+from gan.config import GANSettings
 from gan.losses import AdversarialLoss, adversarial_loss
 from gan.networks import Networks, make_networks
 from gan.terms import TERMS
@@ -95,28 +94,25 @@ class GAN:
         return bool(self.networks.generator.conditional)
 
 
-def make_gan(config: ConfigDict, card: DataCard) -> GAN:
+def make_gan(settings: GANSettings, card: DataCard) -> GAN:
     """Builds the fixed parts that a config describes.
 
     Raises:
       UserError: a setting is invalid.
     """
-    optimizer, loss = config.optimizer, config.loss
-    _check(config)
+    _check(settings)
+    optimizer, loss, model = settings.optimizer, settings.loss, settings.model
     half = optimizer.half_batches
-    batches = Batches(optimizer.discriminator_steps, config.data.batch_size // (1 + half))
+    batches = Batches(optimizer.discriminator_steps, settings.data.batch_size // (1 + half))
     steps_per_epoch = card.num_examples["train"] / batches.examples
-    num_steps = config.train.num_steps
+    num_steps = settings.train.num_steps
     return GAN(
-        networks=make_networks(config.model, card),
+        networks=make_networks(model, card),
         generator_optimizer=make_optimizer(
-            OptimizerSettings.of(optimizer.generator),
-            "optimizer.generator",
-            steps_per_epoch,
-            num_steps=num_steps,
+            optimizer.generator, "optimizer.generator", steps_per_epoch, num_steps=num_steps
         ),
         discriminator_optimizer=make_optimizer(
-            OptimizerSettings.of(optimizer.discriminator),
+            optimizer.discriminator,
             "optimizer.discriminator",
             steps_per_epoch,
             batches.number,
@@ -125,31 +121,32 @@ def make_gan(config: ConfigDict, card: DataCard) -> GAN:
         batches=batches,
         half_batches=half,
         num_classes=len(card.classes),
-        latent=config.model.latent,
+        latent=model.latent,
         loss=adversarial_loss(loss.name, loss.label_smoothing),
         weights=Weights(
             loss.discriminator_weight,
             loss.class_weight,
-            {name: loss[name] for name in TERMS if loss.get(name)},
+            {name: loss.terms[name] for name in TERMS if loss.terms.get(name)},
         ),
         penalty_every=loss.penalty_every,
-        average_decay=config.model.average_decay,
-        dtype=config.train.dtype,
+        average_decay=model.average_decay,
+        dtype=settings.train.dtype,
     )
 
 
-def _check(config: ConfigDict) -> None:
+def _check(settings: GANSettings) -> None:
     """Refuses invalid settings of a GAN."""
-    if config.optimizer.half_batches and config.data.batch_size % 2:
+    loss, half = settings.loss, settings.optimizer.half_batches
+    relative = adversarial_loss(loss.name, loss.label_smoothing).relative
+    if half and settings.data.batch_size % 2:
         raise UserError(
-            f"config.data.batch_size is {config.data.batch_size}, which is odd, but"
+            f"config.data.batch_size is {settings.data.batch_size}, which is odd, but"
             " config.optimizer.half_batches is on; make it even."
         )
-    loss = adversarial_loss(config.loss.name, config.loss.label_smoothing)
-    if config.optimizer.half_batches and loss.relative:
+    if half and relative:
         raise UserError(
-            f"config.loss.name is {config.loss.name!r}, which compares each generated image with a"
-            " real one, but config.optimizer.half_batches gives the generator's update more images"
+            f"config.loss.name is {loss.name!r}, which compares each generated image with a real"
+            " one, but config.optimizer.half_batches gives the generator's update more images"
             " than there are real ones; set it to False."
         )
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
-from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_signed_unit
 from common.devices.lowering import Program
@@ -18,7 +17,7 @@ from common.program.errors import UserError
 from common.report.images import Picture
 from common.scores import metrics
 from common.training.task import Batch, Batches, Examples, Measurement, Metrics, Task
-from gan.config import QualitySettings
+from gan.config import GANSettings
 from gan.generate import generate
 from gan.losses import class_loss
 from gan.networks import per_image
@@ -50,12 +49,13 @@ __all__ = ["GANTask", "evaluate", "generate", "make_task"]  # a mode is a functi
 class GANTask(Task[GANState]):
     """Adversarial training of a generator and a discriminator."""
 
-    def __init__(self, config: ConfigDict, gan: GAN, card: DataCard) -> None:
-        super().__init__(config, card)
+    settings: GANSettings
+
+    def __init__(self, settings: GANSettings, gan: GAN, card: DataCard) -> None:
+        super().__init__(settings, card)
         self.gan = gan
-        self._quality, self._cache = QualitySettings.of(config.quality), config.data.cache_dir
-        self._augmentation, self._sampler = Augmentation(**config.augment), Sampler(gan)
-        self._pictures = Pictures(self._sampler, card, config.train.picture_grid)
+        self._sampler = Sampler(gan)
+        self._pictures = Pictures(self._sampler, card, settings.train.picture_grid)
 
     @property
     def batches(self) -> Batches:
@@ -81,7 +81,7 @@ class GANTask(Task[GANState]):
         """
         gan = self.gan
         batch = augment(
-            batch, example_keys(rng, AUGMENTATION, batch["position"]), self._augmentation
+            batch, example_keys(rng, AUGMENTATION, batch["position"]), self.settings.augment
         )
         of_discriminator = []
         reals = gan.batches.split(batch)
@@ -146,7 +146,9 @@ class GANTask(Task[GANState]):
 
     def measurement(self, prepared: Prepared) -> Measurement[GANState] | None:
         """Returns the measurement of generated images: see gan/quality/watch.py."""
-        return watch.measurement(self.gan, self._sampler, prepared, self._quality, self._cache)
+        return watch.measurement(
+            self.gan, self._sampler, prepared, self.settings.quality, self.settings.data.cache_dir
+        )
 
     def programs(self, state: GANState, size: int) -> dict[str, Program]:
         """Returns the drawing of images in [-1, 1]."""
@@ -171,15 +173,16 @@ def make_task(config: ConfigDict, card: DataCard) -> GANTask:
     Raises:
       UserError: a setting is invalid, or the devices do not divide half a batch.
     """
-    gan = make_gan(config, card)
+    settings = GANSettings.of(config)
+    gan = make_gan(settings, card)
     size, devices = gan.batches.size, jax.device_count()
     if gan.half_batches and size % devices:
         raise UserError(
-            f"config.data.batch_size is {config.data.batch_size}; half of it, {size}, is not"
+            f"config.data.batch_size is {settings.data.batch_size}; half of it, {size}, is not"
             f" divisible by {devices} devices; make it a multiple of {2 * devices}, or set"
             " --config.optimizer.half_batches=False."
         )
-    return GANTask(config, gan, card)
+    return GANTask(settings, gan, card)
 
 
 def _joined(outputs: list[Outputs]) -> dict[str, Array]:

@@ -19,7 +19,7 @@ from classify.evaluate import evaluate, read_scored_images, scored_images
 from classify.flags import ClassifyOptions
 from classify.scores import Predicted
 from common.config import defaults as configs
-from common.data.augmentation import default_augmentation
+from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard, Prepared, prepare
 from common.data.prepared.splits import check_division
 from common.data.settings import DataSettings
@@ -39,6 +39,7 @@ from common.runs.workdir import (
     open_run,
 )
 from common.training.train import train
+from gan.config import GANSettings
 from gan.flags import GANOptions
 from gan.generate import generate
 from gan.state import make_gan
@@ -226,8 +227,8 @@ def _check(study: Study, config: ConfigDict, card: DataCard) -> None:
                 " --config.data.group, so that no patient is in two), or"
                 " --config.data.folds=10 if only val is missing."
             )
-    gan_config = run_config(config.gan, config.data, 0)
-    if study.most_synthetic and not make_gan(gan_config, card).conditional:
+    gan = GANSettings.of(run_config(config.gan, config.data, 0))
+    if study.most_synthetic and not make_gan(gan, card).conditional:
         raise UserError(
             f"config.gan.model.name is '{config.gan.model.name}', which is unconditional; use a"
             " conditional network such as acgan."
@@ -243,7 +244,7 @@ def _list_cells(
     """Returns a GAN and the classifier of each arm, for each size and seed."""
     images, classes = folders.write_images(prepared, workdir), prepared.card.classes
     group, plain = folders.group_of(images), ConfigDict(config.classifier.to_dict())
-    plain.augment = default_augmentation()
+    plain.augment = Augmentation().section
     cells: list[Cell] = []
     for size, seed in ((size, seed) for size in study.sizes for seed in study.seeds):
         real = folders.choose(images, classes, size, seed)

@@ -7,16 +7,20 @@ import re
 import pytest
 from ml_collections import ConfigDict
 
+from classify.config import ClassifierSettings
 from common.config.defaults import check
 from common.config.tasks import rules_of
 from common.inspect import command
 from common.program.errors import UserError
 from common.program.rules import read_duration, rule_of
-from common.program.settings import flatten
+from common.program.settings import flatten, to_json
+from gan.config import GANSettings
 from studies import config as study
 from tests.conftest import ROOT
+from unet.config import UNetSettings
 
 CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("*.py") if file.stem != "__init__")
+KINDS = {"gan": GANSettings, "unet": UNetSettings, "classify": ClassifierSettings}
 NUMBERS = (-1, -0.5, 0, 0.5, 1, 2.5, 10**12, 10**40, 1e300, math.nan, math.inf, -math.inf)
 HOSTILE = (*NUMBERS, "", "many", "-3", "nan", "9" * 30, None, True, [], [1], (0, -1))
 # What is written is no number, nor a choice of few: whoever reads it says what is wrong.
@@ -104,3 +108,31 @@ def test_of_a_study_the_data_are_checked_where_they_are_inspected(monkeypatch):
     config.data.image_size = 0
     with pytest.raises(UserError, match=r"config\.data\.image_size is 0"):
         command.run_inspect(config, "", "")
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if config_of(name).task in KINDS])
+def test_what_is_read_of_a_config_is_all_that_it_says(name):
+    config = config_of(name)
+    assert to_json(KINDS[config.task].of(config).section) == to_json(config)
+
+
+def test_settings_that_were_read_stay_as_they_are():
+    config = config_of("acgan_covid")
+    settings = GANSettings.of(config)
+    expected = settings.section
+    config.model.generator.latent_size += 1
+    config.optimizer.discriminator.beta1 = 0.0
+    assert settings.section == expected != GANSettings.of(config).section
+
+
+def test_a_section_keeps_defaults_and_passes_over_what_it_does_not_know():
+    settings = GANSettings.of({"optimizer": {"generator": {"beta2": 0.9}}, "new": {"x": 1}})
+    assert settings.optimizer.generator.beta2 == 0.9
+    assert settings.optimizer.generator.learning_rate == 2e-4  # of a GAN's, not of any optimizer
+    assert settings.data == GANSettings().data
+
+
+def test_what_the_loss_of_a_gan_does_not_know_is_the_weight_of_a_term():
+    settings = GANSettings.of({"loss": {"name": "hinge", "r1": 1.0, "sharpness": 0.5}})
+    assert settings.loss.terms["r1"] == 1.0 and settings.loss.terms["sharpness"] == 0.5
+    assert "terms" not in settings.section.loss and settings.section.loss.sharpness == 0.5

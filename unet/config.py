@@ -1,11 +1,14 @@
 """The settings that every segmentation run has, with their defaults."""
 
+from dataclasses import dataclass
+
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
 from common.config.declaration import Declaration
-from common.config.defaults import OptimizerSettings, default_config
+from common.config.defaults import OptimizerSettings, RunSettings, TrainSettings, default_config
 from common.program.rules import Rules, choice, number, switch, whole
+from common.program.settings import Section
 from unet.flags import MODES, UNetOptions
 
 RULES: Rules = {  # which values of the settings are valid
@@ -20,42 +23,54 @@ RULES: Rules = {  # which values of the settings are valid
 }
 
 
+@dataclass(frozen=True)
+class UNetModel(Section):
+    """`config.model`: the U-Net, and what it sees."""
+
+    width: int = 32  # maps of the first level; each further level has twice as many
+    depth: int = 5  # levels
+    norm_output: bool = False  # a BatchNorm after the last convolution
+    momentum: float = 0.9  # of the running statistics of BatchNorm
+    epsilon: float = 1e-3  # of BatchNorm
+    input: str = "unit"  # pixels in [0, 1]; or "standardised": mean 0, deviation 1 per image
+    average_decay: float = 0.0  # of the moving average that is evaluated; 0: the last step is
+
+
+@dataclass(frozen=True)
+class UNetLoss(Section):
+    """`config.loss`: the weights of the losses in unet/losses.py, and their settings."""
+
+    cross_entropy: float = 1.0
+    dice: float = 0.0
+    focal: float = 0.0
+    tversky: float = 0.0
+    focal_gamma: float = 2.0  # how much less a pixel counts that is already right
+    tversky_alpha: float = 0.3  # weight of false positives
+    tversky_beta: float = 0.7  # weight of false negatives
+    # Dice and Tversky are of each image, then their mean; or "batch": of all images of the global
+    # batch as if they were one, so that an image without the class weighs little.
+    overlap_over: str = "image"
+
+
+@dataclass(frozen=True)
+class UNetSettings(RunSettings):
+    """The whole config of a segmentation run: a U-Net, cross-entropy, Adam."""
+
+    task: str = "unet"
+    # evaluate and predict use the checkpoint with the best validation Dice.
+    train: TrainSettings = TrainSettings(best_metric="val/dice", low_memory=True)
+    model: UNetModel = UNetModel()
+    loss: UNetLoss = UNetLoss()
+    optimizer: OptimizerSettings = OptimizerSettings()
+
+
 def unet_config(arg: str = "") -> ConfigDict:
-    """Returns a segmentation config: a U-Net, cross-entropy, Adam.
+    """Returns a segmentation config; a config file overrides some of its settings.
 
     Args:
       arg: "" or "tiny".
     """
-    config = default_config(arg)
-    config.task = "unet"
-    # evaluate and predict use the checkpoint with the best validation Dice.
-    config.train.best_metric = "val/dice"
-    config.train.low_memory = True
-    config.model = ConfigDict(
-        {
-            "width": 32,  # maps of the first level; each further level has twice as many
-            "depth": 5,  # levels
-            "norm_output": False,  # a BatchNorm after the last convolution
-            "momentum": 0.9,  # of the running statistics of BatchNorm
-            "epsilon": 1e-3,  # of BatchNorm
-            "input": "unit",  # pixels in [0, 1]; or "standardised": mean 0, deviation 1 per image
-            "average_decay": 0.0,  # of the moving average that is evaluated; 0: the last step is
-        }
-    )
-    config.loss = ConfigDict(
-        {
-            "cross_entropy": 1.0,  # weights of the losses: see unet/losses.py
-            "dice": 0.0,
-            "focal": 0.0,
-            "tversky": 0.0,
-            "focal_gamma": 2.0,
-            "tversky_alpha": 0.3,
-            "tversky_beta": 0.7,
-            "overlap_over": "image",  # or "batch": what Dice and Tversky are taken over
-        }
-    )
-    config.optimizer = OptimizerSettings().section
-    return config
+    return default_config(arg, UNetSettings)
 
 
 TASK = Declaration(

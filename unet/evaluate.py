@@ -23,6 +23,7 @@ from common.runs.evaluation import (
 from common.runs.workdir import Run
 from common.scores.metrics import confusion_of
 from common.unlike.run import Unlike, distances_to_training, unlike_sentence, with_distances
+from unet.config import UNetSettings
 from unet.flags import UNetOptions
 from unet.panels import Case, panels
 from unet.scores import (
@@ -108,7 +109,7 @@ class Evaluation:
 
 def _evaluated(run: Run, options: UNetOptions, output: Path) -> Evaluation:
     """Scores the images; writes all files into a folder."""
-    segmenter = make_segmenter(run.config, run.card)
+    segmenter = make_segmenter(UNetSettings.of(run.config), run.card)
     windows, step = load_windows(run)
     held = held_out(run, options)
     _check_masks(run, held.card)

@@ -6,37 +6,19 @@ function here, name it in `LOSSES` and give it a weight in `unet/config.py`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from common.devices.axis import AXIS
+from unet.config import UNetLoss
 
 LogProbabilities = Float[Array, "batch height width classes"]
 Truth = UInt8[Array, "batch height width"]
 PerImage = Float[Array, " batch"]
 
 _SMOOTH = 1.0  # pixels; without it an image without the class has no gradient at all
-
-
-@dataclass(frozen=True)
-class LossSettings:
-    """Settings of the losses.
-
-    Attributes:
-      focal_gamma: how much less a pixel counts that is already right.
-      tversky_alpha: weight of false positives.
-      tversky_beta: weight of false negatives.
-      overlap_over: "image": Dice and Tversky of each image, then their mean; "batch": of all images
-        of the global batch as if they were one, so that an image without the class weighs little.
-    """
-
-    focal_gamma: float = 2.0
-    tversky_alpha: float = 0.3
-    tversky_beta: float = 0.7
-    overlap_over: str = "image"
 
 
 def log_probabilities(
@@ -52,13 +34,13 @@ def log_probabilities(
     return jax.nn.log_softmax(logits)
 
 
-def cross_entropy(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> PerImage:
+def cross_entropy(log_probs: LogProbabilities, truth: Truth, settings: UNetLoss) -> PerImage:
     """Returns the mean over pixels of `-log p`, p being the probability of the true class."""
     del settings
     return -_of_truth(log_probs, truth).mean((1, 2))
 
 
-def focal(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> PerImage:
+def focal(log_probs: LogProbabilities, truth: Truth, settings: UNetLoss) -> PerImage:
     """Returns the mean over pixels of `-(1 - p)^gamma log p`.
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 4. Equal to
@@ -70,7 +52,7 @@ def focal(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> 
     return -(missing**settings.focal_gamma * log_p).mean((1, 2))
 
 
-def dice(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> PerImage:
+def dice(log_probs: LogProbabilities, truth: Truth, settings: UNetLoss) -> PerImage:
     """Returns `1 - (2 TP + s) / (2 TP + FP + FN + s)`, the mean over classes but the background.
 
     TP, FP and FN are sums of probabilities and `s` is one pixel; with nothing to find and nothing
@@ -80,7 +62,7 @@ def dice(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> P
     return _overlap_loss(log_probs, truth, 0.5, 0.5, settings.overlap_over)
 
 
-def tversky(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -> PerImage:
+def tversky(log_probs: LogProbabilities, truth: Truth, settings: UNetLoss) -> PerImage:
     """Returns `1 - (TP + s/2) / (TP + alpha FP + beta FN + s/2)`; with 1/2 and 1/2 it is Dice.
 
     Source: Salehi et al. 2017, "Tversky loss function for image segmentation using 3D fully
@@ -90,7 +72,7 @@ def tversky(log_probs: LogProbabilities, truth: Truth, settings: LossSettings) -
     return _overlap_loss(log_probs, truth, alpha, beta, settings.overlap_over)
 
 
-Loss = Callable[[LogProbabilities, Truth, LossSettings], PerImage]
+Loss = Callable[[LogProbabilities, Truth, UNetLoss], PerImage]
 LOSSES: Mapping[str, Loss] = {
     "cross_entropy": cross_entropy,
     "dice": dice,
@@ -102,11 +84,11 @@ LOSSES: Mapping[str, Loss] = {
 def total_loss(
     logits: Float[Array, "batch height width outputs"],
     truth: Truth,
-    weights: Mapping[str, float],
-    settings: LossSettings,
+    settings: UNetLoss,
 ) -> tuple[PerImage, dict[str, PerImage]]:
     """Returns the weighted sum of the losses that have a weight, and each as "NAME_loss"."""
     log_probs = log_probabilities(logits)
+    weights = {name: getattr(settings, name) for name in LOSSES}
     parts = {
         name: loss(log_probs, truth, settings) for name, loss in LOSSES.items() if weights[name]
     }

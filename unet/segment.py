@@ -21,6 +21,7 @@ from common.devices import apply
 from common.learning.network import Variables
 from common.program.errors import UserError
 from common.runs.workdir import Run
+from unet.config import UNetSettings
 from unet.inputs import input_scale
 from unet.losses import log_probabilities
 from unet.state import Segmenter, init_state, make_segmenter
@@ -212,7 +213,7 @@ def load_windows(run: Run) -> tuple[Windows, int]:
     """
     networks, steps = [], []
     for member in run.members:
-        segmenter = make_segmenter(member.config, member.card)
+        segmenter = make_segmenter(UNetSettings.of(member.config), member.card)
         like = jax.eval_shape(partial(init_state, segmenter, member.card), jax.random.key(0))
         step, state = member.best_state(like)
         networks.append((segmenter, state.average))

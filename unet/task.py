@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
-from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard
 from common.data.transforms import augment
 from common.devices.lowering import Program
@@ -25,6 +24,7 @@ from common.scores.metrics import (
     segmentation_scores,
 )
 from common.training.task import Batch, Examples, Metrics, Task
+from unet.config import UNetSettings
 from unet.evaluate import evaluate
 from unet.inputs import network_input
 from unet.losses import log_probabilities, total_loss
@@ -43,9 +43,9 @@ Logits = Float[Array, "batch height width outputs"]
 class UNetTask(Task[SupervisedState]):
     """Supervised training of a segmentation network on images and their masks."""
 
-    def __init__(self, config: ConfigDict, segmenter: Segmenter, card: DataCard) -> None:
-        super().__init__(config, card)
-        self.segmenter, self._augmentation = segmenter, Augmentation(**config.augment)
+    def __init__(self, settings: UNetSettings, segmenter: Segmenter, card: DataCard) -> None:
+        super().__init__(settings, card)
+        self.segmenter = segmenter
         self._segment = jax.jit(partial(_segment, segmenter), compiler_options=low_memory_options())
 
     def init(self, rng: Key[Array, ""]) -> SupervisedState:
@@ -59,7 +59,7 @@ class UNetTask(Task[SupervisedState]):
         """Updates the network once; the metrics are of the augmented batch."""
         segmenter, network = self.segmenter, state.network
         keys = example_keys(rng, _AUGMENTATION, batch["position"])
-        batch = augment(batch, keys, self._augmentation)
+        batch = augment(batch, keys, self.settings.augment)
         images = network_input(batch["image"], segmenter.input)
 
         def loss(
@@ -70,7 +70,7 @@ class UNetTask(Task[SupervisedState]):
                 variables, narrow(images, segmenter.dtype), train=True, mutable=["batch_stats"]
             )
             logits = widen(logits)
-            total, parts = total_loss(logits, batch["mask"], segmenter.weights, segmenter.loss)
+            total, parts = total_loss(logits, batch["mask"], segmenter.loss)
             return total.mean(), (changed["batch_stats"], logits, {"loss": total, **parts})
 
         gradients, (batch_stats, logits, losses) = jax.grad(loss, has_aux=True)(network.params)
@@ -86,7 +86,7 @@ class UNetTask(Task[SupervisedState]):
         logits: Any = segmenter.network.apply(state.average, images, train=False)
         # Over the batch, the loss would depend on which images, and what padding, it holds.
         each = replace(segmenter.loss, overlap_over="image")
-        total, parts = total_loss(logits, batch["mask"], segmenter.weights, each)
+        total, parts = total_loss(logits, batch["mask"], each)
         return self._metrics(logits, batch, {"loss": total, **parts})
 
     def programs(self, state: SupervisedState, size: int) -> dict[str, Program]:
@@ -132,4 +132,5 @@ def make_task(config: ConfigDict, card: DataCard) -> UNetTask:
     Raises:
       UserError: the data has no masks, or a setting is invalid.
     """
-    return UNetTask(config, make_segmenter(config, card), card)
+    settings = UNetSettings.of(config)
+    return UNetTask(settings, make_segmenter(settings, card), card)

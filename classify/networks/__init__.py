@@ -16,8 +16,8 @@ from typing import TypeAlias
 
 import flax.linen as nn
 from jaxtyping import Array, Float, Key
-from ml_collections import ConfigDict
 
+from classify.config import ClassifierModel
 from common.data.prepared.prepared import DataCard
 from common.networks.layers import Dense, dropout_after
 from common.program.errors import UserError
@@ -94,7 +94,7 @@ def find_network(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def make_network(model: ConfigDict, card: DataCard, frozen: int = 0) -> nn.Module:
+def make_network(model: ClassifierModel, card: DataCard, frozen: int = 0) -> nn.Module:
     """Builds the network that a config describes, for the data's classes.
 
     If it starts from published weights, its input is as these expect it, if it has that setting;

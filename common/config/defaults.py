@@ -9,6 +9,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from common.data import augmentation
+from common.data.augmentation import Augmentation
 from common.data.settings import DataSettings
 from common.program.errors import UserError
 from common.program.rules import (
@@ -80,39 +81,47 @@ TINY_TRAIN = {
 }
 
 
-def default_config(arg: str = "") -> ConfigDict:
-    """Returns the keys that every experiment has, with their defaults; a config file adds its own.
+@dataclass(frozen=True)
+class TrainSettings(Section):
+    """`config.train`; a duration is "3000" (steps) or "15 epochs", and "0" means never."""
 
-    Durations are strings, "3000" (steps) or "15 epochs"; "0" means never.
+    num_steps: str = "1500"
+    dtype: str = "float32"  # or "bfloat16": the precision of networks on an accelerator
+    low_memory: bool = False  # True: less memory on CPUs; the AC-GAN is slower
+    log_every: str = "50"
+    eval_every: str = "250"
+    checkpoint_every: str = "250"
+    checkpoint_minutes: float = 10.0
+    picture_every: str = "250"
+    keep_last: int = 2
+    best_metric: str = ""  # e.g. "val/f1": the best checkpoint is kept, too
+    best_is: str = "highest"  # or "lowest"
+
+
+@dataclass(frozen=True)
+class RunSettings(Section):
+    """What every run is told, as a whole config; the settings of a task are derived from it."""
+
+    task: str = ""  # a package: see common/config/tasks.py
+    seed: int = 0
+    data: DataSettings = DataSettings()
+    augment: Augmentation = Augmentation()  # of training images; all off by default
+    train: TrainSettings = TrainSettings()
+
+
+def default_config(arg: str = "", kind: type[RunSettings] = RunSettings) -> ConfigDict:
+    """Returns a config of these settings with their defaults; a config file overrides some.
 
     Args:
       arg: what follows the colon in `--config=FILE:ARG`: "" or "tiny", a run of seconds.
+      kind: the settings that the task has.
 
     Raises:
       UserError: the argument is unknown.
     """
     if arg not in ("", "tiny"):
         raise UserError(f"A config takes the argument 'tiny' or none, not '{arg}'.")
-    config = ConfigDict()
-    config.task = ""  # a package: see common/config/tasks.py
-    config.seed = 0
-    config.data = DataSettings().section
-    config.augment = augmentation.default_augmentation()  # of training images; all off by default
-    config.train = ConfigDict(
-        {
-            "num_steps": "1500",
-            "dtype": "float32",  # or "bfloat16": the precision of networks on an accelerator
-            "low_memory": False,  # True: less memory on CPUs; the AC-GAN is slower
-            "log_every": "50",
-            "eval_every": "250",
-            "checkpoint_every": "250",
-            "checkpoint_minutes": 10.0,
-            "picture_every": "250",
-            "keep_last": 2,
-            "best_metric": "",  # e.g. "val/f1": the best checkpoint is kept, too
-            "best_is": "highest",  # or "lowest"
-        }
-    )
+    config = kind().section
     if arg == "tiny":
         config.train.update(TINY_TRAIN)
     return config

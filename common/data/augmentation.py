@@ -1,10 +1,9 @@
 """The settings of `config.augment`: how training images are varied. Needs no JAX."""
 
-from dataclasses import asdict, dataclass
-
-from ml_collections import ConfigDict
+from dataclasses import dataclass
 
 from common.program.rules import Rules, choice, number, switch
+from common.program.settings import Section
 
 FILLS = ("black", "edge", "reflect")
 RULES: Rules = {
@@ -20,7 +19,7 @@ RULES: Rules = {
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Section):
     """How much training images are varied; False and 0 leave them unchanged.
 
     Every amount is a bound: an example's value is uniform between minus and plus the amount, except
@@ -65,8 +64,3 @@ class Augmentation:
     def changes_values(self) -> bool:
         """Returns whether the brightness, contrast or gamma of images changes."""
         return bool(self.brightness or self.contrast or self.gamma)
-
-
-def default_augmentation() -> ConfigDict:
-    """Returns the section `config.augment` with everything off."""
-    return ConfigDict(asdict(Augmentation()))

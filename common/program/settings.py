@@ -3,19 +3,21 @@
 import difflib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias, TypeVar, cast
 
 from ml_collections import ConfigDict
 
 Fields: TypeAlias = ConfigDict | Mapping[str, Any]
-
-
 OfSection = TypeVar("OfSection", bound="Section")
 
 
+@dataclass(frozen=True)
 class Section:
-    """A section of a config; a frozen dataclass derived from it has the settings as fields."""
+    """A section of a config, or a whole one; a class derived from it has the settings as fields.
+
+    Every field has a default, and may be a section itself. A mapping is a section of any settings.
+    """
 
     @classmethod
     def of(cls: type[OfSection], section: Fields) -> OfSection:
@@ -23,13 +25,28 @@ class Section:
 
         A setting that it lacks has its default; one that the class lacks is passed over.
         """
-        known = {field.name for field in fields(cast(Any, cls))}
-        return cls(**{name: section[name] for name in section if name in known})
+        return cls().changed(section)
+
+    def changed(self: OfSection, section: Fields) -> OfSection:
+        """Returns these settings with those of a section in their place: see `of`."""
+        names = [field.name for field in fields(self) if field.name in section]
+        return replace(self, **{name: _read(section[name], getattr(self, name)) for name in names})
 
     @property
     def section(self) -> ConfigDict:
         """Returns the section of a config with these values."""
-        return ConfigDict(asdict(cast(Any, self)))
+        names = [field.name for field in fields(self)]
+        return ConfigDict({name: _written(getattr(self, name)) for name in names})
+
+
+def _read(value: object, default: object) -> object:
+    if isinstance(default, Section):
+        return default.changed(cast(Fields, value))
+    return value.to_dict() if isinstance(value, ConfigDict) else value
+
+
+def _written(value: object) -> object:
+    return value.section if isinstance(value, Section) else value
 
 
 def flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:

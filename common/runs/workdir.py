@@ -7,11 +7,13 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from ml_collections import ConfigDict
 
+from common.config.defaults import RunSettings
 from common.config.tasks import folder_of, is_task, rules_of, task_in, with_defaults
 from common.data.prepared.prepared import DataCard
 from common.program.errors import RetrainError, UserError
@@ -76,6 +78,11 @@ class Run:
     ensemble: tuple["Run", ...] = ()
     step: int | None = None
 
+    @cached_property
+    def settings(self) -> RunSettings:
+        """The settings that every run has; a task reads its own from the config."""
+        return RunSettings.of(self.config)
+
     @property
     def members(self) -> tuple["Run", ...]:
         """Returns the runs whose predictions are averaged; a run of its own is the only one."""
@@ -84,7 +91,7 @@ class Run:
     @property
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints; only training writes them."""
-        train = self.config.train
+        train = self.settings.train
         return Checkpoints(
             self.workdir / "checkpoints", train.keep_last, train.best_metric, train.best_is
         )

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import jax
 from jaxtyping import PyTree
-from ml_collections import ConfigDict
 
+from common.config.defaults import TrainSettings
 from common.config.durations import steps
 
 
@@ -35,10 +35,16 @@ class Schedule:
     picture: int
 
     @classmethod
-    def from_config(cls, train: ConfigDict, steps_per_epoch: float) -> "Schedule":
+    def of(cls, train: TrainSettings, steps_per_epoch: float) -> "Schedule":
         """Reads the durations of `config.train`."""
-        names = ("num_steps", "log_every", "eval_every", "checkpoint_every", "picture_every")
-        return cls(*(steps(train[name], steps_per_epoch) for name in names))
+        durations = (
+            train.num_steps,
+            train.log_every,
+            train.eval_every,
+            train.checkpoint_every,
+            train.picture_every,
+        )
+        return cls(*(steps(duration, steps_per_epoch) for duration in durations))
 
     def due(self, step: int) -> Due:
         """Returns what is due after `step` steps; at the end everything with a cadence is due.

@@ -6,7 +6,6 @@ from typing import Generic
 import numpy as np
 
 from common.data.prepared.prepared import Prepared
-from common.data.settings import DataSettings
 from common.devices import placement, processes
 from common.learning.network import split_frozen
 from common.learning.optimizers import check_rates
@@ -68,29 +67,29 @@ class Loop(Generic[State]):
         Raises:
           UserError: training would learn nothing, or its best metric is not logged.
         """
-        config = run.config
+        settings = run.settings
         steps_per_epoch = prepared.card.num_examples["train"] / task.batches.examples
-        self.schedule = Schedule.from_config(config.train, steps_per_epoch)
+        self.schedule = Schedule.of(settings.train, steps_per_epoch)
         if step < self.schedule.num_steps:
-            for sentence in check_rates(config, steps_per_epoch):
+            for sentence in check_rates(run.config, steps_per_epoch):
                 log.warning("%s", sentence)
-        self._feed = open_feed(DataSettings.of(config.data), prepared, task.batches, config.seed)
+        self._feed = open_feed(settings.data, prepared, task.batches, settings.seed)
         self.advance = dispatch.compile_advance(
             task,
-            config.seed,
+            settings.seed,
             like,
             self._feed.example_block(),
-            low_memory=config.train.low_memory,
+            low_memory=settings.train.low_memory,
         )
         self._validation = Validation(run, prepared, task, like)
         self._validation.recall(run, step)
         of_training = [f"train/{name}" for name in self.advance.metric_names]
-        check_best_metric(config.train.best_metric, [*of_training, *self._validation.names])
+        check_best_metric(settings.train.best_metric, [*of_training, *self._validation.names])
         self._task, self._examples = task, _some_examples(prepared)
         # To count a step's operations is to trace it once more, which takes seconds.
         flops = self.advance.flops if self.schedule.num_steps - step >= _STEPS_TO_TIME else None
         self._recorder = Recorder(run, checkpoints, task.batches.examples, flops)
-        self._settings, self._checkpoints = config.train, checkpoints
+        self._settings, self._checkpoints = settings.train, checkpoints
         self._profile = Profile(run.workdir / "profile" if profile else None, step)
         self.numbers = Numbers(self.advance, like, checkpoints, step)
         self.clock, self._saved_at = DeviceClock(), time.monotonic()

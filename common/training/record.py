@@ -84,7 +84,7 @@ def record_utilisation(run: Run) -> None:
     speed = read_record(run.workdir).get("flops_per_second_and_device")
     if speed is None:
         return
-    rate = matrix_rate(run.config.train.dtype)
+    rate = matrix_rate(run.settings.train.dtype)
     update_record(
         run.workdir,
         {"matrix_flops_per_second": rate, "utilisation": round(speed / rate, 4)},

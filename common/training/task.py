@@ -12,6 +12,7 @@ from clu.metrics import Collection
 from jaxtyping import Array, Key, Shaped
 from ml_collections import ConfigDict
 
+from common.config.defaults import RunSettings
 from common.config.tasks import find_task
 from common.data.prepared.prepared import DataCard, Prepared
 from common.devices.lowering import Program
@@ -82,9 +83,9 @@ class Task(ABC, Generic[State]):
     take one batch a step, start from nothing, prepare nothing and measure nothing more.
     """
 
-    def __init__(self, config: ConfigDict, card: DataCard) -> None:
+    def __init__(self, settings: RunSettings, card: DataCard) -> None:
         """Stores the settings and what is known of the data."""
-        self.config, self.card = config, card
+        self.settings, self.card = settings, card
 
     @abstractmethod
     def init(self, rng: Key[Array, ""]) -> State:
@@ -108,7 +109,7 @@ class Task(ABC, Generic[State]):
     @property
     def batches(self) -> Batches:
         """Returns what one training step takes."""
-        return Batches(1, self.config.data.batch_size)
+        return Batches(1, self.settings.data.batch_size)
 
     def warm_start(self, state: State) -> State:
         """Returns a new state with what training starts from, such as published weights."""

@@ -9,10 +9,10 @@ import jax
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
+from common.config.defaults import RunSettings
 from common.config.tasks import declaration_of, find_task, rules_of
 from common.data.prepared.prepared import prepare
 from common.data.prepared.splits import check_division
-from common.data.settings import DataSettings
 from common.devices import placement, processes
 from common.learning.network import join_frozen, split_frozen
 from common.program.interrupts import StopRequest, stop_request
@@ -90,7 +90,8 @@ def _train(
     changed = _check_settings(config, workdir, begin)
     declared = declaration_of(config.task)
     prepared = processes.main_process_first(lambda: prepare(config.data)) or prepare(config.data)
-    check_validation(config, prepared)
+    settings = RunSettings.of(config)
+    check_validation(settings.train, prepared)
     task = make_task(config, prepared.card)
     run = Run(workdir, config, prepared.card)
     if not begin.restart:
@@ -101,15 +102,16 @@ def _train(
         processes.main_process_first(lambda: stack.enter_context(exclusive(workdir)))
         if begin.restart:
             processes.main_process_first(lambda: begin_anew(workdir))
-        like = _shapes_of_state(task, config.seed)
+        like = _shapes_of_state(task, settings.seed)
         step = _step_to_go_on_from(run, like)
         if processes.is_main_process():
             stack.callback(record_saved, workdir, run.checkpoints)
         checkpoints = stack.enter_context(run.checkpoints)
         learning, frozen = split_frozen(like)
         checkpoints.frozen = manifest.described(frozen)
-        keep_last = run.config.train.keep_last
-        processes.main_process_first(lambda: preflight.check_disk(workdir, learning, keep_last))
+        processes.main_process_first(
+            lambda: preflight.check_disk(workdir, learning, settings.train.keep_last)
+        )
         state = None
         if task.needs_preparation:
             state = _restored_or_new(run, task, checkpoints, step, like)
@@ -121,7 +123,7 @@ def _train(
         if state is None:
             state = _restored_or_new(run, task, checkpoints, step, like)
         state = placement.place(state)
-        preflight.check_memory(loop.advance.temporary_bytes, config.train.low_memory)
+        preflight.check_memory(loop.advance.temporary_bytes, settings.train.low_memory)
         if changed:
             log.warning(
                 "Resuming from step %d with changed settings: %s.", step, changes.told(changed)
@@ -146,10 +148,11 @@ def _check_settings(config: ConfigDict, workdir: Path, begin: _Begin) -> Changes
     """Returns the changed settings of a resumed run; refuses invalid ones without reading data."""
     find_task(config.get("task", ""))
     configs.check(config, rules_of(config.task))
+    data = RunSettings.of(config).data
     changed = check_owner(workdir, config, restart=begin.restart, allow_change=begin.allow_change)
     if begin.restart or not (workdir / RECORD).exists():
-        check_division(DataSettings.of(config.data))
-    processes.local_batch_size(config.data.batch_size)
+        check_division(data)
+    processes.local_batch_size(data.batch_size)
     return {} if begin.restart else changed
 
 
@@ -183,7 +186,7 @@ def _restored_or_new(
     if step:
         log.info("resuming from step %d of %s", step, run.workdir)
         return processes.together(partial(checkpoints.restore, step, like))
-    state = join_frozen(new_state(task, run.config.seed), split_frozen(like)[1])
+    state = join_frozen(new_state(task, run.settings.seed), split_frozen(like)[1])
     state = processes.main_process_first(partial(task.warm_start, state)) or task.warm_start(state)
     log.info("%s", task.describe(state))
     return state

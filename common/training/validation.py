@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Generic
 
-from ml_collections import ConfigDict
-
 from common.config import durations
+from common.config.defaults import TrainSettings
 from common.data.prepared.prepared import Prepared
 from common.devices import placement, processes
 from common.program.errors import UserError
@@ -32,15 +31,16 @@ class Validation(Generic[State]):
         self.names: list[str] = []
         self._eval_step: dispatch.Evaluation | None = None
         self._measurement: Measurement[State] | None = None
-        if durations.never(run.config.train.eval_every):
+        settings = run.settings
+        if durations.never(settings.train.eval_every):
             return
         if (split := prepared.splits.get(_VALIDATION)) is not None:
-            batch_size, low_memory = run.config.data.batch_size, run.config.train.low_memory
+            batch_size, low_memory = settings.data.batch_size, settings.train.low_memory
             self._batches = partial(evaluation_batches, split, batch_size)
             first = next(self._batches())
             self._eval_step = dispatch.prepare_evaluation(task, like, first, low_memory=low_memory)
             self.names += [f"{_VALIDATION}/{name}" for name in self._eval_step.metric_names]
-            resident = fits_on_device(split, run.config.data.resident_limit_mb)
+            resident = fits_on_device(split, settings.data.resident_limit_mb)
             self._resident = list(self._batches()) if resident else None
         measure = partial(task.measurement, prepared)
         self._measurement = processes.main_process_first(measure) or measure()
@@ -89,9 +89,9 @@ class Validation(Generic[State]):
         return self._measurement is not None and self._measurement.stops
 
 
-def check_validation(config: ConfigDict, prepared: Prepared) -> None:
+def check_validation(settings: TrainSettings, prepared: Prepared) -> None:
     """Refuses to keep a best checkpoint without a validation; needs nothing compiled."""
-    best = config.train.best_metric
+    best = settings.best_metric
     if not best.startswith("val/"):
         return
     if _VALIDATION not in prepared.splits:
@@ -100,7 +100,7 @@ def check_validation(config: ConfigDict, prepared: Prepared) -> None:
             " images; set --config.data.splits=70,15,15 to hold some out, or"
             " --config.train.best_metric=''."
         )
-    if durations.never(config.train.eval_every):
+    if durations.never(settings.eval_every):
         raise UserError(
             f"config.train.best_metric is {best!r}, but config.train.eval_every is 0; set it, or"
             " --config.train.best_metric=''."

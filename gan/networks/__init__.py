@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
-from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import DataCard
 from common.learning.network import Variables
 from common.networks.layers import BatchNorm
 from common.program.errors import UserError
+from gan.config import GANModel
 
 Latents: TypeAlias = Float[Array, "batch latent"]
 Images: TypeAlias = Float[Array, "batch height width channels"]
@@ -179,12 +179,12 @@ class Networks(NamedTuple):
     discriminator: Discriminator
 
 
-def network_name(model: ConfigDict, card: DataCard) -> str:
+def network_name(model: GANModel, card: DataCard) -> str:
     """Returns config.model.name, or without one the default for the number of classes."""
     return model.name or ("acgan" if len(card.classes) > 1 else "dcgan")
 
 
-def make_networks(model: ConfigDict, card: DataCard) -> Networks:
+def make_networks(model: GANModel, card: DataCard) -> Networks:
     """Builds the networks that config.model names, for images of this size and these classes.
 
     Raises:
@@ -202,7 +202,7 @@ def make_networks(model: ConfigDict, card: DataCard) -> Networks:
     }
     parts = {}
     for part in ("generator", "discriminator"):
-        settings = dict(model.get(part, {}))
+        settings = getattr(model, part)
         try:
             parts[part] = getattr(module, part.capitalize())(**shape, **settings)
         except TypeError as error:

@@ -22,6 +22,7 @@ from common.runs.evaluation import (
 from common.runs.judge import Judge, Judged, open_judge
 from common.runs.workdir import Run, check_data
 from common.scores import ssim
+from gan.config import GANModel, GANSettings
 from gan.flags import GANOptions
 from gan.generate import load_trained
 from gan.networks import network_name
@@ -135,7 +136,8 @@ class Evaluation:
 
 def _evaluated(run: Run, options: GANOptions, output: Path) -> Evaluation:
     """Measures the images; writes all files into a folder."""
-    card, gan = run.card, make_gan(run.config, run.card)
+    card, settings = run.card, GANSettings.of(run.config)
+    gan = make_gan(settings, card)
     names = options.extractors or default_extractors(card.image_size)
     extractors = make_extractors(names, card.image_size, card.channels)
     judge = _judge(options.judge, run, gan.conditional)
@@ -143,18 +145,16 @@ def _evaluated(run: Run, options: GANOptions, output: Path) -> Evaluation:
     check_data(Run(run.workdir, run.config, prepared.card))
     sampler = Sampler(gan)
     trained = load_trained(run, sampler, judging=True)
-    reference = reference_of(
-        prepared, _SPLIT, gan.conditional, extractors, run.config.data.cache_dir
-    )
+    reference = reference_of(prepared, _SPLIT, gan.conditional, extractors, settings.data.cache_dir)
     counts = [options.images_per_class] * (len(card.classes) if gan.conditional else 1)
     log.info("drawing %s at step %d", counted(sum(counts), "image"), trained.step)
     images, labels = draw_images(sampler, trained.generator, options.seed, counts)
     features = {extractor.name: extractor.extract(images) for extractor in extractors}
-    sample, k = Sample(images, labels, features), run.config.quality.k
+    sample, k = Sample(images, labels, features), settings.quality.k
     figures = [quality(reference, name, made, labels, k) for name, made in features.items()]
     diversities = _diversities(prepared.splits[_SPLIT], reference, sample)
     scores = scores_of(gan, trained.discriminator)
-    mirrored = run.config.augment.flip_horizontal
+    mirrored = settings.augment.flip_horizontal
     novelty = check_memorization(output, prepared, reference, sample, scores, mirrored)
     judged = None
     if judge:
@@ -191,10 +191,10 @@ def _judge(workdir: str, run: Run, conditional: bool) -> Judge | None:
     if not workdir:
         return None
     if not conditional:
+        network = network_name(GANModel.of(run.config.model), run.card)
         raise UserError(
-            f"--judge={workdir}, but the network {network_name(run.config.model, run.card)} is"
-            " unconditional, so there is nothing to judge; leave out --judge, or train a"
-            " conditional network such as acgan."
+            f"--judge={workdir}, but the network {network} is unconditional, so there is nothing"
+            " to judge; leave out --judge, or train a conditional network such as acgan."
         )
     judge = open_judge(Path(workdir), run.card.image_size, run.card.channels)
     if judge.classes != run.card.classes:

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from classify.config import RULES
+from classify.config import RULES, ClassifierModel
 from classify.losses import cross_entropy, mixup, targets_of
 from classify.networks import make_network
 from classify.state import path_of
@@ -59,7 +59,7 @@ def paths(tree):
 
 
 def test_the_original_has_the_parameters_of_the_report():
-    network = make_network(get_config().model, CARD)
+    network = make_network(ClassifierModel.of(get_config().model), CARD)
     images = jnp.zeros((1, 256, 256, 1))
     params = jax.eval_shape(lambda: network.init(jax.random.key(0), images, train=True))["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 165_726_018
@@ -69,8 +69,7 @@ def test_the_original_has_the_parameters_of_the_report():
 def test_resnet18_has_the_parameters_of_torchvision():
     """11,689,512 with a thousand classes."""
     card = DataCard("a", tuple(map(str, range(1000))), {"train": 8}, 64, 3, "0", False, 0)
-    config = settings("resnet18", width=64)
-    network = make_network(config.model, card)
+    network = make_network(ClassifierModel("resnet18", {"width": 64}), card)
     images = jnp.zeros((1, 64, 64, 3))
     params = jax.eval_shape(lambda: network.init(jax.random.key(0), images, train=True))["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 11_689_512

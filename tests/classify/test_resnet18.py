@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from classify.config import ClassifierSettings
 from classify.networks.resnet18 import Network, pretrained
 from classify.state import init_state, make_classifier, with_weights
 from common.data.prepared.prepared import DataCard
@@ -44,12 +45,13 @@ def torchvision_arrays(width=64):
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def settings(file):
+def settings(file, sha256="", cache=""):
     config = get_config("tiny")
-    config.model.update(name="resnet18", weights=str(file))
+    config.model.update(name="resnet18", weights=str(file), weights_sha256=sha256)
+    config.data.cache_dir = str(cache)
     with config.unlocked():
         config.model.network = {"imagenet_input": True}
-    return config
+    return ClassifierSettings.of(config)
 
 
 CARD = DataCard("test", ("A", "B"), {"train": 8}, 64, 1, "0", False, 0, class_counts=(4, 4))
@@ -112,9 +114,9 @@ def test_features_are_those_of_pytorch(file):
 
 
 def test_a_run_starts_from_a_file_and_refuses_one_of_another_size(file, tmp_path):
-    config = settings(file)
-    state = init_state(make_classifier(config, CARD), CARD, jax.random.key(0))
-    started = with_weights(config, state)
+    chosen = settings(file)
+    state = init_state(make_classifier(chosen, CARD), CARD, jax.random.key(0))
+    started = with_weights(chosen, state)
     kernel = started.network.params["stem_conv"]["kernel"]
     np.testing.assert_array_equal(
         kernel, torchvision_arrays()["conv1.weight"].transpose(2, 3, 1, 0)
@@ -127,14 +129,14 @@ def test_a_run_starts_from_a_file_and_refuses_one_of_another_size(file, tmp_path
 
 
 def test_weights_by_url_need_a_checksum_and_come_once(file, tmp_path):
-    config = settings(file.as_uri())
-    config.data.cache_dir = str(tmp_path)
-    state = init_state(make_classifier(config, CARD), CARD, jax.random.key(0))
+    chosen = settings(file.as_uri(), cache=tmp_path)
+    state = init_state(make_classifier(chosen, CARD), CARD, jax.random.key(0))
     with pytest.raises(UserError, match=r"config\.model\.weights_sha256 is ''"):
-        with_weights(config, state)
-    config.model.weights_sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        with_weights(chosen, state)
+    checksum = hashlib.sha256(file.read_bytes()).hexdigest()
+    chosen = settings(file.as_uri(), checksum, tmp_path)
     for _ in range(2):
-        started = with_weights(config, state)
+        started = with_weights(chosen, state)
         assert started.network.params["stem_conv"]["kernel"].shape == (7, 7, 3, 64)
     assert len(list(tmp_path.glob("downloads/*/resnet18.npz"))) == 1
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from clu import parameter_overview
-from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import DataCard
 from common.program.errors import UserError
+from gan.config import GANModel, GANSettings
 from gan.networks import acgan, dcgan, make_networks
 from gan.state import init_state, make_gan
 from tests.combinations import combinations
@@ -31,7 +31,7 @@ def config_of(name):
 def counts(name, image_size, channels, of="variables"):
     """Returns how many parameters both players have, without making them."""
     of_data = card(image_size, channels)
-    gan = make_gan(config_of(name), of_data)
+    gan = make_gan(GANSettings.of(config_of(name)), of_data)
     state = jax.eval_shape(lambda: init_state(gan, of_data, jax.random.key(0)))
     return tuple(
         parameter_overview.count_parameters(getattr(player, of))
@@ -66,7 +66,7 @@ def test_trainable_parameters_of_the_dcgan():
 )
 def test_networks_follow_the_data_by_construction(name, image_size, channels, num_classes):
     of_data = card(image_size, channels, tuple("abcdefghij"[:num_classes]))
-    gan = make_gan(config_of(name), of_data)
+    gan = make_gan(GANSettings.of(config_of(name)), of_data)
 
     def images():
         state = init_state(gan, of_data, jax.random.key(0))
@@ -88,7 +88,7 @@ def test_networks_follow_the_data_by_construction(name, image_size, channels, nu
 def test_images_of_both_modes_lie_between_minus_one_and_one(name):
     of_data = card(32, 3)
     config = config_of(name)
-    gan = make_gan(config, of_data)
+    gan = make_gan(GANSettings.of(config), of_data)
     state = jax.jit(partial(init_state, gan, of_data))(jax.random.key(0))
     generator = gan.networks.generator
     if "axis_name" in generator.__dataclass_fields__:
@@ -111,7 +111,7 @@ def test_images_of_both_modes_lie_between_minus_one_and_one(name):
 def test_the_dcgan_starts_as_the_paper_says():
     """Weights from N(0, 0.02), the scale of BatchNorm from N(1, 0.02), no biases but its own."""
     of_data = card(64, 3)
-    gan = make_gan(config_of("dcgan_chest_xray"), of_data)
+    gan = make_gan(GANSettings.of(config_of("dcgan_chest_xray")), of_data)
     params = jax.jit(partial(init_state, gan, of_data))(jax.random.key(0)).generator.params
     kernel, scale = params["double_1"]["kernel"], params["norm_0"]["scale"]
     assert kernel.shape == (4, 4, 512, 256) and "bias" not in params["double_1"]
@@ -124,14 +124,14 @@ def test_the_papers_own_dcgan_has_1024_maps_of_4x4():
     config = config_of("dcgan_chest_xray").unlock()
     config.model.generator.width = 128
     of_data = card(64, 3)
-    gan = make_gan(config, of_data)
+    gan = make_gan(GANSettings.of(config), of_data)
     state = jax.eval_shape(lambda: init_state(gan, of_data, jax.random.key(0)))
     assert state.generator.params["project"]["kernel"].shape == (4, 4, 100, 1024)
 
 
 def test_the_share_of_classes_draws_from_between_their_embeddings():
     of_data = card(16)
-    gan = make_gan(config_of("acgan_covid"), of_data)
+    gan = make_gan(GANSettings.of(config_of("acgan_covid")), of_data)
     state = jax.jit(partial(init_state, gan, of_data))(jax.random.key(0))
     variables = state.generator.variables
     generate = jax.jit(partial(gan.networks.generator.apply, train=False))
@@ -150,7 +150,7 @@ def test_the_share_of_classes_draws_from_between_their_embeddings():
 
 def test_without_a_name_classes_decide_which_network_it_is():
     """An AC-GAN is told a class; where there is one there is nothing to tell."""
-    model = ConfigDict({"name": "", "generator": {"latent_size": 8}, "discriminator": {}})
+    model = GANModel(generator={"latent_size": 8})
     several, one = (make_networks(model, card(32, 1, names)) for names in (("A", "B"), ("A",)))
     assert isinstance(several.generator, acgan.Generator) and several.generator.conditional
     assert isinstance(one.discriminator, dcgan.Discriminator) and not one.generator.conditional
@@ -158,11 +158,11 @@ def test_without_a_name_classes_decide_which_network_it_is():
 
 def test_an_unknown_network_is_named_with_the_known_ones():
     with pytest.raises(UserError, match=r"'acgam'.*acgan"):
-        make_networks(ConfigDict({"name": "acgam"}), card(64))
+        make_networks(GANModel(name="acgam"), card(64))
 
 
 def test_an_unknown_setting_of_a_network_is_named():
-    model = ConfigDict({"name": "acgan", "generator": {"latents": 3}})
+    model = GANModel(name="acgan", generator={"latents": 3})
     with pytest.raises(UserError, match=r"config.model.generator.*latents"):
         make_networks(model, card(64))
 
@@ -174,6 +174,6 @@ def test_a_size_that_upsampling_cannot_reach_is_refused():
         ("dcgan_chest_xray", 31, "even"),
     ):
         of_data = card(image_size)
-        gan = make_gan(config_of(name), of_data)
+        gan = make_gan(GANSettings.of(config_of(name)), of_data)
         with pytest.raises(UserError, match=expected):
             init_state(gan, of_data, jax.random.key(0))

@@ -20,7 +20,7 @@ from common.training.epochs import batch_indices
 from common.training.feed import Order, ResidentFeed, StreamedFeed
 from common.training.task import Batches
 from configs import dcgan_chest_xray, dense_gan_mnist
-from gan.config import RULES
+from gan.config import RULES, GANSettings
 from gan.losses import gradient_penalty, r1
 from gan.state import make_gan
 from gan.steps import (
@@ -230,7 +230,7 @@ class TestDiscriminatorSteps:
             for player in ("generator", "discriminator")
             for name, value in {"warmup": "1 epoch", "learning_rate": 0.5}.items()
         }
-        made = make_gan(config_of(**recipe, **warm_up), CARD)
+        made = make_gan(GANSettings.of(config_of(**recipe, **warm_up)), CARD)
 
         def lengths_of_updates(optimizer):
             state, seen = optimizer.init(jnp.zeros(())), []
@@ -281,16 +281,19 @@ class TestHalfBatches:
 
     def test_a_step_takes_half_as_many_real_images(self):
         made = make_gan(
-            config_of(optimizer__half_batches=True, optimizer__discriminator_steps=3), CARD
+            GANSettings.of(
+                config_of(optimizer__half_batches=True, optimizer__discriminator_steps=3)
+            ),
+            CARD,
         )
         assert made.batches == (3, BATCH // 2)
         assert made.batches.examples == 3 * BATCH // 2
 
     def test_an_odd_batch_size_is_refused(self):
         odd = {"data__batch_size": 7}
-        assert make_gan(config_of(**odd), CARD).batches.size == 7
+        assert make_gan(GANSettings.of(config_of(**odd)), CARD).batches.size == 7
         with pytest.raises(UserError, match=r"config\.data\.batch_size is 7, which is odd"):
-            make_gan(config_of(optimizer__half_batches=True, **odd), CARD)
+            make_gan(GANSettings.of(config_of(optimizer__half_batches=True, **odd)), CARD)
 
 
 class TestPenalties:
@@ -435,7 +438,7 @@ class TestWrongSettings:
         config.update_from_flattened_dict({field: value})
         with pytest.raises(UserError, match=rf"config\.{field} is '?{value}"):
             check(config, RULES)
-            make_gan(config, CARD)
+            make_gan(GANSettings.of(config), CARD)
 
 
 class TestFeeds:

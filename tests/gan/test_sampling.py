@@ -8,6 +8,7 @@ import pytest
 from common.data.prepared.prepared import DataCard
 from common.learning.randomness import example_keys
 from configs.acgan_covid import get_config
+from gan.config import GANSettings
 from gan.sampling import ESTIMATION_BATCH, ESTIMATION_LABELS, ESTIMATION_LATENTS, Sampler
 from gan.state import init_state, make_gan
 from gan.steps import draw_labels, draw_latents
@@ -17,7 +18,7 @@ CARD = DataCard("test", ("COVID", "NonCOVID"), {"train": 8}, 16, 1, "0", False, 
 
 @pytest.fixture(scope="module")
 def gan():
-    return make_gan(get_config("tiny"), CARD)
+    return make_gan(GANSettings.of(get_config("tiny")), CARD)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from common.data.prepared.prepared import DataCard
 from common.devices.axis import AXIS
 from common.learning.randomness import example_keys, step_key
 from configs.acgan_covid import get_config
+from gan.config import GANSettings
 from gan.state import init_state, make_gan
 from gan.steps import (
     DROPOUT_GENERATOR,
@@ -38,7 +39,7 @@ def alone(function):
 
 @pytest.fixture(scope="module")
 def gan():
-    return make_gan(get_config("tiny"), CARD)
+    return make_gan(GANSettings.of(get_config("tiny")), CARD)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ def test_the_objective_does_not_change_with_the_batch_size(draws):
     """Every example twice: the same BatchNorm statistics, the same losses, the same gradient."""
     config = get_config("tiny")
     config.model.discriminator.dropout_rate = 0.0
-    gan = make_gan(config, CARD)
+    gan = make_gan(GANSettings.of(config), CARD)
     state = init_state(gan, CARD, jax.random.key(0))
     rng, _, latents, labels, images = draws
 

@@ -13,12 +13,13 @@ from common.devices.axis import AXIS
 from common.learning.randomness import example_keys
 from common.networks.layers import MinibatchDeviation
 from common.program.errors import UserError
+from gan.config import GANSettings
 from gan.losses import r1
 from gan.networks import Decision, Networks, dense
 from gan.sampling import Sampler
 from gan.state import init_state, make_gan
 from gan.steps import LABELS, LATENTS, draw_labels, draw_latents
-from gan.task import GANTask
+from gan.task import GANTask, make_task
 from gan.terms import TERMS, Term, mode_seeking
 from tests.gan.test_recipes import (
     BATCH,
@@ -65,7 +66,7 @@ class TestRelativistic:
 
     def test_needs_as_many_real_images_as_generated_ones(self):
         with pytest.raises(UserError, match="half_batches gives the generator's update more"):
-            make_gan(config_of(optimizer__half_batches=True, **RELATIVISTIC), CARD)
+            make_gan(GANSettings.of(config_of(optimizer__half_batches=True, **RELATIVISTIC)), CARD)
 
 
 class TestLazyPenalties:
@@ -184,7 +185,7 @@ class TestDevices:
         config.model.discriminator = {"width": 4, "minibatch_deviation": True}
         config.model.generator.update(width=4)
         card = replace(CARD, image_size=8)
-        task = GANTask(config, make_gan(config, card), card)
+        task = make_task(config, card)
         dtype = jnp.zeros(()).dtype
         state = quick_jit(task.init)(jax.random.key(0))
         return task, jax.tree.map(lambda x: x.astype(dtype) if x.dtype == jnp.float32 else x, state)
@@ -228,12 +229,11 @@ class OfClasses(dense.Discriminator):
 
 def with_discriminator(module, **changes):
     """Returns the task of a dense GAN with a discriminator of another class."""
-    config = config_of(**changes)
-    made = make_gan(config, CARD)
-    settings = dict(config.model.discriminator)
-    discriminator = module(CARD.image_size, CARD.channels, len(CARD.classes), **settings)
+    settings = GANSettings.of(config_of(**changes))
+    made, fields = make_gan(settings, CARD), settings.model.discriminator
+    discriminator = module(CARD.image_size, CARD.channels, len(CARD.classes), **fields)
     networks = Networks(made.networks.generator, discriminator)
-    return GANTask(config, replace(made, networks=networks), CARD)
+    return GANTask(settings, replace(made, networks=networks), CARD)
 
 
 class TestDecisions:
@@ -283,7 +283,7 @@ def test_a_term_is_a_function_and_a_line(monkeypatch, float64):
     monkeypatch.setitem(TERMS, "dark", dark)
     config = config_of().unlock()
     config.loss.dark = 2.0
-    task = GANTask(config, make_gan(config, CARD), CARD)
+    task = make_task(config, CARD)
     _, state = task_and_state()
     _, fake = real_and_generated(task, state)
     _, logged = train(task, state)
@@ -306,9 +306,9 @@ class Grainy(dense.Generator):
 class TestNoise:
     @pytest.fixture
     def gan(self):
-        config = config_of()
-        made = make_gan(config, CARD)
-        generator = Grainy(4, 1, 2, **config.model.generator)
+        settings = GANSettings.of(config_of())
+        made = make_gan(settings, CARD)
+        generator = Grainy(4, 1, 2, **settings.model.generator)
         return replace(made, networks=Networks(generator, made.networks.discriminator))
 
     def test_is_drawn_by_the_number_of_the_image(self, gan):
@@ -326,9 +326,12 @@ class TestNoise:
         assert (images != other).all()
 
     def test_is_drawn_in_training_too(self, gan):
-        task = GANTask(config_of(), gan, CARD)
+        task = GANTask(GANSettings.of(config_of()), gan, CARD)
         _, logged = train(task, task.init(jax.random.key(0)))
         assert np.isfinite(logged["generator_loss"])
 
     def test_other_generators_are_given_no_keys(self):
-        assert Sampler(make_gan(config_of(), CARD)).noise_keys(0, jnp.arange(2)) is None
+        assert (
+            Sampler(make_gan(GANSettings.of(config_of()), CARD)).noise_keys(0, jnp.arange(2))
+            is None
+        )

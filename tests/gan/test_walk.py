@@ -11,6 +11,7 @@ from common.program.errors import UserError
 from configs.acgan_covid import get_config as acgan
 from configs.dense_gan_mnist import get_config as dense
 from configs.toy_gan_1d import get_config as toy
+from gan.config import GANSettings
 from gan.flags import GANOptions
 from gan.sampling import Sampler
 from gan.state import init_state, make_gan
@@ -21,7 +22,7 @@ SHARE = jnp.linspace(0.0, 1.0, 9)
 
 
 def gan_of(get_config):
-    return make_gan(get_config("tiny"), CARD)
+    return make_gan(GANSettings.of(get_config("tiny")), CARD)
 
 
 def options(walk, **others):

@@ -11,6 +11,7 @@ import pytest
 from common.data.prepared.prepared import DataCard
 from common.networks.unet import UNet
 from configs.unet_brain_mri import get_config
+from unet.config import UNetSettings
 from unet.segment import Windows, segment
 from unet.state import make_segmenter
 
@@ -32,7 +33,7 @@ class Pointwise(UNet):
 def segmenter_of(network=None, **model):
     config = get_config("tiny")
     config.model.update(depth=2, width=4, **model)
-    made = make_segmenter(config, CARD)
+    made = make_segmenter(UNetSettings.of(config), CARD)
     return replace(made, network=network) if network else made
 
 

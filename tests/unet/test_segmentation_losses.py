@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from common.devices.axis import AXIS
-from unet.losses import LOSSES, LossSettings, log_probabilities, total_loss
+from unet.config import UNetLoss
+from unet.losses import LOSSES, log_probabilities, total_loss
 
 RNG = np.random.default_rng(0)
 LOGITS = jnp.asarray(RNG.normal(size=(4, 6, 5, 1)), jnp.float32)
@@ -17,7 +18,7 @@ THREE_TRUTH = jnp.asarray(RNG.integers(0, 3, (4, 6, 5)), jnp.uint8)
 
 
 def loss(name, logits, truth, **settings):
-    return LOSSES[name](log_probabilities(logits), truth, LossSettings(**settings))
+    return LOSSES[name](log_probabilities(logits), truth, UNetLoss(**settings))
 
 
 def foreground(logits):
@@ -126,7 +127,6 @@ def test_over_the_batch_dice_is_of_one_large_image_however_it_is_spread(devices)
 
 
 def test_the_total_is_the_weighted_sum_of_what_has_a_weight():
-    weights = {"cross_entropy": 0.5, "dice": 2.0, "focal": 0.0, "tversky": 0.0}
-    total, parts = total_loss(LOGITS, TRUTH, weights, LossSettings())
+    total, parts = total_loss(LOGITS, TRUTH, UNetLoss(cross_entropy=0.5, dice=2.0))
     assert parts.keys() == {"cross_entropy_loss", "dice_loss"}
     np.testing.assert_allclose(total, 0.5 * parts["cross_entropy_loss"] + 2.0 * parts["dice_loss"])

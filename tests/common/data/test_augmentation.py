@@ -3,7 +3,7 @@
 import pytest
 
 from common.config.defaults import RULES, check, default_config
-from common.data.augmentation import Augmentation, default_augmentation
+from common.data.augmentation import Augmentation
 from common.program.errors import UserError
 
 
@@ -21,7 +21,7 @@ def test_every_experiment_has_the_section_with_everything_off():
     ["flip_horizontal", "flip_vertical", "rotation", "translation", "zoom", "crop", "elastic"],
 )
 def test_each_change_of_geometry_alone_moves_pixels(name):
-    section = default_augmentation()
+    section = Augmentation().section
     section[name] = True if name.startswith("flip") else 0.05
     assert Augmentation(**section).moves_pixels
     assert not Augmentation(**section).changes_values
@@ -35,7 +35,7 @@ def test_changes_of_values_move_none(name):
 
 
 def test_a_whole_number_is_as_good_as_a_float():
-    section = default_augmentation()
+    section = Augmentation().section
     section.rotation = 10
     assert Augmentation(**section).rotation == 10.0
 

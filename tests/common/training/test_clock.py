@@ -5,7 +5,7 @@ import time
 import jax.numpy as jnp
 import pytest
 
-from common.config.defaults import default_config
+from common.config.defaults import TrainSettings
 from common.training.clock import DeviceClock, Due, Schedule
 
 
@@ -33,9 +33,8 @@ def test_saving_ends_a_logging_interval_and_the_last_state_is_always_saved():
 
 
 def test_epochs_are_counted_in_the_global_batch():
-    config = default_config()
-    config.train.update(num_steps="2 epochs", log_every="1 epoch")
-    schedule = Schedule.from_config(config.train, steps_per_epoch=425 / 32)
+    settings = TrainSettings(num_steps="2 epochs", log_every="1 epoch")
+    schedule = Schedule.of(settings, steps_per_epoch=425 / 32)
     assert (schedule.num_steps, schedule.log) == (27, 14)  # 13.28 steps an epoch, rounded up
 
 

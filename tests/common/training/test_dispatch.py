@@ -9,8 +9,9 @@ import optax
 import pytest
 from flax import struct
 
-from common.config.defaults import default_config
+from common.config.defaults import RunSettings
 from common.data.prepared.prepared import DataCard
+from common.data.settings import DataSettings
 from common.devices import placement
 from common.learning.network import NetworkState, updated
 from common.program.memory import low_memory_options
@@ -56,9 +57,7 @@ def make_split(num):
 
 def train(monkeypatch, max_steps, cuts, *, low_memory=False):
     monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: max_steps)
-    config = default_config()
-    config.data.batch_size = 4
-    task = Counter(config, Mock(spec=DataCard))
+    task = Counter(RunSettings(data=DataSettings(batch_size=4)), Mock(spec=DataCard))
     feed = ResidentFeed(Order(make_split(11), Batches(1, 4), seed=0, shuffle=True))
     stand_in = placement.stand_in(jax.eval_shape(task.init, jax.random.key(0)))
     block = feed.example_block()
@@ -108,9 +107,7 @@ def test_less_memory_is_asked_for_on_cpus_alone(monkeypatch):
 def compiler(monkeypatch, max_steps, split):
     """Returns seed -> the dispatch of a counter on this split, compiled."""
     monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: max_steps)
-    config = default_config()
-    config.data.batch_size = 4
-    task = Counter(config, Mock(spec=DataCard))
+    task = Counter(RunSettings(data=DataSettings(batch_size=4)), Mock(spec=DataCard))
     feed = ResidentFeed(Order(split, Batches(1, 4), seed=0, shuffle=True))
     state = placement.place(new_state(task, 0))
     return lambda seed: dispatch.compile_advance(task, seed, state, feed.example_block())

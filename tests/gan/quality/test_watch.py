@@ -6,7 +6,7 @@ from common.config.defaults import check
 from common.data.prepared.prepared import prepare
 from common.program.errors import UserError
 from configs import acgan_covid
-from gan.config import RULES, QualitySettings
+from gan.config import RULES, GANSettings, QualitySettings
 from gan.quality.watch import CollapseWatch, measurement
 from gan.sampling import Sampler
 from gan.state import make_gan
@@ -84,7 +84,7 @@ def test_invalid_settings_are_refused(setting, value, message):
     config = acgan_covid.get_config("tiny")
     config.quality[setting] = value
     prepared = prepare(config.data)
-    gan = make_gan(config, prepared.card)
+    gan = make_gan(GANSettings.of(config), prepared.card)
     with pytest.raises(UserError, match=message):
         check(config, RULES)
         measurement(gan, Sampler(gan), prepared, QualitySettings.of(config.quality), "")
@@ -94,5 +94,5 @@ def test_no_extractor_measures_nothing():
     config = acgan_covid.get_config("tiny")
     config.quality.extractor = ""
     prepared = prepare(config.data)
-    gan = make_gan(config, prepared.card)
+    gan = make_gan(GANSettings.of(config), prepared.card)
     assert measurement(gan, Sampler(gan), prepared, QualitySettings.of(config.quality), "") is None
