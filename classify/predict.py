@@ -24,7 +24,6 @@ from common.data.files.kinds import stem
 from common.data.files.slices import images_in
 from common.data.fit import fit_image
 from common.data.records import Pixels
-from common.data.settings import DataSettings
 from common.data.sources.folders import record_id
 from common.data.sources.incoming import Incoming, find_images, read_ahead
 from common.data.sources.open import reading_of
@@ -84,7 +83,7 @@ def predict(run: Run, options: ClassifyOptions) -> None:
         inputs=[Path(options.input), *found.files],
     ) as outputs:
         if options.explain:
-            _claim_explanations(outputs, found, reading_of(DataSettings.of(run.config.data)))
+            _claim_explanations(outputs, found, reading_of(run.settings.data))
         outputs.claim({TABLE: ""})
         inference, step = load_inference(run)
         reference = known_reference(run)
@@ -143,7 +142,8 @@ def _read_all(
     failures: dict[Path, str],
 ) -> Iterator[_Found]:
     """Yields the images of all files, fitted as in training; notes failures by file."""
-    reading, data, card = reading_of(DataSettings.of(run.config.data)), run.config.data, run.card
+    data, card = run.settings.data, run.card
+    reading = reading_of(data)
 
     def read(item: tuple[Path, FileImage]) -> _Found:
         file, image = item

@@ -115,7 +115,7 @@ def _outputs(run: Run, options: GANOptions) -> Outputs:
         Path(options.output),
         "walk" if options.walk else "generate",
         overwrite=options.overwrite,
-        inputs=[Path(run.config.data.dir)] if run.config.data.dir else [],
+        inputs=[Path(run.settings.data.dir)] if run.settings.data.dir else [],
     )
 
 
@@ -178,7 +178,7 @@ def load_trained(
     log.info("drawing from step %d of %s", step, run.workdir)
     if run.card.synthetic:
         log.warning("This generator was trained on %s.", run.card.caption)
-    cache = run.config.data.cache_dir
+    cache = run.settings.data.cache_dir
     drawing = sampler.variables(state, _ESTIMATION_BATCHES, truncation, cache)
     give_back_freed_memory()
     return Trained(step, drawing, state.discriminator.variables)

@@ -19,7 +19,6 @@ from common.data.files.masks import parse_mask_values
 from common.data.files.slices import images_in
 from common.data.fit import resize_shares
 from common.data.records import Pixels
-from common.data.settings import DataSettings
 from common.data.sources.folders import record_id
 from common.data.sources.incoming import AHEAD_BYTES, find_images, read_ahead
 from common.data.sources.open import reading_of
@@ -130,7 +129,7 @@ class _Writer:
             for index, kind in enumerate(self._share_kinds()):
                 kinds[kind] = [shares[..., index] for shares in job.shares]
         for kind, slices in kinds.items():
-            write = partial(_write_nifti, job.source, slices, self.run.config.data.plane)
+            write = partial(_write_nifti, job.source, slices, self.run.settings.data.plane)
             self._publish(job.file(None, kind), write)
         job.masks.clear()
         job.shares.clear()
@@ -150,7 +149,7 @@ class _Writer:
 
     def mask_values(self, foreground: int) -> UInt8[np.ndarray, " k"] | UInt16[np.ndarray, " k"]:
         """Returns the value of each class in masks, which `config.data.mask_values` reads back."""
-        values = parse_mask_values(self.run.config.data.mask_values).written(foreground)
+        values = parse_mask_values(self.run.settings.data.mask_values).written(foreground)
         if max(values) > _LEVELS:
             raise UserError(
                 f"config.data.mask_values of the run has the value {max(values)}, but a mask file"
@@ -283,7 +282,7 @@ def _jobs(run: Run, options: UNetOptions) -> tuple[list[_Job], str]:
             "--mode=predict needs --input=PATH for the images and --output=DIR for the masks."
         )
     found = find_images(options.input, user_path(options.output))
-    reading = reading_of(DataSettings.of(run.config.data))
+    reading = reading_of(run.settings.data)
     jobs = [
         _Job(
             file,

@@ -39,7 +39,7 @@ def read_image(
     Raises:
       UserError: the image can't be read.
     """
-    card, fit = run.card, run.config.data.fit
+    card, fit = run.card, run.settings.data.fit
     found = read().pixels
     # Of the whole image as training saw it, whatever the network sees of this one.
     distance = distance_of(reference, fit_image(found, card.image_size, card.channels, fit))

@@ -82,6 +82,23 @@ TINY_TRAIN = {
 
 
 @dataclass(frozen=True)
+class OptimizerSettings(Section):
+    """A section of a config for an optimizer: see common/learning/optimizers.py."""
+
+    learning_rate: float = 1e-3
+    name: str = "adam"  # or adamw, sgd, rmsprop, lion
+    beta1: float = 0.9  # of the mean gradient; the momentum of sgd and rmsprop
+    beta2: float = 0.999  # of the mean square; of lion's momentum
+    epsilon: float = 1e-8  # of adam, adamw and rmsprop
+    weight_decay: float = 0.0  # of adamw, lion, sgd and rmsprop
+    clip: float = 0.0  # longer gradients are scaled to this norm; 0: none is
+    warmup: str = "0"  # the rate rises linearly from 0 until then
+    decay: str = "none"  # or "linear", "cosine": it falls to 0 ...
+    decay_begin: str = "0"  # ... from here
+    decay_end: str = "0"  # ... to here; "0" is the end of training
+
+
+@dataclass(frozen=True)
 class TrainSettings(Section):
     """`config.train`; a duration is "3000" (steps) or "15 epochs", and "0" means never."""
 
@@ -125,23 +142,6 @@ def default_config(arg: str = "", kind: type[RunSettings] = RunSettings) -> Conf
     if arg == "tiny":
         config.train.update(TINY_TRAIN)
     return config
-
-
-@dataclass(frozen=True)
-class OptimizerSettings(Section):
-    """A section of a config for an optimizer: see common/learning/optimizers.py."""
-
-    learning_rate: float = 1e-3
-    name: str = "adam"  # or adamw, sgd, rmsprop, lion
-    beta1: float = 0.9  # of the mean gradient; the momentum of sgd and rmsprop
-    beta2: float = 0.999  # of the mean square; of lion's momentum
-    epsilon: float = 1e-8  # of adam, adamw and rmsprop
-    weight_decay: float = 0.0  # of adamw, lion, sgd and rmsprop
-    clip: float = 0.0  # longer gradients are scaled to this norm; 0: none is
-    warmup: str = "0"  # the rate rises linearly from 0 until then
-    decay: str = "none"  # or "linear", "cosine": it falls to 0 ...
-    decay_begin: str = "0"  # ... from here
-    decay_end: str = "0"  # ... to here; "0" is the end of training
 
 
 def check(config: ConfigDict, rules: Rules) -> None:

@@ -3,14 +3,14 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import DataCard, Prepared, Split, prepare
+from common.data.settings import DataSettings
 from common.program.errors import GroupError, RetrainError, UserError
 from common.program.files import csv_line, user_path, write_atomically
 from common.program.json_files import conform, read_object
@@ -111,7 +111,7 @@ def evaluation_outputs(run: Run, options: Options) -> Outputs:
     An evaluation of the same data replaces the earlier one. Results are published together: a
     command that fails leaves the earlier ones.
     """
-    read = [user_path(path) for path in (options.input, run.config.data.dir) if path]
+    read = [user_path(path) for path in (options.input, run.settings.data.dir) if path]
     name = f"{FOLDER}-{read[0].resolve().name}" if options.input else FOLDER
     return Outputs(
         Path(options.output) if options.output else run.workdir / name,
@@ -174,10 +174,9 @@ def _new_to_all(run: Run, several: Sequence[Prepared]) -> HeldOut:
 
 def _other(run: Run, folder: str) -> HeldOut:
     """Returns the images of another folder, read like the run's: its "test", or all of them."""
-    data = ConfigDict(run.config.data.to_dict())
-    data.update(dir=folder, url="", name="", classes="", only="", channels=run.card.channels)
-    data.update(splits="", held_out="", folds=0, fold=0, copies="keep")
-    prepared = _prepared_by_group(data)
+    data = replace(run.settings.data, dir=folder, url="", name="", classes="", only="")
+    data = replace(data, splits="", held_out="", folds=0, fold=0, copies="keep")
+    prepared = _prepared_by_group(replace(data, channels=run.card.channels))
     if "test" in prepared.splits:
         return HeldOut(prepared.card, prepared.splits["test"], "test", None)
     splits = list(prepared.splits.values())
@@ -190,14 +189,13 @@ def _other(run: Run, folder: str) -> HeldOut:
     return HeldOut(prepared.card, everything, "all", None)
 
 
-def _prepared_by_group(data: ConfigDict) -> Prepared:
+def _prepared_by_group(data: DataSettings) -> Prepared:
     """Prepares data whose files may be named differently, by patient if possible."""
     try:
-        return prepare(data)
+        return prepare(data.section)
     except GroupError as error:
         log.warning("Patients are unknown, so every image counts as one: %s", error)
-        data.group = ""
-        return prepare(data)
+        return prepare(replace(data, group="").section)
 
 
 def write_report(output: Path, report: Mapping[str, object], name: str = EVALUATION) -> None:
