@@ -2,6 +2,8 @@
 
 import ast
 
+import pytest
+
 from tests.signatures import annotations, count, names
 
 
@@ -17,3 +19,11 @@ def test_fewer_than_three_in_a_hundred_signatures_say_any():
     saying, every = count("Any")
     assert every.total() > 1500
     assert saying.total() < 0.03 * every.total(), saying.most_common(5)
+
+
+@pytest.mark.parametrize("task", ["gan", "unet", "classify"])
+def test_a_task_is_given_a_config_where_it_begins_and_nowhere_below(task):
+    saying, _ = count("ConfigDict")
+    found = {file: number for file, number in saying.items() if number and file.startswith(task)}
+    assert found.keys() == {f"{task}/config.py", f"{task}/task.py"}
+    assert found[f"{task}/task.py"] == 1  # make_task
