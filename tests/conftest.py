@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ import pytest
 
 from tests.forked import run_forked, start_fork_server
 
-_MUCH_MEMORY = 2 * 2**30
+_MUCH_MEMORY = 7 * 2**28
 
 # Of traces there are millions of small objects, which the collector would look through again and
 # again: 7 and 31 % of the CPU time of three files whose tests trace, in two runs.
@@ -62,12 +63,37 @@ def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_disable_most_optimizations", True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_tensorflow() -> Iterator[None]:
+    """Runs within a test have tensorboardX's event files: TensorFlow takes seconds and much memory.
+
+    tests/test_launch.py has a run whose files are CLU's.
+    """
+    from common.training import event_files  # later than the hook that checks their types
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event_files, "_clus_writer", event_files.EventWriter)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _young_garbage() -> Iterator[None]:
+    """Where programs collect all garbage, once for each that they compile, only new is collected.
+
+    What a process of many tests has traced is much: it was a fifth of the time of an evaluation.
+    """
+    from common.program import memory
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "gc", SimpleNamespace(collect=lambda: gc.collect(1)))
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _little_memory() -> Iterator[None]:
     """After a file's tests, lets go of their compiled programs where these have become many.
 
-    What is there before them is not looked through at each collection, of which training asks for
-    some: it was a sixth of the time of tests that train.
+    What is there before them is not looked through at each collection.
     """
     gc.collect()
     gc.freeze()

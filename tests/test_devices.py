@@ -28,6 +28,7 @@ def kind(arrays, name):
     return [key for key in arrays.files if key.startswith(name)]
 
 
+@pytest.mark.slow  # tests/test_processes.py compares that of four devices of two processes
 def test_first_step_in_float32(start, tmp_path):
     """Batch 32 on one device and 4 x 8, BatchNorm synchronised."""
     one, four = first_steps(start, "float32", tmp_path)

@@ -9,10 +9,9 @@ import pytest
 
 from tests.checkpoint_leaves import assert_same_leaves, read_leaves
 
-# Large enough that a checkpoint takes a while to write, small enough to be quick.
+# Large enough that a checkpoint takes a while to write, and quick to compile.
 RUN = (
-    "--config=configs/acgan_covid.py:tiny",
-    "--config.data.image_size=32",
+    "--config=configs/dense_gan_mnist.py:tiny",
     "--config.train.num_steps=40",
     "--config.train.checkpoint_every=10",
     "--config.train.eval_every=0",
@@ -106,6 +105,7 @@ def test_a_signal_saves_and_says_how_to_go_on(start, launch, uninterrupted, tmp_
     assert_same_leaves(read_leaves(tmp_path, 40), read_leaves(uninterrupted, 40))
 
 
+@pytest.mark.slow  # tests/gan/test_frozen.py makes one longer in its process
 def test_a_finished_run_can_be_made_longer(launch, uninterrupted, tmp_path):
     short = [arg.replace("num_steps=40", "num_steps=20") for arg in RUN]
     launch(*short, f"--workdir={tmp_path}")

@@ -6,6 +6,7 @@ wait: one draws (PNG files, curves), the other writes for TensorBoard, whose imp
 
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -28,6 +29,10 @@ from common.report.images import Picture, write_picture
 from common.report.series import drawn, picture_file, whole_image
 from common.runs.workdir import read_record, update_record
 from common.training.event_files import MetricWriter, open_event_writer
+
+# Between two drawings of the curves at least so many times as long as one took: it slows the thread
+# that trains, and at the end they are drawn anyway.
+_CURVES_REST = 20
 
 
 class JsonlWriter:
@@ -193,7 +198,7 @@ class Writers:
         self._folder.mkdir(exist_ok=True)
         self._restored_step = restored_step
         self._series: set[str] = set()  # the names of the pictures that this run draws
-        self._rows_in_curves = 0
+        self._rows_in_curves, self._curves_due = 0, -math.inf
         record = read_record(workdir)
         self._own(record.get("pictures", ()))
         _warn_of_changes(workdir / "metrics.jsonl", record)
@@ -226,7 +231,7 @@ class Writers:
         return self._jsonl.stated()
 
     def write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
-        """Writes pictures/<step>_<name>.png, the pictures in TensorBoard, and curves.png."""
+        """Writes pictures/<step>_<name>.png, the pictures in TensorBoard, and often curves.png."""
         if new := pictures.keys() - self._series:
             self._own(new)
             update_record(self._workdir, {"pictures": sorted(self._series)})
@@ -260,14 +265,17 @@ class Writers:
     def _write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
         for name, picture in pictures.items():
             write_picture(picture_file(self._folder, step, name), picture)
-        self._draw_curves()
+        if time.perf_counter() >= self._curves_due:
+            self._draw_curves()
 
     def _draw_curves(self) -> None:
         """Draws the curves, a second's work, if there are more numbers than they show."""
         rows = read_jsonl(self._workdir / "metrics.jsonl")
         if len(rows) > self._rows_in_curves:
+            began = time.perf_counter()
             draw_curves(rows, self._folder / "curves.png")
-            self._rows_in_curves = len(rows)
+            self._rows_in_curves, ended = len(rows), time.perf_counter()
+            self._curves_due = ended + _CURVES_REST * (ended - began)
 
     def _finish_pictures(self) -> None:
         """Writes the films, and curves of all rows, including earlier sessions'."""

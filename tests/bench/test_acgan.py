@@ -1,33 +1,40 @@
 """The networks against an independent reference: the same ones in Keras on TensorFlow."""
 
-import sys
+import importlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-pytest.importorskip("keras")
-tensorflow = pytest.importorskip("tensorflow")
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
-import keras_acgan  # noqa: E402
-import keras_networks  # noqa: E402
-import keras_same  # noqa: E402
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a file of bench/ that needs Keras: not when tests are collected, by every worker."""
+    for package in ("keras", "tensorflow"):
+        pytest.importorskip(package)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).resolve().parents[2] / "bench")
+        yield importlib.import_module
 
 
 @pytest.mark.parametrize(("image_size", "channels", "num_classes"), [(16, 1, 2), (28, 3, 5)])
-def test_acgan_is_the_function_that_keras_computes(image_size, channels, num_classes):
-    assert keras_same.compare(image_size, channels, num_classes).difference < 1e-5
+def test_acgan_is_the_function_that_keras_computes(bench, image_size, channels, num_classes):
+    assert bench("keras_same").compare(image_size, channels, num_classes).difference < 1e-5
 
 
-def test_acgan_has_the_original_numbers_of_parameters_in_keras_too():
-    assert keras_same.compare(64, 1, 2).parameters == (3_533_001, 128_643)
+def test_acgan_has_the_original_numbers_of_parameters_in_keras_too(bench):
+    assert bench("keras_same").compare(64, 1, 2).parameters == (3_533_001, 128_643)
 
 
 @pytest.mark.parametrize("player", [0, 1], ids=["generator", "discriminator"])
-def test_acgan_has_the_gradients_and_running_statistics_of_keras(player):
+def test_acgan_has_the_gradients_and_running_statistics_of_keras(bench, player):
+    keras_networks, keras_same, tensorflow = map(
+        bench, ("keras_networks", "keras_same", "tensorflow")
+    )
     pairs = keras_same.make_pairs(16, 1, 2, dropout_rate=0.0)
     latents, labels, images = keras_same.random_inputs(pairs)
     module, variables, model = pairs[player]
@@ -70,7 +77,8 @@ def test_acgan_has_the_gradients_and_running_statistics_of_keras(player):
 
 
 @pytest.mark.slow
-def test_the_script_in_keras_trains_both_and_freezes_the_discriminator_in_combined():
+def test_the_script_in_keras_trains_both_and_freezes_the_discriminator_in_combined(bench):
+    keras_acgan, keras_networks = bench("keras_acgan"), bench("keras_networks")
     images = np.random.default_rng(0).uniform(-1, 1, (16, 16, 16, 1)).astype(np.float32)
     labels = np.arange(16, dtype=np.int32) % 2
     gan = keras_acgan.KerasGAN(images, labels, 2, 100, 8, jit_compile=False)

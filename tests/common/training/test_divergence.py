@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +17,7 @@ from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import read_record
 from common.training.finite import Watch, check_finite
 from common.training.train import train
-from common.training.writers import Writers
 from configs import toy_gan_1d, unet_brain_mri
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_tensorboard():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Writers, "_tensorboard", Mock())  # TensorFlow takes seconds to import
-        yield
 
 
 def state_of(**batch_stats):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from common.runs.workdir import check_owner, open_run, update_record
 from common.training import train as training
 from common.training.restart import begin_anew, check_progress, record_saved
 from common.training.train import train
-from common.training.writers import Writers
 from configs import toy_gan_1d
 from tests.checkpoint_leaves import assert_same_leaves, read_leaves
 from tests.damage import flipped, linked_copy
@@ -29,13 +27,6 @@ def tiny():
     )
     config.optimizer.discriminator_steps = 1  # less to compile
     return config
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_tensorboard():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Writers, "_tensorboard", Mock())  # TensorFlow takes seconds to import
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import errno
 import json
 import threading
+import time
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -199,3 +200,19 @@ def test_a_number_that_has_changed_is_said_though_it_can_be_read(tmp_path, caplo
     file.write_text(file.read_text().replace("0.25", "0.75"))
     Writers(tmp_path, 2, 6).close()
     assert f"{file} was changed after this run wrote it" in caplog.text
+
+
+def test_curves_are_drawn_now_and_then_and_at_the_end(tmp_path, monkeypatch, without_tensorboard):
+    drawn = []
+
+    def drawing(rows, file):
+        drawn.append(len(rows))
+        time.sleep(0.05)
+
+    monkeypatch.setattr(writers, "draw_curves", drawing)
+    with Writers(tmp_path, 0, 3) as all_of_them:
+        for step in (1, 2, 3):
+            all_of_them.write_scalars(step, {"train/loss": 1.0})
+            all_of_them.write_images(step, GREY)
+            all_of_them.flush()
+    assert drawn == [1, 3]
