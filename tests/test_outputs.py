@@ -58,10 +58,11 @@ def write_images(folder, *names):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _without_vgg16():
-    """Its passes take a minute."""
+def _quick():
+    """Without VGG16, whose passes take a minute, and with rough statistics of the generators."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gan.quality.evaluate.weights_are_bundled", lambda: False)
+        patch.setattr("gan.generate._ESTIMATION_BATCHES", 1)
         yield
 
 

@@ -57,23 +57,23 @@ def train_together(start, *flags, processes=2, devices=2, **environment):
 
 
 @pytest.fixture(scope="module")
-def together(start, tmp_path_factory):
+def together(start, made_once):
     """Two processes of two devices stream two steps from a cache of their own."""
-    workdir, cache = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("cache")
-    streaming = "--config.data.resident_limit_mb=0"
-    codes, said = train_together(
-        start, f"--workdir={workdir}", streaming, TRIPTYCH_CACHE=str(cache)
-    )
-    assert codes == [0, 0], said
-    return workdir, cache, said
+
+    def train(folder):
+        flags = (f"--workdir={folder / 'run'}", "--config.data.resident_limit_mb=0")
+        codes, said = train_together(start, *flags, TRIPTYCH_CACHE=str(folder / "cache"))
+        assert codes == [0, 0], said
+        return tuple(text for process in said for text in process)
+
+    folder, said = made_once("together", train)
+    return folder / "run", folder / "cache", (said[:2], said[2:])
 
 
 @pytest.fixture(scope="module")
-def alone(launch, tmp_path_factory):
+def alone(launch, made_once):
     """One process of one device, which holds all the data, trains as long."""
-    workdir = tmp_path_factory.mktemp("one")
-    launch(*RUN, f"--workdir={workdir}")
-    return workdir
+    return made_once("alone", lambda folder: (launch(*RUN, f"--workdir={folder}").stdout,))[0]
 
 
 def test_two_processes_prepare_their_data_once_and_stream_it(together):

@@ -211,9 +211,9 @@ def test_a_volume_comes_back_as_a_volume_in_its_own_space(run, launch, tmp_path)
 def test_a_large_image_keeps_its_size_and_a_broken_one_does_not_stop_the_others(
     run, patients, launch, tmp_path
 ):
-    """1000x700 pixels, with a phantom somewhere in it, found where it is."""
-    scene = np.zeros((700, 1000, 3), np.uint8)
-    scene[300 : 300 + SIZE, 500 : 500 + SIZE] = patients[1].images[0]
+    """400x280 pixels, with a phantom somewhere in it, found where it is."""
+    scene = np.zeros((280, 400, 3), np.uint8)
+    scene[120 : 120 + SIZE, 200 : 200 + SIZE] = patients[1].images[0]
     (tmp_path / "in").mkdir()
     Image.fromarray(scene).save(tmp_path / "in" / "large.png")
     (tmp_path / "in" / "broken.png").write_bytes(b"no image")
@@ -229,9 +229,9 @@ def test_a_large_image_keeps_its_size_and_a_broken_one_does_not_stop_the_others(
     assert "pipe.png is a named pipe, not a file" in said
     with Image.open(tmp_path / "out" / "large.png") as mask:
         found = np.array(mask) > 0
-    assert found.shape == (700, 1000)
+    assert found.shape == (280, 400)
     truth = np.zeros_like(found)
-    truth[300 : 300 + SIZE, 500 : 500 + SIZE] = patients[1].masks[0] > 0
+    truth[120 : 120 + SIZE, 200 : 200 + SIZE] = patients[1].masks[0] > 0
     assert (found & truth).sum() > 0.5 * truth.sum()
 
 

@@ -26,7 +26,8 @@ RNG = np.random.default_rng(0)
 def settings(name="small_cnn", **network):
     config = get_config("tiny")
     config.model.name = name
-    small = {"small_cnn": {"width": 4}, "resnet18": {"width": 4}, "vgg16": {"hidden": (8,)}}
+    small = {name: {"width": 4} for name in ("small_cnn", "resnet18")}
+    small["vgg16"] = {"width": 4, "hidden": (8,)}
     with config.unlocked():
         config.model.network = {**small[name], **network}
     config.data.batch_size = BATCH
@@ -208,9 +209,9 @@ def test_mixup_blends_each_image_with_the_next_of_the_global_batch(devices):
     def spread(x):
         return x.reshape(devices, -1, *x.shape[1:])
 
-    run = jax.vmap(lambda *args: mixup(*args, 0.4), axis_name=AXIS)
+    run = jax.jit(jax.vmap(lambda *args: mixup(*args, 0.4), axis_name=AXIS))
     blended, labels = run(spread(images), spread(targets), spread(keys))
-    share = jax.vmap(lambda key: jax.random.beta(key, 0.4, 0.4))(keys)
+    share = jax.jit(jax.vmap(lambda key: jax.random.beta(key, 0.4, 0.4)))(keys)
     share = np.maximum(share, 1 - share)[:, None, None, None]
     expected = share * images + (1 - share) * np.roll(images, -1, 0)
     np.testing.assert_allclose(blended.reshape(images.shape), expected, rtol=1e-5)

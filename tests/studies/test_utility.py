@@ -26,6 +26,7 @@ BASE = (
     "--config=configs/utility_covid.py:tiny",
     "--config.study.sizes=8",
     "--config.classifier.train.num_steps=3",
+    "--config.gan.train.picture_every=0",
 )
 ARMS = "real,real+0.5,synthetic"
 

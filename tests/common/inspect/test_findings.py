@@ -10,6 +10,14 @@ from common.program.words import counted, percent, some
 from tests.common.inspect.conftest import picture, recompressed
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_forests():
+    """Of a tenth of the trees: test_shortcuts.py has whole ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("common.inspect.shortcuts._TREES", 20)
+        yield
+
+
 @pytest.fixture
 def findings(write):
     """What is found in some files; further keywords are settings of config.data."""

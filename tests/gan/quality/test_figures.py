@@ -10,13 +10,15 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from classify.evaluate import evaluate as evaluate_classifier
+from classify.flags import ClassifyOptions
 from common.data.phantoms import KINDS
 from common.data.prepared.prepared import prepare
 from common.program.errors import UserError
 from common.runs.workdir import open_run
 from common.training.task import make_task
 from common.training.train import train
-from configs import acgan_covid, toy_gan_1d
+from configs import acgan_covid, small_cnn_chest_xray, toy_gan_1d
 from gan.flags import GANOptions
 from gan.generate import generate
 from gan.quality import sample
@@ -25,6 +27,7 @@ from gan.quality.features import Extractor, make_extractors
 from gan.quality.figures import Comparison, quality, with_floor
 from gan.quality.reference import Reference, reference_of
 from gan.quality.watch import spread
+from tests.untrained import untrained
 
 CLASSES = ("COVID", "NonCOVID")
 (RADIOMIC,) = make_extractors("radiomic", 32, 1)
@@ -222,17 +225,12 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judge(launch, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("judge")
-    launch(
-        "--config=configs/small_cnn_chest_xray.py:tiny",
-        "--config.data.name=covid_ct",
-        "--config.data.image_size=16",
-        "--config.train.picture_every=0",
-        f"--workdir={folder / 'run'}",
-    )
-    launch("--mode=evaluate", f"--workdir={folder / 'run'}")
-    return folder / "run"
+def judge(tmp_path_factory):
+    config = small_cnn_chest_xray.get_config("tiny")
+    config.data.update(name="covid_ct", image_size=16)
+    run = untrained(config, tmp_path_factory.mktemp("judge") / "run")
+    evaluate_classifier(run, ClassifyOptions())
+    return run.workdir
 
 
 class TestEvaluation:
