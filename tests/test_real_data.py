@@ -55,8 +55,14 @@ def test_a_set_is_prepared_as_it_lies_and_zipped(name, shared_data, tmp_path):
     assert prepare(settings(archive, tmp_path, **changes)).card.fingerprint == card.fingerprint
 
 
-def test_brain_mri_has_its_masks_and_its_patients(shared_data, tmp_path):
-    prepared = prepare(settings(shared_data / "brain_mri", tmp_path, group="(.+)_"))
+@pytest.fixture
+def cache(tmp_path_factory):
+    """Where the same images are decoded once, however they are split."""
+    return tmp_path_factory.getbasetemp() / "decoded"
+
+
+def test_brain_mri_has_its_masks_and_its_patients(shared_data, cache):
+    prepared = prepare(settings(shared_data / "brain_mri", cache, group="(.+)_"))
     assert prepared.card.mask_classes == ("background", "foreground")
     for split in prepared.splits.values():
         masks = split.read(range(len(split)))["mask"]
@@ -67,8 +73,7 @@ def test_brain_mri_has_its_masks_and_its_patients(shared_data, tmp_path):
 
 
 @pytest.mark.parametrize("fold", range(5))
-def test_no_patient_is_in_two_splits_however_they_are_made(fold, shared_data, tmp_path_factory):
-    cache = tmp_path_factory.getbasetemp() / "folds"  # decoded once for all folds
+def test_no_patient_is_in_two_splits_however_they_are_made(fold, shared_data, cache):
     data = settings(shared_data / "brain_mri", cache, group="(.+)_")
     data.update(splits="70,10,20", folds=5, fold=fold, split_seed=fold % 2)
     splits = prepare(data).splits

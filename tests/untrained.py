@@ -19,6 +19,6 @@ def untrained(config: ConfigDict, workdir: Path, **card: object) -> Run:
     with exclusive(workdir):
         claim(run)
         with run.checkpoints as checkpoints:
-            state = task.init(jax.random.key(config.seed))
+            state = jax.jit(task.init)(jax.random.key(config.seed))
             checkpoints.save(1, placement.to_host(placement.replicate(state)), {})
     return run

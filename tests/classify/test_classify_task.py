@@ -85,7 +85,7 @@ def test_a_step_does_not_depend_on_the_number_of_devices(accumulate):
     config.loss.update(mixup=0.4 if accumulate == 1 else 0.0, label_smoothing=0.1)
     config.optimizer.accumulate = accumulate
     task = make_task(config, CARD)
-    state, batch = task.init(jax.random.key(0)), batch_of()
+    state, batch = jax.jit(task.init)(jax.random.key(0)), batch_of()
     one, one_metrics = step(task, state, batch, 1)
     # A device's share is its share of the first part, then of the second.
     order = np.arange(BATCH).reshape(accumulate, 2, -1).swapaxes(0, 1).ravel()
@@ -107,7 +107,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(parts):
         config.optimizer.accumulate = accumulate
         task = make_task(config, CARD)
         object.__setattr__(task.classifier, "optimizer", optax.sgd(1.0))
-        state = task.init(jax.random.key(0))
+        state = jax.jit(task.init)(jax.random.key(0))
         after, _ = step(task, state, batch_of_seed(3))
         moved.append(jax.tree.map(lambda a, b: a - b, after.network.params, state.network.params))
     for one, other in zip(*map(jax.tree.leaves, moved), strict=True):
@@ -126,7 +126,7 @@ def test_frozen_stages_stay_and_the_head_learns():
     config = settings("vgg16")
     config.optimizer.frozen = 4
     task = make_task(config, CARD)
-    state = task.init(jax.random.key(0))
+    state = jax.jit(task.init)(jax.random.key(0))
     before = paths(state.network.params)
     after = paths(step(task, state, batch_of())[0].network.params)
     moved = {path for path, leaf in after.items() if (np.asarray(leaf) != before[path]).any()}
@@ -165,7 +165,7 @@ def test_stages_nearer_to_the_image_learn_more_slowly():
 
 def test_validation_does_not_count_padding():
     task = make_task(settings(), CARD)
-    state, batch = task.init(jax.random.key(0)), batch_of()
+    state, batch = jax.jit(task.init)(jax.random.key(0)), batch_of()
     valid = jnp.arange(BATCH) < 5
     padded = over_devices(task.eval_step, state, {**batch, "valid": valid}, 4).compute()
     whole = {name: x[:5] for name, x in batch.items()} | {"valid": jnp.ones(5, bool)}
@@ -250,7 +250,7 @@ def test_settings_that_contradict_each_other_are_refused():
     config.model.weights = "imagenet"
     with pytest.raises(UserError, match="there are none for small_cnn"):
         task = make_task(config, CARD)
-        task.warm_start(task.init(jax.random.key(0)))
+        task.warm_start(jax.jit(task.init)(jax.random.key(0)))
     with pytest.raises(UserError, match="make it 32 or more"):
         card = DataCard("test", CLASSES, {"train": 8}, 16, 1, "0", False, 0)
         make_task(settings("vgg16"), card).init(jax.random.key(0))

@@ -251,7 +251,7 @@ class TestDecisions:
         assert decided.logit == 0
         task = with_discriminator(Patches, loss__name="hinge")
         batch = {**batch_of(task), "valid": np.ones(BATCH, bool)}
-        state = task.init(jax.random.key(0))
+        state = jax.jit(task.init)(jax.random.key(0))
         logits = task.gan.networks.discriminator.apply(
             state.discriminator.variables,
             jnp.asarray(batch["image"]) / 127.5 - 1,
@@ -269,7 +269,7 @@ class TestDecisions:
 
     def test_know_the_classes(self):
         task = with_discriminator(OfClasses, loss__name="wasserstein")
-        state = task.init(jax.random.key(0))
+        state = jax.jit(task.init)(jax.random.key(0))
         _, logged = train(task, state)
         labels = draw_labels(task.gan, example_keys(RNG, LABELS, jnp.arange(BATCH)))
         expected = {"real": batch_of(task)["label"], "fake": labels}
@@ -327,7 +327,7 @@ class TestNoise:
 
     def test_is_drawn_in_training_too(self, gan):
         task = GANTask(GANSettings.of(config_of()), gan, CARD)
-        _, logged = train(task, task.init(jax.random.key(0)))
+        _, logged = train(task, jax.jit(task.init)(jax.random.key(0)))
         assert np.isfinite(logged["generator_loss"])
 
     def test_other_generators_are_given_no_keys(self):

@@ -52,22 +52,24 @@ def test_output_has_the_size_of_the_input(depth, outputs, channels):
     network = UNet(outputs, width=4, depth=depth, axis_name="")
     size = 3 * network.multiple
     images = jnp.zeros((2, size, 2 * size, channels))
-    variables = network.init(jax.random.key(0), images, train=True)
-    assert network.apply(variables, images, train=False).shape == (2, size, 2 * size, outputs)
+    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), images, train=True))
+    logits = jax.eval_shape(lambda given: network.apply(given, images, train=False), variables)
+    assert logits.shape == (2, size, 2 * size, outputs)
 
 
 def test_a_shift_by_the_multiple_shifts_the_output():
     images = jnp.zeros((1, 64, 64, 1)).at[0, 24:32, 24:32].set(1)
-    variables = TINY.init(jax.random.key(0), images, train=True)
-    there = TINY.apply(variables, images, train=False)
-    moved = TINY.apply(variables, jnp.roll(images, TINY.multiple, 1), train=False)
+    variables = jax.jit(lambda: TINY.init(jax.random.key(0), images, train=True))()
+    apply = jax.jit(lambda images: TINY.apply(variables, images, train=False))
+    there, moved = apply(images), apply(jnp.roll(images, TINY.multiple, 1))
     np.testing.assert_allclose(moved[:, 20:44], there[:, 16:40], atol=1e-5)
 
 
 def test_the_last_norm_centres_the_logits():
     network = UNet(1, width=4, depth=2, norm_output=True, axis_name="")
     images = jax.random.normal(jax.random.key(1), (4, 16, 16, 3))
-    variables = network.init(jax.random.key(0), images, train=True)
-    logits, _ = network.apply(variables, images, train=True, mutable=["batch_stats"])
+    variables = jax.jit(lambda: network.init(jax.random.key(0), images, train=True))()
+    apply = jax.jit(lambda given: network.apply(given, images, train=True, mutable="batch_stats"))
+    logits, _ = apply(variables)
     np.testing.assert_allclose(logits.mean(), 0, atol=1e-5)
     np.testing.assert_allclose(logits.std(), 1, rtol=0.02)

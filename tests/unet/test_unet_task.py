@@ -51,7 +51,7 @@ def task(request):
 
 
 def test_a_step_does_not_depend_on_the_number_of_devices(task):
-    state, batch, rng = task.init(jax.random.key(0)), batch_of(), jax.random.key(1)
+    state, batch, rng = jax.jit(task.init)(jax.random.key(0)), batch_of(), jax.random.key(1)
     results = [
         over_devices(lambda s, b: task.train_step(s, b, rng), state, batch, devices)
         for devices in (1, 4)
@@ -66,7 +66,7 @@ def test_a_step_does_not_depend_on_the_number_of_devices(task):
 
 
 def test_validation_does_not_count_padding(task):
-    state, batch = task.init(jax.random.key(0)), batch_of()
+    state, batch = jax.jit(task.init)(jax.random.key(0)), batch_of()
     valid = jnp.arange(BATCH) < 5
     padded = over_devices(task.eval_step, state, {**batch, "valid": valid}, 4)
     whole = jax.tree.map(lambda x: x[:5], batch)
@@ -77,7 +77,7 @@ def test_validation_does_not_count_padding(task):
 
 def test_logged_scores_are_those_of_the_pooled_confusion_matrix():
     task = make_task(settings(), CARD)
-    state, batch = task.init(jax.random.key(0)), batch_of()
+    state, batch = jax.jit(task.init)(jax.random.key(0)), batch_of()
     metrics = over_devices(task.eval_step, state, {**batch, "valid": jnp.ones(BATCH, bool)}, 2)
     images = jnp.asarray(batch["image"])
     from unet.inputs import network_input
@@ -106,7 +106,7 @@ def test_three_classes_have_a_softmax_and_a_dice_each():
     card = DataCard("test", ("a",), {"train": 8}, 16, 3, "0", False, 0, mask_classes=THREE)
     task = make_task(settings(), card)
     assert task.segmenter.network.out_channels == 3
-    state, batch, rng = task.init(jax.random.key(0)), batch_of(3), jax.random.key(1)
+    state, batch, rng = jax.jit(task.init)(jax.random.key(0)), batch_of(3), jax.random.key(1)
     _, metrics = over_devices(lambda s, b: task.train_step(s, b, rng), state, batch, 2)
     logged = metrics.compute()
     np.testing.assert_allclose(
@@ -124,7 +124,7 @@ def test_the_original_is_trained_as_it_says():
 
 def test_with_no_average_the_last_step_is_evaluated():
     task = make_task(settings(unet_brain_mri), CARD)
-    state, batch, rng = task.init(jax.random.key(0)), batch_of(), jax.random.key(1)
+    state, batch, rng = jax.jit(task.init)(jax.random.key(0)), batch_of(), jax.random.key(1)
     state, _ = over_devices(lambda s, b: task.train_step(s, b, rng), state, batch, 1)
     for left, right in zip(
         jax.tree.leaves(state.average), jax.tree.leaves(state.network.variables), strict=True

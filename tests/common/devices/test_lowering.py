@@ -75,12 +75,13 @@ def test_a_lowered_step_computes_what_the_step_does():
     task = make_task(config, card)
     program = programs_of(task, card)["train_step"]
     compiled = lower(program, find_hardware(HERE)).compile()
-    state, (_, shapes, _, frozen) = task.init(jax.random.key(0)), program.arguments
+    state, (_, shapes, _, frozen) = jax.jit(task.init)(jax.random.key(0)), program.arguments
     rng = np.random.default_rng(0)
     batch = {name: jnp.asarray(rng.integers(0, 2, x.shape), x.dtype) for name, x in shapes.items()}
     key = jax.random.key(1)
     one = jax.tree.map(lambda x: x[None], (state, batch))
-    wanted, _ = jax.vmap(lambda s, b: task.train_step(s, b, key), axis_name=AXIS)(*one)
+    step = jax.vmap(lambda s, b: task.train_step(s, b, key), axis_name=AXIS)
+    wanted, _ = jax.jit(step)(*one)
     found, _ = compiled(state, batch, jax.random.key_data(key), frozen)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         np.testing.assert_allclose(a, b[0], rtol=1e-4, atol=1e-6)
