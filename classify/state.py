@@ -245,7 +245,7 @@ def _check_cached_views(settings: ClassifierSettings, stages: int) -> None:
             "config.loss.mixup blends images, but with config.model.cached_views training sees"
             " features only; set one of them to 0."
         )
-    varies = augmentation.moves_pixels or augmentation.changes_values
+    varies = augmentation.is_on
     if views > 1 and not varies:
         raise UserError(
             f"config.model.cached_views is {views}, but config.augment is off, so all views would"

@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 from common.config import defaults as configs
 from common.config.declaration import Declaration
 from common.config.defaults import OptimizerSettings, RunSettings, TrainSettings, default_config
+from common.data import augmentation
+from common.data.augmentation import Augmentation
 from common.program.rules import Rules, choice, number, switch, text, whole
 from common.program.settings import Fields, Section
 from gan.flags import MODES, GANOptions
@@ -20,6 +22,10 @@ RULES: Rules = {  # which values of the settings are valid
     "model.latent": choice("normal", "uniform"),
     "model.generator.embedding_scale": number(0, 1000, above=True),
     "model.*.batch_norm": switch(),
+    **{f"discriminator_augment.{name}": rule for name, rule in augmentation.RULES.items()},
+    **dict.fromkeys(("model.*.projection", "model.*.classifier"), switch()),
+    "model.discriminator.seen_size": whole(0, 8192),
+    "model.generator.class_size": whole(1, 65536),
     "model.*.minibatch_deviation": switch(),
     "quality.extractor": text(),
     "quality.num_images": whole(1, 1_000_000),
@@ -80,6 +86,7 @@ class GANLoss(Section):
             "gradient_penalty": 0.0,  # lambda of WGAN-GP, which uses 10
             "r1": 0.0,  # gamma
             "mode_seeking": 0.0,  # of the generator's term for diversity; its authors use 1
+            "diversity": 0.0,  # of the generator's term that compares pairs with real pairs
         }
     )
 
@@ -112,6 +119,8 @@ class GANSettings(RunSettings):
 
     task: str = "gan"
     train: GANTraining = GANTraining()
+    # Of real and generated images alike, before the discriminator sees them.
+    discriminator_augment: Augmentation = Augmentation()
     model: GANModel = field(default_factory=GANModel)
     quality: QualitySettings = QualitySettings()
     loss: GANLoss = field(default_factory=GANLoss)

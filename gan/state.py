@@ -1,7 +1,7 @@
 """Everything that a GAN's training changes, as one pytree, and the parts that stay fixed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
+from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard
 from common.learning.network import NetworkState, Variables, may_be_missing
 from common.learning.optimizers import make_optimizer
@@ -67,6 +68,7 @@ class GAN:
       weights: of the parts of the losses.
       penalty_every: the steps between lazy terms.
       average_decay: of the moving average of the generator; 0 turns it off.
+      augmentation: how images, real and generated, are varied before the discriminator sees them.
       dtype: what the networks compute in, in training.
     """
 
@@ -81,6 +83,7 @@ class GAN:
     weights: Weights
     penalty_every: int
     average_decay: float
+    augmentation: Augmentation = field(default_factory=Augmentation)
     dtype: str = "float32"
 
     @property
@@ -130,6 +133,7 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
         ),
         penalty_every=loss.penalty_every,
         average_decay=model.average_decay,
+        augmentation=settings.discriminator_augment,
         dtype=settings.train.dtype,
     )
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, Int, Key
 
+from common.data.transforms import augment_images
 from common.learning.network import NetworkState, Variables, moving_average, updated
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
@@ -34,7 +35,9 @@ from gan.terms import Shown, added
     NOISE,
     DROPOUT_GENERATOR_REAL,
     GENERATOR_TERMS,
-) = range(11)
+    SEEN_REAL,
+    SEEN_FAKE,
+) = range(13)
 
 Images = Float[Array, "batch height width channels"]
 Classes = Int[Array, " batch"]
@@ -65,6 +68,22 @@ class Real(NamedTuple):
 
     images: Images
     labels: Classes
+
+
+class Looks(NamedTuple):
+    """The keys by which the discriminator looks at each image: its dropout, and how it is varied.
+
+    A generated image is varied alike in both players' updates. The second are drawn only if images
+    are varied.
+    """
+
+    dropout: Key[Array, " batch"]
+    seen: Callable[[], Key[Array, " batch"]]
+
+    @classmethod
+    def of(cls, rng: Key[Array, ""], dropout: int, seen: int, position: Positions) -> "Looks":
+        """Returns the keys for two purposes."""
+        return cls(example_keys(rng, dropout, position), lambda: example_keys(rng, seen, position))
 
 
 def draw_latents(
@@ -135,13 +154,13 @@ def discriminator_step(
     those of the parameters before it, that is, after the generator's last update.
     """
     network, weights = state.discriminator, gan.weights
-    real_keys = example_keys(rng, DROPOUT_REAL, position)
-    fake_keys = example_keys(rng, DROPOUT_FAKE, position)
+    real_keys = Looks.of(rng, DROPOUT_REAL, SEEN_REAL, position)
+    fake_keys = Looks.of(rng, DROPOUT_FAKE, SEEN_FAKE, position)
 
     def loss(params: Variables) -> tuple[Float[Array, ""], tuple[Variables, Outputs]]:
         decide = partial(_decide, gan, network, params)
         real, stats = decide(network.batch_stats, images, labels, real_keys)
-        fake, stats = decide(stats, fakes, fake_labels, fake_keys)
+        fake, stats = decide(stats, fakes, fake_labels, fake_keys, generated=True)
         real_loss, real_outputs = _decision_loss(gan, gan.loss.real, real, fake, labels)
         fake_loss, fake_outputs = _decision_loss(gan, gan.loss.fake, fake, real, fake_labels)
         outputs = {
@@ -185,21 +204,27 @@ def generator_step(
     The discriminator normalises with the statistics of this batch; its running ones stay. The
     output D(G(z)) is that of the parameters before this update and after the discriminator's. Only
     a relative loss is also of the real images, as many as generated ones.
+
+    Raises:
+      ValueError: a part of the loss compares with real images, but there are none.
     """
-    keys = example_keys(rng, DROPOUT_GENERATOR, position)
+    keys = Looks.of(rng, DROPOUT_GENERATOR, SEEN_FAKE, position)
     critic = state.discriminator
     decide = partial(_decide, gan, critic, critic.params, critic.batch_stats)
     beside = None
-    if gan.loss.relative and real is not None:
-        beside, _ = decide(*real, example_keys(rng, DROPOUT_GENERATOR_REAL, position))
+    if gan.loss.relative:
+        if real is None:
+            raise ValueError("a relative loss compares generated images with real ones: give some")
+        looks = Looks.of(rng, DROPOUT_GENERATOR_REAL, SEEN_REAL, position)
+        beside, _ = decide(*real, looks)
 
     def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
-        decided, _ = decide(images, generated.labels, keys)
+        decided, _ = decide(images, generated.labels, keys, generated=True)
         total, outputs = _decision_loss(gan, gan.loss.generator, decided, beside, generated.labels)
         shown = Shown(
-            logit_of=lambda seen: decide(seen, generated.labels, keys)[0].logit,
-            images=None,
-            labels=None,
+            logit_of=lambda seen: decide(seen, generated.labels, keys, generated=True)[0].logit,
+            images=real.images if real else None,
+            labels=real.labels if real else None,
             fakes=images,
             fake_labels=generated.labels,
             latents=generated.latents,
@@ -228,15 +253,22 @@ def _decide(
     batch_stats: Variables,
     images: Images,
     labels: Classes,
-    dropout_keys: Key[Array, " batch"],
+    looks: Looks,
+    generated: bool = False,
 ) -> tuple[Decision, Variables]:
-    """Returns the decision in training mode and the running statistics after this batch."""
-    decided, changed = gan.networks.discriminator.apply(
+    """Returns the decision in training mode and the running statistics after this batch.
+
+    `generated` says whether the images are; see `gan.networks.Discriminator.of_generated`.
+    """
+    discriminator = gan.networks.discriminator
+    if gan.augmentation.is_on:
+        images = augment_images(images, looks.seen(), gan.augmentation)
+    decided, changed = (discriminator.of_generated() if generated else discriminator).apply(
         network.applied(params, batch_stats),
         narrow(images, gan.dtype),
         labels,
         train=True,
-        dropout_keys=dropout_keys,
+        dropout_keys=looks.dropout,
         mutable=["batch_stats"],
     )
     return jax.tree.map(widen, decided), changed.get("batch_stats", {})

@@ -15,6 +15,11 @@ from jaxtyping import Array, Float, Int, Key
 from common.devices.axis import AXIS
 from gan.losses import Images, Losses, gradient_penalty, r1
 
+# Less than all of the real images' difference: a batch's own is a noisy estimate of it.
+_ENOUGH = 0.9
+_COARSE = 16  # pixels
+_FAINT = 0.05  # the size of the steps of an image that differs half as much as they say
+
 Value: TypeAlias = Losses | Float[Array, ""]  # per image, or of the whole batch
 
 
@@ -25,7 +30,7 @@ class Shown:
     Attributes:
       logit_of: images -> the discriminator's logit of each, with the labels of the images that the
         player learns by: real ones for the discriminator, its own for the generator.
-      images: real ones; None in a generator's update.
+      images: real ones; None in a generator's update that is given none.
       labels: of the real images.
       fakes: generated images.
       fake_labels: of the generated images.
@@ -34,8 +39,8 @@ class Shown:
     """
 
     logit_of: Callable[[Images], Losses]
-    images: Images | None
-    labels: Int[Array, " batch"] | None
+    images: Float[Array, "_real height width channels"] | None
+    labels: Int[Array, " _real"] | None
     fakes: Images
     fake_labels: Int[Array, " batch"]
     latents: Float[Array, "batch latent"] | None
@@ -101,16 +106,18 @@ def _every(value: Callable[[Shown], Value], shown: Shown, due: Array, every: int
 def _of_all_devices(shown: Shown, position: Int[Array, " batch"]) -> Shown:
     """Returns the same of the images of all devices.
 
+    Half batches have fewer real images than positions; no term asks for the order of these.
     Every device computes a term of all images, and the gradients of all of them arrive at each
     image, so that their mean over devices is the gradient of the term itself.
     """
     order = jnp.argsort(jax.lax.all_gather(position, AXIS, tiled=True))
     names = ("images", "labels", "fakes", "fake_labels", "latents")
-    gathered = {
-        name: jax.lax.all_gather(rows, AXIS, tiled=True)[order]
-        for name in names
-        if (rows := getattr(shown, name)) is not None
-    }
+
+    def gather(rows: Array) -> Array:
+        gathered: Array = jax.lax.all_gather(rows, AXIS, tiled=True)
+        return gathered[order] if len(gathered) == len(order) else gathered
+
+    gathered = {name: jax.tree.map(gather, getattr(shown, name)) for name in names}
     return replace(shown, **gathered)
 
 
@@ -137,6 +144,50 @@ def mode_seeking(
     return jnp.where(paired.any(), 1 / (ratio + 1e-5), 0.0)
 
 
+def diversity(
+    images: Float[Array, "batch height width channels"],
+    labels: Int[Array, " batch"],
+    real: Float[Array, "real height width channels"],
+    real_labels: Int[Array, " real"],
+) -> Float[Array, ""]:
+    """`max(0, 1 - d / (0.9 d_real))`, averaged over generated images.
+
+    `d` is the mean difference of two generated images of a class, `d_real` that of the real images
+    of this class in the batch: 0 where generated images differ as real ones do. A class with fewer
+    than two images of either kind counts for nothing.
+
+    The difference is `1 - |cos|` of the steps from pixel to pixel of both images at 16x16: the same
+    anatomy brighter, in another contrast, inverted or shaded is no other image, since its edges lie
+    where they lay, nor is one with other noise. The less these steps exceed 0.05, the less an image
+    differs from any.
+    """
+    total, pairs = _of_class(_differences(images), labels, labels)
+    real_total, real_pairs = _of_class(_differences(real), real_labels, labels)
+    counts = (pairs > 0) & (real_pairs > 0)
+    target = _ENOUGH * real_total / jnp.maximum(real_pairs, 1)
+    share = (total / jnp.maximum(pairs, 1)) / jnp.where(counts, target, 1)
+    return jnp.where(counts, jax.nn.relu(1 - share), 0).mean()
+
+
+def _of_class(
+    apart: Float[Array, "n n"], labels: Int[Array, " n"], asked: Int[Array, " batch"]
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+    """Returns the summed differences of all pairs of each class asked for, and their number."""
+    pairs = (labels[:, None] == labels) & ~jnp.eye(len(labels), dtype=bool)
+    chosen = (asked[:, None] == labels).astype(apart.dtype)
+    return chosen @ jnp.where(pairs, apart, 0).sum(1), chosen @ pairs.sum(1).astype(apart.dtype)
+
+
+def _differences(images: Float[Array, "n height width channels"]) -> Float[Array, "n n"]:
+    side = min(_COARSE, images.shape[1])
+    coarse = jax.image.resize(images, (len(images), side, side, images.shape[-1]), "linear")
+    edges = jnp.diff(coarse, axis=1), jnp.diff(coarse, axis=2)
+    flat = jnp.concatenate([x.reshape(len(images), -1) for x in edges], 1)
+    flat = flat * jax.lax.rsqrt((flat**2).mean(1, keepdims=True) + _FAINT**2)
+    own = jnp.sqrt((flat**2).mean(1) + 1e-12)
+    return own[:, None] * own - jnp.abs(flat @ flat.T) / flat.shape[1]
+
+
 def _gradient_penalty(shown: Shown) -> Value:
     assert shown.images is not None
     share = jax.vmap(jax.random.uniform)(shown.keys())
@@ -153,8 +204,15 @@ def _mode_seeking(shown: Shown) -> Value:
     return mode_seeking(shown.fakes, shown.latents, shown.fake_labels)
 
 
+def _diversity(shown: Shown) -> Value:
+    if shown.images is None or shown.labels is None:
+        raise ValueError("the diversity of generated images is measured by that of real ones")
+    return diversity(shown.fakes, shown.fake_labels, shown.images, shown.labels)
+
+
 TERMS = {
     "gradient_penalty": Term("discriminator", _gradient_penalty, lazy=True),
     "r1": Term("discriminator", _r1, lazy=True),
     "mode_seeking": Term("generator", _mode_seeking, whole_batch=True),
+    "diversity": Term("generator", _diversity, whole_batch=True),
 }

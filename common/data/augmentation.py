@@ -14,6 +14,7 @@ RULES: Rules = {
     "elastic": number(0, 0.1),
     **dict.fromkeys(("brightness", "contrast"), number(0, 1)),
     "gamma": number(0, 9),
+    "cutout": number(0, 1),
     "fill": choice(*FILLS),
 }
 
@@ -38,6 +39,8 @@ class Augmentation(Section):
       contrast: 0.2 multiplies differences from the mean of the unmoved image by 0.8 to 1.2.
       gamma: 0.5 raises the values of each channel, as shares of the range, to a power of its own
         between 1/1.5 and 1.5: shadows or lights gain contrast, as from scanner to scanner.
+      cutout: the side of a square, centred anywhere, that becomes middle grey, as a share of the
+        image's; unlike the other amounts it is always used whole (DeVries and Taylor, 2017).
       fill: what fills pixels from outside: "black" (background in a mask), the "edge" pixels, or a
         "reflect"ion of the image.
     """
@@ -52,6 +55,7 @@ class Augmentation(Section):
     brightness: float = 0.0
     contrast: float = 0.0
     gamma: float = 0.0
+    cutout: float = 0.0
     fill: str = "black"
 
     @property
@@ -61,6 +65,20 @@ class Augmentation(Section):
         return self.flip_horizontal or self.flip_vertical or any(amounts)
 
     @property
+    def moves_whole_pixels(self) -> bool:
+        """Returns whether the geometry changes by mirroring and translation alone.
+
+        Translations are then rounded to whole pixels: images stay as sharp as they are.
+        """
+        blurring = self.rotation, self.zoom, self.crop, self.elastic
+        return self.moves_pixels and not any(blurring)
+
+    @property
     def changes_values(self) -> bool:
         """Returns whether the brightness, contrast or gamma of images changes."""
         return bool(self.brightness or self.contrast or self.gamma)
+
+    @property
+    def is_on(self) -> bool:
+        """Returns whether anything changes."""
+        return bool(self.moves_pixels or self.changes_values or self.cutout)

@@ -60,18 +60,36 @@ def augment(
       keys: one random key per example.
       settings: what varies and how much; with everything off the batch is returned unchanged.
     """
-    if not (settings.moves_pixels or settings.changes_values):
+    if not settings.is_on:
         return batch
     examples = {name: batch[name] for name in batch if name in _VARIED}
-    return batch | jax.vmap(partial(_augment_example, settings))(examples, keys)
+    pixels = examples["image"].astype(jnp.float32)  # rounded once, at the end
+    varied = jax.vmap(partial(_vary, settings))({**examples, "image": pixels}, keys)
+    return batch | {**varied, "image": _to_bytes(varied["image"])}
 
 
-def _augment_example(
+def augment_images(
+    images: Float[Array, "batch height width channels"],
+    keys: Key[Array, " batch"],
+    settings: Augmentation,
+) -> Float[Array, "batch height width channels"]:
+    """Varies images in [-1, 1] as `augment` does, neither rounded nor clipped.
+
+    It is differentiable, so that a generator learns through it: Zhao et al., "Differentiable
+    Augmentation for Data-Efficient GAN Training" (2020).
+    """
+    if not settings.is_on:
+        return images
+    varied = jax.vmap(partial(_vary, settings))({"image": (images + 1.0) * 127.5}, keys)
+    return (varied["image"] / 127.5 - 1.0).astype(images.dtype)
+
+
+def _vary(
     settings: Augmentation, example: dict[str, Array], key: Key[Array, ""]
 ) -> dict[str, Array]:
+    """Varies an example whose image has values of 0 to 255."""
     geometry_key, deformation_key, values_key = jax.random.split(key, 3)
-    image = example["image"].astype(jnp.float32)  # rounded once, at the end
-    varied = {**example, "image": image}
+    image, varied = example["image"], example
     if settings.moves_pixels:
         height, width, _ = image.shape
         geometry = draw_geometry(geometry_key, settings, height, width)
@@ -79,12 +97,18 @@ def _augment_example(
         if settings.elastic:
             source += draw_deformation(deformation_key, settings, height, width)
         varied = {
-            name: resample(pixels, source, settings.fill, nearest=name == "mask")
+            name: resample(
+                pixels, source, settings.fill, name == "mask" or settings.moves_whole_pixels
+            )
             for name, pixels in varied.items()
         }
     if settings.changes_values:
-        varied["image"] = vary_values(values_key, varied["image"], image.mean((0, 1)), settings)
-    return {**varied, "image": _to_bytes(varied["image"])}
+        image = vary_values(values_key, varied["image"], image.mean((0, 1)), settings)
+        varied = {**varied, "image": image}
+    if settings.cutout:
+        image = cut_out(jax.random.fold_in(values_key, 1), varied["image"], settings.cutout)
+        varied = {**varied, "image": image}
+    return varied
 
 
 class Geometry(NamedTuple):
@@ -123,11 +147,14 @@ def draw_geometry(key: Key[Array, ""], settings: Augmentation, height: int, widt
     # the outermost pixels, so no pixel comes from outside.
     kept = 1 - settings.crop * (1 + cut) / 2
     room = (1 - kept) * (side - 1) / 2
+    shift = settings.translation * side * travel
+    if settings.moves_whole_pixels:
+        shift = jnp.round(shift)
     return Geometry(
         flips=jnp.where(flips & (mirror < 0), -1.0, 1.0),
         angle=math.radians(settings.rotation) * turn,
         scale=(1 + settings.zoom * zoom) / kept,
-        shift=(settings.translation * side * travel - room * window) / kept,
+        shift=(shift - room * window) / kept,
     )
 
 
@@ -181,8 +208,23 @@ def vary_values(
     if settings.gamma:
         channels = (image.shape[-1],)
         turn = jax.random.uniform(jax.random.fold_in(key, 0), channels, minval=-1.0, maxval=1.0)
-        image = 255 * (image / 255).clip(0, 1) ** (1 + settings.gamma) ** turn
+        unit = (image / 255).clip(0, 1)
+        raised = jnp.where(unit > 0, unit, 1) ** (1 + settings.gamma) ** turn
+        image = 255 * jnp.where(unit > 0, raised, 0)  # a root has no derivative at 0
     return image
+
+
+def cut_out(
+    key: Key[Array, ""], image: Float[Array, "height width channels"], share: float
+) -> Float[Array, "height width channels"]:
+    """Makes a square of an image of 0..255 grey; its centre is any pixel, `share` its side."""
+    side = jnp.array(image.shape[:2])
+    centre = jnp.floor(side * jax.random.uniform(key, (2,)))
+    rows, columns = (
+        jnp.abs(jnp.arange(n) - at) < share * n / 2
+        for n, at in zip(image.shape[:2], centre, strict=True)
+    )
+    return jnp.where((rows[:, None] & columns)[..., None], 127.5, image)
 
 
 def _to_bytes(values: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:

@@ -84,12 +84,16 @@ class Generator(Player):
       latent_size: of the latent.
     """
 
-    conditional: ClassVar[bool] = False  # whether it draws the class that it is given
     noisy: ClassVar[bool] = False  # whether it draws noise of its own, beside the latent
     image_size: int
     channels: int
     num_classes: int
     latent_size: int = 100
+
+    @property
+    def conditional(self) -> bool:
+        """Returns whether it draws the class that it is given."""
+        return False
 
     @nn.compact
     def __call__(
@@ -139,6 +143,10 @@ class Discriminator(Player):
         The rest as for a generator.
         """
         return self.decide(images, labels, train, Keys(dropout_keys))
+
+    def of_generated(self) -> "Discriminator":
+        """Returns the module that judges generated images in training; most are `self`."""
+        return self
 
     def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real; see `__call__`."""

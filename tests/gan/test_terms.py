@@ -20,7 +20,7 @@ from gan.sampling import Sampler
 from gan.state import init_state, make_gan
 from gan.steps import LABELS, LATENTS, draw_labels, draw_latents
 from gan.task import GANTask, make_task
-from gan.terms import TERMS, Term, mode_seeking
+from gan.terms import TERMS, Term, diversity, mode_seeking
 from tests.gan.test_recipes import (
     BATCH,
     CARD,
@@ -171,8 +171,61 @@ class TestModeSeeking:
         np.testing.assert_allclose(logged["generator_loss"], total, rtol=1e-6)
 
 
+class TestDiversity:
+    def difference(self, images, labels, of_class):
+        """The mean of `1 - |cos|` over pairs with steps of 100, beside which 0.05 is nothing."""
+        chosen = images[labels == of_class]
+        steps = [np.diff(chosen, axis=axis).reshape(len(chosen), -1) for axis in (1, 2)]
+        units = np.concatenate(steps, 1)
+        units /= np.linalg.norm(units, axis=1, keepdims=True)
+        return 1 - abs((units @ units.T)[np.triu_indices(len(units), 1)]).mean()
+
+    def arrays(self, num, seed):
+        return 100 * np.random.default_rng(seed).normal(size=(num, 3, 3, 1))
+
+    def test_is_the_lack_of_difference_beside_real_images_of_the_class(self, float64):
+        """Class 0 repeats itself a little, class 1 does not, class 2 has one real image."""
+        labels, real_labels = np.array([0, 0, 0, 1, 1, 2, 2]), np.array([0, 0, 1, 1, 1, 2])
+        images, real = self.arrays(7, 0), self.arrays(6, 1)
+        images[:3] = 0.4 * images[:3] + images[:1]
+        real[2:5] = 0.2 * real[2:5] + real[2]
+        share = self.difference(images, labels, 0) / self.difference(real, real_labels, 0)
+        assert share < 0.9
+        expected = 3 / 7 * (1 - share / 0.9)
+        found = diversity(*map(jnp.asarray, (images, labels, real, real_labels)))
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+    @pytest.mark.parametrize("contrasts", [(1, 2, 3, 4), (1, -1, 2, -2), (0, 1e-4, 1e-4, 0)])
+    def test_brightness_contrast_inversion_and_noise_in_black_make_no_other_image(self, contrasts):
+        images = self.arrays(1, 0) * np.reshape(contrasts, (4, 1, 1, 1)) + 0.5
+        zeros = jnp.zeros(4, int)
+        found = diversity(jnp.asarray(images), zeros, jnp.asarray(self.arrays(4, 1)), zeros)
+        np.testing.assert_allclose(found, 1, atol=0.01)
+
+    def test_noise_makes_no_other_image(self):
+        """Its steps are small at 16x16."""
+        random, zeros = np.random.default_rng(2), jnp.zeros(4, int)
+        ramp = np.linspace(-5, 5, 128)[:, None, None]
+        noisy = jnp.asarray(ramp + random.normal(size=(4, 128, 128, 1)), jnp.float32)
+        real = np.kron(random.normal(size=(4, 8, 8, 1)), np.ones((1, 16, 16, 1)))
+        assert diversity(noisy, zeros, jnp.asarray(real, jnp.float32), zeros) > 0.8
+
+    def test_of_one_image_alone_is_nothing(self):
+        images, real = (jnp.asarray(self.arrays(n, n), jnp.float32) for n in (2, 4))
+        value, gradient = jax.value_and_grad(diversity)(
+            images, jnp.arange(2), real, jnp.zeros(4, int)
+        )
+        assert value == 0 and (gradient == 0).all()
+
+    def test_pulls_equal_images_no_further_than_numbers_go(self):
+        """Equal images have no direction to part in, and no infinite one."""
+        images, zeros = jnp.zeros((4, 3, 3, 1)), jnp.zeros(4, int)
+        gradient = jax.grad(diversity)(images, zeros, jnp.asarray(self.arrays(4, 1)), zeros)
+        assert jnp.isfinite(gradient).all()
+
+
 class TestDevices:
-    """A relativistic loss, a lazy R1, a minibatch deviation and mode seeking in one GAN."""
+    """All that looks at more than one image, and varied images, in one GAN."""
 
     def task_and_state(self):
         config = config_of(
@@ -180,6 +233,10 @@ class TestDevices:
             loss__r1=0.5,
             loss__penalty_every=16,
             loss__mode_seeking=0.1,
+            loss__diversity=0.5,
+            discriminator_augment__translation=0.25,
+            discriminator_augment__cutout=0.5,
+            discriminator_augment__contrast=0.5,
             **RELATIVISTIC,
         )
         config.model.discriminator = {"width": 4, "minibatch_deviation": True}

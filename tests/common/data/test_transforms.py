@@ -12,6 +12,7 @@ from common.data.augmentation import FILLS, Augmentation
 from common.data.transforms import (
     Geometry,
     augment,
+    augment_images,
     draw_deformation,
     draw_geometry,
     from_signed_unit,
@@ -364,3 +365,64 @@ def test_a_second_batch_compiles_nothing():
     for first in (0, 8, 16):
         run(batch_of(8), keys_of(8, first))
     assert run._cache_size() == 1
+
+
+class TestAugmentImages:
+    """What a discriminator sees: the same changes, of real and of generated images."""
+
+    settings = Augmentation(
+        flip_horizontal=True, translation=0.25, brightness=0.2, contrast=0.5, cutout=0.5
+    )
+
+    def images(self, num=4):
+        return jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (num, 12, 12, 1)), jnp.float32)
+
+    def test_are_those_of_stored_pixels(self):
+        batch, geometry = batch_of(4), Augmentation(flip_vertical=True, translation=0.25)
+        stored = augment(batch, keys_of(4), geometry)["image"]
+        signed = augment_images(to_signed_unit(batch["image"]), keys_of(4), geometry)
+        np.testing.assert_array_equal(from_signed_unit(signed), stored)
+
+    def test_with_everything_off_the_images_themselves_come_back(self):
+        images = self.images()
+        assert augment_images(images, keys_of(4), Augmentation()) is images
+
+    def test_gradients_are_the_differences_that_they_stand_for(self):
+        """The changes are affine in the pixels, so a difference of any size is exact."""
+        images, keys = self.images(), keys_of(4)
+        weights, direction = (
+            jnp.asarray(np.random.default_rng(seed).normal(size=images.shape), jnp.float32)
+            for seed in (1, 2)
+        )
+
+        def value(x):
+            return (augment_images(x, keys, self.settings) * weights).sum()
+
+        found = (jax.grad(value)(images) * direction).sum()
+        expected = (value(images + direction) - value(images - direction)) / 2
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+    def test_a_gamma_has_a_finite_gradient_in_black(self):
+        images = jnp.full((4, 8, 8, 1), -1.0)
+        change = Augmentation(gamma=1.0)
+        gradient = jax.grad(lambda x: augment_images(x, keys_of(4), change).sum())(images)
+        assert jnp.isfinite(gradient).all()
+
+    def test_nothing_is_clipped(self):
+        bright = augment_images(jnp.ones((64, 4, 4, 1)), keys_of(64), Augmentation(brightness=0.5))
+        assert 1.5 < bright.max() <= 2
+
+    def test_mirroring_and_translation_move_whole_pixels(self):
+        images = self.images()
+        change = Augmentation(flip_horizontal=True, flip_vertical=True, translation=0.3)
+        moved = np.asarray(augment_images(images, keys_of(4), change))
+        known = np.append(images, -1)
+        assert np.abs(moved[..., None] - known).min(-1).max() < 1e-5
+
+    def test_a_cutout_is_a_grey_square_anywhere(self):
+        images = augment_images(jnp.ones((256, 16, 16, 1)), keys_of(256), Augmentation(cutout=0.5))
+        grey = np.asarray(images == 0)[..., 0]
+        heights, widths = grey.any(2).sum(1), grey.any(1).sum(1)
+        assert (grey.sum((1, 2)) == heights * widths).all()
+        assert set(heights) == set(widths) and max(heights) == 7 and min(heights) == 4
+        assert grey.any(0).all()
