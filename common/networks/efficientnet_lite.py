@@ -67,7 +67,6 @@ class EfficientNetLite0(nn.Module):
     frozen: int = 0
     axis_name: str = AXIS
 
-    @nn.compact
     def __call__(
         self, images: Float[Array, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch rows columns 1280"]:
@@ -77,6 +76,13 @@ class EfficientNetLite0(nn.Module):
           images: grey or RGB.
           train: whether BatchNorm takes the statistics of this batch.
         """
+        return self.stages(images, train=train)["top"]
+
+    @nn.compact
+    def stages(
+        self, images: Float[Array, "batch height width channels"], *, train: bool
+    ) -> dict[str, Float[Array, "batch rows columns maps"]]:
+        """Maps images in [0, 1] to the last maps of each of `STAGES`; see `__call__`."""
 
         def norm(x: Array, name: str) -> Array:
             layer = BatchNorm(0.9, _EPSILON, self.axis_name, name=f"{name}_norm")
@@ -98,10 +104,12 @@ class EfficientNetLite0(nn.Module):
 
         x = jnp.broadcast_to(images, (*images.shape[:3], 3))
         x = nn.relu6(conv((x - _PIXEL_MEAN) / _PIXEL_SCALE, 32, 3, 2, "stem"))
+        found = {"stem": x}
         for i, stage in enumerate(_STAGES, 1):
             for j in range(1, math.ceil(self.depth * stage.blocks) + 1):
                 x = block(x, stage, j == 1, f"stage_{i}_block_{j}")
-        return nn.relu6(conv(x, 1280, 1, 1, "top"))
+            found[f"stage_{i}"] = x
+        return {**found, "top": nn.relu6(conv(x, 1280, 1, 1, "top"))}
 
 
 def efficientnet_lite0_variables(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, Layers]:

@@ -199,15 +199,20 @@ class MinibatchDeviation(nn.Module):
             deviation = running.value
         else:
             axis_name = "" if self.is_initializing() else self.axis_name
-            wide = x.astype(dtype)
-            square = (wide - _mean_over_batch(wide, axis_name)) ** 2
-            variance = _mean_over_batch(square, axis_name)
-            deviation = jnp.sqrt(variance + self.epsilon).mean()
+            deviation = batch_deviation(x.astype(dtype), axis_name, self.epsilon)
             if not self.is_initializing():
                 kept = self.momentum
                 running.value = kept * running.value + (1 - kept) * deviation
         appended = jnp.broadcast_to(deviation.astype(x.dtype), (*x.shape[:-1], 1))
         return jnp.concatenate([x, appended], -1)
+
+
+def batch_deviation(
+    x: Float[Array, "batch *space channels"], axis_name: str, epsilon: float = 1e-8
+) -> Float[Array, ""]:
+    """Returns the mean of the deviations over the examples of all devices: `MinibatchDeviation`."""
+    square = (x - _mean_over_batch(x, axis_name)) ** 2
+    return jnp.sqrt(_mean_over_batch(square, axis_name) + epsilon).mean()
 
 
 def _mean_over_batch(x: Array, axis_name: str) -> Array:

