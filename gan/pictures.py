@@ -16,6 +16,7 @@ from gan.state import GANState
 _SEED = 0
 # Enough for a picture: BatchNorm averages over every pixel of these 128 images, too.
 _ESTIMATION_BATCHES = 2
+_ENOUGH = 16  # images of a class
 
 
 class Pictures:
@@ -27,7 +28,8 @@ class Pictures:
         Args:
           sampler: of the GAN.
           card: of its data.
-          side: number of columns, and of rows unless the generator is conditional: one a class.
+          side: number of columns, and of rows unless the generator is conditional: then each class
+            has as many rows as 16 images need, so that one sees whether it repeats itself.
         """
         self._gan, self._sampler = sampler.gan, sampler
         self._card, self._side = card, side
@@ -43,10 +45,12 @@ class Pictures:
             return {"density": density_picture(self._gan, self._sampler, state, examples["image"])}
         classes = self._card.classes[: self._side]
         if self._gan.conditional:
-            # The same latents in every row: only the class differs down a column.
-            numbers = np.tile(np.arange(self._side), len(classes))
-            labels = np.repeat(np.arange(len(classes)), self._side)
-            real = _rows_by_class(examples, len(classes), self._side)
+            # The same latents in every class: what differs is the class alone.
+            of_class = -(-_ENOUGH // self._side) * self._side
+            numbers = np.tile(np.arange(of_class), len(classes))
+            labels = np.repeat(np.arange(len(classes)), of_class)
+            real = _rows_by_class(examples, len(classes), of_class)
+            real = real.reshape(-1, self._side, *real.shape[2:])
             rows = ": " + " / ".join(classes)
         else:
             numbers = np.arange(self._side**2)

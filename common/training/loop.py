@@ -1,6 +1,7 @@
 """The only training loop: dispatch, log, evaluate, draw, save."""
 
 import time
+from collections import Counter
 from typing import Generic
 
 import numpy as np
@@ -222,8 +223,13 @@ class Loop(Generic[State]):
 
 
 def _some_examples(prepared: Prepared) -> Examples:
-    """Returns examples spread over the training split, for pictures."""
+    """Returns random examples of the training split, for pictures: first one of each patient."""
     split = prepared.splits["train"]
     most = min(_NUM_EXAMPLES, max(64, _EXAMPLE_BYTES // prepared.card.example_bytes))
     spread = np.linspace(0, len(split) - 1, min(len(split), most), dtype=int)
-    return split.read(spread.tolist())
+    rows = np.random.default_rng(0).permutation(spread).tolist()
+    owners, seen, turns = split.owners, Counter[str](), []
+    for row in rows:
+        turns.append(seen[owners[row]])
+        seen[owners[row]] += 1
+    return split.read([rows[i] for i in np.argsort(turns, kind="stable")])

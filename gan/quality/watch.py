@@ -1,18 +1,20 @@
 """Quality during training, and a warning when training goes wrong.
 
 Every `config.train.eval_every` the generator draws `config.quality.num_images` of each class, which
-are compared with the training images (figures.py). One more measure is "spread", the variance of
-generated images' features within their class as a share of the real ones': 1 is as varied as real
-images, 0 one picture per class.
+are compared with the training images (figures.py). Two more measures say how varied they are, 1 as
+real images, 0 if a class is one picture: "spread", the variance of generated images' features
+within their class as a share of the real ones', and the "variety" of each class, the same share of
+`1 - MS-SSIM` of its pairs (variety.py).
 
-Three common failures of GANs are watched:
+Four common failures of GANs are watched:
 
     saturation   the discriminator is sure of every image: the generator no longer learns
     diversity    the spread has fallen below a quarter: distances are half of the real ones
+    repetition   the variety of a class has fallen below 0.4
     distance     the Fréchet distance has been more than twice its best, twice in a row; a best
                  below its floor, the distance of two halves of the training images, counts as it
 
-The first evaluation never warns, because hardly anything is learnt before it.
+The first evaluation does not judge distances, because hardly anything is learnt before it.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,8 +38,9 @@ from gan.quality.measures import (
     kernel_distance,
     manifold_scores,
 )
-from gan.quality.reference import Labels, Reference, reference_of
+from gan.quality.reference import Images, Labels, Reference, reference_of
 from gan.quality.sample import draw_images
+from gan.quality.variety import Pairs, measures_of_pairs
 from gan.sampling import Sampler
 from gan.state import GAN, GANState
 
@@ -46,6 +49,8 @@ _ESTIMATION_BATCHES = 4
 _SEED = 0
 _SURE = 0.95  # of the discriminator's outputs, 0 to 1
 _LEAST_SPREAD = 0.25
+_LEAST_VARIETY = 0.4
+_VARIETY = "quality/variety_"  # how the name of the metric of a class begins
 _FACTOR, _IN_A_ROW = 2.0, 2
 _MEASURES = ("frechet", "kernel", "precision", "recall", "density", "coverage", "spread")
 
@@ -67,6 +72,10 @@ def measurement(
     number = len(reference.rows)
     compared = Comparison(name, ALL, "train", number, sum(counts))
     metrics = {measure: f"quality/{compared.name_of(measure)}" for measure in _MEASURES}
+    watched = measures_of_pairs(prepared.card.image_size)
+    watched.pop("lpips", None)  # it takes minutes
+    pairs = Pairs(prepared.splits["train"], reference, watched)
+    varieties = {_VARIETY + name: name for name in pairs.classes if watched}
 
     @cache
     def of_real_images() -> Features:
@@ -80,6 +89,7 @@ def measurement(
     watch = CollapseWatch(
         metrics["frechet"],
         metrics["spread"],
+        varieties,
         floor,
         probabilities=gan.loss.output is jax.nn.sigmoid,
     )
@@ -94,14 +104,21 @@ def measurement(
             **manifold_scores(real, made, chosen.k)._asdict(),
             "spread": spread(reference, real, made, labels),
         }
-        return {metric: values[measure] for measure, metric in metrics.items()}
+        found = {metric: values[measure] for measure, metric in metrics.items()}
+        return found | _shares(pairs, images, labels)
 
     return Measurement(
-        names=tuple(metrics.values()),
+        names=(*metrics.values(), *varieties),
         measure=measure,
         warnings=watch.warnings,
         stops=chosen.on_collapse == "stop",
     )
+
+
+def _shares(pairs: Pairs, images: Images, labels: Labels) -> dict[str, float]:
+    """Returns the variety of each class by the name of its metric."""
+    found = pairs.compare(images, labels)
+    return {_VARIETY + name: some[0].share for name, some in found.items() if some}
 
 
 def _only_extractor(prepared: Prepared, chosen: QualitySettings) -> Extractor:
@@ -149,17 +166,18 @@ class CollapseWatch:
     Attributes:
       frechet: the metric name of the distance.
       spread: the metric name of the spread.
+      varieties: the class whose variety a metric is.
       floor: returns the floor of the distance.
       probabilities: whether the discriminator's outputs are probabilities.
     """
 
     frechet: str
     spread: str
+    varieties: Mapping[str, str]
     floor: Callable[[], float]
     probabilities: bool
     _best: tuple[float, int] = (np.inf, 0)
     _worse: int = 0
-    _begun: bool = False
     _warned: set[str] = field(default_factory=set)
 
     def warnings(self, step: int, values: Mapping[str, float]) -> list[str]:
@@ -169,13 +187,10 @@ class CollapseWatch:
           step: the current one.
           values: the latest value of every metric; missing ones are not watched.
         """
-        if self.frechet in values and not self._begun:
-            self._begun = True
-            self._best = values[self.frechet], step
-            return []
         found = {
             "saturation": self._saturation(values),
             "diversity": self._diversity(values),
+            "repetition": self._repetition(values),
             "distance": self._distance(step, values),
         }
         new = [name for name, sentence in found.items() if sentence and name not in self._warned]
@@ -204,13 +219,25 @@ class CollapseWatch:
             " features): the generator collapses onto few pictures."
         )
 
+    def _repetition(self, values: Mapping[str, float]) -> str:
+        known = {metric: values[metric] for metric in self.varieties if metric in values}
+        least = min(known, key=known.__getitem__, default="")
+        if not least or known[least] >= _LEAST_VARIETY:
+            return ""
+        of_class = "" if self.varieties[least] == ALL else f" of {self.varieties[least]}"
+        return (
+            f"pairs of generated images{of_class} differ {known[least]:.0%} as much as real ones"
+            " (by MS-SSIM): the generator repeats few pictures; --config.loss.diversity=5 or a"
+            " larger batch keeps them apart."
+        )
+
     def _distance(self, step: int, values: Mapping[str, float]) -> str:
         distance = values.get(self.frechet)
         if distance is None:
             return ""
         best, best_step = self._best
         if distance < best:
-            self._best = distance, step
+            self._best = best, best_step = distance, step
         self._worse = self._worse + 1 if distance > _FACTOR * max(best, self.floor()) else 0
         if self._worse < _IN_A_ROW:
             return ""

@@ -11,11 +11,13 @@ from gan.quality.watch import CollapseWatch, measurement
 from gan.sampling import Sampler
 from gan.state import make_gan
 
+VARIETIES = {"of_a": "A", "of_b": "B"}
+
 
 def said(*rows, probabilities=True):
     """Returns the sentences of each row of metrics, 100 steps apart."""
-    watch = CollapseWatch("frechet", "spread", floor=lambda: 1.0, probabilities=probabilities)
-    watch.warnings(0, {"frechet": 99.0})  # the first evaluation, which is not judged
+    watch = CollapseWatch("frechet", "spread", VARIETIES, lambda: 1.0, probabilities)
+    watch.warnings(0, {"frechet": 99.0})
     return [watch.warnings(100 * (i + 1), row) for i, row in enumerate(rows)]
 
 
@@ -36,10 +38,18 @@ def test_a_sure_discriminator_is_saturated():
     assert sentence.startswith("Step 100: the discriminator is saturated (0.990 for real and 0.010")
 
 
-def test_the_first_evaluation_never_warns():
-    watch = CollapseWatch("frechet", "spread", floor=lambda: 1.0, probabilities=True)
-    assert watch.warnings(100, {"frechet": 50.0, "spread": 0.01}) == []
-    assert len(watch.warnings(200, {"frechet": 50.0, "spread": 0.01})) == 1
+def test_the_first_evaluation_sees_a_collapse():
+    watch = CollapseWatch("frechet", "spread", VARIETIES, lambda: 1.0, True)
+    collapsed = {"frechet": 50.0, "spread": 0.01, "of_a": 0.02, "of_b": 0.9}
+    spread, pairs = watch.warnings(100, collapsed)
+    assert "vary 1% as much" in spread and "images of A differ 2% as much" in pairs
+    assert watch.warnings(200, collapsed) == []
+
+
+def test_the_class_with_least_variety_is_named():
+    ((sentence,),) = said({"of_a": 0.3, "of_b": 0.1})
+    assert "pairs of generated images of B differ 10% as much as real ones" in sentence
+    assert said({"of_a": 0.5, "of_b": 0.45}) == [[]]
 
 
 def test_a_best_below_its_floor_is_luck():
