@@ -35,21 +35,20 @@ def main(argv: list[str]) -> None:
     given = [name for name in flags.FLAGS if flags.FLAGS[name].present]
     TASKS.check_flags(given, command.mode)
     if command.mode == "inspect":
-        from common.inspect.command import run_inspect
+        from common.inspect.command import run_inspect as run
 
-        sys.exit(
-            run_inspect(_CONFIG.value, options.input, options.output, overwrite=options.overwrite)
-        )
+        sys.exit(run(_CONFIG.value, options.input, options.output, overwrite=options.overwrite))
     example = {"train": "acgan_covid", "utility": "utility_covid"}.get(command.mode)
     if example and _CONFIG.value is None:
         raise UserError(f"--mode={command.mode} needs --config=FILE, such as configs/{example}.py.")
-    if command.mode not in MODES and not command.workdir:
-        raise UserError(f"--mode={command.mode} needs --workdir=DIR, the folder of a trained run.")
+    alone = TASKS.without_run(command, given)
     from common.training.start import start_jax
 
     start_jax(command.coordinator, command.num_processes, command.process_id)
     if command.mode in MODES:
         _run_config(command, options.input)
+    elif alone:
+        alone()
     else:
         _run_task_mode(command, given)
 

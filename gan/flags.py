@@ -36,6 +36,10 @@ class GANOptions(Options):
         1000, "Number of generated images per class to evaluate.", whole(2, 10_000_000)
     )
     extractors: str = flag("", "Features to compare images by, as in radiomic,vgg16.")
+    real: str = flag("", "A folder of real images that --input is compared with, without a run.")
+    image_size: int = flag(
+        64, "The side, in pixels, at which --input and --real are compared.", whole(1, 8192)
+    )
     judge: str = flag("", "Workdir of a trained classifier that judges generated images.")
 
 
@@ -49,7 +53,11 @@ MODES = {
         needs="--output=DIR",
     ),
     "evaluate": Mode(
-        ("output", "overwrite", "seed", "images_per_class", "extractors", "judge"),
+        (
+            *("output", "overwrite", "seed", "images_per_class", "extractors", "judge"),
+            *("input", "real", "image_size"),
+        ),
         gives="scores",
+        without_run="real",
     ),
 }

@@ -24,6 +24,7 @@ from gan.networks import per_image
 from gan.pictures import Pictures
 from gan.quality import watch
 from gan.quality.evaluate import evaluate
+from gan.quality.folders import evaluate_without_run
 from gan.sampling import Sampler
 from gan.state import GAN, GANState, init_state, load_frozen, make_gan
 from gan.steps import (
@@ -43,7 +44,8 @@ from gan.steps import (
     generator_step,
 )
 
-__all__ = ["GANTask", "evaluate", "generate", "make_task"]  # a mode is a function of this module
+# A mode is a function of this module.
+__all__ = ["GANTask", "evaluate", "evaluate_without_run", "generate", "make_task"]
 
 
 class GANTask(Task[GANState]):

@@ -61,7 +61,7 @@ def write_images(folder, *names):
 def _quick():
     """Without VGG16, whose passes take a minute, and with rough statistics of the generators."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gan.quality.evaluate.weights_are_bundled", lambda: False)
+        patch.setattr("gan.quality.variety.weights_are_bundled", lambda: False)
         patch.setattr("gan.generate._ESTIMATION_BATCHES", 1)
         yield
 

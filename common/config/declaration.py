@@ -19,11 +19,14 @@ class Mode:
       flags: the fields of the task's options that it takes.
       gives: what it makes, in the command that the end of training prints; "" prints none.
       needs: the flags that this command cannot do without: "--output=DIR".
+      without_run: a flag with which the mode needs no run: it is then the function
+        `NAME_without_run(options)`.
     """
 
     flags: tuple[str, ...] = ()
     gives: str = ""
     needs: str = ""
+    without_run: str = ""
 
 
 @dataclass(frozen=True)

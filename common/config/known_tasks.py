@@ -1,12 +1,19 @@
 """The tasks that the command line knows, and the flags that their modes take. Needs no JAX."""
 
 import runpy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from common.config.declaration import Declaration
-from common.config.tasks import declaration_of, is_task, look_in, options_of, task_in
+from common.config.tasks import (
+    declaration_of,
+    find_mode,
+    is_task,
+    look_in,
+    options_of,
+    task_in,
+)
 from common.program.command_line import config_file, value_of
 from common.program.errors import UserError
 from common.program.files import user_path
@@ -91,6 +98,22 @@ class KnownTasks:
                 if flag in of_mode.flags:
                     uses[mode] = (*uses.get(mode, ()), task)
         return {mode: uses[mode] for mode in self.modes if mode in uses}
+
+    def without_run(self, command: Command, given: Iterable[str]) -> Callable[[], None] | None:
+        """Returns what a mode of a task does without a run; None for other modes, or with a run.
+
+        Raises:
+          UserError: the mode needs a run.
+        """
+        mode = command.mode
+        if mode in MODES or command.workdir:
+            return None
+        for task, declared in self._declared().items():
+            if mode in declared.modes and declared.modes[mode].without_run in given:
+                self.check_flags(given, mode, task)
+                options = read_flags(declared.options)
+                return lambda: find_mode(task, mode, without_run=True)(options)
+        raise UserError(f"--mode={mode} needs --workdir=DIR, the folder of a trained run.")
 
     def told_uses(self, flag: str) -> str:
         """Returns the uses of a flag as text: "train, predict (unet, classify)"."""

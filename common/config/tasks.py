@@ -126,8 +126,13 @@ def find_task(name: str) -> ModuleType:
     return importlib.import_module(f"{name}.task")
 
 
-def find_mode(name: str, mode: str) -> Callable[..., None]:
+def find_mode(name: str, mode: str, *, without_run: bool = False) -> Callable[..., None]:
     """Returns what a task does in a mode other than training: a function of run and options.
+
+    Args:
+      name: of the task.
+      mode: of the task.
+      without_run: whether there is no run; it is then a function of the options alone.
 
     Raises:
       UserError: it has no such mode.
@@ -136,7 +141,8 @@ def find_mode(name: str, mode: str) -> Callable[..., None]:
     if mode not in modes:
         offered = " or ".join(f"--mode={known}" for known in modes) or "--mode=train"
         raise UserError(f"Runs of config.task {name!r} have no --mode={mode}; use {offered}.")
-    return cast(Callable[..., None], getattr(find_task(name), mode))
+    function = f"{mode}_without_run" if without_run else mode
+    return cast(Callable[..., None], getattr(find_task(name), function))
 
 
 def _package(name: str) -> Path:

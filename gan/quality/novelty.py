@@ -85,7 +85,7 @@ def check_memorization(
     prepared: Prepared,
     reference: Reference,
     sample: Sample,
-    scores: Callable[[Images, Labels], Scores],
+    scores: Callable[[Images, Labels], Scores] | None,
     mirrored: bool,
 ) -> Novelty:
     """Returns the verdict and all figures behind it, and draws the most suspicious pairs.
@@ -99,7 +99,7 @@ def check_memorization(
       prepared: the data.
       reference: the training images.
       sample: the generated images.
-      scores: see `scores_of`.
+      scores: see `scores_of`; None without a discriminator.
       mirrored: whether training mirrored its images; a mirrored copy is a copy.
     """
     (held_out, held_labels), split = _one_of_each(prepared), prepared.splits[reference.split]
@@ -113,7 +113,10 @@ def check_memorization(
     training = np.concatenate([real, real[:, :, ::-1]]) if mirrored else real
     picture = suspicious_picture(worst, made, training, held_out)
     write_picture(output / SUSPICIOUS, picture)
-    membership = membership_auc(scores(real, reference.labels), scores(held_out, held_labels))
+    membership = None
+    if scores:
+        known = scores(real, reference.labels), scores(held_out, held_labels)
+        membership = membership_auc(*known)
     sentence, all_known = verdict(found, membership), len(real) == len(split)
     if not all_known:
         sentence += f" Only {len(real):,} of {len(split):,} training images were compared."
@@ -134,8 +137,8 @@ def _in_each_space(
     """Returns the test's result for pixels and for each kind of features."""
     if not len(held_out):
         raise RetrainError(
-            "Telling whether the generator repeats training images needs held-out images; train"
-            " with --config.data.splits=70,15,15."
+            "Telling whether training images are repeated needs held-out images: train with"
+            " --config.data.splits=70,15,15, or give --real the folders train and test."
         )
     (pixels,) = make_extractors("pixels", real.shape[1], real.shape[-1])
     mixed, found = reference.mixed(sample.labels), {}

@@ -15,7 +15,7 @@ from common.program.words import counted
 from gan.quality.features import Extractor
 from gan.quality.measures import Features
 
-_MOST = 10_000  # real images; more do not change the printed figures
+MOST = 10_000  # real images; more do not change the printed figures
 _AT_ONCE = 256  # images in memory beside their features
 
 Images = UInt8[np.ndarray, "images height width channels"]
@@ -74,7 +74,7 @@ def reference_of(
     conditional: bool,
     extractors: Sequence[Extractor],
     cache: str,
-    most: int = _MOST,
+    most: int = MOST,
 ) -> Reference:
     """Returns a split as a reference; its features are kept in the cache.
 

@@ -19,7 +19,9 @@ def test_help_has_every_flag_of_the_program_with_the_modes_and_tasks_that_take_i
         assert f"  --{flag.name}" in text or f"  --no{flag.name}" in text, flag.name
     assert "--overlays    predict (unet)" in text
     assert f"--input=TEXT    {TASKS.told_uses('input')}\n" in text
-    assert TASKS.told_uses("input").endswith("evaluate (unet, classify), predict (unet, classify)")
+    assert TASKS.told_uses("input").endswith(
+        "evaluate (gan, unet, classify), predict (unet, classify)"
+    )
     assert f"--restart    {TASKS.told_uses('restart')}\n" in text
     assert f"--mode={'|'.join(TASKS.modes)}    every mode" in text
     assert "Default 64." in text and "Default 0." in text

@@ -61,9 +61,9 @@ def test_processes_that_could_not_find_each_other_are_refused(flags, expected):
         ("explain", "predict", "unet", r"it is for predict \(classify\)"),
         (
             "input",
-            "evaluate",
+            "generate",
             "gan",
-            r"it is for run, inspect, evaluate \(unet, classify\)",
+            r"it is for run, inspect, evaluate \(gan, unet, classify\)",
         ),
         ("num_images", "evaluate", "gan", r"it is for generate \(gan\)"),
         ("output", "train", "", "--mode=train takes no --output"),

@@ -239,7 +239,7 @@ class TestEvaluation:
     @pytest.fixture(autouse=True)
     def _without_vgg16(self, monkeypatch):
         """Its passes take a minute; tests/common/networks/test_lpips.py has them."""
-        monkeypatch.setattr("gan.quality.evaluate.weights_are_bundled", lambda: False)
+        monkeypatch.setattr("gan.quality.variety.weights_are_bundled", lambda: False)
 
     def test_it_reports_every_figure_and_the_judge(self, run, judge, tmp_path, capsys):
         names = f"radiomic,pixels,classifier:{judge}"
@@ -278,7 +278,7 @@ class TestEvaluation:
         ("options", "message"),
         [
             ({"images_per_class": 1}, "must be a whole number from 2"),
-            ({"input": "folder"}, "leave out --input"),
+            ({"input": "folder"}, "give --input and --real and leave out --workdir"),
             ({"judge": "nowhere"}, "holds no run"),
             ({"extractors": "fid"}, "names no features"),
         ],
