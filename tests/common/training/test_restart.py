@@ -15,7 +15,7 @@ from common.training.restart import begin_anew, check_progress, record_saved
 from common.training.train import train
 from configs import toy_gan_1d
 from tests.checkpoint_leaves import assert_same_leaves, read_leaves
-from tests.damage import flipped, linked_copy
+from tests.damage import emptied, linked_copy
 
 pytestmark = pytest.mark.usefixtures("one_program")
 
@@ -48,7 +48,7 @@ def pictures(workdir):
 
 def test_after_a_damaged_checkpoint_it_trains_again_from_the_one_before(finished, workdir, caplog):
     arrays = max((workdir / "checkpoints" / "4").rglob("*"), key=lambda file: file.stat().st_size)
-    flipped(arrays, np.random.default_rng(0))
+    emptied(arrays, np.random.default_rng(0))
     train(tiny(), workdir)
     assert "step 4 is damaged" in caplog.text and "resumes from step 2" in caplog.text
     assert_same_leaves(read_leaves(workdir, 4), read_leaves(finished, 4))
