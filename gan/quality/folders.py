@@ -11,9 +11,9 @@ import numpy as np
 
 from common.data.prepared.prepared import Prepared, prepare
 from common.data.settings import DataSettings
-from common.program.errors import GroupError, UserError
+from common.program.errors import UserError
 from common.program.files import user_path
-from common.program.log import log, talk
+from common.program.log import talk
 from common.program.outputs import Outputs
 from common.runs.judge import open_judge
 from gan.config import QualitySettings
@@ -50,9 +50,9 @@ def evaluate_without_run(options: GANOptions) -> None:
         settings = DataSettings(
             dir=options.real, image_size=options.image_size, channels=0, copies="keep"
         )
-        real = _prepared(settings)
+        real = prepare(settings.section)
         channels = real.card.channels
-        made = _prepared(replace(settings, dir=options.input, channels=channels))
+        made = prepare(replace(settings, dir=options.input, channels=channels).section)
         images, labels = _images_of(made, real)
         size, classes = options.image_size, real.card.classes
         extractors = make_extractors(options.extractors or default_extractors(size), size, channels)
@@ -74,14 +74,6 @@ def evaluate_without_run(options: GANOptions) -> None:
         compared = Compared(real, reference, QualitySettings().k, mirrored=False, scores=None)
         found = measured(compared, (images, labels), (headline, facts), judging, outputs.drafts)
     print_summary(found, outputs.folder)
-
-
-def _prepared(settings: DataSettings) -> Prepared:
-    try:
-        return prepare(settings.section)
-    except GroupError as error:
-        log.warning("Patients are unknown, so every image counts as one: %s", error)
-        return prepare(replace(settings, group="").section)
 
 
 def _images_of(made: Prepared, real: Prepared) -> tuple[Images, Labels]:
