@@ -64,6 +64,12 @@ def file(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def state(file):
+    classifier = make_classifier(settings(file), CARD)
+    return jax.jit(lambda rng: init_state(classifier, CARD, rng))(jax.random.key(0))
+
+
 def test_weights_of_torchvision_are_of_every_layer_but_the_last(file):
     found = pretrained(file, "")
     images = jnp.zeros((1, 64, 64, 1))
@@ -113,10 +119,8 @@ def test_features_are_those_of_pytorch(file):
     np.testing.assert_allclose(features, expected, atol=1e-4 * abs(expected).max())
 
 
-def test_a_run_starts_from_a_file_and_refuses_one_of_another_size(file, tmp_path):
-    chosen = settings(file)
-    state = init_state(make_classifier(chosen, CARD), CARD, jax.random.key(0))
-    started = with_weights(chosen, state)
+def test_a_run_starts_from_a_file_and_refuses_one_of_another_size(file, state, tmp_path):
+    started = with_weights(settings(file), state)
     kernel = started.network.params["stem_conv"]["kernel"]
     np.testing.assert_array_equal(
         kernel, torchvision_arrays()["conv1.weight"].transpose(2, 3, 1, 0)
@@ -128,9 +132,8 @@ def test_a_run_starts_from_a_file_and_refuses_one_of_another_size(file, tmp_path
         with_weights(settings(tmp_path / "narrow.npz"), state)
 
 
-def test_weights_by_url_need_a_checksum_and_come_once(file, tmp_path):
+def test_weights_by_url_need_a_checksum_and_come_once(file, state, tmp_path):
     chosen = settings(file.as_uri(), cache=tmp_path)
-    state = init_state(make_classifier(chosen, CARD), CARD, jax.random.key(0))
     with pytest.raises(UserError, match=r"config\.model\.weights_sha256 is ''"):
         with_weights(chosen, state)
     checksum = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -23,7 +23,7 @@ def gan():
 
 @pytest.fixture(scope="module")
 def state(gan):
-    return init_state(gan, CARD, jax.random.key(0))
+    return jax.jit(lambda rng: init_state(gan, CARD, rng))(jax.random.key(0))
 
 
 def test_statistics_are_those_of_all_batches_pooled(gan, state):
