@@ -1,5 +1,7 @@
 """One step of training a classifier: who learns, at which rate, and what does not matter."""
 
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,16 +45,22 @@ def batch_of():
     }
 
 
+@lru_cache(maxsize=4)
+def program_of(function):
+    return jax.jit(jax.vmap(function, (None, 0), axis_name=AXIS))
+
+
 def over_devices(function, state, batch, devices):
     spread = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
-    run = jax.jit(jax.vmap(function, (None, 0), axis_name=AXIS))
-    return jax.tree.map(lambda x: x[0], run(state, spread))
+    return jax.tree.map(lambda x: x[0], program_of(function)(state, spread))
+
+
+def stepping(task):
+    return lambda state, batch: task.train_step(state, batch, jax.random.key(1))
 
 
 def step(task, state, batch, devices=1):
-    return over_devices(
-        lambda s, b: task.train_step(s, b, jax.random.key(1)), state, batch, devices
-    )
+    return over_devices(stepping(task), state, batch, devices)
 
 
 def paths(tree):
