@@ -84,11 +84,11 @@ def test_no_two_images_are_alike(name: str) -> None:
 # A gaussian phantom is no drawing: its pixels are independent, so a larger one shows others.
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "gaussian"])
 def test_every_size_shows_the_same_drawing(name: str) -> None:
-    small, large = KINDS[name].draw(3, 10, 64), KINDS[name].draw(3, 10, 256)
+    small, large = KINDS[name].draw(3, 4, 64), KINDS[name].draw(3, 4, 256)
     for drawn, finer in zip(arrays(small), arrays(large), strict=True):
         if drawn.ndim > 1:
-            shrunk = finer.reshape(10, 64, 4, 64, 4, -1).mean(axis=(2, 4))
-            for index in range(10):
+            shrunk = finer.reshape(4, 64, 4, 64, 4, -1).mean(axis=(2, 4))
+            for index in range(4):
                 if drawn[index].any():
                     same = np.corrcoef(drawn[index].ravel(), shrunk[index].ravel())[0, 1]
                     assert same > 0.9
