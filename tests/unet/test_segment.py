@@ -39,7 +39,8 @@ def segmenter_of(network=None, **model):
 
 def windows_of(segmenter, batch=4):
     images = jnp.zeros((1, SIZE, SIZE, 3))
-    variables = segmenter.network.init(jax.random.key(0), images, train=True)
+    init = jax.jit(lambda rng: segmenter.network.init(rng, images, train=True))
+    variables = init(jax.random.key(0))
     return Windows([(segmenter, variables)], CARD, batch)
 
 
@@ -79,7 +80,9 @@ def test_an_image_of_the_training_size_is_seen_whole():
     """The same numbers as the network itself gives."""
     segmenter = segmenter_of()
     image = noise(16, 16)
-    variables = segmenter.network.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=True)
+    images = jnp.zeros((1, 16, 16, 3))
+    init = jax.jit(lambda rng: segmenter.network.init(rng, images, train=True))
+    variables = init(jax.random.key(0))
     logits = segmenter.network.apply(variables, jnp.asarray(image[None] / 255.0), train=False)
     (shares,) = segment([image], windows_of(segmenter))
     np.testing.assert_allclose(shares[..., 1], jax.nn.sigmoid(logits[0, ..., 0]), atol=1e-5)

@@ -37,6 +37,7 @@ EVERYTHING = Augmentation(
 CLASS_IDS = (0, 1, 7, 200)
 
 augment_jit = jax.jit(augment, static_argnames="settings")
+vary_images = jax.jit(augment_images, static_argnames="settings")
 
 
 def geometry(flips=(1.0, 1.0), degrees=0.0, scale=1.0, shift=(0.0, 0.0)):
@@ -258,7 +259,8 @@ def test_brightness_and_contrast_are_drawn_within_their_bounds():
 def test_gammas_are_drawn_within_their_bounds_for_each_channel():
     image = jnp.full((2, 2, 3), 127.5).at[0].set(0.0).at[1, 1].set(255.0)
     settings, keys = Augmentation(gamma=0.5), keys_of(1000)
-    varied = jax.vmap(lambda key: vary_values(key, image, image.mean((0, 1)), settings))(keys)
+    vary = jax.jit(jax.vmap(lambda key: vary_values(key, image, image.mean((0, 1)), settings)))
+    varied = vary(keys)
     assert (varied[:, 0] == 0).all() and np.allclose(varied[:, 1, 1], 255)  # black and white stay
     powers = np.log2(255 / varied[:, 1, 0])
     assert 1 / 1.5 - 1e-4 < powers.min() < 0.68 and 1.48 < powers.max() < 1.5 + 1e-4
@@ -380,7 +382,7 @@ class TestAugmentImages:
     def test_are_those_of_stored_pixels(self):
         batch, geometry = batch_of(4), Augmentation(flip_vertical=True, translation=0.25)
         stored = augment(batch, keys_of(4), geometry)["image"]
-        signed = augment_images(to_signed_unit(batch["image"]), keys_of(4), geometry)
+        signed = vary_images(to_signed_unit(batch["image"]), keys_of(4), geometry)
         np.testing.assert_array_equal(from_signed_unit(signed), stored)
 
     def test_with_everything_off_the_images_themselves_come_back(self):
@@ -395,32 +397,34 @@ class TestAugmentImages:
             for seed in (1, 2)
         )
 
+        @jax.jit
         def value(x):
-            return (augment_images(x, keys, self.settings) * weights).sum()
+            return (vary_images(x, keys, self.settings) * weights).sum()
 
-        found = (jax.grad(value)(images) * direction).sum()
+        found = (jax.jit(jax.grad(value))(images) * direction).sum()
         expected = (value(images + direction) - value(images - direction)) / 2
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 
     def test_a_gamma_has_a_finite_gradient_in_black(self):
         images = jnp.full((4, 8, 8, 1), -1.0)
         change = Augmentation(gamma=1.0)
-        gradient = jax.grad(lambda x: augment_images(x, keys_of(4), change).sum())(images)
+        varied = jax.jit(jax.grad(lambda x: vary_images(x, keys_of(4), change).sum()))
+        gradient = varied(images)
         assert jnp.isfinite(gradient).all()
 
     def test_nothing_is_clipped(self):
-        bright = augment_images(jnp.ones((64, 4, 4, 1)), keys_of(64), Augmentation(brightness=0.5))
+        bright = vary_images(jnp.ones((64, 4, 4, 1)), keys_of(64), Augmentation(brightness=0.5))
         assert 1.5 < bright.max() <= 2
 
     def test_mirroring_and_translation_move_whole_pixels(self):
         images = self.images()
         change = Augmentation(flip_horizontal=True, flip_vertical=True, translation=0.3)
-        moved = np.asarray(augment_images(images, keys_of(4), change))
+        moved = np.asarray(vary_images(images, keys_of(4), change))
         known = np.append(images, -1)
         assert np.abs(moved[..., None] - known).min(-1).max() < 1e-5
 
     def test_a_cutout_is_a_grey_square_anywhere(self):
-        images = augment_images(jnp.ones((256, 16, 16, 1)), keys_of(256), Augmentation(cutout=0.5))
+        images = vary_images(jnp.ones((256, 16, 16, 1)), keys_of(256), Augmentation(cutout=0.5))
         grey = np.asarray(images == 0)[..., 0]
         heights, widths = grey.any(2).sum(1), grey.any(1).sum(1)
         assert (grey.sum((1, 2)) == heights * widths).all()
