@@ -42,9 +42,13 @@ def gan():
     return make_gan(GANSettings.of(get_config("tiny")), CARD)
 
 
+def start(gan):
+    return jax.jit(lambda rng: init_state(gan, CARD, rng))(jax.random.key(0))
+
+
 @pytest.fixture(scope="module")
 def state(gan):
-    return init_state(gan, CARD, jax.random.key(0))
+    return start(gan)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +179,7 @@ def test_the_objective_does_not_change_with_the_batch_size(draws):
     config = get_config("tiny")
     config.model.discriminator.dropout_rate = 0.0
     gan = make_gan(GANSettings.of(config), CARD)
-    state = init_state(gan, CARD, jax.random.key(0))
+    state = start(gan)
     rng, _, latents, labels, images = draws
 
     def norms(times):

@@ -82,7 +82,8 @@ def test_from_class_to_class_the_latent_stays_and_the_shares_add_up_to_one():
 
 def test_a_walk_is_written_as_a_strip_and_as_a_film(tmp_path):
     gan = gan_of(acgan)
-    variables = init_state(gan, CARD, jax.random.key(0)).generator.variables
+    state = jax.jit(lambda rng: init_state(gan, CARD, rng))(jax.random.key(0))
+    variables = state.generator.variables
     chosen = options("spherical", rows=2, frames=6)
     write_walk(tmp_path, gan, Sampler(gan), variables, CARD, chosen)
     with Image.open(tmp_path / "walk.webp") as film:
