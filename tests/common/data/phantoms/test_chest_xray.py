@@ -24,7 +24,7 @@ def healthy() -> Phantoms:
 @pytest.mark.parametrize("size", [28, 64])
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_masks_mark_opacities_in_pneumonia_and_nothing_else(seed: int, size: int) -> None:
-    phantoms = chest_xray(seed, 60, size)
+    phantoms = chest_xray(seed, 150, size)
     np.testing.assert_array_equal(phantoms.masks.any(axis=(1, 2)), phantoms.labels == PNEUMONIA)
 
 
