@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from common.data.transforms import augment_images
@@ -86,6 +87,14 @@ class Looks(NamedTuple):
         return cls(example_keys(rng, dropout, position), lambda: example_keys(rng, seen, position))
 
 
+class Seen(NamedTuple):
+    """A batch as the discriminator sees it: images in [-1, 1], their classes, and its keys."""
+
+    images: Images
+    labels: Classes
+    looks: Looks
+
+
 def draw_latents(
     gan: GAN, keys: Key[Array, " batch"], truncation: float = 0.0
 ) -> Float[Array, "batch latent"]:
@@ -150,17 +159,16 @@ def discriminator_step(
 
     The loss is the weighted sum over real and generated images of the adversarial loss and the
     class loss, plus the terms of gan/terms.py. Real and generated images pass separately, so that
-    BatchNorm sees each alone; one update follows from the sum. The outputs D(x) and D(G(z)) are
-    those of the parameters before it, that is, after the generator's last update.
+    BatchNorm sees each alone, unless the discriminator is `joint`; one update follows from the sum.
+    The outputs D(x) and D(G(z)) are those of the parameters before it, that is, after the
+    generator's last update.
     """
     network, weights = state.discriminator, gan.weights
-    real_keys = Looks.of(rng, DROPOUT_REAL, SEEN_REAL, position)
-    fake_keys = Looks.of(rng, DROPOUT_FAKE, SEEN_FAKE, position)
+    seen_real = Seen(images, labels, Looks.of(rng, DROPOUT_REAL, SEEN_REAL, position))
+    seen_fake = Seen(fakes, fake_labels, Looks.of(rng, DROPOUT_FAKE, SEEN_FAKE, position))
 
     def loss(params: Variables) -> tuple[Float[Array, ""], tuple[Variables, Outputs]]:
-        decide = partial(_decide, gan, network, params)
-        real, stats = decide(network.batch_stats, images, labels, real_keys)
-        fake, stats = decide(stats, fakes, fake_labels, fake_keys, generated=True)
+        real, fake, stats = _decide_both(gan, network, params, seen_real, seen_fake)
         real_loss, real_outputs = _decision_loss(gan, gan.loss.real, real, fake, labels)
         fake_loss, fake_outputs = _decision_loss(gan, gan.loss.fake, fake, real, fake_labels)
         outputs = {
@@ -170,7 +178,11 @@ def discriminator_step(
         total = weights.discriminator * (real_loss + fake_loss)
 
         shown = Shown(
-            logit_of=lambda seen: decide(network.batch_stats, seen, labels, real_keys)[0].logit,
+            logit_of=lambda x: (
+                _decide(gan, network, params, network.batch_stats, seen_real._replace(images=x))[
+                    0
+                ].logit
+            ),
             images=images,
             labels=labels,
             fakes=fakes,
@@ -203,26 +215,31 @@ def generator_step(
 
     The discriminator normalises with the statistics of this batch; its running ones stay. The
     output D(G(z)) is that of the parameters before this update and after the discriminator's. Only
-    a relative loss is also of the real images, as many as generated ones.
+    a relative loss and a `joint` discriminator are also of the real images, as many as generated
+    ones.
 
     Raises:
-      ValueError: a part of the loss compares with real images, but there are none.
+      ValueError: real images are compared with or normalised beside, but there are none.
     """
-    keys = Looks.of(rng, DROPOUT_GENERATOR, SEEN_FAKE, position)
+    looks = Looks.of(rng, DROPOUT_GENERATOR, SEEN_FAKE, position)
     critic = state.discriminator
-    decide = partial(_decide, gan, critic, critic.params, critic.batch_stats)
     beside = None
-    if gan.loss.relative:
+    if gan.loss.relative or gan.networks.discriminator.joint:
         if real is None:
-            raise ValueError("a relative loss compares generated images with real ones: give some")
-        looks = Looks.of(rng, DROPOUT_GENERATOR_REAL, SEEN_REAL, position)
-        beside, _ = decide(*real, looks)
+            raise ValueError("generated images are judged beside real ones: give some")
+        beside = Seen(*real, Looks.of(rng, DROPOUT_GENERATOR_REAL, SEEN_REAL, position))
+
+    def decide(images: Images) -> tuple[Decision | None, Decision]:
+        seen = Seen(images, generated.labels, looks)
+        if beside is None:
+            return None, _decide(gan, critic, critic.params, critic.batch_stats, seen)[0]
+        return _decide_both(gan, critic, critic.params, beside, seen)[:2]
 
     def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
-        decided, _ = decide(images, generated.labels, keys, generated=True)
-        total, outputs = _decision_loss(gan, gan.loss.generator, decided, beside, generated.labels)
+        other, decided = decide(images)
+        total, outputs = _decision_loss(gan, gan.loss.generator, decided, other, generated.labels)
         shown = Shown(
-            logit_of=lambda seen: decide(seen, generated.labels, keys, generated=True)[0].logit,
+            logit_of=lambda seen: decide(seen)[1].logit,
             images=real.images if real else None,
             labels=real.labels if real else None,
             fakes=images,
@@ -247,31 +264,51 @@ def generator_step(
 
 
 def _decide(
-    gan: GAN,
-    network: NetworkState,
-    params: Variables,
-    batch_stats: Variables,
-    images: Images,
-    labels: Classes,
-    looks: Looks,
-    generated: bool = False,
+    gan: GAN, network: NetworkState, params: Variables, batch_stats: Variables, *batches: Seen
 ) -> tuple[Decision, Variables]:
-    """Returns the decision in training mode and the running statistics after this batch.
+    """Returns the decision in training mode and the running statistics after it.
 
-    `generated` says whether the images are; see `gan.networks.Discriminator.of_generated`.
+    Of two batches, the first is real, the second generated, and one decision is of both.
     """
+    images, labels, dropout = (
+        jnp.concatenate(rows) if len(rows) > 1 else rows[0]
+        for rows in zip(*(_varied(gan, seen) for seen in batches), strict=True)
+    )
     discriminator = gan.networks.discriminator
-    if gan.augmentation.is_on:
-        images = augment_images(images, looks.seen(), gan.augmentation)
-    decided, changed = (discriminator.of_generated() if generated else discriminator).apply(
+    if len(batches) > 1:
+        discriminator = discriminator.clone(num_real=len(batches[0].images))
+    decided, changed = discriminator.apply(
         network.applied(params, batch_stats),
         narrow(images, gan.dtype),
         labels,
         train=True,
-        dropout_keys=looks.dropout,
+        dropout_keys=dropout,
         mutable=["batch_stats"],
     )
     return jax.tree.map(widen, decided), changed.get("batch_stats", {})
+
+
+def _varied(gan: GAN, seen: Seen) -> tuple[Images, Classes, Key[Array, " batch"]]:
+    """Returns images as they are shown, labels and keys of dropout."""
+    images, labels, looks = seen
+    if gan.augmentation.is_on:
+        images = augment_images(images, looks.seen(), gan.augmentation)
+    return images, labels, looks.dropout
+
+
+def _decide_both(
+    gan: GAN, network: NetworkState, params: Variables, real: Seen, fake: Seen
+) -> tuple[Decision, Decision, Variables]:
+    """Returns the decisions of real and generated images and the running statistics after both."""
+    decide = partial(_decide, gan, network, params)
+    if not gan.networks.discriminator.joint:
+        of_real, stats = decide(network.batch_stats, real)
+        of_fake, stats = decide(stats, fake)
+        return of_real, of_fake, stats
+    decided, stats = decide(network.batch_stats, real, fake)
+    num_real = len(real.images)
+    of_real = jax.tree.map(lambda x: x[:num_real], decided)
+    return of_real, jax.tree.map(lambda x: x[num_real:], decided), stats
 
 
 def _decision_loss(

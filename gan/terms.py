@@ -10,13 +10,11 @@ from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from common.devices.axis import AXIS
 from gan.losses import Images, Losses, gradient_penalty, r1
 
-# Less than all of the real images' difference: a batch's own is a noisy estimate of it.
-_ENOUGH = 0.9
 _COARSE = 16  # pixels
 _FAINT = 0.05  # the size of the steps of an image that differs half as much as they say
 
@@ -150,32 +148,39 @@ def diversity(
     real: Float[Array, "real height width channels"],
     real_labels: Int[Array, " real"],
 ) -> Float[Array, ""]:
-    """`max(0, 1 - d / (0.9 d_real))`, averaged over generated images.
+    """`max(0, a - a_real)`, averaged over generated images: how much more alike they are.
 
-    `d` is the mean difference of two generated images of a class, `d_real` that of the real images
-    of this class in the batch: 0 where generated images differ as real ones do. A class with fewer
-    than two images of either kind counts for nothing.
+    `a` is how alike the generated images of a class are, `a_real` the real ones of this class in
+    the batch: the mean of `max(0, 1 - d / m)^2` over pairs, `d` the difference of a pair, and `m`
+    the mean difference of the real pairs. Among a few images drawn again and again, most pairs
+    differ enough; the square makes the others count. A class with fewer than two images of either
+    kind counts for nothing.
 
     The difference is `1 - |cos|` of the steps from pixel to pixel of both images at 16x16: the same
     anatomy brighter, in another contrast, inverted or shaded is no other image, since its edges lie
     where they lay, nor is one with other noise. The less these steps exceed 0.05, the less an image
     differs from any.
     """
-    total, pairs = _of_class(_differences(images), labels, labels)
-    real_total, real_pairs = _of_class(_differences(real), real_labels, labels)
-    counts = (pairs > 0) & (real_pairs > 0)
-    target = _ENOUGH * real_total / jnp.maximum(real_pairs, 1)
-    share = (total / jnp.maximum(pairs, 1)) / jnp.where(counts, target, 1)
-    return jnp.where(counts, jax.nn.relu(1 - share), 0).mean()
+    apart, real_apart = _differences(images), _differences(real)
+    usual, known = _mean_of_class(real_apart, real_labels, labels)
+    real_usual, _ = _mean_of_class(real_apart, real_labels, real_labels)
+    alike, paired = _mean_of_class(_alike(apart, usual), labels, labels)
+    real_alike, _ = _mean_of_class(_alike(real_apart, real_usual), real_labels, labels)
+    return jnp.where(known & paired, jax.nn.relu(alike - real_alike), 0).mean()
 
 
-def _of_class(
-    apart: Float[Array, "n n"], labels: Int[Array, " n"], asked: Int[Array, " batch"]
-) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
-    """Returns the summed differences of all pairs of each class asked for, and their number."""
+def _alike(apart: Float[Array, "n n"], usual: Float[Array, " n"]) -> Float[Array, "n n"]:
+    return jax.nn.relu(1 - apart / jnp.where(usual > 0, usual, 1)[:, None]) ** 2
+
+
+def _mean_of_class(
+    values: Float[Array, "n n"], labels: Int[Array, " n"], asked: Int[Array, " batch"]
+) -> tuple[Float[Array, " batch"], Bool[Array, " batch"]]:
+    """Returns the mean of all pairs of each class asked for, and whether it has any."""
     pairs = (labels[:, None] == labels) & ~jnp.eye(len(labels), dtype=bool)
-    chosen = (asked[:, None] == labels).astype(apart.dtype)
-    return chosen @ jnp.where(pairs, apart, 0).sum(1), chosen @ pairs.sum(1).astype(apart.dtype)
+    chosen = (asked[:, None] == labels).astype(values.dtype)
+    number = chosen @ pairs.sum(1).astype(values.dtype)
+    return chosen @ jnp.where(pairs, values, 0).sum(1) / jnp.maximum(number, 1), number > 0
 
 
 def _differences(images: Float[Array, "n height width channels"]) -> Float[Array, "n n"]:

@@ -128,11 +128,16 @@ class Discriminator(Player):
       image_size: height and width.
       channels: of the images.
       num_classes: of the data.
+      num_real: how many images, the first ones, are real, if the rest are generated; see `joint`.
     """
 
+    # Whether in training real and generated images pass as one batch, whose statistics BatchNorm
+    # takes; otherwise one after the other. The generator's update then needs real images, too.
+    joint: ClassVar[bool] = False
     image_size: int
     channels: int
     num_classes: int
+    num_real: int = 0
 
     @nn.compact
     def __call__(
@@ -143,10 +148,6 @@ class Discriminator(Player):
         The rest as for a generator.
         """
         return self.decide(images, labels, train, Keys(dropout_keys))
-
-    def of_generated(self) -> "Discriminator":
-        """Returns the module that judges generated images in training; most are `self`."""
-        return self
 
     def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real; see `__call__`."""

@@ -45,9 +45,9 @@ def decide(critic, images, labels, **changes):
 
 
 class TestCritic:
-    def test_decides_patch_by_patch_at_four_scales(self, critic):
+    def test_decides_patch_by_patch_at_four_scales_and_by_the_pixels(self, critic):
         decision = decide(critic, random_images(3), jnp.array([0, 1, 0]))
-        assert [x.shape for x in decision.logits] == [(3, n) for n in (64, 16, 4, 1)]
+        assert [x.shape for x in decision.logits] == [(3, n) for n in (64, 16, 4, 1, 4)]
         assert decision.class_logits.shape == (3, 2)
 
     def test_asks_for_the_class_where_it_has_a_projection(self, critic):
@@ -68,43 +68,39 @@ class TestCritic:
         again = critic[0].load_frozen()["mixing"]
         jax.tree.map(np.testing.assert_array_equal, critic[1]["frozen"]["mixing"], again)
 
-    def test_statistics_are_those_of_real_images(self, critic):
-        """A generated batch of another brightness and of equal images does not change them."""
-        module, variables = critic
-        images = random_images(4)
+    def test_each_image_is_judged_beside_all_others_real_and_generated(self, critic):
+        """As one batch, except that how far images differ is said of each half by itself."""
+        real, fake = random_images(4), random_images(4, seed=1) / 4
+        both, other = jnp.concatenate([real, fake]), jnp.concatenate([real, -fake])
 
-        def stats(module, images):
-            train = jax.jit(
-                lambda x: module.apply(
-                    variables, x, jnp.zeros(4, int), train=True, mutable=["batch_stats"]
-                )[1]["batch_stats"]
-            )
-            changed = {
-                "/".join(key.key for key in path): value
-                for path, value in jax.tree.leaves_with_path(train(images))
-            }
-            return {name: value for name, value in changed.items() if "spectral" not in name}
+        def logits(images, num_real):
+            module, variables = critic
+            judged, _ = jax.jit(
+                lambda x: module.clone(num_real=num_real).apply(
+                    variables, x, jnp.zeros(8, int), train=True, mutable=["batch_stats"]
+                )
+            )(images)
+            return judged.logit
 
-        before = {
-            "/".join(key.key for key in path): value
-            for path, value in jax.tree.leaves_with_path(variables["batch_stats"])
-        }
-        equal = jnp.broadcast_to(images[:1], images.shape) / 2
-        real, generated = stats(module, images), stats(module.of_generated(), equal)
-        assert set(real) == set(generated)
-        for name, value in generated.items():
-            np.testing.assert_array_equal(value, before[name])
-            assert bool(jnp.any(real[name] != value))
+        assert jnp.abs(logits(both, 4)[:4] - logits(other, 4)[:4]).max() > 1e-3
+        deviation = critic[0].clone(num_real=4)._deviation(both, True)[:, 0, 0, 0]
+        by_hand = [np.sqrt(np.var(x, 0) + 1e-8).mean() for x in (real, fake)]
+        np.testing.assert_allclose(deviation, np.repeat(by_hand, 4), rtol=1e-5)
+        np.testing.assert_allclose(critic[0]._deviation(real, True).std(), 0, atol=1e-6)
+        assert not critic[0]._deviation(real, False).any()
 
     def test_larger_images_are_seen_as_they_are(self):
-        for size, coarsest in ((64, 16), (256, 64)):
+        for size, patches in (
+            (64, [1024, 256, 64, 16, 64]),
+            (256, [4096, 1024, 256, 64, 1024]),
+        ):
             module = Discriminator(size, 1, 1)
             made = jax.eval_shape(
                 lambda module=module, size=size: module.init_with_output(
                     KEY, random_images(1, size), jnp.zeros(1, int), train=False
                 )
             )
-            assert [x.shape[1] for x in made[0].logits] == [64, 64, 64, coarsest]
+            assert [x.shape[1] for x in made[0].logits] == patches
 
 
 class TestSpectralNorm:

@@ -172,35 +172,52 @@ class TestModeSeeking:
 
 
 class TestDiversity:
-    def difference(self, images, labels, of_class):
-        """The mean of `1 - |cos|` over pairs with steps of 100, beside which 0.05 is nothing."""
+    def differences(self, images, labels, of_class):
+        """`1 - |cos|` of pairs with steps of 100, beside which 0.05 is nothing."""
         chosen = images[labels == of_class]
         steps = [np.diff(chosen, axis=axis).reshape(len(chosen), -1) for axis in (1, 2)]
         units = np.concatenate(steps, 1)
         units /= np.linalg.norm(units, axis=1, keepdims=True)
-        return 1 - abs((units @ units.T)[np.triu_indices(len(units), 1)]).mean()
+        return 1 - abs((units @ units.T)[np.triu_indices(len(units), 1)])
 
     def arrays(self, num, seed):
         return 100 * np.random.default_rng(seed).normal(size=(num, 3, 3, 1))
 
-    def test_is_the_lack_of_difference_beside_real_images_of_the_class(self, float64):
-        """Class 0 repeats itself a little, class 1 does not, class 2 has one real image."""
-        labels, real_labels = np.array([0, 0, 0, 1, 1, 2, 2]), np.array([0, 0, 1, 1, 1, 2])
-        images, real = self.arrays(7, 0), self.arrays(6, 1)
+    def test_is_how_much_more_alike_images_are_than_real_ones_of_the_class(self, float64):
+        """Class 0 repeats itself, class 1 less than the real images, class 2 has one real image."""
+        labels, real_labels = np.array([0, 0, 0, 1, 1, 2, 2]), np.array([0, 0, 0, 1, 1, 1, 2])
+        images, real = self.arrays(7, 0), self.arrays(7, 1)
         images[:3] = 0.4 * images[:3] + images[:1]
-        real[2:5] = 0.2 * real[2:5] + real[2]
-        share = self.difference(images, labels, 0) / self.difference(real, real_labels, 0)
-        assert share < 0.9
-        expected = 3 / 7 * (1 - share / 0.9)
+        real[1] = 0.5 * real[1] + real[0]
+        real[3:6] = 0.2 * real[3:6] + real[3]
         found = diversity(*map(jnp.asarray, (images, labels, real, real_labels)))
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        apart, real_apart = (
+            self.differences(x, y, 0) for x, y in ((images, labels), (real, real_labels))
+        )
+        alike, real_alike = (
+            (np.maximum(0, 1 - x / real_apart.mean()) ** 2).mean() for x in (apart, real_apart)
+        )
+        assert alike > real_alike > 0
+        np.testing.assert_allclose(found, 3 / 7 * (alike - real_alike), rtol=1e-4)
+
+    def test_one_repeated_image_among_others_counts(self):
+        """Where the mean difference is that of the real images."""
+        zeros = jnp.zeros(8, int)
+        real = self.arrays(8, 1)
+        real[4:] += real[:4]
+        repeated = np.concatenate([self.arrays(7, 2), self.arrays(1, 2)])  # the first again
+        apart, usual = (self.differences(x, zeros, 0).mean() for x in (repeated, real))
+        assert apart > usual
+        assert diversity(*map(jnp.asarray, (repeated, zeros, real, zeros))) > 0
 
     @pytest.mark.parametrize("contrasts", [(1, 2, 3, 4), (1, -1, 2, -2), (0, 1e-4, 1e-4, 0)])
     def test_brightness_contrast_inversion_and_noise_in_black_make_no_other_image(self, contrasts):
         images = self.arrays(1, 0) * np.reshape(contrasts, (4, 1, 1, 1)) + 0.5
-        zeros = jnp.zeros(4, int)
-        found = diversity(jnp.asarray(images), zeros, jnp.asarray(self.arrays(4, 1)), zeros)
-        np.testing.assert_allclose(found, 1, atol=0.01)
+        zeros, real = jnp.zeros(4, int), self.arrays(4, 1)
+        apart = self.differences(real, zeros, 0)
+        real_alike = (np.maximum(0, 1 - apart / apart.mean()) ** 2).mean()
+        found = diversity(jnp.asarray(images), zeros, jnp.asarray(real), zeros)
+        np.testing.assert_allclose(found, 1 - real_alike, atol=0.02)
 
     def test_noise_makes_no_other_image(self):
         """Its steps are small at 16x16."""
@@ -208,7 +225,7 @@ class TestDiversity:
         ramp = np.linspace(-5, 5, 128)[:, None, None]
         noisy = jnp.asarray(ramp + random.normal(size=(4, 128, 128, 1)), jnp.float32)
         real = np.kron(random.normal(size=(4, 8, 8, 1)), np.ones((1, 16, 16, 1)))
-        assert diversity(noisy, zeros, jnp.asarray(real, jnp.float32), zeros) > 0.8
+        assert diversity(noisy, zeros, jnp.asarray(real, jnp.float32), zeros) > 0.6
 
     def test_of_one_image_alone_is_nothing(self):
         images, real = (jnp.asarray(self.arrays(n, n), jnp.float32) for n in (2, 4))
