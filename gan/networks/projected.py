@@ -45,7 +45,7 @@ _SKIPPED = 3  # doublings from a map to the one that it excites, as from 4x4 to 
 # each has, and how many it is mixed to.
 _STAGES = {"stage_2": (24, 64), "stage_3": (40, 64), "stage_5": (112, 128), "stage_7": (320, 256)}
 _MIXING_SEED = 0
-_SEEN_AT_LEAST = 128
+_SEEN_AT_LEAST = 64
 _PIXEL_HEAD = (32, 64, 128)  # maps of the network that sees the image itself, each half as large
 
 
@@ -149,7 +149,7 @@ class Discriminator(networks.Discriminator):
     look like.
 
     Attributes:
-      seen_size: images are resized to this for the trunk; 0: to 128, or as they are if larger.
+      seen_size: images are resized to this for the trunk; 0: to 64, or as they are if larger.
       projection: whether it asks for the class by a projection: the logit of a patch grows with
         its features' product with the class's embedding (Miyato and Koyama, 2018).
       classifier: whether it also predicts the class (Odena et al., 2017).

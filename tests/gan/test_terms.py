@@ -11,23 +11,26 @@ import pytest
 
 from common.devices.axis import AXIS
 from common.learning.randomness import example_keys
-from common.networks.layers import MinibatchDeviation
+from common.networks.layers import BatchNorm, Dense, MinibatchDeviation
 from common.program.errors import UserError
+from gan import networks
 from gan.config import GANSettings
 from gan.losses import r1
 from gan.networks import Decision, Networks, dense
 from gan.sampling import Sampler
 from gan.state import init_state, make_gan
-from gan.steps import LABELS, LATENTS, draw_labels, draw_latents
+from gan.steps import LABELS, LATENTS, draw_labels, draw_latents, generator_step
 from gan.task import GANTask, make_task
 from gan.terms import TERMS, Term, diversity, mode_seeking
 from tests.gan.test_recipes import (
     BATCH,
     CARD,
     RNG,
+    alone,
     assert_close,
     batch_of,
     config_of,
+    draw,
     logits_with,
     quick_jit,
     real_and_generated,
@@ -301,6 +304,19 @@ class OfClasses(dense.Discriminator):
         return Decision(10.0 * labels + bias, None)
 
 
+class Joint(networks.Discriminator):
+    """Decides by the pixels' mean, normalised over real and generated images together."""
+
+    joint: ClassVar[bool] = True
+    axis_name: str = AXIS
+
+    def decide(self, images, labels, train, keys):
+        brightness = images.mean((1, 2, 3))[:, None]
+        norm = BatchNorm(0.9, 1e-3, self.axis_name, name="norm")
+        x = norm(brightness, use_running_average=not train)
+        return Decision(Dense(1, name="logit")(x)[:, 0], None)
+
+
 def with_discriminator(module, **changes):
     """Returns the task of a dense GAN with a discriminator of another class."""
     settings = GANSettings.of(config_of(**changes))
@@ -350,6 +366,48 @@ class TestDecisions:
         for half, of in expected.items():
             output = logged[f"discriminator_output_{half}"]
             np.testing.assert_allclose(output, 10 * np.mean(of), rtol=1e-5)
+
+
+class TestJoint:
+    """A discriminator that sees real and generated images in one batch."""
+
+    def task_and_state(self):
+        task = with_discriminator(Joint, loss__name="wasserstein", model__discriminator={})
+        state = quick_jit(task.init)(jax.random.key(0))
+        dtype = jnp.zeros(()).dtype
+        return task, jax.tree.map(lambda x: x.astype(dtype) if x.dtype == jnp.float32 else x, state)
+
+    def test_batchnorm_takes_the_statistics_of_both_in_both_updates(self, float64):
+        task, state = self.task_and_state()
+        real, fake = real_and_generated(task, state)
+        after, logged = train(task, state)
+        brightness = np.concatenate([real, fake]).mean((1, 2, 3))
+        stats = after.discriminator.batch_stats["norm"]
+        np.testing.assert_allclose(stats["mean"], [0.1 * brightness.mean()], rtol=1e-5)
+
+        x = (brightness - brightness.mean()) / np.sqrt(brightness.var() + 1e-3)
+
+        def logits(network):
+            params = network.params["logit"]
+            return x * params["kernel"][0, 0] + params["bias"][0]
+
+        expected = logits(state.discriminator)
+        found = [logged[f"discriminator_output_{half}"] for half in ("real", "fake")]
+        np.testing.assert_allclose(found, [expected[:BATCH].mean(), expected[BATCH:].mean()], 1e-5)
+        then = logits(after.discriminator)[BATCH:].mean()
+        np.testing.assert_allclose(logged["generator_output_fake"], then, rtol=1e-5)
+
+    def test_the_number_of_devices_changes_nothing(self, float64):
+        task, state = self.task_and_state()
+        (one, logged), (four, also) = (train(task, state, count, steps=3) for count in (1, 4))
+        assert_close(four, one, rtol=1e-8, atol=1e-10)
+        assert_close(also, logged, rtol=1e-5)
+
+    def test_the_generators_update_needs_real_images(self):
+        task, state = self.task_and_state()
+        generated = alone(lambda state: draw(task.gan, state, jnp.arange(2)), state)
+        with pytest.raises(ValueError, match="beside real ones"):
+            generator_step(task.gan, state, generated, RNG, jnp.arange(2))
 
 
 def test_a_term_is_a_function_and_a_line(monkeypatch, float64):
