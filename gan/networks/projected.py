@@ -46,7 +46,8 @@ _SKIPPED = 3  # doublings from a map to the one that it excites, as from 4x4 to 
 _STAGES = {"stage_2": (24, 64), "stage_3": (40, 64), "stage_5": (112, 128), "stage_7": (320, 256)}
 _MIXING_SEED = 0
 _SEEN_AT_LEAST = 64
-_PIXEL_HEAD = (32, 64, 128)  # maps of the network that sees the image itself, each half as large
+# Maps, kernel and stride of the network that sees the image itself.
+_PIXEL_HEAD = ((32, 3, 1), (64, 4, 2), (128, 4, 2))
 
 
 class Generator(networks.Generator):
@@ -143,8 +144,8 @@ def _doublings(image_size: int) -> tuple[int, int]:
 class Discriminator(networks.Discriminator):
     """A pretrained trunk -> random mixing -> one small network a scale -> logits of patches.
 
-    One more network sees the image itself, since the trunk was taught to overlook brightness and
-    contrast. BatchNorm takes its statistics of real and generated images together: by statistics of
+    One more network sees the image itself: the trunk was taught to overlook brightness and contrast,
+    and begins with every second pixel. BatchNorm takes its statistics of real and generated images together: by statistics of
     their own, generated images would have the mean and the contrast of real ones, whatever they
     look like.
 
@@ -182,8 +183,8 @@ class Discriminator(networks.Discriminator):
             scales.append(self._logits(x, labels, i, train))
             means.append(x.mean((1, 2)))
         x = images
-        for i, maps in enumerate(_PIXEL_HEAD):
-            x = self._activated(x, maps, 4, 2, f"pixels_{i}", train)
+        for i, layer in enumerate(_PIXEL_HEAD):
+            x = self._activated(x, *layer, f"pixels_{i}", train)
         scales.append(self._logits(x, labels, len(scales), train))
         class_logits = None
         if self.classifier and self.num_classes > 1:

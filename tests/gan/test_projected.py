@@ -47,7 +47,7 @@ def decide(critic, images, labels, **changes):
 class TestCritic:
     def test_decides_patch_by_patch_at_four_scales_and_by_the_pixels(self, critic):
         decision = decide(critic, random_images(3), jnp.array([0, 1, 0]))
-        assert [x.shape for x in decision.logits] == [(3, n) for n in (64, 16, 4, 1, 4)]
+        assert [x.shape for x in decision.logits] == [(3, n) for n in (64, 16, 4, 1, 16)]
         assert decision.class_logits.shape == (3, 2)
 
     def test_asks_for_the_class_where_it_has_a_projection(self, critic):
@@ -97,8 +97,8 @@ class TestCritic:
 
     def test_larger_images_are_seen_as_they_are(self):
         for size, patches in (
-            (64, [256, 64, 16, 4, 64]),
-            (256, [4096, 1024, 256, 64, 1024]),
+            (64, [256, 64, 16, 4, 256]),
+            (256, [4096, 1024, 256, 64, 4096]),
         ):
             module = Discriminator(size, 1, 1)
             made = jax.eval_shape(
