@@ -144,10 +144,10 @@ def _doublings(image_size: int) -> tuple[int, int]:
 class Discriminator(networks.Discriminator):
     """A pretrained trunk -> random mixing -> one small network a scale -> logits of patches.
 
-    One more network sees the image itself: the trunk was taught to overlook brightness and contrast,
-    and begins with every second pixel. BatchNorm takes its statistics of real and generated images together: by statistics of
-    their own, generated images would have the mean and the contrast of real ones, whatever they
-    look like.
+    One more network sees the image itself: the trunk was taught to overlook brightness and
+    contrast, and begins with every second pixel. BatchNorm takes its statistics of real and
+    generated images together: by statistics of their own, generated images would have the mean and
+    the contrast of real ones, whatever they look like.
 
     Attributes:
       seen_size: images are resized to this for the trunk; 0: to 64, or as they are if larger.
@@ -210,7 +210,8 @@ class Discriminator(networks.Discriminator):
             )
             x, of_class = in_one_dtype(x, embedding(labels))
             logits += (x * of_class[:, None, None]).sum(-1)
-        return logits.reshape(len(logits), -1)
+        patches: Array = logits.reshape(len(logits), -1)
+        return patches
 
     def _deviation(self, x: Array, train: bool) -> Float[Array, "batch rows columns 1"]:
         """Returns how far the images of a batch differ, real and generated ones by themselves.
@@ -225,9 +226,8 @@ class Discriminator(networks.Discriminator):
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         parts = jnp.split(wide, [self.num_real] if 0 < self.num_real < len(x) else [])
         deviations = [jnp.full((len(part),), batch_deviation(part, axis_name)) for part in parts]
-        return jnp.broadcast_to(jnp.concatenate(deviations)[:, None, None, None], shape).astype(
-            x.dtype
-        )
+        found = jnp.concatenate(deviations).astype(x.dtype)
+        return jnp.broadcast_to(found[:, None, None, None], shape)
 
     def _features(self, images: Images) -> list[Float[Array, "batch rows columns maps"]]:
         """Returns the trunk's mixed maps, from fine to coarse."""
