@@ -177,12 +177,12 @@ def discriminator_step(
         }
         total = weights.discriminator * (real_loss + fake_loss)
 
+        def logit_of(x: Images) -> Float[Array, " batch"]:
+            seen = seen_real._replace(images=x)
+            return _decide(gan, network, params, network.batch_stats, seen)[0].logit
+
         shown = Shown(
-            logit_of=lambda x: (
-                _decide(gan, network, params, network.batch_stats, seen_real._replace(images=x))[
-                    0
-                ].logit
-            ),
+            logit_of=logit_of,
             images=images,
             labels=labels,
             fakes=fakes,
