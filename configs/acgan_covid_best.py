@@ -2,6 +2,10 @@
 
 python launch.py --config=configs/acgan_covid_best.py                        built-in phantoms
 python launch.py --config=configs/acgan_covid_best.py --config.data.dir=DIR  your images
+python launch.py --mode=evaluate --workdir=runs/acgan_covid_best
+
+64x64, 2,000 steps. docs/quality.md has its protocol, and what runs before it have shown: slices
+that are sharp, as varied as real ones and no copies, but hardly different from class to class.
 """
 
 from ml_collections import ConfigDict

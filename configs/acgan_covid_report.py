@@ -4,8 +4,8 @@ python launch.py --config=configs/acgan_covid_report.py                        b
 python launch.py --config=configs/acgan_covid_report.py --config.data.dir=DIR  your images
 python launch.py --config=configs/acgan_covid_report.py --config.data.image_size=256
 
-acgan_covid.py deviates from it in three settings: embeddings start within +-1 instead of +-0.05, an
-average of the generator draws, and a batch has 32 images instead of 100.
+64 pixels are not the report's 256. acgan_covid.py deviates from it in three settings more; its
+docstring names them.
 """
 
 from ml_collections import ConfigDict
