@@ -10,6 +10,7 @@ fields.
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
+from dataclasses import field
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import jax
@@ -137,7 +138,7 @@ class Discriminator(Player):
     image_size: int
     channels: int
     num_classes: int
-    num_real: int = 0
+    num_real: int = field(default=0, kw_only=True)
 
     @nn.compact
     def __call__(

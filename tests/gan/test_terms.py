@@ -388,8 +388,9 @@ class TestJoint:
         x = (brightness - brightness.mean()) / np.sqrt(brightness.var() + 1e-3)
 
         def logits(network):
-            params = network.params["logit"]
-            return x * params["kernel"][0, 0] + params["bias"][0]
+            norm, logit = network.params["norm"], network.params["logit"]
+            scaled = x * norm["scale"] + norm["bias"]
+            return scaled * logit["kernel"][0, 0] + logit["bias"][0]
 
         expected = logits(state.discriminator)
         found = [logged[f"discriminator_output_{half}"] for half in ("real", "fake")]
