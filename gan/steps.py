@@ -215,11 +215,11 @@ def generator_step(
 
     The discriminator normalises with the statistics of this batch; its running ones stay. The
     output D(G(z)) is that of the parameters before this update and after the discriminator's. Only
-    a relative loss and a `joint` discriminator are also of the real images, as many as generated
-    ones.
+    a relative loss and a `joint` discriminator look at real images, too; the loss needs as many as
+    generated ones.
 
     Raises:
-      ValueError: real images are compared with or normalised beside, but there are none.
+      ValueError: generated images are judged beside real ones, but there are none.
     """
     looks = Looks.of(rng, DROPOUT_GENERATOR, SEEN_FAKE, position)
     critic = state.discriminator
