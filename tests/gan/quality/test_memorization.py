@@ -138,6 +138,18 @@ class TestCalibration:
 
         assert flagged(fifth, 100) == 1
 
+    @pytest.mark.parametrize("noise", [0, 0.02])
+    def test_so_is_a_generator_of_which_a_twentieth_are_copies(self, noise):
+        def twentieth(rng, training, g):
+            return np.vstack([copies(rng, training, g // 20, noise), real(rng, g - g // 20)])
+
+        assert flagged(twentieth, 30) == 1
+
+    def test_new_images_of_few_dimensions_are_no_copies(self):
+        rng = np.random.default_rng(0)
+        sets = (rng.normal(size=(3, 300, 5)) for _ in range(30))
+        assert not any(memorization(*some).copied for some in sets)
+
     def test_images_of_less_spread_are_no_copies_though_near_to_training_images(self):
         """Blurred images lie in the midst of all."""
 
@@ -167,6 +179,7 @@ class TestMemorization:
         assert (found.training, found.held_out, found.generated) == (N, M, G)
         assert found.threshold == pytest.approx(np.sort(unseen)[2], rel=1e-12)
         assert found.suspicious == (own < np.sort(unseen)[2]).sum() >= 30
+        assert found.copies == (own < np.sort(unseen)[2] / 3).sum()
         assert found.p_value == precedence_p_value(found.suspicious, G, M)
         assert found.median == pytest.approx(np.median(own), rel=1e-12)
         assert found.median_held_out == pytest.approx(np.median(unseen), rel=1e-12)
@@ -290,7 +303,8 @@ class TestVerdict:
         found = verdict({"pixels": self.fine, "VGG16": self.bad}, Estimate(0.9, 0.02))
         assert found.startswith(
             f"The generator repeats training images: {self.bad.suspicious} of 200 generated images"
-            " are as near to a training image as only 5 % of new patients' are (VGG16: p = "
+            " are as near to a training image as only 5 % of new patients' are (VGG16:"
+            f" {self.bad.copies} of them copies; p = "
         )
         assert "pixels" not in found
         assert found.endswith(

@@ -43,6 +43,15 @@ def test_copies_of_training_images_are_found(prepared, tmp_path):
         assert picture.width > 3 * SIZE
 
 
+def test_a_twentieth_of_copies_among_new_images_is_found(prepared, tmp_path):
+    images = KINDS["covid_ct"].draw(77, 200, SIZE).images.copy()
+    images[::20] = prepared.splits["train"].read(range(10))["image"]
+    found = judged(prepared, images, tmp_path)
+    assert found.memorized
+    for space in found.spaces.values():
+        assert space.copies == 10 and space.p_value > 0.01
+
+
 def test_mirrored_copies_are_found_where_training_images_were_mirrored(prepared, tmp_path):
     train_split = prepared.splits["train"]
     copies = train_split.read(range(len(train_split)))["image"][:, :, ::-1]
