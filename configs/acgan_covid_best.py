@@ -17,4 +17,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """Returns the experiment; `tiny` is the same code path in seconds on a CPU."""
     config = any_images(arg).unlock()
     config.data.channels = 1
+    config.model.discriminator.classifier = True
+    # With weight 1, the class comes before the shape, and images become textures.
+    config.loss.class_weight = 0.1
     return config.lock()

@@ -23,11 +23,12 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.update(name="covid_ct", image_size=64, channels=0, batch_size=16)
     config.discriminator_augment.update(translation=0.125, cutout=0.2, brightness=0.1, contrast=0.2)
     config.model.update(name="projected", average_decay=0.995)
-    config.model.generator.update(latent_size=128, width=32)
-    config.model.discriminator.update(projection=True, seen_size=0)
+    config.model.generator.update(latent_size=128, width=24)
+    config.model.discriminator.update(projection=True, classifier=False, seen_size=0)
     config.loss.update(name="hinge", diversity=8.0)
     for player in (config.optimizer.generator, config.optimizer.discriminator):
-        player.update(learning_rate=2e-4, beta1=0.0, beta2=0.99)
+        player.update(learning_rate=8e-4, beta1=0.0, beta2=0.99, decay="linear")
+        player.decay_begin = "2" if arg == "tiny" else "1000"
     if arg == "tiny":
         config.data.update(image_size=16, batch_size=8, num_phantoms=64)
         config.model.generator.width = 8

@@ -47,11 +47,12 @@ _STAGES = {"stage_2": (24, 64), "stage_3": (40, 64), "stage_5": (112, 128), "sta
 _MIXING_SEED = 0
 _SEEN_AT_LEAST = 64
 # Maps, kernel and stride of the network that sees the image itself.
-_PIXEL_HEAD = ((32, 3, 1), (64, 4, 2), (128, 4, 2))
+_PIXEL_HEAD = ((32, 4, 2), (64, 4, 2), (128, 4, 2))
+_STEEP = 16.0  # by which steps from pixel to pixel are multiplied
 
 
 class Generator(networks.Generator):
-    """latent, class -> 4x4 maps -> doublings -> tanh; each layer is scaled and shifted by both.
+    """latent, class -> 4x4 maps -> doublings -> tanh; latent and class modulate each layer.
 
     An image of 200 pixels is cut out of 224, since maps double. For shares of classes it draws from
     the mean of their embeddings, weighted by the shares.
@@ -182,7 +183,7 @@ class Discriminator(networks.Discriminator):
             x = self._activated(maps, maps.shape[-1], 3, 1, f"decide_{i}", train)
             scales.append(self._logits(x, labels, i, train))
             means.append(x.mean((1, 2)))
-        x = images
+        x = jnp.concatenate([images, *_steps(images)], -1)
         for i, layer in enumerate(_PIXEL_HEAD):
             x = self._activated(x, *layer, f"pixels_{i}", train)
         scales.append(self._logits(x, labels, len(scales), train))
@@ -266,6 +267,16 @@ class Discriminator(networks.Discriminator):
         """Returns a layer whose kernel's largest singular value is 1 (Miyato et al., 2018)."""
         spectral = nn.SpectralNorm(layer, name=f"{layer.name}_spectral")
         return lambda x: spectral(x, update_stats=train)
+
+
+def _steps(images: Images) -> list[Images]:
+    """Returns the steps to the next pixel, below and to the right, small ones enlarged.
+
+    Noise in flat places is small beside edges; here it is not.
+    """
+    down = jnp.diff(images, axis=1, append=images[:, -1:])
+    right = jnp.diff(images, axis=2, append=images[:, :, -1:])
+    return [jnp.tanh(_STEEP * step) for step in (down, right)]
 
 
 def _product(x: Array, kernel: Array | np.ndarray) -> Array:

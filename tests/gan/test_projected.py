@@ -14,7 +14,7 @@ from common.networks.efficientnet_lite import (
 )
 from common.networks.layers import Conv
 from common.networks.weight_files import read_weights
-from gan.networks.projected import Discriminator, Generator, _deviations
+from gan.networks.projected import Discriminator, Generator, _deviations, _steps
 
 KEY = jax.random.key(0)
 SHAPE = {"image_size": 16, "channels": 1, "num_classes": 2}
@@ -47,7 +47,7 @@ def decide(critic, images, labels, **changes):
 class TestCritic:
     def test_decides_patch_by_patch_at_four_scales_and_by_the_pixels(self, critic):
         decision = decide(critic, random_images(3), jnp.array([0, 1, 0]))
-        assert [x.shape for x in decision.logits] == [(3, n) for n in (64, 16, 4, 1, 16)]
+        assert [x.shape for x in decision.logits] == [(3, n) for n in (64, 16, 4, 1, 4)]
         assert decision.class_logits.shape == (3, 2)
 
     def test_asks_for_the_class_where_it_has_a_projection(self, critic):
@@ -95,10 +95,17 @@ class TestCritic:
         np.testing.assert_allclose(deviation(real), by_hand[0], rtol=1e-5)
         assert not deviation(real, train=False).any()
 
+    def test_sees_noise_of_a_flat_place_beside_an_edge(self):
+        """Steps to the pixel below and to the right; the last have none."""
+        image = jnp.array([[0.0, 0.01], [1.0, 0.01]])[None, ..., None]
+        down, right = (np.asarray(x)[0, ..., 0] for x in _steps(image))
+        np.testing.assert_allclose(down, np.tanh([[16, 0], [0, 0]]), atol=1e-6)
+        np.testing.assert_allclose(right, np.tanh([[0.16, 0], [-15.84, 0]]), atol=1e-6)
+
     def test_larger_images_are_seen_as_they_are(self):
         for size, patches in (
-            (64, [256, 64, 16, 4, 256]),
-            (256, [4096, 1024, 256, 64, 4096]),
+            (64, [256, 64, 16, 4, 64]),
+            (256, [4096, 1024, 256, 64, 1024]),
         ):
             module = Discriminator(size, 1, 1)
             made = jax.eval_shape(
