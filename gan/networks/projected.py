@@ -202,13 +202,15 @@ class Discriminator(networks.Discriminator):
     def _logits(
         self, x: Array, labels: Labels, scale: int, train: bool
     ) -> Float[Array, "batch patches"]:
-        """Returns a logit of each place of a scale's maps."""
+        """Returns a logit of each place of a scale's maps.
+
+        These layers are as large as they learn to be. With a norm of 1 the critic cannot be sure of
+        small differences, and the generator is never told of them.
+        """
         x = jnp.concatenate([x, self._deviation(x, train)], -1)
-        logits = self._limited(Conv(1, 1, name=f"logits_{scale}"), train)(x)[..., 0]
+        logits = Conv(1, 1, name=f"logits_{scale}")(x)[..., 0]
         if self.projection and self.num_classes > 1:
-            embedding = self._limited(
-                nn.Embed(self.num_classes, x.shape[-1], name=f"class_{scale}"), train
-            )
+            embedding = nn.Embed(self.num_classes, x.shape[-1], name=f"class_{scale}")
             x, of_class = in_one_dtype(x, embedding(labels))
             logits += (x * of_class[:, None, None]).sum(-1)
         patches: Array = logits.reshape(len(logits), -1)
