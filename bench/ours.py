@@ -24,6 +24,7 @@ from common.data.prepared.prepared import Prepared, prepare
 from common.data.settings import DataSettings
 from common.data.transforms import to_unit
 from common.devices import placement
+from common.learning.network import join_frozen, split_frozen
 from common.program.memory import give_back_freed_memory
 from common.runs.workdir import open_run
 from common.training import dispatch
@@ -58,14 +59,16 @@ class Training:
         data = DataSettings.of(config.data)
         self._feed = open_feed(data, prepared, task.batches, config.seed)
         self._step = 0
+        like = task.load_frozen(jax.eval_shape(task.init, jax.random.key(config.seed)))
         self._advance = dispatch.compile_advance(
             task,
             config.seed,
-            placement.stand_in(jax.eval_shape(task.init, jax.random.key(config.seed))),
+            placement.stand_in(like),
             self._feed.example_block(),
             low_memory=config.train.low_memory,
         )
-        self._state = placement.place(new_state(task, config.seed))
+        state = join_frozen(new_state(task, config.seed), split_frozen(like)[1])
+        self._state = placement.place(state)
 
     def run(self, num_steps: int) -> None:
         """Runs steps, waits for them and reads their metrics, as the loop does when it logs."""
@@ -213,7 +216,7 @@ def example(config: ConfigDict, prepared: Prepared) -> tuple[Arrays, Arrays, Arr
     """Returns weights by path, and inputs and outputs of inference by name."""
     task: Any = make_task(config, prepared.card)
     numbers = np.random.default_rng(1)
-    state = task.init(jax.random.key(config.seed))
+    state = task.load_frozen(new_state(task, config.seed))
     images = prepared.splits["train"].read(range(_FEW))["image"]
     if config.task == "gan":
         networks = {"generator": state.generator, "discriminator": state.discriminator}
@@ -224,7 +227,10 @@ def example(config: ConfigDict, prepared: Prepared) -> tuple[Arrays, Arrays, Arr
         drawn = _infer(players.generator, variables["generator"], latents, labels)
         decided = _infer(players.discriminator, variables["discriminator"], drawn, labels)
         inputs = {"latents": latents, "labels": labels}
-        outputs = {"images": np.asarray(drawn), "logits": np.asarray(decided.logits)}
+        scales = {"logits": decided.logits}
+        if isinstance(decided.logits, tuple):
+            scales = {f"logits_{i}": scale for i, scale in enumerate(decided.logits)}
+        outputs = {name: np.asarray(x) for name, x in {"images": drawn, **scales}.items()}
         if decided.class_logits is not None:
             outputs["class_logits"] = np.asarray(decided.class_logits)
         weights = dict(_named(variables))
@@ -246,20 +252,31 @@ def _infer(network: Any, variables: Any, *inputs: Any) -> Any:
 
 
 def _moved(variables: Any, numbers: np.random.Generator) -> Any:
-    """Moves biases, scales and running statistics away from their initial zeros and ones."""
-    leaves, structure = tree_flatten_with_path(variables)
+    """Moves what begins as zeros and ones, such as biases and scales, away from it.
+
+    Spectral norm's power iteration is at its end, where that of any rival ends, too.
+    """
+    learning = {name: tree for name, tree in variables.items() if name != "frozen"}
+    leaves, structure = tree_flatten_with_path(learning)
+    kernels = {"/".join(key.key for key in path[1:]): leaf for path, leaf in leaves}
 
     def moved(path: Any, leaf: Any) -> Any:
-        name = path[-1].key
-        if name in {"kernel", "embedding"}:
+        name, _, kind = path[-1].key.rpartition("/")
+        if kind in {"u", "sigma"}:
+            matrix = np.reshape(kernels[name], (-1, kernels[name].shape[-1]))
+            _, values, right = np.linalg.svd(matrix, full_matrices=False)
+            return values[0] if kind == "sigma" else right[:1]
+        if kind in {"kernel", "embedding"} and np.any(leaf):
             return leaf
         return leaf + np.abs(0.1 * numbers.normal(size=leaf.shape)).astype(np.float32)
 
-    return tree_unflatten(structure, [moved(path, leaf) for path, leaf in leaves])
+    return {**variables, **tree_unflatten(structure, [moved(*pair) for pair in leaves])}
 
 
 def _named(networks: Any) -> Iterator[tuple[str, np.ndarray]]:
     """Yields "generator/norm_1/mean" and the array from {"generator": {"batch_stats": ...}}."""
+    collections = {"params", "batch_stats", "frozen"}
     for path, leaf in tree_flatten_with_path(networks)[0]:
-        network, _, *rest = (key.key for key in path)
-        yield "/".join((network, *rest)), np.asarray(leaf)
+        names = [key.key for key in path if key.key not in collections]
+        if "/" not in names[-1]:  # not the state of a power iteration
+            yield "/".join(names), np.asarray(leaf)

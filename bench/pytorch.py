@@ -8,18 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from rows import NUM_FILES, Row, settings
+from rows import Row, settings
 from torch import Tensor, nn
 from torch.nn import functional
-from torch_gans import make_networks
+from torch_forms import Networks, device
+from torch_gan_training import Arrays, GANTraining, JointTraining
 from torch_unet import TorchUNet, predict_folder
 from torch_vgg16 import TorchVGG16
-from torch_weights import Weights, copy_weights
-
-Arrays = dict[str, np.ndarray]
-
-_BATCH = 64  # of generated images
 
 
 def software() -> str:
@@ -28,9 +23,14 @@ def software() -> str:
     return f"PyTorch {torch.__version__} ({where})"
 
 
-def device() -> torch.device:
-    """Returns the device that PyTorch uses."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def contender(config: Any, examples: Arrays, num_classes: int, channels: int, variant: str) -> Any:
+    """Returns the training of one of our experiments in one of PyTorch's forms."""
+    if config.task == "unet":
+        return Segmentation(config, examples, channels, variant)
+    if config.task == "classify":
+        return Classification(config, examples, num_classes, variant)
+    joint = config.model.name == "projected"
+    return (JointTraining if joint else GANTraining)(config, examples, num_classes, variant)
 
 
 class Rival:
@@ -49,26 +49,18 @@ class Rival:
         examples = _load(scratch / "examples.npz")
         num_classes = int(examples["label"].max()) + 1 if "label" in examples else 1
         channels = examples["image"].shape[-1]
-        contender: Any
-        if config.task == "gan":
-            contender = GANTraining(config, examples, num_classes, variant)
-        elif config.task == "unet":
-            contender = Segmentation(config, examples, channels, variant)
-        else:
-            contender = Classification(config, examples, num_classes, variant)
-        contender.load(_load(scratch / "weights.npz"))
+        made = contender(config, examples, num_classes, channels, variant)
+        made.load(_load(scratch / "weights.npz"))
         self.run: Callable[[int], None] = {
-            "train": contender.run,
-            "forward": getattr(contender, "forward", contender.run),
-            "generate": lambda times: contender.generate(times, scratch / "theirs"),
-            "predict": lambda times: contender.predict(
-                times, scratch / "slices", scratch / "theirs"
-            ),
+            "train": made.run,
+            "forward": getattr(made, "forward", made.run),
+            "generate": lambda times: made.generate(times, scratch / "theirs"),
+            "predict": lambda times: made.predict(times, scratch / "slices", scratch / "theirs"),
         }[row.work]
         building = time.perf_counter() - started
         self.software = f"{software()}, {variant}"
         self.difference = _difference(
-            contender.outputs(_load(scratch / "inputs.npz")), _load(scratch / "outputs.npz")
+            made.outputs(_load(scratch / "inputs.npz")), _load(scratch / "outputs.npz")
         )
         started = time.perf_counter()
         self.run(1)
@@ -79,137 +71,11 @@ class Rival:
         return {"difference": self.difference}
 
 
-class _Networks:
-    """Networks in one of PyTorch's forms."""
-
-    def __init__(self, variant: str, dtype: str, **networks: nn.Module) -> None:
-        self._dtype = dtype
-        self._last = "channels_last" in variant
-        self._compiled = "compile" in variant
-        for network in networks.values():
-            moved: Any = network
-            moved.to(device())
-            if self._last:
-                moved.to(memory_format=torch.channels_last)  # an overload that mypy cannot see
-        self.plain = networks
-        self.call = {
-            name: torch.compile(network) if self._compiled else network
-            for name, network in networks.items()
-        }
-
-    def precision(self) -> torch.autocast:
-        """Returns the context for networks and losses of a training step."""
-        narrow = self._dtype == "bfloat16"
-        return torch.autocast(device().type, torch.bfloat16, enabled=narrow)
-
-    def load(self, weights: Weights) -> None:
-        """Loads our weights."""
-        for name, network in self.plain.items():
-            copy_weights(weights, name, network)
-
-    def placed(self, images: Tensor) -> Tensor:
-        """Returns images NCHW as the networks take them."""
-        images = images.to(device())
-        return images.to(memory_format=torch.channels_last) if self._last else images
-
-
-class GANTraining:
-    """The usual loop: one generated batch serves both updates."""
-
-    def __init__(self, config: Any, examples: Arrays, num_classes: int, variant: str) -> None:
-        channels = examples["image"].shape[-1]
-        generator, discriminator = make_networks(config, channels, num_classes)
-        self._networks = _Networks(
-            variant, config.train.dtype, generator=generator, discriminator=discriminator
-        )
-        self._images = self._networks.placed(
-            torch.from_numpy(examples["image"]).permute(0, 3, 1, 2).contiguous()
-        )
-        labels = examples.get("label", np.zeros(len(examples["image"])))
-        self._labels = torch.from_numpy(labels.astype(np.int64)).to(device())
-        self._classes, self._latent = num_classes, config.model.generator.latent_size
-        self._batch = config.data.batch_size
-        self._seen = self._batch // 2 if config.optimizer.half_batches else self._batch
-        self._weight = config.loss.discriminator_weight
-        self._optimizers = {
-            name: torch.optim.Adam(
-                network.parameters(),
-                config.optimizer[name].learning_rate,
-                betas=(config.optimizer[name].beta1, config.optimizer[name].beta2),
-                eps=config.optimizer[name].epsilon,
-                fused=True,  # faster than separate operations, on a CPU, too
-            )
-            for name, network in self._networks.plain.items()
-        }
-        self.load = self._networks.load
-
-    def run(self, num_steps: int) -> None:
-        """Runs steps and reads the last one's losses."""
-        generator, discriminator = (
-            self._networks.call[name] for name in ("generator", "discriminator")
-        )
-        critic, seen = self._networks.plain["discriminator"], self._seen
-        for _ in range(num_steps):
-            rows = torch.randint(len(self._images), (seen,), device=device())
-            images = self._images[rows].float() / 127.5 - 1
-            latents = torch.randn(self._batch, self._latent, device=device())
-            asked = torch.randint(self._classes, (self._batch,), device=device())
-            with self._networks.precision():
-                fakes = generator(latents, asked)
-                real = _adversarial(discriminator(images), 1.0, self._labels[rows])
-                fake = _adversarial(discriminator(fakes.detach()[:seen]), 0.0, asked[:seen])
-                loss = self._weight * (real + fake)
-            self._optimizers["discriminator"].zero_grad()
-            loss.backward()
-            self._optimizers["discriminator"].step()
-            critic.requires_grad_(False)
-            self._optimizers["generator"].zero_grad()
-            with self._networks.precision():
-                toward_real = _adversarial(discriminator(fakes), 1.0, asked)
-            toward_real.backward()
-            self._optimizers["generator"].step()
-            critic.requires_grad_(True)
-        loss.item()
-        toward_real.item()
-
-    def generate(self, times: int, output: Path) -> None:
-        """Writes generated images as files, a folder for each class."""
-        generator = self._networks.plain["generator"].eval()
-        for label in range(self._classes):
-            (output / str(label)).mkdir(parents=True, exist_ok=True)
-        for _ in range(times):
-            for start in range(0, NUM_FILES, _BATCH):
-                count = min(_BATCH, NUM_FILES - start)
-                asked = torch.arange(start, start + count, device=device()) % self._classes
-                with torch.inference_mode():
-                    images = generator(torch.randn(count, self._latent, device=device()), asked)
-                    bytes_ = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu()
-                for number, image in enumerate(bytes_.permute(0, 2, 3, 1).numpy()):
-                    squeezed = image[:, :, 0] if image.shape[-1] == 1 else image
-                    folder = output / str(int(asked[number]))
-                    Image.fromarray(squeezed).save(folder / f"{start + number:06d}.png")
-
-    def outputs(self, inputs: Arrays) -> Arrays:
-        """Returns the networks' outputs for our inputs, in our layout."""
-        networks = [self._networks.plain[name].eval() for name in ("generator", "discriminator")]
-        with torch.inference_mode():
-            latents = torch.from_numpy(inputs["latents"]).to(device())
-            labels = torch.from_numpy(inputs["labels"].astype(np.int64)).to(device())
-            images = networks[0](latents, labels)
-            logits, class_logits = networks[1](images)
-        for network in networks:
-            network.train()
-        found = {"images": images.permute(0, 2, 3, 1).cpu().numpy(), "logits": logits.cpu().numpy()}
-        if class_logits is not None:
-            found["class_logits"] = class_logits.cpu().numpy()
-        return found
-
-
 class _Supervised(ABC):
     """One network, repeatedly on the same batch."""
 
     def __init__(self, config: Any, examples: Arrays, network: nn.Module, variant: str) -> None:
-        self._networks = _Networks(variant, config.train.dtype, network=network)
+        self._networks = Networks(variant, config.train.dtype, network=network)
         self._batch = config.data.batch_size
         images = examples["image"][: self._batch] / np.float32(255)
         self._images = self._networks.placed(
@@ -286,13 +152,6 @@ class Classification(_Supervised):
         with torch.inference_mode():
             for _ in range(times):
                 self._networks.call["network"](self._images).cpu()
-
-
-def _adversarial(judged: tuple[Tensor, Tensor | None], target: float, labels: Tensor) -> Tensor:
-    """Returns the mean loss for "real" (1) or "generated" (0), plus that for the classes."""
-    logits, class_logits = judged
-    loss = functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
-    return loss if class_logits is None else loss + functional.cross_entropy(class_logits, labels)
 
 
 def _difference(theirs: Arrays, ours: Arrays) -> float:

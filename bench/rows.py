@@ -74,6 +74,7 @@ ROWS = (
         changes={"data.image_size": 256},
         rivals=(*_EAGER, "keras"),
     ),
+    Row("acgan_best_64", "best AC-GAN 64x64, batch 16", "acgan_covid_best", must=1.0),
     Row(
         "cnn_gan",
         "CNN GAN 200x200x3, batch 8",

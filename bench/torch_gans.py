@@ -1,18 +1,18 @@
 """The GANs' networks as PyTorch users write them, with the layer names of `gan/networks`.
 
 A generator maps latents [n, latent] and labels [n] to images NCHW in [-1, 1]; a discriminator maps
-images to logits [n], positive for "real", and to the logits of the classes, or None.
+images and labels to logits [n], positive for "real", or one array [n, patches] of each scale, and
+to the logits of the classes, or None.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_weights import Flattened
 
-Judged = tuple[Tensor, Tensor | None]
+Judged = tuple[Tensor | list[Tensor], Tensor | None]
 
 _LEAK = 0.2
 _MAPS = 128
@@ -60,8 +60,9 @@ class DCGANDiscriminator(nn.Module):
             before = features
         self.real_or_generated = nn.Conv2d(before, 1, 4, bias=False)
 
-    def forward(self, images: Tensor) -> Judged:
+    def forward(self, images: Tensor, labels: Tensor) -> Judged:
         """Judges."""
+        del labels
         x = images
         for layer in range(1, 5):
             x = self.get_submodule(f"halve_{layer}")(x)
@@ -112,8 +113,9 @@ class ACGANDiscriminator(nn.Module):
         self.real_or_generated = Flattened(_MAPS * side**2, 1, maps_in=_MAPS)
         self.classes = Flattened(_MAPS * side**2, num_classes, maps_in=_MAPS)
 
-    def forward(self, images: Tensor) -> Judged:
+    def forward(self, images: Tensor, labels: Tensor) -> Judged:
         """Judges."""
+        del labels
         x = self._activate(same(self.conv_1, images))
         x = self._activate(functional.pad(same(self.conv_2, x), (0, 1, 0, 1)))
         x = self._activate(same(self.conv_3, self.norm_2(x)))
@@ -156,8 +158,9 @@ class CNNGANDiscriminator(nn.Module):
         self.conv_3 = nn.Conv2d(96, _MAPS, 3, stride=2)
         self.real_or_generated = Flattened(_MAPS * (-(-image_size // 8)) ** 2, 1, maps_in=_MAPS)
 
-    def forward(self, images: Tensor) -> Judged:
+    def forward(self, images: Tensor, labels: Tensor) -> Judged:
         """Judges."""
+        del labels
         x = images
         for conv in (self.conv_1, self.conv_2, self.conv_3):
             x = functional.leaky_relu(same(conv, x), _LEAK)
@@ -208,8 +211,9 @@ class DenseDiscriminator(nn.Module):
             before = width
         self.real_or_generated = nn.Linear(before, 1)
 
-    def forward(self, images: Tensor) -> Judged:
+    def forward(self, images: Tensor, labels: Tensor) -> Judged:
         """Judges."""
+        del labels
         x = images.flatten(1)
         for layer in range(1, self._layers + 1):
             x = functional.leaky_relu(self.get_submodule(f"dense_{layer}")(x), _LEAK)
@@ -227,37 +231,6 @@ def same(conv: nn.Conv2d, x: Tensor) -> Tensor:
         pads = [total // 2, total - total // 2, *pads]
     if any(low != high for low, high in (pads[:2], pads[2:])):
         return conv(functional.pad(x, pads))
-    return functional.conv2d(x, conv.weight, conv.bias, conv.stride, (pads[2], pads[0]))
-
-
-def make_networks(config: Any, channels: int, num_classes: int) -> tuple[nn.Module, nn.Module]:
-    """Returns the generator and the discriminator of one of our configs.
-
-    Raises:
-      KeyError: there is none of that name.
-    """
-    size, model = config.data.image_size, config.model
-    latent = model.generator.latent_size
-    if model.name == "dcgan":
-        return (
-            DCGANGenerator(channels, latent, model.generator.width),
-            DCGANDiscriminator(channels, model.discriminator.width),
-        )
-    if model.name == "acgan":
-        rate = model.discriminator.get("dropout_rate", 0.25)
-        return (
-            ACGANGenerator(size, channels, latent, num_classes),
-            ACGANDiscriminator(size, channels, num_classes, rate),
-        )
-    if model.name == "cnn_gan":
-        return (
-            CNNGANGenerator(size, channels, latent),
-            CNNGANDiscriminator(size, channels, model.discriminator.dropout_rate),
-        )
-    if model.name == "dense":
-        rate = model.generator.get("dropout_rate", 0.0)
-        return (
-            DenseGenerator(size, channels, latent, model.generator.widths, rate),
-            DenseDiscriminator(size, channels, model.discriminator.widths),
-        )
-    raise KeyError(model.name)
+    return functional.conv2d(
+        x, conv.weight, conv.bias, conv.stride, (pads[2], pads[0]), groups=conv.groups
+    )

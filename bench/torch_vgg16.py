@@ -25,8 +25,10 @@ class TorchVGG16(nn.Module):
                 self.trunk[next(names)] = nn.Conv2d(before, width, 3, padding=1)
                 before = width
         self.classes = nn.Linear(before, num_classes)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "deviation", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps images to logits."""

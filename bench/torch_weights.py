@@ -1,17 +1,18 @@
 """Our weights in PyTorch's layouts; its layers have the names of ours."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 Weights = Mapping[str, np.ndarray]  # "network/layer/kernel" -> array
 
-_NAMES = {
-    **{"kernel": "weight", "embedding": "weight", "scale": "weight", "bias": "bias"},
-    **{"mean": "running_mean", "var": "running_var"},
-}
+_NAMES = {"scale": "weight", "mean": "running_mean", "var": "running_var"}
+# What a network has beside weights: a counter, and the vectors of a power iteration.
+_OWN = ("num_batches_tracked", "._u", "._v")
 
 
 class Flattened(nn.Linear):
@@ -39,14 +40,27 @@ def copy_weights(weights: Weights, name: str, network: nn.Module) -> None:
     for path, array in weights.items():
         of_network, *layers, kind = path.split("/")
         if of_network == name:
-            layer = ".".join(layers)
-            turned = _turned(network.get_submodule(layer), kind, array)
-            tensors[f"{layer}.{_NAMES[kind]}"] = torch.from_numpy(np.array(turned, order="C"))
-    known = {key for key, _ in network.named_parameters()}
-    known |= {key for key, _ in network.named_buffers() if "running" in key}
-    if unpaired := tensors.keys() ^ known:
+            place = ".".join(layers)
+            layer = network.get_submodule(place)
+            known = "weight" if kind in {"kernel", "embedding"} else _NAMES.get(kind, kind)
+            if known == "weight" and parametrize.is_parametrized(layer):
+                known = "parametrizations.weight.original"
+            turned = _turned(layer, kind, array)
+            tensors[f"{place}.{known}"] = torch.from_numpy(np.array(turned, order="C"))
+    expected = {key for key in network.state_dict() if not key.endswith(_OWN)}
+    if unpaired := tensors.keys() ^ expected:
         raise RuntimeError(f"only one of the two networks has {sorted(unpaired)}")
     network.load_state_dict(tensors, strict=False)
+    for layer in network.modules():
+        if parametrize.is_parametrized(layer):
+            _settle(layer.parametrizations.weight)
+
+
+def _settle(limited: Any) -> None:
+    """Gives spectral norm the singular vectors that our power iteration would end with."""
+    left, _, right = torch.linalg.svd(limited.original.detach().flatten(1), full_matrices=False)
+    limited[0]._u.copy_(left[:, 0])
+    limited[0]._v.copy_(right[0])
 
 
 def _turned(layer: nn.Module, kind: str, array: np.ndarray) -> np.ndarray:

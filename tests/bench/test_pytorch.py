@@ -17,6 +17,7 @@ from common.data.prepared.prepared import prepare  # noqa: E402
 
 SMALLER = {  # where the size of the images is free
     "acgan_64": 16,
+    "acgan_best_64": 64,
     "cnn_gan": 32,
     "dense_200": 16,
     "dense_mnist": 28,
@@ -34,12 +35,7 @@ def rival(name, variant, tmp_path):
     examples = prepared.splits["train"].read(range(8))
     weights, inputs, outputs = ours.example(config, prepared)
     classes = len(prepared.card.classes)
-    if config.task == "gan":
-        made = pytorch.GANTraining(config, examples, classes, variant)
-    elif config.task == "unet":
-        made = pytorch.Segmentation(config, examples, prepared.card.channels, variant)
-    else:
-        made = pytorch.Classification(config, examples, classes, variant)
+    made = pytorch.contender(config, examples, classes, prepared.card.channels, variant)
     made.load(weights)
     return made, inputs, outputs
 

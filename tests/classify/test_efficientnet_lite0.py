@@ -90,12 +90,6 @@ def test_stored_statistics_stay_in_training():
         assert {gives is takes for gives, takes in places} == {stored}
 
 
-def test_without_the_package_the_weights_are_asked_for(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install triptych"):
-        pretrained(None, "")
-
-
 def test_weights_of_another_network_are_refused(tmp_path):
     for arrays in ({"kernel": np.zeros(3)}, {"_conv_stem.weight": np.zeros(3)}):
         np.savez(tmp_path / "w.npz", **arrays)
