@@ -26,19 +26,14 @@ Autocorrelation JointAverage ClusterProminence ClusterShade ClusterTendency Cont
 DifferenceAverage DifferenceEntropy DifferenceVariance JointEnergy JointEntropy Imc1 Imc2 Idm Idmn
 Id Idn InverseVariance MaximumProbability SumEntropy SumSquares
 """
+_FEATURES = {"glcm": _GLCM.split(), **dict.fromkeys(("firstorder", "glrlm", "glszm", "ngtdm"))}
+_IMAGES = {"Original": {}, "LoG": {"sigma": [2.0, 3.0, 4.0, 5.0]}, "Wavelet": {}}
 _SETTINGS = {
-    "imageType": {"Original": {}, "LoG": {"sigma": [2.0, 3.0, 4.0, 5.0]}, "Wavelet": {}},
-    "featureClass": {
-        "glcm": _GLCM.split(),
-        **dict.fromkeys(("firstorder", "glrlm", "glszm", "ngtdm")),  # all of each
-    },
-    "setting": {
-        **{"normalize": True, "normalizeScale": 100, "binWidth": 5, "voxelArrayShift": 300},
-        **{"interpolator": "sitkBSpline", "resampledPixelSpacing": [2, 2, 0], "padDistance": 10},
-        **{"preCrop": True, "force2D": True, "force2Ddimension": 0, "label": 1},
-    },
+    **{"normalize": True, "normalizeScale": 100, "binWidth": 5, "voxelArrayShift": 300},
+    **{"interpolator": "sitkBSpline", "resampledPixelSpacing": [2, 2, 0], "padDistance": 10},
+    **{"preCrop": True, "force2D": True, "force2Ddimension": 0, "label": 1},
 }
-_LUMINANCE = (0.2125, 0.7154, 0.0721)  # of red, green and blue, as ITK has it
+_LUMINANCE = (2125.0, 7154.0, 721.0)  # of red, green and blue in 10,000, as ITK has it
 
 
 def version() -> str:
@@ -47,7 +42,14 @@ def version() -> str:
     Raises:
       UserError: it is not installed.
     """
-    return str(_package().__version__)
+    try:
+        import radiomics
+    except ImportError as error:
+        raise UserError(
+            "The features pyradiomics need the package pyradiomics; install it with pip install"
+            " 'triptych[frd]', which compiles it."
+        ) from error
+    return str(radiomics.__version__)
 
 
 def pyradiomics(
@@ -58,7 +60,7 @@ def pyradiomics(
     Their number depends on the size of the images. It takes about 0.15 s an image of 64 pixels.
 
     Raises:
-      UserError: the package is not installed, or an image has only one grey value.
+      UserError: an image has only one grey value.
     """
     from radiomics.featureextractor import RadiomicsFeatureExtractor
 
@@ -71,8 +73,11 @@ def pyradiomics(
     if len(images) > _MANY:
         log.info("computing pyradiomics features of %s", counted(len(images), "image"))
     logging.getLogger("radiomics").setLevel(logging.ERROR)  # it tells each step of each image
-    extractor = RadiomicsFeatureExtractor(_SETTINGS)
-    grey = images[..., 0] if images.shape[-1] == 1 else images @ np.array(_LUMINANCE)
+    extractor = RadiomicsFeatureExtractor(**_SETTINGS)
+    extractor.disableAllFeatures()
+    extractor.enableFeaturesByName(**_FEATURES)
+    extractor.enableImageTypes(**_IMAGES)
+    grey = images[..., 0] if images.shape[-1] == 1 else images @ np.array(_LUMINANCE) / 10_000
     return np.array([_features(extractor, image) for image in grey.astype(np.float32)], np.float32)
 
 
@@ -87,14 +92,3 @@ def _features(extractor: Any, image: Float[np.ndarray, "height width"]) -> list[
     )
     numbers = (int, float, np.number, np.ndarray)
     return [float(x) for x in found.values() if isinstance(x, numbers) and np.ndim(x) == 0]
-
-
-def _package() -> Any:
-    try:
-        import radiomics
-    except ImportError as error:
-        raise UserError(
-            "The features pyradiomics need the package pyradiomics; install it with pip install"
-            " 'triptych[frd]', which compiles it."
-        ) from error
-    return radiomics

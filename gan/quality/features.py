@@ -10,8 +10,8 @@
 | `pyradiomics`       | the radiomic features of FRD, the Fréchet Radiomic Distance    | 398 up  |
 
 Images keep their size, except that Inception resizes them to 299 pixels and VGG16 doubles those
-below 32 pixels until they reach it. Radiomic features are standardised by the real images' mean and
-standard deviation; the others are not.
+below 32 pixels until they reach it. Both kinds of radiomic features are standardised by the real
+images' mean and standard deviation; the others are not.
 """
 
 from collections.abc import Callable
