@@ -21,12 +21,6 @@ from studies.config import Arm, Study
 from studies.folders import write_images
 
 _GIVEN = "given"
-# What the study's own images are divided and recognised by; a folder's images all train, unless it
-# has the folders train, val and test itself.
-_OWN = {
-    **{"name": "", "url": "", "sha256": "", "only": "", "group": "", "splits": "", "held_out": ""},
-    **{"folds": 0, "fold": 0, "pairs": "stems", "copies": "keep"},
-}
 
 
 def open_given(study: Study, data: ConfigDict, card: DataCard) -> Mapping[str, Prepared]:
@@ -40,7 +34,13 @@ def open_given(study: Study, data: ConfigDict, card: DataCard) -> Mapping[str, P
     Raises:
       UserError: a folder is missing, can't be read, or has other classes.
     """
-    settings = replace(DataSettings.of(data), channels=card.channels, **_OWN)
+    # All images of a folder train, unless it has the folders train, val and test itself.
+    undivided = replace(
+        DataSettings.of(data), group="", splits="", held_out="", folds=0, copies="keep"
+    )
+    settings = replace(
+        undivided, name="", url="", sha256="", only="", pairs="stems", channels=card.channels
+    )
     named = {arm.given: arm for arm in study.arms if arm.given}
     return {folder: _open(arm, settings, card) for folder, arm in named.items()}
 

@@ -6,6 +6,8 @@ It printed them with pyradiomics-bhklab 3.1.4; those of `features` came from its
 
 import importlib.util
 import math
+import re
+import subprocess
 import sys
 
 import numpy as np
@@ -74,13 +76,17 @@ def test_frd_of_images_is_that_of_frd_score(draw, value):
 
 @needs_pyradiomics
 def test_frd_score_itself_agrees_on_other_images(tmp_path):
-    frd_score = pytest.importorskip("frd_score", reason="pip install frd-score")
-    sets = [drawn(5, 6, size=64), drawn(6, 9, 30.0, size=64)]
+    pytest.importorskip("frd_score", reason="pip install frd-score")
+    sets, folders = [drawn(5, 6, size=64), drawn(6, 9, 30.0, size=64)], []
     for name, images in zip("ab", sets, strict=True):
+        folders.append(str(tmp_path / name))
         (tmp_path / name).mkdir()
         for number, image in enumerate(images):
             Image.fromarray(image[..., 0]).save(tmp_path / name / f"{number}.png")
-    theirs = frd_score.compute_frd([str(tmp_path / name) for name in "ab"], num_workers=1)
+    # A process of its own: it starts others, and warns when it reads its settings.
+    command = [sys.executable, "-m", "frd_score", *folders, "--num_workers=1"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    theirs = float(re.search(r"FRD \(v1\): (\S+)", said)[1])
     assert frd(*sets) == pytest.approx(theirs, abs=1e-3)
 
 
