@@ -7,6 +7,7 @@ configs of such runs without what the study sets itself: their data and seeds.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -36,7 +37,9 @@ RULES: Rules = {  # which values of the settings are valid
 }
 
 _OF_RUNS = ("batch_size", "shuffle", "resident_limit_mb")  # of config.data, for each run separately
-_ARM = re.compile(r"(?:(?P<real>real|augmented)(?:\+(?P<ratio>\d+(?:\.\d+)?))?|synthetic)")
+_ARM = re.compile(
+    r"(?P<real>real|augmented)(\+(?P<ratio>\d+(\.\d+)?)(:(?P<added>.+))?)?|synthetic|folder:(?P<alone>.+)"
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,12 @@ class Arm:
     """A way to train the classifier.
 
     Attributes:
-      name: in the config and the tables, and its folder's: "real+0.5".
+      name: in the config and the tables: "real+0.5", "real+1:DIR".
       real: whether it is trained on the real images.
       augmented: whether images are augmented as `config.classifier.augment` says.
       ratio: synthetic images for each real one.
       base: the arm that it is compared with; "" for "real".
+      given: the folder of the synthetic images; "" for those that the study's GAN draws.
     """
 
     name: str
@@ -56,15 +60,27 @@ class Arm:
     augmented: bool
     ratio: float
     base: str
+    given: str = ""
+
+    @property
+    def label(self) -> str:
+        """Returns a short name for figures: of a folder, its last part."""
+        return self.name.replace(self.given, Path(self.given).name) if self.given else self.name
+
+    @property
+    def drawn(self) -> float:
+        """Returns how many images the study's GAN draws for each real one."""
+        return 0.0 if self.given else self.ratio
 
     @property
     def meaning(self) -> str:
         """Returns the difference from the base, for a sentence."""
+        images = f"images of {self.given}" if self.given else "synthetic images"
         if not self.real:
-            return "training on synthetic images only, as many as the real ones,"
+            return f"training on {images} only, as many as the real ones,"
         if self.ratio:
             to = " to augmentation" if self.augmented else ""
-            return f"adding synthetic images{to}, {self.ratio:g} for each real one,"
+            return f"adding {images}{to}, {self.ratio:g} for each real one,"
         return "classical augmentation" if self.augmented else "training on real images"
 
 
@@ -88,9 +104,9 @@ class Study:
         return len(self.sizes) * sum(bool(arm.base) for arm in self.arms)
 
     @property
-    def most_synthetic(self) -> float:
-        """Returns the largest number of synthetic images for each real one."""
-        return max(arm.ratio for arm in self.arms)
+    def most_drawn(self) -> float:
+        """Returns the largest number of images that a GAN draws for each real one."""
+        return max(arm.drawn for arm in self.arms)
 
 
 def utility_config(
@@ -112,7 +128,8 @@ def utility_config(
             "sizes": "50,100,all",  # real training images of each class
             "seeds": "0,1,2",  # each draws other images and trains all networks anew
             # real, augmented (as classifier.augment says), +R: with R synthetic images for each
-            # real one; synthetic: only synthetic images, as many as real ones
+            # real one; synthetic: only synthetic images, as many as real ones; real+R:DIR and
+            # folder:DIR: the same with the images of a folder in place of the GAN's
             "arms": "real,augmented,real+0.5,real+1,real+2,augmented+1,synthetic",
         }
     )
@@ -211,10 +228,12 @@ def _read_arm(name: str) -> Arm:
     if match is None or (match["ratio"] and not ratio):
         raise UserError(
             f"config.study.arms has '{name}'; write real or augmented, either with +R synthetic"
-            " images for each real one (real+0.5), or synthetic."
+            " images for each real one (real+0.5), or synthetic; images of a folder instead are"
+            " real+0.5:DIR, or folder:DIR alone."
         )
+    given = match["added"] or match["alone"] or ""
     if not match["real"]:
-        return Arm(name, real=False, augmented=False, ratio=1.0, base="real")
+        return Arm(name, real=False, augmented=False, ratio=1.0, base="real", given=given)
     augmented = match["real"] == "augmented"
     base = match["real"] if ratio else ("real" if augmented else "")
-    return Arm(name, real=True, augmented=augmented, ratio=ratio, base=base)
+    return Arm(name, real=True, augmented=augmented, ratio=ratio, base=base, given=given)

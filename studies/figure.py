@@ -32,9 +32,9 @@ def draw(rows: Sequence[Row], metric: str, name: str, file: Path, caption: str) 
     for (above, below), size in zip(panels.T, sizes, strict=True):
         of_size = [row for row in rows if row.size == size]
         compared = [row for row in of_size if row.differences]
-        names = [row.arm.name for row in of_size]
+        names = [literal(row.arm.label) for row in of_size]
         _points(above, names, [row.scores[name] for row in of_size])
-        names = [f"{row.arm.name} - {row.arm.base}" for row in compared]
+        names = [literal(f"{row.arm.label} - {row.arm.base}") for row in compared]
         _points(below, names, [row.differences[name] for row in compared])
         below.axvline(0, color="0.4", linewidth=0.8)
         images = (

@@ -6,6 +6,7 @@ WORKDIR/images/images.csv                                            which image
 WORKDIR/cells/50_0/real/CLASS/*.png                                  50 of each class, seed 0
 WORKDIR/cells/50_0/synthetic/CLASS/000000.png                        drawn by its GAN
 WORKDIR/cells/50_0/arms/real+1/data/{train,val,test}/CLASS/*.png     what this arm reads
+WORKDIR/given/                                                       see given.py
 """
 
 import os
@@ -23,7 +24,7 @@ from common.program.scratch import move_into_place, scratch_folder
 from common.program.words import counted
 from common.report.images import write_picture
 from common.runs.evaluation import write_table
-from studies.config import ALL
+from studies.config import ALL, Arm
 
 # An image's patient, by its name; a synthetic one has none.
 _GROUP = r"^(patient\d+)_|^synthetic"
@@ -80,6 +81,30 @@ def choose(images: Path, classes: Sequence[str], size: str, seed: int) -> ClassF
     return chosen
 
 
+def choose_given(images: Path, real: ClassFiles, arm: Arm, seed: int) -> ClassFiles:
+    """Returns the images that an arm takes of a folder; a larger choice contains a smaller one.
+
+    Args:
+      images: what `write_images` made of the folder.
+      real: the real images of each class.
+      arm: it says how many there are for each real one.
+      seed: of the choice.
+
+    Raises:
+      UserError: there are fewer.
+    """
+    shuffled, counts = choose(images, tuple(real), ALL, seed), num_synthetic(real, arm.ratio)
+    for name, files in shuffled.items():
+        if len(files) < counts[name]:
+            raise UserError(
+                f"config.study.arms has '{arm.name}', which needs"
+                f" {counted(counts[name], 'image')} of class {name} for {len(real[name])} real"
+                f" ones, but {arm.given} has {len(files)}; add some, or lower the ratio or"
+                " config.study.sizes."
+            )
+    return {name: files[: counts[name]] for name, files in shuffled.items()}
+
+
 def wanted(size: str, name: str, available: int) -> int:
     """Returns how many images of a class a size means.
 
@@ -110,14 +135,22 @@ def link_real(chosen: ClassFiles, folder: Path) -> None:
             move_into_place(made, folder)
 
 
-def link_arm(train: Sequence[ClassFiles], images: Path, folder: Path) -> None:
-    """Makes {train,val,test}/CLASS/*.png and labels.csv, unless the folder exists."""
+def link_arm(real: ClassFiles, synthetic: ClassFiles, images: Path, folder: Path) -> None:
+    """Makes {train,val,test}/CLASS/*.png and labels.csv, unless the folder exists.
+
+    Args:
+      real: images to train on; {} for none.
+      synthetic: more of them, which have no patients; {} for none.
+      images: what `write_images` made of the study's images.
+      folder: to make.
+    """
     if folder.exists():
         return
-    classes = tuple(train[0])
+    classes = tuple(real or synthetic)
     with scratch_folder(folder.parent) as scratch:
         made = scratch / folder.name
-        rows = [row for chosen in train for row in _link(chosen, folder, made, "train/")]
+        rows = _link(real, folder, made, "train/")
+        rows += _link(synthetic, folder, made, "train/", "synthetic")
         for split in ("val", "test"):
             (made / split).symlink_to(os.path.relpath(images / split, folder))
             for name, inner in zip(classes, folder_names(classes), strict=True):
@@ -144,7 +177,9 @@ def num_synthetic(chosen: ClassFiles, ratio: float) -> dict[str, int]:
     return {name: max(1, round(ratio * len(files))) for name, files in chosen.items()}
 
 
-def _link(files: ClassFiles, place: Path, made: Path, below: str) -> list[dict[str, str]]:
+def _link(
+    files: ClassFiles, place: Path, made: Path, below: str, prefix: str = ""
+) -> list[dict[str, str]]:
     """Makes links in a folder that will be moved to its place; returns the rows of its table.
 
     Args:
@@ -152,13 +187,13 @@ def _link(files: ClassFiles, place: Path, made: Path, below: str) -> list[dict[s
       place: of the folder; links are relative to it.
       made: the folder before the move.
       below: the place of the links in it: "train/".
+      prefix: of their names.
     """
     rows = []
     for name, inner in zip(files, folder_names(files), strict=True):
         (made / below / inner).mkdir(parents=True, exist_ok=True)
         for path in files[name]:
-            link = f"synthetic{path.name}" if path.name[0].isdecimal() else path.name
-            file = f"{below}{inner}/{link}"
+            file = f"{below}{inner}/{prefix}{path.name}"
             (made / file).symlink_to(os.path.relpath(path, (place / file).parent))
             rows.append({"file": file, "label": name, "split": "train"})
     return rows

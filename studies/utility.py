@@ -46,6 +46,7 @@ from gan.state import make_gan
 from studies import folders
 from studies.config import RULES, Arm, Study, read_study, run_config
 from studies.finished import Figures
+from studies.given import open_given, place_of, write_given
 from studies.report import write_results
 from studies.runner import CELLS, LOG, Cell, StoppedError, run_cells
 
@@ -129,25 +130,25 @@ class Training(Cell):
     Attributes:
       choice: the real images.
       arm: how it is trained.
+      synthetic: the generated images of each class; {} for none.
       classes: of the images.
     """
 
     choice: Choice
     arm: Arm
+    synthetic: folders.ClassFiles
     classes: tuple[str, ...]
 
     @property
     def title(self) -> str:
         """Returns what the log calls it."""
-        return f"{self.choice.size} a class, seed {self.choice.seed}: {self.arm.name}"
+        return f"{self.choice.size} a class, seed {self.choice.seed}: {self.arm.label}"
 
     def run(self, workdir: Path) -> bool:
         """Trains and scores the classifier; returns whether it came to its end."""
-        choice = self.choice
-        train_on = [choice.real] if self.arm.real else []
-        if self.arm.ratio:
-            train_on.append(folders.first_synthetic(choice.synthetic, choice.real, self.arm.ratio))
-        folders.link_arm(train_on, choice.images, Path(self.config.data.dir))
+        real = self.choice.real if self.arm.real else {}
+        data = Path(self.config.data.dir)
+        folders.link_arm(real, self.synthetic, self.choice.images, data)
         if not _train(self.config, workdir):
             return False
         evaluate(open_run(workdir), ClassifyOptions())
@@ -191,6 +192,7 @@ def run_utility(config: ConfigDict, workdir: Path, results: str = "") -> bool:
         check_division(DataSettings.of(config.data))
     prepared = prepare(config.data)
     card = prepared.card
+    given = open_given(study, config.data, card)
     _check(study, config, card)
     with exclusive(workdir):
         run = Run(workdir, config, card)
@@ -198,7 +200,7 @@ def run_utility(config: ConfigDict, workdir: Path, results: str = "") -> bool:
         claim(run)
         if card.synthetic:
             log.warning("The images are %s.", card.caption)
-        cells = _list_cells(study, config, prepared, workdir)
+        cells = _list_cells(study, config, prepared, given, workdir)
         try:
             kept = user_path(results) if results else None
             outcome = run_cells(cells, workdir, kept, card.fingerprint)
@@ -228,7 +230,7 @@ def _check(study: Study, config: ConfigDict, card: DataCard) -> None:
                 " --config.data.folds=10 if only val is missing."
             )
     gan = GANSettings.of(run_config(config.gan, config.data, 0))
-    if study.most_synthetic and not make_gan(gan, card).conditional:
+    if study.most_drawn and not make_gan(gan, card).conditional:
         raise UserError(
             f"config.gan.model.name is '{config.gan.model.name}', which is unconditional; use a"
             " conditional network such as acgan."
@@ -239,7 +241,11 @@ def _check(study: Study, config: ConfigDict, card: DataCard) -> None:
 
 
 def _list_cells(
-    study: Study, config: ConfigDict, prepared: Prepared, workdir: Path
+    study: Study,
+    config: ConfigDict,
+    prepared: Prepared,
+    given: Mapping[str, Prepared],
+    workdir: Path,
 ) -> Sequence[Cell]:
     """Returns a GAN and the classifier of each arm, for each size and seed."""
     images, classes = folders.write_images(prepared, workdir), prepared.card.classes
@@ -253,17 +259,30 @@ def _list_cells(
         def config_of(part: ConfigDict, data: Path, seed: int = seed) -> ConfigDict:
             return run_config(part, config.data, seed, dir=str(data), group=group)
 
-        gan, most = f"{choice.name}/gan", study.most_synthetic
+        gan, most = f"{choice.name}/gan", study.most_drawn
         if most:
             own = config_of(config.gan, choice.folder / "real")
             cells.append(Synthesis(gan, own, choice=choice, most=most))
         for arm in study.arms:
-            place = f"{choice.name}/arms/{arm.name}"
+            place = f"{choice.name}/arms/{place_of(arm, given)}"
             part = config.classifier if arm.augmented else plain
             own = config_of(part, images.parent / CELLS / place / "data")
-            needs = (gan,) if arm.ratio else ()
+            synthetic: folders.ClassFiles = {}
+            if arm.given:
+                taken = write_given(arm.given, given[arm.given], workdir)
+                synthetic = folders.choose_given(taken, real, arm, seed)
+            elif arm.ratio:
+                synthetic = folders.first_synthetic(choice.synthetic, real, arm.ratio)
             cells.append(
-                Training(f"{place}/run", own, needs, choice=choice, arm=arm, classes=classes)
+                Training(
+                    f"{place}/run",
+                    own,
+                    (gan,) if arm.drawn else (),
+                    choice=choice,
+                    arm=arm,
+                    synthetic=synthetic,
+                    classes=classes,
+                )
             )
     return cells
 

@@ -7,10 +7,11 @@
 | `inception:FILE`    | the network of FID; FILE as published with pytorch-fid         | 2048    |
 | `classifier:DIR`    | the features of a trained classifier, a run of this project    | its own |
 | `pixels`            | the pixels in [0, 1], of 64 x 64 at most                       | all     |
+| `pyradiomics`       | the radiomic features of FRD, the Fréchet Radiomic Distance    | 398 up  |
 
 Images keep their size, except that Inception resizes them to 299 pixels and VGG16 doubles those
-below 32 pixels until they reach it. Radiomic features are standardised by the real images' mean and
-standard deviation; the others are not.
+below 32 pixels until they reach it. Both kinds of radiomic features are standardised by the real
+images' mean and standard deviation; the others are not.
 """
 
 from collections.abc import Callable
@@ -29,11 +30,14 @@ from common.networks.vgg16 import VGG16, to_imagenet_range, weights_are_bundled
 from common.program.errors import UserError
 from common.program.files import sha256_of, user_path
 from common.runs.judge import open_judge
+from common.scores import pyradiomics
 from common.scores.radiomics import radiomics
 
 _BATCH = 32
 _LEAST = 32  # pixels; VGG16 halves them five times
 _LEAST_RADIOMIC = 3  # pixels
+_LEAST_PYRADIOMICS = 8  # pixels
+PYRADIOMICS = "pyradiomics"
 _MOST_PIXELS = 64  # a side; pairs of larger images are costly
 
 Images = UInt8[np.ndarray, "images height width channels"]
@@ -80,8 +84,8 @@ def make_extractors(names: str, image_size: int, channels: int) -> list[Extracto
         kind, _, needed = entry.partition(":")
         if kind not in _KINDS or bool(needed) != (kind in ("inception", "classifier")):
             raise UserError(
-                f"{entry!r} names no features; use radiomic, vgg16, pixels, inception:FILE or"
-                " classifier:DIR, with commas between several."
+                f"{entry!r} names no features; use radiomic, vgg16, pixels, pyradiomics,"
+                " inception:FILE or classifier:DIR, with commas between several."
             )
         found.append(_KINDS[kind](needed, image_size, channels))
     kinds = [extractor.name for extractor in found]
@@ -100,6 +104,17 @@ def _radiomic(needed: str, image_size: int, channels: int) -> Extractor:
             " pixels."
         )
     return Extractor("radiomic", "radiomic 1", True, in_batches(_radiomic_of, (), _BATCH))
+
+
+def _pyradiomics(needed: str, image_size: int, channels: int) -> Extractor:
+    del needed, channels
+    if image_size < _LEAST_PYRADIOMICS:
+        raise UserError(
+            f"The features pyradiomics need images of {_LEAST_PYRADIOMICS} pixels or more, these"
+            f" have {image_size}; use pixels."
+        )
+    identity = f"{pyradiomics.IDENTITY}, pyradiomics {pyradiomics.version()}"
+    return Extractor(PYRADIOMICS, identity, True, pyradiomics.pyradiomics)
 
 
 def _radiomic_of(nothing: tuple[()], images: Array) -> Array:
@@ -167,6 +182,7 @@ _KINDS: dict[str, Callable[[str, int, int], Extractor]] = {
     "vgg16": _vgg16,
     "inception": _inception,
     "classifier": _classifier,
+    PYRADIOMICS: _pyradiomics,
 }
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from common.program.log import log
 from common.program.words import counted
+from gan.quality.features import PYRADIOMICS
 from gan.quality.measures import (
     Estimate,
     Features,
@@ -26,6 +27,7 @@ from gan.quality.measures import (
     frechet_distance,
     kernel_distance,
     manifold_scores,
+    radiomic_distance,
 )
 from gan.quality.reference import Labels, Reference
 
@@ -116,9 +118,9 @@ def with_floor(
         count = min(len(first), len(others), len(chosen))
         if count <= k:
             return ()
-        same_n.append(_measured(real[first], generated[chosen[:count]], k))
-        floor.append(_measured(real[first], real[others[:count]], k))
-    sets = ([_measured(real, generated, k)], same_n, floor)
+        same_n.append(_measured(comparison.extractor, real[first], generated[chosen[:count]], k))
+        floor.append(_measured(comparison.extractor, real[first], real[others[:count]], k))
+    sets = ([_measured(comparison.extractor, real, generated, k)], same_n, floor)
     found = []
     for name in sets[0][0]:
         numbers, errors = (
@@ -130,9 +132,11 @@ def with_floor(
     return tuple(found)
 
 
-def _measured(real: Features, generated: Features, k: int) -> dict[str, Estimate]:
+def _measured(extractor: str, real: Features, generated: Features, k: int) -> dict[str, Estimate]:
     """Returns every measure of measures.py for two sets."""
+    own = {"frd": Estimate(radiomic_distance(real, generated))} if extractor == PYRADIOMICS else {}
     return {
+        **own,
         "frechet": Estimate(frechet_distance(real, generated)),
         "kernel": kernel_distance(real, generated),
         **{

@@ -3,6 +3,7 @@
 | measure          | asks                                                  | at best    |
 |------------------|-------------------------------------------------------|------------|
 | Fréchet distance | are mean and covariance those of the real images?     | 0          |
+| FRD              | the same of pyradiomics' features: its logarithm      | -inf       |
 | kernel distance  | are all moments up to the third?                      | 0 or below |
 | precision        | which share of generated images lies among real ones? | 1          |
 | recall           | which share of real images lies among generated ones? | 1          |
@@ -98,6 +99,26 @@ def frechet_distance(real: Features | Moments, generated: Features | Moments) ->
     # square root, which need not exist below full rank (n <= d).
     overlap = np.linalg.svd(first.root @ second.root.T, compute_uv=False).sum()
     return max(0.0, float(shift + spread - 2 * overlap))
+
+
+def radiomic_distance(real: Features, generated: Features) -> float:
+    """Returns the Fréchet Radiomic Distance (FRD), version 1, from pyradiomics' features.
+
+    `log |mu_r - mu_g|^2 + tr(S_r + S_g - 2 (S_r S_g)^(1/2))` of features in standard scores of the
+    real images, without those that are equal in all of them: what the program frd-score prints.
+    Konz et al., "Fréchet Radiomic Distance (FRD): A Versatile Metric for Comparing Medical Imaging
+    Datasets" (2026), whose equation 3 has half of it: the logarithm of the root. -inf of equal
+    sets.
+
+    Raises:
+      UserError: fewer than 2 images, features that are not finite or are of two kinds.
+    """
+    first, second = _exact_pair(real, generated, 2)
+    differing = np.ptp(first, 0) > 0
+    first, second = first[:, differing], second[:, differing]
+    mean, deviation = first.mean(0), first.std(0)
+    squared = frechet_distance((first - mean) / deviation, (second - mean) / deviation)
+    return math.log(squared) if squared else -math.inf
 
 
 def kernel_distance(real: Features, generated: Features) -> Estimate:

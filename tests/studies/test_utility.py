@@ -96,6 +96,10 @@ def test_it_runs_resumes_by_cells_and_reports_its_result(launch, tmp_path):
         ({"arms": "real,augmented+1"}, "not 'augmented'"),
         ({"arms": "real,real+0"}, "config.study.arms has 'real+0'"),
         ({"arms": "synthetic"}, "not 'real'"),
+        ({"arms": "real,folder:"}, "config.study.arms has 'folder:'"),
+        ({"arms": "real,synthetic:DIR"}, "config.study.arms has 'synthetic:DIR'"),
+        ({"arms": "folder:DIR"}, "not 'real'"),
+        ({"arms": "real,augmented+1:DIR"}, "not 'augmented'"),
         ({"sizes": "50,most"}, "config.study.sizes has 'most'"),
         ({"sizes": ""}, "config.study.sizes is empty"),
         ({"seeds": "0,x"}, "config.study.seeds has 'x'"),
@@ -218,7 +222,7 @@ def test_folders_of_a_study_have_any_labels_and_give_them_back(tmp_path):
     chosen = choose(images, prepared.card.classes, "all", 0)
     assert all(len(files) == 1 for files in chosen.values()) and set(chosen) == set(labels)
     link_real(chosen, work / "cells" / "real")
-    link_arm([chosen], images, work / "cells" / "data")
+    link_arm(chosen, {}, images, work / "cells" / "data")
     for folder, splits in (("real", ("train",)), ("data", ("train", "val", "test"))):
         data.dir = str(work / "cells" / folder)
         again = prepare(data)
