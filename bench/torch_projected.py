@@ -122,9 +122,9 @@ class ProjectedDiscriminator(nn.Module):
             self._add(f"pixels_{i}", before, maps, kernel, stride)
             before = maps
         for i, width in enumerate([*widths, before]):
-            self.add_module(f"logits_{i}", spectral_norm(nn.Conv2d(width + 1, 1, 1)))
+            self.add_module(f"logits_{i}", nn.Conv2d(width + 1, 1, 1))
             if self._projection:
-                embedding = spectral_norm(nn.Embedding(num_classes, width + 1))
+                embedding = nn.Embedding(num_classes, width + 1)
                 self.add_module(f"class_{i}", embedding)
         if classifier and num_classes > 1:
             self.classes = nn.Linear(sum(widths), num_classes)
