@@ -388,11 +388,8 @@ def _counts(found: Mapping[str, Memorization], level: float) -> Iterator[str]:
             counts += f" generated images {verb} as near to a training image as only"
             counts += f" {100 * RARE:.0f} % of new patients' are"
         least = _least_significant(x, level)
-        copies = f"{x.copies} of them a copy; " if x.copies == 1 else f"{x.copies} of them copies; "
-        yield (
-            f"{counts} ({name}: {copies if x.copies else ''}p = {x.p_value:.2g}, significant from"
-            f" {least})"
-        )
+        copies = f"{x.copies} of them copied; " if x.copies else ""
+        yield f"{counts} ({name}: {copies}p = {x.p_value:.2g}, significant from {least})"
 
 
 def _membership_text(membership: Estimate) -> str:

@@ -304,7 +304,7 @@ class TestVerdict:
         assert found.startswith(
             f"The generator repeats training images: {self.bad.suspicious} of 200 generated images"
             " are as near to a training image as only 5 % of new patients' are (VGG16:"
-            f" {self.bad.copies} of them copies; p = "
+            f" {self.bad.copies} of them copied; p = "
         )
         assert "pixels" not in found
         assert found.endswith(
