@@ -9,7 +9,7 @@ python launch.py --mode=generate --workdir=runs/gan --num_images=1000 --output=D
 classes, it draws the class that it is given. All images are used for training.
 
 A critic that sees through ImageNet's EfficientNet-Lite0 needs a few hundred images where another
-learns them by heart; docs/quality.md has what trials of this GAN reached with 425.
+learns them by heart; docs/quality.md has what this GAN reached with 425.
 """
 
 from ml_collections import ConfigDict
