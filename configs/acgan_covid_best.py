@@ -5,7 +5,7 @@ python launch.py --config=configs/acgan_covid_best.py --config.data.dir=DIR  you
 python launch.py --mode=evaluate --workdir=runs/acgan_covid_best
 
 64x64, 2,000 steps. Three runs by the protocol in docs/quality.md: slices that are sharp, nearly as
-varied as real ones and no copies; a classifier learns from them about as much as from real ones.
+varied as real ones and no copies; a classifier learns from them nearly as much as from real ones.
 """
 
 from ml_collections import ConfigDict
