@@ -67,7 +67,10 @@ def tensors(*arrays):
 
 def test_both_losses_and_their_gradients_are_ours(pair):
     gan, variables, training, examples = pair
-    real, labels = to_signed_unit(examples["image"]), jnp.asarray(examples["label"], int)
+    real, labels = (
+        to_signed_unit(jnp.asarray(examples["image"])),
+        jnp.asarray(examples["label"], int),
+    )
     latents = np.random.default_rng(1).normal(size=(NUM, gan.latent_size)).astype(np.float32)
     asked = jnp.arange(NUM) % 2
     generator, discriminator = (net.clone(axis_name="") for net in gan.networks)
@@ -78,14 +81,15 @@ def test_both_losses_and_their_gradients_are_ours(pair):
         return module.apply(changed, *inputs, train=True, mutable=["batch_stats"])[0]
 
     def losses(params):
-        fakes = apply(generator, "generator", params["generator"], latents, asked)
+        fakes = apply(generator, "generator", params["generator"], jnp.asarray(latents), asked)
 
         def decided(fakes, params):
             both = jnp.concatenate([real, fakes]), jnp.concatenate([labels, asked])
             return apply(discriminator.clone(num_real=NUM), "discriminator", params, *both)
 
         def class_loss(logits, labels):
-            return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).mean()
+            rows = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1)
+            return -gan.weights.class_loss * rows.mean()
 
         def means(part, logits, half):
             return per_image([part(x[half]) for x in logits]).mean()
@@ -136,7 +140,7 @@ def test_images_are_varied_as_ours_are(pair):
     settings = pair[0].augmentation.changed(
         {"translation": 0.125, "cutout": 0.3, "brightness": 0.1, "contrast": 0.2}
     )
-    image = to_signed_unit(pair[3]["image"][:1])
+    image = to_signed_unit(jnp.asarray(pair[3]["image"][:1]))
     many = jnp.repeat(image, 4000, 0)
     keys = jax.random.split(jax.random.key(0), len(many))
     expected = np.asarray(jax.jit(augment_images, static_argnums=2)(many, keys, settings))
