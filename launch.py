@@ -21,7 +21,7 @@ from common.program.accidents import told_in
 from common.program.command_line import Program, run_app
 from common.program.errors import UserError
 from common.program.files import user_path
-from common.program.options import MODES, Command, read_flags
+from common.program.options import MODES, Command, Options, read_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
 TASKS = KnownTasks(("gan", "unet", "classify"))  # another is found by the config or the workdir
@@ -38,7 +38,11 @@ def main(argv: list[str]) -> None:
         from common.inspect.command import run_inspect as run
 
         sys.exit(run(_CONFIG.value, options.input, options.output, overwrite=options.overwrite))
-    example = {"train": "acgan_covid", "utility": "utility_covid"}.get(command.mode)
+    example = {
+        "train": "acgan_covid",
+        "utility": "utility_covid",
+        "ablate": "ablate_gan_losses",
+    }.get(command.mode)
     if example and _CONFIG.value is None:
         raise UserError(f"--mode={command.mode} needs --config=FILE, such as configs/{example}.py.")
     alone = TASKS.without_run(command, given)
@@ -46,14 +50,14 @@ def main(argv: list[str]) -> None:
 
     start_jax(command.coordinator, command.num_processes, command.process_id)
     if command.mode in MODES:
-        _run_config(command, options.input)
+        _run_config(command, options)
     elif alone:
         alone()
     else:
         _run_task_mode(command, given)
 
 
-def _run_config(command: Command, images: str) -> None:
+def _run_config(command: Command, options: Options) -> None:
     from common.config.defaults import default_workdir
 
     flag, named = flags.FLAGS["config"], _CONFIG.value is not None
@@ -63,7 +67,7 @@ def _run_config(command: Command, images: str) -> None:
         from studies.own_data import Experiment, run_own_data
 
         experiment = Experiment(file, _CONFIG.value, overrides) if named else None
-        run_own_data(experiment, images, command.workdir, restart=command.restart)
+        run_own_data(experiment, options.input, command.workdir, restart=command.restart)
         return
     if command.mode == "ensemble":
         from common.runs.ensemble import make_ensemble
@@ -76,6 +80,10 @@ def _run_config(command: Command, images: str) -> None:
             from studies.utility import run_utility
 
             run_utility(_CONFIG.value, workdir, command.results)
+        elif command.mode == "ablate":
+            from studies.ablation.ablate import run_ablation
+
+            run_ablation(file, _CONFIG.value, command, options, workdir)
         else:
             from common.training.train import train
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from classify.flags import MODES, ClassifyOptions
 from common.config import defaults as configs
-from common.config.declaration import Declaration
+from common.config.declaration import Compared, Declaration
 from common.config.defaults import OptimizerSettings, RunSettings, TrainSettings, default_config
 from common.config.durations import never
 from common.program.rules import Rules, duration, number, switch, text, whole
@@ -98,5 +98,10 @@ TASK = Declaration(
     rules=RULES,
     options=ClassifyOptions,
     modes=MODES,
+    compared=(
+        Compared("AUC", "scores.roc_auc_macro.value"),
+        Compared("F1 (macro)", "scores.f1_macro.value"),
+        Compared("accuracy", "scores.accuracy.value"),
+    ),
     keeps_reference=True,
 )

@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
-from common.config.declaration import Declaration
+from common.config.declaration import Compared, Declaration
 from common.config.defaults import OptimizerSettings, RunSettings, TrainSettings, default_config
 from common.data import augmentation
 from common.data.augmentation import Augmentation
@@ -144,6 +144,18 @@ TASK = Declaration(
     rules=RULES,
     options=GANOptions,
     modes=MODES,
+    compared=(
+        *(
+            Compared(f"{told} ({kind})", f"quality.{kind}.all.{name}_*.same_n", best, "floor")
+            for kind in ("radiomic", "vgg16")
+            for told, name, best in (
+                ("Fréchet distance", "frechet", "lowest"),
+                ("coverage", "coverage", "highest"),
+                ("recall", "recall", "highest"),
+            )
+        ),
+        Compared("accuracy of the judge", "judge.generated.scores.accuracy.value"),
+    ),
     shown=(
         *("train/discriminator_loss", "train/generator_loss"),
         *("val/", "quality/frechet", "quality/spread"),

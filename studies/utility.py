@@ -44,11 +44,12 @@ from gan.flags import GANOptions
 from gan.generate import generate
 from gan.state import make_gan
 from studies import folders
+from studies.cell import Cell, StoppedError
 from studies.config import RULES, Arm, Study, read_study, run_config
 from studies.finished import Figures
 from studies.given import open_given, place_of, write_given
 from studies.report import write_results
-from studies.runner import CELLS, LOG, Cell, StoppedError, run_cells
+from studies.runner import CELLS, LOG, run_cells
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ml_collections import ConfigDict
 
 from common.config import defaults as configs
-from common.config.declaration import Declaration
+from common.config.declaration import Compared, Declaration
 from common.config.defaults import OptimizerSettings, RunSettings, TrainSettings, default_config
 from common.program.rules import Rules, choice, number, switch, whole
 from common.program.settings import Section
@@ -78,5 +78,10 @@ TASK = Declaration(
     rules=RULES,
     options=UNetOptions,
     modes=MODES,
+    compared=(
+        Compared("Dice", "scores.*.per_image_with_truth.dice.value"),
+        Compared("IoU", "scores.*.per_image_with_truth.iou.value"),
+        Compared("HD95", "scores.*.per_image_with_truth.hd95.value", "lowest"),
+    ),
     keeps_reference=True,
 )

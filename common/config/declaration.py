@@ -30,6 +30,23 @@ class Mode:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A number of evaluations by which runs are compared.
+
+    Attributes:
+      name: for people: "Fréchet distance (radiomic)".
+      number: its name in evaluation.json, levels joined by dots; * stands for any text.
+      best: "highest" or "lowest".
+      reference: the last part of the name of a number beside it that real data have: "floor".
+    """
+
+    name: str
+    number: str
+    best: str = "highest"
+    reference: str = ""
+
+
+@dataclass(frozen=True)
 class Declaration:
     """What the program has to know of a task before it imports JAX.
 
@@ -40,6 +57,7 @@ class Declaration:
       modes: the modes beside training, by name.
       shown: how the names of the metrics begin that the progress line shows.
       continuable: settings that may change when a run resumes, beside those of every run.
+      compared: the numbers of its evaluation by which runs are compared.
       keeps_reference: whether a run keeps what its training images are like, so that its modes can
         say how far new images lie outside them (common/unlike).
     """
@@ -50,4 +68,5 @@ class Declaration:
     modes: Mapping[str, Mode] = field(default_factory=dict)
     shown: tuple[str, ...] = SHOWN
     continuable: frozenset[str] = frozenset()
+    compared: tuple[Compared, ...] = ()
     keeps_reference: bool = False

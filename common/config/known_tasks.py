@@ -27,8 +27,9 @@ from common.program.options import (
     read_flags,
 )
 
-_WITH_CONFIG = ("train", "run", "inspect", "utility")
+_WITH_CONFIG = ("train", "run", "inspect", "utility", "ablate")
 _OF_INSPECT = ("input", "output", "overwrite")
+_ONE_RUN = ("input", "output", "overwrite")  # flags of evaluate that say where a single run is read
 
 
 class KnownTasks:
@@ -97,6 +98,8 @@ class KnownTasks:
             for mode, of_mode in declared.modes.items():
                 if flag in of_mode.flags:
                     uses[mode] = (*uses.get(mode, ()), task)
+                    if mode == "evaluate" and flag not in (*_ONE_RUN, of_mode.without_run):
+                        uses["ablate"] = (*uses.get("ablate", ()), task)
         return {mode: uses[mode] for mode in self.modes if mode in uses}
 
     def without_run(self, command: Command, given: Iterable[str]) -> Callable[[], None] | None:

@@ -55,7 +55,7 @@ def _form(flag: Field[object], allowed: Iterable[Any]) -> str:
     if isinstance(flag.default, bool):
         return f"--no{flag.name}" if flag.default else f"--{flag.name}"
     choices = [str(choice) for choice in allowed if choice != ""]
-    kinds = {int: "N", float: "X", str: "TEXT"}
+    kinds = {int: "N", float: "X", str: "TEXT", tuple: "TEXT"}
     return f"--{flag.name}={'|'.join(choices) or kinds[type(flag.default)]}"
 
 

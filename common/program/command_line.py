@@ -23,6 +23,7 @@ _STOPPED = {  # the message when a signal ends a mode, after the signal's name
     "train": "stopped before training began; run the same command again.",
     "run": "stopped; run the same command again to resume.",
     "utility": "stopped; run the same command again to resume.",
+    "ablate": "stopped; run the same command again to resume.",
 }
 _HELP = {f"{dashes}{x}" for dashes in ("-", "--") for x in ("help", "h", "helpshort", "helpfull")}
 _ROOT = Path(__file__).resolve().parents[2]

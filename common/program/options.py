@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 from absl import flags
 
 from common.program.errors import UserError
-from common.program.rules import Rule, choice, switch, text, whole
+from common.program.rules import Rule, choice, each, switch, text, whole
 
-MODES = ("train", "run", "inspect", "utility", "ensemble")  # every task adds its own
+MODES = ("train", "run", "inspect", "utility", "ablate", "ensemble")  # every task adds its own
 OF_TASKS = "*"  # stands for all modes of tasks
 _TOGETHER = ("train", OF_TASKS)  # the modes that may run on many processes
 
@@ -65,7 +65,7 @@ class Command(_Flags):
     workdir: str = flag(
         "",
         "The run's folder; default runs/NAME.",
-        modes=("train", "run", "utility", "ensemble", OF_TASKS),
+        modes=("train", "run", "utility", "ablate", "ensemble", OF_TASKS),
     )
     profile: bool = switched(
         False, "Write a trace of training steps 10 to 20 to WORKDIR/profile.", modes=("train",)
@@ -88,6 +88,27 @@ class Command(_Flags):
         "A file of finished runs of a study, a line each: they are not run again; others are"
         " added when they finish.",
         modes=("utility",),
+    )
+    sweep: tuple[str, ...] = flag(
+        (),
+        "A setting to vary and its values, as in loss.name=hinge,lsgan or seed=0..4; given several"
+        " times, they are crossed.",
+        each(text()),
+        modes=("ablate",),
+    )
+    at_once: int = flag(
+        1, "How many runs of an ablation train side by side.", whole(1, 10_000), modes=("ablate",)
+    )
+    executor: str = chosen(
+        "local",
+        "Where the runs of an ablation train: here, or as jobs of Slurm.",
+        *("local", "slurm"),
+        modes=("ablate",),
+    )
+    slurm: str = flag(
+        "",
+        "What each job asks of Slurm, as in partition=gpu,gpus_per_node=1,time=240 (minutes).",
+        modes=("ablate",),
     )
     coordinator: str = flag(
         "", "HOST:PORT of process 0; not needed under srun and mpirun.", modes=_TOGETHER
@@ -152,6 +173,7 @@ def define_flags(kinds: Iterable[type[_Flags]], modes: Sequence[str]) -> None:
                 int: flags.DEFINE_integer,
                 float: flags.DEFINE_float,
                 str: flags.DEFINE_string,
+                tuple: flags.DEFINE_multi_string,
             }[type(default)]
             define(name, default, meaning)
 

@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 from common.program.errors import DivergenceError, FaultError, UserError
 from configs.utility_covid import get_config
 from studies import runner
+from studies.cell import Cell, StoppedError
 from studies.config import run_config
-from studies.runner import Cell, StoppedError, run_cells
+from studies.runner import run_cells
 
 SETTINGS = ConfigDict({"task": "none", "data": {"dir": "here"}, "width": 1})
 

@@ -191,13 +191,17 @@ def test_the_conclusion_goes_whichever_way_the_intervals_fall(skill, verdict, sa
 
 
 def test_the_expected_time_is_that_of_each_kind_so_far():
-    clock = iter([0.0, 0.0, 0.0, 30.0, 30.0, 30.0, 40.0])
-    progress = Progress(["gan", "classifier", "gan", "classifier"], lambda: next(clock))
-    with progress.timed("gan", ""):
+    kinds, times = (
+        ["gan", "classifier", "gan", "classifier"],
+        [0.0, 0.0, 0.0, 30.0, 30.0, 30.0, 40.0],
+    )
+    for at_once, expected in ((1, "about 0:00:40"), (2, "about 0:00:20")):
+        progress = Progress(kinds, at_once, iter(times).__next__)
+        start = progress.begin("")
         assert progress.remaining == "unknown time"
-    with progress.timed("classifier", ""):
-        pass
-    assert progress.remaining == "about 0:00:40"
+        progress.end("gan", start)
+        progress.end("classifier", progress.begin(""))
+        assert progress.remaining == expected
 
 
 def test_folders_of_a_study_have_any_labels_and_give_them_back(tmp_path):

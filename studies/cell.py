@@ -1,0 +1,98 @@
+"""A cell: one ordinary run of a study, trained and evaluated in its own workdir."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from common.config.tasks import find_mode, options_of, with_defaults
+from common.program.files import write_atomically
+from common.program.json_files import read_object
+from common.program.options import Options
+from common.program.settings import flatten, to_json
+from common.runs.evaluation import EVALUATION, FOLDER
+from common.runs.workdir import open_run
+from common.training.train import train
+from studies.finished import Figures
+
+_FINISHED = "finished"  # in a cell's workdir, if `Cell.run` has come to its end: its options
+# Settings that do not change what a run finds.
+_WITHOUT_EFFECT = ("data.dir", "data.cache_dir", "data.resident_limit_mb", "train.low_memory")
+
+
+class StoppedError(Exception):
+    """A signal ended a cell before its end."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A run of a study; a study whose runs do more derives a class of its own for them.
+
+    Attributes:
+      name: of its workdir in WORKDIR/cells: "64_0/gan".
+      config: of the run.
+      requires: names of cells whose files it needs.
+      options: the flags of its evaluation; None for their defaults.
+    """
+
+    name: str
+    config: ConfigDict
+    requires: tuple[str, ...] = ()
+    options: Options | None = None
+
+    @property
+    def title(self) -> str:
+        """Returns what the log calls it."""
+        return self.name
+
+    def run(self, workdir: Path) -> bool:
+        """Trains and evaluates, from where it was stopped.
+
+        Returns whether it came to its end; a signal may end it before.
+
+        Raises:
+          UserError, DivergenceError: a setting or the data is invalid, or training failed.
+        """
+        mark = workdir / _FINISHED
+        mark.unlink(missing_ok=True)
+        if not train(self.config, workdir):
+            return False
+        evaluate = find_mode(self.config.task, "evaluate")
+        evaluate(open_run(workdir), self.options or options_of(self.config.task)())
+        write_atomically(mark, self._evaluated)
+        return True
+
+    def is_finished(self, workdir: Path) -> bool:
+        """Returns whether `run` has come to its end with this config.
+
+        Raises:
+          UserError: a file of the run is damaged.
+        """
+        mark = workdir / _FINISHED
+        if not mark.exists() or not (workdir / FOLDER / EVALUATION).exists():
+            return False
+        same = effective(open_run(workdir).config) == effective(self.config)
+        return same and mark.read_text() == self._evaluated
+
+    @property
+    def _evaluated(self) -> str:
+        """Returns the flags of its evaluation as JSON."""
+        return json.dumps(asdict(self.options) if self.options else {}, sort_keys=True)
+
+    def figures(self, workdir: Path) -> Figures:
+        """Returns the numbers of the evaluation: {"scores.accuracy.value": 0.9}.
+
+        Raises:
+          UserError: it is damaged.
+        """
+        advice = "remove it and run the same command again"
+        report = read_object(workdir / FOLDER / EVALUATION, advice)
+        return {name: x for name, x in flatten(report) if type(x) in (int, float)}
+
+
+def effective(config: ConfigDict) -> Mapping[str, object]:
+    """Returns the settings that what a run finds depends on, as read from JSON."""
+    settings = flatten(json.loads(to_json(with_defaults(config))))
+    return {name: value for name, value in settings if name not in _WITHOUT_EFFECT}
