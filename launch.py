@@ -4,6 +4,7 @@ It turns flags into a mode and knows no model. Heavy imports wait until the flag
 """
 
 import sys
+from typing import TYPE_CHECKING
 
 from common.program.interrupts import listen
 from common.program.memory import restart_with_huge_pages
@@ -21,7 +22,10 @@ from common.program.accidents import told_in
 from common.program.command_line import Program, run_app
 from common.program.errors import UserError
 from common.program.files import user_path
-from common.program.options import MODES, Command, Options, read_flags
+from common.program.options import MODES, Command, read_flags
+
+if TYPE_CHECKING:
+    from studies.experiment import Experiment
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
 TASKS = KnownTasks(("gan", "unet", "classify"))  # another is found by the config or the workdir
@@ -50,45 +54,23 @@ def main(argv: list[str]) -> None:
 
     start_jax(command.coordinator, command.num_processes, command.process_id)
     if command.mode in MODES:
-        _run_config(command, options)
+        from studies.modes import run_mode
+
+        run_mode(command, options, _experiment())
     elif alone:
         alone()
     else:
         _run_task_mode(command, given)
 
 
-def _run_config(command: Command, options: Options) -> None:
-    from common.config.defaults import default_workdir
+def _experiment() -> "Experiment | None":
+    from studies.experiment import Experiment
 
-    flag, named = flags.FLAGS["config"], _CONFIG.value is not None
-    file = config_flags.get_config_filename(flag) if named else ""
-    overrides = config_flags.get_override_values(flag) if named else {}
-    if command.mode == "run":
-        from studies.own_data import Experiment, run_own_data
-
-        experiment = Experiment(file, _CONFIG.value, overrides) if named else None
-        run_own_data(experiment, options.input, command.workdir, restart=command.restart)
-        return
-    if command.mode == "ensemble":
-        from common.runs.ensemble import make_ensemble
-
-        make_ensemble(command.members, command.workdir)
-        return
-    workdir = user_path(command.workdir or default_workdir(file, overrides))
-    with told_in(workdir):
-        if command.mode == "utility":
-            from studies.utility import run_utility
-
-            run_utility(_CONFIG.value, workdir, command.results)
-        elif command.mode == "ablate":
-            from studies.ablation.ablate import run_ablation
-
-            run_ablation(file, _CONFIG.value, command, options, workdir)
-        else:
-            from common.training.train import train
-
-            begin = {"profile": command.profile, "restart": command.restart}
-            train(_CONFIG.value, workdir, **begin, allow_change=command.allow_config_change)
+    if _CONFIG.value is None:
+        return None
+    flag = flags.FLAGS["config"]
+    file, overrides = config_flags.get_config_filename(flag), config_flags.get_override_values(flag)
+    return Experiment(file, _CONFIG.value, overrides)
 
 
 def _run_task_mode(command: Command, given: list[str]) -> None:

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 from common.program.accidents import told_in
 from common.program.errors import DivergenceError, FaultError, UserError
 from common.program.interrupts import StopRequest
 from common.program.log import log
-from common.program.options import Command
 from studies.cell import Cell, StoppedError
 from studies.cell_process import LOG, ROOT, write_orders
 
@@ -24,16 +23,19 @@ _LOOK_SECONDS = 0.5  # between two looks for a signal
 _ENDINGS = {1: FaultError, 2: UserError}  # what exit codes mean; see `run_app`
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs cells; left by `with`, it has ended those that still ran.
 
     Attributes:
       at_once: how many run side by side.
+      holds: how many it takes: those that run, and those that wait in a queue of its own.
     """
 
     at_once: int
+    holds: int
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         """Begins."""
 
     def __exit__(self, *_: object) -> None:
@@ -53,15 +55,14 @@ class Executor(Protocol):
 class Here:
     """This process: one cell after another, their output in a file."""
 
-    at_once = 1
+    at_once = holds = 1
 
     def __init__(self, file: Path) -> None:
         """Takes the file."""
         self._file = file
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         """Does nothing."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Does nothing: nothing runs."""
@@ -89,15 +90,14 @@ class Processes:
 
     def __init__(self, at_once: int) -> None:
         """Takes how many run side by side."""
-        self.at_once = at_once
+        self.at_once = self.holds = at_once
         self._pool = ThreadPoolExecutor(at_once)
         self._stop = StopRequest()
         self._alive: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         """Notes signals from now on."""
         self._stop.begin()
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Lets the cells that run save, and waits for them."""
@@ -183,16 +183,3 @@ def _output_to(file: Path) -> Iterator[None]:
             yield
         finally:
             log.handlers = handlers
-
-
-def executor_of(command: Command, workdir: Path) -> Executor:
-    """Returns what the command line asks for.
-
-    Raises:
-      UserError: Slurm's client or its parameters are missing or invalid.
-    """
-    if command.executor == "slurm":
-        from studies.slurm import Slurm
-
-        return Slurm(workdir, command.slurm, command.at_once)
-    return Processes(command.at_once)

@@ -7,10 +7,8 @@ its own mode would; the same command continues where it stopped.
 import importlib
 import re
 import shlex
-from collections.abc import Mapping
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -30,22 +28,9 @@ from common.runs import changes
 from common.runs.evaluation import FOLDER
 from common.runs.workdir import open_run
 from common.training.train import train
+from studies.experiment import Experiment
 
 _ASKED = 64  # records whose files may name a patient
-
-
-class Experiment(NamedTuple):
-    """A config from the command line.
-
-    Attributes:
-      file: its name, with what follows its colon.
-      config: its settings.
-      overrides: the settings that the command line changed, by name.
-    """
-
-    file: str
-    config: ConfigDict
-    overrides: Mapping[str, Any]
 
 
 def run_own_data(given: Experiment | None, path: str, workdir: str, *, restart: bool) -> None:

@@ -102,7 +102,7 @@ def run_cells(
                 progress.skip(cell.config.task)
             unfinished = {cell.name for cell in (*pending, *(one for one, _ in running.values()))}
             ready = [cell for cell in pending if unfinished.isdisjoint(cell.requires)]
-            ready = ready[: executor.at_once - len(running)]
+            ready = ready[: executor.holds - len(running)]
             starts = [
                 progress.begin(f"cell {cells.index(cell) + 1} of {len(cells)} ({cell.title})")
                 for cell in ready

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from common.program.errors import FaultError, UserError
 from common.program.files import write_atomically
@@ -28,9 +28,9 @@ from studies.executors import Job, begin, ended
 FOLDER = "slurm"  # in the study's workdir: submitit's files
 _LOOK_SECONDS = 2.0  # between two looks at the queue
 _MOST_TRIES = 3
+_MOST_JOBS = 1000  # of an array, as Slurm is usually set up
 _MINUTES = 24 * 60  # of a job, if the command line names no time
 _MOST_TIMEOUTS = 1000  # a long run takes many jobs, one after another
-_NAMES = {"time": "timeout_min"}  # names of Slurm -> those of submitit
 _JOB = "slurm.txt"  # in a cell's workdir: its job
 
 
@@ -94,7 +94,7 @@ class Slurm:
         Raises:
           UserError: submitit or Slurm is missing, or a parameter is not one.
         """
-        self.at_once, self._folder = at_once, workdir / FOLDER
+        self.at_once, self.holds, self._folder = at_once, _MOST_JOBS, workdir / FOLDER
         self._sent: dict[Future[bool], _Sent] = {}
         self._stop = StopRequest()
         try:
@@ -117,17 +117,16 @@ class Slurm:
                 array_parallelism=at_once,
                 job_name="triptych",
                 setup=setup,
-                **{"timeout_min": _MINUTES, **_asked(parameters)},
+                **{"time": _MINUTES, **asked(parameters)},
             )
         except (NameError, ValueError, TypeError) as error:
             raise UserError(
                 f"--slurm={parameters!r} is refused: {str(error).splitlines()[0]}."
             ) from error
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         """Notes signals from now on."""
         self._stop.begin()
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Cancels what still runs or waits; the cells save."""
@@ -208,14 +207,14 @@ class Slurm:
         (sent.job,), sent.tries = self._send([(sent.cell, sent.place)]), sent.tries + 1
 
 
-def _asked(parameters: str) -> dict[str, int | str]:
-    """Returns parameters for submitit, with its names."""
+def asked(parameters: str) -> dict[str, int | str]:
+    """Returns the parameters of a job by name."""
     asked: dict[str, int | str] = {}
     for part in filter(None, parameters.split(",")):
         name, equals, value = (text.strip() for text in part.partition("="))
         if not equals or not value:
             raise ValueError(f"{part!r} must be NAME=VALUE")
-        asked[_NAMES.get(name, name)] = int(value) if value.isdigit() else value
+        asked[name] = int(value) if value.isdigit() else value
     return asked
 
 

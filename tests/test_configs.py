@@ -35,7 +35,10 @@ def config_of(name, arg=""):
     return importlib.import_module(f"configs.{name}").get_config(arg)
 
 
-RUNS = [name for name in CONFIGS if config_of(name).task in SCALARS]  # not studies of many
+# Not studies of many, nor ablations, which are of another config.
+RUNS = [
+    name for name in CONFIGS if config_of(name).task in SCALARS and not name.startswith("ablate_")
+]
 # One of each task; the others are slow tests. tests/test_launch.py, test_resume.py and
 # test_killed_runs.py train and resume AC-GANs and toy GANs, tests/test_classify.py a small CNN.
 KINDS = ("dense_gan_mnist", "vgg16_covid", "unet_brain_mri")

@@ -48,8 +48,8 @@ class _Flags:
         Raises:
           UserError: naming the flag.
         """
-        for each in flags_of(type(self)):
-            each.metadata["rule"].check(f"--{each.name}", getattr(self, each.name))
+        for one in flags_of(type(self)):
+            one.metadata["rule"].check(f"--{one.name}", getattr(self, one.name))
 
 
 def flags_of(kind: type[_Flags]) -> tuple[Field[object], ...]:
@@ -160,9 +160,9 @@ class Options(_Flags):
 
 def define_flags(kinds: Iterable[type[_Flags]], modes: Sequence[str]) -> None:
     """Defines the flag of every field; of fields with the same name that of the first."""
-    for each in (each for kind in kinds for each in flags_of(kind)):
-        name, default, meaning = each.name, each.default, each.metadata["help"]
-        choices = modes if name == "mode" else each.metadata.get("choices")
+    for one in (one for kind in kinds for one in flags_of(kind)):
+        name, default, meaning = one.name, one.default, one.metadata["help"]
+        choices = modes if name == "mode" else one.metadata.get("choices")
         if name in flags.FLAGS:
             continue
         if choices:
@@ -184,7 +184,7 @@ def read_flags(kind: type[Kind]) -> Kind:
     Raises:
       UserError: a value is invalid.
     """
-    kinds: dict[str, Any] = {each.name: type(each.default) for each in flags_of(kind)}
+    kinds: dict[str, Any] = {one.name: type(one.default) for one in flags_of(kind)}
     given = {name: flags.FLAGS[name].value for name in kinds if flags.FLAGS[name].present}
     # Flags with choices hold text.
     return kind(**{name: kinds[name](value) for name, value in given.items()})

@@ -29,7 +29,7 @@ from studies.ablation.summary import measured, summarise
 from studies.ablation.sweep import Place, Sweep, config_of, folder_of, places, read_sweep
 from studies.ablation.tables import conclusions, markdown, write_tables
 from studies.cell import Cell, StoppedError
-from studies.executors import executor_of
+from studies.executors import Executor, Processes
 from studies.runner import CELLS, Outcome, run_cells
 
 ENSEMBLES = "ensembles"
@@ -68,9 +68,7 @@ def run_ablation(
             f" {workdir}/{CELLS}; each logs to its own log.txt"
         )
         try:
-            outcome = run_cells(
-                list(cells.values()), workdir, executor=executor_of(command, workdir)
-            )
+            outcome = run_cells(list(cells.values()), workdir, executor=_executor(command, workdir))
         except StoppedError:
             print("Stopped. Run the same command again to continue.")
             return False
@@ -101,6 +99,19 @@ def _list_cells(sweep: Sweep, config: ConfigDict, options: Options) -> dict[Plac
         if (twin := settings.setdefault(to_json(own), place.arm)) != place.arm:
             raise UserError(f"The arms {twin} and {place.arm} have the same settings; drop one.")
     return cells
+
+
+def _executor(command: Command, workdir: Path) -> Executor:
+    """Returns what the command line asks for.
+
+    Raises:
+      UserError: Slurm's client or its parameters are missing or invalid.
+    """
+    if command.executor == "slurm":
+        from studies.slurm import Slurm
+
+        return Slurm(workdir, command.slurm, command.at_once)
+    return Processes(command.at_once)
 
 
 def _check_owner(workdir: Path) -> None:

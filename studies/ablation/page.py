@@ -17,7 +17,7 @@ from studies.ablation.summary import Measure, Row, mean_and_interval
 from studies.ablation.sweep import Place
 from studies.ablation.tables import conclusions, explanation, number, told
 
-Curves = Mapping[Place, Sequence[Mapping[str, float]]]  # the rows of each cell's metrics.jsonl
+Curves = Mapping[Place, Sequence[Mapping[str, int | float]]]  # the rows of each metrics.jsonl
 
 _MOST_CURVES = 6
 _SHOWN = ("val/", "quality/", "train/")  # the order in which curves are chosen
@@ -150,24 +150,22 @@ def _draw_curve(
 
 
 def _band(
-    name: str, runs: Sequence[Sequence[Mapping[str, float]]]
-) -> tuple[list[float], list[float], list[float], list[float]]:
+    name: str, runs: Sequence[Sequence[Mapping[str, int | float]]]
+) -> Float[np.ndarray, "4 steps"]:
     """Returns the steps that runs logged a number at, its mean there, and the ends of its interval.
 
     The interval of a single run is its value.
     """
-    values: dict[float, list[float]] = {}
+    values: dict[int | float, list[int | float]] = {}
     for rows in runs:
         for row in rows:
             if math.isfinite(row.get(name, math.nan)):
                 values.setdefault(row["step"], []).append(row[name])
     steps = sorted(values)
-    found: Float[np.ndarray, "steps 3"] = np.array(
-        [mean_and_interval(np.array(values[step])) for step in steps]
-    ).reshape(-1, 3)
-    means, lows, highs = found.T
-    lows, highs = (np.where(np.isfinite(x), x, means) for x in (lows, highs))
-    return steps, means.tolist(), lows.tolist(), highs.tolist()
+    found = [(step, *mean_and_interval(np.array(values[step], float))) for step in steps]
+    table: Float[np.ndarray, "4 steps"] = np.array(found, float).reshape(-1, 4).T
+    table[2:] = np.where(np.isfinite(table[2:]), table[2:], table[1])
+    return table
 
 
 def _names_of(curves: Curves) -> list[str]:

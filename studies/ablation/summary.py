@@ -18,7 +18,7 @@ from scipy.stats import t as student
 from common.config.declaration import Compared
 from studies.ablation.sweep import Place
 
-Numbers: TypeAlias = Float[np.ndarray, " n"]
+Numbers: TypeAlias = Float[np.ndarray, " _n"]
 
 LEVEL = 0.95
 ERROR = 0.05  # the probability that a study of nothing marks anything
@@ -153,10 +153,10 @@ def detectable(differences: Numbers, comparisons: int) -> float:
 
     `(t(1 - a / 2) + t(POWER)) s / sqrt(n)` with n - 1 degrees of freedom, `s` the deviation of the
     differences and `a` the error of one of all comparisons, the strictest that Holm's method asks
-    for. NaN with fewer than two repetitions.
+    for. NaN with fewer than two repetitions, or if they don't differ.
     """
     n = len(differences)
-    if n < 2:
+    if n < 2 or not differences.std():
         return math.nan
     critical = student.ppf(1 - ERROR / max(comparisons, 1) / 2, n - 1) + student.ppf(POWER, n - 1)
     return float(critical * differences.std(ddof=1) / math.sqrt(n))

@@ -18,7 +18,8 @@ from common.runs.changes import continuable
 from common.runs.workdir import open_run
 from configs import classify, gan, unet
 from studies import own_data
-from studies.own_data import Experiment, run_own_data, what_fits
+from studies.experiment import Experiment
+from studies.own_data import run_own_data, what_fits
 from tests.conftest import ROOT
 
 PATIENTS = 8  # of each class

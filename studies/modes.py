@@ -1,0 +1,43 @@
+"""The modes that take a config: training a run, and everything that consists of runs."""
+
+from common.config.defaults import default_workdir
+from common.program.accidents import told_in
+from common.program.files import user_path
+from common.program.options import Command, Options
+from studies.experiment import Experiment
+
+
+def run_mode(command: Command, options: Options, given: Experiment | None) -> None:
+    """Does what the command line asks for; imports no more than that needs.
+
+    Args:
+      command: the mode, and the flags of all tasks.
+      options: the flags of the task.
+      given: the experiment; only "run" and "ensemble" can do without.
+    """
+    if command.mode == "run":
+        from studies.own_data import run_own_data
+
+        run_own_data(given, options.input, command.workdir, restart=command.restart)
+        return
+    if command.mode == "ensemble":
+        from common.runs.ensemble import make_ensemble
+
+        make_ensemble(command.members, command.workdir)
+        return
+    assert given
+    workdir = user_path(command.workdir or default_workdir(given.file, given.overrides))
+    with told_in(workdir):
+        if command.mode == "utility":
+            from studies.utility import run_utility
+
+            run_utility(given.config, workdir, command.results)
+        elif command.mode == "ablate":
+            from studies.ablation.ablate import run_ablation
+
+            run_ablation(given.file, given.config, command, options, workdir)
+        else:
+            from common.training.train import train
+
+            begin = {"profile": command.profile, "restart": command.restart}
+            train(given.config, workdir, **begin, allow_change=command.allow_config_change)

@@ -1,0 +1,101 @@
+"""What an ablation varies: arms and repetitions from files and from the command line."""
+
+import pytest
+from ml_collections import ConfigDict
+
+from common.program.errors import UserError
+from configs import ablate_gan_losses
+from studies.ablation.sweep import Place, Sweep, config_of, folder_of, places, read_sweep
+
+CONFIG = ConfigDict(
+    {
+        "seed": 0,
+        "data": {"fold": 0, "folds": 0},
+        "loss": {"name": "hinge", "weight": 1.0},
+        "model": {"on": True, "widths": (8, 4)},
+    }
+).lock()
+FILE = """
+from studies.ablation.sweep import Sweep
+def sweep():
+    return Sweep({"a": {}, "b": {"loss.weight": 2.0}}, seeds=(5, 6))
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    return path
+
+
+def test_a_config_file_names_arms_and_seeds(file):
+    sweep = read_sweep(file, CONFIG, ())
+    assert sweep.base == "a"
+    found = [(place.arm, place.seed, place.fold) for place in places(sweep)]
+    assert found == [("a", 5, None), ("b", 5, None), ("a", 6, None), ("b", 6, None)]
+    config = config_of(Place("b", 6, None), sweep, CONFIG)
+    assert (config.loss.weight, config.seed, CONFIG.loss.weight) == (2.0, 6, 1.0)
+
+
+def test_factors_are_crossed_and_typed_as_their_settings(file):
+    factors = ("loss.name=hinge, lsgan", "config.model.on=true,false", "seed=0..2")
+    sweep = read_sweep(file, CONFIG, factors)
+    assert list(sweep.arms) == [
+        f"loss.name={name}, model.on={on}" for name in ("hinge", "lsgan") for on in (True, False)
+    ]
+    assert sweep.seeds == (0, 1, 2) and len(places(sweep)) == 12
+    settings = sweep.arms["loss.name=lsgan, model.on=False"]
+    assert settings == {"loss.name": "lsgan", "model.on": False}
+
+
+def test_seeds_and_folds_alone_keep_the_arms_of_the_file(file):
+    sweep = read_sweep(file, CONFIG, ("seed=1", "data.fold=0..2"))
+    assert list(sweep.arms) == ["a", "b"] and len(places(sweep)) == 6
+    assert folder_of(Place("b", 1, 2), sweep) == "b/seed1_fold2"
+    assert config_of(Place("b", 1, 2), sweep, CONFIG).data.fold == 2
+
+
+def test_names_of_arms_may_be_any_text():
+    sweep = Sweep({"../x": {}, "CON": {}, "1/2": {}})
+    names = [folder_of(Place(arm, 0, None), sweep) for arm in sweep.arms]
+    assert names == ["%2E.%2Fx/seed0", "%43ON/seed0", "1%2F2/seed0"]
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        ("loss.nam=a", "Did you mean 'loss.name'"),
+        ("loss.name", "names no values"),
+        ("loss.name=", "names no values"),
+        ("loss.name=a,a", "each value once"),
+        ("loss.weight=high", "must be like 1.0"),
+        ("model.on=maybe", "must be like True"),
+        ("model.widths=8", "is a list"),
+        ("seed=0..20000", "at most 10,000"),
+    ],
+)
+def test_an_invalid_factor_is_refused_in_a_sentence(file, factor, said):
+    with pytest.raises(UserError, match=said):
+        read_sweep(file, CONFIG, (factor,))
+
+
+def test_what_varies_nothing_is_refused(tmp_path):
+    plain = tmp_path / "plain.py"
+    plain.write_text("")
+    with pytest.raises(UserError, match="says nothing to vary"):
+        read_sweep(plain, CONFIG, ())
+    assert read_sweep(plain, CONFIG, ("seed=0..4",)).seeds == (0, 1, 2, 3, 4)
+
+
+def test_an_arm_sets_only_settings_that_there_are():
+    for settings, said in (({"loss.nme": 1}, "Did you mean"), ({"seed": "x"}, "must be like 0")):
+        sweep = Sweep({"a": settings} if "seed" not in settings else {"a": {"loss.weight": "x"}})
+        with pytest.raises(UserError, match=said.replace("0", "1.0")):
+            config_of(Place("a", 0, None), sweep, CONFIG)
+
+
+def test_the_example_compares_five_losses():
+    sweep, config = ablate_gan_losses.sweep(), ablate_gan_losses.get_config()
+    losses = {config_of(place, sweep, config).loss.name for place in places(sweep)}
+    assert len(losses) == 5 and sweep.seeds == (0, 1, 2)
