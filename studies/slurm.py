@@ -168,6 +168,8 @@ class Slurm:
 
     def _send(self, jobs: Sequence[Job]) -> list[Any]:
         """Returns the jobs of submitit."""
+        if not jobs:
+            return []
         orders = [str(write_orders(cell, place)) for cell, place in jobs]
         with self._queue.batch():
             sent = [self._queue.submit(CellJob(), each) for each in orders]
