@@ -160,7 +160,8 @@ def _write(
         for place, cell in cells.items()
         if cell.name in outcome.found
     }
-    compared = sweep.compared or declaration_of(config.task).compared
+    declared = declaration_of(config.task)
+    compared, shown = sweep.compared or declared.compared, declared.shown
     rows = summarise(measured(found, compared), list(sweep.arms))
     if not rows:
         print(*conclusions(rows, failed), sep="\n")
@@ -170,7 +171,7 @@ def _write(
         place: read_jsonl(workdir / CELLS / cells[place].name / "metrics.jsonl") for place in found
     }
     command = shlex.join(["python", *sys.argv])
-    write_page(workdir, f"Ablation of {file.stem}", rows, curves, failed, command)
+    write_page(workdir, f"Ablation of {file.stem}", rows, curves, shown, failed, command)
     print(markdown(rows))
     for sentence in conclusions(rows, failed):
         print(sentence)

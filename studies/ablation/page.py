@@ -20,8 +20,6 @@ from studies.ablation.tables import conclusions, explanation, number, told
 Curves = Mapping[Place, Sequence[Mapping[str, int | float]]]  # the rows of each metrics.jsonl
 
 _MOST_CURVES = 6
-_SHOWN = ("val/", "quality/", "train/")  # the order in which curves are chosen
-_NOT_SHOWN = ("timing/", "learning_rate")
 _MOST_ARMS = 10  # that curves tell apart
 
 
@@ -30,6 +28,7 @@ def write_page(
     title: str,
     rows: Sequence[Row],
     curves: Curves,
+    shown: Sequence[str],
     failed: Mapping[Place, str],
     command: str,
 ) -> None:
@@ -40,6 +39,7 @@ def write_page(
       title: of the page.
       rows: see `summarise`.
       curves: of the finished cells.
+      shown: how the names of the curves begin that are drawn, the first ones first.
       failed: why others are not finished.
       command: that made them.
     """
@@ -53,13 +53,13 @@ def write_page(
         body += [heading(f"{measure.name} ({measure.best} is best)"), _table(measure, rows)]
     if rows:
         body.append(quiet(explanation(rows)))
-        _draw(rows, curves, workdir / "ablation.png")
+        _draw(rows, curves, shown, workdir / "ablation.png")
         picture = np.asarray(Image.open(workdir / "ablation.png").convert("RGB"))
         body += [
             heading("Means and curves"),
             figure(
                 picture,
-                "Above: each arm's mean and its 95 % interval; each run a point. Below: the mean of"
+                "Above: each arm's mean and its 95 % interval. Below: the mean of"
                 " the arm's runs at each step and its 95 % interval.",
                 "means and curves of each arm",
                 width=picture.shape[1] // 2,
@@ -94,11 +94,11 @@ def _interval(low: float, high: float) -> str:
     return f"{number(low)} to {number(high)}" if math.isfinite(low) else ""
 
 
-def _draw(rows: Sequence[Row], curves: Curves, file: Path) -> None:
+def _draw(rows: Sequence[Row], curves: Curves, shown: Sequence[str], file: Path) -> None:
     """Draws a panel for each measure, and one for each curve."""
     measures = list(dict.fromkeys(row.measure for row in rows))
     arms = list(dict.fromkeys(row.arm for row in rows))
-    names = _names_of(curves)
+    names = _names_of(curves, shown)
     columns = max(1, min(3, max(len(measures), len(names))))
     above, below = math.ceil(len(measures) / columns), math.ceil(len(names) / columns)
     heights = [0.3 * len(arms) + 0.9] * above + [2.6] * below
@@ -168,9 +168,7 @@ def _band(
     return table
 
 
-def _names_of(curves: Curves) -> list[str]:
-    """Returns the names of the numbers that are drawn: validation and quality first."""
-    names = {name for rows in curves.values() for row in rows for name in row if name != "step"}
-    kept = [name for name in sorted(names) if not name.startswith(_NOT_SHOWN)]
-    order = [*(name for group in _SHOWN for name in kept if name.startswith(group))]
-    return order[:_MOST_CURVES]
+def _names_of(curves: Curves, shown: Sequence[str]) -> list[str]:
+    """Returns the names of the numbers that are drawn."""
+    names = sorted({name for rows in curves.values() for row in rows for name in row})
+    return [name for group in shown for name in names if name.startswith(group)][:_MOST_CURVES]

@@ -100,7 +100,7 @@ def table(tmp_path, arms):
     curves = {place: [{"step": 1, "val/x": 1.0}, {"step": 2, "val/x": math.nan}] for place in cells}
     failed = {Place("<script>", 7, None): "It failed."}
     write_tables(tmp_path, rows, found, failed)
-    write_page(tmp_path, "A <b>", rows, curves, failed, "python launch.py")
+    write_page(tmp_path, "A <b>", rows, curves, ("val/",), failed, "python launch.py")
     return rows, failed
 
 
