@@ -52,6 +52,7 @@ class ProjectedGenerator(nn.Module):
             self.add_module(f"maps_{i}_norm", nn.BatchNorm2d(2 * count))
             self.add_module(f"maps_{i}_modulation", nn.Linear(style, 4 * count))
             if i >= _SKIPPED:
+                self.add_module(f"maps_{i}_grain", nn.Linear(style, 2 * count))
                 earlier = maps[i - _SKIPPED]
                 self.add_module(f"excite_{i}_squeeze", nn.Conv2d(earlier, count, 4))
                 self.add_module(f"excite_{i}_gain", nn.Conv2d(count, count, 1))
@@ -80,7 +81,11 @@ class ProjectedGenerator(nn.Module):
         x = self.get_submodule(f"maps_{layer}_norm")(x)
         by = self.get_submodule(f"maps_{layer}_modulation")(style)[:, :, None, None]
         gain, shift = by.chunk(2, 1)
-        return functional.glu(x * (1 + gain) + shift, 1)
+        x = x * (1 + gain) + shift
+        if layer >= _SKIPPED:
+            grain = self.get_submodule(f"maps_{layer}_grain")(style)[:, :, None, None]
+            x = x + grain * torch.randn_like(x[:, :1])
+        return functional.glu(x, 1)
 
     def _excitation(self, x: Tensor, layer: int) -> Tensor:
         rest = -x.shape[-1] % 4

@@ -54,6 +54,9 @@ _STEEP = 16.0  # by which steps from pixel to pixel are multiplied
 class Generator(networks.Generator):
     """latent, class -> 4x4 maps -> doublings -> tanh; latent and class modulate each layer.
 
+    From 32x32 on they also say how much noise each map is given, new for each image (Karras et al.,
+    "A Style-Based Generator Architecture", 2019): grain need not be drawn out of the latent.
+
     An image of 200 pixels is cut out of 224, since maps double. For shares of classes it draws from
     the mean of their embeddings, weighted by the shares.
 
@@ -69,6 +72,7 @@ class Generator(networks.Generator):
     class_size: int = 64
     momentum: float = 0.9
     axis_name: str = AXIS
+    noisy: ClassVar[bool] = True
 
     @property
     def conditional(self) -> bool:
@@ -79,14 +83,18 @@ class Generator(networks.Generator):
         """Draws images in [-1, 1]."""
         style = self._style(latents, labels)
 
-        def activated(x: Array, name: str) -> Array:
+        def activated(x: Array, name: str, grainy: bool = False) -> Array:
             x = normalise(self, x, f"{name}_norm", train, _EPSILON)
             # It grows from nothing: gains and shifts change whole images, and a generator that can
             # do so from the first step on draws black and white ones.
             modulation = Dense(2 * x.shape[-1], nn.initializers.zeros, name=f"{name}_modulation")
             by = modulation(style)
             gain, shift = jnp.split(by[:, None, None], 2, -1)
-            x, gate = jnp.split(x * (1 + gain) + shift, 2, -1)
+            x = x * (1 + gain) + shift
+            if grainy:
+                grain = Dense(x.shape[-1], nn.initializers.zeros, name=f"{name}_grain")(style)
+                x = x + grain[:, None, None] * _noise(keys, x).astype(x.dtype)
+            x, gate = jnp.split(x, 2, -1)
             return x * nn.sigmoid(gate)
 
         start, doublings = _doublings(self.image_size)
@@ -95,7 +103,8 @@ class Generator(networks.Generator):
         x = activated(x.reshape(-1, start, start, 2 * maps[0]), "maps_0")
         levels = [x]
         for i in range(1, doublings + 1):
-            x = activated(UpsampleConv(2 * maps[i], name=f"double_{i}")(x), f"maps_{i}")
+            x = UpsampleConv(2 * maps[i], name=f"double_{i}")(x)
+            x = activated(x, f"maps_{i}", grainy=i >= _SKIPPED)
             if i >= _SKIPPED:
                 x = x * _excitation(levels[i - _SKIPPED], maps[i], f"excite_{i}")
             levels.append(x)
@@ -118,6 +127,19 @@ class Generator(networks.Generator):
         of_labels = embedding(labels) if labels.ndim == 1 else labels @ embedding.embedding
         latents, of_labels = in_one_dtype(latents, of_labels)
         return jnp.concatenate([latents, of_labels], -1)
+
+
+def _noise(keys: Keys, x: Array) -> Float[Array, "batch rows columns 1"]:
+    """Returns normal noise for maps of this size, from each image's own key.
+
+    Raises:
+      ValueError: there are no keys.
+    """
+    if keys.noise is None:
+        raise ValueError("this generator draws noise: give noise_keys, one for each image")
+    size = x.shape[1:3]
+    of_size = jax.vmap(jax.random.fold_in, (0, None))(keys.noise, size[0])
+    return jax.vmap(lambda key: jax.random.normal(key, (*size, 1)))(of_size)
 
 
 def _excitation(x: Array, features: int, name: str) -> Float[Array, "batch 1 1 features"]:

@@ -132,6 +132,10 @@ class TestSpectralNorm:
         np.testing.assert_allclose(limited, plain, rtol=1e-4, atol=1e-5)
 
 
+def keys(num):
+    return jax.random.split(KEY, num)
+
+
 class TestGenerator:
     @pytest.mark.parametrize(
         ("size", "channels", "num_classes"), [(28, 1, 1), (64, 3, 2), (200, 1, 10), (256, 1, 2)]
@@ -140,7 +144,7 @@ class TestGenerator:
         module = Generator(size, channels, num_classes, axis_name="")
         images, _ = jax.eval_shape(
             lambda: module.init_with_output(
-                KEY, jnp.zeros((2, 128)), jnp.zeros(2, int), train=False
+                KEY, jnp.zeros((2, 128)), jnp.zeros(2, int), train=False, noise_keys=keys(2)
             )
         )
         assert images.shape == (2, size, size, channels)
@@ -149,7 +153,9 @@ class TestGenerator:
     def test_has_four_and_a_half_million_parameters_at_64_pixels(self):
         module = Generator(64, 1, 2)
         made = jax.eval_shape(
-            lambda: module.init(KEY, jnp.zeros((1, 128)), jnp.zeros(1, int), train=False)
+            lambda: module.init(
+                KEY, jnp.zeros((1, 128)), jnp.zeros(1, int), train=False, noise_keys=keys(1)
+            )
         )
         assert sum(x.size for x in jax.tree.leaves(made["params"])) == pytest.approx(
             4.5e6, rel=0.02
@@ -164,6 +170,27 @@ class TestGenerator:
             for scale in (1, 3)
         ]
         np.testing.assert_allclose(*drawn, atol=1e-5)
+
+    def test_noise_grains_the_larger_maps_as_latent_and_class_say(self):
+        """None at first; an image depends on its own key alone; small images have none."""
+        module = Generator(32, 1, 2, width=4, latent_size=8, axis_name="")
+        latents, labels = jax.random.normal(KEY, (3, 8)), jnp.zeros(3, int)
+        made = jax.jit(lambda: module.init(KEY, latents, labels, train=False, noise_keys=keys(3)))()
+
+        def draw(variables, noise_keys):
+            return module.apply(variables, latents, labels, train=False, noise_keys=noise_keys)
+
+        other = keys(4)[1:]
+        np.testing.assert_array_equal(draw(made, keys(3)), draw(made, other))
+        grain = made["params"]["maps_3_grain"]
+        assert sorted(name for name in made["params"] if "grain" in name) == ["maps_3_grain"]
+        made["params"]["maps_3_grain"] = {**grain, "bias": grain["bias"] + 1}
+        mixed = jnp.concatenate([keys(3)[:1], other[1:]])
+        one, two, three = (draw(made, k) for k in (keys(3), other, mixed))
+        assert jnp.abs(one - two).max() > 0.01
+        np.testing.assert_allclose(three, jnp.concatenate([one[:1], two[1:]]), atol=1e-6)
+        with pytest.raises(ValueError, match="give noise_keys"):
+            module.apply(made, latents, labels, train=False)
 
 
 def test_the_trunks_stages_spread_as_their_norms_say():
