@@ -73,7 +73,7 @@ class Here:
         for cell, place in jobs:
             future: Future[bool] = Future()
             try:
-                with _output_to(self._file), told_in(place):
+                with output_to(self._file), told_in(place):
                     future.set_result(cell.run(place))
             except (UserError, DivergenceError, FaultError) as error:
                 future.set_exception(error)
@@ -174,7 +174,7 @@ def _last_line(file: Path) -> str:
 
 
 @contextmanager
-def _output_to(file: Path) -> Iterator[None]:
+def output_to(file: Path) -> Iterator[None]:
     """Sends the output of runs to a file: the study itself reports the progress."""
     handlers = log.handlers
     with file.open("a") as stream, redirect_stdout(stream), redirect_stderr(stream):

@@ -29,8 +29,9 @@ from studies.ablation.summary import measured, summarise
 from studies.ablation.sweep import Place, Sweep, config_of, folder_of, places, read_sweep
 from studies.ablation.tables import conclusions, markdown, write_tables
 from studies.cell import Cell, StoppedError
-from studies.executors import Executor, Processes
-from studies.runner import CELLS, Outcome, run_cells
+from studies.executors import Executor, Processes, output_to
+from studies.finished import Figures
+from studies.runner import CELLS, LOG, Outcome, run_cells
 
 ENSEMBLES = "ensembles"
 
@@ -77,8 +78,8 @@ def run_ablation(
             for place, cell in cells.items()
             if cell.name in outcome.failed
         }
-        _make_ensembles(sweep, cells, outcome, options, workdir)
-        _write(workdir, config_file, config, sweep, cells, outcome, failed)
+        ensembles = _make_ensembles(sweep, cells, outcome, options, workdir)
+        _write(workdir, config_file, config, sweep, cells, outcome, ensembles, failed)
     outcome.check()
     return True
 
@@ -126,23 +127,30 @@ def _make_ensembles(
     outcome: Outcome,
     options: Options,
     workdir: Path,
-) -> None:
-    """Makes and evaluates an ensemble of the folds of each arm and seed, if all are finished."""
+) -> dict[Place, Figures]:
+    """Makes and evaluates an ensemble of the folds of each arm and seed, if all are finished.
+
+    Returns what their evaluations found.
+    """
     task = next(iter(cells.values())).config.task
+    made: dict[Place, Figures] = {}
     if len(sweep.folds) < 2 or "predict" not in declaration_of(task).modes:
-        return
+        return made
     for arm in sweep.arms:
         for seed in sweep.seeds:
             members = [cells[Place(arm, seed, fold)].name for fold in sweep.folds]
             if not all(name in outcome.found for name in members):
                 continue
-            first = Path(members[0])
-            folder = workdir / ENSEMBLES / first.parent / f"seed{seed}"
+            first = cells[Place(arm, seed, sweep.folds[0])]
+            folder = workdir / ENSEMBLES / Path(first.name).parent / f"seed{seed}"
             if not (folder / ENSEMBLE).exists():
                 ensemble_of([workdir / CELLS / name for name in members], folder)
             if not (folder / FOLDER / EVALUATION).exists():
                 log.info("evaluating %s", folder)
-                find_mode(task, "evaluate")(open_run(folder), options)
+                with output_to(workdir / LOG):
+                    find_mode(task, "evaluate")(open_run(folder), options)
+            made[Place(arm, seed, None)] = first.figures(folder)
+    return made
 
 
 def _write(
@@ -152,6 +160,7 @@ def _write(
     sweep: Sweep,
     cells: Mapping[Place, Cell],
     outcome: Outcome,
+    ensembles: Mapping[Place, Figures],
     failed: Mapping[Place, str],
 ) -> None:
     """Writes the tables and the page, and prints the conclusion."""
@@ -162,16 +171,20 @@ def _write(
     }
     declared = declaration_of(config.task)
     compared, shown = sweep.compared or declared.compared, declared.shown
-    rows = summarise(measured(found, compared), list(sweep.arms))
+    rows, of_ensembles = (
+        summarise(measured(some, compared), list(sweep.arms)) for some in (found, ensembles)
+    )
     if not rows:
         print(*conclusions(rows, failed), sep="\n")
         return
-    write_tables(workdir, rows, found, failed)
+    write_tables(workdir, rows, of_ensembles, found, failed)
     curves = {
         place: read_jsonl(workdir / CELLS / cells[place].name / "metrics.jsonl") for place in found
     }
     command = shlex.join(["python", *sys.argv])
-    write_page(workdir, f"Ablation of {file.stem}", rows, curves, shown, failed, command)
+    write_page(
+        workdir, f"Ablation of {file.stem}", rows, of_ensembles, curves, shown, failed, command
+    )
     print(markdown(rows))
     for sentence in conclusions(rows, failed):
         print(sentence)

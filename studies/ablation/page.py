@@ -27,6 +27,7 @@ def write_page(
     workdir: Path,
     title: str,
     rows: Sequence[Row],
+    ensembles: Sequence[Row],
     curves: Curves,
     shown: Sequence[str],
     failed: Mapping[Place, str],
@@ -38,6 +39,7 @@ def write_page(
       workdir: of the ablation.
       title: of the page.
       rows: see `summarise`.
+      ensembles: the same of the ensembles of folds; () for none.
       curves: of the finished cells.
       shown: how the names of the curves begin that are drawn, the first ones first.
       failed: why others are not finished.
@@ -49,8 +51,10 @@ def write_page(
     if failed:
         told_failures = [paragraph(f"{told(place)}: {why}") for place, why in failed.items()]
         body.append(callout("bad", "failed", *told_failures))
-    for measure in dict.fromkeys(row.measure for row in rows):
-        body += [heading(f"{measure.name} ({measure.best} is best)"), _table(measure, rows)]
+    for of_what, some in (("", rows), (", ensembles of the folds", ensembles)):
+        for measure in dict.fromkeys(row.measure for row in some):
+            body.append(heading(f"{measure.name} ({measure.best} is best){of_what}"))
+            body.append(_table(measure, some))
     if rows:
         body.append(quiet(explanation(rows)))
         _draw(rows, curves, shown, workdir / "ablation.png")

@@ -21,6 +21,7 @@ _LATEX = {
 def write_tables(
     workdir: Path,
     rows: Sequence[Row],
+    ensembles: Sequence[Row],
     found: Mapping[Place, Mapping[str, float]],
     failed: Mapping[Place, str],
 ) -> None:
@@ -29,10 +30,13 @@ def write_tables(
     Args:
       workdir: of the ablation.
       rows: see `summarise`.
+      ensembles: the same of the ensembles of folds; () for none.
       found: all numbers of each finished cell.
       failed: why others are not finished.
     """
-    write_table(workdir / "ablation.csv", [_columns(row) for row in rows])
+    of_what = {"run": rows, "ensemble of folds": ensembles}
+    lines = [{"of": name, **_columns(row)} for name, some in of_what.items() for row in some]
+    write_table(workdir / "ablation.csv", lines)
     cells = [(place, "finished", numbers) for place, numbers in found.items()]
     cells += [(place, reason, {}) for place, reason in failed.items()]
     names = sorted({name for numbers in found.values() for name in numbers})
@@ -51,6 +55,8 @@ def write_tables(
     )
     said = "\n\n".join(conclusions(rows, failed))
     page = f"# Ablation\n\n{said}\n\n{markdown(rows)}\n\n{explanation(rows)}\n"
+    if ensembles:
+        page += f"\n## Ensembles of the folds\n\n{markdown(ensembles)}\n"
     write_atomically(workdir / "ablation.md", page)
     write_atomically(workdir / "ablation.tex", latex(rows))
 

@@ -99,8 +99,8 @@ def table(tmp_path, arms):
     found = {place: {"score": value} for place, value in cells.items()}
     curves = {place: [{"step": 1, "val/x": 1.0}, {"step": 2, "val/x": math.nan}] for place in cells}
     failed = {Place("<script>", 7, None): "It failed."}
-    write_tables(tmp_path, rows, found, failed)
-    write_page(tmp_path, "A <b>", rows, curves, ("val/",), failed, "python launch.py")
+    write_tables(tmp_path, rows, rows, found, failed)
+    write_page(tmp_path, "A <b>", rows, rows, curves, ("val/",), failed, "python launch.py")
     return rows, failed
 
 
