@@ -31,7 +31,10 @@ LOG = "log.txt"  # in the study's workdir: the output of its cells
 CELLS = "cells"  # in it: the workdirs of its cells
 _FINISHED = "finished"  # in a cell's workdir, if `Cell.run` has come to its end
 # Settings that do not change what a run finds.
-_WITHOUT_EFFECT = ("data.dir", "data.cache_dir", "data.resident_limit_mb", "train.low_memory")
+_WITHOUT_EFFECT = (
+    *("data.dir", "data.cache_dir", "data.resident_limit_mb"),
+    *("train.low_memory", "train.trackers"),
+)
 
 
 class StoppedError(Exception):
