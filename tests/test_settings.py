@@ -132,6 +132,11 @@ def test_a_section_keeps_defaults_and_passes_over_what_it_does_not_know():
     assert settings.data == GANSettings().data
 
 
+def test_a_whole_number_is_taken_for_a_fraction_as_a_file_may_have_it():
+    settings = GANSettings.of({"optimizer": {"generator": {"clip": 1}}})
+    assert type(settings.optimizer.generator.clip) is float
+
+
 def test_what_the_loss_of_a_gan_does_not_know_is_the_weight_of_a_term():
     settings = GANSettings.of({"loss": {"name": "hinge", "r1": 1.0, "sharpness": 0.5}})
     assert settings.loss.terms["r1"] == 1.0 and settings.loss.terms["sharpness"] == 0.5
