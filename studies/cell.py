@@ -19,7 +19,10 @@ from studies.finished import Figures
 
 _FINISHED = "finished"  # in a cell's workdir, if `Cell.run` has come to its end: its options
 # Settings that do not change what a run finds.
-_WITHOUT_EFFECT = ("data.dir", "data.cache_dir", "data.resident_limit_mb", "train.low_memory")
+_WITHOUT_EFFECT = (
+    *("data.dir", "data.cache_dir", "data.resident_limit_mb"),
+    *("train.low_memory", "train.trackers"),
+)
 
 
 class StoppedError(Exception):

@@ -150,6 +150,7 @@ declare_study(
             # Its runs do not depend on the other entries of these lists.
             {"study.arms", "study.seeds", "study.sizes"}
             | {"classifier.train.low_memory", "gan.train.low_memory"}
+            | {"classifier.train.trackers", "gan.train.trackers"}
         ),
     ),
 )

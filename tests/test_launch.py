@@ -114,9 +114,19 @@ def test_a_run_on_phantoms_says_so(trained):
     assert "images/s" in said.stdout
 
 
-def test_the_log_has_the_table_of_parameters(trained):
-    assert "Total: 430,281" in trained[1].stderr
-    assert "params/upsample_1/kernel" in trained[1].stderr
+def test_the_log_has_the_totals_of_parameters_and_a_file_the_table(trained):
+    workdir, said = trained
+    assert "generator: 430,281 parameters, 640 of them running statistics (1.7 MB)" in said.stderr
+    table = (workdir / "parameters.txt").read_text()
+    assert "Total: 430,281" in table and "params/upsample_1/kernel" in table
+    assert "params/upsample_1/kernel" not in said.stderr and "parameters.txt" in said.stderr
+
+
+def test_compiling_is_announced_and_validation_says_so(trained):
+    lines = trained[1].stderr.splitlines()
+    assert lines.index("compiling the training step ...") < len(lines) - 1
+    assert any(line.startswith("compiled the training step in ") for line in lines)
+    assert any(line.startswith("step 3/6  val  ") for line in lines)
 
 
 def test_generate_writes_images_by_label_a_grid_and_a_table(trained, launch, tmp_path):

@@ -26,7 +26,7 @@ HOSTILE = (*NUMBERS, "", "many", "-3", "nan", "9" * 30, None, True, [], [1], (0,
 # What is written is no number, nor a choice of few: whoever reads it says what is wrong.
 FREE = re.compile(
     r"task|(.*\.)?data\.(name|dir|url|sha256|classes|only|mask_values|group|splits|held_out|window|cache_dir)"
-    r"|(.*\.)?(train\.best_metric|quality\.extractor|loss\.name|loss\.class_weights)"
+    r"|(.*\.)?(train\.(best_metric|trackers)|quality\.extractor|loss\.name|loss\.class_weights)"
     r"|(.*\.)?model\.(name|weights|weights_sha256)|study\..*|(gan|classifier)\.task"
 )
 
@@ -130,6 +130,11 @@ def test_a_section_keeps_defaults_and_passes_over_what_it_does_not_know():
     assert settings.optimizer.generator.beta2 == 0.9
     assert settings.optimizer.generator.learning_rate == 2e-4  # of a GAN's, not of any optimizer
     assert settings.data == GANSettings().data
+
+
+def test_a_whole_number_is_taken_for_a_fraction_as_a_file_may_have_it():
+    settings = GANSettings.of({"optimizer": {"generator": {"clip": 1}}})
+    assert type(settings.optimizer.generator.clip) is float
 
 
 def test_what_the_loss_of_a_gan_does_not_know_is_the_weight_of_a_term():

@@ -20,6 +20,7 @@ from common.program.rules import (
     each,
     number,
     rule_of,
+    some,
     switch,
     text,
     whole,
@@ -53,6 +54,7 @@ RULES: Rules = {
     "train.low_memory": switch(),
     "train.best_is": choice("highest", "lowest"),
     "train.best_metric": text(),
+    "train.trackers": some("mlflow", "wandb"),
 }
 OPTIMIZER_RULES: Rules = {  # for the section that `OptimizerSettings` describes
     "name": choice("adam", "adamw", "sgd", "rmsprop", "lion"),
@@ -113,6 +115,7 @@ class TrainSettings(Section):
     keep_last: int = 2
     best_metric: str = ""  # e.g. "val/f1": the best checkpoint is kept, too
     best_is: str = "highest"  # or "lowest"
+    trackers: str = ""  # or "mlflow", "wandb", "mlflow,wandb": the run is followed there, too
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,21 @@ class NetworkState:
     def overview(self) -> str:
         """Returns a table of the parameters and running statistics, and the number of frozen."""
         table: str = parameter_overview.get_parameter_overview(self.learning)
-        frozen = sum(np.size(x) for x in jax.tree.leaves(self.frozen))
+        frozen = _size(self.frozen)
         return f"{table}\nFrozen: {frozen:,} weights that do not learn" if frozen else table
+
+    def totals(self) -> str:
+        """Returns how many parameters, running statistics and frozen weights there are."""
+        statistics, frozen = _size(self.batch_stats), _size(self.frozen)
+        size = sum(x.nbytes for x in jax.tree.leaves(self.learning))
+        total = f"{_size(self.learning):,} parameters"
+        total += f", {statistics:,} of them running statistics" if statistics else ""
+        total += f", and {frozen:,} frozen" if frozen else ""
+        return f"{total} ({size / 1e6:.1f} MB)"
+
+
+def _size(variables: Variables) -> int:
+    return sum(np.size(x) for x in jax.tree.leaves(variables))
 
 
 @flax.struct.dataclass

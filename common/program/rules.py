@@ -73,6 +73,15 @@ def choice(*values: object) -> Rule:
     return Rule(listed, lambda value: any(type(value) is type(x) and value == x for x in values))
 
 
+def some(*names: str) -> Rule:
+    """Allows text: some of these names with commas between, or none."""
+
+    def holds(value: object) -> bool:
+        return value == "" or (isinstance(value, str) and {*value.split(",")} <= {*names})
+
+    return Rule(f"'' or some of {', '.join(names)} with commas between", holds)
+
+
 def switch() -> Rule:
     """Allows True and False."""
     return choice(True, False)

@@ -42,6 +42,8 @@ class Section:
 def _read(value: object, default: object) -> object:
     if isinstance(default, Section):
         return default.changed(cast(Fields, value))
+    if type(value) is int and isinstance(default, float):
+        return float(value)  # as JSON may have it
     return value.to_dict() if isinstance(value, ConfigDict) else value
 
 

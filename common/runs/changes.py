@@ -27,6 +27,7 @@ _CONTINUABLE = frozenset(
         "train.low_memory",  # results differ in the last digits only, as on another machine
         "train.num_steps",
         "train.picture_every",
+        "train.trackers",
     }
 )
 

@@ -18,6 +18,7 @@ from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import Run
 from common.training import dispatch
 from common.training.clock import DeviceClock, Due, Schedule
+from common.training.compiling import compiling
 from common.training.feed import open_feed
 from common.training.numbers import Numbers
 from common.training.profile import Profile
@@ -75,13 +76,14 @@ class Loop(Generic[State]):
             for sentence in check_rates(run.config, steps_per_epoch):
                 log.warning("%s", sentence)
         self._feed = open_feed(settings.data, prepared, task.batches, settings.seed)
-        self.advance = dispatch.compile_advance(
-            task,
-            settings.seed,
-            like,
-            self._feed.example_block(),
-            low_memory=settings.train.low_memory,
-        )
+        with compiling("the training step"):
+            self.advance = dispatch.compile_advance(
+                task,
+                settings.seed,
+                like,
+                self._feed.example_block(),
+                low_memory=settings.train.low_memory,
+            )
         self._validation = Validation(run, prepared, task, like)
         self._validation.recall(run, step)
         of_training = [f"train/{name}" for name in self.advance.metric_names]
@@ -200,14 +202,15 @@ class Loop(Generic[State]):
     def _warm_up(self, state: State) -> None:
         """Compiles what comes between steps and draws a first picture; restarts the clock."""
         self.numbers.read()
-        self._validation.compile(state)
-        if processes.is_main_process():
-            self._recorder.flops()
-        self.numbers.watch.look(state)
-        if self.writers and self.schedule.picture:
-            pictures = self._pictures(state)
-            if self.step == 1:
-                self.writers.write_images(self.step, pictures)
+        with compiling("what evaluates and draws"):
+            self._validation.compile(state)
+            if processes.is_main_process():
+                self._recorder.flops()
+            self.numbers.watch.look(state)
+            if self.writers and self.schedule.picture:
+                pictures = self._pictures(state)
+                if self.step == 1:
+                    self.writers.write_images(self.step, pictures)
         give_back_freed_memory()
         if self.writers:
             self.writers.console.restart(self.step)

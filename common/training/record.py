@@ -10,6 +10,7 @@ from common.training.clock import DeviceClock
 from common.training.numbers import Numbers, latest_of
 from common.training.restart import saved_step
 from common.training.speed import matrix_rate
+from common.training.trackers import places_of
 
 _OF_OPERATIONS = ("flops_per_second_and_device", "matrix_flops_per_second", "utilisation")
 
@@ -68,11 +69,17 @@ class Recorder:
                 "idle_share": round(clock.idle_share, 5),
                 "data_wait_share": round(clock.data_wait_share, 5),
                 "metrics": latest_of(earlier.get("metrics", {}), numbers.latest),
-                "warnings": [*earlier.get("warnings", []), *numbers.warnings],
+                "warnings": self._warnings(numbers),
                 **(numbers.writers.stated_numbers() if numbers.writers else {}),
             },
             without,
         )
+
+    def _warnings(self, numbers: Numbers) -> list[str]:
+        """Returns all warnings of the run, each once."""
+        of_trackers = numbers.writers.warnings if numbers.writers else []
+        all_of_them = (*self._earlier.get("warnings", ()), *numbers.warnings, *of_trackers)
+        return list(dict.fromkeys(all_of_them))
 
 
 def record_utilisation(run: Run) -> None:
@@ -99,6 +106,8 @@ def say_where(run: Run, step: int, num_steps: int) -> None:
     print(f"  pictures:    {workdir}/pictures")
     print(f"  checkpoints: {workdir}/checkpoints")
     print(f"  numbers:     {workdir}/metrics.jsonl and run.json")
+    for name, place in places_of(workdir, run.settings.train.trackers).items():
+        print(f"  {name + ':':<12} {place}")
     record = read_record(workdir)
     if "images_per_second" in record:
         share = record.get("utilisation", math.inf)

@@ -12,6 +12,7 @@ _EARLIER = "earlier"
 # The config is moved last: until then it shows, even after a kill, that the rest is ours.
 _WRITTEN = (
     *("checkpoints", "metrics.jsonl", "metrics", "pictures", "profile", "error.log"),
+    *("parameters.txt", "trackers.json", "mlflow", "wandb"),
     *("evaluation*", "training_images.npz", "run.json", "config.json"),
 )
 

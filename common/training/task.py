@@ -146,15 +146,16 @@ class Task(ABC, Generic[State]):
         return {}
 
     def describe(self, state: State) -> str:
-        """Returns tables of the networks' parameters and running statistics, for the log."""
-        tables = {
-            name: part.overview()
-            for name, part in vars(state).items()
-            if isinstance(part, NetworkState)
-        }
-        if len(tables) == 1:
-            return "".join(tables.values())
-        return "\n".join(f"{name}\n{table}" for name, table in tables.items())
+        """Returns tables of the networks' parameters and running statistics."""
+        return "\n".join(f"{name}\n{part.overview()}" for name, part in _networks(state).items())
+
+    def totals(self, state: State) -> str:
+        """Returns how many parameters and running statistics there are, a line for each network."""
+        return "\n".join(f"{name}: {part.totals()}" for name, part in _networks(state).items())
+
+
+def _networks(state: State) -> dict[str, NetworkState]:
+    return {name: part for name, part in vars(state).items() if isinstance(part, NetworkState)}
 
 
 def new_state(task: Task[State], seed: int) -> State:

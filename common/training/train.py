@@ -15,6 +15,7 @@ from common.data.prepared.prepared import prepare
 from common.data.prepared.splits import check_division
 from common.devices import placement, processes
 from common.learning.network import join_frozen, split_frozen
+from common.program.files import write_atomically
 from common.program.interrupts import StopRequest, stop_request
 from common.program.log import log
 from common.program.memory import give_back_freed_memory
@@ -34,6 +35,7 @@ from common.training.loop import Loop
 from common.training.record import record_utilisation, say_where
 from common.training.restart import begin_anew, check_progress, record_saved
 from common.training.task import Task, make_task, new_state
+from common.training.trackers import check_installed, trackers_of
 from common.training.validation import check_validation
 from common.training.writers import Writers
 from common.unlike.run import keep_reference
@@ -73,6 +75,9 @@ def train(
         elif processes.is_main_process():
             say_where(run, step, num_steps)
     return not stop.requested
+
+
+PARAMETERS = "parameters.txt"  # in the workdir
 
 
 class _Begin(NamedTuple):
@@ -122,19 +127,16 @@ def _train(
         loop = Loop(run, prepared, task, checkpoints, stand_in, step, profile=begin.profile)
         if state is None:
             state = _restored_or_new(run, task, checkpoints, step, like)
+        table = "" if step else task.describe(state)
         state = placement.place(state)
         preflight.check_memory(loop.advance.temporary_bytes, settings.train.low_memory)
-        if changed:
-            log.warning(
-                "Resuming from step %d with changed settings: %s.", step, changes.told(changed)
-            )
-        processes.main_process_first(lambda: claim(run, step, changed))
+        processes.main_process_first(lambda: _claim(run, step, changed, table))
         if declared.keeps_reference:
             processes.main_process_first(lambda: keep_reference(run, prepared))
         if processes.is_main_process():
-            num_steps = loop.schedule.num_steps
-            writers = stack.enter_context(Writers(workdir, step, num_steps, declared.shown))
-            loop.begin(state, writers)
+            num_steps, trackers = loop.schedule.num_steps, trackers_of(run)
+            writers = Writers(workdir, step, num_steps, declared.shown, trackers)
+            loop.begin(state, stack.enter_context(writers))
         if step < loop.schedule.num_steps:
             stop.begin()
             step = loop.train(state, stop)
@@ -148,7 +150,9 @@ def _check_settings(config: ConfigDict, workdir: Path, begin: _Begin) -> Changes
     """Returns the changed settings of a resumed run; refuses invalid ones without reading data."""
     find_task(config.get("task", ""))
     configs.check(config, rules_of(config.task))
-    data = RunSettings.of(config).data
+    settings = RunSettings.of(config)
+    data = settings.data
+    check_installed(settings.train.trackers)
     changed = check_owner(workdir, config, restart=begin.restart, allow_change=begin.allow_change)
     if begin.restart or not (workdir / RECORD).exists():
         check_division(data)
@@ -188,5 +192,15 @@ def _restored_or_new(
         return processes.together(partial(checkpoints.restore, step, like))
     state = join_frozen(new_state(task, run.settings.seed), split_frozen(like)[1])
     state = processes.main_process_first(partial(task.warm_start, state)) or task.warm_start(state)
-    log.info("%s", task.describe(state))
+    log.info("%s", task.totals(state))
     return state
+
+
+def _claim(run: Run, step: int, changed: Changes, table: str) -> None:
+    """Writes the first files of a run: its settings, its record, and of a new run the table."""
+    if changed:
+        log.warning("Resuming from step %d with changed settings: %s.", step, changes.told(changed))
+    claim(run, step, changed)
+    if table:
+        write_atomically(run.workdir / PARAMETERS, table + "\n")
+        log.info("all parameters are listed in %s", run.workdir / PARAMETERS)

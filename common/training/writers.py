@@ -1,7 +1,8 @@
-"""Where the numbers go: metrics.jsonl, the console, and TensorBoard.
+"""Where the numbers go: metrics.jsonl, the console, TensorBoard, and trackers if asked for.
 
-Only the main process writes. Slow work runs on two background threads, so that training does not
-wait: one draws (PNG files, curves), the other writes for TensorBoard, whose import takes seconds.
+Only the main process writes. Slow work runs on background threads, so that training does not wait:
+one draws (PNG files, curves), the others write for TensorBoard, whose import takes seconds, and for
+trackers.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from common.config.declaration import SHOWN
 from common.program.files import write_atomically
@@ -29,10 +31,12 @@ from common.report.images import Picture, write_picture
 from common.report.series import drawn, picture_file, whole_image
 from common.runs.workdir import read_record, update_record
 from common.training.event_files import MetricWriter, open_event_writer
+from common.training.trackers import Trackers
 
 # Between two drawings of the curves at least so many times as long as one took: it slows the thread
 # that trains, and at the end they are drawn anyway.
 _CURVES_REST = 20
+_OF_STEPS = "train"  # the kind of metrics that lines do not name
 
 
 class JsonlWriter:
@@ -115,7 +119,7 @@ def _is_number(value: object) -> bool:
 class ConsoleWriter:
     """A progress bar on a terminal; elsewhere one line per logging interval.
 
-    It shows the metrics whose names begin as `shown` says.
+    It shows the metrics whose names begin as `shown` says. An evaluation has a line of its own.
     """
 
     def __init__(self, first_step: int, num_steps: int, shown: tuple[str, ...] = SHOWN) -> None:
@@ -126,6 +130,9 @@ class ConsoleWriter:
             if sys.stderr.isatty()
             else None
         )
+        self._messages = ExitStack()  # the program's own, which stand above the bar
+        if self._bar is not None:
+            self._messages.enter_context(logging_redirect_tqdm([log]))
 
     def progress(self, step: int) -> None:
         """Moves the bar; the rate counts from the first call, or from `restart`."""
@@ -138,18 +145,28 @@ class ConsoleWriter:
         self._first = step, time.perf_counter()
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Shows the losses; the other numbers are in metrics.jsonl."""
-        losses = "  ".join(
-            f"{name.split('/', 1)[1]} {value:.3f}"
-            for name, value in scalars.items()
-            if name.startswith(self._shown)
-        )
+        """Shows the losses, or an evaluation's scores; the other numbers are in metrics.jsonl."""
+        told, place = self._told(scalars), f"step {step}/{self._num_steps}"
         if (wait := scalars.get("timing/data_wait_share")) is not None:
-            losses += f"  waiting for data {wait:.0%}"
-        if self._bar is not None:
-            self._bar.set_postfix_str(losses)
-            return
-        print(f"step {step}/{self._num_steps}  {losses}{self._rate(step)}", file=sys.stderr)
+            told += f"  waiting for data {wait:.0%}"
+        if not any(name.startswith(f"{_OF_STEPS}/") for name in scalars):
+            tqdm.write(f"{place}  {told}", file=sys.stderr)
+        elif self._bar is not None:
+            self._bar.set_postfix_str(told)
+        else:
+            print(f"{place}  {told}{self._rate(step)}", file=sys.stderr)
+
+    def _told(self, scalars: Mapping[str, float]) -> str:
+        """Returns "loss 0.5", of an evaluation "val  f1 0.9  quality  frechet 0.2"."""
+        words, kind = list[str](), _OF_STEPS
+        for name, value in scalars.items():
+            if name.startswith(self._shown):
+                its_kind, _, metric = name.partition("/")
+                if its_kind != kind:
+                    words.append(its_kind)
+                kind = its_kind
+                words.append(f"{metric} {value:.3f}")
+        return "  ".join(words)
 
     def _rate(self, step: int) -> str:
         if self._first is None or step == self._first[0]:
@@ -161,6 +178,7 @@ class ConsoleWriter:
         """Ends the bar's line."""
         if self._bar is not None:
             self._bar.close()
+        self._messages.close()
 
 
 class _Background:
@@ -191,7 +209,12 @@ class Writers:
     """All writers of a run behind one interface, with the methods of CLU's MetricWriter."""
 
     def __init__(
-        self, workdir: Path, restored_step: int, num_steps: int, shown: tuple[str, ...] = SHOWN
+        self,
+        workdir: Path,
+        restored_step: int,
+        num_steps: int,
+        shown: tuple[str, ...] = SHOWN,
+        trackers: Trackers | None = None,
     ) -> None:
         self._workdir = workdir
         self._folder = workdir / "pictures"
@@ -208,6 +231,8 @@ class Writers:
         self.console = ConsoleWriter(restored_step, num_steps, shown)
         self._drawing = _Background("drawing")
         self._for_tensorboard = _Background("tensorboard")
+        self._trackers = trackers or Trackers(workdir, {}, [])
+        self._for_trackers = _Background("trackers")
 
     def __enter__(self) -> "Writers":
         return self
@@ -225,18 +250,25 @@ class Writers:
         self._jsonl.write_scalars(step, scalars)
         self.console.write_scalars(step, scalars)
         self._for_tensorboard.later(self._tensorboard_scalars, step, scalars)
+        self._for_trackers.later(self._trackers.write_scalars, step, scalars)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Returns a sentence for each tracker that failed."""
+        return [*self._trackers.warnings]
 
     def stated_numbers(self) -> dict[str, int | str]:
         """Returns what run.json says about metrics.jsonl."""
         return self._jsonl.stated()
 
     def write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
-        """Writes pictures/<step>_<name>.png, the pictures in TensorBoard, and often curves.png."""
+        """Writes pictures/<step>_<name>.png, often curves.png, and for the others."""
         if new := pictures.keys() - self._series:
             self._own(new)
             update_record(self._workdir, {"pictures": sorted(self._series)})
         self._drawing.later(self._write_images, step, pictures)
         self._for_tensorboard.later(self._tensorboard_images, step, pictures)
+        self._for_trackers.later(self._trackers.write_images, step, pictures)
 
     def has_pictures(self, step: int) -> bool:
         """Returns whether all pictures of a step exist and are intact."""
@@ -252,15 +284,25 @@ class Writers:
         """Waits for everything; raises the first error of the background threads."""
         self.sync()
         self._for_tensorboard.wait()
+        self._for_trackers.wait()
 
     def close(self) -> None:
         """Flushes and closes everything, even if a background thread has failed."""
         with ExitStack() as stack:
+            stack.callback(self._record_warnings)
+            stack.callback(self._for_trackers.close, self._trackers.close)
             stack.callback(self.console.close)
             stack.callback(self._jsonl.close)
             stack.callback(self._for_tensorboard.close, self._close_tensorboard)
             stack.callback(self._drawing.close, self._finish_pictures)
             self._jsonl.sync()
+
+    def _record_warnings(self) -> None:
+        """Adds to run.json what failed when trackers were closed."""
+        record = read_record(self._workdir)
+        if self.warnings and record:
+            warnings = dict.fromkeys([*record.get("warnings", ()), *self.warnings])
+            update_record(self._workdir, {"warnings": list(warnings)})
 
     def _write_images(self, step: int, pictures: Mapping[str, Picture]) -> None:
         for name, picture in pictures.items():

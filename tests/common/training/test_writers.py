@@ -1,7 +1,11 @@
 """metrics.jsonl, the plain lines, and the curves."""
 
 import errno
+import io
 import json
+import logging
+import re
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -11,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.program.log import log
 from common.report.curves import draw_curves
 from common.runs.workdir import update_record
 from common.training import writers
@@ -70,6 +75,36 @@ def test_without_a_terminal_progress_is_plain_lines(capsys):
     said = capsys.readouterr().err
     assert said.startswith("step 50/100  generator_loss 0.250  ")
     assert "steps/s" in said and "left" in said and "accuracy" not in said
+
+
+def test_an_evaluation_says_what_it_is_of(capsys):
+    writer = ConsoleWriter(first_step=0, num_steps=9, shown=("train/loss", "val/", "quality/f"))
+    writer.write_scalars(3, {"val/dice": 0.5, "val/iou": 1 / 3, "quality/f": 2.0, "quality/k": 1.0})
+    writer.close()
+    assert capsys.readouterr().err == "step 3/9  val  dice 0.500  iou 0.333  quality  f 2.000\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_on_a_terminal_evaluations_and_messages_stand_above_the_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("COLUMNS", "100")
+    handlers = [logging.StreamHandler(terminal)]
+    monkeypatch.setattr(log, "handlers", handlers)
+    writer = ConsoleWriter(first_step=0, num_steps=9)
+    writer.progress(3)
+    writer.write_scalars(3, {"train/loss": 0.25})
+    writer.write_scalars(3, {"val/loss": 0.5})
+    log.warning("a message")
+    writer.close()
+    assert log.handlers == handlers
+    lines = re.split(r"[\r\n]+", terminal.getvalue())
+    for told in ("step 3/9  val  loss 0.500", "a message"):
+        assert sum(line.strip() == told for line in lines) == 1
+    assert "3/9" in lines[-2] and "loss 0.250" in lines[-2]  # the bar comes last
 
 
 def test_curves_have_a_panel_per_metric(tmp_path):

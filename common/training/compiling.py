@@ -1,0 +1,32 @@
+"""Compiling is announced and timed."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jaxlib import utils
+
+from common.program.log import log
+
+# What XLA's log in C++ tells: 0 is everything, 1 warnings and worse, 3 only what is fatal.
+_LEVEL = int(os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1"))
+_MEANWHILE = 3 if _LEVEL else 0  # a user who asks for everything gets it
+
+
+@contextmanager
+def compiling(what: str) -> Iterator[None]:
+    """Says that something is compiled, which may take minutes, and how long it took.
+
+    XLA writes "Very slow compile?" and the like as errors, several lines each, and has no setting
+    for them. So meanwhile its own log tells nothing that is not fatal. What fails to compile raises
+    an exception all the same.
+    """
+    log.info("compiling %s ...", what)
+    began = time.perf_counter()
+    utils.absl_set_min_log_level(_MEANWHILE)
+    try:
+        yield
+    finally:
+        utils.absl_set_min_log_level(_LEVEL)
+    log.info("compiled %s in %.1f s", what, time.perf_counter() - began)
