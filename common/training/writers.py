@@ -27,6 +27,7 @@ from common.report.curves import draw_curves
 from common.report.film import write_training_film
 from common.report.images import Picture, write_picture
 from common.report.series import drawn, picture_file, whole_image
+from common.runs.rows import METRICS, read_lines, read_rows
 from common.runs.workdir import read_record, update_record
 from common.training.event_files import MetricWriter, open_event_writer
 
@@ -43,7 +44,7 @@ class JsonlWriter:
 
         Unreadable lines are left out, which is logged except for a last, unfinished one.
         """
-        rows, broken = _read_lines(file)
+        rows, broken = read_lines(file)
         if broken:
             what = "is 1 line" if broken == 1 else f"are {broken} lines"
             log.warning("%s: left out %s that can't be read.", file, what)
@@ -82,34 +83,6 @@ def _warn_of_changes(file: Path, record: Mapping[str, Any]) -> None:
             log.warning(
                 "%s was changed after this run wrote it; its numbers are used unchecked.", file
             )
-
-
-def read_jsonl(file: Path) -> list[dict[str, int | float]]:
-    """Returns the rows of metrics.jsonl; unreadable lines are left out."""
-    return _read_lines(file)[0]
-
-
-def _read_lines(file: Path) -> tuple[list[dict[str, int | float]], int]:
-    """Returns the rows, and the number of unreadable lines without a last, unfinished one."""
-    *lines, unfinished = file.read_bytes().split(b"\n") if file.exists() else [b""]
-    read = [_row(line) for line in lines if line]
-    rows = [row for row in (*read, _row(unfinished)) if row]
-    return rows, read.count({})
-
-
-def _row(line: bytes) -> dict[str, int | float]:
-    """Returns the numbers of a line, {} if it is unreadable or holds something else."""
-    try:
-        row = json.loads(line)
-        row = {**row, "step": int(row["step"])}
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return {}
-    return row if all(map(_is_number, row.values())) else {}
-
-
-def _is_number(value: object) -> bool:
-    """Returns whether a value is a number written here; NaN is, an integer of 400 digits is not."""
-    return type(value) is float or (type(value) is int and abs(value) < 2**53)
 
 
 class ConsoleWriter:
@@ -201,8 +174,8 @@ class Writers:
         self._rows_in_curves, self._curves_due = 0, -math.inf
         record = read_record(workdir)
         self._own(record.get("pictures", ()))
-        _warn_of_changes(workdir / "metrics.jsonl", record)
-        self._jsonl = JsonlWriter(workdir / "metrics.jsonl", restored_step)
+        _warn_of_changes(workdir / METRICS, record)
+        self._jsonl = JsonlWriter(workdir / METRICS, restored_step)
         if record:
             update_record(workdir, self._jsonl.stated())
         self.console = ConsoleWriter(restored_step, num_steps, shown)
@@ -270,7 +243,7 @@ class Writers:
 
     def _draw_curves(self) -> None:
         """Draws the curves, a second's work, if there are more numbers than they show."""
-        rows = read_jsonl(self._workdir / "metrics.jsonl")
+        rows = read_rows(self._workdir / METRICS)
         if len(rows) > self._rows_in_curves:
             began = time.perf_counter()
             draw_curves(rows, self._folder / "curves.png")
