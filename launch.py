@@ -38,6 +38,11 @@ def main(argv: list[str]) -> None:
         from common.inspect.command import run_inspect as run
 
         sys.exit(run(_CONFIG.value, options.input, options.output, overwrite=options.overwrite))
+    if command.mode == "report":
+        from common.run_report.command import run_report
+
+        run_report(command.workdir, options.output, overwrite=options.overwrite)
+        return
     example = {"train": "acgan_covid", "utility": "utility_covid"}.get(command.mode)
     if example and _CONFIG.value is None:
         raise UserError(f"--mode={command.mode} needs --config=FILE, such as configs/{example}.py.")

@@ -98,5 +98,9 @@ TASK = Declaration(
     rules=RULES,
     options=ClassifyOptions,
     modes=MODES,
+    captions={
+        "figures.png": "Confusion matrix, ROC curves, precision and recall, reliability of the"
+        " probabilities"
+    },
     keeps_reference=True,
 )

@@ -21,12 +21,15 @@ from classify.operating_point import (
     scores_at,
 )
 from classify.scores import Predicted, intervals, score_of_class, temperature
+from classify.verdict import verdict
 from common.data.prepared.prepared import DataCard, Split
 from common.program.errors import UserError
 from common.program.log import log
+from common.run_report.write import report_evaluation
 from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
+    counts_of,
     evaluation_outputs,
     held_out,
     write_report,
@@ -64,6 +67,7 @@ def evaluate(run: Run, options: ClassifyOptions) -> None:
         outputs.claim(dict.fromkeys((EVALUATION, _FIGURES, SCORED), ""))
         found = _evaluated(run, options, outputs.drafts)
     _print_summary(found, outputs.folder)
+    report_evaluation(run.workdir, outputs.folder)
 
 
 def _check(run: Run, options: ClassifyOptions) -> None:
@@ -134,9 +138,16 @@ class Evaluation:
         counts = np.bincount(self.predicted.labels, minlength=len(self.classes))
         return list(map(int, counts))
 
+    @property
+    def verdict(self) -> str:
+        """Returns it in words."""
+        counts = counts_of(self.predicted.groups)
+        return verdict(self.scores, self.predicted, self.classes, counts)
+
     def report(self) -> dict[str, object]:
         """Returns the content of evaluation.json."""
         return {
+            "verdict": self.verdict,
             "checkpoint_step": self.step,
             **self.held.facts,
             "classes": self.classes,
@@ -297,6 +308,7 @@ def _thresholds(
 
 def _print_summary(found: Evaluation, output: Path) -> None:
     print(found.held.headline(found.step))
+    print(f"  {found.verdict}")
     shown = list(_SHOWN)
     if len(found.classes) <= _MOST_SHOWN:
         shown += [score_of_class(score, name) for score in _SHOWN_OF_EACH for name in found.classes]

@@ -144,6 +144,12 @@ TASK = Declaration(
     rules=RULES,
     options=GANOptions,
     modes=MODES,
+    captions={
+        "memorization.png": "The generated images that are nearest to training images, each beside"
+        " its nearest neighbours",
+        "judge.png": "What the judge says of generated images: confusion matrix, ROC curves,"
+        " precision and recall, reliability",
+    },
     shown=(
         *("train/discriminator_loss", "train/generator_loss"),
         *("val/", "quality/frechet", "quality/spread"),

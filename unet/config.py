@@ -78,5 +78,14 @@ TASK = Declaration(
     rules=RULES,
     options=UNetOptions,
     modes=MODES,
+    captions={
+        f"{kind}.png": f"{words}: image, truth, prediction, and both outlines"
+        for kind, words in (
+            ("worst", "The worst cases"),
+            ("median", "Cases of the middle"),
+            ("best", "The best cases"),
+            ("random", "Cases drawn at random"),
+        )
+    },
     keeps_reference=True,
 )

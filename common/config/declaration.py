@@ -40,6 +40,8 @@ class Declaration:
       modes: the modes beside training, by name.
       shown: how the names of the metrics begin that the progress line shows.
       continuable: settings that may change when a run resumes, beside those of every run.
+      captions: what the pictures show that its evaluation writes, by their files, in the order in
+        which report.html has them.
       keeps_reference: whether a run keeps what its training images are like, so that its modes can
         say how far new images lie outside them (common/unlike).
     """
@@ -50,4 +52,5 @@ class Declaration:
     modes: Mapping[str, Mode] = field(default_factory=dict)
     shown: tuple[str, ...] = SHOWN
     continuable: frozenset[str] = frozenset()
+    captions: Mapping[str, str] = field(default_factory=dict)
     keeps_reference: bool = False

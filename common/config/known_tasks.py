@@ -29,6 +29,7 @@ from common.program.options import (
 
 _WITH_CONFIG = ("train", "run", "inspect", "utility")
 _OF_INSPECT = ("input", "output", "overwrite")
+_OF_REPORT = ("output", "overwrite")
 
 
 class KnownTasks:
@@ -91,6 +92,8 @@ class KnownTasks:
                 }
         if flag in _OF_INSPECT:
             uses["inspect"] = ()
+        if flag in _OF_REPORT:
+            uses["report"] = ()
         if flag == "input":
             uses["run"] = ()
         for task, declared in self._declared().items():

@@ -134,6 +134,8 @@ class Loop(Generic[State]):
                 if due.evaluate and self._evaluate(state):
                     due = due._replace(save=True, stop=True)
                 self._pause(state, due)
+                if due.evaluate and self.writers:
+                    self.writers.write_report()
             if due.stop:
                 break
             if self.step == first + 1 < self.schedule.num_steps:

@@ -12,7 +12,7 @@ _EARLIER = "earlier"
 # The config is moved last: until then it shows, even after a kill, that the rest is ours.
 _WRITTEN = (
     *("checkpoints", "metrics.jsonl", "metrics", "pictures", "profile", "error.log"),
-    *("evaluation*", "training_images.npz", "run.json", "config.json"),
+    *("evaluation*", "training_images.npz", "report.html", "run.json", "config.json"),
 )
 
 

@@ -27,13 +27,14 @@ from common.report.curves import draw_curves
 from common.report.film import write_training_film
 from common.report.images import Picture, write_picture
 from common.report.series import drawn, picture_file, whole_image
+from common.run_report.write import try_report
 from common.runs.rows import METRICS, read_lines, read_rows
 from common.runs.workdir import read_record, update_record
 from common.training.event_files import MetricWriter, open_event_writer
 
-# Between two drawings of the curves at least so many times as long as one took: it slows the thread
-# that trains, and at the end they are drawn anyway.
-_CURVES_REST = 20
+# Between two drawings of the curves, or two writings of the report, at least so many times as long
+# as one took: it slows the thread that trains, and at the end both are made anyway.
+_REST = 20
 
 
 class JsonlWriter:
@@ -172,12 +173,13 @@ class Writers:
         self._restored_step = restored_step
         self._series: set[str] = set()  # the names of the pictures that this run draws
         self._rows_in_curves, self._curves_due = 0, -math.inf
+        self._report_due = -math.inf
         record = read_record(workdir)
         self._own(record.get("pictures", ()))
         _warn_of_changes(workdir / METRICS, record)
         self._jsonl = JsonlWriter(workdir / METRICS, restored_step)
         if record:
-            update_record(workdir, self._jsonl.stated())
+            update_record(workdir, {**self._jsonl.stated(), "num_steps": num_steps})
         self.console = ConsoleWriter(restored_step, num_steps, shown)
         self._drawing = _Background("drawing")
         self._for_tensorboard = _Background("tensorboard")
@@ -210,6 +212,10 @@ class Writers:
             update_record(self._workdir, {"pictures": sorted(self._series)})
         self._drawing.later(self._write_images, step, pictures)
         self._for_tensorboard.later(self._tensorboard_images, step, pictures)
+
+    def write_report(self) -> None:
+        """Writes report.html, unless that took long a short while ago."""
+        self._drawing.later(self._write_report)
 
     def has_pictures(self, step: int) -> bool:
         """Returns whether all pictures of a step exist and are intact."""
@@ -248,7 +254,14 @@ class Writers:
             began = time.perf_counter()
             draw_curves(rows, self._folder / "curves.png")
             self._rows_in_curves, ended = len(rows), time.perf_counter()
-            self._curves_due = ended + _CURVES_REST * (ended - began)
+            self._curves_due = ended + _REST * (ended - began)
+
+    def _write_report(self) -> None:
+        if time.perf_counter() >= self._report_due:
+            began = time.perf_counter()
+            try_report(self._workdir)
+            ended = time.perf_counter()
+            self._report_due = ended + _REST * (ended - began)
 
     def _finish_pictures(self) -> None:
         """Writes the films, and curves of all rows, including earlier sessions'."""
