@@ -29,7 +29,6 @@ from common.run_report.write import report_evaluation
 from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
-    counts_of,
     evaluation_outputs,
     held_out,
     write_report,
@@ -141,8 +140,7 @@ class Evaluation:
     @property
     def verdict(self) -> str:
         """Returns it in words."""
-        counts = counts_of(self.predicted.groups)
-        return verdict(self.scores, self.predicted, self.classes, counts)
+        return verdict(self.scores, self.predicted, self.classes, self.held)
 
     def report(self) -> dict[str, object]:
         """Returns the content of evaluation.json."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from classify.scores import Predicted, owners, score_of_class
 from common.program.words import counted
-from common.runs.evaluation import Counts
+from common.runs.evaluation import Counts, HeldOut
 from common.scores.bootstrap import Score
 
 # The least area under the ROC curve, at the low end of its interval, for which the words are used.
@@ -15,13 +15,12 @@ _APART = (
     ("Tells the classes apart well", 0.85),
     ("Tells the classes apart in part", 0.7),
     ("Tells the classes apart a little", 0.5),
-    ("Not shown to be better than chance", -float("inf")),
 )
-_FEW = 10  # patients: fewer say little
+_NOT_SHOWN = "Not shown to be better than chance"
 
 
 def verdict(
-    scores: Mapping[str, Score], predicted: Predicted, classes: Sequence[str], counts: Counts
+    scores: Mapping[str, Score], predicted: Predicted, classes: Sequence[str], held: HeldOut
 ) -> str:
     """Returns the sentences.
 
@@ -29,20 +28,21 @@ def verdict(
       scores: by name.
       predicted: the predictions.
       classes: their names.
-      counts: of images and patients.
+      held: the same images.
     """
-    sentences = [_apart(scores, counts), _worst_class(scores, predicted, classes)]
-    sentences.append(_patients(predicted))
-    if (counts.patients or counts.images) < _FEW:
-        sentences.append("So few patients say little of others.")
-    return " ".join(sentence for sentence in sentences if sentence)
+    sentences = (
+        _apart(scores, held.counts),
+        _worst_class(scores, predicted, classes),
+        _patients(predicted),
+    )
+    return " ".join(sentence for sentence in (*sentences, *held.caveats) if sentence)
 
 
 def _apart(scores: Mapping[str, Score], counts: Counts) -> str:
     area, accuracy = scores["roc_auc_macro"], scores["accuracy"]
     if not area.is_known:
         return f"Accuracy {_told(accuracy)} ({counts.told}); of one class there is no AUC."
-    words = next(words for words, least in _APART if area.low >= least)
+    words = next((words for words, least in _APART if area.low >= least), _NOT_SHOWN)
     return f"{words}: AUC {_told(area)}, accuracy {_told(accuracy)} ({counts.told})."
 
 
@@ -57,9 +57,9 @@ def _worst_class(scores: Mapping[str, Score], predicted: Predicted, classes: Seq
     taken[classes.index(worst)] = 0
     if not taken.any():
         return "No image is taken for another class."
+    other = classes[int(taken.argmax())]
     return (
-        f"It finds {worst} least often: in {_told(found[worst])} of its images; the others are"
-        f" mostly taken for {classes[int(taken.argmax())]}."
+        f"Weakest on {worst}: it finds {_told(found[worst])} of them and takes others for {other}."
     )
 
 

@@ -16,7 +16,6 @@ from common.run_report.write import report_evaluation
 from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
-    counts_of,
     evaluation_outputs,
     held_out,
     write_report,
@@ -96,8 +95,8 @@ class Evaluation:
     @property
     def verdict(self) -> str:
         """Returns it in words."""
-        empty, counts = _empty(self.scored, self.classes), counts_of(self.scored.groups)
-        return verdict(self.views, self.scored, self.classes, empty, counts)
+        empty = _empty(self.scored, self.classes)
+        return verdict(self.views, self.scored, self.classes, empty, self.held)
 
     def report(self) -> dict[str, object]:
         """Returns the content of evaluation.json."""

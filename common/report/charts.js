@@ -7,7 +7,10 @@
     if (text !== undefined) element.textContent = text;
     return element;
   };
-  const short = (value) => String(Number(value.toPrecision(4)));
+  const short = (value, digits = 4) => String(Number(value.toPrecision(digits)));
+  // In as few digits as tell them apart.
+  const labels = (values) => [4, 6, 8, 17].map((digits) => values.map((x) => short(x, digits)))
+    .find((names) => new Set(names).size === names.length) || values.map(String);
 
   // Round numbers within a range: steps of 1, 2 or 5 times a power of ten.
   const ticks = (low, high) => {
@@ -59,14 +62,17 @@
         * (this.right - this.left);
       const y = (value) => this.bottom - (value - low) / (high - low) * (this.bottom - this.top);
       const axes = make("g", { class: "axes" });
-      for (const tick of log ? powers(low, high) : ticks(low, high)) {
+      const marks = log ? powers(low, high) : ticks(low, high);
+      const names = labels(log ? marks.map((tick) => 10 ** tick) : marks);
+      for (const [place, tick] of marks.entries()) {
         axes.append(make("line", { x1: this.left, x2: this.right, y1: y(tick), y2: y(tick) }));
         axes.append(make("text", { x: this.left - 5, y: y(tick) + 4, "text-anchor": "end" },
-          short(log ? 10 ** tick : tick)));
+          names[place]));
       }
-      for (const tick of ticks(...this.range))
+      const steps = ticks(...this.range), numbers = labels(steps);
+      for (const [place, tick] of steps.entries())
         axes.append(make("text", { x: x(tick), y: this.bottom + 16, "text-anchor": "middle" },
-          short(tick)));
+          numbers[place]));
       const curve = (points, name) => {
         const places = points.map(([step, value]) => [x(step).toFixed(1), y(height(value)).toFixed(1)]);
         if (places.length === 1)

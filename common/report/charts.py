@@ -6,7 +6,7 @@ They are drawn here, so that a page shows them without JavaScript, too.
 import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,13 +129,13 @@ def _curve(place: int, points: Points, shown: _Shown) -> str:
 def _axes(shown: _Shown) -> str:
     steps, values = _ranges(shown)
     marks = ""
-    for tick in ticks(*values):
+    for tick, name in _labels(ticks(*values)):
         _, y = _place((int(steps[0]), tick), shown)
         marks += f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        marks += f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{tick:.4g}</text>'
-    for tick in ticks(*steps):
+        marks += f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{name}</text>'
+    for tick, name in _labels(ticks(*steps)):
         x = _LEFT + (tick - steps[0]) / (steps[1] - steps[0]) * (_RIGHT - _LEFT)
-        marks += f'<text x="{x:.1f}" y="{_BOTTOM + 16}" text-anchor="middle">{tick:g}</text>'
+        marks += f'<text x="{x:.1f}" y="{_BOTTOM + 16}" text-anchor="middle">{name}</text>'
     return f'<g class="axes">{marks}</g>'
 
 
@@ -145,6 +145,15 @@ def ticks(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * times for times in (1, 2, 5, 10) if power * times >= rough * 0.999)
     return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _labels(marks: Sequence[float]) -> Iterator[tuple[float, str]]:
+    """Yields each mark with its name, in as few digits as tell them apart."""
+    for digits in (4, 6, 8, 17):
+        names = [f"{mark:.{digits}g}" for mark in marks]
+        if len(set(names)) == len(names):
+            break
+    yield from zip(marks, names, strict=True)
 
 
 def _told(title: str, shown: _Shown) -> str:

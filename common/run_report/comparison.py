@@ -22,7 +22,9 @@ def comparison(runs: Sequence[RunFiles]) -> str:
         page.heading(title, 1),
         *(part for name, run in named.items() for part in verdicts(run, name)),
         page.heading("Scores"),
-        _scores(named),
+        page.quiet("The last in training; evaluations have more, with intervals."),
+        _side_by_side({name: _last(run) for name, run in named.items()}),
+        page.details("All scores of the evaluations", _scores(named)),
         page.heading("Settings that differ"),
         _settings(named),
         page.heading("Curves"),
@@ -44,11 +46,21 @@ def _side_by_side(columns: Mapping[str, Mapping[str, str]]) -> Markup:
     """Returns a table with a column of each run; what one lacks is empty."""
     names = dict.fromkeys(name for column in columns.values() for name in column)
     rows = [(name, *(column.get(name, "") for column in columns.values())) for name in names]
-    return page.table(("", *columns), rows)
+    return page.table(("name", *columns), rows)
+
+
+def _last(run: RunFiles) -> dict[str, str]:
+    """Returns the last value of each score that is not of single steps, by name."""
+    last = {name: value for row in run.rows for name, value in row.items()}
+    return {
+        name: f"{value:.4g}"
+        for name, value in last.items()
+        if "/" in name and not name.startswith(("train/", "timing/"))
+    }
 
 
 def _scores(runs: Mapping[str, RunFiles]) -> Markup:
-    """Returns the scores of the runs' own evaluations; those that all share come first."""
+    """Returns the scores of the runs' own evaluations."""
     found = {
         name: next((figures(x.found) for x in run.evaluations if x.folder.name == FOLDER), {})
         for name, run in runs.items()

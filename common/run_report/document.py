@@ -79,13 +79,15 @@ def _evaluation(found: Evaluated, captions: Mapping[str, str]) -> Iterator[Marku
         f"Evaluation: {found.folder.name}" if found.folder.name != FOLDER else "Evaluation"
     )
     there = {file.name: file for file in sorted(found.folder.glob("*.png"))}
-    for name in dict.fromkeys((*captions, *there)):
-        if name in there:
-            yield picture(there[name], captions.get(name, name), captions.get(name, name))
+    shown = [name for name in dict.fromkeys((*captions, *there)) if name in there]
+    for place, name in enumerate(shown):
+        caption = captions.get(name, name)
+        drawn = picture(there[name], caption, caption)
+        yield page.details(caption, drawn) if place else drawn
     others = sorted(file.name for file in found.folder.glob("*.csv"))
     yield page.details("All scores", *tables(found.found))
     if others:
-        yield page.quiet(f"Of each image and patient: {', '.join(others)} in {found.folder}.")
+        yield page.quiet(f"Tables: {', '.join(others)} in {found.folder}.")
 
 
 def _pictures(files: RunFiles) -> Iterator[Markup]:
@@ -151,7 +153,7 @@ def _how_it_ran(files: RunFiles) -> Iterator[Markup]:
     rows: list[tuple[Cell, ...]] = [(name, value) for name, value in hardware(record).items()]
     versions = list(record.get("versions", {}).items())
     yield page.gallery(
-        page.table(("hardware and speed", ""), rows),
+        page.table(("hardware and speed", "value"), rows),
         page.table(("package", "version"), [*versions, ("code", record.get("git_commit") or "?")]),
     )
     if command := record.get("command"):

@@ -62,7 +62,7 @@ def _table(title: str, rows: Mapping[str, Found]) -> Markup:
         column for row in rows.values() for column, value in row.items() if not _is_nested(value)
     )
     return page.table(
-        ("", *(_HEADERS.get(column, _words(column)) for column in columns)),
+        ("name", *(_HEADERS.get(column, _words(column)) for column in columns)),
         [
             (_words(name), *(_cell(row.get(column, "")) for column in columns))
             for name, row in rows.items()
