@@ -1,7 +1,4 @@
-"""The one command: python launch.py --config=configs/acgan_covid.py [--workdir=DIR] [--mode=MODE].
-
-It turns flags into a mode and knows no model. Heavy imports wait until the flags are read.
-"""
+"""The one command: python launch.py --config=FILE [--workdir=DIR] [--mode=MODE]; knows no model."""
 
 import sys
 
@@ -28,7 +25,7 @@ TASKS = KnownTasks(("gan", "unet", "classify"))  # another is found by the confi
 
 
 def main(argv: list[str]) -> None:
-    """Runs the mode that the flags ask for."""
+    """Runs the mode that the flags ask for; heavy imports wait until they are read."""
     if argv[1:]:
         raise UserError(f"'{argv[1]}' is not a flag; flags begin with --, see --help.")
     command, options = read_flags(Command), TASKS.read_options()
@@ -39,10 +36,9 @@ def main(argv: list[str]) -> None:
 
         sys.exit(run(_CONFIG.value, options.input, options.output, overwrite=options.overwrite))
     if command.mode == "report":
-        from common.run_report.command import run_report
+        from common.run_report.command import run_report as report
 
-        run_report(command.workdir, options.output, overwrite=options.overwrite)
-        return
+        sys.exit(report(command.workdir, options.output, overwrite=options.overwrite))
     example = {"train": "acgan_covid", "utility": "utility_covid"}.get(command.mode)
     if example and _CONFIG.value is None:
         raise UserError(f"--mode={command.mode} needs --config=FILE, such as configs/{example}.py.")

@@ -6,9 +6,10 @@ They are drawn here, so that a page shows them without JavaScript, too.
 import html
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from common.report.page import Markup, literal
 
@@ -36,23 +37,44 @@ class Line:
     values: Sequence[float]
 
 
+Points: TypeAlias = list[tuple[int, float]]
+
+
+class _Axes(NamedTuple):
+    """The ranges of a chart, neither of them empty: (first, last) step, (low, high) value."""
+
+    steps: tuple[float, float]
+    values: tuple[float, float]
+
+    def x(self, step: int | float) -> float:
+        first, last = self.steps
+        return _LEFT + (step - first) / (last - first) * (_RIGHT - _LEFT)
+
+    def y(self, value: float) -> float:
+        low, high = self.values
+        return _BOTTOM - (value - low) / (high - low) * (_BOTTOM - _TOP)
+
+
 def chart(title: str, lines: Sequence[Line]) -> Markup:
     """Returns a chart of lines over the same steps, with its legend; a single value is a point."""
-    shown = [(line.name, _thinned(line)) for line in lines]
-    shown = [(name, points) for name, points in shown if points]
+    thinned = [(line.name, _thinned(line)) for line in lines]
+    shown = {name: points for name, points in thinned if points}
     if not shown:
         return Markup("")
-    drawn = "".join(_curve(place, points, shown) for place, (_, points) in enumerate(shown))
+    everything = [point for points in shown.values() for point in points]
+    steps, values = zip(*everything, strict=True)
+    axes = _Axes(_range(steps), _range(values))
+    drawn = "".join(_curve(place, points, axes) for place, points in enumerate(shown.values()))
     legend = "".join(
         f'<span class="key colour{place % _COLOURS}">{literal(name)}</span> '
-        for place, (name, _) in enumerate(shown)
+        for place, name in enumerate(shown)
     )
-    points = html.escape(json.dumps([points for _, points in shown], separators=(",", ":")))
+    points = html.escape(json.dumps(list(shown.values()), separators=(",", ":")))
     box = f"{_LEFT} {_TOP} {_RIGHT} {_BOTTOM}"
     return Markup(
         f'<figure class="chart"><figcaption><b>{literal(title)}</b> {legend}</figcaption>'
         f'<svg role="img" aria-label="{html.escape(_told(title, shown))}" data-box="{box}"'
-        f' data-points="{points}" viewBox="0 0 {_WIDTH} {_HEIGHT}">{_axes(shown)}{drawn}</svg>'
+        f' data-points="{points}" viewBox="0 0 {_WIDTH} {_HEIGHT}">{_marks(axes)}{drawn}</svg>'
         '<p class="readout quiet"></p></figure>'
     )
 
@@ -71,17 +93,13 @@ def chart_controls() -> Markup:
     )
 
 
-Points = list[tuple[int, float]]
-_Shown = Sequence[tuple[str, Points]]
-
-
 def _thinned(line: Line) -> Points:
     """Returns the finite points; of very many, the extremes of each bin, so that no peak is lost.
 
-    Values have five digits.
+    Values have seven digits.
     """
     points = [
-        (int(step), float(f"{value:.5g}"))
+        (int(step), float(f"{value:.7g}"))
         for step, value in zip(line.steps, line.values, strict=True)
         if math.isfinite(value)
     ]
@@ -94,31 +112,15 @@ def _thinned(line: Line) -> Points:
     return sorted(kept)
 
 
-def _ranges(shown: _Shown) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Returns the ranges of all steps and all values, neither of them empty."""
-    steps = [step for _, points in shown for step, _ in points]
-    values = [value for _, points in shown for _, value in points]
-    return _widened(min(steps), max(steps)), _widened(min(values), max(values))
-
-
-def _widened(low: float, high: float) -> tuple[float, float]:
-    if high > low:
-        return low, high
-    margin = abs(low) * 0.1 or 1.0
+def _range(numbers: Sequence[int | float]) -> tuple[float, float]:
+    low, high = min(numbers), max(numbers)
+    margin = 0.0 if high > low else abs(low) * 0.1 or 1.0
     return low - margin, high + margin
 
 
-def _place(point: tuple[int, float], shown: _Shown) -> tuple[float, float]:
-    (first, last), (low, high) = _ranges(shown)
-    return (
-        _LEFT + (point[0] - first) / (last - first) * (_RIGHT - _LEFT),
-        _BOTTOM - (point[1] - low) / (high - low) * (_BOTTOM - _TOP),
-    )
-
-
-def _curve(place: int, points: Points, shown: _Shown) -> str:
+def _curve(place: int, points: Points, axes: _Axes) -> str:
     """Returns a curve, or the dot of a single value."""
-    places = [_place(point, shown) for point in points]
+    places = [(axes.x(step), axes.y(value)) for step, value in points]
     if len(places) == 1:
         x, y = places[0]
         return f'<circle class="colour{place % _COLOURS}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>'
@@ -126,16 +128,16 @@ def _curve(place: int, points: Points, shown: _Shown) -> str:
     return f'<path class="colour{place % _COLOURS}" d="M{path}"/>'
 
 
-def _axes(shown: _Shown) -> str:
-    steps, values = _ranges(shown)
+def _marks(axes: _Axes) -> str:
+    """Returns the lines and the numbers of the axes."""
     marks = ""
-    for tick, name in _labels(ticks(*values)):
-        _, y = _place((int(steps[0]), tick), shown)
+    for tick, name in _labels(ticks(*axes.values)):
+        y = axes.y(tick)
         marks += f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         marks += f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{name}</text>'
-    for tick, name in _labels(ticks(*steps)):
-        x = _LEFT + (tick - steps[0]) / (steps[1] - steps[0]) * (_RIGHT - _LEFT)
-        marks += f'<text x="{x:.1f}" y="{_BOTTOM + 16}" text-anchor="middle">{name}</text>'
+    for tick, name in _labels(ticks(*axes.steps)):
+        marks += f'<text x="{axes.x(tick):.1f}" y="{_BOTTOM + 16}" text-anchor="middle">{name}'
+        marks += "</text>"
     return f'<g class="axes">{marks}</g>'
 
 
@@ -156,11 +158,11 @@ def _labels(marks: Sequence[float]) -> Iterator[tuple[float, str]]:
     yield from zip(marks, names, strict=True)
 
 
-def _told(title: str, shown: _Shown) -> str:
+def _told(title: str, shown: Mapping[str, Points]) -> str:
     """Returns what a chart shows, for those who can't see it."""
     parts = [
         f"{name} from {points[0][1]:.4g} at step {points[0][0]} to {points[-1][1]:.4g} at step"
         f" {points[-1][0]}"
-        for name, points in shown
+        for name, points in shown.items()
     ]
     return f"{title} over steps: {'; '.join(parts)}"

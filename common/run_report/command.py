@@ -12,13 +12,16 @@ from common.run_report.files import read_run
 from common.run_report.write import REPORT, write_report
 
 
-def run_report(workdirs: str, output: str, *, overwrite: bool = False) -> None:
+def run_report(workdirs: str, output: str, *, overwrite: bool = False) -> int:
     """Writes report.html and prints where it is.
 
     Args:
       workdirs: of a run, whose page goes into its workdir; or of several, separated by commas.
       output: the folder for the page of several; "" for runs/compare-NAMES.
       overwrite: whether to replace an earlier page there.
+
+    Returns:
+      The exit code, 0.
 
     Raises:
       UserError: none is given, one holds no run, or nothing can be written.
@@ -34,7 +37,7 @@ def run_report(workdirs: str, output: str, *, overwrite: bool = False) -> None:
                 " --output."
             )
         print(write_report(places[0]))
-        return
+        return 0
     if len({place.resolve() for place in places}) < len(places):
         raise UserError(f"--workdir={workdirs} names a run twice; name each once.")
     runs = [read_run(place) for place in places]
@@ -44,6 +47,7 @@ def run_report(workdirs: str, output: str, *, overwrite: bool = False) -> None:
         outputs.claim({REPORT: ""})
         write_atomically(outputs.draft(REPORT), comparison(runs))
     print(outputs.folder / REPORT)
+    return 0
 
 
 def _default_folder(places: list[Path]) -> Path:
