@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
 
         sys.exit(run(_CONFIG.value, options.input, options.output, overwrite=options.overwrite))
     if command.mode == "report":
-        from common.run_report.command import run_report as report
+        from common.run_page.command import run_report as report
 
         sys.exit(report(command.workdir, options.output, overwrite=options.overwrite))
     example = {"train": "acgan_covid", "utility": "utility_covid"}.get(command.mode)

@@ -25,7 +25,7 @@ from classify.verdict import verdict
 from common.data.prepared.prepared import DataCard, Split
 from common.program.errors import UserError
 from common.program.log import log
-from common.run_report.write import report_evaluation
+from common.run_page.write import show_evaluation
 from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
@@ -66,7 +66,7 @@ def evaluate(run: Run, options: ClassifyOptions) -> None:
         outputs.claim(dict.fromkeys((EVALUATION, _FIGURES, SCORED), ""))
         found = _evaluated(run, options, outputs.drafts)
     _print_summary(found, outputs.folder)
-    report_evaluation(run.workdir, outputs.folder)
+    show_evaluation(run, outputs.folder)
 
 
 def _check(run: Run, options: ClassifyOptions) -> None:

@@ -28,6 +28,7 @@ from common.program.accidents import told_in
 from common.program.errors import DivergenceError, UserError
 from common.program.files import user_path
 from common.program.log import log
+from common.run_page.write import REPORT
 from common.runs import changes
 from common.runs.evaluation import FOLDER
 from common.runs.workdir import open_run
@@ -190,6 +191,7 @@ def _print_summary(chosen: Experiment, folder: Path, inspected: Path, *, invalid
     command += [f"--config.{name}={value}" for name, value in overrides.items()]
     print("\nThe results:")
     print(f"  your images:  {inspected}/inspect.html")
+    print(f"  report:       {folder / REPORT}")
     print(f"  training:     {folder}/pictures")
     print(f"  evaluation:   {folder}/{FOLDER}")
     print(f"  train longer: {shlex.join(command)}")

@@ -71,9 +71,19 @@ class Browser:
         )
         file.write_bytes(b64decode(self._call("GET", "/screenshot")))
 
-    def script_off(self) -> None:
-        """Turns JavaScript off for pages that are opened from now on."""
+    @contextmanager
+    def without_javascript(self) -> Iterator[None]:
+        """Pages that are opened meanwhile have no JavaScript."""
         self._devtools("Emulation.setScriptExecutionDisabled", value=True)
+        try:
+            yield
+        finally:
+            self._devtools("Emulation.setScriptExecutionDisabled", value=False)
+
+    def text(self) -> str:
+        """Returns the text that the page shows, without running a script in it."""
+        element = self._call("POST", "/element", using="css selector", value="body")
+        return str(self._call("GET", f"/element/{next(iter(element.values()))}/text"))
 
     def close(self) -> None:
         self._call("DELETE", "")
@@ -108,7 +118,7 @@ def browser() -> Iterator[Browser]:
             session.close()
     finally:
         started.terminate()
-        started.wait()
+        started.communicate()
 
 
 def axe() -> str:

@@ -12,7 +12,7 @@ from common.data.records import Mask
 from common.program.errors import UserError
 from common.program.log import log
 from common.report.images import write_picture
-from common.run_report.write import report_evaluation
+from common.run_page.write import show_evaluation
 from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
@@ -65,7 +65,7 @@ def evaluate(run: Run, options: UNetOptions) -> None:
         outputs.claim(dict.fromkeys((*pictures, _IMAGES, _PATIENTS, EVALUATION), ""))
         found = _evaluated(run, options, outputs.drafts)
     _print_summary(found, outputs.folder)
-    report_evaluation(run.workdir, outputs.folder)
+    show_evaluation(run, outputs.folder)
 
 
 @dataclass(frozen=True)

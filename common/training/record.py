@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from common.config.tasks import declaration_of
-from common.run_report.write import REPORT
+from common.run_page.write import REPORT
 from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import Run, read_record, update_record
 from common.training.clock import DeviceClock

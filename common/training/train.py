@@ -18,7 +18,7 @@ from common.learning.network import join_frozen, split_frozen
 from common.program.interrupts import StopRequest, stop_request
 from common.program.log import log
 from common.program.memory import give_back_freed_memory
-from common.run_report.write import try_report
+from common.run_page.write import try_page
 from common.runs import changes, manifest
 from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import (
@@ -133,7 +133,7 @@ def _train(
         if declared.keeps_reference:
             processes.main_process_first(lambda: keep_reference(run, prepared))
         if processes.is_main_process():
-            stack.callback(try_report, workdir)  # when the writers have finished
+            stack.callback(try_page, run)  # when the writers have finished
             writers = Writers(workdir, step, loop.schedule.num_steps, declared.shown)
             loop.begin(state, stack.enter_context(writers))
         if step < loop.schedule.num_steps:

@@ -27,9 +27,9 @@ from common.report.curves import draw_curves
 from common.report.film import write_training_film
 from common.report.images import Picture, write_picture
 from common.report.series import drawn, picture_file, whole_image
-from common.run_report.write import try_report
+from common.run_page.write import try_page
 from common.runs.rows import METRICS, read_lines, read_rows
-from common.runs.workdir import read_record, update_record
+from common.runs.workdir import Run, read_record, update_record
 from common.training.event_files import MetricWriter, open_event_writer
 
 # Between two drawings of the curves, or two writings of the report, at least so many times as long
@@ -173,7 +173,7 @@ class Writers:
         self._restored_step = restored_step
         self._series: set[str] = set()  # the names of the pictures that this run draws
         self._rows_in_curves, self._curves_due = 0, -math.inf
-        self._report_due = -math.inf
+        self._page_due = -math.inf
         record = read_record(workdir)
         self._own(record.get("pictures", ()))
         _warn_of_changes(workdir / METRICS, record)
@@ -213,9 +213,9 @@ class Writers:
         self._drawing.later(self._write_images, step, pictures)
         self._for_tensorboard.later(self._tensorboard_images, step, pictures)
 
-    def write_report(self) -> None:
-        """Writes report.html, unless that took long a short while ago."""
-        self._drawing.later(self._write_report)
+    def write_page(self, run: Run) -> None:
+        """Writes the run's report.html, unless that took long a short while ago."""
+        self._drawing.later(self._write_page, run)
 
     def has_pictures(self, step: int) -> bool:
         """Returns whether all pictures of a step exist and are intact."""
@@ -256,12 +256,12 @@ class Writers:
             self._rows_in_curves, ended = len(rows), time.perf_counter()
             self._curves_due = ended + _REST * (ended - began)
 
-    def _write_report(self) -> None:
-        if time.perf_counter() >= self._report_due:
+    def _write_page(self, run: Run) -> None:
+        if time.perf_counter() >= self._page_due:
             began = time.perf_counter()
-            try_report(self._workdir)
+            try_page(run)
             ended = time.perf_counter()
-            self._report_due = ended + _REST * (ended - began)
+            self._page_due = ended + _REST * (ended - began)
 
     def _finish_pictures(self) -> None:
         """Writes the films, and curves of all rows, including earlier sessions'."""

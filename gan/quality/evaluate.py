@@ -6,7 +6,7 @@ from common.data.prepared.prepared import prepare
 from common.program.errors import UserError
 from common.program.log import log
 from common.program.words import counted
-from common.run_report.write import report_evaluation
+from common.run_page.write import show_evaluation
 from common.runs.evaluation import evaluation_outputs
 from common.runs.judge import Judge, open_judge
 from common.runs.workdir import Run, check_data
@@ -46,7 +46,7 @@ def evaluate(run: Run, options: GANOptions) -> None:
         outputs.claim(dict.fromkeys(FILES, ""))
         found = _evaluated(run, options, outputs.drafts)
     print_summary(found, outputs.folder)
-    report_evaluation(run.workdir, outputs.folder)
+    show_evaluation(run, outputs.folder)
 
 
 def _evaluated(run: Run, options: GANOptions, output: Path) -> Evaluation:

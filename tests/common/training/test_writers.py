@@ -9,15 +9,17 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 from common.report.curves import draw_curves
 from common.runs.rows import read_rows
-from common.runs.workdir import update_record
+from common.runs.workdir import Run, update_record
 from common.training import writers
 from common.training.clock import Due
 from common.training.loop import Loop
 from common.training.writers import ConsoleWriter, JsonlWriter, Writers
+from tests.written_run import CARD
 
 HOSTILE = [
     '{"step": 1e999}',
@@ -217,3 +219,21 @@ def test_curves_are_drawn_now_and_then_and_at_the_end(tmp_path, monkeypatch, wit
             all_of_them.write_images(step, GREY)
             all_of_them.flush()
     assert drawn == [1, 3]
+
+
+def test_the_report_is_written_where_that_does_not_slow_training(
+    tmp_path, monkeypatch, without_tensorboard
+):
+    written = []
+
+    def writing(run):
+        written.append(run)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(writers, "try_page", writing)
+    run = Run(tmp_path, ConfigDict(), CARD)
+    with Writers(tmp_path, 0, 3) as all_of_them:
+        for _ in range(3):
+            all_of_them.write_page(run)
+            all_of_them.flush()
+    assert written == [run]

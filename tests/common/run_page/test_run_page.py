@@ -10,16 +10,16 @@ import pytest
 from common.inspect.findings import Finding, Level
 from common.inspect.kept import KEPT_FILE, write_findings
 from common.program.errors import UserError
-from common.run_report import write
-from common.run_report.command import run_report
-from common.run_report.files import read_run
-from common.run_report.write import report_evaluation, try_report, write_report
+from common.run_page import write
+from common.run_page.command import run_report
+from common.run_page.write import show_evaluation, try_page, write_page
+from common.runs.workdir import open_run
 from tests.common.report.test_page import Outline
 from tests.written_run import NASTY, write_evaluation, write_run
 
 
 def page_of(workdir):
-    return write_report(workdir).read_text()
+    return write_page(open_run(workdir)).read_text()
 
 
 def said_by(page):
@@ -75,7 +75,7 @@ def test_findings_on_the_same_data_are_shown(run):
     folder = run.parent / "inspect-covid_ct"
     folder.mkdir()
     found = (Finding(Level.LOOK, f"A finding about {NASTY}.", "Look at it."),)
-    data = read_run(run).run.settings.data
+    data = open_run(run).settings.data
     write_findings(folder / KEPT_FILE, data, found)
     said = said_by(page_of(run))
     assert f"A finding about {NASTY}." in said and "one thing needs a check" in said
@@ -116,14 +116,14 @@ def test_what_is_damaged_is_said_and_the_rest_is_shown(run):
 
 def test_an_evaluation_of_other_images_has_its_own_verdict(run, capsys):
     write_evaluation(run / "evaluation-elsewhere")
-    report_evaluation(run, run / "evaluation-elsewhere")
+    show_evaluation(open_run(run), run / "evaluation-elsewhere")
     assert f"report: {run}/report.html" in capsys.readouterr().out
     said = said_by((run / "report.html").read_text())
     assert "verdict on elsewhere" in said and "Evaluation: evaluation-elsewhere" in said
 
 
 def test_an_evaluation_in_another_folder_changes_no_page(run, tmp_path, capsys):
-    report_evaluation(run, tmp_path / "out")
+    show_evaluation(open_run(run), tmp_path / "out")
     assert not capsys.readouterr().out and not (run / "report.html").exists()
 
 
@@ -132,11 +132,11 @@ def test_training_goes_on_without_a_page_but_not_on_a_full_disk(run, monkeypatch
         raise OSError(number, os.strerror(number), "x")
 
     monkeypatch.setattr(write, "document", failing)
-    try_report(run)
+    try_page(open_run(run))
     assert "report.html could not be written" in caplog.text
     monkeypatch.setattr(write, "document", lambda files: failing(files, errno.ENOSPC))
     with pytest.raises(OSError, match="No space left"):
-        try_report(run)
+        try_page(open_run(run))
     assert not (run / "report.html").exists()
 
 

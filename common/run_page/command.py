@@ -7,9 +7,10 @@ from common.program.errors import UserError
 from common.program.files import user_path, write_atomically
 from common.program.log import talk
 from common.program.outputs import Outputs
-from common.run_report.comparison import comparison
-from common.run_report.files import read_run
-from common.run_report.write import REPORT, write_report
+from common.run_page.comparison import comparison
+from common.run_page.files import read_run
+from common.run_page.write import REPORT, write_page
+from common.runs.workdir import open_run
 
 
 def run_report(workdirs: str, output: str, *, overwrite: bool = False) -> int:
@@ -24,7 +25,7 @@ def run_report(workdirs: str, output: str, *, overwrite: bool = False) -> int:
       The exit code, 0.
 
     Raises:
-      UserError: none is given, one holds no run, or nothing can be written.
+      UserError: none is given, one holds no run, files are damaged, or nothing can be written.
     """
     talk(this_process=True)
     places = [user_path(part) for part in workdirs.split(",") if part]
@@ -36,11 +37,11 @@ def run_report(workdirs: str, output: str, *, overwrite: bool = False) -> int:
                 f"The report of one run is written into its workdir, {places[0]}; leave out"
                 " --output."
             )
-        print(write_report(places[0]))
+        print(write_page(open_run(places[0])))
         return 0
     if len({place.resolve() for place in places}) < len(places):
         raise UserError(f"--workdir={workdirs} names a run twice; name each once.")
-    runs = [read_run(place) for place in places]
+    runs = [read_run(open_run(place)) for place in places]
     folder = Path(output) if output else _default_folder(places)
     of = ",".join(str(place.resolve()) for place in places)
     with Outputs(folder, "report", of=of, overwrite=overwrite, again=not output) as outputs:

@@ -13,7 +13,7 @@ from common.program.settings import flatten
 from common.report.series import drawn
 from common.runs.evaluation import EVALUATION, FOLDER
 from common.runs.rows import METRICS, read_rows
-from common.runs.workdir import Run, open_run, read_record
+from common.runs.workdir import Run, read_record
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,12 @@ class RunFiles:
         return declared.captions if declared else {}
 
 
-def read_run(workdir: Path) -> RunFiles:
+def read_run(run: Run) -> RunFiles:
     """Reads the files of a run.
 
     Raises:
-      UserError: it holds no run, or config.json, run.json or ensemble.json are damaged.
+      UserError: run.json is damaged.
     """
-    run = open_run(workdir)
     record = read_record(run.workdir)
     return RunFiles(
         run=run,

@@ -6,10 +6,10 @@ from common.report import page
 from common.report.charts import SCRIPT
 from common.report.page import Markup
 from common.report.slides import picture
-from common.run_report.curves import curves
-from common.run_report.document import hardware, told, verdicts
-from common.run_report.files import RunFiles
-from common.run_report.tables import figures
+from common.run_page.curves import curves
+from common.run_page.document import hardware, told, verdicts
+from common.run_page.files import RunFiles
+from common.run_page.tables import figures
 from common.runs.evaluation import FOLDER
 
 

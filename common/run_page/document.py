@@ -11,9 +11,9 @@ from common.report import page
 from common.report.charts import SCRIPT
 from common.report.page import Cell, Markup, Tone
 from common.report.slides import picture, slides
-from common.run_report.curves import curves
-from common.run_report.files import Evaluated, RunFiles
-from common.run_report.tables import tables
+from common.run_page.curves import curves
+from common.run_page.files import Evaluated, RunFiles
+from common.run_page.tables import tables
 from common.runs.evaluation import FOLDER
 
 TONES: dict[Level, Tone] = {Level.MEND: "bad", Level.LOOK: "warn", Level.NOTE: "note"}
