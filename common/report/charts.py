@@ -15,7 +15,7 @@ from common.report.page import Markup, literal
 
 _WIDTH, _HEIGHT = 380, 190  # in the SVG's own units; charts.js reads the box from the page
 _LEFT, _TOP, _RIGHT, _BOTTOM = 52, 8, 372, 164  # of the curves
-_BINS = 250  # of steps; of each, the least and the greatest value are kept
+_BINS = 500  # of steps; of each, the least and the greatest value are kept
 _TICKS = 4
 _COLOURS = 8  # in `STYLE`
 

@@ -13,7 +13,7 @@ from common.report.page import Cell, Markup, Tone
 from common.report.slides import picture, slides
 from common.run_page.curves import curves
 from common.run_page.files import Evaluated, RunFiles
-from common.run_page.tables import tables
+from common.run_page.tables import table_of_file, tables
 from common.runs.evaluation import FOLDER
 
 TONES: dict[Level, Tone] = {Level.MEND: "bad", Level.LOOK: "warn", Level.NOTE: "note"}
@@ -84,10 +84,8 @@ def _evaluation(found: Evaluated, captions: Mapping[str, str]) -> Iterator[Marku
         caption = captions.get(name, name)
         drawn = picture(there[name], caption, caption)
         yield page.details(caption, drawn) if place else drawn
-    others = sorted(file.name for file in found.folder.glob("*.csv"))
     yield page.details("All scores", *tables(found.found))
-    if others:
-        yield page.quiet(f"Tables: {', '.join(others)} in {found.folder}.")
+    yield from (table_of_file(file) for file in sorted(found.folder.glob("*.csv")))
 
 
 def _pictures(files: RunFiles) -> Iterator[Markup]:
@@ -150,6 +148,9 @@ def _settings(files: RunFiles) -> Iterator[Markup]:
 
 def _how_it_ran(files: RunFiles) -> Iterator[Markup]:
     record = files.record
+    if not record:
+        yield page.paragraph("An ensemble does not run by itself: see the pages of its members.")
+        return
     rows: list[tuple[Cell, ...]] = [(name, value) for name, value in hardware(record).items()]
     versions = list(record.get("versions", {}).items())
     yield page.gallery(
@@ -159,7 +160,7 @@ def _how_it_ran(files: RunFiles) -> Iterator[Markup]:
     if command := record.get("command"):
         yield page.paragraph("The same again, with this code and these packages:")
         yield page.block(command)
-    elif record:
+    else:
         yield page.paragraph(
             "The command was not recorded; the settings above, in config.json, are the whole"
             " experiment."

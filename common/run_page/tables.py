@@ -1,6 +1,9 @@
 """Tables of whatever an evaluation wrote to evaluation.json, without knowing the task."""
 
+import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from common.report import page
@@ -9,6 +12,7 @@ from common.report.page import Cell, Markup
 Found: TypeAlias = Mapping[str, Any]
 
 _INTERVAL = {"value", "low", "high"}
+_LONGEST = 100  # rows
 _HEADERS = {"low": "95 % from", "high": "to"}
 
 
@@ -34,6 +38,17 @@ def tables(found: Found, title: str = "") -> Iterator[Markup]:
             yield from tables(value, inner)
         elif _is_square(value):
             yield _matrix(inner, value, found.get("classes", ()))
+
+
+def table_of_file(file: Path) -> Markup:
+    """Returns a CSV table, folded away; of a long one only where it is."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        header, *rows = [*csv.reader(stream)] or [[]]
+    if len(rows) > _LONGEST:
+        return page.quiet(f"{file.parent.name}/{file.name} has {len(rows):,} rows.")
+    whole = [row for row in rows if len(row) == len(header)]
+    shown = [[_number(cell) for cell in row] for row in whole]
+    return page.details(file.name, page.table(header, shown))
 
 
 def figures(found: Found) -> dict[str, str]:
@@ -98,6 +113,11 @@ def _is_square(value: object) -> bool:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _number(text: str) -> Cell:
+    """Returns a cell of a CSV table as the number that it holds, or as it is."""
+    return float(text) if re.fullmatch(r"-?\d+\.\d+(e-?\d+)?", text) else text
 
 
 def _cell(value: Any) -> Cell:

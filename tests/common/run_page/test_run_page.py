@@ -13,7 +13,7 @@ from common.program.errors import UserError
 from common.run_page import write
 from common.run_page.command import run_report
 from common.run_page.write import show_evaluation, try_page, write_page
-from common.runs.workdir import open_run
+from common.runs.workdir import Run, open_run
 from tests.common.report.test_page import Outline
 from tests.written_run import NASTY, write_evaluation, write_run
 
@@ -125,6 +125,27 @@ def test_an_evaluation_of_other_images_has_its_own_verdict(run, capsys):
 def test_an_evaluation_in_another_folder_changes_no_page(run, tmp_path, capsys):
     show_evaluation(open_run(run), tmp_path / "out")
     assert not capsys.readouterr().out and not (run / "report.html").exists()
+
+
+def test_short_tables_are_shown_and_long_ones_named(run):
+    table = run / "evaluation" / "scored_images.csv"
+    table.write_text(f'image,dice\n"{NASTY}, 2",0.123456\n')
+    said = said_by(page_of(run))
+    assert f"{NASTY}, 20.1235" in said
+    table.write_text("image,dice\n" + "a,0.5\n" * 1234)
+    assert "evaluation/scored_images.csv has 1,234 rows." in said_by(page_of(run))
+    table.write_text("")
+    assert "scored_images.csv" in said_by(page_of(run))
+
+
+def test_an_ensemble_has_a_page(run, tmp_path):
+    member = open_run(run)
+    both = Run(tmp_path / "both", member.config, member.card, (member, member))
+    both.workdir.mkdir()
+    write_evaluation(both.workdir / "evaluation")
+    said = said_by(write_page(both).read_text())
+    assert f"an ensemble of {run}, {run}" in said and "see the pages of its members" in said
+    assert "Tells the classes apart in part" in said
 
 
 def test_training_goes_on_without_a_page_but_not_on_a_full_disk(run, monkeypatch, caplog):
