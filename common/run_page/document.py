@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Mapping
+from shlex import quote
 from typing import Any
 
 from common.inspect.findings import Level
@@ -45,7 +46,7 @@ def verdicts(files: RunFiles, label: str = "verdict") -> Iterator[Markup]:
     """Yields what each evaluation found, in words; without one, how to get it."""
     workdir = files.run.workdir
     if not files.evaluations:
-        command = page.code(f"python launch.py --mode=evaluate --workdir={workdir}")
+        command = page.code(f"python launch.py --mode=evaluate --workdir={quote(str(workdir))}")
         yield page.callout("note", label, page.paragraph("Not evaluated yet: ", command))
     for each in files.evaluations:
         where = each.folder.name.removeprefix(FOLDER).removeprefix("-")
@@ -75,9 +76,8 @@ def _warnings(files: RunFiles) -> Iterator[Markup]:
 
 
 def _evaluation(found: Evaluated, captions: Mapping[str, str]) -> Iterator[Markup]:
-    yield page.heading(
-        f"Evaluation: {found.folder.name}" if found.folder.name != FOLDER else "Evaluation"
-    )
+    where = found.folder.name.removeprefix(f"{FOLDER}-")
+    yield page.heading("Evaluation" + (f" on {where}" if where != FOLDER else ""))
     there = {file.name: file for file in sorted(found.folder.glob("*.png"))}
     shown = [name for name in dict.fromkeys((*captions, *there)) if name in there]
     for place, name in enumerate(shown):
@@ -112,7 +112,7 @@ def _data(files: RunFiles) -> Iterator[Markup]:
     yield page.heading("Findings of the inspection", 3)
     if files.inspection is None:
         path = files.run.config.data.dir
-        what = f"--input={path}" if path else f"--config=configs/{files.run.config.task}.py"
+        what = f"--input={quote(path)}" if path else "--config=FILE, the config of this run"
         command = page.code(f"python launch.py --mode=inspect {what}")
         yield page.paragraph("These data were not inspected: ", command)
         return

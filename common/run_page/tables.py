@@ -42,8 +42,11 @@ def tables(found: Found, title: str = "") -> Iterator[Markup]:
 
 def table_of_file(file: Path) -> Markup:
     """Returns a CSV table, folded away; of a long one only where it is."""
-    with file.open(newline="", encoding="utf-8") as stream:
-        header, *rows = [*csv.reader(stream)] or [[]]
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            header, *rows = [*csv.reader(stream)] or [[]]
+    except (csv.Error, ValueError):
+        return page.quiet(f"{file.name} is damaged.")
     if len(rows) > _LONGEST:
         return page.quiet(f"{file.parent.name}/{file.name} has {len(rows):,} rows.")
     whole = [row for row in rows if len(row) == len(header)]

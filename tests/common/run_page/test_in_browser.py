@@ -19,6 +19,15 @@ const input = document.querySelector(arguments[0]);
 if (input.type === "checkbox") input.click();
 else { input.value = arguments[1]; input.dispatchEvent(new Event("input", { bubbles: true })); }
 """
+POINT = """
+const chart = document.querySelector('.chart svg[aria-label^="loss"]');
+const box = chart.getBoundingClientRect();
+for (const [place, name] of arguments[0].entries())
+  chart.dispatchEvent(new PointerEvent(name, {
+    clientX: box.left + arguments[1][place] * box.width, clientY: box.top + 9, bubbles: true,
+  }));
+return chart.parentNode.querySelector(".readout").textContent;
+"""
 SERIOUS = """
 const done = arguments[arguments.length - 1];
 document.querySelectorAll("details").forEach((part) => { part.open = true; });
@@ -63,6 +72,15 @@ def test_curves_can_be_smoothed_zoomed_and_drawn_logarithmically(chromium, pages
     assert drawn[2].count("L") < drawn[1].count("L")  # of half of the steps
     chromium.run("document.querySelector('.controls button').click()")
     assert chromium.wait_for(LATER) == drawn[0]
+
+
+def test_a_drag_across_a_chart_zooms_and_its_values_are_read_under_the_pointer(chromium, pages):
+    chromium.open(pages[0])
+    whole = chromium.run(f"{PATH}.getAttribute('d')")
+    said = chromium.run(POINT, ["pointermove"], [0.5])
+    assert said == "train 0.1111 at 18, val 0.5 at 40"
+    chromium.run(POINT, ["pointerdown", "pointerup"], [0.3, 0.7])
+    assert chromium.run(f"{PATH}.getAttribute('d')").count("L") < whole.count("L")
 
 
 def test_the_script_draws_what_the_page_holds_without_it(chromium, pages):

@@ -68,7 +68,7 @@ def test_a_page_can_load_nothing(run):
 def test_without_an_evaluation_or_an_inspection_the_page_says_how_to_make_them(tmp_path):
     said = said_by(page_of(write_run(tmp_path / "mine", evaluated=False)))
     assert f"Not evaluated yet: python launch.py --mode=evaluate --workdir={tmp_path}/mine" in said
-    assert "python launch.py --mode=inspect --config=configs/classify.py" in said
+    assert "python launch.py --mode=inspect --config=FILE" in said
 
 
 def test_findings_on_the_same_data_are_shown(run):
@@ -108,9 +108,11 @@ def test_a_run_of_an_earlier_version_has_a_page(run):
 def test_what_is_damaged_is_said_and_the_rest_is_shown(run):
     (run / "evaluation" / "evaluation.json").write_text("{")
     (run / "evaluation" / "figures.png").write_text("no picture")
+    (run / "evaluation" / "scored_images.csv").write_bytes(b"\xff\xfe")
     (run / "pictures" / "000020_predictions.png").write_text("")
     said = said_by(page_of(run))
     assert "evaluation.json is damaged" in said and "figures.png is damaged" in said
+    assert "scored_images.csv is damaged" in said
     assert "000020_predictions.png is damaged" in said and "Losses" in said
 
 
@@ -119,7 +121,7 @@ def test_an_evaluation_of_other_images_has_its_own_verdict(run, capsys):
     show_evaluation(open_run(run), run / "evaluation-elsewhere")
     assert f"report: {run}/report.html" in capsys.readouterr().out
     said = said_by((run / "report.html").read_text())
-    assert "verdict on elsewhere" in said and "Evaluation: evaluation-elsewhere" in said
+    assert "verdict on elsewhere" in said and "Evaluation on elsewhere" in said
 
 
 def test_an_evaluation_in_another_folder_changes_no_page(run, tmp_path, capsys):
