@@ -98,6 +98,13 @@ def test_a_run_has_a_page_of_its_whole_training(trained):
     assert 'alt="samples at step 6"' in page and "launch.py" in page
 
 
+def test_a_page_is_made_of_the_files_alone(trained, launch):
+    file = trained[0] / "report.html"
+    file.unlink()
+    assert launch("--mode=report", f"--workdir={trained[0]}").stdout == f"{file}\n"
+    assert "step 6 of 6" in file.read_text()
+
+
 def test_every_number_is_logged_and_finite(trained):
     rows = [json.loads(x) for x in (trained[0] / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "train/generator_loss" in row] == [2, 3, 4, 6]

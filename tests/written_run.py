@@ -36,6 +36,7 @@ RECORD = {
     "wall_seconds": 12.0,
     "idle_share": 0.01,
     "data_wait_share": 0.0,
+    "config_changes": [{"step": 20, "settings": {"train.num_steps": ["30", "60"]}}],
     "warnings": [f"Something is wrong with {NASTY}."],
 }
 SCORE = {"value": 0.8, "low": 0.7, "high": 0.9}

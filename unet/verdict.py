@@ -9,7 +9,7 @@ from unet.scores import Scored, View, patient_dice
 # The least Dice for which the words are used. The experts of LGG brain MRI reach 0.84.
 _NEAR = (
     ("Close to the drawn masks", 0.8),
-    ("Near to the drawn masks", 0.6),
+    ("Fairly close to the drawn masks", 0.6),
     ("Some way from the drawn masks", 0.3),
     ("Far from the drawn masks", -float("inf")),
 )

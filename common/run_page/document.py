@@ -112,9 +112,10 @@ def _data(files: RunFiles) -> Iterator[Markup]:
     yield page.heading("Findings of the inspection", 3)
     if files.inspection is None:
         path = files.run.config.data.dir
-        what = f"--input={quote(path)}" if path else "--config=FILE, the config of this run"
-        command = page.code(f"python launch.py --mode=inspect {what}")
-        yield page.paragraph("These data were not inspected: ", command)
+        flag = f"--input={quote(path)}" if path else "--config=FILE"
+        command = page.code(f"python launch.py --mode=inspect {flag}")
+        whose = "" if path else ", with the config of this run"
+        yield page.paragraph("These data were not inspected: ", command, whose, ".")
         return
     yield page.paragraph(files.inspection.verdict)
     for finding in files.inspection.findings:

@@ -41,8 +41,8 @@ def said(dice=0.5, groups=("a",) * 6 + ("b",) * 6, found=None, **more):
     ("dice", "words"),
     [
         (0.8, "Close to the drawn masks"),
-        (0.79, "Near to the drawn masks"),
-        (0.6, "Near to the drawn masks"),
+        (0.79, "Fairly close to the drawn masks"),
+        (0.6, "Fairly close to the drawn masks"),
         (0.59, "Some way from the drawn masks"),
         (0.29, "Far from the drawn masks"),
     ],

@@ -2,6 +2,8 @@
 
 import pytest
 
+from common.report import page
+from common.report.page import Markup
 from common.run_page.command import run_report
 from common.run_page.write import write_page
 from common.runs.workdir import open_run
@@ -92,6 +94,14 @@ def test_the_script_draws_what_the_page_holds_without_it(chromium, pages):
 def test_a_single_value_is_drawn_as_a_point(chromium, pages):
     chromium.open(pages[0])
     assert chromium.run("return document.querySelectorAll('.chart circle').length") >= 2
+
+
+def test_a_page_runs_no_script_but_its_own(chromium, tmp_path):
+    intruder = Markup("<script>document.title = 'taken'</script><img src=x onerror='alert(1)'>")
+    (tmp_path / "page.html").write_text(page.page("t", intruder, script="window.ours = 1"))
+    chromium.open(tmp_path / "page.html")
+    assert chromium.run("return [document.title, window.ours]") == ["t", 1]
+    assert any("Content Security Policy" in each for each in chromium.complaints())
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -39,6 +39,7 @@ def test_a_page_says_everything_about_its_run(run):
         *("Tells the classes apart in part", "Of the checkpoint of step 40", "step 40 of 60"),
         *("Confusion matrix, ROC curves", "0.8", "0.7", "Something is wrong with"),
         *("step 1", "step 20", "Losses", "f1", "Quality", "Speed", "data.held_out", "15,15"),
+        "Changed at step 20: train.num_steps from 30 to 60.",
         *("1 x cpu (cpu)", "123.4", "3.11.7", "abc", "0123456789ab"),
         *("python launch.py --config=configs/classify.py:tiny", "scored_images.csv"),
     ):
