@@ -51,37 +51,56 @@
 
     draw({ from, to, smoothing, log }) {
       this.range = from < to ? [from, to] : [from - 1, to + 1];
+      this.height = log ? Math.log10 : (value) => value;
       const inside = ([step, value]) => step >= from && step <= to && !(log && value <= 0);
-      const height = log ? Math.log10 : (value) => value;
       this.shown = this.series.map((points) => smoothed(points, smoothing).filter(inside));
       const raw = this.series.map((points) => (smoothing ? points.filter(inside) : []));
-      const values = [...this.shown, ...raw].flat().map((point) => height(point[1]));
-      let low = Math.min(...values), high = Math.max(...values);
-      if (!(low < high)) [low, high] = values.length ? [low - 1, high + 1] : [0, 1];
-      const x = (step) => this.left + (step - this.range[0]) / (this.range[1] - this.range[0])
-        * (this.right - this.left);
-      const y = (value) => this.bottom - (value - low) / (high - low) * (this.bottom - this.top);
+      const heights = [...this.shown, ...raw].flat().map((point) => this.height(point[1]));
+      const [low, high] = [Math.min(...heights), Math.max(...heights)];
+      if (low < high) this.heights = [low, high];
+      else this.heights = heights.length ? [low - 1, high + 1] : [0, 1];
+      this.svg.replaceChildren(
+        this.axes(log),
+        ...raw.map((points, place) => this.curve(points, `raw colour${place % 8}`)),
+        ...this.shown.map((points, place) => this.curve(points, `colour${place % 8}`)));
+    }
+
+    x(step) {
+      const [first, last] = this.range;
+      return this.left + (step - first) / (last - first) * (this.right - this.left);
+    }
+
+    y(height) {
+      const [low, high] = this.heights;
+      return this.bottom - (height - low) / (high - low) * (this.bottom - this.top);
+    }
+
+    axes(log) {
       const axes = make("g", { class: "axes" });
-      const marks = log ? powers(low, high) : ticks(low, high);
-      const names = labels(log ? marks.map((tick) => 10 ** tick) : marks);
-      for (const [place, tick] of marks.entries()) {
-        axes.append(make("line", { x1: this.left, x2: this.right, y1: y(tick), y2: y(tick) }));
-        axes.append(make("text", { x: this.left - 5, y: y(tick) + 4, "text-anchor": "end" },
-          names[place]));
+      const marks = log ? powers(...this.heights) : ticks(...this.heights);
+      const names = labels(log ? marks.map((mark) => 10 ** mark) : marks);
+      for (const [place, mark] of marks.entries()) {
+        const y = this.y(mark);
+        axes.append(
+          make("line", { x1: this.left, x2: this.right, y1: y, y2: y }),
+          make("text", { x: this.left - 5, y: y + 4, "text-anchor": "end" }, names[place]));
       }
       const steps = ticks(...this.range), numbers = labels(steps);
-      for (const [place, tick] of steps.entries())
-        axes.append(make("text", { x: x(tick), y: this.bottom + 16, "text-anchor": "middle" },
-          numbers[place]));
-      const curve = (points, name) => {
-        const places = points.map(([step, value]) => [x(step).toFixed(1), y(height(value)).toFixed(1)]);
-        if (places.length === 1)
-          return make("circle", { class: name, cx: places[0][0], cy: places[0][1], r: 3.5 });
-        return make("path", { class: name, d: places.length ? `M${places.map((p) => p.join(" ")).join("L")}` : "" });
-      };
-      this.svg.replaceChildren(axes,
-        ...raw.map((points, place) => curve(points, `raw colour${place % 8}`)),
-        ...this.shown.map((points, place) => curve(points, `colour${place % 8}`)));
+      for (const [place, step] of steps.entries()) {
+        const where = { x: this.x(step), y: this.bottom + 16, "text-anchor": "middle" };
+        axes.append(make("text", where, numbers[place]));
+      }
+      return axes;
+    }
+
+    // A single value is a point.
+    curve(points, name) {
+      const places = points.map(([step, value]) =>
+        [this.x(step).toFixed(1), this.y(this.height(value)).toFixed(1)]);
+      if (places.length === 1)
+        return make("circle", { class: name, cx: places[0][0], cy: places[0][1], r: 3.5 });
+      const path = places.map((place) => place.join(" ")).join("L");
+      return make("path", { class: name, d: path && `M${path}` });
     }
 
     stepAt(event) {
@@ -117,7 +136,7 @@
       const smoothing = Number(inputs.smoothing.value), log = inputs.log.checked;
       for (const chart of charts) chart.draw({ from, to, smoothing, log });
     };
-    const zoom = (chart, steps) => {
+    const zoom = (steps) => {
       const [from, to] = steps.sort((a, b) => a - b);
       const share = (step) => 1000 * (step - first) / (last - first);
       if (share(to) - share(from) < 5) return;
@@ -128,7 +147,7 @@
       let start = null;
       chart.svg.addEventListener("pointerdown", (event) => { start = chart.stepAt(event); });
       chart.svg.addEventListener("pointerup", (event) => {
-        if (start !== null) zoom(chart, [start, chart.stepAt(event)]);
+        if (start !== null) zoom([start, chart.stepAt(event)]);
         start = null;
       });
     }
