@@ -1,7 +1,4 @@
-"""The one command: python launch.py --config=configs/acgan_covid.py [--workdir=DIR] [--mode=MODE].
-
-It turns flags into a mode and knows no model. Heavy imports wait until the flags are read.
-"""
+"""The one command: python launch.py --config=FILE [--workdir=DIR] [--mode=MODE]; knows no model."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -32,7 +29,7 @@ TASKS = KnownTasks(("gan", "unet", "classify"))  # another is found by the confi
 
 
 def main(argv: list[str]) -> None:
-    """Runs the mode that the flags ask for."""
+    """Runs the mode that the flags ask for; heavy imports wait until they are read."""
     if argv[1:]:
         raise UserError(f"'{argv[1]}' is not a flag; flags begin with --, see --help.")
     command, options = read_flags(Command), TASKS.read_options()
@@ -42,6 +39,10 @@ def main(argv: list[str]) -> None:
         from common.inspect.command import run_inspect as run
 
         sys.exit(run(_CONFIG.value, options.input, options.output, overwrite=options.overwrite))
+    if command.mode == "report":
+        from common.run_page.command import run_report as report
+
+        sys.exit(report(command.workdir, options.output, overwrite=options.overwrite))
     example = {
         "train": "acgan_covid",
         "utility": "utility_covid",

@@ -103,5 +103,9 @@ TASK = Declaration(
         Compared("F1 (macro)", "scores.f1_macro.value"),
         Compared("accuracy", "scores.accuracy.value"),
     ),
+    captions={
+        "figures.png": "Confusion matrix, ROC curves, precision and recall, reliability of the"
+        " probabilities"
+    },
     keeps_reference=True,
 )

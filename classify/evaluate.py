@@ -21,9 +21,11 @@ from classify.operating_point import (
     scores_at,
 )
 from classify.scores import Predicted, intervals, score_of_class, temperature
+from classify.verdict import verdict
 from common.data.prepared.prepared import DataCard, Split
 from common.program.errors import UserError
 from common.program.log import log
+from common.run_page.write import show_evaluation
 from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
@@ -64,6 +66,7 @@ def evaluate(run: Run, options: ClassifyOptions) -> None:
         outputs.claim(dict.fromkeys((EVALUATION, _FIGURES, SCORED), ""))
         found = _evaluated(run, options, outputs.drafts)
     _print_summary(found, outputs.folder)
+    show_evaluation(run, outputs.folder)
 
 
 def _check(run: Run, options: ClassifyOptions) -> None:
@@ -134,9 +137,15 @@ class Evaluation:
         counts = np.bincount(self.predicted.labels, minlength=len(self.classes))
         return list(map(int, counts))
 
+    @property
+    def verdict(self) -> str:
+        """Returns it in words."""
+        return verdict(self.scores, self.predicted, self.classes, self.held)
+
     def report(self) -> dict[str, object]:
         """Returns the content of evaluation.json."""
         return {
+            "verdict": self.verdict,
             "checkpoint_step": self.step,
             **self.held.facts,
             "classes": self.classes,
@@ -297,6 +306,7 @@ def _thresholds(
 
 def _print_summary(found: Evaluation, output: Path) -> None:
     print(found.held.headline(found.step))
+    print(f"  {found.verdict}")
     shown = list(_SHOWN)
     if len(found.classes) <= _MOST_SHOWN:
         shown += [score_of_class(score, name) for score in _SHOWN_OF_EACH for name in found.classes]

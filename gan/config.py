@@ -156,6 +156,12 @@ TASK = Declaration(
         ),
         Compared("accuracy of the judge", "judge.generated.scores.accuracy.value"),
     ),
+    captions={
+        "memorization.png": "The generated images that are nearest to training images, each beside"
+        " its nearest neighbours",
+        "judge.png": "What the judge says of generated images: confusion matrix, ROC curves,"
+        " precision and recall, reliability",
+    },
     shown=(
         *("train/discriminator_loss", "train/generator_loss"),
         *("val/", "quality/frechet", "quality/spread"),

@@ -16,14 +16,17 @@ from common.config import defaults as configs
 from common.config.tasks import find_mode, options_of
 from common.data.prepared.suggested_groups import NameGroups, suggested_groups
 from common.data.records import Contents, Record
+from common.data.settings import DataSettings
 from common.data.sources.open import open_source
 from common.data.sources.pairs import IMAGE_FOLDERS
 from common.devices import processes
-from common.inspect.command import default_folder, run_inspect
+from common.inspect.command import run_inspect
+from common.inspect.kept import default_folder
 from common.program.accidents import told_in
 from common.program.errors import DivergenceError, UserError
 from common.program.files import user_path
 from common.program.log import log
+from common.run_page.write import REPORT
 from common.runs import changes
 from common.runs.evaluation import FOLDER
 from common.runs.workdir import open_run
@@ -63,7 +66,7 @@ def run_own_data(given: Experiment | None, path: str, workdir: str, *, restart: 
 def _run(chosen: Experiment, workdir: str, *, restart: bool) -> None:
     """Runs the three parts, each as its own mode does."""
     folder = user_path(workdir or _default_workdir(chosen))
-    inspected = default_folder(chosen.config.data)
+    inspected = default_folder(DataSettings.of(chosen.config.data))
     invalid = run_inspect(chosen.config, "", "")
     print(
         f"\ntraining {chosen.file} in {folder}; the log says how long is left. Ctrl-C saves, and"
@@ -160,7 +163,7 @@ def _default_workdir(chosen: Experiment) -> Path:
     free = changes.continuable(chosen.config.task)
     changed = {name: value for name, value in chosen.overrides.items() if name not in free}
     workdir = configs.default_workdir(chosen.file, changed)
-    name = default_folder(chosen.config.data).name.removeprefix("inspect-")
+    name = default_folder(DataSettings.of(chosen.config.data)).name.removeprefix("inspect-")
     return workdir.with_name(f"{name}-{workdir.name}")
 
 
@@ -173,6 +176,7 @@ def _print_summary(chosen: Experiment, folder: Path, inspected: Path, *, invalid
     command += [f"--config.{name}={value}" for name, value in overrides.items()]
     print("\nThe results:")
     print(f"  your images:  {inspected}/inspect.html")
+    print(f"  report:       {folder / REPORT}")
     print(f"  training:     {folder}/pictures")
     print(f"  evaluation:   {folder}/{FOLDER}")
     print(f"  train longer: {shlex.join(command)}")

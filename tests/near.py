@@ -35,12 +35,12 @@ def changed_files() -> list[Path]:
 
 def tests_of(file: Path) -> Path | None:
     """Returns the tests of a program's or of a test's file, or None where there are none."""
-    if file.suffix != ".py":
+    if file.suffix not in (".py", ".js", ".css"):
         return None
     if file.parts[0] == "tests":
         return file if file.name.startswith("test_") else None
     folder = "tests" / file.parent
-    for path in (folder / f"test_{file.name}", folder, Path("tests", f"test_{file.parent}.py")):
+    for path in (folder / f"test_{file.stem}.py", folder, Path("tests", f"test_{file.parent}.py")):
         if (ROOT / path).exists() and path != Path("tests"):
             return path
     return None

@@ -31,6 +31,7 @@ ROOMS = {
     "report": "data data.files program",
     "inspect": "config data data.copies data.files data.prepared data.sources program report"
     " scores",
+    "run_page": "config inspect program report runs",
     "unlike": "data data.prepared program runs",
 }
 SEES_ALL = "training"

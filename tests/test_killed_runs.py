@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from common.report.curves import draw_curves
-from common.training.writers import read_jsonl
+from common.runs.rows import read_rows
 from tests.checkpoint_leaves import assert_same_leaves, read_leaves
 from tests.conftest import ROOT
 from tests.forked import SECONDS, fork
@@ -84,7 +84,7 @@ def test_nothing_is_missing_or_double(launch, uninterrupted, tmp_path, seed):
     launch(*RUN, f"--workdir={workdir}")
     assert drawings(workdir) == drawings(uninterrupted)
     assert rows(workdir) == rows(uninterrupted)
-    draw_curves(read_jsonl(workdir / "metrics.jsonl"), tmp_path / "curves.png")
+    draw_curves(read_rows(workdir / "metrics.jsonl"), tmp_path / "curves.png")
     curves = (workdir / "pictures" / "curves.png").read_bytes()
     assert curves == (tmp_path / "curves.png").read_bytes()
     assert_same_leaves(read_leaves(workdir, STEPS), read_leaves(uninterrupted, STEPS))

@@ -87,8 +87,22 @@ def test_a_run_leaves_what_the_design_says(trained):
     assert (workdir / "pictures" / "000006_samples.png").exists()
     assert (workdir / "pictures" / "curves.png").exists()
     assert list((workdir / "metrics").glob("*tfevents*"))
-    for where in ("pictures", "checkpoints"):
+    for where in ("pictures", "checkpoints", "report.html"):
         assert f"{workdir}/{where}" in said.stdout
+
+
+def test_a_run_has_a_page_of_its_whole_training(trained):
+    page = (trained[0] / "report.html").read_text()
+    assert "step 6 of 6" in page and "Not evaluated yet" in page
+    assert "generator adversarial loss" in page and 'aria-label="samples at step 6"' not in page
+    assert 'alt="samples at step 6"' in page and "launch.py" in page
+
+
+def test_a_page_is_made_of_the_files_alone(trained, launch):
+    file = trained[0] / "report.html"
+    file.unlink()
+    assert launch("--mode=report", f"--workdir={trained[0]}").stdout == f"{file}\n"
+    assert "step 6 of 6" in file.read_text()
 
 
 def test_every_number_is_logged_and_finite(trained):

@@ -83,5 +83,14 @@ TASK = Declaration(
         Compared("IoU", "scores.*.per_image_with_truth.iou.value"),
         Compared("HD95", "scores.*.per_image_with_truth.hd95.value", "lowest"),
     ),
+    captions={
+        f"{kind}.png": f"{words}: image, truth, prediction, and both outlines"
+        for kind, words in (
+            ("worst", "The worst cases"),
+            ("median", "Cases of the middle"),
+            ("best", "The best cases"),
+            ("random", "Cases drawn at random"),
+        )
+    },
     keeps_reference=True,
 )

@@ -12,6 +12,7 @@ from common.data.records import Mask
 from common.program.errors import UserError
 from common.program.log import log
 from common.report.images import write_picture
+from common.run_page.write import show_evaluation
 from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
@@ -38,6 +39,7 @@ from unet.scores import (
 from unet.segment import Probabilities, Windows, load_windows, segment
 from unet.state import make_segmenter
 from unet.threshold import best_threshold, check_threshold, known_threshold, to_mask
+from unet.verdict import verdict
 
 _KINDS = ("worst", "median", "best", "random")  # of cases that are shown
 _SHOWN = 4  # of each
@@ -63,6 +65,7 @@ def evaluate(run: Run, options: UNetOptions) -> None:
         outputs.claim(dict.fromkeys((*pictures, _IMAGES, _PATIENTS, EVALUATION), ""))
         found = _evaluated(run, options, outputs.drafts)
     _print_summary(found, outputs.folder)
+    show_evaluation(run, outputs.folder)
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,19 @@ class Evaluation:
     views: tuple[View, ...]
     unlike: Unlike | None
 
+    @property
+    def verdict(self) -> str:
+        """Returns it in words."""
+        empty = _empty(self.scored, self.classes)
+        return verdict(self.views, self.scored, self.classes, empty, self.held)
+
     def report(self) -> dict[str, object]:
         """Returns the content of evaluation.json."""
         scores: dict[str, dict[str, object]] = {name: {} for name in self.classes[1:]}
         for view in self.views:
             scores[view.class_name][view.name] = view.scores
         return {
+            "verdict": self.verdict,
             "checkpoint_step": self.step,
             **self.held.facts,
             "classes": self.classes,
@@ -230,6 +240,7 @@ def _cases(
 def _print_summary(found: Evaluation, output: Path) -> None:
     """Prints the main scores."""
     print(found.held.headline(found.step))
+    print(f"  {found.verdict}")
     if len(found.classes) == 2:
         print(f"threshold {found.threshold} (chosen on {found.chosen_on})")
     for name in found.classes[1:]:

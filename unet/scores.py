@@ -270,6 +270,18 @@ def image_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, obj
             }
 
 
+def patient_dice(scored: Scored, index: int) -> dict[str, float]:
+    """Returns the Dice of a class of each patient, on the images that have some of it."""
+    patients = np.asarray(scored.owners)
+    has_truth = scored.confusion[:, index].sum(-1) > 0
+    return {
+        name: float(
+            _convention(scored.confusion[has_truth & (patients == name)].sum(0), index)["dice"]
+        )
+        for name in np.unique(patients[has_truth]).tolist()
+    }
+
+
 def patient_rows(scored: Scored, classes: Sequence[str]) -> Iterator[dict[str, object]]:
     """Yields a row for each patient and class: all images pooled, and those with truth.
 

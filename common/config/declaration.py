@@ -58,6 +58,8 @@ class Declaration:
       shown: how the names of the metrics begin that the progress line shows.
       continuable: settings that may change when a run resumes, beside those of every run.
       compared: the numbers of its evaluation by which runs are compared.
+      captions: what the pictures show that its evaluation writes, by their files, in the order in
+        which report.html has them.
       keeps_reference: whether a run keeps what its training images are like, so that its modes can
         say how far new images lie outside them (common/unlike).
     """
@@ -69,4 +71,5 @@ class Declaration:
     shown: tuple[str, ...] = SHOWN
     continuable: frozenset[str] = frozenset()
     compared: tuple[Compared, ...] = ()
+    captions: Mapping[str, str] = field(default_factory=dict)
     keeps_reference: bool = False

@@ -30,6 +30,7 @@ from common.program.options import (
 _WITH_CONFIG = ("train", "run", "inspect", "utility", "ablate")
 _OF_INSPECT = ("input", "output", "overwrite")
 _ONE_RUN = ("input", "output", "overwrite")  # flags of evaluate that say where a single run is read
+_OF_REPORT = ("output", "overwrite")
 
 
 class KnownTasks:
@@ -92,6 +93,8 @@ class KnownTasks:
                 }
         if flag in _OF_INSPECT:
             uses["inspect"] = ()
+        if flag in _OF_REPORT:
+            uses["report"] = ()
         if flag == "input":
             uses["run"] = ()
         for task, declared in self._declared().items():

@@ -1,6 +1,5 @@
 """`--mode=inspect`: the table in the terminal, the page and the list of copies."""
 
-import re
 import shutil
 import sys
 import textwrap
@@ -16,6 +15,7 @@ from common.inspect.check_copies import COPIES_FILE
 from common.inspect.document import document
 from common.inspect.findings import verdict
 from common.inspect.inspection import Inspection, inspect
+from common.inspect.kept import KEPT_FILE, data_of, default_folder, write_findings
 from common.inspect.tables import Cell, counts_table
 from common.program.errors import UserError
 from common.program.files import csv_line, user_path, write_atomically
@@ -46,18 +46,20 @@ def run_inspect(
     """
     talk(this_process=True)
     settings = _settings(config, path)
-    folder = Path(output) if output else default_folder(settings)
+    of_data = DataSettings.of(settings)
+    folder = Path(output) if output else default_folder(of_data)
     data = user_path(settings.dir) if settings.dir else None
     with Outputs(
         folder,
         "inspect",
-        of=str(data.resolve()) if data else settings.url or settings.name,
+        of=data_of(of_data),
         overwrite=overwrite,
         again=not output,
         inputs=[data] if data else [],
     ) as outputs:
-        outputs.claim(dict.fromkeys((COPIES_FILE, PAGE_FILE), ""))
+        outputs.claim(dict.fromkeys((COPIES_FILE, KEPT_FILE, PAGE_FILE), ""))
         inspection = inspect(settings)
+        write_findings(outputs.draft(KEPT_FILE), of_data, inspection.findings)
         write_atomically(outputs.draft(COPIES_FILE), _copies_table(inspection))
         write_atomically(outputs.draft(PAGE_FILE), document(inspection))
     sys.stdout.write(summary(inspection) + f"\n{outputs.folder / PAGE_FILE}\n")
@@ -98,13 +100,6 @@ def _settings(config: ConfigDict | None, path: str) -> ConfigDict:
             settings.name = ""
     check_division(DataSettings.of(settings))
     return settings
-
-
-def default_folder(settings: ConfigDict) -> Path:
-    """Returns runs/inspect-NAME, named after what was inspected."""
-    place = settings.dir or settings.url.rsplit("/", 1)[-1] or settings.name
-    name = re.sub(r"[^\w.-]+", "-", user_path(place).resolve().name) or "data"
-    return Path("runs") / f"inspect-{name}"
 
 
 def _copies_table(inspection: Inspection) -> str:

@@ -81,6 +81,11 @@ def as_told(error: Exception, log: Path | None) -> UserError | FaultError:
     return FaultError(f"The program is at fault: {type(error).__name__}: {_short(error)}.{where}")
 
 
+def is_fatal(error: Exception) -> bool:
+    """Returns whether an error is one that no program survives, such as a full disk."""
+    return any(told_number(one, _FATAL) for one in _chain(error))
+
+
 def _meaning(error: Exception) -> str:
     """Returns the machine's failure, from the innermost error that names it; "" if there is none.
 

@@ -9,7 +9,8 @@ from absl import flags
 from common.program.errors import UserError
 from common.program.rules import Rule, choice, each, switch, text, whole
 
-MODES = ("train", "run", "inspect", "utility", "ablate", "ensemble")  # every task adds its own
+# Every task adds its own.
+MODES = ("train", "run", "inspect", "utility", "ablate", "ensemble", "report")
 OF_TASKS = "*"  # stands for all modes of tasks
 _TOGETHER = ("train", OF_TASKS)  # the modes that may run on many processes
 
@@ -64,8 +65,8 @@ class Command(_Flags):
     mode: str = flag("train", "What to do.", modes=(*MODES, OF_TASKS))
     workdir: str = flag(
         "",
-        "The run's folder; default runs/NAME.",
-        modes=("train", "run", "utility", "ablate", "ensemble", OF_TASKS),
+        "The run's folder; default runs/NAME. With report also several, separated by commas.",
+        modes=("train", "run", "utility", "ablate", "ensemble", "report", OF_TASKS),
     )
     profile: bool = switched(
         False, "Write a trace of training steps 10 to 20 to WORKDIR/profile.", modes=("train",)

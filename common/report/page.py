@@ -1,14 +1,17 @@
 """Web pages in one file: text, tables, pictures and charts without external resources.
 
-No scripts, fonts or links to load: a page can be mailed, archived and printed, and reads in light
-and dark mode. Any `str` is escaped and shown literally; only these functions make markup.
+Nothing to load: a page can be mailed, archived and printed, and reads in light and dark mode. Any
+`str` is escaped and shown literally; only these functions make markup. The page itself forbids the
+browser to load anything, and to run any script but its own.
 """
 
 import base64
+import hashlib
 import html
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -34,20 +37,26 @@ Text: TypeAlias = str | Markup
 Cell: TypeAlias = Text | int | float
 
 
-def page(title: str, *body: Markup) -> str:
-    """Returns a whole page with a title."""
+def page(title: str, *body: Markup, script: str = "") -> str:
+    """Returns a whole page with a title; `script` is JavaScript that runs at its end."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; {_INLINE}"
+    allowed += f"; script-src 'sha256-{digest}'" if script else ""
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{literal(title)}'
         '</title><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{allowed}">'
         f"<style>{_STYLE}</style></head>\n<body><main>\n"
         + "\n".join(part.html for part in body)
-        + "\n</main></body></html>\n"
+        + "\n</main>"
+        + (f"<script>{script}</script>" if script else "")
+        + "</body></html>\n"
     )
 
 
 def heading(text: Text, level: int = 2) -> Markup:
     """Returns a heading; 1 is the page's own, 2 a section's, 3 within one."""
-    return Markup(f"<h{level}>{_text(text)}</h{level}>")
+    return Markup(f"<h{level}>{literal(text)}</h{level}>")
 
 
 def paragraph(*parts: Text) -> Markup:
@@ -62,25 +71,30 @@ def quiet(*parts: Text) -> Markup:
 
 def code(text: str) -> Markup:
     """Returns a setting or a command, within a line."""
-    return Markup(f"<code>{_text(text)}</code>")
+    return Markup(f"<code>{literal(text)}</code>")
+
+
+def block(text: str) -> Markup:
+    """Returns a command on lines of its own."""
+    return Markup(f"<pre><code>{literal(text)}</code></pre>")
 
 
 def callout(tone: Tone, label: Text, *parts: Text) -> Markup:
     """Returns a framed remark; its label says in words what its colour means."""
     return Markup(
-        f'<section class="callout {tone}"><span class="label">{_text(label)}</span>'
+        f'<section class="callout {tone}"><span class="label">{literal(label)}</span>'
         f"<div>{_joined(parts)}</div></section>"
     )
 
 
 def table(header: Sequence[Text], rows: Sequence[Sequence[Cell]], caption: Text = "") -> Markup:
     """Returns a table; numbers are right-aligned, integers with thousands separators."""
-    title = f"<caption>{_text(caption)}</caption>" if caption else ""
+    title = f"<caption>{literal(caption)}</caption>" if caption else ""
     numeric = [
         all(isinstance(row[place], int | float) for row in rows) for place in range(len(header))
     ]
     head = "".join(
-        f'<th scope="col"{_RIGHT if right else ""}>{_text(name)}</th>'
+        f'<th scope="col"{_RIGHT if right else ""}>{literal(name)}</th>'
         for name, right in zip(header, numeric, strict=True)
     )
     body = "".join(
@@ -89,9 +103,10 @@ def table(header: Sequence[Text], rows: Sequence[Sequence[Cell]], caption: Text 
         + "</tr>\n"
         for row in rows
     )
+    name = html.escape(caption if isinstance(caption, str) and caption else "table")
     return Markup(
-        f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{name}"><table>{title}'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
     )
 
 
@@ -107,13 +122,22 @@ def figure(picture: Picture, caption: Text = "", alt: str = "", width: int = 0) 
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True)
-    data = base64.b64encode(stream.getvalue()).decode()
-    shown = width or image.width
-    below = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
+    return encoded_figure("png", stream.getvalue(), caption, alt, width or image.width)
+
+
+def encoded_figure(kind: str, content: bytes, caption: Text, alt: str, width: int) -> Markup:
+    """Returns a picture with a caption; its content is a whole file of a kind: "png", "webp"."""
+    data = base64.b64encode(content).decode()
+    below = f"<figcaption>{literal(caption)}</figcaption>" if caption else ""
     return Markup(
-        f'<figure style="max-width:{shown}px"><img src="data:image/png;base64,{data}"'
-        f' alt="{html.escape(alt)}" width="{shown}">{below}</figure>'
+        f'<figure style="max-width:{width}px"><img src="data:image/{kind};base64,{data}"'
+        f' alt="{html.escape(alt)}" width="{width}">{below}</figure>'
     )
+
+
+def details(summary: Text, *parts: Text) -> Markup:
+    """Returns parts that are folded away below a line, until the reader opens them."""
+    return Markup(f"<details><summary>{literal(summary)}</summary>{_joined(parts)}</details>")
 
 
 def gallery(*parts: Markup) -> Markup:
@@ -148,7 +172,7 @@ def _histogram(
     bars = "".join(
         f'<rect x="{place * step + 0.5:.1f}" y="{_BAR_HEIGHT - height:.1f}"'
         f' width="{step - 1:.1f}" height="{height:.1f}">'
-        f"<title>{edges[place]:.3g} to {edges[place + 1]:.3g} {_text(unit)}: {count:,}</title>"
+        f"<title>{edges[place]:.3g} to {edges[place + 1]:.3g} {literal(unit)}: {count:,}</title>"
         "</rect>"
         for place, (count, height) in enumerate(zip(counts.tolist(), heights, strict=True))
         if count
@@ -159,7 +183,7 @@ def _histogram(
         for share, anchor in ((0, "start"), (0.5, "middle"), (1, "end"))
     )
     return (
-        f'<figure><figcaption>{_text(name)}, {_text(unit)}</figcaption><svg role="img"'
+        f'<figure><figcaption>{literal(name)}, {literal(unit)}</figcaption><svg role="img"'
         f' aria-label="{html.escape(name)}: histogram of {html.escape(unit)}"'
         f' viewBox="0 0 {_CHART_WIDTH} {_BAR_HEIGHT + 20}">{bars}'
         f'<line x1="0" y1="{_BAR_HEIGHT}" x2="{_CHART_WIDTH}" y2="{_BAR_HEIGHT}"/>{ticks}</svg>'
@@ -167,12 +191,13 @@ def _histogram(
     )
 
 
-def _text(text: Text) -> str:
+def literal(text: Text) -> str:
+    """Returns the HTML that shows a text as it is; markup is HTML already."""
     return text.html if isinstance(text, Markup) else html.escape(text, quote=False)
 
 
 def _joined(parts: Sequence[Text]) -> str:
-    return "".join(map(_text, parts))
+    return "".join(map(literal, parts))
 
 
 def _is_number(cell: Cell) -> bool:
@@ -182,57 +207,10 @@ def _is_number(cell: Cell) -> bool:
 def _cell(cell: Cell) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
-    return f"{cell:.4g}" if isinstance(cell, float) else _text(cell)
+    return f"{cell:.4g}" if isinstance(cell, float) else literal(cell)
 
 
 _RIGHT = ' class="number"'
+_INLINE = "style-src 'unsafe-inline'"
 
-_STYLE = """
-:root { color-scheme: light dark;
-  --paper: #ffffff; --ink: #1b1f24; --soft: #5b6570; --rule: #d9dee3; --raised: #f5f7f9;
-  --bar: #3a6ea5; --bad: #b3261e; --warn: #9a6700; --note: #3a6ea5; --good: #2e7d32; }
-@media (prefers-color-scheme: dark) { :root {
-  --paper: #14171a; --ink: #e4e8ec; --soft: #9aa5b1; --rule: #333b44; --raised: #1d2227;
-  --bar: #7fb0e6; --bad: #ff8a80; --warn: #e9b949; --note: #7fb0e6; --good: #81c784; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 68rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .4rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; padding-bottom: .25rem;
-  border-bottom: 1px solid var(--rule); }
-h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
-h2, h3 { break-after: avoid; }
-p { margin: .4rem 0; max-width: 52rem; overflow-wrap: anywhere; }
-.quiet, figcaption, caption { color: var(--soft); font-size: .84rem; }
-code { font: .88em ui-monospace, Menlo, Consolas, monospace; background: var(--raised);
-  border: 1px solid var(--rule); border-radius: 4px; padding: .05em .35em;
-  overflow-wrap: anywhere; }
-.callout { display: grid; grid-template-columns: 9.5rem 1fr; gap: 0 1rem; align-items: baseline;
-  border-left: 4px solid var(--tone); background: var(--raised); margin: .5rem 0;
-  padding: .55rem .9rem; border-radius: 0 6px 6px 0; break-inside: avoid; }
-.callout .label { color: var(--tone); font-weight: 600; font-size: .84rem; }
-.callout p { margin: 0 0 .2rem; }
-.bad { --tone: var(--bad); } .warn { --tone: var(--warn); }
-.note { --tone: var(--note); } .good { --tone: var(--good); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; margin: .6rem 0; font-size: .9rem; }
-caption { text-align: left; padding-bottom: .3rem; }
-th, td { text-align: left; padding: .28rem .9rem .28rem 0; border-bottom: 1px solid var(--rule);
-  vertical-align: baseline; }
-th { color: var(--soft); font-weight: 600; }
-.number { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: .5rem 0; break-inside: avoid; }
-figcaption { overflow-wrap: anywhere; }
-img { display: block; max-width: 100%; height: auto; }
-.gallery { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
-.charts figure { max-width: 30rem; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr));
-  gap: .4rem 1.6rem; }
-svg { width: 100%; height: auto; display: block; }
-svg rect { fill: var(--bar); } svg line { stroke: var(--soft); }
-svg text { fill: var(--soft); font-size: 13px; }
-@media (max-width: 40rem) { .callout { grid-template-columns: 1fr; } }
-@media print { main { max-width: none; padding: 0; } body { font-size: 11pt; }
-  .callout, code { background: none; } }
-"""
+_STYLE = (Path(__file__).parent / "page.css").read_text()

@@ -2,14 +2,16 @@
 
 import importlib.metadata
 import platform
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import jax
 
 
 def environment() -> dict[str, object]:
-    """Returns versions, the git commit of this code and the devices, for run.json."""
+    """Returns the command, versions, the git commit of this code and the devices, for run.json."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "triptych")
     versions = {"python": platform.python_version()}
     for package in packages:
@@ -18,6 +20,7 @@ def environment() -> dict[str, object]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {
+        "command": shlex.join(["python", *sys.argv]),
         "versions": versions,
         "git_commit": _git_commit(),
         "devices": {

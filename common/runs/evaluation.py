@@ -21,6 +21,7 @@ from common.runs.workdir import Run, check_data
 
 EVALUATION = "evaluation.json"
 FOLDER = "evaluation"  # in the workdir
+_FEW = 10  # patients
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,30 @@ class HeldOut(NamedTuple):
             "synthetic": self.card.synthetic,
             "split": self.name,
             "chose_the_checkpoint": self.name == "val",
-            **asdict(counts_of(self.split.groups)),
+            **asdict(self.counts),
             "image_size": self.card.image_size,
         }
 
+    @property
+    def counts(self) -> Counts:
+        """Returns how many images and patients there are."""
+        return counts_of(self.split.groups)
+
+    @property
+    def caveats(self) -> list[str]:
+        """Returns sentences for a verdict: what keeps scores of these images from saying more."""
+        counts, found = self.counts, []
+        if self.name == "val":
+            found.append("These images also chose the checkpoint, so the scores are too high.")
+        if (counts.patients or counts.images) < _FEW:
+            found.append(f"So few {counts.intervals_over} say little of others.")
+        if self.card.synthetic:
+            found.append("These are drawings, not patients.")
+        return found
+
     def headline(self, step: int) -> str:
         """Returns the first line of what an evaluation at a step says."""
-        counts = counts_of(self.split.groups)
+        counts = self.counts
         return (
             f"{counts.told} ({self.card.name}, {self.name}), step {step}; 95 % intervals over"
             f" {counts.intervals_over}"

@@ -33,7 +33,7 @@ Changes: TypeAlias = dict[str, tuple[Any, Any]]  # differing settings: before, n
 RECORD = "run.json"
 _WRITTEN = (  # what runs and studies write after the config
     *(RECORD, "metrics.jsonl", "metrics", "pictures", "checkpoints", "profile"),
-    *("training_images.npz", "parameters.txt", "trackers.json"),
+    *("training_images.npz", "parameters.txt", "trackers.json", "report.html"),
     *("images", "cells", "log.txt", "report.md", "utility.csv", "utility.json", "utility.png"),
 )
 _PART_OF_STEP = re.compile(r"\s*(\d+\.\d+)\s*(?:steps?)?\s*")
@@ -53,6 +53,8 @@ _RECORDED = {
     "utilisation": float,
     "step": int,
     "saved_step": int,
+    "num_steps": int,
+    "command": str,
     "config_changes": tuple[Mapping[str, Any], ...],
     "pictures": tuple[str, ...],
     "numbers_bytes": int,

@@ -88,7 +88,7 @@ class Loop(Generic[State]):
         self._validation.recall(run, step)
         of_training = [f"train/{name}" for name in self.advance.metric_names]
         check_best_metric(settings.train.best_metric, [*of_training, *self._validation.names])
-        self._task, self._examples = task, _some_examples(prepared)
+        self._run, self._task, self._examples = run, task, _some_examples(prepared)
         # To count a step's operations is to trace it once more, which takes seconds.
         flops = self.advance.flops if self.schedule.num_steps - step >= _STEPS_TO_TIME else None
         self._recorder = Recorder(run, checkpoints, task.batches.examples, flops)
@@ -136,6 +136,8 @@ class Loop(Generic[State]):
                 if due.evaluate and self._evaluate(state):
                     due = due._replace(save=True, stop=True)
                 self._pause(state, due)
+                if due.evaluate and self.writers:
+                    self.writers.write_page(self._run)
             if due.stop:
                 break
             if self.step == first + 1 < self.schedule.num_steps:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 from common.config.tasks import declaration_of
+from common.run_page.write import REPORT
 from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import Run, read_record, update_record
 from common.training.clock import DeviceClock
@@ -103,6 +104,7 @@ def say_where(run: Run, step: int, num_steps: int) -> None:
     workdir = run.workdir
     ended = "is finished" if step >= num_steps else "was ended early, see the warning"
     print(f"step {step} of {num_steps}: {workdir} {ended}")
+    print(f"  report:      {workdir}/{REPORT}")
     print(f"  pictures:    {workdir}/pictures")
     print(f"  checkpoints: {workdir}/checkpoints")
     print(f"  numbers:     {workdir}/metrics.jsonl and run.json")

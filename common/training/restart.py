@@ -5,15 +5,15 @@ from pathlib import Path
 
 from common.program.errors import UserError
 from common.runs.checkpoints import Checkpoints
+from common.runs.rows import METRICS, read_rows
 from common.runs.workdir import read_record, update_record
-from common.training.writers import read_jsonl
 
 _EARLIER = "earlier"
 # The config is moved last: until then it shows, even after a kill, that the rest is ours.
 _WRITTEN = (
     *("checkpoints", "metrics.jsonl", "metrics", "pictures", "profile", "error.log"),
-    *("parameters.txt", "trackers.json", "mlflow", "wandb"),
-    *("evaluation*", "training_images.npz", "run.json", "config.json"),
+    *("parameters.txt", "trackers.json", "mlflow", "wandb", "evaluation*"),
+    *("training_images.npz", "report.html", "run.json", "config.json"),
 )
 
 
@@ -30,7 +30,7 @@ def check_progress(workdir: Path, checkpoints: Checkpoints, step: int) -> None:
     """
     if step:
         return
-    record, rows = read_record(workdir), read_jsonl(workdir / "metrics.jsonl")
+    record, rows = read_record(workdir), read_rows(workdir / METRICS)
     saved = record.get("saved_step", record.get("step", 0))
     reached = max([saved, record.get("step", 0), *(row["step"] for row in rows)])
     if saved or (reached and not checkpoints.folder.is_dir()):

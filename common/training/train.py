@@ -19,6 +19,7 @@ from common.program.files import write_atomically
 from common.program.interrupts import StopRequest, stop_request
 from common.program.log import log
 from common.program.memory import give_back_freed_memory
+from common.run_page.write import try_page
 from common.runs import changes, manifest
 from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import (
@@ -134,6 +135,7 @@ def _train(
         if declared.keeps_reference:
             processes.main_process_first(lambda: keep_reference(run, prepared))
         if processes.is_main_process():
+            stack.callback(try_page, run)  # when the writers have finished
             num_steps, trackers = loop.schedule.num_steps, trackers_of(run)
             writers = Writers(workdir, step, num_steps, declared.shown, trackers)
             loop.begin(state, stack.enter_context(writers))

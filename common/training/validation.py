@@ -9,12 +9,12 @@ from common.config.defaults import TrainSettings
 from common.data.prepared.prepared import Prepared
 from common.devices import placement, processes
 from common.program.errors import UserError
+from common.runs.rows import METRICS, read_rows
 from common.runs.workdir import Run
 from common.scores.metrics import known_values
 from common.training import dispatch
 from common.training.feed import evaluation_batches, fits_on_device
 from common.training.task import Measurement, State, Task
-from common.training.writers import read_jsonl
 
 _VALIDATION = "val"
 
@@ -52,7 +52,7 @@ class Validation(Generic[State]):
         if self._measurement is None:
             return
         latest: dict[str, float] = {}
-        for row in read_jsonl(run.workdir / "metrics.jsonl"):
+        for row in read_rows(run.workdir / METRICS):
             if row["step"] <= step:
                 latest |= {name: float(value) for name, value in row.items()}
                 if self._measurement.names[0] in row:

@@ -29,13 +29,15 @@ from common.report.curves import draw_curves
 from common.report.film import write_training_film
 from common.report.images import Picture, write_picture
 from common.report.series import drawn, picture_file, whole_image
-from common.runs.workdir import read_record, update_record
+from common.run_page.write import try_page
+from common.runs.rows import METRICS, read_lines, read_rows
+from common.runs.workdir import Run, read_record, update_record
 from common.training.event_files import MetricWriter, open_event_writer
 from common.training.trackers import Trackers
 
-# Between two drawings of the curves at least so many times as long as one took: it slows the thread
-# that trains, and at the end they are drawn anyway.
-_CURVES_REST = 20
+# Between two drawings of the curves, or two writings of the report, at least so many times as long
+# as one took: it slows the thread that trains, and at the end both are made anyway.
+_REST = 20
 _OF_STEPS = "train"  # the kind of metrics that lines do not name
 
 
@@ -47,7 +49,7 @@ class JsonlWriter:
 
         Unreadable lines are left out, which is logged except for a last, unfinished one.
         """
-        rows, broken = _read_lines(file)
+        rows, broken = read_lines(file)
         if broken:
             what = "is 1 line" if broken == 1 else f"are {broken} lines"
             log.warning("%s: left out %s that can't be read.", file, what)
@@ -86,34 +88,6 @@ def _warn_of_changes(file: Path, record: Mapping[str, Any]) -> None:
             log.warning(
                 "%s was changed after this run wrote it; its numbers are used unchecked.", file
             )
-
-
-def read_jsonl(file: Path) -> list[dict[str, int | float]]:
-    """Returns the rows of metrics.jsonl; unreadable lines are left out."""
-    return _read_lines(file)[0]
-
-
-def _read_lines(file: Path) -> tuple[list[dict[str, int | float]], int]:
-    """Returns the rows, and the number of unreadable lines without a last, unfinished one."""
-    *lines, unfinished = file.read_bytes().split(b"\n") if file.exists() else [b""]
-    read = [_row(line) for line in lines if line]
-    rows = [row for row in (*read, _row(unfinished)) if row]
-    return rows, read.count({})
-
-
-def _row(line: bytes) -> dict[str, int | float]:
-    """Returns the numbers of a line, {} if it is unreadable or holds something else."""
-    try:
-        row = json.loads(line)
-        row = {**row, "step": int(row["step"])}
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return {}
-    return row if all(map(_is_number, row.values())) else {}
-
-
-def _is_number(value: object) -> bool:
-    """Returns whether a value is a number written here; NaN is, an integer of 400 digits is not."""
-    return type(value) is float or (type(value) is int and abs(value) < 2**53)
 
 
 class ConsoleWriter:
@@ -222,12 +196,13 @@ class Writers:
         self._restored_step = restored_step
         self._series: set[str] = set()  # the names of the pictures that this run draws
         self._rows_in_curves, self._curves_due = 0, -math.inf
+        self._page_due = -math.inf
         record = read_record(workdir)
         self._own(record.get("pictures", ()))
-        _warn_of_changes(workdir / "metrics.jsonl", record)
-        self._jsonl = JsonlWriter(workdir / "metrics.jsonl", restored_step)
+        _warn_of_changes(workdir / METRICS, record)
+        self._jsonl = JsonlWriter(workdir / METRICS, restored_step)
         if record:
-            update_record(workdir, self._jsonl.stated())
+            update_record(workdir, {**self._jsonl.stated(), "num_steps": num_steps})
         self.console = ConsoleWriter(restored_step, num_steps, shown)
         self._drawing = _Background("drawing")
         self._for_tensorboard = _Background("tensorboard")
@@ -269,6 +244,10 @@ class Writers:
         self._drawing.later(self._write_images, step, pictures)
         self._for_tensorboard.later(self._tensorboard_images, step, pictures)
         self._for_trackers.later(self._trackers.write_images, step, pictures)
+
+    def write_page(self, run: Run) -> None:
+        """Writes the run's report.html, unless that took long a short while ago."""
+        self._drawing.later(self._write_page, run)
 
     def has_pictures(self, step: int) -> bool:
         """Returns whether all pictures of a step exist and are intact."""
@@ -312,12 +291,19 @@ class Writers:
 
     def _draw_curves(self) -> None:
         """Draws the curves, a second's work, if there are more numbers than they show."""
-        rows = read_jsonl(self._workdir / "metrics.jsonl")
+        rows = read_rows(self._workdir / METRICS)
         if len(rows) > self._rows_in_curves:
             began = time.perf_counter()
             draw_curves(rows, self._folder / "curves.png")
             self._rows_in_curves, ended = len(rows), time.perf_counter()
-            self._curves_due = ended + _CURVES_REST * (ended - began)
+            self._curves_due = ended + _REST * (ended - began)
+
+    def _write_page(self, run: Run) -> None:
+        if time.perf_counter() >= self._page_due:
+            began = time.perf_counter()
+            try_page(run)
+            ended = time.perf_counter()
+            self._page_due = ended + _REST * (ended - began)
 
     def _finish_pictures(self) -> None:
         """Writes the films, and curves of all rows, including earlier sessions'."""

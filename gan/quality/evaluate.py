@@ -6,6 +6,7 @@ from common.data.prepared.prepared import prepare
 from common.program.errors import UserError
 from common.program.log import log
 from common.program.words import counted
+from common.run_page.write import show_evaluation
 from common.runs.evaluation import evaluation_outputs
 from common.runs.judge import Judge, open_judge
 from common.runs.workdir import Run, check_data
@@ -45,6 +46,7 @@ def evaluate(run: Run, options: GANOptions) -> None:
         outputs.claim(dict.fromkeys(FILES, ""))
         found = _evaluated(run, options, outputs.drafts)
     print_summary(found, outputs.folder)
+    show_evaluation(run, outputs.folder)
 
 
 def _evaluated(run: Run, options: GANOptions, output: Path) -> Evaluation:

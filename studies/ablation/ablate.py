@@ -22,8 +22,8 @@ from common.program.words import counted
 from common.runs.ensemble import ensemble_of
 from common.runs.evaluation import EVALUATION, FOLDER
 from common.runs.members import ENSEMBLE
+from common.runs.rows import METRICS, read_rows
 from common.runs.workdir import exclusive, open_run
-from common.training.writers import read_jsonl
 from studies.ablation.page import write_page
 from studies.ablation.summary import measured, summarise
 from studies.ablation.sweep import Place, Sweep, config_of, folder_of, places, read_sweep
@@ -178,9 +178,7 @@ def _write(
         print(*conclusions(rows, failed), sep="\n")
         return
     write_tables(workdir, rows, of_ensembles, found, failed)
-    curves = {
-        place: read_jsonl(workdir / CELLS / cells[place].name / "metrics.jsonl") for place in found
-    }
+    curves = {place: read_rows(workdir / CELLS / cells[place].name / METRICS) for place in found}
     command = shlex.join(["python", *sys.argv])
     write_page(
         workdir, f"Ablation of {file.stem}", rows, of_ensembles, curves, shown, failed, command

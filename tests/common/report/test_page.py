@@ -11,7 +11,7 @@ from PIL import Image
 
 from common.report import page
 
-EMPTY = {"meta", "img"}
+EMPTY = {"meta", "img", "input"}
 
 
 class Outline(HTMLParser):

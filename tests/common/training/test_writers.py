@@ -13,15 +13,18 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 from common.program.log import log
 from common.report.curves import draw_curves
-from common.runs.workdir import update_record
+from common.runs.rows import read_rows
+from common.runs.workdir import Run, update_record
 from common.training import writers
 from common.training.clock import Due
 from common.training.loop import Loop
-from common.training.writers import ConsoleWriter, JsonlWriter, Writers, read_jsonl
+from common.training.writers import ConsoleWriter, JsonlWriter, Writers
+from tests.written_run import CARD
 
 HOSTILE = [
     '{"step": 1e999}',
@@ -59,11 +62,11 @@ def test_a_resumed_run_cuts_the_file_back_to_where_it_goes_on(tmp_path):
 
 def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"step": 1}\n{"step": 2, "lo')
-    assert read_jsonl(tmp_path / "m.jsonl") == [{"step": 1}]
+    assert read_rows(tmp_path / "m.jsonl") == [{"step": 1}]
 
 
 def test_no_file_has_no_lines(tmp_path):
-    assert read_jsonl(tmp_path / "m.jsonl") == []
+    assert read_rows(tmp_path / "m.jsonl") == []
 
 
 def test_without_a_terminal_progress_is_plain_lines(capsys):
@@ -123,7 +126,7 @@ def test_only_broken_lines_are_left_out_and_the_log_says_so(tmp_path, caplog, br
     rows = [{"step": step, "train/loss": step / 10} for step in range(10, 160, 10)]
     text = [json.dumps(row) for row in rows]
     file.write_text("\n".join([text[0], broken, *text[2:]]) + "\n")
-    assert read_jsonl(file) == [rows[0], *rows[2:]]
+    assert read_rows(file) == [rows[0], *rows[2:]]
     JsonlWriter(file, restored_step=150).close()
     assert lines(file) == [rows[0], *rows[2:]]
     assert "left out is 1 line " in caplog.text
@@ -131,7 +134,7 @@ def test_only_broken_lines_are_left_out_and_the_log_says_so(tmp_path, caplog, br
 
 def test_bytes_that_are_no_text_are_a_broken_line(tmp_path):
     (tmp_path / "m.jsonl").write_bytes(b'{"step": 1}\n{"st\xffep": 2}\n{"step": 3}\n')
-    assert read_jsonl(tmp_path / "m.jsonl") == [{"step": 1}, {"step": 3}]
+    assert read_rows(tmp_path / "m.jsonl") == [{"step": 1}, {"step": 3}]
 
 
 def test_an_unfinished_last_line_is_nothing_to_speak_of(tmp_path, caplog):
@@ -156,7 +159,7 @@ def without_tensorboard(monkeypatch):
 
 def test_a_row_of_nan_is_a_row(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"step": 1, "val/auroc": NaN}\n')
-    assert np.isnan(read_jsonl(tmp_path / "m.jsonl")[0]["val/auroc"])
+    assert np.isnan(read_rows(tmp_path / "m.jsonl")[0]["val/auroc"])
 
 
 def test_pictures_of_somebody_else_are_left_alone(tmp_path, without_tensorboard):
@@ -251,3 +254,21 @@ def test_curves_are_drawn_now_and_then_and_at_the_end(tmp_path, monkeypatch, wit
             all_of_them.write_images(step, GREY)
             all_of_them.flush()
     assert drawn == [1, 3]
+
+
+def test_the_report_is_written_where_that_does_not_slow_training(
+    tmp_path, monkeypatch, without_tensorboard
+):
+    written = []
+
+    def writing(run):
+        written.append(run)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(writers, "try_page", writing)
+    run = Run(tmp_path, ConfigDict(), CARD)
+    with Writers(tmp_path, 0, 3) as all_of_them:
+        for _ in range(3):
+            all_of_them.write_page(run)
+            all_of_them.flush()
+    assert written == [run]
