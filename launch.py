@@ -51,6 +51,10 @@ def main(argv: list[str]) -> None:
     if example and _CONFIG.value is None:
         raise UserError(f"--mode={command.mode} needs --config=FILE, such as configs/{example}.py.")
     alone = TASKS.without_run(command, given)
+    if command.mode == "plan":
+        from common.devices.hardware import prepare_for
+
+        prepare_for(command.topology)
     from common.training.start import start_jax
 
     start_jax(command.coordinator, command.num_processes, command.process_id)

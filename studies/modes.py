@@ -26,6 +26,12 @@ def run_mode(command: Command, options: Options, given: Experiment | None) -> No
         make_ensemble(command.members, command.workdir)
         return
     assert given
+    if command.mode == "plan":
+        from studies.plan.plan import run_plan
+
+        names = command.topology
+        run_plan(given, names, command.batch_per_chip, options.output, overwrite=options.overwrite)
+        return
     workdir = user_path(command.workdir or default_workdir(given.file, given.overrides))
     with told_in(workdir):
         if command.mode == "utility":

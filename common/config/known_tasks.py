@@ -27,8 +27,9 @@ from common.program.options import (
     read_flags,
 )
 
-_WITH_CONFIG = ("train", "run", "inspect", "utility", "ablate")
+_WITH_CONFIG = ("train", "run", "inspect", "utility", "ablate", "plan")
 _OF_INSPECT = ("input", "output", "overwrite")
+_OF_PLAN = ("output", "overwrite")
 _ONE_RUN = ("input", "output", "overwrite")  # flags of evaluate that say where a single run is read
 _OF_REPORT = ("output", "overwrite")
 
@@ -95,6 +96,8 @@ class KnownTasks:
             uses["inspect"] = ()
         if flag in _OF_REPORT:
             uses["report"] = ()
+        if flag in _OF_PLAN:
+            uses["plan"] = ()
         if flag == "input":
             uses["run"] = ()
         for task, declared in self._declared().items():

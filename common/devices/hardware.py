@@ -102,7 +102,7 @@ def prepare_environment(name: str) -> None:
     if package := missing_package(name):
         raise UserError(
             f"Compiling for {name} needs the package {package.partition('.')[0]}, which is not"
-            " installed; install it with pip."
+            " installed; install it with pip install -e '.[plan]'."
         )
     platform = platform_of(name)
     if platform is None:
@@ -117,6 +117,31 @@ def prepare_environment(name: str) -> None:
     folder = spec.submodule_search_locations[0]
     os.environ["XLA_FLAGS"] = f"--xla_gpu_cuda_data_dir={folder}"
     os.environ["PATH"] = f"{folder}/bin{os.pathsep}{os.environ['PATH']}"
+
+
+def names_of(topologies: str) -> list[str]:
+    """Returns the names of hardware that a text lists, separated by commas.
+
+    Raises:
+      UserError: there is none.
+    """
+    names = [name.strip() for name in topologies.split(",") if name.strip()]
+    if not names or HERE in names:
+        raise UserError(
+            "--mode=plan needs --topology=NAME, hardware to plan for, such as v5e:2x4 or h100:8;"
+            " several are separated by commas."
+        )
+    return names
+
+
+def prepare_for(topologies: str) -> None:
+    """Prepares the environment for all hardware that a text lists: see `prepare_environment`.
+
+    Raises:
+      UserError: there is none, a name is unknown, or a package is missing.
+    """
+    for name in names_of(topologies):
+        prepare_environment(name)
 
 
 def find_hardware(name: str) -> Hardware:

@@ -10,7 +10,7 @@ from common.program.errors import UserError
 from common.program.rules import Rule, choice, each, switch, text, whole
 
 # Every task adds its own.
-MODES = ("train", "run", "inspect", "utility", "ablate", "ensemble", "report")
+MODES = ("train", "run", "inspect", "utility", "ablate", "plan", "ensemble", "report")
 OF_TASKS = "*"  # stands for all modes of tasks
 _TOGETHER = ("train", OF_TASKS)  # the modes that may run on many processes
 
@@ -110,6 +110,17 @@ class Command(_Flags):
         "",
         "What each job asks of Slurm, as in partition=gpu,gpus_per_node=1,time=240 (minutes).",
         modes=("ablate",),
+    )
+    topology: str = flag(
+        "",
+        "Hardware to plan for, as in v5e:16x16 or v5e:2x4,h100:8.",
+        modes=("plan",),
+    )
+    batch_per_chip: int = flag(
+        0,
+        "Images that a chip takes in a step; 0: the config's batch, spread over the chips.",
+        whole(0, 65536),
+        modes=("plan",),
     )
     coordinator: str = flag(
         "", "HOST:PORT of process 0; not needed under srun and mpirun.", modes=_TOGETHER

@@ -87,7 +87,8 @@
       }
       const steps = ticks(...this.range), numbers = labels(steps);
       for (const [place, step] of steps.entries()) {
-        const where = { x: this.x(step), y: this.bottom + 16, "text-anchor": "middle" };
+        const anchor = this.x(step) < this.right - 16 ? "middle" : "end";
+        const where = { x: this.x(step), y: this.bottom + 16, "text-anchor": anchor };
         axes.append(make("text", where, numbers[place]));
       }
       return axes;

@@ -136,8 +136,9 @@ def _marks(axes: _Axes) -> str:
         marks += f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         marks += f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{name}</text>'
     for tick, name in _labels(ticks(*axes.steps)):
-        marks += f'<text x="{axes.x(tick):.1f}" y="{_BOTTOM + 16}" text-anchor="middle">{name}'
-        marks += "</text>"
+        x = axes.x(tick)
+        anchor = "middle" if x < _RIGHT - _ROOM else "end"
+        marks += f'<text x="{x:.1f}" y="{_BOTTOM + 16}" text-anchor="{anchor}">{name}</text>'
     return f'<g class="axes">{marks}</g>'
 
 

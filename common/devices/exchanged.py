@@ -1,0 +1,66 @@
+"""What chips exchange in a step, read from the compiled program."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# "%psum.1 = f32[2,256]{1,0:T(2,128)} all-reduce(%x), ..."; several arrays stand in parentheses, and
+# an exchange in two halves begins with "-start".
+_EXCHANGE = re.compile(
+    r"= (?P<shapes>\(.*?\)|\S+) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all"
+    r"|collective-permute)(?P<start>-start)?\("
+)
+_SHAPE = re.compile(r"\b(pred|bf16|f8\w*|[fsuc]\d+)\[([\d,]*)\]")
+_BITS = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One exchange among all chips.
+
+    Attributes:
+      kind: "all-reduce", "all-gather", ...
+      bytes: of its result on a chip.
+      arrays: how many it carries together.
+    """
+
+    kind: str
+    bytes: int
+    arrays: int
+
+    def sent(self, chips: int) -> float:
+        """Returns the bytes that a chip sends in the best exchange along a ring.
+
+        An all-reduce sends each chip's share around twice, the others once (Patarasuk and Yuan,
+        "Bandwidth optimal all-reduce algorithms", 2009).
+        """
+        times = 2 if self.kind == "all-reduce" else 1
+        return times * (chips - 1) / chips * self.bytes
+
+
+def exchanges_of(program: str) -> list[Exchange]:
+    """Returns the exchanges of a program, in its order.
+
+    Args:
+      program: XLA's text of a compiled program; an exchange within a loop counts once.
+    """
+    found = []
+    for match in _EXCHANGE.finditer(program):
+        shapes = _SHAPE.findall(match["shapes"])
+        if match["start"] and match["kind"] == "all-gather":  # its inputs, then its results
+            shapes = shapes[len(shapes) // 2 :]
+        sizes = [_bytes(dtype, dimensions) for dtype, dimensions in shapes]
+        found.append(Exchange(match["kind"], sum(sizes), len(sizes)))
+    return found
+
+
+def total_sent(exchanges: Sequence[Exchange], chips: int) -> float:
+    """Returns the bytes that a chip sends in all exchanges."""
+    return float(sum(exchange.sent(chips) for exchange in exchanges))
+
+
+def _bytes(dtype: str, dimensions: str) -> int:
+    bits = 8 if dtype == "pred" else int(_BITS.findall(dtype)[0])
+    return int(np.prod([int(n) for n in dimensions.split(",") if n], dtype=np.int64)) * bits // 8

@@ -1,0 +1,64 @@
+"""Compiles an experiment's programs for named hardware."""
+
+import time
+from collections.abc import Iterator
+
+from ml_collections import ConfigDict
+
+from common.data.prepared.prepared import DataCard
+from common.devices.exchanged import exchanges_of
+from common.devices.hardware import Hardware
+from common.devices.lowering import Program, lower
+from common.program.log import log
+from common.training.programs import programs_of
+from common.training.task import make_task
+from studies.plan.estimate import Compiled
+
+TRAINING = "train_step"
+
+
+def compile_programs(
+    config: ConfigDict, card: DataCard, hardware: Hardware, batch: int, names: tuple[str, ...] = ()
+) -> Iterator[Compiled]:
+    """Yields an experiment's programs, compiled as they would run on all chips of the hardware.
+
+    Args:
+      config: of the experiment.
+      card: of its data.
+      hardware: to compile for.
+      batch: examples that a chip takes in a step.
+      names: of the programs; () for all.
+    """
+    own = ConfigDict(config.to_dict())
+    own.data.batch_size = batch * len(hardware.devices)
+    programs = programs_of(make_task(own.lock(), card), card)
+    for name in names or tuple(programs):
+        log.info("compiling %s for %s, batch %d a chip", name, hardware.name, batch)
+        yield _compile(name, programs[name], hardware, batch)
+
+
+def _compile(name: str, program: Program, hardware: Hardware, batch: int) -> Compiled:
+    lowered = lower(program, hardware)
+    began = time.perf_counter()
+    compiled = lowered.compile(compiler_options=hardware.compiler_options)
+    seconds = time.perf_counter() - began
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    assert memory is not None, "compilers for chips say what memory a program needs"
+    by = "XLA"
+    if not cost:  # as CUDA's
+        cost, by = lowered.cost_analysis() or {}, "XLA, before it compiles"
+    return Compiled(
+        program=name,
+        hardware=hardware.name,
+        chips=len(hardware.devices),
+        batch=batch,
+        seconds=seconds,
+        arguments=memory.argument_size_in_bytes,
+        temporaries=memory.temp_size_in_bytes
+        + max(0, memory.output_size_in_bytes - memory.alias_size_in_bytes),
+        code=memory.generated_code_size_in_bytes,
+        operations=float(cost.get("flops", float("nan"))),
+        traffic=float(cost.get("bytes accessed", float("nan"))) if by == "XLA" else float("nan"),
+        operations_by=by,
+        exchanges=tuple(exchanges_of(compiled.as_text() or "")),
+    )
