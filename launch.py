@@ -45,6 +45,7 @@ def main(argv: list[str]) -> None:
         sys.exit(report(command.workdir, options.output, overwrite=options.overwrite))
     example = {
         "train": "acgan_covid",
+        "plan": "acgan_covid",
         "utility": "utility_covid",
         "ablate": "ablate_gan_losses",
     }.get(command.mode)

@@ -1,12 +1,11 @@
 """Traces and compiles the programs of a config for hardware that this machine does not have.
 
-`python -m tests.compile_step CONFIG HARDWARE [PROGRAM]` prints, as JSON, bytes of one chip and how
-often its program exchanges arrays with the others.
+`python -m tests.compile_step CONFIG HARDWARE [PROGRAM [tiny]]` prints, as JSON, bytes of one chip
+and how often its program exchanges arrays with the others.
 """
 
 import importlib.util
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,11 +50,12 @@ def check_step(config: Any) -> None:
         assert (leaf.shape, leaf.dtype) == (before.shape, before.dtype)
 
 
-def main(config_file: str, name: str, program: str = "train_step") -> None:
+def main(config_file: str, name: str, program: str = "train_step", arg: str = "") -> None:
     """Prints what the compiled program says of itself."""
     prepare_environment(name)
     import jax
 
+    from common.devices.exchanged import exchanges_of
     from common.devices.hardware import find_hardware
     from common.devices.lowering import lower
     from common.training.programs import programs_of
@@ -65,13 +65,13 @@ def main(config_file: str, name: str, program: str = "train_step") -> None:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    config, hardware = module.get_config(), find_hardware(name)
+    config, hardware = module.get_config(arg), find_hardware(name)
     chips = len(hardware.devices)
     config.data.batch_size = -(-config.data.batch_size // chips) * chips
     card = card_of(config)
     found = programs_of(make_task(config, card), card)[program]
     compiled = lower(found, hardware).compile(compiler_options=hardware.compiler_options)
-    memory, text = compiled.memory_analysis(), compiled.as_text()
+    memory, exchanges = compiled.memory_analysis(), exchanges_of(compiled.as_text() or "")
     assert memory is not None
     said = {
         "config": Path(config_file).stem,
@@ -80,10 +80,10 @@ def main(config_file: str, name: str, program: str = "train_step") -> None:
         "aliased": memory.alias_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,
         "program": memory.generated_code_size_in_bytes,
-        **{
-            f"{kind}s": len(re.findall(rf" {kind.replace('_', '-')}(?:-start)?\(", text))
-            for kind in ("all_reduce", "all_gather")
-        },
+        "all_reduces": sum(one.kind == "all-reduce" for one in exchanges),
+        "all_gathers": sum(one.kind == "all-gather" for one in exchanges),
+        "all_reduced_bytes": sum(one.bytes for one in exchanges if one.kind == "all-reduce"),
+        "exchanged_bytes": sum(one.bytes for one in exchanges),
     }
     print(json.dumps(said))
 

@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,30 +12,24 @@ from studies.ablation.page import write_page
 from studies.ablation.summary import Measure, summarise
 from studies.ablation.sweep import Place
 from studies.ablation.tables import conclusions, write_tables
-from tests.conftest import ROOT
 
 SWEEP = ("--sweep=optimizer.learning_rate=0.001,1e30", "--sweep=seed=1")
 
 
-def command(workdir, *flags):
+def ablation(workdir, *flags):
     config = "--config=configs/small_cnn_chest_xray.py:tiny"
-    return [sys.executable, "launch.py", "--mode=ablate", config, f"--workdir={workdir}", *flags]
+    return "--mode=ablate", config, f"--workdir={workdir}", *flags
 
 
 @pytest.fixture(scope="module")
-def failing(tmp_path_factory):
+def failing(tmp_path_factory, launch):
     """Returns the workdir of an ablation one of whose arms diverges, and the process's end."""
     workdir = tmp_path_factory.mktemp("ablation") / "study"
-    flags = (*SWEEP, "--at_once=2")
-    end = subprocess.run(
-        command(workdir, *flags), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return workdir, end
+    return workdir, launch(*ablation(workdir, *SWEEP, "--at_once=2"), code=1)
 
 
 def test_a_failed_arm_is_told_and_the_rest_is_compared(failing):
     workdir, end = failing
-    assert end.returncode == 1
     last = end.stderr.strip().splitlines()[-1]
     assert "1 of 2 cells failed" in last and "1e+30/seed1" in last
     states = [row["state"] for row in read_table(workdir / "cells.csv")]
@@ -51,18 +43,18 @@ def test_a_failed_arm_is_told_and_the_rest_is_compared(failing):
     assert (workdir / "ablation.png").stat().st_size > 1000
 
 
-def test_a_killed_cell_goes_on_and_ends_with_the_same_table(failing):
+def test_a_killed_cell_goes_on_and_ends_with_the_same_table(failing, launch, start):
     workdir, _ = failing
     cell = workdir / "cells" / "optimizer.learning_rate=0.001" / "seed1"
     before, trained = (workdir / "ablation.csv").read_text(), (cell / "metrics.jsonl").read_text()
     (cell / "finished").unlink()
     flags = ("--sweep=optimizer.learning_rate=0.001", SWEEP[1])
-    study = subprocess.Popen(command(workdir, *flags), cwd=ROOT, stdout=subprocess.DEVNULL)
+    study = start("launch.py", *ablation(workdir, *flags))
     wait_until(lambda: running(cell))
     study.kill()
-    study.wait()
+    study.communicate()
     wait_until(lambda: not running(cell))  # the cell ends with its study
-    subprocess.run(command(workdir, *flags), cwd=ROOT, check=True)
+    launch(*ablation(workdir, *flags))
     assert (workdir / "ablation.csv").read_text() == before
     assert (cell / "metrics.jsonl").read_text() == trained
 
