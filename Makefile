@@ -52,7 +52,7 @@ run: install $(addprefix $(VENV)/.installed-,dicom nifti pictures)
 else
 run: install
 	$(BIN)/python launch.py --config=configs/acgan_covid_best.py --config.train.num_steps=1000 \
-	--config.optimizer.generator.decay_begin=500 --config.optimizer.discriminator.decay_begin=500 --workdir=runs/phantoms
+	--workdir=runs/phantoms
 	$(BIN)/python launch.py --mode=evaluate --workdir=runs/phantoms
 endif
 

@@ -28,7 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.loss.update(name="hinge", diversity=8.0)
     for player in (config.optimizer.generator, config.optimizer.discriminator):
         player.update(learning_rate=8e-4, beta1=0.0, beta2=0.99, decay="linear")
-        player.decay_begin = "2" if arg == "tiny" else "1000"
+        player.decay_begin = "50 %"
     if arg == "tiny":
         config.data.update(image_size=16, batch_size=8, num_phantoms=64)
         config.model.generator.width = 8

@@ -62,7 +62,7 @@ OPTIMIZER_RULES: Rules = {  # for the section that `OptimizerSettings` describes
     **dict.fromkeys(("beta1", "beta2"), number(0, 1, below=True)),
     "epsilon": number(1e-30, 1),
     **dict.fromkeys(("weight_decay", "clip"), number(0, 1e6)),
-    **dict.fromkeys(("warmup", "decay_begin", "decay_end"), duration()),
+    **dict.fromkeys(("warmup", "decay_begin", "decay_end"), duration(share=True)),
     "decay": choice("none", "linear", "cosine"),
 }
 NETWORK_RULES: Rules = {  # for fields that many networks have
@@ -85,7 +85,10 @@ TINY_TRAIN = {
 
 @dataclass(frozen=True)
 class OptimizerSettings(Section):
-    """A section of a config for an optimizer: see common/learning/optimizers.py."""
+    """A section of a config for an optimizer: see common/learning/optimizers.py.
+
+    Its durations may also be shares of training: "50 %".
+    """
 
     learning_rate: float = 1e-3
     name: str = "adam"  # or adamw, sgd, rmsprop, lion

@@ -109,7 +109,7 @@ def learning_rate_schedule(
     """
 
     def updates(duration: str) -> int:
-        return steps(duration, steps_per_epoch) * updates_per_step
+        return steps(duration, steps_per_epoch, num_steps) * updates_per_step
 
     warmup, begin = updates(settings.warmup), updates(settings.decay_begin)
     is_open = never(settings.decay_end)
@@ -148,7 +148,7 @@ def check_rates(config: ConfigDict, steps_per_epoch: float) -> list[str]:
     end = steps(length, steps_per_epoch)
     for name in (name.removesuffix(".decay") for name in fields if name.endswith(".decay")):
         warmup, last = fields[f"{name}.warmup"], fields[f"{name}.decay_end"]
-        if steps(warmup, steps_per_epoch) >= end:
+        if steps(warmup, steps_per_epoch, length) >= end:
             found.append(
                 f"config.{name}.warmup is {warmup!r}, but training ends at {length!r}: the full"
                 " learning rate is never reached."
@@ -157,13 +157,13 @@ def check_rates(config: ConfigDict, steps_per_epoch: float) -> list[str]:
             continue
         if never(last):
             begin = fields[f"{name}.decay_begin"]
-            if steps(begin, steps_per_epoch) >= end:
+            if steps(begin, steps_per_epoch, length) >= end:
                 found.append(
                     f"config.{name}.decay_begin is {begin!r}, but training ends at {length!r}: the"
                     " learning rate does not fall."
                 )
             continue
-        if (stop := steps(last, steps_per_epoch)) < end:
+        if (stop := steps(last, steps_per_epoch, length)) < end:
             raise UserError(
                 f"config.{name}.decay_end is {last!r}: the learning rate is 0 from step {stop} on,"
                 f" but config.train.num_steps is {length!r}, {end} steps; set"

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from common.program.errors import UserError
 
-_DURATION = re.compile(r"\s*(?:(\d+)\s*(?:steps?)?|(\d+(?:\.\d+)?)\s*epochs?)\s*")
+_DURATION = re.compile(r"\s*(?:(\d+)\s*(?:steps?)?|(\d+(?:\.\d+)?)\s*(epochs?|%))\s*")
 MOST_STEPS = 2_000_000_000  # fits the int32 counters of a state
 SEEDS = 2**32 - 1  # the highest seed
 
@@ -92,15 +92,21 @@ def text() -> Rule:
     return Rule("text", lambda value: isinstance(value, str))
 
 
-def duration(*words: str, positive: bool = False) -> Rule:
-    """Allows durations, if `positive` above 0 only, and some words."""
+def duration(*words: str, positive: bool = False, share: bool = False) -> Rule:
+    """Allows durations, if `positive` above 0 only, and some words.
+
+    With `share` also a share of training.
+    """
     steps = f"steps as '3000' or epochs as '15 epochs'{', more than 0' if positive else ''}"
+    steps += " or a share of training as '50 %'" * share
 
     def holds(value: object) -> bool:
         if value in words:
             return True
         read = read_duration(value) if isinstance(value, str) else None
-        return read is not None and read[0] <= MOST_STEPS and not (positive and not read[0])
+        if read is None or (read[1] == "%" and not (share and read[0] <= 100)):
+            return False
+        return read[0] <= MOST_STEPS and not (positive and not read[0])
 
     return Rule(" or ".join([*map(repr, words), f"a duration, {steps}"]), holds)
 
@@ -114,14 +120,16 @@ def each(rule: Rule) -> Rule:
 
 
 def read_duration(duration: str) -> tuple[float, str] | None:
-    """Returns the number and "steps" or "epochs"; None if the text is not a duration.
+    """Returns the number and "steps", "epochs" or "%"; None if the text is not a duration.
 
-    Steps are whole; epochs may be fractions.
+    Steps are whole; epochs and shares may be fractions.
     """
     match = _DURATION.fullmatch(duration)
     if match is None:
         return None
-    return (float(match[1]), "steps") if match[1] else (float(match[2]), "epochs")
+    if match[1]:
+        return float(match[1]), "steps"
+    return float(match[2]), "%" if match[3] == "%" else "epochs"
 
 
 def str_of(value: object) -> str:

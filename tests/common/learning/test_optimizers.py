@@ -10,7 +10,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from common.config.defaults import OptimizerSettings
+from common.config.defaults import OPTIMIZER_RULES, RULES, OptimizerSettings
 from common.learning.optimizers import check_rates, learning_rate_schedule, make_optimizer
 from common.program.errors import UserError
 from common.runs.checkpoints import Checkpoints
@@ -73,6 +73,17 @@ class TestSchedule:
             there, rates(range(9), decay=decay, decay_begin="2", decay_end="6")
         )
         assert there[5] > 0 == there[6]
+
+    def test_durations_may_be_shares_of_training(self):
+        shares = {"warmup": "10 %", "decay_begin": "50 %", "num_steps": "2 epochs"}
+        in_steps = {"warmup": "2", "decay_begin": "10", "num_steps": "20"}
+        for decay in ("none", "linear"):
+            np.testing.assert_array_equal(
+                rates(range(20), decay=decay, **shares), rates(range(20), decay=decay, **in_steps)
+            )
+        of_rate, of_training = OPTIMIZER_RULES["decay_begin"], RULES["train.num_steps"]
+        assert of_rate.holds("50 %") and not of_rate.holds("101 %")
+        assert of_training.holds("50 epochs") and not of_training.holds("50 %")
 
     def test_durations_may_be_epochs(self):
         updates = range(0, 90, 5)
