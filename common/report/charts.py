@@ -17,6 +17,7 @@ _WIDTH, _HEIGHT = 380, 190  # in the SVG's own units; charts.js reads the box fr
 _LEFT, _TOP, _RIGHT, _BOTTOM = 52, 8, 372, 164  # of the curves
 _BINS = 500  # of steps; of each, the least and the greatest value are kept
 _TICKS = 4
+_ROOM = 16  # that half a number takes
 _COLOURS = 8  # in `STYLE`
 
 SCRIPT = (Path(__file__).parent / "charts.js").read_text()
