@@ -104,12 +104,13 @@ class ProjectedDiscriminator(nn.Module):
         channels: int,
         num_classes: int,
         *,
+        scales: int = len(_STAGES),
         seen_size: int = 0,
         projection: bool = True,
         classifier: bool = False,
     ) -> None:
         super().__init__()
-        self._seen = seen_size or max(64, size)
+        self._seen, self._stages = seen_size or max(64, size), list(_STAGES)[:scales]
         self._projection = projection and num_classes > 1
         self.trunk = TorchEfficientNetLite0().requires_grad_(False)
         self.mixing = nn.Module()
@@ -119,7 +120,7 @@ class ProjectedDiscriminator(nn.Module):
             if coarser:
                 self.mixing.register_buffer(f"{name}_scales", torch.zeros(coarser, mixed))
             coarser = mixed
-        widths = [mixed for _, mixed in _STAGES.values()]
+        widths = [_STAGES[name][1] for name in self._stages]
         for i, width in enumerate(widths):
             self._add(f"decide_{i}", width, width, 3, 1)
         before = 3 * channels
@@ -150,7 +151,7 @@ class ProjectedDiscriminator(nn.Module):
             images = _resized(images, self._seen)
         found = self.trunk((images + 1) / 2)
         mixed: list[Tensor] = []
-        for name in reversed(_STAGES):
+        for name in reversed(self._stages):
             x = self._mix(f"{name}_channels", found[name])
             if mixed:
                 coarse = self._mix(f"{name}_scales", mixed[0])

@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.discriminator_augment.update(translation=0.125, cutout=0.2, brightness=0.1, contrast=0.2)
     config.model.update(name="projected", average_decay=0.995)
     config.model.generator.update(latent_size=128, width=24)
-    config.model.discriminator.update(projection=True, classifier=False, seen_size=0)
+    config.model.discriminator.update(projection=True, classifier=False, scales=4, seen_size=0)
     config.loss.update(name="hinge", diversity=8.0)
     for player in (config.optimizer.generator, config.optimizer.discriminator):
         player.update(learning_rate=8e-4, beta1=0.0, beta2=0.99, decay="linear")
@@ -32,7 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
     if arg == "tiny":
         config.data.update(image_size=16, batch_size=8, num_phantoms=64)
         config.model.generator.width = 8
-        config.model.discriminator.seen_size = 32
+        config.model.discriminator.update(scales=1, seen_size=32)
     else:
         config.train.update(num_steps="2000", log_every="25")
     return config.lock()

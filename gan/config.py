@@ -24,6 +24,7 @@ RULES: Rules = {  # which values of the settings are valid
     "model.*.batch_norm": switch(),
     **{f"discriminator_augment.{name}": rule for name, rule in augmentation.RULES.items()},
     **dict.fromkeys(("model.*.projection", "model.*.classifier"), switch()),
+    "model.discriminator.scales": whole(1, 4),
     "model.discriminator.seen_size": whole(0, 8192),
     "model.generator.class_size": whole(1, 65536),
     "model.*.minibatch_deviation": switch(),

@@ -93,9 +93,9 @@ class EfficientNetLite0(nn.Module):
 
     @nn.compact
     def stages(
-        self, images: Float[Array, "batch height width channels"], *, train: bool
+        self, images: Float[Array, "batch height width channels"], *, train: bool, last: str = "top"
     ) -> dict[str, Float[Array, "batch rows columns maps"]]:
-        """Maps images in [0, 1] to the last maps of each of `STAGES`; see `__call__`."""
+        """Maps images in [0, 1] to the last maps of each of `STAGES` up to one; see `__call__`."""
 
         def norm(x: Array, name: str) -> Array:
             layer = BatchNorm(0.9, _EPSILON, self.axis_name, name=f"{name}_norm")
@@ -122,6 +122,8 @@ class EfficientNetLite0(nn.Module):
             for j in range(1, math.ceil(self.depth * stage.blocks) + 1):
                 x = block(x, stage, j == 1, f"stage_{i}_block_{j}")
             found[f"stage_{i}"] = x
+            if last == f"stage_{i}":
+                return found
         return {**found, "top": nn.relu6(conv(x, 1280, 1, 1, "top"))}
 
 

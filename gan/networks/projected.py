@@ -173,6 +173,7 @@ class Discriminator(networks.Discriminator):
     the contrast of real ones, whatever they look like.
 
     Attributes:
+      scales: how many of the trunk's four maps are seen, from the finest on.
       seen_size: images are resized to this for the trunk; 0: to 64, or as they are if larger.
       projection: whether it asks for the class by a projection: the logit of a patch grows with
         its features' product with the class's embedding (Miyato and Koyama, 2018).
@@ -182,6 +183,7 @@ class Discriminator(networks.Discriminator):
     """
 
     joint: ClassVar[bool] = True
+    scales: int = len(_STAGES)
     seen_size: int = 0
     projection: bool = True
     classifier: bool = False
@@ -259,17 +261,17 @@ class Discriminator(networks.Discriminator):
         size = self.seen_size or max(_SEEN_AT_LEAST, self.image_size)
         if size != self.image_size:
             images = jax.image.resize(images, (len(images), size, size, images.shape[-1]), "linear")
-        trunk = EfficientNetLite0(axis_name="", parent=None)
+        trunk, seen = EfficientNetLite0(axis_name="", parent=None), list(_STAGES)[: self.scales]
         weights = self._frozen("trunk", trunk, images)
         # Real and generated images one after the other, since gradients go back to these alone.
         parts: Any = [
-            trunk.apply(weights, (part + 1) / 2, train=False, method="stages")
+            trunk.apply(weights, (part + 1) / 2, train=False, last=seen[-1], method="stages")
             for part in jnp.split(images, [self.num_real] if self.num_real else [])
         ]
-        found = {name: jnp.concatenate([part[name] for part in parts]) for name in _STAGES}
+        found = {name: jnp.concatenate([part[name] for part in parts]) for name in seen}
         kernels: Any = self.variable("frozen", "mixing", _mixing, dict.fromkeys(_STAGES, 1.0)).value
         mixed: list[Array] = []
-        for name in reversed(_STAGES):
+        for name in reversed(seen):
             x = _product(found[name], kernels[f"{name}_channels"])
             if mixed:
                 coarse = _product(mixed[0], kernels[f"{name}_scales"])

@@ -50,6 +50,14 @@ class TestCritic:
         assert [x.shape for x in decision.logits] == [(3, n) for n in (64, 16, 4, 1, 4)]
         assert decision.class_logits.shape == (3, 2)
 
+    @pytest.mark.parametrize("scales", [1, 3])
+    def test_sees_as_many_scales_as_asked_for_the_finest_first(self, scales):
+        module = Discriminator(**SHAPE, scales=scales, seen_size=32, axis_name="")
+        decision, _ = jax.eval_shape(
+            lambda: module.init_with_output(KEY, random_images(1), jnp.zeros(1, int), train=False)
+        )
+        assert [x.shape[1] for x in decision.logits] == [*(64, 16, 4)[:scales], 4]
+
     def test_asks_for_the_class_where_it_has_a_projection(self, critic):
         images = random_images(2)
         for projection in (True, False):
