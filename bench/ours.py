@@ -224,7 +224,9 @@ def example(config: ConfigDict, prepared: Prepared) -> tuple[Arrays, Arrays, Arr
         players = task.gan.networks
         latents = numbers.normal(size=(_FEW, task.gan.latent_size)).astype(np.float32)
         labels = (np.arange(_FEW) % task.gan.num_classes).astype(np.int32)
-        drawn = _infer(players.generator, variables["generator"], latents, labels)
+        noise = {"noise_keys": jax.random.split(jax.random.key(0), _FEW)}
+        noise = noise if players.generator.noisy else {}
+        drawn = _infer(players.generator, variables["generator"], latents, labels, **noise)
         decided = _infer(players.discriminator, variables["discriminator"], drawn, labels)
         inputs = {"latents": latents, "labels": labels}
         scales = {"logits": decided.logits}
@@ -244,16 +246,17 @@ def example(config: ConfigDict, prepared: Prepared) -> tuple[Arrays, Arrays, Arr
     return weights, inputs, outputs
 
 
-def _infer(network: Any, variables: Any, *inputs: Any) -> Any:
+def _infer(network: Any, variables: Any, *inputs: Any, **keys: Any) -> Any:
     """Applies a network; outside the parallel step BatchNorm has no axis."""
     if hasattr(network, "axis_name"):
         network = network.clone(axis_name="")
-    return jax.jit(partial(network.apply, train=False))(variables, *inputs)
+    return jax.jit(partial(network.apply, train=False))(variables, *inputs, **keys)
 
 
 def _moved(variables: Any, numbers: np.random.Generator) -> Any:
     """Moves what begins as zeros and ones, such as biases and scales, away from it.
 
+    Not how much noise there is: each rival draws its own.
     Spectral norm's power iteration is at its end, where that of any rival ends, too.
     """
     learning = {name: tree for name, tree in variables.items() if name != "frozen"}
@@ -261,6 +264,8 @@ def _moved(variables: Any, numbers: np.random.Generator) -> Any:
     kernels = {"/".join(key.key for key in path[1:]): leaf for path, leaf in leaves}
 
     def moved(path: Any, leaf: Any) -> Any:
+        if any(key.key.endswith("_grain") for key in path):
+            return leaf
         name, _, kind = path[-1].key.rpartition("/")
         if kind in {"u", "sigma"}:
             matrix = np.reshape(kernels[name], (-1, kernels[name].shape[-1]))
