@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_COARSE, _FAINT = (16, 32), 0.05
+_COARSE, _FAINT = 16, 0.05
 
 
 def augmented(images: Tensor, settings: Any) -> Tensor:
@@ -68,11 +68,7 @@ def _mean_of_class(values: Tensor, labels: Tensor, asked: Tensor) -> tuple[Tenso
 
 
 def _differences(images: Tensor) -> Tensor:
-    sizes = [min(size, images.shape[-1]) for size in _COARSE]
-    return torch.stack([_differences_at(size, images) for size in sizes]).mean(0)
-
-
-def _differences_at(side: int, images: Tensor) -> Tensor:
+    side = min(_COARSE, images.shape[-1])
     smaller = side < images.shape[-1]
     coarse = functional.interpolate(images, size=(side, side), mode="bilinear", antialias=smaller)
     flat = torch.cat([coarse.diff(dim=axis).flatten(1) for axis in (2, 3)], 1)

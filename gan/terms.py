@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from common.devices.axis import AXIS
 from gan.losses import Images, Losses, gradient_penalty, r1
 
-_COARSE = (16, 32)  # pixels
+_COARSE = 16  # pixels
 _FAINT = 0.05  # the size of the steps of an image that differs half as much as they say
 
 Value: TypeAlias = Losses | Float[Array, ""]  # per image, or of the whole batch
@@ -156,10 +156,10 @@ def diversity(
     differ enough; the square makes the others count. A class with fewer than two images of either
     kind counts for nothing.
 
-    The difference is `1 - |cos|` of the steps from pixel to pixel of both images, at 16x16 and at
-    32x32, whose mean it is: the same anatomy brighter, in another contrast, inverted or shaded is
-    no other image, since its edges lie where they lay, and one with other noise hardly is. The less
-    these steps exceed 0.05, the less an image differs from any.
+    The difference is `1 - |cos|` of the steps from pixel to pixel of both images at 16x16: the same
+    anatomy brighter, in another contrast, inverted or shaded is no other image, since its edges lie
+    where they lay, nor is one with other noise. The less these steps exceed 0.05, the less an image
+    differs from any.
     """
     apart, real_apart = _differences(images), _differences(real)
     usual, known = _mean_of_class(real_apart, real_labels, labels)
@@ -184,13 +184,7 @@ def _mean_of_class(
 
 
 def _differences(images: Float[Array, "n height width channels"]) -> Float[Array, "n n"]:
-    sizes = [min(size, images.shape[1]) for size in _COARSE]
-    return jnp.stack([_differences_at(size, images) for size in sizes]).mean(0)
-
-
-def _differences_at(
-    side: int, images: Float[Array, "n height width channels"]
-) -> Float[Array, "n n"]:
+    side = min(_COARSE, images.shape[1])
     coarse = jax.image.resize(images, (len(images), side, side, images.shape[-1]), "linear")
     edges = jnp.diff(coarse, axis=1), jnp.diff(coarse, axis=2)
     flat = jnp.concatenate([x.reshape(len(images), -1) for x in edges], 1)

@@ -222,13 +222,13 @@ class TestDiversity:
         found = diversity(jnp.asarray(images), zeros, jnp.asarray(real), zeros)
         np.testing.assert_allclose(found, 1 - real_alike, atol=0.02)
 
-    def test_noise_makes_an_image_half_as_different_as_another_picture_at_most(self):
-        """Its steps are small at 16x16, less so at 32x32."""
+    def test_noise_makes_no_other_image(self):
+        """Its steps are small at 16x16."""
         random, zeros = np.random.default_rng(2), jnp.zeros(4, int)
         ramp = np.linspace(-5, 5, 128)[:, None, None]
         noisy = jnp.asarray(ramp + random.normal(size=(4, 128, 128, 1)), jnp.float32)
         real = np.kron(random.normal(size=(4, 8, 8, 1)), np.ones((1, 16, 16, 1)))
-        assert diversity(noisy, zeros, jnp.asarray(real, jnp.float32), zeros) > 0.5
+        assert diversity(noisy, zeros, jnp.asarray(real, jnp.float32), zeros) > 0.6
 
     def test_of_one_image_alone_is_nothing(self):
         images, real = (jnp.asarray(self.arrays(n, n), jnp.float32) for n in (2, 4))
