@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from common.config.tasks import find_mode, options_of, with_defaults
+from common.program.errors import DivergenceError
 from common.program.files import write_atomically
 from common.program.json_files import read_object
 from common.program.options import Options
@@ -60,8 +61,11 @@ class Cell:
         """
         mark = workdir / _FINISHED
         mark.unlink(missing_ok=True)
-        if not train(self.config, workdir):
-            return False
+        try:
+            if not train(self.config, workdir):
+                return False
+        except DivergenceError as error:
+            raise DivergenceError(error.what, "Give these runs other settings.") from error
         evaluate = find_mode(self.config.task, "evaluate")
         evaluate(open_run(workdir), self.options or options_of(self.config.task)())
         write_atomically(mark, self._evaluated)

@@ -34,6 +34,7 @@ def test_a_failed_arm_is_told_and_the_rest_is_compared(failing):
     assert "1 of 2 cells failed" in last and "1e+30/seed1" in last
     states = [row["state"] for row in read_table(workdir / "cells.csv")]
     assert states[0] == "finished" and states[1].startswith("Training diverged")
+    assert states[1].endswith("Give these runs other settings.")
     rows = read_table(workdir / "ablation.csv")
     assert {row["measure"] for row in rows} == {"AUC", "F1 (macro)", "accuracy"}
     assert {(row["arm"], row["n"]) for row in rows} == {("optimizer.learning_rate=0.001", "1")}
