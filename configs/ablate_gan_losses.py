@@ -4,7 +4,7 @@ python launch.py --mode=ablate --config=configs/ablate_gan_losses.py            
 python launch.py --mode=ablate --config=configs/ablate_gan_losses.py --config.data.dir=DIR  yours
 
 Each run is an ordinary one in WORKDIR/cells; the same command goes on where it was stopped.
-docs/ablation.md explains the comparison and has the result on COVID-CT.
+docs/ablation.md explains the comparison.
 """
 
 from ml_collections import ConfigDict

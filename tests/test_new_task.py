@@ -77,7 +77,10 @@ def test_its_settings_are_checked_and_may_not_change_on_resume(mine, trained, la
 
 def test_help_has_its_flags_and_settings(mine, launch):
     said = launch("--helpfull", f"--config={mine / CONFIG}").stdout
-    assert "  --blur=N    evaluate (deblur)\n      Width in pixels of the blur" in said
+    assert (
+        "  --blur=N    ablate (deblur), evaluate (deblur)\n      Width in pixels of the blur"
+        in said
+    )
     assert "evaluate (deblur, gan, unet, classify)" in said and "--overlays" in said
     assert "--config.model.width=16" in said and "a whole number from 1 to 1024" in said
 
