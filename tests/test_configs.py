@@ -35,7 +35,7 @@ def config_of(name, arg=""):
     return importlib.import_module(f"configs.{name}").get_config(arg)
 
 
-# Not studies of many, nor ablations, which are of another config.
+# Configs of one run: others are studies of many, or ablations of another config.
 RUNS = [
     name for name in CONFIGS if config_of(name).task in SCALARS and not name.startswith("ablate_")
 ]
@@ -117,7 +117,8 @@ def segments(run, folder):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_its_docstring_says_how_to_run_it(name):
     module = importlib.import_module(f"configs.{name}")
-    mode = "" if name in RUNS else f"--mode={config_of(name).task} "
+    study = "ablate" if name.startswith("ablate_") else config_of(name).task
+    mode = "" if name in RUNS else f"--mode={study} "
     assert f"python launch.py {mode}--config=configs/{name}.py" in module.__doc__
 
 
