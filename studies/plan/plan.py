@@ -21,6 +21,7 @@ from common.devices.hardware import Hardware, find_hardware, names_of
 from common.program.files import write_atomically
 from common.program.library_errors import is_out_of_memory
 from common.program.outputs import Outputs
+from common.program.words import counted
 from studies.experiment import Experiment
 from studies.plan.compile import TRAINING, compile_programs
 from studies.plan.estimate import (
@@ -157,8 +158,8 @@ def _page(plan: Mapping[str, Any]) -> str:
     counted = plan["programs"][0]["operations_counted_by"]
     return "\n".join(
         [
-            f"## {plan['hardware']}: {plan['chips']} chips, {plan['batch_per_chip']} images a chip,"
-            f" {plan['dtype']}",
+            f"## {plan['hardware']}: {counted(plan['chips'], 'chip')},"
+            f" {counted(plan['batch_per_chip'], 'image')} a chip, {plan['dtype']}",
             "",
             *programs,
             "",
