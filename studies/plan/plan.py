@@ -155,7 +155,7 @@ def _page(plan: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
         *(_scaling_line(one) for one in plan["scaling"]),
     ]
-    counted = plan["programs"][0]["operations_counted_by"]
+    by = plan["programs"][0]["operations_counted_by"]
     return "\n".join(
         [
             f"## {plan['hardware']}: {counted(plan['chips'], 'chip')},"
@@ -168,7 +168,7 @@ def _page(plan: Mapping[str, Any]) -> str:
             *scaling,
             "",
             "Memory is what XLA's compiler says of one chip; operations and bytes are counted by"
-            f" {counted}. Times are lower bounds by arithmetic, the same batch on each chip:"
+            f" {by}. Times are lower bounds by arithmetic, the same batch on each chip:"
             f" operations over {_rate(chip, plan['dtype']) / 1e12:.0f} TFLOP/s, bytes over"
             f" {chip['bandwidth'] / 1e9:.0f} GB/s, the longer of both; plus what a chip sends in"
             f" exchanges along a ring over {chip['links'] / 1e9:.0f} GB/s, without their latency."
