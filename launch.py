@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--mode={command.mode} needs --config=FILE, such as configs/{example}.py.")
     alone = TASKS.without_run(command, given)
     if command.mode == "plan":
-        from common.devices.hardware import prepare_for
+        from studies.plan.topologies import prepare_for
 
         prepare_for(command.topology)
     from common.training.start import start_jax

@@ -38,11 +38,6 @@ class Sweep:
     folds: Sequence[int] = ()
     compared: Sequence[Compared] = ()
 
-    @property
-    def base(self) -> str:
-        """Returns the name of the arm that the others are compared with."""
-        return next(iter(self.arms))
-
 
 @dataclass(frozen=True)
 class Place:

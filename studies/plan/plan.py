@@ -17,7 +17,7 @@ from common.config import defaults as configs
 from common.config.tasks import rules_of
 from common.data.prepared.prepared import DataCard, prepare
 from common.devices.chips import CHIPS, Chip
-from common.devices.hardware import Hardware, find_hardware, names_of
+from common.devices.hardware import Hardware, find_hardware
 from common.program.files import write_atomically
 from common.program.library_errors import is_out_of_memory
 from common.program.outputs import Outputs
@@ -31,6 +31,7 @@ from studies.plan.estimate import (
     bound_of,
     largest_batch,
 )
+from studies.plan.topologies import names_of
 
 _MORE = (16, 2)  # times the batch, to see how memory grows: the first that the compiler takes
 _PART_OF_A_POD = 64  # chips

@@ -31,7 +31,7 @@ def file(tmp_path):
 
 def test_a_config_file_names_arms_and_seeds(file):
     sweep = read_sweep(file, CONFIG, ())
-    assert sweep.base == "a"
+    assert list(sweep.arms) == ["a", "b"]
     found = [(place.arm, place.seed, place.fold) for place in places(sweep)]
     assert found == [("a", 5, None), ("b", 5, None), ("a", 6, None), ("b", 6, None)]
     config = config_of(Place("b", 6, None), sweep, CONFIG)

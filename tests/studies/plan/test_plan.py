@@ -14,6 +14,7 @@ from common.training.programs import programs_of
 from common.training.task import make_task
 from configs import dense_gan_mnist
 from studies.plan.compile import compile_programs
+from studies.plan.topologies import prepare_for
 from tests.compile_step import card_of
 from tests.conftest import ROOT
 
@@ -56,8 +57,6 @@ def test_chips_exchange_gradients_moments_and_metrics(start):
 
 @pytest.mark.parametrize("topologies", ["", "here", "v5e:2x2,here", "v9:2x2"])
 def test_hardware_that_cannot_be_planned_for_is_refused(topologies):
-    from common.devices.hardware import prepare_for
-
     with pytest.raises(UserError, match=r"needs --topology=NAME|is no hardware"):
         prepare_for(topologies)
 
