@@ -30,6 +30,7 @@ from common.runs.workdir import open_run
 from common.training import dispatch
 from common.training.clock import DeviceClock
 from common.training.feed import open_feed
+from common.training.replicas import one_of, shapes_side_by_side, side_by_side
 from common.training.speed import matrix_rate
 from common.training.task import make_task, new_state
 from common.training.train import train
@@ -47,7 +48,7 @@ def software() -> str:
 
 
 class Training:
-    """A run without evaluations, pictures and checkpoints.
+    """A run, or several replicas, without evaluations, pictures and checkpoints.
 
     Attributes:
       idle_share: share of the last `run`'s time in which no compiled step ran.
@@ -55,20 +56,22 @@ class Training:
 
     def __init__(self, config: ConfigDict, prepared: Prepared) -> None:
         task = make_task(config, prepared.card)
-        self.idle_share = 0.0
+        self.idle_share, self._count = 0.0, config.train.replicas
+        seeds = range(config.seed, config.seed + config.train.replicas)
         data = DataSettings.of(config.data)
-        self._feed = open_feed(data, prepared, task.batches, config.seed)
+        self._feed = open_feed(data, prepared, task.batches, seeds)
         self._step = 0
         like = task.load_frozen(jax.eval_shape(task.init, jax.random.key(config.seed)))
         self._advance = dispatch.compile_advance(
             task,
-            config.seed,
-            placement.stand_in(like),
+            seeds,
+            placement.stand_in(shapes_side_by_side(like, len(seeds))),
             self._feed.example_block(),
             low_memory=config.train.low_memory,
         )
-        state = join_frozen(new_state(task, config.seed), split_frozen(like)[1])
-        self._state = placement.place(state)
+        frozen = split_frozen(like)[1]
+        states = [join_frozen(new_state(task, seed), frozen) for seed in seeds]
+        self._state = placement.place(side_by_side(states))
 
     def run(self, num_steps: int) -> None:
         """Runs steps, waits for them and reads their metrics, as the loop does when it logs."""
@@ -83,7 +86,8 @@ class Training:
             self._step += count
         clock.stop()
         self.idle_share = clock.idle_share
-        placement.to_host(metrics).compute()
+        for i in range(self._count):
+            placement.to_host(one_of(metrics, i, self._count)).compute()
 
     def flops(self) -> float:
         """Returns the floating-point operations of a step on all devices."""

@@ -69,7 +69,7 @@ class Reading:
     @property
     def order(self) -> Order:
         """Returns the batches as training would read them."""
-        return Order(self.open()[0], Batches(1, self.batch_size), seed=0, shuffle=True)
+        return Order(self.open()[0], Batches(1, self.batch_size), [0], shuffle=True)
 
     def rows(self, step: int) -> list[int]:
         """Returns the examples of a step."""

@@ -22,7 +22,7 @@ _FINISHED = "finished"  # in a cell's workdir, if `Cell.run` has come to its end
 # Settings that do not change what a run finds.
 _WITHOUT_EFFECT = (
     *("data.dir", "data.cache_dir", "data.resident_limit_mb"),
-    *("train.low_memory", "train.trackers"),
+    *("train.low_memory", "train.trackers", "train.replicas"),
 )
 
 

@@ -30,6 +30,7 @@ from common.run_page.write import REPORT
 from common.runs import changes
 from common.runs.evaluation import FOLDER
 from common.runs.workdir import open_run
+from common.training.replicas import check_one
 from common.training.train import train
 from studies.experiment import Experiment
 
@@ -65,6 +66,7 @@ def run_own_data(given: Experiment | None, path: str, workdir: str, *, restart: 
 
 def _run(chosen: Experiment, workdir: str, *, restart: bool) -> None:
     """Runs the three parts, each as its own mode does."""
+    check_one(chosen.config)
     folder = user_path(workdir or _default_workdir(chosen))
     inspected = default_folder(DataSettings.of(chosen.config.data))
     invalid = run_inspect(chosen.config, "", "")

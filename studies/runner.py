@@ -15,6 +15,7 @@ from pathlib import Path
 from common.program.errors import DivergenceError, FaultError, UserError
 from common.program.log import log
 from common.program.words import counted
+from common.training.replicas import check_one
 from studies.cell import Cell, StoppedError, effective
 from studies.executors import Executor, Here
 from studies.finished import Figures, Finished
@@ -77,8 +78,10 @@ def run_cells(
 
     Raises:
       StoppedError: a signal ended a cell; the next call goes on.
-      UserError: the file of finished cells can't be used.
+      UserError: the file of finished cells can't be used, or a cell has replicas.
     """
+    for cell in cells:
+        check_one(cell.config)
     hashes, kept = _hashes(cells, data), Finished(results)
     waiting, taken = _waiting(cells, workdir, kept, hashes)
     if taken:

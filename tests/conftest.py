@@ -125,11 +125,11 @@ def one_program() -> Iterator[None]:
         made[id(task)] = task, f"{config.to_json()} {card}"
         return task
 
-    def once(task: Any, seed: int, state: Any, block: Any, **options: Any) -> dispatch.Advance:
+    def once(task: Any, seeds: Any, state: Any, block: Any, **options: Any) -> dispatch.Advance:
         shapes = jax.tree.map(jax.typeof, (state, block.examples, block.indices))
-        asked = repr((made[id(task)][1], seed, shapes, options))
+        asked = repr((made[id(task)][1], seeds, shapes, options))
         if asked not in compiled:
-            compiled[asked] = compile_advance(task, seed, state, block, **options)
+            compiled[asked] = compile_advance(task, seeds, state, block, **options)
         return compiled[asked]
 
     with pytest.MonkeyPatch.context() as patch:

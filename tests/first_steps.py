@@ -59,7 +59,7 @@ def main(dtype, out):
     for step in range(num_steps):
         rows = np.arange(step * BATCH, (step + 1) * BATCH, dtype=np.int32)
         block = Block(examples, placement.shard(rows.reshape(devices, 1, 1, -1)), 1)
-        advance = advance or dispatch.compile_advance(task, 0, state, block)
+        advance = advance or dispatch.compile_advance(task, [0], state, block)
         state, metrics, _ = advance.run(state, advance.empty_metrics(), block)
         if step == 0:
             computed = placement.to_host(metrics).compute()

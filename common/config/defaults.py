@@ -55,6 +55,7 @@ RULES: Rules = {
     "train.best_is": choice("highest", "lowest"),
     "train.best_metric": text(),
     "train.trackers": some("mlflow", "wandb"),
+    "train.replicas": whole(1, 1000),
 }
 OPTIMIZER_RULES: Rules = {  # for the section that `OptimizerSettings` describes
     "name": choice("adam", "adamw", "sgd", "rmsprop", "lion"),
@@ -119,6 +120,7 @@ class TrainSettings(Section):
     best_metric: str = ""  # e.g. "val/f1": the best checkpoint is kept, too
     best_is: str = "highest"  # or "lowest"
     trackers: str = ""  # or "mlflow", "wandb", "mlflow,wandb": the run is followed there, too
+    replicas: int = 1  # runs of as many seeds, from `seed` on, in one program: WORKDIR/seed0, ...
 
 
 @dataclass(frozen=True)

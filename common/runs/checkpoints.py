@@ -8,6 +8,7 @@ with the checksums saved with it; instead of a damaged checkpoint the one before
 import itertools
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -106,6 +107,16 @@ class Checkpoints:
             manifest.ITEM: SaveManifest(step, chosen, tree, self.frozen),
         }
         self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def finish(self) -> None:
+        """Waits until what is being written is complete."""
+        if opened := vars(self).get("_manager"):  # where `cached_property` stores it
+            opened.wait_until_finished()
+
+    def go_back(self, step: int) -> None:
+        """Removes the checkpoints of later steps than this one, before the run resumes there."""
+        for later in (found for found in self.steps() if found > step):
+            shutil.rmtree(self.folder / str(later))
 
     def restore(self, step: int, like: State) -> State:
         """Returns the state saved at `step`, as NumPy arrays, in the structure of `like`.

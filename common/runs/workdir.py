@@ -127,6 +127,11 @@ def open_run(workdir: Path) -> Run:
         return _open_ensemble(workdir)
     config_file, record_file = workdir / "config.json", workdir / RECORD
     if not config_file.exists() or not record_file.exists():
+        if replicas := sorted(workdir.glob(f"seed*/{RECORD}")):
+            raise UserError(
+                f"{workdir} holds {len(replicas)} replicas, each with a run of its own; name the"
+                f" --workdir of one, such as {replicas[0].parent}."
+            )
         raise UserError(
             f"{workdir} holds no run (no config.json and run.json); name the --workdir of a run,"
             " or train one first with --config=FILE."

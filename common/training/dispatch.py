@@ -3,7 +3,7 @@
 One executable advances the state by up to `max_steps` steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +20,7 @@ from common.learning.network import Variables, join_frozen, split_frozen
 from common.learning.randomness import step_key
 from common.ops import plain_forms
 from common.program.memory import give_back_freed_memory, low_memory_options
+from common.training.replicas import side_by_side
 from common.training.task import Batch, Metrics, State, Task
 
 Tree = TypeVar("Tree")
@@ -35,12 +36,13 @@ class Block(NamedTuple):
     Attributes:
       examples: name -> [devices, num, ...]: all examples when resident, else those of this block.
       indices: [devices, max_steps, batches, batch of a device]: step i takes examples[indices[i]];
-        the task defines its batches.
+        the task defines its batches. Of several replicas, each has its own: [devices, max_steps,
+        replicas, batches, batch of a device].
       num_steps: number of steps of the block to run.
     """
 
     examples: dict[str, Shaped[Array, "devices num ..."]]
-    indices: Int[Array, "devices max_steps batches batch"]
+    indices: Int[Array, "devices max_steps *replicas batches batch"]
     num_steps: int
 
 
@@ -57,7 +59,7 @@ class Advance(NamedTuple):
         the plain forms.
     """
 
-    run: Callable[[Any, Metrics, Block], tuple[Any, Metrics, Int[Array, " devices"]]]
+    run: Callable[[Any, Metrics, Block], tuple[Any, Metrics, Int[Array, "devices *replicas"]]]
     empty_metrics: Callable[[], Metrics]
     metric_names: tuple[str, ...]
     temporary_bytes: int
@@ -70,19 +72,28 @@ def max_steps_per_dispatch() -> int:
 
 
 def compile_advance(
-    task: Task[State], seed: int, state: State, block: Block, *, low_memory: bool = False
+    task: Task[State],
+    seeds: Sequence[int],
+    state: State,
+    block: Block,
+    *,
+    low_memory: bool = False,
 ) -> Advance:
-    """Compiles the dispatch for the shapes of this state, or of its stand-in, and block."""
-    max_steps, num_batches, per_device = block.indices.shape[1:]
-    one_step = _step_on_device(task, num_batches, per_device)
+    """Compiles the dispatch for the shapes of this state, or of its stand-in, and block.
+
+    With several seeds it is that of as many replicas, which know nothing of each other: states and
+    metrics are [devices, replicas, ...], frozen weights are common to all.
+    """
+    max_steps, (num_batches, per_device) = block.indices.shape[1], block.indices.shape[-2:]
+    one_step = _step_on_device(task, num_batches, per_device, len(seeds))
     step = jax.jit(one_step)
     mapped = on_all_devices(
-        _dispatch(step, max_steps),
+        _dispatch(step, max_steps, len(seeds)),
         in_axes=(0, 0, 0, 0, 0, None, 0),
         donate_argnums=(0, 1),
     )
     # An argument, so that runs with other seeds find the program already compiled.
-    key = replicate(jax.random.key_data(jax.random.key(seed)))
+    key = replicate(side_by_side([jax.random.key_data(jax.random.key(seed)) for seed in seeds]))
     state, frozen = split_frozen(state)
     inputs = (key, state, block.examples, block.indices[:, 0], frozen)
     # Traced to get the metrics' class. JAX caches the trace and `mapped` reuses it, except with
@@ -92,7 +103,7 @@ def compile_advance(
     metrics_type = type(metrics)
 
     # As NumPy arrays: a JAX operation would be queued behind the running step.
-    empty = jax.tree.map(np.asarray, metrics_type.empty())
+    empty = side_by_side([jax.tree.map(np.asarray, metrics_type.empty())] * len(seeds))
 
     def empty_metrics() -> Metrics:
         return replicate(empty)
@@ -104,7 +115,7 @@ def compile_advance(
 
     def run(
         state: State, metrics: Metrics, block: Block
-    ) -> tuple[State, Metrics, Int[Array, " devices"]]:
+    ) -> tuple[State, Metrics, Int[Array, "devices *replicas"]]:
         steps, (learning, frozen) = np.int32(block.num_steps), split_frozen(state)
         learning, metrics, done = compiled(
             learning, metrics, block.examples, block.indices, key, steps, frozen
@@ -121,9 +132,12 @@ def compile_advance(
 
 
 def _step_on_device(
-    task: Task[State], num_batches: int, per_device: int
+    task: Task[State], num_batches: int, per_device: int, replicas: int
 ) -> Callable[..., tuple[State, Metrics]]:
-    """Returns a step on one device: (seed, state, examples, indices, frozen) -> state, metrics."""
+    """Returns a step on one device: (seed, state, examples, indices, frozen) -> state, metrics.
+
+    Of several replicas it takes seeds, states and indices, and gives states and metrics.
+    """
     starts = per_device * jax.device_count() * jnp.arange(num_batches, dtype=jnp.int32)[:, None]
 
     def one_step(
@@ -140,13 +154,14 @@ def _step_on_device(
         state, metrics = task.train_step(join_frozen(state, frozen), batch, key)
         return split_frozen(state)[0], metrics
 
-    return one_step
+    return jax.vmap(one_step, in_axes=(0, 0, None, 0, None)) if replicas > 1 else one_step
 
 
 def _dispatch(
-    step: Callable[..., tuple[PyTree, Metrics]], max_steps: int
+    step: Callable[..., tuple[PyTree, Metrics]], max_steps: int, replicas: int
 ) -> Callable[..., tuple[PyTree, Metrics, Array]]:
     """Returns a function that runs some steps on one device and merges their metrics."""
+    merge = jax.vmap(_merged) if replicas > 1 else _merged
 
     def advance(
         state: PyTree,
@@ -160,7 +175,7 @@ def _dispatch(
         def body(i: Array | int, carry: tuple[PyTree, Metrics]) -> tuple[PyTree, Metrics]:
             state, metrics = carry
             state, new = step(seed, state, examples, indices[i], frozen)
-            return state, metrics.merge(new)
+            return state, merge(metrics, new)
 
         if max_steps == 1:
             state, metrics = body(0, (state, metrics))
@@ -169,6 +184,10 @@ def _dispatch(
         return state, metrics, state.step
 
     return advance
+
+
+def _merged(metrics: Metrics, new: Metrics) -> Metrics:
+    return metrics.merge(new)
 
 
 class Evaluation(NamedTuple):

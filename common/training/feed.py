@@ -46,17 +46,26 @@ class Feed(Protocol):
 
 
 class Order:
-    """This process's rows of the global batch of any step: a pure function of (seed, step)."""
+    """This process's rows of the global batch of any step: a pure function of (seed, step).
 
-    def __init__(self, split: Split, batches: Batches, seed: int, *, shuffle: bool) -> None:
+    Several seeds are those of replicas, each with an order of its own.
+    """
+
+    def __init__(
+        self, split: Split, batches: Batches, seeds: Sequence[int], *, shuffle: bool
+    ) -> None:
         self.split, self._batches = split, batches
         self._local_batch = processes.local_batch_size(batches.size)
-        self._seed, self._shuffle = seed, shuffle
+        self._seeds, self._shuffle = seeds, shuffle
 
-    def indices(self, step: int) -> Int[np.ndarray, "devices batches batch"]:
+    def indices(self, step: int) -> Int[np.ndarray, "devices *replicas batches batch"]:
         """Returns the indices of one step's examples that this process trains on."""
+        each = [self._of(seed, step) for seed in self._seeds]
+        return np.stack(each, 1) if len(each) > 1 else each[0]
+
+    def _of(self, seed: int, step: int) -> Int[np.ndarray, "devices batches batch"]:
         count, size = self._batches
-        every = batch_indices(step, count * size, self._seed, len(self.split), self._shuffle)
+        every = batch_indices(step, count * size, seed, len(self.split), self._shuffle)
         first = jax.process_index() * self._local_batch
         mine = every.reshape(count, size)[:, first : first + self._local_batch]
         return mine.reshape(count, jax.local_device_count(), -1).swapaxes(0, 1)
@@ -97,8 +106,7 @@ class StreamedFeed:
         self._first_batch = self._order.read(0)
         one_batch = sum(rows.nbytes for rows in self._first_batch.values())
         self.max_steps = max(1, min(dispatch.max_steps_per_dispatch(), _BLOCK_BYTES // one_batch))
-        _, count, per_device = self._order.indices(0).shape
-        shape = (self.max_steps, count, per_device)
+        shape = (self.max_steps, *self._order.indices(0).shape[1:])
         in_order = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
         self._indices = placement.replicate(in_order)
         self._next_step = -1
@@ -135,9 +143,11 @@ class StreamedFeed:
         )
 
 
-def open_feed(data: DataSettings, prepared: Prepared, batches: Batches, seed: int) -> Feed:
+def open_feed(
+    data: DataSettings, prepared: Prepared, batches: Batches, seeds: Sequence[int]
+) -> Feed:
     """Returns the feed of the training split: resident if it fits, else streamed."""
-    order = Order(prepared.splits["train"], batches, seed, shuffle=data.shuffle)
+    order = Order(prepared.splits["train"], batches, seeds, shuffle=data.shuffle)
     if fits_on_device(order.split, data.resident_limit_mb):
         return ResidentFeed(order)
     log.info("streaming %s, which is larger than config.data.resident_limit_mb", prepared.card.name)

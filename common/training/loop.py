@@ -1,44 +1,41 @@
 """The only training loop: dispatch, log, evaluate, draw, save."""
 
 import time
-from collections import Counter
-from typing import Generic
-
-import numpy as np
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Generic
 
 from common.data.prepared.prepared import Prepared
 from common.devices import placement, processes
-from common.learning.network import split_frozen
 from common.learning.optimizers import check_rates
+from common.program.errors import DivergenceError
 from common.program.interrupts import StopRequest
 from common.program.log import log
 from common.program.memory import give_back_freed_memory, trim_freed_memory
-from common.report.images import Picture
 from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import Run
 from common.training import dispatch
 from common.training.clock import DeviceClock, Due, Schedule
 from common.training.compiling import compiling
 from common.training.feed import open_feed
-from common.training.numbers import Numbers
 from common.training.profile import Profile
-from common.training.record import Recorder
-from common.training.task import Examples, State, Task
-from common.training.validation import Validation, check_best_metric
+from common.training.record import record_utilisation
+from common.training.replica import Replica
+from common.training.replicas import one_of, shapes_side_by_side
+from common.training.task import State, Task
+from common.training.validation import check_best_metric, held_out
 from common.training.writers import Writers
 
-_EXAMPLE_BYTES = 32 * 2**20
-_NUM_EXAMPLES = 4096
 _STEPS_TO_TIME = 50  # fewer say little of how many operations a second there are
 
 
 class Loop(Generic[State]):
-    """One session of a run; its methods stand in the order in which they are called.
+    """One session of a run, or of several replicas; its methods stand in the order of their calls.
 
     Attributes:
       schedule: when to log, evaluate, draw and save.
       advance: the compiled training dispatch.
-      numbers: what has been measured.
+      replicas: the runs that it trains, in the order of their states.
       step: the current step.
       clock: how long the devices waited, and for what.
       clocked_from: the step from which `clock` counts.
@@ -46,10 +43,10 @@ class Loop(Generic[State]):
 
     def __init__(
         self,
-        run: Run,
+        runs: Sequence[Run],
         prepared: Prepared,
         task: Task[State],
-        checkpoints: Checkpoints,
+        checkpoints: Sequence[Checkpoints],
         like: State,
         step: int,
         *,
@@ -58,59 +55,58 @@ class Loop(Generic[State]):
         """Compiles the training step for states like this one, and prepares the rest.
 
         Args:
-          run: to train.
-          prepared: its data.
-          task: what it trains.
-          checkpoints: where states are saved.
-          like: a state, or its stand-in.
+          runs: to train, which differ in their seeds alone.
+          prepared: their data.
+          task: what they train.
+          checkpoints: where the states of each are saved.
+          like: the shapes of a state.
           step: where training goes on.
           profile: whether to trace a few steps.
 
         Raises:
           UserError: training would learn nothing, or its best metric is not logged.
         """
-        settings = run.settings
+        settings, seeds = runs[0].settings, [run.settings.seed for run in runs]
         steps_per_epoch = prepared.card.num_examples["train"] / task.batches.examples
         self.schedule = Schedule.of(settings.train, steps_per_epoch)
         if step < self.schedule.num_steps:
-            for sentence in check_rates(run.config, steps_per_epoch):
+            for sentence in check_rates(runs[0].config, steps_per_epoch):
                 log.warning("%s", sentence)
-        self._feed = open_feed(settings.data, prepared, task.batches, settings.seed)
+        self._feed = open_feed(settings.data, prepared, task.batches, seeds)
         with compiling("the training step"):
             self.advance = dispatch.compile_advance(
                 task,
-                settings.seed,
-                like,
+                seeds,
+                placement.stand_in(shapes_side_by_side(like, len(runs))),
                 self._feed.example_block(),
                 low_memory=settings.train.low_memory,
             )
-        self._validation = Validation(run, prepared, task, like)
-        self._validation.recall(run, step)
-        of_training = [f"train/{name}" for name in self.advance.metric_names]
-        check_best_metric(settings.train.best_metric, [*of_training, *self._validation.names])
-        self._run, self._task, self._examples = run, task, _some_examples(prepared)
+        self._metrics = self.advance.empty_metrics()
         # To count a step's operations is to trace it once more, which takes seconds.
         flops = self.advance.flops if self.schedule.num_steps - step >= _STEPS_TO_TIME else None
-        self._recorder = Recorder(run, checkpoints, task.batches.examples, flops)
+        alone = placement.stand_in(like)
+        evaluation = held_out(settings, prepared, task, alone)
+        self.replicas = [
+            Replica(*(run, prepared, task, saved, alone, step), held_out=evaluation, flops=flops)
+            for run, saved in zip(runs, checkpoints, strict=True)
+        ]
+        self._validation = self.replicas[0].validation
+        of_training = [f"train/{name}" for name in self.advance.metric_names]
+        check_best_metric(settings.train.best_metric, [*of_training, *self._validation.names])
         self._settings, self._checkpoints = settings.train, checkpoints
-        self._profile = Profile(run.workdir / "profile" if profile else None, step)
-        self.numbers = Numbers(self.advance, like, checkpoints, step)
+        self._profile = Profile(runs[0].workdir / "profile" if profile else None, step)
         self.clock, self._saved_at = DeviceClock(), time.monotonic()
         self.step = self.clocked_from = step
 
-    @property
-    def writers(self) -> Writers | None:
-        """Returns where numbers and pictures go; None in all processes but the main one."""
-        return self.numbers.writers
-
-    def begin(self, state: State, writers: Writers) -> None:
+    def begin(self, state: State, writers: Sequence[Writers]) -> None:
         """Writes here from now on; draws the pictures of this step if a kill prevented them.
 
         Those of earlier steps were written before its checkpoint.
         """
-        self.numbers.writers = writers
-        if self.schedule.draws(self.step) and not writers.has_pictures(self.step):
-            writers.write_images(self.step, self._pictures(state))
+        for (replica, its), own in zip(self._each(state), writers, strict=True):
+            replica.numbers.writers = own
+            if self.schedule.draws(self.step) and not own.has_pictures(self.step):
+                replica.draw(its, self.step)
 
     def train(self, state: State, stop: StopRequest) -> int:
         """Trains to the end, or until a stop is requested; returns the last step.
@@ -118,34 +114,49 @@ class Loop(Generic[State]):
         A checkpoint ends an interval of the numbers, too: a run that resumes from it loses nothing.
 
         Raises:
-          DivergenceError: a metric or the state became infinite or not a number.
+          DivergenceError: a metric or the state became infinite or not a number, of all replicas.
         """
         first = self.step
         while self.step < self.schedule.num_steps:
             # The first step runs alone, as soon as it is compiled.
             state = self._advance(state, at_most=1 if self.step == first else self._feed.max_steps)
-            self.numbers.read()  # of the interval before, while this dispatch runs
-            if self.writers:
-                self.writers.console.progress(self.step)
+            self._read()  # of the interval before, while this dispatch runs
+            for writers in self._writers():
+                writers.console.progress(self.step)
             due = self._due(self.step, stop)
             if due.log:
-                self.numbers.end_interval(state, self.step, self.clock.lap())
+                self._end_interval(state)
             if due.evaluate or due.save or due.draw:
-                self.numbers.read()
+                self._read()
                 self.clock.finish()
-                if due.evaluate and self._evaluate(state):
-                    due = due._replace(save=True, stop=True)
+                if due.evaluate:
+                    self._evaluate(state)
                 self._pause(state, due)
-                if due.evaluate and self.writers:
-                    self.writers.write_page(self._run)
-            if due.stop:
+            if due.stop or not any(self._each()):
                 break
             if self.step == first + 1 < self.schedule.num_steps:
                 self._warm_up(state)
         self.clock.stop()
         self._profile.close()
-        self._record()
+        for (replica,) in self._each():
+            self._record(replica)
         return self.step
+
+    def finish(self) -> None:
+        """Waits for what is being written, and records how fast the steps were.
+
+        Raises:
+          DivergenceError: replicas diverged, and training went on without them.
+        """
+        for writers in self._writers():
+            writers.flush()  # drawing the last picture meanwhile would halve the rate
+        for replica in self.replicas:
+            if replica.writers:
+                record_utilisation(replica.run)
+        if lost := [replica for replica in self.replicas if replica.diverged]:
+            told = " ".join(f"{replica.run.workdir}: {replica.diverged}" for replica in lost)
+            whole = f"{len(lost)} of {len(self.replicas)} replicas diverged, the others did not."
+            raise DivergenceError(f"{whole} {told}")
 
     def _advance(self, state: State, at_most: int) -> State:
         """Dispatches the steps up to the next boundary, or some of them."""
@@ -153,7 +164,7 @@ class Loop(Generic[State]):
         with self.clock.waiting_for_data():
             block = self._feed.block(self.step, min(at_most, boundary - self.step))
         self.clock.before_dispatch()
-        state, self.numbers.metrics, done = self.advance.run(state, self.numbers.metrics, block)
+        state, self._metrics, done = self.advance.run(state, self._metrics, block)
         self.clock.after_dispatch(done)
         self.step += block.num_steps
         self._profile.after(self.step, self.clock.finish)
@@ -177,64 +188,75 @@ class Loop(Generic[State]):
         ends = due.log or (evaluates and self._validation.may_stop)
         return due._replace(evaluate=evaluates, log=ends)
 
-    def _evaluate(self, state: State) -> bool:
-        """Writes the state's scores and warnings; returns whether these end training."""
+    def _each(self, *together: Any) -> Iterator[tuple[Any, ...]]:
+        """Yields the replicas in training, each with its parts of what is of all of them."""
+        for i, replica in enumerate(self.replicas):
+            if not replica.left:
+                yield replica, *(one_of(tree, i, len(self.replicas)) for tree in together)
+
+    def _writers(self) -> Iterator[Writers]:
+        for (replica,) in self._each():
+            if replica.writers:
+                yield replica.writers
+
+    @contextmanager
+    def _going_on_without(self, replica: Replica[State]) -> Iterator[None]:
+        """Leaves a replica behind that diverges, unless nothing would be left to train."""
+        try:
+            yield
+        except DivergenceError as error:
+            replica.left = True
+            if all(replica.left for replica in self.replicas):
+                raise
+            replica.mark_diverged(error)
+
+    def _end_interval(self, state: State) -> None:
+        waited = self.clock.lap()
+        for replica, its, metrics in self._each(state, self._metrics):
+            replica.numbers.end_interval(its, self.step, metrics, waited)
+        self._metrics = self.advance.empty_metrics()
+
+    def _read(self) -> None:
+        for (replica,) in self._each():
+            with self._going_on_without(replica):
+                replica.numbers.read()
+
+    def _evaluate(self, state: State) -> None:
         started = time.perf_counter()
-        values = self._validation.measure(state)
+        for replica, its in self._each(state):
+            with self._going_on_without(replica):
+                replica.evaluate(its, self.step)
         self.clock.evaluated(time.perf_counter() - started)
-        self.numbers.write(self.step, self.step - 1, values, {})
-        found = self._validation.warnings(self.step, self.numbers.latest)
-        self.numbers.warn(found)
-        # Processes must agree even if an image differs in its last bit between them.
-        return self._validation.may_stop and processes.any_process(bool(found))
 
     def _pause(self, state: State, due: Due) -> None:
         """Saves and draws, which needs the state before the next dispatch takes it."""
         trim_freed_memory()  # from the previous save and pictures
         if due.save:
-            if self.writers:
-                self.writers.sync()  # a run that resumes here draws no earlier pictures
-            learning, _ = split_frozen(state)
-            self._checkpoints.save(self.step, placement.to_host(learning), self.numbers.latest)
+            # A kill must leave a step of which all have a checkpoint.
+            for checkpoints in self._checkpoints:
+                checkpoints.finish()
+        for replica, its in self._each(state):
+            replica.pause(its, self.step, due)
+        if due.save:
             self._saved_at = time.monotonic()
-            self._record()
-        if due.draw and self.writers:
-            self.writers.write_images(self.step, self._pictures(state))
+        for (replica,) in self._each():
+            if due.save or replica.collapsed:
+                self._record(replica)
+            if due.evaluate and replica.writers:
+                replica.writers.write_page(replica.run)
+            replica.left = replica.collapsed
 
     def _warm_up(self, state: State) -> None:
         """Compiles what comes between steps and draws a first picture; restarts the clock."""
-        self.numbers.read()
+        self._read()
         with compiling("what evaluates and draws"):
-            self._validation.compile(state)
-            if processes.is_main_process():
-                self._recorder.flops()
-            self.numbers.watch.look(state)
-            if self.writers and self.schedule.picture:
-                pictures = self._pictures(state)
-                if self.step == 1:
-                    self.writers.write_images(self.step, pictures)
+            for replica, its in self._each(state):
+                replica.warm_up(its, self.step, draws=bool(self.schedule.picture))
         give_back_freed_memory()
-        if self.writers:
-            self.writers.console.restart(self.step)
+        for writers in self._writers():
+            writers.console.restart(self.step)
         self.clock.restart()
         self.clocked_from = self.step
 
-    def _pictures(self, state: State) -> dict[str, Picture]:
-        return self._task.pictures(placement.unreplicate(state), self._examples)
-
-    def _record(self) -> None:
-        if self.writers:
-            self._recorder.write(self.step, self.step - self.clocked_from, self.clock, self.numbers)
-
-
-def _some_examples(prepared: Prepared) -> Examples:
-    """Returns random examples of the training split, for pictures: first one of each patient."""
-    split = prepared.splits["train"]
-    most = min(_NUM_EXAMPLES, max(64, _EXAMPLE_BYTES // prepared.card.example_bytes))
-    spread = np.linspace(0, len(split) - 1, min(len(split), most), dtype=int)
-    rows = np.random.default_rng(0).permutation(spread).tolist()
-    owners, seen, turns = split.owners, Counter[str](), []
-    for row in rows:
-        turns.append(seen[owners[row]])
-        seen[owners[row]] += 1
-    return split.read([rows[i] for i in np.argsort(turns, kind="stable")])
+    def _record(self, replica: Replica[State]) -> None:
+        replica.record(self.step, self.step - self.clocked_from, self.clock)

@@ -7,7 +7,6 @@ from common.devices import placement
 from common.program.log import log
 from common.runs.checkpoints import Checkpoints
 from common.scores.metrics import known_values
-from common.training.dispatch import Advance
 from common.training.finite import Look, Watch, check_finite
 from common.training.task import Metrics
 from common.training.writers import Writers
@@ -26,38 +25,34 @@ class _Interval(NamedTuple):
 class Numbers:
     """What a session has measured.
 
-    An interval's metrics stay on the devices until it ends and are read while the next one runs.
+    An interval's metrics stay on the devices until they are read, while the next one runs.
 
     Attributes:
-      metrics: of the steps since the last interval ended, on the devices.
       latest: the last value of every metric.
       warnings: the warnings given so far.
       writers: where numbers go; None in all processes but the main one.
     """
 
-    def __init__(self, advance: Advance, like: Any, checkpoints: Checkpoints, step: int) -> None:
+    def __init__(self, like: Any, checkpoints: Checkpoints, step: int) -> None:
         """Begins the first interval.
 
         Args:
-          advance: makes the metrics.
           like: a state, or its shapes.
           checkpoints: which a sentence about divergence advises.
           step: the current one.
         """
-        self.metrics = advance.empty_metrics()
         self.latest: dict[str, float] = {}
         self.warnings: list[str] = []
         self.writers: Writers | None = None
         self.watch = Watch(like)
-        self._advance, self._checkpoints = advance, checkpoints
-        self._start = step
+        self._checkpoints, self._start = checkpoints, step
         self._unread: _Interval | None = None
 
-    def end_interval(self, state: Any, step: int, data_wait_share: float) -> None:
-        """Ends the interval at a step; does not wait for its metrics."""
+    def end_interval(self, state: Any, step: int, metrics: Metrics, data_wait_share: float) -> None:
+        """Ends the interval at a step; does not wait for the metrics of its steps."""
         look = self.watch.look(state)
-        self._unread = _Interval(self._start, step, self.metrics, look, data_wait_share)
-        self.metrics, self._start = self._advance.empty_metrics(), step
+        self._unread = _Interval(self._start, step, metrics, look, data_wait_share)
+        self._start = step
 
     def read(self) -> None:
         """Fetches the metrics of the interval that has ended, if they are not read yet.

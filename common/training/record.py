@@ -1,7 +1,7 @@
 """What run.json records about training, and what is printed at its end."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from common.config.tasks import declaration_of
 from common.run_page.write import REPORT
@@ -99,8 +99,16 @@ def record_utilisation(run: Run) -> None:
     )
 
 
-def say_where(run: Run, step: int, num_steps: int) -> None:
-    """Prints where results are and what to do next."""
+def say_where(runs: Sequence[Run], step: int, num_steps: int) -> None:
+    """Prints where results are and what to do next; of several replicas, in full of the first."""
+    _say_where(runs[0], step, num_steps)
+    if others := runs[1:]:
+        print(f"  the same of: {', '.join(str(run.workdir) for run in others)}")
+        each = " ".join(f"--workdir={run.workdir}" for run in runs)
+        print(f"  beside each other: python launch.py --mode=report {each}")
+
+
+def _say_where(run: Run, step: int, num_steps: int) -> None:
     workdir = run.workdir
     ended = "is finished" if step >= num_steps else "was ended early, see the warning"
     print(f"step {step} of {num_steps}: {workdir} {ended}")

@@ -1,5 +1,6 @@
 """--mode=train: everything around the loop, from a config to a finished workdir."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -33,12 +34,19 @@ from common.runs.workdir import (
 )
 from common.training import preflight
 from common.training.loop import Loop
-from common.training.record import record_utilisation, say_where
+from common.training.record import say_where
+from common.training.replicas import (
+    check_alone,
+    common_step,
+    replicas_of,
+    side_by_side,
+    without_diverged,
+)
 from common.training.restart import begin_anew, check_progress, record_saved
 from common.training.task import Task, make_task, new_state
 from common.training.trackers import check_installed, trackers_of
 from common.training.validation import check_validation
-from common.training.writers import Writers
+from common.training.writers import ConsoleWriter, Writers
 from common.unlike.run import keep_reference
 
 
@@ -67,14 +75,15 @@ def train(
         if not processes.alone():  # all agree before one of them stops
             stop.begin()
         begin = _Begin(profile=profile, restart=restart, allow_change=allow_change)
-        run, step, num_steps = _train(config, workdir, stop, begin)
+        runs, step, num_steps = _train(config, workdir, stop, begin)
         if stop.requested and step < num_steps:
+            places = ", ".join(f"{run.workdir}/checkpoints" for run in runs)
             print(
-                f"{stop.signal_name}: saved step {step} of {num_steps} in {workdir}/checkpoints."
+                f"{stop.signal_name}: saved step {step} of {num_steps} in {places}."
                 " Run the same command again to resume."
             )
         elif processes.is_main_process():
-            say_where(run, step, num_steps)
+            say_where(runs, step, num_steps)
     return not stop.requested
 
 
@@ -91,61 +100,86 @@ class _Begin(NamedTuple):
 
 def _train(
     config: ConfigDict, workdir: Path, stop: StopRequest, begin: _Begin
-) -> tuple[Run, int, int]:
-    """Returns the run, its current step and its number of steps."""
-    changed = _check_settings(config, workdir, begin)
-    declared = declaration_of(config.task)
+) -> tuple[list[Run], int, int]:
+    """Returns the runs, usually one, their current step and their number of steps."""
+    replicas = replicas_of(config, workdir)
+    changed = {place: _check_settings(own, place, begin) for own, place in replicas}
+    config = replicas[0][0]
     prepared = processes.main_process_first(lambda: prepare(config.data)) or prepare(config.data)
     settings = RunSettings.of(config)
     check_validation(settings.train, prepared)
     task = make_task(config, prepared.card)
-    run = Run(workdir, config, prepared.card)
+    runs = [Run(place, own, prepared.card) for own, place in replicas]
     if not begin.restart:
-        check_data(run)
+        for run in runs:
+            check_data(run)
+        runs = without_diverged(runs)
     if prepared.card.synthetic:
         log.warning("The images are %s.", prepared.card.caption)
     with ExitStack() as stack:
-        processes.main_process_first(lambda: stack.enter_context(exclusive(workdir)))
-        if begin.restart:
-            processes.main_process_first(lambda: begin_anew(workdir))
+        for run in runs:
+            processes.main_process_first(partial(_take, run.workdir, stack, begin))
         like = _shapes_of_state(task, settings.seed)
-        step = _step_to_go_on_from(run, like)
-        if processes.is_main_process():
-            stack.callback(record_saved, workdir, run.checkpoints)
-        checkpoints = stack.enter_context(run.checkpoints)
-        learning, frozen = split_frozen(like)
-        checkpoints.frozen = manifest.described(frozen)
-        processes.main_process_first(
-            lambda: preflight.check_disk(workdir, learning, settings.train.keep_last)
-        )
-        state = None
+        step = _step_to_go_on_from(runs, like)
+        checkpoints = [_open_checkpoints(run, like, stack) for run in runs]
+        make_states = partial(_restored_or_new, runs, task, checkpoints, step, like)
+        states = []
         if task.needs_preparation:
-            state = _restored_or_new(run, task, checkpoints, step, like)
-            prepare_more = partial(task.prepare, prepared, state)
+            check_alone(runs)
+            states = make_states()
+            prepare_more = partial(task.prepare, prepared, states[0])
             prepared = processes.main_process_first(prepare_more) or prepare_more()
         # Before there is a state: compiling takes memory, and frees it again.
-        stand_in = placement.stand_in(like)
-        loop = Loop(run, prepared, task, checkpoints, stand_in, step, profile=begin.profile)
-        if state is None:
-            state = _restored_or_new(run, task, checkpoints, step, like)
-        table = "" if step else task.describe(state)
-        state = placement.place(state)
+        loop = Loop(runs, prepared, task, checkpoints, like, step, profile=begin.profile)
+        states = states or make_states()
+        table = "" if step else task.describe(states[0])
+        state = placement.place(side_by_side(states))
+        del states
         preflight.check_memory(loop.advance.temporary_bytes, settings.train.low_memory)
-        processes.main_process_first(lambda: _claim(run, step, changed, table))
-        if declared.keeps_reference:
-            processes.main_process_first(lambda: keep_reference(run, prepared))
+        for run in runs:
+            processes.main_process_first(partial(_claim, run, step, changed[run.workdir], table))
+            if declaration_of(config.task).keeps_reference:
+                processes.main_process_first(partial(keep_reference, run, prepared))
         if processes.is_main_process():
-            stack.callback(try_page, run)  # when the writers have finished
-            num_steps, trackers = loop.schedule.num_steps, trackers_of(run)
-            writers = Writers(workdir, step, num_steps, declared.shown, trackers)
-            loop.begin(state, stack.enter_context(writers))
+            loop.begin(state, [_open_writers(runs, i, loop, stack) for i in range(len(runs))])
         if step < loop.schedule.num_steps:
             stop.begin()
             step = loop.train(state, stop)
-            if loop.writers:
-                loop.writers.flush()  # drawing the last picture meanwhile would halve the rate
-                record_utilisation(run)
-    return run, step, loop.schedule.num_steps
+            loop.finish()
+    return runs, step, loop.schedule.num_steps
+
+
+def _take(workdir: Path, stack: ExitStack, begin: _Begin) -> None:
+    """Locks a workdir until the end, and clears it if training starts over."""
+    stack.enter_context(exclusive(workdir))
+    if begin.restart:
+        begin_anew(workdir)
+
+
+def _open_checkpoints(run: Run, like: Any, stack: ExitStack) -> Checkpoints:
+    """Returns where the states of a run are saved, once the disk is found to have room."""
+    if processes.is_main_process():
+        stack.callback(record_saved, run.workdir, run.checkpoints)
+    checkpoints = stack.enter_context(run.checkpoints)
+    learning, frozen = split_frozen(like)
+    checkpoints.frozen = manifest.described(frozen)
+    keep_last = run.settings.train.keep_last
+    processes.main_process_first(lambda: preflight.check_disk(run.workdir, learning, keep_last))
+    return checkpoints
+
+
+def _open_writers(runs: Sequence[Run], which: int, loop: Loop[Any], stack: ExitStack) -> Writers:
+    """Returns where numbers and pictures of one of the runs go."""
+    run = runs[which]
+    stack.callback(try_page, run)  # when the writers have finished
+    num_steps, shown = loop.schedule.num_steps, declaration_of(run.config.task).shown
+    console = ConsoleWriter(
+        *(loop.step, num_steps, shown),
+        label=run.workdir.name if len(runs) > 1 else "",
+        place=which,
+    )
+    writers = Writers(run.workdir, loop.step, num_steps, console, trackers_of(run))
+    return stack.enter_context(writers)
 
 
 def _check_settings(config: ConfigDict, workdir: Path, begin: _Begin) -> Changes:
@@ -162,17 +196,18 @@ def _check_settings(config: ConfigDict, workdir: Path, begin: _Begin) -> Changes
     return {} if begin.restart else changed
 
 
-def _step_to_go_on_from(run: Run, like: Any) -> int:
-    """Returns the step of the newest intact checkpoint, 0 for a new run.
+def _step_to_go_on_from(runs: Sequence[Run], like: Any) -> int:
+    """Returns the step of the newest intact checkpoint, 0 for new runs.
 
     Only the main process checks and moves damaged ones aside, so that all resume from the same. It
     frees what it has read: compiling, which comes before there is a state, takes memory itself.
     """
 
     def look() -> int:
-        step = run.checkpoints.newest_sound_step(like)
-        check_progress(run.workdir, run.checkpoints, step)
-        record_saved(run.workdir, run.checkpoints)
+        step = common_step(runs, like)
+        for run in runs:
+            check_progress(run.workdir, run.checkpoints, step)
+            record_saved(run.workdir, run.checkpoints)
         give_back_freed_memory()
         return step
 
@@ -186,16 +221,21 @@ def _shapes_of_state(task: Task[Any], seed: int) -> Any:
 
 
 def _restored_or_new(
-    run: Run, task: Task[Any], checkpoints: Checkpoints, step: int, like: Any
-) -> Any:
-    """Returns the state saved at a step, or a new one at step 0."""
+    runs: Sequence[Run], task: Task[Any], checkpoints: Sequence[Checkpoints], step: int, like: Any
+) -> list[Any]:
+    """Returns the states that the runs saved at a step, or new ones at step 0."""
     if step:
-        log.info("resuming from step %d of %s", step, run.workdir)
-        return processes.together(partial(checkpoints.restore, step, like))
+        for run in runs:
+            log.info("resuming from step %d of %s", step, run.workdir)
+        return [processes.together(partial(saved.restore, step, like)) for saved in checkpoints]
+    states = [_new(run, task, like) for run in runs]
+    log.info("%s", task.totals(states[0]))
+    return states
+
+
+def _new(run: Run, task: Task[Any], like: Any) -> Any:
     state = join_frozen(new_state(task, run.settings.seed), split_frozen(like)[1])
-    state = processes.main_process_first(partial(task.warm_start, state)) or task.warm_start(state)
-    log.info("%s", task.totals(state))
-    return state
+    return processes.main_process_first(partial(task.warm_start, state)) or task.warm_start(state)
 
 
 def _claim(run: Run, step: int, changed: Changes, table: str) -> None:

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Generic
 
 from common.config import durations
-from common.config.defaults import TrainSettings
-from common.data.prepared.prepared import Prepared
+from common.config.defaults import RunSettings, TrainSettings
+from common.data.prepared.prepared import Prepared, Split
 from common.devices import placement, processes
 from common.program.errors import UserError
 from common.runs.rows import METRICS, read_rows
@@ -19,29 +19,61 @@ from common.training.task import Measurement, State, Task
 _VALIDATION = "val"
 
 
+class HeldOut(Generic[State]):
+    """Evaluates the examples of the validation split: see `Task.eval_step`.
+
+    Attributes:
+      names: of the metrics.
+      compile: compiles in advance.
+    """
+
+    def __init__(self, settings: RunSettings, split: Split, task: Task[State], like: State) -> None:
+        """Prepares everything for states like this one, which may be a stand-in."""
+        batch_size, low_memory = settings.data.batch_size, settings.train.low_memory
+        self._batches = partial(evaluation_batches, split, batch_size)
+        first = next(self._batches())
+        self._evaluation = dispatch.prepare_evaluation(task, like, first, low_memory=low_memory)
+        resident = fits_on_device(split, settings.data.resident_limit_mb)
+        self._resident = list(self._batches()) if resident else None
+        self.names = [f"{_VALIDATION}/{name}" for name in self._evaluation.metric_names]
+        self.compile = self._evaluation.compile
+
+    def measure(self, state: State) -> dict[str, float]:
+        """Returns the metrics by name."""
+        total = None
+        for batch in self._resident or self._batches():
+            metrics = self._evaluation.run(state, batch)
+            total = metrics if total is None else total.merge(metrics)
+        assert total is not None  # a split has at least one example
+        return {f"{_VALIDATION}/{name}": x for name, x in known_values(total).items()}
+
+
+def held_out(
+    settings: RunSettings, prepared: Prepared, task: Task[State], like: State
+) -> HeldOut[State] | None:
+    """Returns the evaluation of the validation split; None if there is none, or it never comes."""
+    split = prepared.splits.get(_VALIDATION)
+    if split is None or durations.never(settings.train.eval_every):
+        return None
+    return HeldOut(settings, split, task, like)
+
+
 class Validation(Generic[State]):
-    """Measures a state every `config.train.eval_every`: see `Task.eval_step`, `Task.measurement`.
+    """Measures a run's states every `config.train.eval_every`: see `Task.measurement`, too.
 
     Attributes:
       names: of the values.
     """
 
-    def __init__(self, run: Run, prepared: Prepared, task: Task[State], like: State) -> None:
-        """Prepares everything for states like this one, which may be a stand-in."""
-        self.names: list[str] = []
-        self._eval_step: dispatch.Evaluation | None = None
+    def __init__(
+        self, run: Run, prepared: Prepared, task: Task[State], held_out: HeldOut[State] | None
+    ) -> None:
+        """Prepares what the task measures; runs of the same task share what evaluates."""
+        self.names: list[str] = [*held_out.names] if held_out else []
+        self._held_out = held_out
         self._measurement: Measurement[State] | None = None
-        settings = run.settings
-        if durations.never(settings.train.eval_every):
+        if durations.never(run.settings.train.eval_every):
             return
-        if (split := prepared.splits.get(_VALIDATION)) is not None:
-            batch_size, low_memory = settings.data.batch_size, settings.train.low_memory
-            self._batches = partial(evaluation_batches, split, batch_size)
-            first = next(self._batches())
-            self._eval_step = dispatch.prepare_evaluation(task, like, first, low_memory=low_memory)
-            self.names += [f"{_VALIDATION}/{name}" for name in self._eval_step.metric_names]
-            resident = fits_on_device(split, settings.data.resident_limit_mb)
-            self._resident = list(self._batches()) if resident else None
         measure = partial(task.measurement, prepared)
         self._measurement = processes.main_process_first(measure) or measure()
         if self._measurement:
@@ -60,21 +92,14 @@ class Validation(Generic[State]):
 
     def compile(self, state: State) -> None:
         """Compiles everything."""
-        if self._eval_step:
-            self._eval_step.compile()
+        if self._held_out:
+            self._held_out.compile()
         if self._measurement:
             self._measurement.measure(placement.unreplicate(state))
 
     def measure(self, state: State) -> dict[str, float]:
         """Returns the values by name; every process measures, with equal results."""
-        values: dict[str, float] = {}
-        if self._eval_step:
-            total = None
-            for batch in self._resident or self._batches():
-                metrics = self._eval_step.run(state, batch)
-                total = metrics if total is None else total.merge(metrics)
-            assert total is not None  # a split has at least one example
-            values = {f"{_VALIDATION}/{name}": x for name, x in known_values(total).items()}
+        values = self._held_out.measure(state) if self._held_out else {}
         if self._measurement:
             values |= self._measurement.measure(placement.unreplicate(state))
         return values

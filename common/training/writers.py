@@ -96,11 +96,35 @@ class ConsoleWriter:
     It shows the metrics whose names begin as `shown` says. An evaluation has a line of its own.
     """
 
-    def __init__(self, first_step: int, num_steps: int, shown: tuple[str, ...] = SHOWN) -> None:
-        self._num_steps, self._shown = num_steps, shown
+    def __init__(
+        self,
+        first_step: int,
+        num_steps: int,
+        shown: tuple[str, ...] = SHOWN,
+        *,
+        label: str = "",
+        place: int = 0,
+    ) -> None:
+        """Shows the bar.
+
+        Args:
+          first_step: where training goes on.
+          num_steps: where it ends.
+          shown: how the names of the metrics to show begin.
+          label: of each line, where several runs are trained at once.
+          place: of the bar below those of other runs.
+        """
+        self._num_steps, self._shown, self._label = num_steps, shown, label
         self._first: tuple[int, float] | None = None  # the first step done here, and when
         self._bar = (
-            tqdm(total=num_steps, initial=first_step, unit="step", dynamic_ncols=True)
+            tqdm(
+                desc=label or None,
+                total=num_steps,
+                initial=first_step,
+                unit="step",
+                dynamic_ncols=True,
+                position=place,
+            )
             if sys.stderr.isatty()
             else None
         )
@@ -120,7 +144,8 @@ class ConsoleWriter:
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Shows the losses, or an evaluation's scores; the other numbers are in metrics.jsonl."""
-        told, place = self._told(scalars), f"step {step}/{self._num_steps}"
+        told = self._told(scalars)
+        place = f"{self._label}  step {step}/{self._num_steps}".lstrip()
         if (wait := scalars.get("timing/data_wait_share")) is not None:
             told += f"  waiting for data {wait:.0%}"
         if not any(name.startswith(f"{_OF_STEPS}/") for name in scalars):
@@ -187,7 +212,7 @@ class Writers:
         workdir: Path,
         restored_step: int,
         num_steps: int,
-        shown: tuple[str, ...] = SHOWN,
+        console: ConsoleWriter | None = None,
         trackers: Trackers | None = None,
     ) -> None:
         self._workdir = workdir
@@ -203,7 +228,7 @@ class Writers:
         self._jsonl = JsonlWriter(workdir / METRICS, restored_step)
         if record:
             update_record(workdir, {**self._jsonl.stated(), "num_steps": num_steps})
-        self.console = ConsoleWriter(restored_step, num_steps, shown)
+        self.console = console or ConsoleWriter(restored_step, num_steps)
         self._drawing = _Background("drawing")
         self._for_tensorboard = _Background("tensorboard")
         self._trackers = trackers or Trackers(workdir, {}, [])

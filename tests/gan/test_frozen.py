@@ -161,7 +161,7 @@ class TestAStep:
         indices = np.arange(BATCH, dtype=np.int32).reshape(1, 1, 1, -1)
         placed = placement.place(state)
         block = Block(placement.replicate(examples), placement.shard(indices), 1)
-        advance = dispatch.compile_advance(task, 0, placed, block)
+        advance = dispatch.compile_advance(task, [0], placed, block)
         frozen = placed.discriminator.frozen["kernel"]
         after, _, _ = advance.run(placed, advance.empty_metrics(), block)
         assert after.discriminator.frozen["kernel"] is frozen and not frozen.is_deleted()

@@ -459,7 +459,7 @@ class TestFeeds:
         self, monkeypatch, feed_type, shuffle
     ):
         monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: 3)
-        feed = feed_type(Order(self.split(), self.batches, seed=0, shuffle=shuffle))
+        feed = feed_type(Order(self.split(), self.batches, [0], shuffle=shuffle))
         for start in (0, 5):
             block = feed.block(start, 3)
             pixels = np.asarray(block.examples["image"])[0, :, 0, 0, 0]
@@ -471,7 +471,7 @@ class TestFeeds:
 
     @pytest.mark.parametrize("feed_type", [ResidentFeed, StreamedFeed])
     def test_each_batch_is_spread_over_all_devices(self, monkeypatch, feed_type):
-        feed = feed_type(Order(self.split(), self.batches, seed=0, shuffle=True))
+        feed = feed_type(Order(self.split(), self.batches, [0], shuffle=True))
         batch = batch_indices(2, 12, 0, self.num, True)
         monkeypatch.setattr(jax, "local_device_count", lambda: 2)
         shares = feed._order.indices(2).reshape(2, -1)
@@ -480,4 +480,4 @@ class TestFeeds:
     def test_a_batch_and_not_the_step_must_divide_by_the_devices(self, monkeypatch):
         monkeypatch.setattr(jax, "device_count", lambda: 6)
         with pytest.raises(UserError, match="is not divisible by 6 devices"):
-            Order(self.split(), self.batches, seed=0, shuffle=True)
+            Order(self.split(), self.batches, [0], shuffle=True)

@@ -58,10 +58,10 @@ def make_split(num):
 def train(monkeypatch, max_steps, cuts, *, low_memory=False):
     monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: max_steps)
     task = Counter(RunSettings(data=DataSettings(batch_size=4)), Mock(spec=DataCard))
-    feed = ResidentFeed(Order(make_split(11), Batches(1, 4), seed=0, shuffle=True))
+    feed = ResidentFeed(Order(make_split(11), Batches(1, 4), [0], shuffle=True))
     stand_in = placement.stand_in(jax.eval_shape(task.init, jax.random.key(0)))
     block = feed.example_block()
-    advance = dispatch.compile_advance(task, 0, stand_in, block, low_memory=low_memory)
+    advance = dispatch.compile_advance(task, [0], stand_in, block, low_memory=low_memory)
     state = placement.place(new_state(task, 0))
     total, step = advance.empty_metrics(), 0
     for count in cuts:
@@ -108,9 +108,9 @@ def compiler(monkeypatch, max_steps, split):
     """Returns seed -> the dispatch of a counter on this split, compiled."""
     monkeypatch.setattr(dispatch, "max_steps_per_dispatch", lambda: max_steps)
     task = Counter(RunSettings(data=DataSettings(batch_size=4)), Mock(spec=DataCard))
-    feed = ResidentFeed(Order(split, Batches(1, 4), seed=0, shuffle=True))
+    feed = ResidentFeed(Order(split, Batches(1, 4), [0], shuffle=True))
     state = placement.place(new_state(task, 0))
-    return lambda seed: dispatch.compile_advance(task, seed, state, feed.example_block())
+    return lambda seed: dispatch.compile_advance(task, [seed], state, feed.example_block())
 
 
 def test_memory_and_work_of_the_program_are_known(monkeypatch):

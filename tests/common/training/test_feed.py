@@ -42,7 +42,7 @@ def make_split(num=NUM):
 
 
 def order_of(split, *, shuffle=True):
-    return Order(split, BATCHES, SEED, shuffle=shuffle)
+    return Order(split, BATCHES, [SEED], shuffle=shuffle)
 
 
 def batches_of(block):
@@ -99,9 +99,9 @@ def test_blocks_have_one_shape_so_that_nothing_compiles_twice(monkeypatch):
 def test_a_set_over_the_limit_is_streamed():
     card = DataCard("x", ("A", "B"), {"train": NUM}, 2, 1, "f", False, 0)
     prepared = Prepared(card, {"train": make_split()})
-    assert isinstance(open_feed(DataSettings(), prepared, BATCHES, SEED), ResidentFeed)
+    assert isinstance(open_feed(DataSettings(), prepared, BATCHES, [SEED]), ResidentFeed)
     none = DataSettings(resident_limit_mb=0)
-    assert isinstance(open_feed(none, prepared, BATCHES, SEED), StreamedFeed)
+    assert isinstance(open_feed(none, prepared, BATCHES, [SEED]), StreamedFeed)
 
 
 @pytest.mark.parametrize("more", [None, "mask", "target", "features"])

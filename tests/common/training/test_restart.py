@@ -117,12 +117,12 @@ def test_once_a_run_has_gone_on_from_a_checkpoint_its_loss_is_noticed(workdir, m
     run = open_run(workdir)
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "newest_sound_step", lambda *_: 4)
-        assert training._step_to_go_on_from(run, {}) == 4
+        assert training._step_to_go_on_from([run], {}) == 4
     shutil.rmtree(workdir / "checkpoints")
     (workdir / "checkpoints").mkdir()
     record_saved(workdir, run.checkpoints)  # an end takes nothing back
     with pytest.raises(UserError, match="was trained to step 4 but its checkpoints are gone"):
-        training._step_to_go_on_from(run, {})
+        training._step_to_go_on_from([run], {})
 
 
 def test_the_main_process_alone_decides_where_to_go_on(workdir, monkeypatch):
@@ -133,7 +133,7 @@ def test_the_main_process_alone_decides_where_to_go_on(workdir, monkeypatch):
     monkeypatch.setattr(processes, "is_main_process", lambda: False)
     # The main process has no error and has found step 4.
     monkeypatch.setattr(processes, "highest", lambda own: own if isinstance(own, bool) else 4)
-    assert training._step_to_go_on_from(open_run(workdir), {}) == 4
+    assert training._step_to_go_on_from([open_run(workdir)], {}) == 4
     assert sorted(workdir.rglob("*")) == before
 
 

@@ -13,6 +13,7 @@ import pytest
 from common.devices import processes
 from common.program.accidents import told_in
 from common.program.errors import UserError
+from common.training import loop
 from common.training import train as training
 from common.training.loop import Loop
 from common.training.train import train
@@ -60,13 +61,13 @@ def test_a_signal_while_the_processes_agree_counts_at_the_next_step(
 
 
 def test_a_signal_after_the_last_step_finds_it_finished(config, tmp_path, monkeypatch, capsys):
-    record = training.record_utilisation
+    record = loop.record_utilisation
 
     def recording(run):
         os.kill(os.getpid(), signal.SIGTERM)
         record(run)
 
-    monkeypatch.setattr(training, "record_utilisation", recording)
+    monkeypatch.setattr(loop, "record_utilisation", recording)
     assert not train(config, tmp_path / "run")
     said = capsys.readouterr().out
     assert "step 6 of 6" in said and "is finished" in said and "again" not in said

@@ -22,7 +22,7 @@ from common.runs.rows import read_rows
 from common.runs.workdir import Run, update_record
 from common.training import writers
 from common.training.clock import Due
-from common.training.loop import Loop
+from common.training.replica import Replica
 from common.training.writers import ConsoleWriter, JsonlWriter, Writers
 from tests.written_run import CARD
 
@@ -208,10 +208,10 @@ def test_a_checkpoint_does_not_wait_for_tensorboard(tmp_path, monkeypatch):
             writers=all_of_them,
             _checkpoints=SimpleNamespace(save=lambda *_: saved.append(picture.exists())),
             numbers=SimpleNamespace(latest={}),
-            step=3,
-            _record=lambda: None,
+            collapsed=False,
         )
-        Loop._pause(saving, {}, Due(log=True, evaluate=False, draw=False, save=True, stop=False))
+        due = Due(log=True, evaluate=False, draw=False, save=True, stop=False)
+        Replica.pause(saving, {}, 3, due)
         imported.set()
     assert saved == [True]
 
