@@ -55,6 +55,8 @@ RULES: Rules = {
     "train.best_is": choice("highest", "lowest"),
     "train.best_metric": text(),
     "train.trackers": some("mlflow", "wandb"),
+    "train.on_divergence": choice("stop", "rollback"),
+    "train.rollbacks": whole(1, 1000),
     "train.replicas": whole(1, 1000),
 }
 OPTIMIZER_RULES: Rules = {  # for the section that `OptimizerSettings` describes
@@ -120,6 +122,8 @@ class TrainSettings(Section):
     best_metric: str = ""  # e.g. "val/f1": the best checkpoint is kept, too
     best_is: str = "highest"  # or "lowest"
     trackers: str = ""  # or "mlflow", "wandb", "mlflow,wandb": the run is followed there, too
+    on_divergence: str = "stop"  # or "rollback": to the last checkpoint, at half the learning rate
+    rollbacks: int = 3  # at most
     replicas: int = 1  # runs of as many seeds, from `seed` on, in one program: WORKDIR/seed0, ...
 
 

@@ -26,7 +26,9 @@ _CONTINUABLE = frozenset(
         "train.log_every",
         "train.low_memory",  # results differ in the last digits only, as on another machine
         "train.num_steps",
+        "train.on_divergence",
         "train.picture_every",
+        "train.rollbacks",
         "train.trackers",
     }
 )

@@ -56,6 +56,8 @@ _RECORDED = {
     "num_steps": int,
     "command": str,
     "config_changes": tuple[Mapping[str, Any], ...],
+    "rollbacks": tuple[Mapping[str, Any], ...],
+    "diverged": str,
     "pictures": tuple[str, ...],
     "numbers_bytes": int,
     "numbers_sha256": str,
@@ -253,7 +255,7 @@ def claim(run: Run, step: int = 0, changed: Changes | None = None) -> None:
         record["task_folder"] = folder  # where the task is found again
     if changed:
         earlier = read_record(run.workdir).get("config_changes", [])
-        settings = {name: [_plain(value) for value in both] for name, both in changed.items()}
+        settings = json.loads(json.dumps(changed))  # as read back
         change = {"step": step, "settings": settings}
         record["config_changes"] = [*(x for x in earlier if x != change), change]
     update_record(run.workdir, record)
@@ -262,11 +264,6 @@ def claim(run: Run, step: int = 0, changed: Changes | None = None) -> None:
         if config.data.get(name) and "://" not in config.data[name]:
             config.data[name] = str(user_path(config.data[name]).absolute())
     write_atomically(run.workdir / "config.json", to_json(config))
-
-
-def _plain(value: object) -> object:
-    """Returns a value as read back from JSON."""
-    return json.loads(json.dumps(value))
 
 
 @contextmanager

@@ -44,6 +44,7 @@ class Loop(Generic[State]):
     def __init__(
         self,
         runs: Sequence[Run],
+        seeds: Sequence[int],
         prepared: Prepared,
         task: Task[State],
         checkpoints: Sequence[Checkpoints],
@@ -56,6 +57,7 @@ class Loop(Generic[State]):
 
         Args:
           runs: to train, which differ in their seeds alone.
+          seeds: of the batches of each, and of what is drawn at random.
           prepared: their data.
           task: what they train.
           checkpoints: where the states of each are saved.
@@ -66,7 +68,7 @@ class Loop(Generic[State]):
         Raises:
           UserError: training would learn nothing, or its best metric is not logged.
         """
-        settings, seeds = runs[0].settings, [run.settings.seed for run in runs]
+        settings = runs[0].settings
         steps_per_epoch = prepared.card.num_examples["train"] / task.batches.examples
         self.schedule = Schedule.of(settings.train, steps_per_epoch)
         if step < self.schedule.num_steps:

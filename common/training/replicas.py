@@ -31,7 +31,7 @@ def replicas_of(config: ConfigDict, workdir: Path) -> list[tuple[ConfigDict, Pat
     A run without replicas is the only one, in the workdir itself.
 
     Raises:
-      UserError: the workdir is a run's, or too few checkpoints are kept.
+      UserError: the workdir is a run's, or a setting does not suit replicas.
     """
     count, first = config.get("train", {}).get("replicas", 1), config.get("seed", 0)
     if count == 1:
@@ -40,6 +40,12 @@ def replicas_of(config: ConfigDict, workdir: Path) -> list[tuple[ConfigDict, Pat
         raise UserError(
             f"{workdir} holds a run, and config.train.replicas is {count}: replicas have folders of"
             " their own in the workdir; choose another --workdir."
+        )
+    if config.train.on_divergence != "stop":
+        raise UserError(
+            "config.train.on_divergence is 'rollback', which lowers learning rates, and those of"
+            " replicas are one; with config.train.replicas set it to 'stop': others go on without"
+            " one that diverges."
         )
     if config.train.keep_last < 2:
         raise UserError(

@@ -16,6 +16,7 @@ from common.data.prepared.prepared import prepare
 from common.data.prepared.splits import check_division
 from common.devices import placement, processes
 from common.learning.network import join_frozen, split_frozen
+from common.program.errors import DivergenceError
 from common.program.files import write_atomically
 from common.program.interrupts import StopRequest, stop_request
 from common.program.log import log
@@ -43,6 +44,7 @@ from common.training.replicas import (
     without_diverged,
 )
 from common.training.restart import begin_anew, check_progress, record_saved
+from common.training.rollback import config_after, roll_back, rollbacks_of, seed_after
 from common.training.task import Task, make_task, new_state
 from common.training.trackers import check_installed, trackers_of
 from common.training.validation import check_validation
@@ -75,7 +77,13 @@ def train(
         if not processes.alone():  # all agree before one of them stops
             stop.begin()
         begin = _Begin(profile=profile, restart=restart, allow_change=allow_change)
-        runs, step, num_steps = _train(config, workdir, stop, begin)
+        while True:
+            try:
+                runs, step, num_steps = _train(config, workdir, stop, begin)
+                break
+            except DivergenceError as error:
+                processes.main_process_first(partial(roll_back, config, workdir, error))
+                begin = _Begin(profile=False, restart=False, allow_change=False)
         if stop.requested and step < num_steps:
             places = ", ".join(f"{run.workdir}/checkpoints" for run in runs)
             print(
@@ -108,7 +116,8 @@ def _train(
     prepared = processes.main_process_first(lambda: prepare(config.data)) or prepare(config.data)
     settings = RunSettings.of(config)
     check_validation(settings.train, prepared)
-    task = make_task(config, prepared.card)
+    rollbacks = 0 if begin.restart else rollbacks_of(workdir)
+    task = make_task(config_after(config, rollbacks), prepared.card)
     runs = [Run(place, own, prepared.card) for own, place in replicas]
     if not begin.restart:
         for run in runs:
@@ -130,7 +139,8 @@ def _train(
             prepare_more = partial(task.prepare, prepared, states[0])
             prepared = processes.main_process_first(prepare_more) or prepare_more()
         # Before there is a state: compiling takes memory, and frees it again.
-        loop = Loop(runs, prepared, task, checkpoints, like, step, profile=begin.profile)
+        seeds = [seed_after(run.settings.seed, rollbacks) for run in runs]
+        loop = Loop(runs, seeds, prepared, task, checkpoints, like, step, profile=begin.profile)
         states = states or make_states()
         table = "" if step else task.describe(states[0])
         state = placement.place(side_by_side(states))
