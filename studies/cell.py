@@ -24,6 +24,12 @@ _WITHOUT_EFFECT = (
     *("data.dir", "data.cache_dir", "data.resident_limit_mb"),
     *("train.low_memory", "train.trackers", "train.replicas"),
 )
+# Settings that are younger than the first files of finished cells. At these values, with which a
+# run is as before there were any, they count for nothing: such files stay valid.
+_YOUNGER: Mapping[str, object] = {
+    "train.on_divergence": "stop",
+    "train.rollbacks": 3,
+}
 
 
 class StoppedError(Exception):
@@ -102,4 +108,8 @@ class Cell:
 def effective(config: ConfigDict) -> Mapping[str, object]:
     """Returns the settings that what a run finds depends on, as read from JSON."""
     settings = flatten(json.loads(to_json(with_defaults(config))))
-    return {name: value for name, value in settings if name not in _WITHOUT_EFFECT}
+    return {
+        name: value
+        for name, value in settings
+        if name not in _WITHOUT_EFFECT and (name not in _YOUNGER or value != _YOUNGER[name])
+    }

@@ -1,5 +1,6 @@
 """The runner of studies: what it runs, in which order, and what becomes of failures."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 
@@ -7,9 +8,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from common.program.errors import DivergenceError, FaultError, UserError
+from configs import acgan_covid, small_cnn_chest_xray, unet_brain_mri
 from configs.utility_covid import get_config
 from studies import runner
-from studies.cell import Cell, StoppedError
+from studies.cell import Cell, StoppedError, effective
 from studies.config import run_config
 from studies.runner import run_cells
 
@@ -66,6 +68,20 @@ class Study:
             for name, needs in (("a", ()), ("b/x", ("a",)), ("c", ()))
         ]
         return run_cells(cells, workdir, results), noted
+
+
+@pytest.mark.parametrize(
+    ("config", "before"),
+    [
+        (acgan_covid, "b2fb22d219c56ec1"),
+        (small_cnn_chest_xray, "ca95da8fc7bd91e3"),
+        (unet_brain_mri, "5923306826741ea6"),
+    ],
+)
+def test_files_of_finished_cells_stay_valid_when_there_are_new_settings(config, before):
+    """A new setting goes into `_YOUNGER` of studies/cell.py."""
+    settings = json.dumps(effective(config.get_config()))
+    assert hashlib.sha256(settings.encode()).hexdigest()[:16] == before
 
 
 def test_each_cell_runs_once_in_its_own_folder(tmp_path, capsys):
