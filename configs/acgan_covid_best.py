@@ -4,7 +4,7 @@ python launch.py --config=configs/acgan_covid_best.py                        bui
 python launch.py --config=configs/acgan_covid_best.py --config.data.dir=DIR  your images
 python launch.py --mode=evaluate --workdir=runs/acgan_covid_best
 
-64x64, 2,000 steps. Three runs by the protocol in docs/quality.md: slices that are sharp, nearly as
+64x64, 1,800 steps. Three runs by the protocol in docs/quality.md: slices that are sharp, nearly as
 varied as real ones and no copies; a classifier learns from them nearly as much as from real ones.
 """
 

@@ -33,7 +33,7 @@ def replicas_of(config: ConfigDict, workdir: Path) -> list[tuple[ConfigDict, Pat
     Raises:
       UserError: the workdir is a run's, or a setting does not suit replicas.
     """
-    count, first = config.get("train", {}).get("replicas", 1), config.get("seed", 0)
+    count = _count(config)
     if count == 1:
         return [(config, workdir)]
     if (workdir / "config.json").exists():
@@ -53,11 +53,16 @@ def replicas_of(config: ConfigDict, workdir: Path) -> list[tuple[ConfigDict, Pat
             " checkpoints of two replicas: with config.train.replicas set it to 2 or more."
         )
     replicas = []
-    for seed in range(first, first + count):
+    for seed in range(config.seed, config.seed + count):
         own = ConfigDict(config.to_dict())
         own.seed, own.train.replicas = seed, 1
         replicas.append((own, workdir / f"seed{seed}"))
     return replicas
+
+
+def _count(config: ConfigDict) -> int:
+    count: int = config.get("train", {}).get("replicas", 1)
+    return count
 
 
 def check_one(config: ConfigDict) -> None:
@@ -66,7 +71,7 @@ def check_one(config: ConfigDict) -> None:
     Raises:
       UserError: there are several.
     """
-    if (count := config.train.replicas) > 1:
+    if (count := _count(config)) > 1:
         raise UserError(
             f"config.train.replicas is {count}, but here runs are trained one by one; set it to 1."
         )
