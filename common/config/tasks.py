@@ -20,8 +20,10 @@ from ml_collections import ConfigDict
 
 from common.config import defaults as configs
 from common.config.declaration import Declaration
+from common.config.trusted import is_trusted
 from common.program.errors import UserError
 from common.program.json_files import read_object
+from common.program.log import log
 from common.program.options import Options
 from common.program.rules import Rules
 
@@ -63,7 +65,8 @@ def folder_of(name: str) -> str:
 def task_in(workdir: Path) -> str:
     """Returns the name of a run's task, and lets it be found where it was; "" if that is unknown.
 
-    What is wrong with the files is told by common/runs/workdir.py.
+    What is wrong with the files is told by common/runs/workdir.py. A folder that nothing was
+    trained from here is not looked in, since its code would run.
     """
     fields: dict[str, Any] = {}
     for name in ("run.json", "config.json", "ensemble.json"):
@@ -72,9 +75,18 @@ def task_in(workdir: Path) -> str:
     if "members" in fields:  # those of an ensemble are all of one task
         with suppress(KeyError, IndexError, TypeError):
             return task_in(workdir / fields["members"][0]["run"])
+    name = str(fields.get("task", ""))
     if isinstance(folder := fields.get("task_folder"), str) and Path(folder).is_dir():
-        look_in(Path(folder))
-    return str(fields.get("task", ""))
+        if is_trusted(Path(folder)):
+            look_in(Path(folder))
+        elif not is_task(name):
+            log.warning(
+                "%s names a task in %s, from which nothing was trained on this account; if you"
+                " trust its code, add that folder to PYTHONPATH.",
+                workdir,
+                folder,
+            )
+    return name
 
 
 @cache

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from common.config.defaults import RunSettings
 from common.config.tasks import folder_of, is_task, rules_of, task_in, with_defaults
+from common.config.trusted import trust
 from common.data.prepared.prepared import DataCard
 from common.program.errors import RetrainError, UserError
 from common.program.files import remove_leftovers, user_path, write_atomically
@@ -253,6 +254,7 @@ def claim(run: Run, step: int = 0, changed: Changes | None = None) -> None:
     record = {"data": run.card.to_dict(), **environment()}
     if folder := folder_of(run.config.task):
         record["task_folder"] = folder  # where the task is found again
+        trust(Path(folder))
     if changed:
         earlier = read_record(run.workdir).get("config_changes", [])
         settings = json.loads(json.dumps(changed))  # as read back
