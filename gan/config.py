@@ -81,11 +81,13 @@ class GANLoss(Section):
     label_smoothing: float = 0.0  # the target of real images is 1 minus this
     discriminator_weight: float = 1.0  # of real + generated; 0.5 is their mean
     class_weight: float = 1.0  # of the class loss, if the discriminator predicts classes
-    penalty_every: int = 1  # steps between gradient_penalty and r1, as many times heavier
+    penalty_every: int = 1  # steps between gradient_penalty, r1 and r2, as many times heavier
     terms: Mapping[str, float] = field(  # by their names in gan/terms.py
         default_factory=lambda: {
             "gradient_penalty": 0.0,  # lambda of WGAN-GP, which uses 10
             "r1": 0.0,  # gamma
+            "r2": 0.0,  # gamma of r1 on generated images
+            "lecam": 0.0,  # of logits far from the usual ones of the other kind
             "mode_seeking": 0.0,  # of the generator's term for diversity; its authors use 1
             "diversity": 0.0,  # of the generator's term that compares pairs with real pairs
         }

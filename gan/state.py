@@ -17,9 +17,10 @@ from common.learning.optimizers import make_optimizer
 from common.program.errors import UserError
 from common.training.task import Batches
 from gan.config import GANSettings
+from gan.controls import Controls
 from gan.losses import AdversarialLoss, adversarial_loss
 from gan.networks import Networks, make_networks
-from gan.terms import TERMS
+from gan.terms import TERMS, averages_of
 
 
 @may_be_missing("controls")
@@ -28,7 +29,7 @@ class GANState:
     """A GAN in training.
 
     `average` is the moving average of the generator's parameters. `controls` are small arrays that
-    training changes by rule instead of by gradients, such as the strength of an augmentation.
+    training changes by rule instead of by gradients: see gan/controls.py.
     """
 
     step: Any  # int32 []: the number of steps made (a shape where trees are traced)
@@ -69,6 +70,7 @@ class GAN:
       penalty_every: the steps between lazy terms.
       average_decay: of the moving average of the generator; 0 turns it off.
       augmentation: how images, real and generated, are varied before the discriminator sees them.
+      controls: the rules by which training changes `GANState.controls`.
       dtype: what the networks compute in, in training.
     """
 
@@ -84,6 +86,7 @@ class GAN:
     penalty_every: int
     average_decay: float
     augmentation: Augmentation = field(default_factory=Augmentation)
+    controls: Controls = field(default_factory=Controls)
     dtype: str = "float32"
 
     @property
@@ -109,6 +112,7 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
     batches = Batches(optimizer.discriminator_steps, settings.data.batch_size // (1 + half))
     steps_per_epoch = card.num_examples["train"] / batches.examples
     num_steps = settings.train.num_steps
+    terms = {name: loss.terms[name] for name in TERMS if loss.terms.get(name)}
     return GAN(
         networks=make_networks(model, card),
         generator_optimizer=make_optimizer(
@@ -126,14 +130,11 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
         num_classes=len(card.classes),
         latent=model.latent,
         loss=adversarial_loss(loss.name, loss.label_smoothing),
-        weights=Weights(
-            loss.discriminator_weight,
-            loss.class_weight,
-            {name: loss.terms[name] for name in TERMS if loss.terms.get(name)},
-        ),
+        weights=Weights(loss.discriminator_weight, loss.class_weight, terms),
         penalty_every=loss.penalty_every,
         average_decay=model.average_decay,
         augmentation=settings.discriminator_augment,
+        controls=Controls(averages_of(terms)),
         dtype=settings.train.dtype,
     )
 
@@ -175,6 +176,7 @@ def init_state(gan: GAN, card: DataCard, rng: Key[Array, ""]) -> GANState:
         generator=NetworkState.create(generator, gan.generator_optimizer),
         discriminator=NetworkState.create(discriminator, gan.discriminator_optimizer),
         average=generator["params"],
+        controls=gan.controls.at_first,
     )
 
 

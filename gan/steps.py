@@ -177,18 +177,21 @@ def discriminator_step(
         }
         total = weights.discriminator * (real_loss + fake_loss)
 
-        def logit_of(x: Images) -> Float[Array, " batch"]:
-            seen = seen_real._replace(images=x)
+        def logit_of(seen: Seen, x: Images) -> Float[Array, " batch"]:
+            seen = seen._replace(images=x)
             return _decide(gan, network, params, network.batch_stats, seen)[0].logit
 
         shown = Shown(
-            logit_of=logit_of,
+            logit_of=partial(logit_of, seen_real),
+            fake_logit_of=partial(logit_of, seen_fake),
+            judged=(real, fake),
             images=images,
             labels=labels,
             fakes=fakes,
             fake_labels=fake_labels,
             latents=None,
             keys=lambda: example_keys(rng, PENALTY, position),
+            controls=state.controls,
         )
         total, terms = _with_terms(gan, "discriminator", total, shown, position, state)
         return total, (stats, outputs | terms)
@@ -238,14 +241,21 @@ def generator_step(
     def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
         other, decided = decide(images)
         total, outputs = _decision_loss(gan, gan.loss.generator, decided, other, generated.labels)
+
+        def logit_of(seen: Images) -> Float[Array, " batch"]:
+            return decide(seen)[1].logit
+
         shown = Shown(
-            logit_of=lambda seen: decide(seen)[1].logit,
+            logit_of=logit_of,
+            fake_logit_of=logit_of,
+            judged=(other, decided),
             images=real.images if real else None,
             labels=real.labels if real else None,
             fakes=images,
             fake_labels=generated.labels,
             latents=generated.latents,
             keys=lambda: example_keys(rng, GENERATOR_TERMS, position),
+            controls=state.controls,
         )
         outputs["output_fake"] = output_of(gan, decided)
         total, terms = _with_terms(gan, "generator", total, shown, position, state)
@@ -357,6 +367,8 @@ def output_of(gan: GAN, decided: Decision) -> Float[Array, " batch"]:
 def _named(gan: GAN, decided: Decision, half: str, outputs: Outputs) -> Outputs:
     """Returns all outputs for the half "real" or "fake", with the half in their names."""
     more: dict[str, Any] = {"output": output_of(gan, decided)}
+    if f"logit_{half}" in gan.controls.averages:
+        more["logit"] = decided.logit
     if (threshold := gan.loss.threshold) is not None:
         more["accuracy"] = per_image(
             [

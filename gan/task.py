@@ -105,8 +105,10 @@ class GANTask(Task[GANState]):
             )
             of_discriminator.append(outputs)
         state, of_generator = generator_step(gan, state, generated, rng, drawn_for, shown)
-        state = replace(state, step=state.step + 1)
-        return state, metrics.averages({**_joined(of_discriminator), **of_generator})
+        step, state = state.step, replace(state, step=state.step + 1)
+        outputs = {**_joined(of_discriminator), **of_generator}
+        state = replace(state, controls=gan.controls.after(state.controls, outputs, step))
+        return state, metrics.averages({**outputs, **state.controls})
 
     def _draw(self, state: GANState, rng: Key[Array, ""], position: Positions) -> Generated:
         gan = self.gan

@@ -13,10 +13,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from common.devices.axis import AXIS
+from common.learning.network import Variables
 from gan.losses import Images, Losses, gradient_penalty, r1
+from gan.networks import Decision, per_image
 
 _COARSE = 16  # pixels
 _FAINT = 0.05  # the size of the steps of an image that differs half as much as they say
+
 
 Value: TypeAlias = Losses | Float[Array, ""]  # per image, or of the whole batch
 
@@ -28,21 +31,28 @@ class Shown:
     Attributes:
       logit_of: images -> the discriminator's logit of each, with the labels of the images that the
         player learns by: real ones for the discriminator, its own for the generator.
+      fake_logit_of: the same with the labels of the generated images.
+      judged: the decisions of this update on real images, None if it looks at none, and on
+        generated ones.
       images: real ones; None in a generator's update that is given none.
       labels: of the real images.
       fakes: generated images.
       fake_labels: of the generated images.
       latents: of the generated images; None in a discriminator's update.
       keys: returns a random key of each image of this device.
+      controls: those of the state, see gan/controls.py.
     """
 
     logit_of: Callable[[Images], Losses]
+    fake_logit_of: Callable[[Images], Losses]
+    judged: tuple[Decision | None, Decision]
     images: Float[Array, "_real height width channels"] | None
     labels: Int[Array, " _real"] | None
     fakes: Images
     fake_labels: Int[Array, " batch"]
     latents: Float[Array, "batch latent"] | None
     keys: Callable[[], Key[Array, " batch"]]
+    controls: Variables
 
 
 @dataclass(frozen=True)
@@ -55,12 +65,20 @@ class Term:
       lazy: whether it is computed only every `config.loss.penalty_every` steps, and counts as many
         times more (Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020).
       whole_batch: whether it is shown the images of all devices, in the order of the batch.
+      averages: the outputs of the discriminator whose moving averages it needs, which are then
+        among `Shown.controls`, such as "average_logit_real".
     """
 
     player: Literal["generator", "discriminator"]
     value: Callable[[Shown], Value]
     lazy: bool = False
     whole_batch: bool = False
+    averages: tuple[str, ...] = ()
+
+
+def averages_of(weights: Mapping[str, float]) -> tuple[str, ...]:
+    """Returns the outputs whose moving averages terms need, by the weights of the terms."""
+    return tuple(name for term in weights for name in TERMS[term].averages)
 
 
 def added(
@@ -193,6 +211,24 @@ def _differences(images: Float[Array, "n height width channels"]) -> Float[Array
     return own[:, None] * own - jnp.abs(flat @ flat.T) / flat.shape[1]
 
 
+def lecam(
+    real: Decision,
+    fake: Decision,
+    usual_real: Float[Array, ""],
+    usual_fake: Float[Array, ""],
+) -> Losses:
+    """`max(0, r - f')^2 + max(0, r' - f)^2`, of a real image's logit r and a generated one's f.
+
+    `r'` and `f'` are the logits that are usual, moving averages. It holds the discriminator's
+    logits of both kinds together, as a discriminator that knows few images by heart parts them.
+    Tseng et al., "Regularizing Generative Adversarial Networks under Limited Data" (2021), in the
+    form of their program.
+    """
+    of_real = jax.tree.map(lambda r: jax.nn.relu(r - usual_fake) ** 2, real.logits)
+    of_fake = jax.tree.map(lambda f: jax.nn.relu(usual_real - f) ** 2, fake.logits)
+    return per_image(of_real) + per_image(of_fake)
+
+
 def _gradient_penalty(shown: Shown) -> Value:
     assert shown.images is not None
     share = jax.vmap(jax.random.uniform)(shown.keys())
@@ -202,6 +238,17 @@ def _gradient_penalty(shown: Shown) -> Value:
 def _r1(shown: Shown) -> Value:
     assert shown.images is not None
     return r1(shown.logit_of, shown.images)
+
+
+def _r2(shown: Shown) -> Value:
+    return r1(shown.fake_logit_of, shown.fakes)
+
+
+def _lecam(shown: Shown) -> Value:
+    real, fake = shown.judged
+    assert real is not None
+    usual = shown.controls["average_logit_real"], shown.controls["average_logit_fake"]
+    return lecam(real, fake, *usual)
 
 
 def _mode_seeking(shown: Shown) -> Value:
@@ -218,6 +265,8 @@ def _diversity(shown: Shown) -> Value:
 TERMS = {
     "gradient_penalty": Term("discriminator", _gradient_penalty, lazy=True),
     "r1": Term("discriminator", _r1, lazy=True),
+    "r2": Term("discriminator", _r2, lazy=True),
+    "lecam": Term("discriminator", _lecam, averages=("logit_real", "logit_fake")),
     "mode_seeking": Term("generator", _mode_seeking, whole_batch=True),
     "diversity": Term("generator", _diversity, whole_batch=True),
 }
