@@ -11,7 +11,7 @@ from common.config.declaration import Compared, Declaration
 from common.config.defaults import OptimizerSettings, RunSettings, TrainSettings, default_config
 from common.data import augmentation
 from common.data.augmentation import Augmentation
-from common.program.rules import Rules, choice, number, switch, text, whole
+from common.program.rules import Rules, choice, duration, number, switch, text, whole
 from common.program.settings import Fields, Section
 from gan.flags import MODES, GANOptions
 
@@ -23,6 +23,8 @@ RULES: Rules = {  # which values of the settings are valid
     "model.generator.embedding_scale": number(0, 1000, above=True),
     "model.*.batch_norm": switch(),
     **{f"discriminator_augment.{name}": rule for name, rule in augmentation.RULES.items()},
+    "adaptive_augment.target": number(0, 1, below=True),
+    "adaptive_augment.rise": duration(positive=True, share=True),
     **dict.fromkeys(("model.*.projection", "model.*.classifier"), switch()),
     "model.discriminator.scales": whole(1, 4),
     "model.discriminator.seen_size": whole(0, 8192),
@@ -48,6 +50,16 @@ class GANTraining(TrainSettings):
     """`config.train`."""
 
     picture_grid: int = 8  # images along each side of pictures/*_samples.png
+
+
+@dataclass(frozen=True)
+class AdaptiveAugmentation(Section):
+    """`config.adaptive_augment`: how often `discriminator_augment` varies an image (ADA)."""
+
+    target: float = (
+        0.0  # of the mean sign of training images' logits, 0.6 by its authors; 0: all are
+    )
+    rise: str = "10 %"  # how long the probability takes from 0 to 1 at the fastest
 
 
 @dataclass(frozen=True)
@@ -124,6 +136,7 @@ class GANSettings(RunSettings):
     train: GANTraining = GANTraining()
     # Of real and generated images alike, before the discriminator sees them.
     discriminator_augment: Augmentation = Augmentation()
+    adaptive_augment: AdaptiveAugmentation = AdaptiveAugmentation()
     model: GANModel = field(default_factory=GANModel)
     quality: QualitySettings = QualitySettings()
     loss: GANLoss = field(default_factory=GANLoss)

@@ -1,4 +1,12 @@
-"""What training changes by rule instead of by gradients: `GANState.controls`."""
+"""What training changes by rule instead of by gradients: `GANState.controls`.
+
+| control             | is there with             | what it is                                     |
+|---------------------|---------------------------|------------------------------------------------|
+| average_NAME        | a term that asks for it   | the moving average of an output of the         |
+|                     |                           | discriminator's updates                        |
+| augment_probability | adaptive_augment.target   | the probability that the discriminator sees an |
+|                     |                           | image varied                                   |
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from common.devices.axis import AXIS
 from common.learning.network import Variables, moving_average
 
+AUGMENT_PROBABILITY = "augment_probability"
 _DECAY = 0.99  # of averages; that of LeCam's authors
 
 
@@ -20,14 +29,21 @@ class Controls:
     Attributes:
       averages: the outputs of the discriminator of which a moving average over steps is kept, as
         "average_NAME".
+      target: of the mean sign of training images' logits; 0: images are always varied.
+      rise: the number of steps in which the probability can go from 0 to 1.
     """
 
     averages: tuple[str, ...] = ()
+    target: float = 0.0
+    rise: int = 1
 
     @property
     def at_first(self) -> Variables:
         """Returns the controls at step 0."""
-        return {f"average_{name}": jnp.zeros(()) for name in self.averages}
+        names = [f"average_{name}" for name in self.averages]
+        if self.target:
+            names.append(AUGMENT_PROBABILITY)
+        return {name: jnp.zeros(()) for name in names}
 
     def after(
         self,
@@ -49,4 +65,20 @@ class Controls:
 
         means = {f"average_{name}": mean(name) for name in self.averages}
         kept = {name: controls[name] for name in means}
-        return moving_average(kept, means, step, _DECAY)
+        new: Variables = moving_average(kept, means, step, _DECAY)
+        if self.target:
+            sign = 2 * mean("accuracy_real") - 1
+            new[AUGMENT_PROBABILITY] = self._probability(controls[AUGMENT_PROBABILITY], sign)
+        return new
+
+    def _probability(
+        self, probability: Float[Array, ""], sign: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """Returns a probability that is one step larger if training images are too easily known.
+
+        A discriminator that overfits is sure of its training images. Karras et al., "Training
+        Generative Adversarial Networks with Limited Data" (2020), section 3, where the authors take
+        the mean sign of four batches and aim at 0.6.
+        """
+        moved = probability + jnp.sign(sign - self.target) / self.rise
+        return moved.clip(0, 1)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
+from common.config.durations import steps
 from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard
 from common.learning.network import NetworkState, Variables, may_be_missing
@@ -134,7 +135,11 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
         penalty_every=loss.penalty_every,
         average_decay=model.average_decay,
         augmentation=settings.discriminator_augment,
-        controls=Controls(averages_of(terms)),
+        controls=Controls(
+            averages_of(terms),
+            settings.adaptive_augment.target,
+            steps(settings.adaptive_augment.rise, steps_per_epoch, num_steps),
+        ),
         dtype=settings.train.dtype,
     )
 
@@ -153,6 +158,25 @@ def _check(settings: GANSettings) -> None:
             f"config.loss.name is {loss.name!r}, which compares each generated image with a real"
             " one, but config.optimizer.half_batches gives the generator's update more images"
             " than there are real ones; set it to False."
+        )
+    _check_adaptive(settings)
+
+
+def _check_adaptive(settings: GANSettings) -> None:
+    """Refuses an adaptive augmentation that can't adapt, or has nothing to adapt."""
+    target, loss = settings.adaptive_augment.target, settings.loss
+    if not target:
+        return
+    if not settings.discriminator_augment.is_on:
+        raise UserError(
+            f"config.adaptive_augment.target is {target}, but config.discriminator_augment varies"
+            " nothing; say what it varies, such as"
+            " --config.discriminator_augment.translation=0.125, or set the target to 0."
+        )
+    if adversarial_loss(loss.name, loss.label_smoothing).threshold is None:
+        raise UserError(
+            f"config.adaptive_augment.target is {target}, but with the loss {loss.name!r} the sign"
+            " of a logit means nothing; set the target to 0, or take another config.loss.name."
         )
 
 

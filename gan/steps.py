@@ -18,6 +18,7 @@ from common.data.transforms import augment_images
 from common.learning.network import NetworkState, Variables, moving_average, updated
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
+from gan.controls import AUGMENT_PROBABILITY
 from gan.losses import Part, class_loss
 from gan.networks import Decision, per_image
 from gan.state import GAN, GANState
@@ -75,16 +76,23 @@ class Looks(NamedTuple):
     """The keys by which the discriminator looks at each image: its dropout, and how it is varied.
 
     A generated image is varied alike in both players' updates. The second are drawn only if images
-    are varied.
+    are varied: with a probability, or all if it is None.
     """
 
     dropout: Key[Array, " batch"]
     seen: Callable[[], Key[Array, " batch"]]
+    probability: Float[Array, ""] | None
 
     @classmethod
-    def of(cls, rng: Key[Array, ""], dropout: int, seen: int, position: Positions) -> "Looks":
+    def of(
+        cls, state: GANState, rng: Key[Array, ""], dropout: int, seen: int, position: Positions
+    ) -> "Looks":
         """Returns the keys for two purposes."""
-        return cls(example_keys(rng, dropout, position), lambda: example_keys(rng, seen, position))
+        return cls(
+            example_keys(rng, dropout, position),
+            lambda: example_keys(rng, seen, position),
+            state.controls.get(AUGMENT_PROBABILITY),
+        )
 
 
 class Seen(NamedTuple):
@@ -164,8 +172,8 @@ def discriminator_step(
     generator's last update.
     """
     network, weights = state.discriminator, gan.weights
-    seen_real = Seen(images, labels, Looks.of(rng, DROPOUT_REAL, SEEN_REAL, position))
-    seen_fake = Seen(fakes, fake_labels, Looks.of(rng, DROPOUT_FAKE, SEEN_FAKE, position))
+    seen_real = Seen(images, labels, Looks.of(state, rng, DROPOUT_REAL, SEEN_REAL, position))
+    seen_fake = Seen(fakes, fake_labels, Looks.of(state, rng, DROPOUT_FAKE, SEEN_FAKE, position))
 
     def loss(params: Variables) -> tuple[Float[Array, ""], tuple[Variables, Outputs]]:
         real, fake, stats = _decide_both(gan, network, params, seen_real, seen_fake)
@@ -224,13 +232,13 @@ def generator_step(
     Raises:
       ValueError: generated images are judged beside real ones, but there are none.
     """
-    looks = Looks.of(rng, DROPOUT_GENERATOR, SEEN_FAKE, position)
+    looks = Looks.of(state, rng, DROPOUT_GENERATOR, SEEN_FAKE, position)
     critic = state.discriminator
     beside = None
     if gan.loss.relative or gan.networks.discriminator.joint:
         if real is None:
             raise ValueError("generated images are judged beside real ones: give some")
-        beside = Seen(*real, Looks.of(rng, DROPOUT_GENERATOR_REAL, SEEN_REAL, position))
+        beside = Seen(*real, Looks.of(state, rng, DROPOUT_GENERATOR_REAL, SEEN_REAL, position))
 
     def decide(images: Images) -> tuple[Decision | None, Decision]:
         seen = Seen(images, generated.labels, looks)
@@ -302,7 +310,7 @@ def _varied(gan: GAN, seen: Seen) -> tuple[Images, Classes, Key[Array, " batch"]
     """Returns images as they are shown, labels and keys of dropout."""
     images, labels, looks = seen
     if gan.augmentation.is_on:
-        images = augment_images(images, looks.seen(), gan.augmentation)
+        images = augment_images(images, looks.seen(), gan.augmentation, looks.probability)
     return images, labels, looks.dropout
 
 
