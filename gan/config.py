@@ -23,6 +23,7 @@ RULES: Rules = {  # which values of the settings are valid
     "model.generator.embedding_scale": number(0, 1000, above=True),
     "model.*.batch_norm": switch(),
     **{f"discriminator_augment.{name}": rule for name, rule in augmentation.RULES.items()},
+    **{f"consistency_augment.{name}": rule for name, rule in augmentation.RULES.items()},
     "adaptive_augment.target": number(0, 1, below=True),
     "adaptive_augment.rise": duration(positive=True, share=True),
     **dict.fromkeys(("model.*.projection", "model.*.classifier"), switch()),
@@ -99,6 +100,8 @@ class GANLoss(Section):
             "gradient_penalty": 0.0,  # lambda of WGAN-GP, which uses 10
             "r1": 0.0,  # gamma
             "r2": 0.0,  # gamma of r1 on generated images
+            "consistency_real": 0.0,  # of real images that are judged as when varied (bCR) ...
+            "consistency_fake": 0.0,  # ... and of generated ones; its authors use 10 for both
             "lecam": 0.0,  # of logits far from the usual ones of the other kind
             "mode_seeking": 0.0,  # of the generator's term for diversity; its authors use 1
             "diversity": 0.0,  # of the generator's term that compares pairs with real pairs
@@ -137,6 +140,8 @@ class GANSettings(RunSettings):
     # Of real and generated images alike, before the discriminator sees them.
     discriminator_augment: Augmentation = Augmentation()
     adaptive_augment: AdaptiveAugmentation = AdaptiveAugmentation()
+    # Of images whose decisions loss.consistency_real and _fake compare; its authors also mirror.
+    consistency_augment: Augmentation = Augmentation(translation=0.125)
     model: GANModel = field(default_factory=GANModel)
     quality: QualitySettings = QualitySettings()
     loss: GANLoss = field(default_factory=GANLoss)

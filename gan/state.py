@@ -71,6 +71,7 @@ class GAN:
       penalty_every: the steps between lazy terms.
       average_decay: of the moving average of the generator; 0 turns it off.
       augmentation: how images, real and generated, are varied before the discriminator sees them.
+      consistency: how images are varied whose decisions the consistency terms compare.
       controls: the rules by which training changes `GANState.controls`.
       dtype: what the networks compute in, in training.
     """
@@ -87,6 +88,7 @@ class GAN:
     penalty_every: int
     average_decay: float
     augmentation: Augmentation = field(default_factory=Augmentation)
+    consistency: Augmentation = field(default_factory=Augmentation)
     controls: Controls = field(default_factory=Controls)
     dtype: str = "float32"
 
@@ -135,6 +137,7 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
         penalty_every=loss.penalty_every,
         average_decay=model.average_decay,
         augmentation=settings.discriminator_augment,
+        consistency=settings.consistency_augment,
         controls=Controls(
             averages_of(terms),
             settings.adaptive_augment.target,
@@ -158,6 +161,13 @@ def _check(settings: GANSettings) -> None:
             f"config.loss.name is {loss.name!r}, which compares each generated image with a real"
             " one, but config.optimizer.half_batches gives the generator's update more images"
             " than there are real ones; set it to False."
+        )
+    compared = [x for x in loss.terms if x.startswith("consistency_") and loss.terms[x]]
+    if compared and not settings.consistency_augment.is_on:
+        raise UserError(
+            f"config.loss.{compared[0]} is {loss.terms[compared[0]]}, but"
+            " config.consistency_augment varies nothing; say what it varies, such as"
+            " --config.consistency_augment.translation=0.125, or set the weight to 0."
         )
     _check_adaptive(settings)
 

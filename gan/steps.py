@@ -11,14 +11,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from common.data.transforms import augment_images
-from common.learning.network import NetworkState, Variables, moving_average, updated
+from common.learning.network import Variables, moving_average, updated
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
-from gan.controls import AUGMENT_PROBABILITY
+from gan.deciding import Classes, Images, Looks, Positions, Seen, decide_both, decide_on
 from gan.losses import Part, class_loss
 from gan.networks import Decision, per_image
 from gan.state import GAN, GANState
@@ -39,11 +38,10 @@ from gan.terms import Shown, added
     GENERATOR_TERMS,
     SEEN_REAL,
     SEEN_FAKE,
-) = range(13)
+    CONSISTENCY_REAL,
+    CONSISTENCY_FAKE,
+) = range(15)
 
-Images = Float[Array, "batch height width channels"]
-Classes = Int[Array, " batch"]
-Positions = Int[Array, " batch"]
 Outputs = dict[str, Float[Array, ""] | Float[Array, " batch"]]
 
 
@@ -70,37 +68,6 @@ class Real(NamedTuple):
 
     images: Images
     labels: Classes
-
-
-class Looks(NamedTuple):
-    """The keys by which the discriminator looks at each image: its dropout, and how it is varied.
-
-    A generated image is varied alike in both players' updates. The second are drawn only if images
-    are varied: with a probability, or all if it is None.
-    """
-
-    dropout: Key[Array, " batch"]
-    seen: Callable[[], Key[Array, " batch"]]
-    probability: Float[Array, ""] | None
-
-    @classmethod
-    def of(
-        cls, state: GANState, rng: Key[Array, ""], dropout: int, seen: int, position: Positions
-    ) -> "Looks":
-        """Returns the keys for two purposes."""
-        return cls(
-            example_keys(rng, dropout, position),
-            lambda: example_keys(rng, seen, position),
-            state.controls.get(AUGMENT_PROBABILITY),
-        )
-
-
-class Seen(NamedTuple):
-    """A batch as the discriminator sees it: images in [-1, 1], their classes, and its keys."""
-
-    images: Images
-    labels: Classes
-    looks: Looks
 
 
 def draw_latents(
@@ -176,7 +143,7 @@ def discriminator_step(
     seen_fake = Seen(fakes, fake_labels, Looks.of(state, rng, DROPOUT_FAKE, SEEN_FAKE, position))
 
     def loss(params: Variables) -> tuple[Float[Array, ""], tuple[Variables, Outputs]]:
-        real, fake, stats = _decide_both(gan, network, params, seen_real, seen_fake)
+        real, fake, stats = decide_both(gan, network, params, seen_real, seen_fake)
         real_loss, real_outputs = _decision_loss(gan, gan.loss.real, real, fake, labels)
         fake_loss, fake_outputs = _decision_loss(gan, gan.loss.fake, fake, real, fake_labels)
         outputs = {
@@ -187,12 +154,21 @@ def discriminator_step(
 
         def logit_of(seen: Seen, x: Images) -> Float[Array, " batch"]:
             seen = seen._replace(images=x)
-            return _decide(gan, network, params, network.batch_stats, seen)[0].logit
+            return decide_on(gan, network, params, network.batch_stats, seen)[0].logit
+
+        def varied(seen: Seen, purpose: int) -> Seen:
+            keys = example_keys(rng, purpose, position)
+            return seen._replace(images=augment_images(seen.images, keys, gan.consistency))
+
+        def judge_varied() -> tuple[Decision, Decision]:
+            both = varied(seen_real, CONSISTENCY_REAL), varied(seen_fake, CONSISTENCY_FAKE)
+            return decide_both(gan, network, params, *both)[:2]
 
         shown = Shown(
             logit_of=partial(logit_of, seen_real),
             fake_logit_of=partial(logit_of, seen_fake),
             judged=(real, fake),
+            judge_varied=judge_varied,
             images=images,
             labels=labels,
             fakes=fakes,
@@ -243,8 +219,8 @@ def generator_step(
     def decide(images: Images) -> tuple[Decision | None, Decision]:
         seen = Seen(images, generated.labels, looks)
         if beside is None:
-            return None, _decide(gan, critic, critic.params, critic.batch_stats, seen)[0]
-        return _decide_both(gan, critic, critic.params, beside, seen)[:2]
+            return None, decide_on(gan, critic, critic.params, critic.batch_stats, seen)[0]
+        return decide_both(gan, critic, critic.params, beside, seen)[:2]
 
     def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
         other, decided = decide(images)
@@ -257,6 +233,7 @@ def generator_step(
             logit_of=logit_of,
             fake_logit_of=logit_of,
             judged=(other, decided),
+            judge_varied=None,
             images=real.images if real else None,
             labels=real.labels if real else None,
             fakes=images,
@@ -279,54 +256,6 @@ def generator_step(
     outputs["generator_loss"] = total
     outputs["generator_gradient_norm"] = norm
     return replace(state, generator=network, average=average), outputs
-
-
-def _decide(
-    gan: GAN, network: NetworkState, params: Variables, batch_stats: Variables, *batches: Seen
-) -> tuple[Decision, Variables]:
-    """Returns the decision in training mode and the running statistics after it.
-
-    Of two batches, the first is real, the second generated, and one decision is of both.
-    """
-    images, labels, dropout = (
-        jnp.concatenate(rows) if len(rows) > 1 else rows[0]
-        for rows in zip(*(_varied(gan, seen) for seen in batches), strict=True)
-    )
-    discriminator = gan.networks.discriminator
-    if len(batches) > 1:
-        discriminator = discriminator.clone(num_real=len(batches[0].images))
-    decided, changed = discriminator.apply(
-        network.applied(params, batch_stats),
-        narrow(images, gan.dtype),
-        labels,
-        train=True,
-        dropout_keys=dropout,
-        mutable=["batch_stats"],
-    )
-    return jax.tree.map(widen, decided), changed.get("batch_stats", {})
-
-
-def _varied(gan: GAN, seen: Seen) -> tuple[Images, Classes, Key[Array, " batch"]]:
-    """Returns images as they are shown, labels and keys of dropout."""
-    images, labels, looks = seen
-    if gan.augmentation.is_on:
-        images = augment_images(images, looks.seen(), gan.augmentation, looks.probability)
-    return images, labels, looks.dropout
-
-
-def _decide_both(
-    gan: GAN, network: NetworkState, params: Variables, real: Seen, fake: Seen
-) -> tuple[Decision, Decision, Variables]:
-    """Returns the decisions of real and generated images and the running statistics after both."""
-    decide = partial(_decide, gan, network, params)
-    if not gan.networks.discriminator.joint:
-        of_real, stats = decide(network.batch_stats, real)
-        of_fake, stats = decide(stats, fake)
-        return of_real, of_fake, stats
-    decided, stats = decide(network.batch_stats, real, fake)
-    num_real = len(real.images)
-    of_real = jax.tree.map(lambda x: x[:num_real], decided)
-    return of_real, jax.tree.map(lambda x: x[num_real:], decided), stats
 
 
 def _decision_loss(

@@ -18,6 +18,7 @@ from common.report.images import Picture
 from common.scores import metrics
 from common.training.task import Batch, Batches, Examples, Measurement, Metrics, Task
 from gan.config import GANSettings
+from gan.deciding import Positions
 from gan.generate import generate
 from gan.losses import class_loss
 from gan.networks import per_image
@@ -35,7 +36,6 @@ from gan.steps import (
     NOISE,
     Generated,
     Outputs,
-    Positions,
     Real,
     discriminator_step,
     draw_fakes,

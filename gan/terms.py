@@ -6,6 +6,7 @@ and a weight of 0 computes nothing.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias
 
 import jax
@@ -34,6 +35,8 @@ class Shown:
       fake_logit_of: the same with the labels of the generated images.
       judged: the decisions of this update on real images, None if it looks at none, and on
         generated ones.
+      judge_varied: returns such decisions on the same images varied by config.consistency_augment;
+        None in a generator's update.
       images: real ones; None in a generator's update that is given none.
       labels: of the real images.
       fakes: generated images.
@@ -46,6 +49,7 @@ class Shown:
     logit_of: Callable[[Images], Losses]
     fake_logit_of: Callable[[Images], Losses]
     judged: tuple[Decision | None, Decision]
+    judge_varied: Callable[[], tuple[Decision, Decision]] | None
     images: Float[Array, "_real height width channels"] | None
     labels: Int[Array, " _real"] | None
     fakes: Images
@@ -229,6 +233,16 @@ def lecam(
     return per_image(of_real) + per_image(of_fake)
 
 
+def consistency(decided: Decision, varied: Decision) -> Losses:
+    """`(D(x) - D(T(x)))^2`: a change T that leaves an image what it is changes no decision.
+
+    The change is not shown to the generator, so it can't learn to draw it. On real and on generated
+    images, with a weight for each: bCR of Zhao et al., "Improved Consistency Regularization for
+    GANs" (2021), section 3.1. The logit of an image with several is their mean.
+    """
+    return (decided.logit - varied.logit) ** 2
+
+
 def _gradient_penalty(shown: Shown) -> Value:
     assert shown.images is not None
     share = jax.vmap(jax.random.uniform)(shown.keys())
@@ -251,6 +265,12 @@ def _lecam(shown: Shown) -> Value:
     return lecam(real, fake, *usual)
 
 
+def _consistency(half: Literal[0, 1], shown: Shown) -> Value:
+    decided = shown.judged[half]
+    assert decided is not None and shown.judge_varied is not None
+    return consistency(decided, shown.judge_varied()[half])
+
+
 def _mode_seeking(shown: Shown) -> Value:
     assert shown.latents is not None
     return mode_seeking(shown.fakes, shown.latents, shown.fake_labels)
@@ -266,6 +286,8 @@ TERMS = {
     "gradient_penalty": Term("discriminator", _gradient_penalty, lazy=True),
     "r1": Term("discriminator", _r1, lazy=True),
     "r2": Term("discriminator", _r2, lazy=True),
+    "consistency_real": Term("discriminator", partial(_consistency, 0)),
+    "consistency_fake": Term("discriminator", partial(_consistency, 1)),
     "lecam": Term("discriminator", _lecam, averages=("logit_real", "logit_fake")),
     "mode_seeking": Term("generator", _mode_seeking, whole_batch=True),
     "diversity": Term("generator", _diversity, whole_batch=True),

@@ -1,19 +1,22 @@
 """Regularisers of a discriminator that sees few images: closed forms, on any number of devices."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from common.data.transforms import augment_images
 from common.learning.randomness import example_keys
+from common.program.errors import UserError
 from gan import networks
 from gan.losses import r1
 from gan.networks import Decision
-from gan.steps import LABELS, draw_labels
+from gan.steps import CONSISTENCY_FAKE, CONSISTENCY_REAL, LABELS, draw_labels
 from gan.task import make_task
-from gan.terms import lecam
+from gan.terms import consistency, lecam
 from tests.gan.test_recipes import (
     BATCH,
     CARD,
@@ -26,7 +29,7 @@ from tests.gan.test_recipes import (
     task_and_state,
     train,
 )
-from tests.gan.test_terms import with_discriminator
+from tests.gan.test_terms import Joint, with_discriminator
 
 
 @pytest.fixture
@@ -120,8 +123,72 @@ class TestLeCam:
         np.testing.assert_allclose(logged["discriminator_loss"], plain + 0.3 * expected, rtol=1e-6)
 
 
+class TestConsistency:
+    changes: ClassVar = {
+        "loss__consistency_real": 10.0,
+        "loss__consistency_fake": 5.0,
+        "consistency_augment__translation": 0.0,
+        "consistency_augment__brightness": 0.3,
+    }
+
+    def varied(self, task, images):
+        """Returns real and generated images as the discriminator compares them."""
+        for purpose, some in zip((CONSISTENCY_REAL, CONSISTENCY_FAKE), images, strict=True):
+            keys = example_keys(RNG, purpose, jnp.arange(BATCH))
+            yield augment_images(some, keys, task.gan.consistency)
+
+    def test_is_the_square_of_what_a_change_does_to_the_logit(self, float64):
+        scales = [(jnp.asarray([[3.0, 1.0]]), jnp.asarray([x])) for x in (5.0, 8.0)]
+        found = consistency(*(Decision(logits, None) for logits in scales))
+        np.testing.assert_allclose(found, [1.5**2], rtol=1e-12)
+
+    def test_compares_the_images_of_the_update_with_themselves_varied(self, float64):
+        task, state = task_and_state(**self.changes)
+        images, logits = real_and_generated(task, state), logits_with(task, state)
+        _, logged = train(task, state)
+        total = train(*task_and_state())[1]["discriminator_loss"]
+        for some, other, kind in zip(
+            images, self.varied(task, images), ("real", "fake"), strict=True
+        ):
+            expected = ((logits(some) - logits(other)) ** 2).mean()
+            assert expected > 1e-6
+            np.testing.assert_allclose(
+                logged[f"discriminator_consistency_{kind}"], expected, rtol=1e-5
+            )
+            total += self.changes[f"loss__consistency_{kind}"] * expected
+        np.testing.assert_allclose(logged["discriminator_loss"], total, rtol=1e-5)
+
+    def test_a_joint_discriminator_sees_both_kinds_varied_in_one_batch(self, float64):
+        task = with_discriminator(Joint, model__discriminator={}, **self.changes)
+        state = quick_jit(task.init)(jax.random.key(0))
+        images = real_and_generated(task, state)
+        network = state.discriminator.params
+
+        def logits(images):
+            x = jnp.concatenate(list(images)).mean((1, 2, 3))
+            x = (x - x.mean()) / jnp.sqrt(x.var() + 1e-3)
+            return x * network["logit"]["kernel"][0, 0]
+
+        expected = (logits(images) - logits(self.varied(task, images))) ** 2
+        _, logged = train(task, state)
+        found = [logged[f"discriminator_consistency_{kind}"] for kind in ("real", "fake")]
+        np.testing.assert_allclose(
+            found, [expected[:BATCH].mean(), expected[BATCH:].mean()], rtol=1e-4
+        )
+
+    def test_there_must_be_something_to_vary(self):
+        nothing = {"consistency_augment__brightness": 0.0}
+        with pytest.raises(UserError, match=r"consistency_real is 10\.0, but .* varies nothing"):
+            task_with(**{**self.changes, **nothing})
+
+
 def test_the_number_of_devices_changes_nothing(float64):
-    changes = {"loss__lecam": 0.3, "loss__r2": 0.5, "optimizer__discriminator_steps": 2}
+    changes = {
+        **TestConsistency.changes,
+        "loss__lecam": 0.3,
+        "loss__r2": 0.5,
+        "optimizer__discriminator_steps": 2,
+    }
     task, state = task_with(**changes)
     (one, logged), (four, also) = (train(task, state, count, steps=3) for count in (1, 4))
     assert set(one.controls) == {"average_logit_real", "average_logit_fake"}
