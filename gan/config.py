@@ -30,12 +30,15 @@ RULES: Rules = {  # which values of the settings are valid
     "model.discriminator.scales": whole(1, 4),
     "model.discriminator.seen_size": whole(0, 8192),
     "model.generator.class_size": whole(1, 65536),
+    "model.discriminator.embedding_size": whole(0, 65536),
     "model.*.minibatch_deviation": switch(),
     "quality.extractor": text(),
     "quality.num_images": whole(1, 1_000_000),
     "quality.k": whole(1, 1000),
     "quality.on_collapse": choice("warn", "stop"),
     "loss.name": text(),
+    "loss.class_weight_rise": duration(share=True),
+    "loss.class_loss": choice("cross_entropy", "data_to_data"),
     "loss.label_smoothing": number(0, 1, below=True),
     "loss.penalty_every": whole(1, 10_000),
     "loss.*": number(0, 1e6),
@@ -94,6 +97,9 @@ class GANLoss(Section):
     label_smoothing: float = 0.0  # the target of real images is 1 minus this
     discriminator_weight: float = 1.0  # of real + generated; 0.5 is their mean
     class_weight: float = 1.0  # of the class loss, if the discriminator predicts classes
+    class_weight_rise: str = "0"  # how long it takes from 0 to this, such as "50 %"
+    # Or "data_to_data" of ReACGAN, with model.discriminator.embedding_size.
+    class_loss: str = "cross_entropy"
     penalty_every: int = 1  # steps between gradient_penalty, r1 and r2, as many times heavier
     terms: Mapping[str, float] = field(  # by their names in gan/terms.py
         default_factory=lambda: {

@@ -9,10 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from common.data.transforms import augment_images
+from common.devices.axis import AXIS
 from common.learning.network import NetworkState, Variables
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
+from common.program.errors import UserError
 from gan.controls import AUGMENT_PROBABILITY
+from gan.losses import Losses, class_loss, data_to_data
 from gan.networks import Decision
 from gan.state import GAN, GANState
 
@@ -75,6 +78,32 @@ def decide_on(
         mutable=["batch_stats"],
     )
     return jax.tree.map(widen, decided), changed.get("batch_stats", {})
+
+
+def class_losses(gan: GAN, decided: Decision, labels: Classes) -> Losses | None:
+    """Returns the class loss of each image; None if the discriminator predicts no class.
+
+    Raises:
+      UserError: the discriminator gives no embeddings, but they are asked for, or the reverse.
+    """
+    compared = gan.class_loss == "data_to_data"
+    if compared and decided.embeddings is None:
+        raise UserError(
+            "config.loss.class_loss is 'data_to_data', but the discriminator gives no embeddings;"
+            " set config.model.discriminator.embedding_size (of acgan, or projected with its"
+            " classifier), or take 'cross_entropy'."
+        )
+    if decided.embeddings is not None and not compared:
+        raise UserError(
+            "config.model.discriminator.embedding_size is for the class loss 'data_to_data', but"
+            f" config.loss.class_loss is {gan.class_loss!r}; set one of them anew."
+        )
+    if decided.class_logits is None:
+        return None
+    if decided.embeddings is None:
+        return class_loss(decided.class_logits, labels)
+    everyone = [jax.lax.all_gather(x, AXIS, tiled=True) for x in (decided.embeddings, labels)]
+    return data_to_data(decided.class_logits, decided.embeddings, labels, *everyone)
 
 
 def _varied(gan: GAN, seen: Seen) -> tuple[Images, Classes, Key[Array, " batch"]]:

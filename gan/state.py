@@ -8,7 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Int, Key
 
 from common.config.durations import steps
 from common.data.augmentation import Augmentation
@@ -47,11 +47,19 @@ class Weights(NamedTuple):
       discriminator: of the sum over real and generated images in the discriminator's loss.
       class_loss: beside the adversarial loss, in both players' losses.
       terms: further parts, by their names in `gan.terms.TERMS`.
+      class_rise: the number of steps in which the weight of the class loss rises from 0.
     """
 
     discriminator: float
     class_loss: float
     terms: Mapping[str, float]
+    class_rise: int = 0
+
+    def of_class(self, step: Int[Array, ""]) -> float | Float[Array, ""]:
+        """Returns the weight of the class loss in the step after so many."""
+        if not self.class_rise:
+            return self.class_loss
+        return self.class_loss * jnp.minimum(step / self.class_rise, 1)
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,7 @@ class GAN:
       num_classes: labels are 0 .. num_classes - 1.
       latent: the distribution of latents, "normal" or "uniform".
       loss: what the players minimise.
+      class_loss: what it is: see `GANLoss`.
       weights: of the parts of the losses.
       penalty_every: the steps between lazy terms.
       average_decay: of the moving average of the generator; 0 turns it off.
@@ -84,6 +93,7 @@ class GAN:
     num_classes: int
     latent: str
     loss: AdversarialLoss
+    class_loss: str
     weights: Weights
     penalty_every: int
     average_decay: float
@@ -133,7 +143,13 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
         num_classes=len(card.classes),
         latent=model.latent,
         loss=adversarial_loss(loss.name, loss.label_smoothing),
-        weights=Weights(loss.discriminator_weight, loss.class_weight, terms),
+        class_loss=loss.class_loss,
+        weights=Weights(
+            loss.discriminator_weight,
+            loss.class_weight,
+            terms,
+            steps(loss.class_weight_rise, steps_per_epoch, num_steps),
+        ),
         penalty_every=loss.penalty_every,
         average_decay=model.average_decay,
         augmentation=settings.discriminator_augment,

@@ -11,14 +11,23 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from common.data.transforms import augment_images
 from common.learning.network import Variables, moving_average, updated
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
-from gan.deciding import Classes, Images, Looks, Positions, Seen, decide_both, decide_on
-from gan.losses import Part, class_loss
+from gan.deciding import (
+    Classes,
+    Images,
+    Looks,
+    Positions,
+    Seen,
+    class_losses,
+    decide_both,
+    decide_on,
+)
+from gan.losses import Part
 from gan.networks import Decision, per_image
 from gan.state import GAN, GANState
 from gan.terms import Shown, added
@@ -139,44 +148,21 @@ def discriminator_step(
     generator's last update.
     """
     network, weights = state.discriminator, gan.weights
+    loss_of = partial(_decision_loss, gan, state.step)
     seen_real = Seen(images, labels, Looks.of(state, rng, DROPOUT_REAL, SEEN_REAL, position))
     seen_fake = Seen(fakes, fake_labels, Looks.of(state, rng, DROPOUT_FAKE, SEEN_FAKE, position))
 
     def loss(params: Variables) -> tuple[Float[Array, ""], tuple[Variables, Outputs]]:
         real, fake, stats = decide_both(gan, network, params, seen_real, seen_fake)
-        real_loss, real_outputs = _decision_loss(gan, gan.loss.real, real, fake, labels)
-        fake_loss, fake_outputs = _decision_loss(gan, gan.loss.fake, fake, real, fake_labels)
+        real_loss, real_outputs = loss_of(gan.loss.real, real, fake, labels)
+        fake_loss, fake_outputs = loss_of(gan.loss.fake, fake, real, fake_labels)
         outputs = {
             **_named(gan, real, "real", real_outputs),
             **_named(gan, fake, "fake", fake_outputs),
         }
         total = weights.discriminator * (real_loss + fake_loss)
 
-        def logit_of(seen: Seen, x: Images) -> Float[Array, " batch"]:
-            seen = seen._replace(images=x)
-            return decide_on(gan, network, params, network.batch_stats, seen)[0].logit
-
-        def varied(seen: Seen, purpose: int) -> Seen:
-            keys = example_keys(rng, purpose, position)
-            return seen._replace(images=augment_images(seen.images, keys, gan.consistency))
-
-        def judge_varied() -> tuple[Decision, Decision]:
-            both = varied(seen_real, CONSISTENCY_REAL), varied(seen_fake, CONSISTENCY_FAKE)
-            return decide_both(gan, network, params, *both)[:2]
-
-        shown = Shown(
-            logit_of=partial(logit_of, seen_real),
-            fake_logit_of=partial(logit_of, seen_fake),
-            judged=(real, fake),
-            judge_varied=judge_varied,
-            images=images,
-            labels=labels,
-            fakes=fakes,
-            fake_labels=fake_labels,
-            latents=None,
-            keys=lambda: example_keys(rng, PENALTY, position),
-            controls=state.controls,
-        )
+        shown = _shown(gan, state, params, (seen_real, seen_fake), (real, fake), rng, position)
         total, terms = _with_terms(gan, "discriminator", total, shown, position, state)
         return total, (stats, outputs | terms)
 
@@ -224,7 +210,9 @@ def generator_step(
 
     def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
         other, decided = decide(images)
-        total, outputs = _decision_loss(gan, gan.loss.generator, decided, other, generated.labels)
+        total, outputs = _decision_loss(
+            gan, state.step, gan.loss.generator, decided, other, generated.labels
+        )
 
         def logit_of(seen: Images) -> Float[Array, " batch"]:
             return decide(seen)[1].logit
@@ -258,8 +246,52 @@ def generator_step(
     return replace(state, generator=network, average=average), outputs
 
 
+def _shown(
+    gan: GAN,
+    state: GANState,
+    params: Variables,
+    seen: tuple[Seen, Seen],
+    judged: tuple[Decision, Decision],
+    rng: Key[Array, ""],
+    position: Positions,
+) -> Shown:
+    """Returns what the discriminator's terms are shown: of real images, then of generated ones."""
+    network, (real, fake) = state.discriminator, seen
+
+    def logit_of(seen: Seen, images: Images) -> Float[Array, " batch"]:
+        seen = seen._replace(images=images)
+        return decide_on(gan, network, params, network.batch_stats, seen)[0].logit
+
+    def varied(seen: Seen, purpose: int) -> Seen:
+        keys = example_keys(rng, purpose, position)
+        return seen._replace(images=augment_images(seen.images, keys, gan.consistency))
+
+    def judge_varied() -> tuple[Decision, Decision]:
+        both = varied(real, CONSISTENCY_REAL), varied(fake, CONSISTENCY_FAKE)
+        return decide_both(gan, network, params, *both)[:2]
+
+    return Shown(
+        logit_of=partial(logit_of, real),
+        fake_logit_of=partial(logit_of, fake),
+        judged=judged,
+        judge_varied=judge_varied,
+        images=real.images,
+        labels=real.labels,
+        fakes=fake.images,
+        fake_labels=fake.labels,
+        latents=None,
+        keys=lambda: example_keys(rng, PENALTY, position),
+        controls=state.controls,
+    )
+
+
 def _decision_loss(
-    gan: GAN, adversarial: Part, decided: Decision, other: Decision | None, labels: Classes
+    gan: GAN,
+    step: Int[Array, ""],
+    adversarial: Part,
+    decided: Decision,
+    other: Decision | None,
+    labels: Classes,
 ) -> tuple[Float[Array, ""], Outputs]:
     """Returns the mean loss toward a target and a class, and its parts per example.
 
@@ -270,9 +302,10 @@ def _decision_loss(
     losses = [adversarial(*logits) for logits in zip(own, others, strict=True)]
     outputs: dict[str, Any] = {"adversarial_loss": per_image(losses)}
     total = outputs["adversarial_loss"]
-    if decided.class_logits is not None:
-        outputs["class_loss"] = class_loss(decided.class_logits, labels)
-        total = total + gan.weights.class_loss * outputs["class_loss"]
+    of_class = class_losses(gan, decided, labels)
+    if decided.class_logits is not None and of_class is not None:
+        outputs["class_loss"] = of_class
+        total = total + gan.weights.of_class(step) * of_class
         correct = decided.class_logits.argmax(-1) == labels
         outputs["class_accuracy"] = correct.astype(total.dtype)
     return total.mean(), outputs

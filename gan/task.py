@@ -143,9 +143,10 @@ class GANTask(Task[GANState]):
         if decided.class_logits is not None:
             correct = decided.class_logits.argmax(-1) == batch["label"]
             values["discriminator_class_accuracy_real"] = correct.astype(jnp.float32)
-            values["discriminator_class_loss_real"] = class_loss(
-                decided.class_logits, batch["label"]
-            )
+            if decided.embeddings is None:
+                values["discriminator_class_loss_real"] = class_loss(
+                    decided.class_logits, batch["label"]
+                )
         return metrics.averages(values, mask=batch["valid"])
 
     def measurement(self, prepared: Prepared) -> Measurement[GANState] | None:

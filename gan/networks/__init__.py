@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from common.data.prepared.prepared import DataCard
 from common.learning.network import Variables
-from common.networks.layers import BatchNorm
+from common.networks.layers import BatchNorm, Dense, in_one_dtype
 from common.program.errors import UserError
 from gan.config import GANModel
 
@@ -47,10 +47,13 @@ class Decision(NamedTuple):
       logits: positive for "real": one of each image, or many, such as one of each patch; a tuple of
         such arrays for several scales. Losses are averaged over those of an image.
       class_logits: of each class; None if the discriminator predicts no class.
+      embeddings: unit vectors; class_logits are then their cosines with those of the classes. None
+        if it gives none; see `class_head`.
     """
 
     logits: Logits | tuple[Logits, ...]
     class_logits: Float[Array, "batch classes"] | None
+    embeddings: Float[Array, "batch size"] | None = None
 
     @property
     def logit(self) -> Float[Array, " batch"]:
@@ -153,6 +156,28 @@ class Discriminator(Player):
     def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real; see `__call__`."""
         raise NotImplementedError
+
+
+def class_head(
+    features: Float[Array, "batch features"], num_classes: int, embedding_size: int
+) -> tuple[Float[Array, "batch classes"], Float[Array, "batch size"] | None]:
+    """Returns the class logits of a discriminator, and its embeddings.
+
+    Args:
+      features: what it knows of the images.
+      num_classes: of the data.
+      embedding_size: of the embeddings; 0: there are none, and logits are not bounded.
+    """
+    if not embedding_size:
+        return Dense(num_classes, name="classes")(features), None
+    embeddings = _unit(Dense(embedding_size, name="class_embedding")(features))
+    classes = nn.Embed(num_classes, embedding_size, name="embeddings_of_classes").embedding
+    embeddings, classes = in_one_dtype(embeddings, _unit(classes))
+    return embeddings @ classes.T, embeddings
+
+
+def _unit(vectors: Float[Array, "n size"]) -> Float[Array, "n size"]:
+    return vectors * jax.lax.rsqrt((vectors**2).sum(-1, keepdims=True) + 1e-12)
 
 
 def normalise(
