@@ -26,7 +26,7 @@ RULES: Rules = {  # which values of the settings are valid
     **{f"consistency_augment.{name}": rule for name, rule in augmentation.RULES.items()},
     "adaptive_augment.target": number(0, 1, below=True),
     "adaptive_augment.rise": duration(positive=True, share=True),
-    **dict.fromkeys(("model.*.projection", "model.*.classifier"), switch()),
+    **dict.fromkeys([f"model.*.{x}" for x in ("projection", "classifier", "decoder")], switch()),
     "model.discriminator.scales": whole(1, 4),
     "model.discriminator.seen_size": whole(0, 8192),
     "model.generator.class_size": whole(1, 65536),
@@ -108,6 +108,7 @@ class GANLoss(Section):
             "r2": 0.0,  # gamma of r1 on generated images
             "consistency_real": 0.0,  # of real images that are judged as when varied (bCR) ...
             "consistency_fake": 0.0,  # ... and of generated ones; its authors use 10 for both
+            "decoding": 0.0,  # of real images by model.discriminator.decoder; FastGAN's has 1
             "lecam": 0.0,  # of logits far from the usual ones of the other kind
             "mode_seeking": 0.0,  # of the generator's term for diversity; its authors use 1
             "diversity": 0.0,  # of the generator's term that compares pairs with real pairs

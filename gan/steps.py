@@ -194,19 +194,7 @@ def generator_step(
     Raises:
       ValueError: generated images are judged beside real ones, but there are none.
     """
-    looks = Looks.of(state, rng, DROPOUT_GENERATOR, SEEN_FAKE, position)
-    critic = state.discriminator
-    beside = None
-    if gan.loss.relative or gan.networks.discriminator.joint:
-        if real is None:
-            raise ValueError("generated images are judged beside real ones: give some")
-        beside = Seen(*real, Looks.of(state, rng, DROPOUT_GENERATOR_REAL, SEEN_REAL, position))
-
-    def decide(images: Images) -> tuple[Decision | None, Decision]:
-        seen = Seen(images, generated.labels, looks)
-        if beside is None:
-            return None, decide_on(gan, critic, critic.params, critic.batch_stats, seen)[0]
-        return decide_both(gan, critic, critic.params, beside, seen)[:2]
+    decide = _deciding_in_generators_update(gan, state, generated.labels, rng, position, real)
 
     def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
         other, decided = decide(images)
@@ -244,6 +232,30 @@ def generator_step(
     outputs["generator_loss"] = total
     outputs["generator_gradient_norm"] = norm
     return replace(state, generator=network, average=average), outputs
+
+
+def _deciding_in_generators_update(
+    gan: GAN,
+    state: GANState,
+    labels: Classes,
+    rng: Key[Array, ""],
+    position: Positions,
+    real: Real | None,
+) -> Callable[[Images], tuple[Decision | None, Decision]]:
+    """Returns a function of generated images: decisions on real ones beside them, and on these.
+
+    The first is None where no loss and no BatchNorm looks at real images.
+    """
+    critic = state.discriminator
+    looks = Looks.of(state, rng, DROPOUT_GENERATOR, SEEN_FAKE, position)
+    if not gan.loss.relative and not gan.networks.discriminator.joint:
+        decide_alone = partial(decide_on, gan, critic, critic.params, critic.batch_stats)
+        return lambda images: (None, decide_alone(Seen(images, labels, looks))[0])
+    if real is None:
+        raise ValueError("generated images are judged beside real ones: give some")
+    beside = Seen(*real, Looks.of(state, rng, DROPOUT_GENERATOR_REAL, SEEN_REAL, position))
+    decide = partial(decide_both, gan, critic, critic.params, beside)
+    return lambda images: decide(Seen(images, labels, looks))[:2]
 
 
 def _shown(

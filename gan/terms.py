@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from common.devices.axis import AXIS
 from common.learning.network import Variables
+from common.program.errors import UserError
 from gan.losses import Images, Losses, gradient_penalty, r1
 from gan.networks import Decision, per_image
 
@@ -265,6 +266,16 @@ def _lecam(shown: Shown) -> Value:
     return lecam(real, fake, *usual)
 
 
+def _decoding(shown: Shown) -> Value:
+    real, _ = shown.judged
+    if real is None or real.decoding_error is None:
+        raise UserError(
+            "config.loss.decoding has a weight, but the discriminator decodes no images; set"
+            " config.model.discriminator.decoder=True (of projected), or the weight to 0."
+        )
+    return real.decoding_error
+
+
 def _consistency(half: Literal[0, 1], shown: Shown) -> Value:
     decided = shown.judged[half]
     assert decided is not None and shown.judge_varied is not None
@@ -288,6 +299,7 @@ TERMS = {
     "r2": Term("discriminator", _r2, lazy=True),
     "consistency_real": Term("discriminator", partial(_consistency, 0)),
     "consistency_fake": Term("discriminator", partial(_consistency, 1)),
+    "decoding": Term("discriminator", _decoding),
     "lecam": Term("discriminator", _lecam, averages=("logit_real", "logit_fake")),
     "mode_seeking": Term("generator", _mode_seeking, whole_batch=True),
     "diversity": Term("generator", _diversity, whole_batch=True),

@@ -10,10 +10,11 @@ import pytest
 
 from common.data.transforms import augment_images
 from common.learning.randomness import example_keys
+from common.networks.layers import Conv, Dense
 from common.program.errors import UserError
 from gan import networks
 from gan.losses import r1
-from gan.networks import Decision
+from gan.networks import Decision, decoding_error, projected
 from gan.steps import CONSISTENCY_FAKE, CONSISTENCY_REAL, LABELS, draw_labels
 from gan.task import make_task
 from gan.terms import consistency, lecam
@@ -193,3 +194,46 @@ def test_the_number_of_devices_changes_nothing(float64):
 
 def test_without_them_a_state_has_no_controls():
     assert task_with()[1].controls == {}
+
+
+class Decoding(networks.Discriminator):
+    """Decodes images from one layer of maps at a quarter of their size."""
+
+    def decide(self, images, labels, train, keys):
+        maps = Conv(8, 4, 4, name="maps")(images)
+        logits = Dense(1, name="logit")(maps.reshape(len(maps), -1))[:, 0]
+        return Decision(logits, None, None, decoding_error(maps, images))
+
+
+class TestDecoding:
+    def test_is_the_mean_absolute_difference_at_half_the_size(self):
+        values = np.array([-0.5, 0.8], np.float32)
+        images = jnp.broadcast_to(values[:, None, None, None], (2, 8, 8, 1))
+        module = Decoding(8, 1, 1)
+        made = module.init(jax.random.key(0), images, jnp.zeros(2, int), train=True)
+        assert {x for x in made["params"] if "decode" in x} == {"decode_2", "decoded"}
+        made["params"]["decoded"]["kernel"] *= 0
+        made["params"]["decoded"]["bias"] += 0.3
+        error = module.apply(made, images, jnp.zeros(2, int), train=True).decoding_error
+        np.testing.assert_allclose(error, abs(np.tanh(0.3) - values), rtol=1e-5)
+
+    def test_a_discriminator_learns_to_redraw_real_images(self):
+        changes = {"loss__decoding": 1.0, "optimizer__discriminator__learning_rate": 1e-2}
+        task = with_discriminator(Decoding, model__discriminator={}, **changes)
+        state = quick_jit(task.init)(jax.random.key(0))
+        state, first = train(task, state)
+        _, last = train(task, state, steps=40)
+        assert last["discriminator_decoding"] < 0.7 * first["discriminator_decoding"]
+
+    def test_a_discriminator_without_a_decoder_is_refused(self):
+        with pytest.raises(UserError, match="the discriminator decodes no images"):
+            train(*task_and_state(loss__decoding=1.0))
+
+    def test_a_projected_critic_has_one(self):
+        module = projected.Discriminator(16, 1, 2, seen_size=32, decoder=True)
+        decision, made = jax.eval_shape(
+            lambda: module.init_with_output(
+                jax.random.key(0), jnp.zeros((3, 16, 16, 1)), jnp.zeros(3, int), train=False
+            )
+        )
+        assert decision.decoding_error.shape == (3,) and "decode_2" in made["params"]
