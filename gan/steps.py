@@ -194,7 +194,7 @@ def generator_step(
     Raises:
       ValueError: generated images are judged beside real ones, but there are none.
     """
-    decide = _deciding_in_generators_update(gan, state, generated.labels, rng, position, real)
+    decide = _decider(gan, state, generated.labels, rng, position, real)
 
     def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
         other, decided = decide(images)
@@ -234,7 +234,7 @@ def generator_step(
     return replace(state, generator=network, average=average), outputs
 
 
-def _deciding_in_generators_update(
+def _decider(
     gan: GAN,
     state: GANState,
     labels: Classes,
@@ -242,9 +242,10 @@ def _deciding_in_generators_update(
     position: Positions,
     real: Real | None,
 ) -> Callable[[Images], tuple[Decision | None, Decision]]:
-    """Returns a function of generated images: decisions on real ones beside them, and on these.
+    """Returns how the discriminator decides on images in the generator's update.
 
-    The first is None where no loss and no BatchNorm looks at real images.
+    It is a function of generated images to the decisions on real ones beside them and on these; the
+    first is None where no loss and no BatchNorm looks at real images.
     """
     critic = state.discriminator
     looks = Looks.of(state, rng, DROPOUT_GENERATOR, SEEN_FAKE, position)

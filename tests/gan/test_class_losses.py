@@ -131,16 +131,19 @@ class TestReACGAN:
         "module",
         [
             acgan.Discriminator(16, 1, 2, embedding_size=5),
-            projected.Discriminator(16, 1, 2, seen_size=32, classifier=True, embedding_size=5),
+            projected.Discriminator(
+                16, 1, 2, seen_size=32, scales=1, classifier=True, embedding_size=5, decoder=True
+            ),
         ],
     )
     def test_the_networks_that_predict_classes_can_give_them(self, module):
-        decision, _ = jax.eval_shape(
+        decision, made = jax.eval_shape(
             lambda: module.init_with_output(
                 jax.random.key(0), jnp.zeros((3, 16, 16, 1)), jnp.zeros(3, int), train=False
             )
         )
         assert decision.embeddings.shape == (3, 5) and decision.class_logits.shape == (3, 2)
+        assert ("decode_2" in made["params"]) == (decision.decoding_error is not None)
 
 
 class TestRisingWeight:
