@@ -60,9 +60,7 @@ class GANTraining(TrainSettings):
 class AdaptiveAugmentation(Section):
     """`config.adaptive_augment`: how often `discriminator_augment` varies an image (ADA)."""
 
-    target: float = (
-        0.0  # of the mean sign of training images' logits, 0.6 by its authors; 0: all are
-    )
+    target: float = 0.0  # of the mean sign of training images' logits, e.g. 0.6; 0: all are varied
     rise: str = "10 %"  # how long the probability takes from 0 to 1 at the fastest
 
 

@@ -186,8 +186,8 @@ def load_trained(
     like = jax.eval_shape(lambda: init_state(gan, run.card, jax.random.key(0)))
     step, state = run.best_state(load_frozen(gan, like, discriminator=judging))
     newest = max(run.checkpoints.steps())
-    which = "its newest" if step == newest else f"its best; the newest is {newest}"
-    log.info("drawing from step %d of %s, %s", step, run.workdir, which)
+    beside = "its newest" if step == newest else f"its newest is {newest}"
+    log.info("drawing from step %d of %s (%s)", step, run.workdir, beside)
     if run.card.synthetic:
         log.warning("This generator was trained on %s.", run.card.caption)
     cache = run.settings.data.cache_dir
@@ -204,9 +204,8 @@ def _check_verdict(run: Run, step: int, options: GANOptions) -> None:
     memorized, can_tell, verdict = (
         stored_value(run, f"memorization.{name}", step, kind) for name, kind in kinds.items()
     )
-    if bool(stored_value(run, "reject", step, Any)) != options.reject:
-        memorized = None  # the verdict is on other images
-    if strict and memorized is None:
+    of_others = bool(stored_value(run, "reject", step, Any)) != options.reject
+    if strict and (memorized is None or of_others):
         raise UserError(
             f"It is unknown whether the generator of step {step} repeats training images; run"
             f" {evaluated}, or leave out --strict."

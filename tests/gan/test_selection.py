@@ -123,7 +123,7 @@ class TestModes:
     def test_it_says_which_checkpoint_it_draws_from(self, run, tmp_path, caplog):
         with caplog.at_level("INFO"):
             self.generate(run, tmp_path, num_images=1)
-        assert f"drawing from step 1 of {run.workdir}, its newest" in caplog.text
+        assert f"drawing from step 1 of {run.workdir} (its newest)" in caplog.text
 
     def test_odds_need_a_discriminator_that_gives_them(self, run, tmp_path):
         config = acgan_covid.get_config("tiny")
