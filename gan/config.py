@@ -11,7 +11,7 @@ from common.config.declaration import Compared, Declaration
 from common.config.defaults import OptimizerSettings, RunSettings, TrainSettings, default_config
 from common.data import augmentation
 from common.data.augmentation import Augmentation
-from common.program.rules import Rules, choice, number, switch, text, whole
+from common.program.rules import Rules, choice, duration, number, switch, text, whole
 from common.program.settings import Fields, Section
 from gan.flags import MODES, GANOptions
 
@@ -23,16 +23,22 @@ RULES: Rules = {  # which values of the settings are valid
     "model.generator.embedding_scale": number(0, 1000, above=True),
     "model.*.batch_norm": switch(),
     **{f"discriminator_augment.{name}": rule for name, rule in augmentation.RULES.items()},
-    **dict.fromkeys(("model.*.projection", "model.*.classifier"), switch()),
+    **{f"consistency_augment.{name}": rule for name, rule in augmentation.RULES.items()},
+    "adaptive_augment.target": number(0, 1, below=True),
+    "adaptive_augment.rise": duration(positive=True, share=True),
+    **dict.fromkeys([f"model.*.{x}" for x in ("projection", "classifier", "decoder")], switch()),
     "model.discriminator.scales": whole(1, 4),
     "model.discriminator.seen_size": whole(0, 8192),
     "model.generator.class_size": whole(1, 65536),
+    "model.discriminator.embedding_size": whole(0, 65536),
     "model.*.minibatch_deviation": switch(),
     "quality.extractor": text(),
     "quality.num_images": whole(1, 1_000_000),
     "quality.k": whole(1, 1000),
     "quality.on_collapse": choice("warn", "stop"),
     "loss.name": text(),
+    "loss.class_weight_rise": duration(share=True),
+    "loss.class_loss": choice("cross_entropy", "data_to_data"),
     "loss.label_smoothing": number(0, 1, below=True),
     "loss.penalty_every": whole(1, 10_000),
     "loss.*": number(0, 1e6),
@@ -48,6 +54,14 @@ class GANTraining(TrainSettings):
     """`config.train`."""
 
     picture_grid: int = 8  # images along each side of pictures/*_samples.png
+
+
+@dataclass(frozen=True)
+class AdaptiveAugmentation(Section):
+    """`config.adaptive_augment`: how often `discriminator_augment` varies an image (ADA)."""
+
+    target: float = 0.0  # of the mean sign of training images' logits, e.g. 0.6; 0: all are varied
+    rise: str = "10 %"  # how long the probability takes from 0 to 1 at the fastest
 
 
 @dataclass(frozen=True)
@@ -81,11 +95,19 @@ class GANLoss(Section):
     label_smoothing: float = 0.0  # the target of real images is 1 minus this
     discriminator_weight: float = 1.0  # of real + generated; 0.5 is their mean
     class_weight: float = 1.0  # of the class loss, if the discriminator predicts classes
-    penalty_every: int = 1  # steps between gradient_penalty and r1, as many times heavier
+    class_weight_rise: str = "0"  # how long it takes from 0 to this, such as "50 %"
+    # Or "data_to_data" of ReACGAN, with model.discriminator.embedding_size.
+    class_loss: str = "cross_entropy"
+    penalty_every: int = 1  # steps between gradient_penalty, r1 and r2, as many times heavier
     terms: Mapping[str, float] = field(  # by their names in gan/terms.py
         default_factory=lambda: {
             "gradient_penalty": 0.0,  # lambda of WGAN-GP, which uses 10
             "r1": 0.0,  # gamma
+            "r2": 0.0,  # gamma of r1 on generated images
+            "consistency_real": 0.0,  # of real images that are judged as when varied (bCR) ...
+            "consistency_fake": 0.0,  # ... and of generated ones; its authors use 10 for both
+            "decoding": 0.0,  # of real images by model.discriminator.decoder; FastGAN's has 1
+            "lecam": 0.0,  # of logits far from the usual ones of the other kind
             "mode_seeking": 0.0,  # of the generator's term for diversity; its authors use 1
             "diversity": 0.0,  # of the generator's term that compares pairs with real pairs
         }
@@ -122,6 +144,9 @@ class GANSettings(RunSettings):
     train: GANTraining = GANTraining()
     # Of real and generated images alike, before the discriminator sees them.
     discriminator_augment: Augmentation = Augmentation()
+    adaptive_augment: AdaptiveAugmentation = AdaptiveAugmentation()
+    # Of images whose decisions loss.consistency_real and _fake compare; its authors also mirror.
+    consistency_augment: Augmentation = Augmentation(translation=0.125)
     model: GANModel = field(default_factory=GANModel)
     quality: QualitySettings = QualitySettings()
     loss: GANLoss = field(default_factory=GANLoss)

@@ -21,6 +21,12 @@ class GANOptions(Options):
     truncation: float = flag(
         0.0, "Truncate latents to +- this, for fewer odd images; 0: off.", number(0, 1000)
     )
+    reject: bool = switched(
+        False, "Leave out generated images by the discriminator's odds that they are generated."
+    )
+    novel: bool = switched(
+        False, "Leave out generated images that are too near to a training image."
+    )
     walk: str = chosen(
         "",
         "Generate a walk instead: between latents, along single entries of a latent, or from class"
@@ -47,7 +53,7 @@ MODES = {
     "generate": Mode(
         (
             *("output", "overwrite", "num_images", "label", "seed", "strict", "bits"),
-            *("truncation", "walk", "rows", "frames", "axis"),
+            *("truncation", "reject", "novel", "walk", "rows", "frames", "axis"),
         ),
         gives="new images",
         needs="--output=DIR",
@@ -55,6 +61,7 @@ MODES = {
     "evaluate": Mode(
         (
             *("output", "overwrite", "seed", "images_per_class", "extractors", "judge"),
+            "reject",
             *("input", "real", "image_size"),
         ),
         gives="scores",

@@ -1,17 +1,18 @@
 """--mode=generate: PNG images of chosen classes with a table, or walks between images."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
+from common.data.prepared.prepared import prepare
 from common.data.sources.listing import TABLE
 from common.data.transforms import from_signed_unit
 from common.devices.apply import by_batches
@@ -26,11 +27,15 @@ from common.program.words import counted
 from common.report.deep import rescaling, to_stored, write_deep
 from common.report.images import Picture, grid, titled, write_picture, zoom_for
 from common.runs.evaluation import stored_value
-from common.runs.workdir import Run
+from common.runs.workdir import Run, check_data
 from gan.config import GANModel, GANSettings
 from gan.flags import GANOptions
 from gan.networks import network_name
+from gan.quality.features import default_extractors, make_extractors
+from gan.quality.novelty import distance_test, scores_of
+from gan.quality.reference import Images, reference_of
 from gan.sampling import BATCH, Sampler
+from gan.selection import Drawing, Keeps, check_rejection, kept_numbers, rejection
 from gan.state import init_state, load_frozen, make_gan
 from gan.walk import FILES as WALK_FILES
 from gan.walk import check_walk, write_walk
@@ -48,7 +53,8 @@ def generate(run: Run, options: GANOptions) -> None:
 
     The image LABEL/i.png is a function of (checkpoint, seed, truncation, i, label) alone, whatever
     the number of images; images i of all classes share their latent. Without a label the classes
-    take turns. An unconditional generator has the one label "generated".
+    take turns. An unconditional generator has the one label "generated". With --reject and --novel,
+    images are left out, and the others are numbered anew: see gan/selection.py.
 
     It warns of a generator that --mode=evaluate found to repeat training images; with --strict it
     draws only from one that was found not to.
@@ -66,6 +72,8 @@ def generate(run: Run, options: GANOptions) -> None:
         raise UserError(
             f"--truncation is for normal latents, but this run's are {gan.latent}; leave it out."
         )
+    if options.reject:
+        check_rejection(gan)
     sampler = Sampler(gan)
     if options.strict and options.truncation:
         raise UserError(
@@ -79,9 +87,11 @@ def generate(run: Run, options: GANOptions) -> None:
                 f"--output={outputs.folder} is not empty; name another or add --overwrite."
             )
         numbered = None if options.walk else _claimed(outputs, labels, names, options.num_images)
-        trained = load_trained(run, sampler, options.truncation)
-        _check_verdict(run, trained.step, options.strict)
+        trained = load_trained(run, sampler, options.truncation, judging=options.reject)
+        _check_verdict(run, trained.step, options)
         if numbered:
+            drawing = Drawing(sampler, trained.generator, options.truncation)
+            numbered = _kept(numbered, run, options, drawing, trained.discriminator)
             _write_images(outputs, run, options, sampler, trained.generator, names, numbered)
         else:
             outputs.claim(dict.fromkeys(WALK_FILES, ""))
@@ -99,9 +109,9 @@ def _check(run: Run, options: GANOptions) -> None:
     """Refuses invalid options."""
     if not options.output:
         raise UserError("--mode=generate needs --output=DIR, the folder to write to.")
-    unused = ("num_images",) if options.walk else ("rows", "frames", "axis")
+    unused = ["num_images", "reject", "novel"] if options.walk else ["rows", "frames", "axis"]
     if options.walk and options.walk != "axes":
-        unused = (*unused, "axis")
+        unused.append("axis")
     for name in unused:
         if getattr(options, name) != getattr(GANOptions(), name):
             what = f"with --walk={options.walk}" if options.walk else "without --walk"
@@ -175,7 +185,9 @@ def load_trained(
     gan = sampler.gan
     like = jax.eval_shape(lambda: init_state(gan, run.card, jax.random.key(0)))
     step, state = run.best_state(load_frozen(gan, like, discriminator=judging))
-    log.info("drawing from step %d of %s", step, run.workdir)
+    newest = max(run.checkpoints.steps())
+    beside = "its newest" if step == newest else f"its newest is {newest}"
+    log.info("drawing from step %d of %s (%s)", step, run.workdir, beside)
     if run.card.synthetic:
         log.warning("This generator was trained on %s.", run.card.caption)
     cache = run.settings.data.cache_dir
@@ -184,14 +196,16 @@ def load_trained(
     return Trained(step, drawing, state.discriminator.variables)
 
 
-def _check_verdict(run: Run, step: int, strict: bool) -> None:
+def _check_verdict(run: Run, step: int, options: GANOptions) -> None:
     """Warns of a generator that was found to repeat training images; when strict, refuses it."""
-    evaluated = f"python launch.py --mode=evaluate --workdir={run.workdir}"
+    strict, reject = options.strict, " --reject" if options.reject else ""
+    evaluated = f"python launch.py --mode=evaluate --workdir={run.workdir}{reject}"
     kinds = {"memorized": bool, "can_tell": bool, "verdict": str}
     memorized, can_tell, verdict = (
         stored_value(run, f"memorization.{name}", step, kind) for name, kind in kinds.items()
     )
-    if strict and memorized is None:
+    of_others = bool(stored_value(run, "reject", step, Any)) != options.reject
+    if strict and (memorized is None or of_others):
         raise UserError(
             f"It is unknown whether the generator of step {step} repeats training images; run"
             f" {evaluated}, or leave out --strict."
@@ -221,6 +235,44 @@ def _claimed(
     outputs.claim(dict.fromkeys(files, ""), data=True)
     outputs.claim(dict.fromkeys((_GRID, TABLE), ""))
     return _Numbered(numbers, labels, files)
+
+
+def _kept(
+    numbered: _Numbered, run: Run, options: GANOptions, drawing: Drawing, judging: Variables
+) -> _Numbered:
+    """Returns the numbers of images that are kept in place of the first ones."""
+    tests: list[Keeps] = []
+    if options.reject:
+        logits_of = scores_of(drawing.sampler.gan, judging)
+        tests.append(rejection(drawing, options.seed, logits_of))
+    if options.novel:
+        far = _distance_test(run, drawing.sampler.gan.conditional)
+        tests.append(lambda label, numbers, images: far(images))
+    if not tests:
+        return numbered
+    kept = numbered.numbers.copy()
+    for label in np.unique(numbered.labels).tolist():
+        of_class = numbered.labels == label
+        kept[of_class] = kept_numbers(drawing, options.seed, label, int(of_class.sum()), tests)
+    log.info("%s were left out", counted(_left_out(numbered.labels, kept), "image"))
+    return numbered._replace(numbers=kept)
+
+
+def _left_out(labels: Int[np.ndarray, " n"], kept: Int[np.ndarray, " n"]) -> int:
+    """Returns how many images lie before the last ones that are kept, but are not kept."""
+    return sum(int(kept[labels == label].max()) + 1 for label in np.unique(labels)) - len(kept)
+
+
+def _distance_test(run: Run, conditional: bool) -> Callable[[Images], Bool[np.ndarray, " images"]]:
+    prepared, card = prepare(run.config.data), run.card
+    check_data(Run(run.workdir, run.config, prepared.card))
+    extractors = make_extractors(
+        default_extractors(card.image_size), card.image_size, card.channels
+    )
+    size = len(prepared.splits["train"])
+    cache = run.settings.data.cache_dir
+    reference = reference_of(prepared, "train", conditional, extractors, cache, size)
+    return distance_test(prepared, reference, run.config.augment.flip_horizontal)
 
 
 def _write_images(

@@ -24,6 +24,9 @@ from jaxtyping import Array, Float, Int
 
 from common.program.errors import UserError
 
+# Of `data_to_data`: its authors' margin and temperature.
+_NEAR, _TEMPERATURE = 0.98, 0.5
+
 Logits = Float[Array, "batch *patches"]
 Losses = Float[Array, " batch"]
 OfLogits = Float[Array, "batch *patches"]  # for each logit
@@ -58,6 +61,11 @@ class AdversarialLoss:
     output: Callable[[Logits], OfLogits]
     threshold: float | None
     relative: bool = False
+
+    @property
+    def of_probabilities(self) -> bool:
+        """Returns whether a logit is the logarithm of the odds that an image is real."""
+        return self.output is jax.nn.sigmoid
 
 
 def adversarial_loss(name: str, label_smoothing: float = 0.0) -> AdversarialLoss:
@@ -193,6 +201,36 @@ def class_loss(
     """Cross-entropy of the auxiliary classifier, `-log p(label | x)` (Odena et al., 2017)."""
     losses: Array = optax.softmax_cross_entropy_with_integer_labels(class_logits, labels)
     return losses
+
+
+def data_to_data(
+    cosines: Float[Array, "batch classes"],
+    embeddings: Float[Array, "batch size"],
+    labels: Int[Array, " batch"],
+    others: Float[Array, "all size"],
+    other_labels: Int[Array, " all"],
+) -> Float[Array, " batch"]:
+    """Data-to-data cross-entropy, `-log(e^p / (e^p + sum over j of e^n_j))`.
+
+    `p = min(0, cos(f, v) - 0.98) / 0.5` of an image's embedding f and that of its class, v;
+    `n_j = max(0, cos(f, f_j) - 0.02) / 0.5` of the images j of other classes in the batch. An image
+    that is near enough to its class and far enough from the others moves no more. Kang, Shim, Cho
+    and Park, "Rebooting ACGAN: Auxiliary Classifier GANs with Stable Training" (2021);
+    there the discriminator learns the classes of real images only.
+
+    Args:
+      cosines: of each embedding with those of the classes.
+      embeddings: unit vectors.
+      labels: of the images.
+      others: the embeddings of the whole batch, these among them.
+      other_labels: of the whole batch.
+    """
+    own = jnp.take_along_axis(cosines, labels[:, None], 1)
+    attraction = jnp.minimum(0, own - _NEAR) / _TEMPERATURE
+    repulsion = jax.nn.relu(embeddings @ others.T - (1 - _NEAR)) / _TEMPERATURE
+    repulsion = jnp.where(labels[:, None] == other_labels, -jnp.inf, repulsion)
+    together = jax.nn.logsumexp(jnp.concatenate([attraction, repulsion], 1), axis=1)
+    return together - attraction[:, 0]
 
 
 def gradient_penalty(

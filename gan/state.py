@@ -8,8 +8,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Int, Key
 
+from common.config.durations import steps
 from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard
 from common.learning.network import NetworkState, Variables, may_be_missing
@@ -17,9 +18,10 @@ from common.learning.optimizers import make_optimizer
 from common.program.errors import UserError
 from common.training.task import Batches
 from gan.config import GANSettings
+from gan.controls import Controls
 from gan.losses import AdversarialLoss, adversarial_loss
 from gan.networks import Networks, make_networks
-from gan.terms import TERMS
+from gan.terms import TERMS, averages_of
 
 
 @may_be_missing("controls")
@@ -28,7 +30,7 @@ class GANState:
     """A GAN in training.
 
     `average` is the moving average of the generator's parameters. `controls` are small arrays that
-    training changes by rule instead of by gradients, such as the strength of an augmentation.
+    training changes by rule instead of by gradients: see gan/controls.py.
     """
 
     step: Any  # int32 []: the number of steps made (a shape where trees are traced)
@@ -45,11 +47,19 @@ class Weights(NamedTuple):
       discriminator: of the sum over real and generated images in the discriminator's loss.
       class_loss: beside the adversarial loss, in both players' losses.
       terms: further parts, by their names in `gan.terms.TERMS`.
+      class_rise: the number of steps in which the weight of the class loss rises from 0.
     """
 
     discriminator: float
     class_loss: float
     terms: Mapping[str, float]
+    class_rise: int = 0
+
+    def of_class(self, step: Int[Array, ""]) -> float | Float[Array, ""]:
+        """Returns the weight of the class loss in the step after so many."""
+        if not self.class_rise:
+            return self.class_loss
+        return self.class_loss * jnp.minimum(step / self.class_rise, 1)
 
 
 @dataclass(frozen=True)
@@ -65,10 +75,13 @@ class GAN:
       num_classes: labels are 0 .. num_classes - 1.
       latent: the distribution of latents, "normal" or "uniform".
       loss: what the players minimise.
+      class_loss: what it is: see `GANLoss`.
       weights: of the parts of the losses.
       penalty_every: the steps between lazy terms.
       average_decay: of the moving average of the generator; 0 turns it off.
       augmentation: how images, real and generated, are varied before the discriminator sees them.
+      consistency: how images are varied whose decisions the consistency terms compare.
+      controls: the rules by which training changes `GANState.controls`.
       dtype: what the networks compute in, in training.
     """
 
@@ -80,10 +93,13 @@ class GAN:
     num_classes: int
     latent: str
     loss: AdversarialLoss
+    class_loss: str
     weights: Weights
     penalty_every: int
     average_decay: float
     augmentation: Augmentation = field(default_factory=Augmentation)
+    consistency: Augmentation = field(default_factory=Augmentation)
+    controls: Controls = field(default_factory=Controls)
     dtype: str = "float32"
 
     @property
@@ -109,6 +125,7 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
     batches = Batches(optimizer.discriminator_steps, settings.data.batch_size // (1 + half))
     steps_per_epoch = card.num_examples["train"] / batches.examples
     num_steps = settings.train.num_steps
+    terms = {name: loss.terms[name] for name in TERMS if loss.terms.get(name)}
     return GAN(
         networks=make_networks(model, card),
         generator_optimizer=make_optimizer(
@@ -126,14 +143,22 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
         num_classes=len(card.classes),
         latent=model.latent,
         loss=adversarial_loss(loss.name, loss.label_smoothing),
+        class_loss=loss.class_loss,
         weights=Weights(
             loss.discriminator_weight,
             loss.class_weight,
-            {name: loss.terms[name] for name in TERMS if loss.terms.get(name)},
+            terms,
+            steps(loss.class_weight_rise, steps_per_epoch, num_steps),
         ),
         penalty_every=loss.penalty_every,
         average_decay=model.average_decay,
         augmentation=settings.discriminator_augment,
+        consistency=settings.consistency_augment,
+        controls=Controls(
+            averages_of(terms),
+            settings.adaptive_augment.target,
+            steps(settings.adaptive_augment.rise, steps_per_epoch, num_steps),
+        ),
         dtype=settings.train.dtype,
     )
 
@@ -152,6 +177,32 @@ def _check(settings: GANSettings) -> None:
             f"config.loss.name is {loss.name!r}, which compares each generated image with a real"
             " one, but config.optimizer.half_batches gives the generator's update more images"
             " than there are real ones; set it to False."
+        )
+    compared = [x for x in loss.terms if x.startswith("consistency_") and loss.terms[x]]
+    if compared and not settings.consistency_augment.is_on:
+        raise UserError(
+            f"config.loss.{compared[0]} is {loss.terms[compared[0]]}, but"
+            " config.consistency_augment varies nothing; say what it varies, such as"
+            " --config.consistency_augment.translation=0.125, or set the weight to 0."
+        )
+    _check_adaptive(settings)
+
+
+def _check_adaptive(settings: GANSettings) -> None:
+    """Refuses an adaptive augmentation that can't adapt, or has nothing to adapt."""
+    target, loss = settings.adaptive_augment.target, settings.loss
+    if not target:
+        return
+    if not settings.discriminator_augment.is_on:
+        raise UserError(
+            f"config.adaptive_augment.target is {target}, but config.discriminator_augment varies"
+            " nothing; say what it varies, such as"
+            " --config.discriminator_augment.translation=0.125, or set the target to 0."
+        )
+    if adversarial_loss(loss.name, loss.label_smoothing).threshold is None:
+        raise UserError(
+            f"config.adaptive_augment.target is {target}, but with the loss {loss.name!r} the sign"
+            " of a logit means nothing; set the target to 0, or take another config.loss.name."
         )
 
 
@@ -175,6 +226,7 @@ def init_state(gan: GAN, card: DataCard, rng: Key[Array, ""]) -> GANState:
         generator=NetworkState.create(generator, gan.generator_optimizer),
         discriminator=NetworkState.create(discriminator, gan.discriminator_optimizer),
         average=generator["params"],
+        controls=gan.controls.at_first,
     )
 
 

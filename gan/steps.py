@@ -11,14 +11,23 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from common.data.transforms import augment_images
-from common.learning.network import NetworkState, Variables, moving_average, updated
+from common.learning.network import Variables, moving_average, updated
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
-from gan.losses import Part, class_loss
+from gan.deciding import (
+    Classes,
+    Images,
+    Looks,
+    Positions,
+    Seen,
+    class_losses,
+    decide_both,
+    decide_on,
+)
+from gan.losses import Part
 from gan.networks import Decision, per_image
 from gan.state import GAN, GANState
 from gan.terms import Shown, added
@@ -38,11 +47,10 @@ from gan.terms import Shown, added
     GENERATOR_TERMS,
     SEEN_REAL,
     SEEN_FAKE,
-) = range(13)
+    CONSISTENCY_REAL,
+    CONSISTENCY_FAKE,
+) = range(15)
 
-Images = Float[Array, "batch height width channels"]
-Classes = Int[Array, " batch"]
-Positions = Int[Array, " batch"]
 Outputs = dict[str, Float[Array, ""] | Float[Array, " batch"]]
 
 
@@ -69,30 +77,6 @@ class Real(NamedTuple):
 
     images: Images
     labels: Classes
-
-
-class Looks(NamedTuple):
-    """The keys by which the discriminator looks at each image: its dropout, and how it is varied.
-
-    A generated image is varied alike in both players' updates. The second are drawn only if images
-    are varied.
-    """
-
-    dropout: Key[Array, " batch"]
-    seen: Callable[[], Key[Array, " batch"]]
-
-    @classmethod
-    def of(cls, rng: Key[Array, ""], dropout: int, seen: int, position: Positions) -> "Looks":
-        """Returns the keys for two purposes."""
-        return cls(example_keys(rng, dropout, position), lambda: example_keys(rng, seen, position))
-
-
-class Seen(NamedTuple):
-    """A batch as the discriminator sees it: images in [-1, 1], their classes, and its keys."""
-
-    images: Images
-    labels: Classes
-    looks: Looks
 
 
 def draw_latents(
@@ -164,32 +148,21 @@ def discriminator_step(
     generator's last update.
     """
     network, weights = state.discriminator, gan.weights
-    seen_real = Seen(images, labels, Looks.of(rng, DROPOUT_REAL, SEEN_REAL, position))
-    seen_fake = Seen(fakes, fake_labels, Looks.of(rng, DROPOUT_FAKE, SEEN_FAKE, position))
+    loss_of = partial(_decision_loss, gan, state.step)
+    seen_real = Seen(images, labels, Looks.of(state, rng, DROPOUT_REAL, SEEN_REAL, position))
+    seen_fake = Seen(fakes, fake_labels, Looks.of(state, rng, DROPOUT_FAKE, SEEN_FAKE, position))
 
     def loss(params: Variables) -> tuple[Float[Array, ""], tuple[Variables, Outputs]]:
-        real, fake, stats = _decide_both(gan, network, params, seen_real, seen_fake)
-        real_loss, real_outputs = _decision_loss(gan, gan.loss.real, real, fake, labels)
-        fake_loss, fake_outputs = _decision_loss(gan, gan.loss.fake, fake, real, fake_labels)
+        real, fake, stats = decide_both(gan, network, params, seen_real, seen_fake)
+        real_loss, real_outputs = loss_of(gan.loss.real, real, fake, labels)
+        fake_loss, fake_outputs = loss_of(gan.loss.fake, fake, real, fake_labels)
         outputs = {
             **_named(gan, real, "real", real_outputs),
             **_named(gan, fake, "fake", fake_outputs),
         }
         total = weights.discriminator * (real_loss + fake_loss)
 
-        def logit_of(x: Images) -> Float[Array, " batch"]:
-            seen = seen_real._replace(images=x)
-            return _decide(gan, network, params, network.batch_stats, seen)[0].logit
-
-        shown = Shown(
-            logit_of=logit_of,
-            images=images,
-            labels=labels,
-            fakes=fakes,
-            fake_labels=fake_labels,
-            latents=None,
-            keys=lambda: example_keys(rng, PENALTY, position),
-        )
+        shown = _shown(gan, state, params, (seen_real, seen_fake), (real, fake), rng, position)
         total, terms = _with_terms(gan, "discriminator", total, shown, position, state)
         return total, (stats, outputs | terms)
 
@@ -221,31 +194,29 @@ def generator_step(
     Raises:
       ValueError: generated images are judged beside real ones, but there are none.
     """
-    looks = Looks.of(rng, DROPOUT_GENERATOR, SEEN_FAKE, position)
-    critic = state.discriminator
-    beside = None
-    if gan.loss.relative or gan.networks.discriminator.joint:
-        if real is None:
-            raise ValueError("generated images are judged beside real ones: give some")
-        beside = Seen(*real, Looks.of(rng, DROPOUT_GENERATOR_REAL, SEEN_REAL, position))
-
-    def decide(images: Images) -> tuple[Decision | None, Decision]:
-        seen = Seen(images, generated.labels, looks)
-        if beside is None:
-            return None, _decide(gan, critic, critic.params, critic.batch_stats, seen)[0]
-        return _decide_both(gan, critic, critic.params, beside, seen)[:2]
+    decide = _decider(gan, state, generated.labels, rng, position, real)
 
     def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
         other, decided = decide(images)
-        total, outputs = _decision_loss(gan, gan.loss.generator, decided, other, generated.labels)
+        total, outputs = _decision_loss(
+            gan, state.step, gan.loss.generator, decided, other, generated.labels
+        )
+
+        def logit_of(seen: Images) -> Float[Array, " batch"]:
+            return decide(seen)[1].logit
+
         shown = Shown(
-            logit_of=lambda seen: decide(seen)[1].logit,
+            logit_of=logit_of,
+            fake_logit_of=logit_of,
+            judged=(other, decided),
+            judge_varied=None,
             images=real.images if real else None,
             labels=real.labels if real else None,
             fakes=images,
             fake_labels=generated.labels,
             latents=generated.latents,
             keys=lambda: example_keys(rng, GENERATOR_TERMS, position),
+            controls=state.controls,
         )
         outputs["output_fake"] = output_of(gan, decided)
         total, terms = _with_terms(gan, "generator", total, shown, position, state)
@@ -263,56 +234,77 @@ def generator_step(
     return replace(state, generator=network, average=average), outputs
 
 
-def _decide(
-    gan: GAN, network: NetworkState, params: Variables, batch_stats: Variables, *batches: Seen
-) -> tuple[Decision, Variables]:
-    """Returns the decision in training mode and the running statistics after it.
+def _decider(
+    gan: GAN,
+    state: GANState,
+    labels: Classes,
+    rng: Key[Array, ""],
+    position: Positions,
+    real: Real | None,
+) -> Callable[[Images], tuple[Decision | None, Decision]]:
+    """Returns how the discriminator decides on images in the generator's update.
 
-    Of two batches, the first is real, the second generated, and one decision is of both.
+    It is a function of generated images to the decisions on real ones beside them and on these; the
+    first is None where no loss and no BatchNorm looks at real images.
     """
-    images, labels, dropout = (
-        jnp.concatenate(rows) if len(rows) > 1 else rows[0]
-        for rows in zip(*(_varied(gan, seen) for seen in batches), strict=True)
+    critic = state.discriminator
+    looks = Looks.of(state, rng, DROPOUT_GENERATOR, SEEN_FAKE, position)
+    if not gan.loss.relative and not gan.networks.discriminator.joint:
+        decide_alone = partial(decide_on, gan, critic, critic.params, critic.batch_stats)
+        return lambda images: (None, decide_alone(Seen(images, labels, looks))[0])
+    if real is None:
+        raise ValueError("generated images are judged beside real ones: give some")
+    beside = Seen(*real, Looks.of(state, rng, DROPOUT_GENERATOR_REAL, SEEN_REAL, position))
+    decide = partial(decide_both, gan, critic, critic.params, beside)
+    return lambda images: decide(Seen(images, labels, looks))[:2]
+
+
+def _shown(
+    gan: GAN,
+    state: GANState,
+    params: Variables,
+    seen: tuple[Seen, Seen],
+    judged: tuple[Decision, Decision],
+    rng: Key[Array, ""],
+    position: Positions,
+) -> Shown:
+    """Returns what the discriminator's terms are shown: of real images, then of generated ones."""
+    network, (real, fake) = state.discriminator, seen
+
+    def logit_of(seen: Seen, images: Images) -> Float[Array, " batch"]:
+        seen = seen._replace(images=images)
+        return decide_on(gan, network, params, network.batch_stats, seen)[0].logit
+
+    def varied(seen: Seen, purpose: int) -> Seen:
+        keys = example_keys(rng, purpose, position)
+        return seen._replace(images=augment_images(seen.images, keys, gan.consistency))
+
+    def judge_varied() -> tuple[Decision, Decision]:
+        both = varied(real, CONSISTENCY_REAL), varied(fake, CONSISTENCY_FAKE)
+        return decide_both(gan, network, params, *both)[:2]
+
+    return Shown(
+        logit_of=partial(logit_of, real),
+        fake_logit_of=partial(logit_of, fake),
+        judged=judged,
+        judge_varied=judge_varied,
+        images=real.images,
+        labels=real.labels,
+        fakes=fake.images,
+        fake_labels=fake.labels,
+        latents=None,
+        keys=lambda: example_keys(rng, PENALTY, position),
+        controls=state.controls,
     )
-    discriminator = gan.networks.discriminator
-    if len(batches) > 1:
-        discriminator = discriminator.clone(num_real=len(batches[0].images))
-    decided, changed = discriminator.apply(
-        network.applied(params, batch_stats),
-        narrow(images, gan.dtype),
-        labels,
-        train=True,
-        dropout_keys=dropout,
-        mutable=["batch_stats"],
-    )
-    return jax.tree.map(widen, decided), changed.get("batch_stats", {})
-
-
-def _varied(gan: GAN, seen: Seen) -> tuple[Images, Classes, Key[Array, " batch"]]:
-    """Returns images as they are shown, labels and keys of dropout."""
-    images, labels, looks = seen
-    if gan.augmentation.is_on:
-        images = augment_images(images, looks.seen(), gan.augmentation)
-    return images, labels, looks.dropout
-
-
-def _decide_both(
-    gan: GAN, network: NetworkState, params: Variables, real: Seen, fake: Seen
-) -> tuple[Decision, Decision, Variables]:
-    """Returns the decisions of real and generated images and the running statistics after both."""
-    decide = partial(_decide, gan, network, params)
-    if not gan.networks.discriminator.joint:
-        of_real, stats = decide(network.batch_stats, real)
-        of_fake, stats = decide(stats, fake)
-        return of_real, of_fake, stats
-    decided, stats = decide(network.batch_stats, real, fake)
-    num_real = len(real.images)
-    of_real = jax.tree.map(lambda x: x[:num_real], decided)
-    return of_real, jax.tree.map(lambda x: x[num_real:], decided), stats
 
 
 def _decision_loss(
-    gan: GAN, adversarial: Part, decided: Decision, other: Decision | None, labels: Classes
+    gan: GAN,
+    step: Int[Array, ""],
+    adversarial: Part,
+    decided: Decision,
+    other: Decision | None,
+    labels: Classes,
 ) -> tuple[Float[Array, ""], Outputs]:
     """Returns the mean loss toward a target and a class, and its parts per example.
 
@@ -323,9 +315,10 @@ def _decision_loss(
     losses = [adversarial(*logits) for logits in zip(own, others, strict=True)]
     outputs: dict[str, Any] = {"adversarial_loss": per_image(losses)}
     total = outputs["adversarial_loss"]
-    if decided.class_logits is not None:
-        outputs["class_loss"] = class_loss(decided.class_logits, labels)
-        total = total + gan.weights.class_loss * outputs["class_loss"]
+    of_class = class_losses(gan, decided, labels)
+    if decided.class_logits is not None and of_class is not None:
+        outputs["class_loss"] = of_class
+        total = total + gan.weights.of_class(step) * of_class
         correct = decided.class_logits.argmax(-1) == labels
         outputs["class_accuracy"] = correct.astype(total.dtype)
     return total.mean(), outputs
@@ -357,6 +350,8 @@ def output_of(gan: GAN, decided: Decision) -> Float[Array, " batch"]:
 def _named(gan: GAN, decided: Decision, half: str, outputs: Outputs) -> Outputs:
     """Returns all outputs for the half "real" or "fake", with the half in their names."""
     more: dict[str, Any] = {"output": output_of(gan, decided)}
+    if f"logit_{half}" in gan.controls.averages:
+        more["logit"] = decided.logit
     if (threshold := gan.loss.threshold) is not None:
         more["accuracy"] = per_image(
             [

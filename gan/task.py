@@ -18,6 +18,7 @@ from common.report.images import Picture
 from common.scores import metrics
 from common.training.task import Batch, Batches, Examples, Measurement, Metrics, Task
 from gan.config import GANSettings
+from gan.deciding import Positions
 from gan.generate import generate
 from gan.losses import class_loss
 from gan.networks import per_image
@@ -35,7 +36,6 @@ from gan.steps import (
     NOISE,
     Generated,
     Outputs,
-    Positions,
     Real,
     discriminator_step,
     draw_fakes,
@@ -105,8 +105,10 @@ class GANTask(Task[GANState]):
             )
             of_discriminator.append(outputs)
         state, of_generator = generator_step(gan, state, generated, rng, drawn_for, shown)
-        state = replace(state, step=state.step + 1)
-        return state, metrics.averages({**_joined(of_discriminator), **of_generator})
+        step, state = state.step, replace(state, step=state.step + 1)
+        outputs = {**_joined(of_discriminator), **of_generator}
+        state = replace(state, controls=gan.controls.after(state.controls, outputs, step))
+        return state, metrics.averages({**outputs, **state.controls})
 
     def _draw(self, state: GANState, rng: Key[Array, ""], position: Positions) -> Generated:
         gan = self.gan
@@ -141,9 +143,10 @@ class GANTask(Task[GANState]):
         if decided.class_logits is not None:
             correct = decided.class_logits.argmax(-1) == batch["label"]
             values["discriminator_class_accuracy_real"] = correct.astype(jnp.float32)
-            values["discriminator_class_loss_real"] = class_loss(
-                decided.class_logits, batch["label"]
-            )
+            if decided.embeddings is None:
+                values["discriminator_class_loss_real"] = class_loss(
+                    decided.class_logits, batch["label"]
+                )
         return metrics.averages(values, mask=batch["valid"])
 
     def measurement(self, prepared: Prepared) -> Measurement[GANState] | None:

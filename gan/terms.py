@@ -6,6 +6,7 @@ and a weight of 0 computes nothing.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias
 
 import jax
@@ -13,10 +14,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from common.devices.axis import AXIS
+from common.learning.network import Variables
+from common.program.errors import UserError
 from gan.losses import Images, Losses, gradient_penalty, r1
+from gan.networks import Decision, per_image
 
 _COARSE = 16  # pixels
 _FAINT = 0.05  # the size of the steps of an image that differs half as much as they say
+
 
 Value: TypeAlias = Losses | Float[Array, ""]  # per image, or of the whole batch
 
@@ -28,21 +33,31 @@ class Shown:
     Attributes:
       logit_of: images -> the discriminator's logit of each, with the labels of the images that the
         player learns by: real ones for the discriminator, its own for the generator.
+      fake_logit_of: the same with the labels of the generated images.
+      judged: the decisions of this update on real images, None if it looks at none, and on
+        generated ones.
+      judge_varied: returns such decisions on the same images varied by config.consistency_augment;
+        None in a generator's update.
       images: real ones; None in a generator's update that is given none.
       labels: of the real images.
       fakes: generated images.
       fake_labels: of the generated images.
       latents: of the generated images; None in a discriminator's update.
       keys: returns a random key of each image of this device.
+      controls: those of the state, see gan/controls.py.
     """
 
     logit_of: Callable[[Images], Losses]
+    fake_logit_of: Callable[[Images], Losses]
+    judged: tuple[Decision | None, Decision]
+    judge_varied: Callable[[], tuple[Decision, Decision]] | None
     images: Float[Array, "_real height width channels"] | None
     labels: Int[Array, " _real"] | None
     fakes: Images
     fake_labels: Int[Array, " batch"]
     latents: Float[Array, "batch latent"] | None
     keys: Callable[[], Key[Array, " batch"]]
+    controls: Variables
 
 
 @dataclass(frozen=True)
@@ -55,12 +70,20 @@ class Term:
       lazy: whether it is computed only every `config.loss.penalty_every` steps, and counts as many
         times more (Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020).
       whole_batch: whether it is shown the images of all devices, in the order of the batch.
+      averages: the outputs of the discriminator whose moving averages it needs, which are then
+        among `Shown.controls`, such as "average_logit_real".
     """
 
     player: Literal["generator", "discriminator"]
     value: Callable[[Shown], Value]
     lazy: bool = False
     whole_batch: bool = False
+    averages: tuple[str, ...] = ()
+
+
+def averages_of(weights: Mapping[str, float]) -> tuple[str, ...]:
+    """Returns the outputs whose moving averages terms need, by the weights of the terms."""
+    return tuple(name for term in weights for name in TERMS[term].averages)
 
 
 def added(
@@ -193,6 +216,34 @@ def _differences(images: Float[Array, "n height width channels"]) -> Float[Array
     return own[:, None] * own - jnp.abs(flat @ flat.T) / flat.shape[1]
 
 
+def lecam(
+    real: Decision,
+    fake: Decision,
+    usual_real: Float[Array, ""],
+    usual_fake: Float[Array, ""],
+) -> Losses:
+    """`max(0, r - f')^2 + max(0, r' - f)^2`, of a real image's logit r and a generated one's f.
+
+    `r'` and `f'` are the logits that are usual, moving averages. It holds the discriminator's
+    logits of both kinds together, as a discriminator that knows few images by heart parts them.
+    Tseng et al., "Regularizing Generative Adversarial Networks under Limited Data" (2021), in the
+    form of their program.
+    """
+    of_real = jax.tree.map(lambda r: jax.nn.relu(r - usual_fake) ** 2, real.logits)
+    of_fake = jax.tree.map(lambda f: jax.nn.relu(usual_real - f) ** 2, fake.logits)
+    return per_image(of_real) + per_image(of_fake)
+
+
+def consistency(decided: Decision, varied: Decision) -> Losses:
+    """`(D(x) - D(T(x)))^2`: a change T that leaves an image what it is changes no decision.
+
+    The change is not shown to the generator, so it can't learn to draw it. On real and on generated
+    images, with a weight for each: bCR of Zhao et al., "Improved Consistency Regularization for
+    GANs" (2021), section 3.1. The logit of an image with several is their mean.
+    """
+    return (decided.logit - varied.logit) ** 2
+
+
 def _gradient_penalty(shown: Shown) -> Value:
     assert shown.images is not None
     share = jax.vmap(jax.random.uniform)(shown.keys())
@@ -202,6 +253,33 @@ def _gradient_penalty(shown: Shown) -> Value:
 def _r1(shown: Shown) -> Value:
     assert shown.images is not None
     return r1(shown.logit_of, shown.images)
+
+
+def _r2(shown: Shown) -> Value:
+    return r1(shown.fake_logit_of, shown.fakes)
+
+
+def _lecam(shown: Shown) -> Value:
+    real, fake = shown.judged
+    assert real is not None
+    usual = shown.controls["average_logit_real"], shown.controls["average_logit_fake"]
+    return lecam(real, fake, *usual)
+
+
+def _decoding(shown: Shown) -> Value:
+    real, _ = shown.judged
+    if real is None or real.decoding_error is None:
+        raise UserError(
+            "config.loss.decoding has a weight, but the discriminator decodes no images; set"
+            " config.model.discriminator.decoder=True (of projected), or the weight to 0."
+        )
+    return real.decoding_error
+
+
+def _consistency(half: Literal[0, 1], shown: Shown) -> Value:
+    decided = shown.judged[half]
+    assert decided is not None and shown.judge_varied is not None
+    return consistency(decided, shown.judge_varied()[half])
 
 
 def _mode_seeking(shown: Shown) -> Value:
@@ -218,6 +296,11 @@ def _diversity(shown: Shown) -> Value:
 TERMS = {
     "gradient_penalty": Term("discriminator", _gradient_penalty, lazy=True),
     "r1": Term("discriminator", _r1, lazy=True),
+    "r2": Term("discriminator", _r2, lazy=True),
+    "consistency_real": Term("discriminator", partial(_consistency, 0)),
+    "consistency_fake": Term("discriminator", partial(_consistency, 1)),
+    "decoding": Term("discriminator", _decoding),
+    "lecam": Term("discriminator", _lecam, averages=("logit_real", "logit_fake")),
     "mode_seeking": Term("generator", _mode_seeking, whole_batch=True),
     "diversity": Term("generator", _diversity, whole_batch=True),
 }

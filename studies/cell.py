@@ -24,12 +24,14 @@ _WITHOUT_EFFECT = (
     *("data.dir", "data.cache_dir", "data.resident_limit_mb"),
     *("train.low_memory", "train.trackers", "train.replicas"),
 )
-# Settings that are younger than the first files of finished cells. At these values, with which a
-# run is as before there were any, they count for nothing: such files stay valid.
-_YOUNGER: Mapping[str, object] = {
-    "train.on_divergence": "stop",
-    "train.rollbacks": 3,
-}
+# Settings that are younger than the first files of finished cells, or their sections. At their
+# defaults, with which a run is as before there were any, they count for nothing: such files stay
+# valid.
+_YOUNGER = (
+    *("train.on_divergence", "train.rollbacks", "data.balance"),
+    *("adaptive_augment.", "consistency_augment.", "loss.class_loss", "loss.class_weight_rise"),
+    *("loss.consistency_", "loss.decoding", "loss.lecam", "loss.r2"),
+)
 
 
 class StoppedError(Exception):
@@ -107,9 +109,14 @@ class Cell:
 
 def effective(config: ConfigDict) -> Mapping[str, object]:
     """Returns the settings that what a run finds depends on, as read from JSON."""
-    settings = flatten(json.loads(to_json(with_defaults(config))))
+    settings, before = _settings(config), _settings(ConfigDict({"task": config.get("task")}))
     return {
         name: value
-        for name, value in settings
-        if name not in _WITHOUT_EFFECT and (name not in _YOUNGER or value != _YOUNGER[name])
+        for name, value in settings.items()
+        if name not in _WITHOUT_EFFECT
+        and not (name.startswith(_YOUNGER) and value == before.get(name))
     }
+
+
+def _settings(config: ConfigDict) -> Mapping[str, object]:
+    return dict(flatten(json.loads(to_json(with_defaults(config)))))

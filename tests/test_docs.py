@@ -63,6 +63,7 @@ def test_the_documents_name_settings_that_exist():
         "README.md": gan | unet | classify,
         "docs/own_data.md": gan,
         "docs/quality.md": gan | classify,
+        "docs/few_images.md": gan,
         "docs/segmentation.md": unet,
         "docs/classification.md": classify,
     }
@@ -70,6 +71,9 @@ def test_the_documents_name_settings_that_exist():
         text = (ROOT / document).read_text()
         named = set(re.findall(r"--config\.([a-z_.]+[a-z](?:256)?)", text))
         assert named and named <= known, document
+    few = (ROOT / "docs/few_images.md").read_text()
+    listed = set(re.findall(r"`((?:data|loss|optimizer|adaptive_augment)\.[\w.]+)", few))
+    assert len(listed) > 12 and listed <= gan
     sections = "data|model|loss|optimizer|train"
     for document, known in (("segmentation", unet), ("classification", classify)):
         text = (ROOT / f"docs/{document}.md").read_text()

@@ -41,7 +41,7 @@ RULES: Rules = {
     "data.split_seed": whole(0, SEEDS),
     "data.fold*": whole(0, 1000),
     "data.batch_size": whole(1, 65536),
-    "data.shuffle": switch(),
+    **dict.fromkeys(("data.shuffle", "data.balance"), switch()),
     "data.num_phantoms": whole(1, 1_000_000),
     "data.resident_limit_mb": whole(0, 1_000_000_000),
     "data.*": text(),

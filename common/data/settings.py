@@ -30,6 +30,7 @@ class DataSettings(Section):
     copies: str = "group"  # copies share a split; or "drop" all but one; or "keep"
     batch_size: int = 32  # global: over all devices and processes
     shuffle: bool = True
+    balance: bool = False  # True: training batches have as many images of each class
     window: str = ""  # "low,high" in the file's own units, for 16-bit and float images
     on_bad_image: str = "error"  # or "skip": count unreadable images and go on
     num_phantoms: int = 1024  # in train; val and test get a quarter of that each

@@ -20,6 +20,7 @@ Coordinates = Float[Array, "2 height width"]
 
 _VARIED = ("image", "mask", "target")
 _MODES = {"black": "constant", "edge": "nearest", "reflect": "reflect"}
+_CHANCE = 1  # what is folded into a key to draw whether its image is varied
 _KNOTS = 3  # displacements drawn along each side, as in the U-Net paper
 
 
@@ -72,16 +73,27 @@ def augment_images(
     images: Float[Array, "batch height width channels"],
     keys: Key[Array, " batch"],
     settings: Augmentation,
+    probability: Float[Array, ""] | None = None,
 ) -> Float[Array, "batch height width channels"]:
     """Varies images in [-1, 1] as `augment` does, neither rounded nor clipped.
 
     It is differentiable, so that a generator learns through it: Zhao et al., "Differentiable
     Augmentation for Data-Efficient GAN Training" (2020).
+
+    Args:
+      images: to be varied.
+      keys: one random key per image.
+      settings: what varies and how much.
+      probability: of an image being varied; None: all are.
     """
     if not settings.is_on:
         return images
     varied = jax.vmap(partial(_vary, settings))({"image": (images + 1.0) * 127.5}, keys)
-    return (varied["image"] / 127.5 - 1.0).astype(images.dtype)
+    shown = (varied["image"] / 127.5 - 1.0).astype(images.dtype)
+    if probability is None:
+        return shown
+    chance = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, _CHANCE)))(keys)
+    return jnp.where((chance < probability)[:, None, None, None], shown, images)
 
 
 def _vary(

@@ -15,6 +15,7 @@ from jaxtyping import Int, Shaped
 from common.data.prepared.prepared import Prepared, Split
 from common.data.settings import DataSettings
 from common.devices import placement, processes
+from common.program.errors import UserError
 from common.program.log import log
 from common.training import dispatch
 from common.training.dispatch import Block
@@ -52,9 +53,16 @@ class Order:
     """
 
     def __init__(
-        self, split: Split, batches: Batches, seeds: Sequence[int], *, shuffle: bool
+        self,
+        split: Split,
+        batches: Batches,
+        seeds: Sequence[int],
+        *,
+        shuffle: bool,
+        balance: bool = False,
     ) -> None:
         self.split, self._batches = split, batches
+        self._labels = np.array(split.labels) if balance else None
         self._local_batch = processes.local_batch_size(batches.size)
         self._seeds, self._shuffle = seeds, shuffle
 
@@ -65,7 +73,9 @@ class Order:
 
     def _of(self, seed: int, step: int) -> Int[np.ndarray, "devices batches batch"]:
         count, size = self._batches
-        every = batch_indices(step, count * size, seed, len(self.split), self._shuffle)
+        every = batch_indices(
+            step, count * size, seed, len(self.split), self._shuffle, self._labels
+        )
         first = jax.process_index() * self._local_batch
         mine = every.reshape(count, size)[:, first : first + self._local_batch]
         return mine.reshape(count, jax.local_device_count(), -1).swapaxes(0, 1)
@@ -146,8 +156,17 @@ class StreamedFeed:
 def open_feed(
     data: DataSettings, prepared: Prepared, batches: Batches, seeds: Sequence[int]
 ) -> Feed:
-    """Returns the feed of the training split: resident if it fits, else streamed."""
-    order = Order(prepared.splits["train"], batches, seeds, shuffle=data.shuffle)
+    """Returns the feed of the training split: resident if it fits, else streamed.
+
+    Raises:
+      UserError: classes are to be balanced, but there is one.
+    """
+    split = prepared.splits["train"]
+    if data.balance and len(set(split.labels)) < 2:
+        raise UserError(
+            "config.data.balance is on, but all training images are of one class; set it to False."
+        )
+    order = Order(split, batches, seeds, shuffle=data.shuffle, balance=data.balance)
     if fits_on_device(order.split, data.resident_limit_mb):
         return ResidentFeed(order)
     log.info("streaming %s, which is larger than config.data.resident_limit_mb", prepared.card.name)

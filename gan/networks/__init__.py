@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from common.data.prepared.prepared import DataCard
 from common.learning.network import Variables
-from common.networks.layers import BatchNorm
+from common.networks.layers import BatchNorm, Conv, Dense, UpsampleConv, in_one_dtype
 from common.program.errors import UserError
 from gan.config import GANModel
 
@@ -31,6 +31,8 @@ NoiseKeys: TypeAlias = Key[Array, " batch"] | None
 Logits: TypeAlias = Float[Array, "batch *_patches"]
 # Class labels, or the share of each class, which also draws images between two classes.
 Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]
+
+_FEWEST = 16  # maps of a decoder
 
 
 class Keys(NamedTuple):
@@ -47,10 +49,16 @@ class Decision(NamedTuple):
       logits: positive for "real": one of each image, or many, such as one of each patch; a tuple of
         such arrays for several scales. Losses are averaged over those of an image.
       class_logits: of each class; None if the discriminator predicts no class.
+      embeddings: unit vectors; class_logits are then their cosines with those of the classes. None
+        if it gives none; see `class_head`.
+      decoding_error: of images that it decodes from its maps, beside those that it sees; None if it
+        decodes none; see `decoding_error`.
     """
 
     logits: Logits | tuple[Logits, ...]
     class_logits: Float[Array, "batch classes"] | None
+    embeddings: Float[Array, "batch size"] | None = None
+    decoding_error: Float[Array, " batch"] | None = None
 
     @property
     def logit(self) -> Float[Array, " batch"]:
@@ -153,6 +161,47 @@ class Discriminator(Player):
     def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real; see `__call__`."""
         raise NotImplementedError
+
+
+def class_head(
+    features: Float[Array, "batch features"], num_classes: int, embedding_size: int
+) -> tuple[Float[Array, "batch classes"], Float[Array, "batch size"] | None]:
+    """Returns the class logits of a discriminator, and its embeddings.
+
+    Args:
+      features: what it knows of the images.
+      num_classes: of the data.
+      embedding_size: of the embeddings; 0: there are none, and logits are not bounded.
+    """
+    if not embedding_size:
+        return Dense(num_classes, name="classes")(features), None
+    embeddings = _unit(Dense(embedding_size, name="class_embedding")(features))
+    classes = nn.Embed(num_classes, embedding_size, name="embeddings_of_classes").embedding
+    embeddings, classes = in_one_dtype(embeddings, _unit(classes))
+    return embeddings @ classes.T, embeddings
+
+
+def _unit(vectors: Float[Array, "n size"]) -> Float[Array, "n size"]:
+    return vectors * jax.lax.rsqrt((vectors**2).sum(-1, keepdims=True) + 1e-12)
+
+
+def decoding_error(
+    maps: Float[Array, "batch rows columns maps"], images: Images
+) -> Float[Array, " batch"]:
+    """Returns the mean absolute difference of images from what a small decoder makes of maps.
+
+    It doubles the maps until they have half the images' size, at which it compares. A discriminator
+    whose maps tell what an image looks like can't know it by heart by a detail: Liu et al.,
+    "Towards Faster and Stabilized GAN Training for High-Fidelity Few-Shot Image Synthesis" (2021),
+    section 3.2, where the difference is that of a pretrained network's features.
+    """
+    x = maps
+    while 4 * x.shape[1] <= images.shape[1]:
+        x = UpsampleConv(max(_FEWEST, x.shape[-1] // 2), name=f"decode_{x.shape[1]}")(x)
+        x = nn.leaky_relu(x, 0.2)
+    decoded = jnp.tanh(Conv(images.shape[-1], name="decoded")(x))
+    seen = jax.image.resize(images, decoded.shape, "linear")
+    return jnp.abs(decoded - seen).mean((1, 2, 3))
 
 
 def normalise(

@@ -21,7 +21,7 @@ from common.devices.axis import AXIS
 from common.networks.layers import Conv, Dense, UpsampleConv, dropout_after, in_one_dtype
 from common.program.errors import UserError
 from gan import networks
-from gan.networks import Decision, Images, Keys, Labels, Latents, normalise
+from gan.networks import Decision, Images, Keys, Labels, Latents, class_head, normalise
 
 _LEAK = 0.2
 
@@ -76,11 +76,13 @@ class Discriminator(networks.Discriminator):
 
     Attributes:
       dropout_rate: after each activation.
+      embedding_size: of the embeddings that loss.class_loss = "data_to_data" compares; 0: none.
       momentum: of the running statistics of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
     dropout_rate: float = 0.25
+    embedding_size: int = 0
     momentum: float = 0.8
     axis_name: str = AXIS
 
@@ -99,5 +101,4 @@ class Discriminator(networks.Discriminator):
         x = activate(Conv(128, name="conv_4")(x), 4)
         x = x.reshape(x.shape[0], -1)
         logits = Dense(1, name="real_or_generated")(x)[:, 0]
-        class_logits = Dense(self.num_classes, name="classes")(x)
-        return Decision(logits, class_logits)
+        return Decision(logits, *class_head(x, self.num_classes, self.embedding_size))

@@ -34,7 +34,16 @@ from common.networks.layers import (
 from common.networks.weight_files import read_weights
 from common.program.errors import UserError
 from gan import networks
-from gan.networks import Decision, Images, Keys, Labels, Latents, normalise
+from gan.networks import (
+    Decision,
+    Images,
+    Keys,
+    Labels,
+    Latents,
+    class_head,
+    decoding_error,
+    normalise,
+)
 
 _LEAK = 0.2
 _EPSILON = 1e-5
@@ -178,6 +187,9 @@ class Discriminator(networks.Discriminator):
       projection: whether it asks for the class by a projection: the logit of a patch grows with
         its features' product with the class's embedding (Miyato and Koyama, 2018).
       classifier: whether it also predicts the class (Odena et al., 2017).
+      embedding_size: of the classifier's embeddings, which loss.class_loss = "data_to_data"
+        compares; 0: none.
+      decoder: whether it also decodes the image, for the term loss.decoding.
       momentum: of the running statistics of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
@@ -187,6 +199,8 @@ class Discriminator(networks.Discriminator):
     seen_size: int = 0
     projection: bool = True
     classifier: bool = False
+    embedding_size: int = 0
+    decoder: bool = False
     momentum: float = 0.9
     axis_name: str = AXIS
 
@@ -211,10 +225,12 @@ class Discriminator(networks.Discriminator):
         for i, layer in enumerate(_PIXEL_HEAD):
             x = self._activated(x, *layer, f"pixels_{i}", train)
         scales.append(self._logits(x, labels, len(scales), train))
-        class_logits = None
+        head: tuple[Array | None, Array | None] = None, None
         if self.classifier and self.num_classes > 1:
-            class_logits = Dense(self.num_classes, name="classes")(jnp.concatenate(means, -1))
-        return Decision(tuple(scales), class_logits)
+            features = jnp.concatenate(means, -1)
+            head = class_head(features, self.num_classes, self.embedding_size)
+        error = decoding_error(x, images) if self.decoder else None
+        return Decision(tuple(scales), *head, error)
 
     def _activated(
         self, x: Array, maps: int, size: int, stride: int, name: str, train: bool

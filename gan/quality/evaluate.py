@@ -1,5 +1,6 @@
 """--mode=evaluate of a GAN: are its images good, varied and new, and does a classifier agree?"""
 
+from functools import partial
 from pathlib import Path
 
 from common.data.prepared.prepared import prepare
@@ -28,6 +29,7 @@ from gan.quality.novelty import scores_of
 from gan.quality.reference import reference_of
 from gan.quality.sample import draw_images
 from gan.sampling import Sampler
+from gan.selection import Drawing, check_rejection, kept_numbers, rejection
 from gan.state import make_gan
 
 
@@ -55,6 +57,8 @@ def _evaluated(run: Run, options: GANOptions, output: Path) -> Evaluation:
     gan = make_gan(settings, card)
     names = options.extractors or default_extractors(card.image_size)
     extractors = make_extractors(names, card.image_size, card.channels)
+    if options.reject:
+        check_rejection(gan)
     judge = _judge(options.judge, run, gan.conditional)
     prepared = prepare(run.config.data)
     check_data(Run(run.workdir, run.config, prepared.card))
@@ -63,16 +67,20 @@ def _evaluated(run: Run, options: GANOptions, output: Path) -> Evaluation:
     reference = reference_of(prepared, SPLIT, gan.conditional, extractors, settings.data.cache_dir)
     counts = [options.images_per_class] * (len(card.classes) if gan.conditional else 1)
     log.info("drawing %s at step %d", counted(sum(counts), "image"), trained.step)
-    images, labels = draw_images(sampler, trained.generator, options.seed, counts)
+    scores = scores_of(gan, trained.discriminator)
+    drawing = Drawing(sampler, trained.generator)
+    tests = [rejection(drawing, options.seed, scores)] if options.reject else []
+    chosen = partial(kept_numbers, drawing, options.seed, tests=tests)
+    images, labels = draw_images(sampler, trained.generator, options.seed, counts, chosen)
     judging = None
     if judge:
         judging = Judging(judge, f"read by {options.judge}; trained on {card.caption}")
     mirrored = run.config.augment.flip_horizontal
-    scores = scores_of(gan, trained.discriminator)
     facts = {
         "checkpoint_step": trained.step,
         "images_per_class": options.images_per_class,
         "seed": options.seed,
+        **({"reject": True} if options.reject else {}),
     }
     headline = f"{card.name}, step {trained.step}, compared with the images of split {SPLIT!r}"
     compared = Compared(prepared, reference, run.config.quality.k, mirrored, scores)

@@ -35,6 +35,8 @@ def evaluate_without_run(options: GANOptions) -> None:
     """
     if not options.input:
         raise UserError("--real=DIR needs --input=DIR, the images to compare with it.")
+    if options.reject:
+        raise UserError("--reject needs --workdir, a run with a discriminator; leave it out.")
     real_folder, folder = user_path(options.real), user_path(options.input)
     name = re.sub(r"[^\w.-]+", "-", folder.resolve().name) or "images"
     talk(this_process=True)

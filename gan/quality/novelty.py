@@ -1,12 +1,13 @@
 """Are a generator's images new? The test of gan/quality/memorization.py on the images of a run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from common.data.prepared.prepared import Prepared, Split
 from common.data.transforms import to_signed_unit
@@ -14,12 +15,13 @@ from common.devices.apply import in_batches
 from common.learning.network import Variables
 from common.program.errors import RetrainError, UserError
 from common.report.images import write_picture
-from gan.quality.features import make_extractors
-from gan.quality.measures import Estimate
+from gan.quality.features import Extractor, make_extractors
+from gan.quality.measures import Estimate, Features
 from gan.quality.memorization import (
     Memorization,
     membership_auc,
     memorization,
+    ratios,
     repeating,
     suspicious_picture,
     verdict,
@@ -140,20 +142,78 @@ def _in_each_space(
             "Telling whether training images are repeated needs held-out images: train with"
             " --config.data.splits=70,15,15, or give --real the folders train and test."
         )
-    (pixels,) = make_extractors("pixels", real.shape[1], real.shape[-1])
     mixed, found = reference.mixed(sample.labels), {}
+    for space in _spaces(reference, real, mirrored):
+        made = sample.features.get(space.extractor.name)
+        features = space.of(sample.images) if made is None else space.scaled(made)
+        found[space.extractor.name] = memorization(
+            features[mixed], space.training, space.of(held_out)
+        )
+    return found
+
+
+class _Space(NamedTuple):
+    """A kind of features as distances use them, and those of the training images."""
+
+    extractor: Extractor
+    scaled: Callable[[Features], Features]
+    training: Features
+
+    def of(self, images: Images) -> Features:
+        """Returns the features of images."""
+        return self.scaled(self.extractor.extract(images))
+
+
+def _spaces(reference: Reference, real: Images, mirrored: bool) -> Iterator[_Space]:
+    """Yields pixels, then the features of a reference, whose images are given."""
+    (pixels,) = make_extractors("pixels", real.shape[1], real.shape[-1])
     for name, extractor in {pixels.name: pixels, **reference.extractors}.items():
-        known, made = reference.features.get(name), sample.features.get(name)
+        known = reference.features.get(name)
         training = [extractor.extract(real) if known is None else known()]
         if mirrored:
             training.append(extractor.extract(real[:, :, ::-1]))
-        if made is None:
-            made = extractor.extract(sample.images)
-        sets = [made[mixed], np.concatenate(training), extractor.extract(held_out)]
-        if known is not None:
-            sets = [reference.scaled(name, some) for some in sets]
-        found[name] = memorization(*sets)
-    return found
+        scaled = partial(reference.scaled, name) if known else _unscaled
+        yield _Space(extractor, scaled, scaled(np.concatenate(training)))
+
+
+def _unscaled(features: Features) -> Features:
+    return features
+
+
+def distance_test(
+    prepared: Prepared, reference: Reference, mirrored: bool
+) -> Callable[[Images], Bool[np.ndarray, " images"]]:
+    """Returns a function that tells which images are far enough from every training image.
+
+    The others are as near to one as only 5 % of new patients' images are, in pixels or in any of
+    the features: `suspicious` in `Memorization`.
+
+    Args:
+      prepared: the data.
+      reference: the training images.
+      mirrored: whether training mirrored its images; a mirrored copy is a copy.
+
+    Raises:
+      UserError: there are too few held-out images.
+    """
+    held_out, _ = _one_of_each(prepared)
+    real = prepared.splits[reference.split].read(reference.rows.tolist())["image"]
+    spaces = list(_spaces(reference, real, mirrored))
+    unseen = [space.of(held_out) for space in spaces]
+    thresholds = [  # held-out images stand in for generated ones, which change no threshold
+        memorization(features, space.training, features).threshold
+        for space, features in zip(spaces, unseen, strict=True)
+    ]
+
+    def far(images: Images) -> Bool[np.ndarray, " images"]:
+        tests: list[np.ndarray] = [
+            ratios(space.of(images), space.training) >= threshold
+            for space, threshold in zip(spaces, thresholds, strict=True)
+        ]
+        passed: np.ndarray = np.all(tests, axis=0)
+        return passed
+
+    return far
 
 
 def _held_out_splits(prepared: Prepared) -> list[Split]:

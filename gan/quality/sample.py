@@ -1,6 +1,6 @@
 """The generated images that are measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -30,17 +30,22 @@ class Sample:
 
 
 def draw_images(
-    sampler: Sampler, variables: Variables, seed: int, counts: Sequence[int]
+    sampler: Sampler,
+    variables: Variables,
+    seed: int,
+    counts: Sequence[int],
+    chosen: Callable[[int, int], Labels] = lambda label, count: np.arange(count, dtype=np.int32),
 ) -> tuple[Images, Labels]:
-    """Returns images number 0, 1, ... of a seed and each class: those that --mode=generate writes.
+    """Returns images of a seed and each class: those that --mode=generate writes.
 
     Args:
       sampler: of the generator.
       variables: its parameters and running statistics.
       seed: of the latents.
       counts: how many of class 0, 1, ...; one number for an unconditional generator.
+      chosen: a class and how many -> the numbers of its images; without it 0, 1, ...
     """
-    numbers = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
+    numbers = np.concatenate([chosen(label, count) for label, count in enumerate(counts)])
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
 
     def draw(numbers: Labels, labels: Labels) -> Array:

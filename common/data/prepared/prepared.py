@@ -163,12 +163,14 @@ class Split:
       rows: which of them are in this split.
       ids: a name for each (the path below its source folder).
       groups: the group of each; "" if unknown.
+      labels: the class of each; () if no one has read them.
     """
 
     source: Sequence[Example]
     rows: Int[np.ndarray, " num"]
     ids: tuple[str, ...]
     groups: tuple[str, ...]
+    labels: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -247,6 +249,7 @@ def _open(source: Source, data: DataSettings, folder: Path) -> Prepared:
             rows[split],
             tuple(table.ids[row] for row in rows[split]),
             tuple(groups[row] for row in rows[split]),
+            tuple(table.labels[row] for row in rows[split]),
         )
         for split in SPLITS
         if split in rows

@@ -17,7 +17,9 @@ def foreign(tmp_path, monkeypatch):
     package = tmp_path / "foreign_task"
     package.mkdir()
     for name in ("__init__.py", "config.py", "task.py"):
-        (package / name).write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
+        (package / name).write_text(
+            f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+        )
     workdir = tmp_path / "run"
     workdir.mkdir()
     (workdir / "run.json").write_text(json.dumps({"task_folder": str(tmp_path)}))

@@ -1,5 +1,7 @@
 """The feed: resident and streamed give the same batches in the same order, from any step on."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -143,3 +145,20 @@ def test_what_a_reading_thread_meets_is_told_as_it_was_raised(monkeypatch, tmp_p
     with pytest.raises(UserError, match="The prepared set x is damaged"), told_in(tmp_path):
         for step in range(2 * NUM):
             feed.block(step, 1)
+
+
+class TestBalanced:
+    def feed(self, labels):
+        settings = DataSettings(balance=True, batch_size=BATCH)
+        split = replace(make_split(), labels=labels)
+        prepared = Prepared(DataCard("x", ("a", "b"), {}, 2, 1, "", False, 0), {"train": split})
+        return open_feed(settings, prepared, BATCHES, [SEED])
+
+    def test_a_batch_has_as_many_images_of_each_class(self):
+        rare = (1,) * 3 + (0,) * (NUM - 3)
+        for batch in batches_of(self.feed(rare).block(5, 1)):
+            assert (batch["image"][:, 0, 0, 0] < 3).sum() == BATCH // 2
+
+    def test_one_class_is_refused(self):
+        with pytest.raises(UserError, match="balance is on, but all training images are of one"):
+            self.feed((0,) * NUM)

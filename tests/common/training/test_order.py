@@ -33,3 +33,37 @@ def test_without_shuffling_the_order_is_that_of_the_set():
 def test_a_batch_larger_than_the_set_repeats_it():
     batch = batch_indices(0, 64, 0, 30, True)
     assert sorted(batch[:30]) == sorted(batch[30:60]) == list(range(30))
+
+
+class TestBalanced:
+    labels = np.array([0] * 20 + [1] * 3 + [4] * 7)  # two classes have no image
+
+    def stream(self, num_steps, shuffle=True, batch_size=6):
+        batches = [
+            batch_indices(step, batch_size, 0, 30, shuffle, self.labels)
+            for step in range(num_steps)
+        ]
+        return np.concatenate(batches)
+
+    def test_a_batch_has_as_many_images_of_each_class(self):
+        for batch in self.stream(20).reshape(20, 6):
+            classes, counts = np.unique(self.labels[batch], return_counts=True)
+            assert (classes.tolist(), counts.tolist()) == ([0, 1, 4], [2, 2, 2])
+
+    def test_every_image_of_a_class_comes_before_one_comes_again(self):
+        seen = self.stream(70)  # 140 of each class
+        for label, rows in ((0, range(20)), (1, range(20, 23)), (4, range(23, 30))):
+            of_class = seen[self.labels[seen] == label]
+            epochs = of_class[: len(of_class) // len(rows) * len(rows)].reshape(-1, len(rows))
+            assert all(sorted(epoch) == list(rows) for epoch in epochs)
+            assert len({tuple(epoch) for epoch in epochs}) > 1
+
+    def test_a_batch_does_not_depend_on_the_batches_before_it(self):
+        """Nor on how many classes fit in it."""
+        whole = self.stream(8, batch_size=5)
+        last = batch_indices(7, 5, 0, 30, True, self.labels)
+        np.testing.assert_array_equal(whole[35:], last)
+
+    def test_without_shuffling_each_class_comes_in_the_order_of_the_set(self):
+        found = self.stream(2, shuffle=False).reshape(4, 3)
+        assert found.tolist() == [[0, 20, 23], [1, 21, 24], [2, 22, 25], [3, 20, 26]]

@@ -8,7 +8,7 @@ from common.data.phantoms import KINDS
 from common.data.prepared.prepared import prepare
 from configs import acgan_covid
 from gan.quality.features import make_extractors
-from gan.quality.novelty import check_memorization
+from gan.quality.novelty import check_memorization, distance_test
 from gan.quality.reference import reference_of
 from gan.quality.sample import Sample
 
@@ -81,3 +81,17 @@ def test_without_enough_held_out_images_nothing_is_claimed(tmp_path):
     prepared = prepare(config.data)
     found = judged(prepared, KINDS["covid_ct"].draw(77, 100, SIZE).images, tmp_path)
     assert not found.can_tell and "16 held-out images are too few to tell" in found.verdict
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_single_images_that_are_too_near_are_told_from_new_ones(prepared, mirrored):
+    extractors = make_extractors("pixels", SIZE, 1)  # radiomic features know no left and right
+    reference = reference_of(prepared, "train", True, extractors, "")
+    far = distance_test(prepared, reference, mirrored)
+    train_split = prepared.splits["train"]
+    copies = train_split.read(range(len(train_split)))["image"]
+    assert not far(copies).any()
+    assert far(copies[:, :, ::-1]).any() != mirrored
+    new = KINDS["covid_ct"].draw(77, 100, SIZE).images
+    both = far(np.concatenate([copies[:3], new]))
+    assert not both[:3].any() and both[3:].mean() > 0.7

@@ -41,6 +41,7 @@ def test_a_prepared_set_has_every_image_with_its_label_and_id(data):
     batch = prepared.splits["train"].read(range(12))
     assert batch["image"].shape == (12, 8, 8, 1) and batch["image"].dtype == np.uint8
     assert batch["label"].tolist() == [0] * 6 + [1] * 6
+    assert prepared.splits["train"].labels == (0,) * 6 + (1,) * 6
     assert prepared.splits["val"].ids[:2] == ("val/A/0.png", "val/A/1.png")
 
 
