@@ -27,6 +27,12 @@ RULES: Rules = {  # which values of the settings are valid
     "model.discriminator.scales": whole(1, 4),
     "model.discriminator.seen_size": whole(0, 8192),
     "model.generator.class_size": whole(1, 65536),
+    "model.generator.shared_class_size": whole(0, 65536),
+    "model.*.attention": whole(0, 8192),
+    **dict.fromkeys(
+        [f"model.*.{name}" for name in ("hierarchical", "spectral_norm", "orthogonal", "remat")],
+        switch(),
+    ),
     "model.*.minibatch_deviation": switch(),
     "quality.extractor": text(),
     "quality.num_images": whole(1, 1_000_000),
@@ -88,6 +94,7 @@ class GANLoss(Section):
             "r1": 0.0,  # gamma
             "mode_seeking": 0.0,  # of the generator's term for diversity; its authors use 1
             "diversity": 0.0,  # of the generator's term that compares pairs with real pairs
+            "orthogonality": 0.0,  # of the generator's kernels; the BigGAN's authors use 1e-4
         }
     )
 

@@ -189,6 +189,7 @@ def discriminator_step(
             fake_labels=fake_labels,
             latents=None,
             keys=lambda: example_keys(rng, PENALTY, position),
+            params=params,
         )
         total, terms = _with_terms(gan, "discriminator", total, shown, position, state)
         return total, (stats, outputs | terms)
@@ -235,7 +236,7 @@ def generator_step(
             return None, _decide(gan, critic, critic.params, critic.batch_stats, seen)[0]
         return _decide_both(gan, critic, critic.params, beside, seen)[:2]
 
-    def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
+    def loss(images: Images, params: Variables) -> tuple[Float[Array, ""], Outputs]:
         other, decided = decide(images)
         total, outputs = _decision_loss(gan, gan.loss.generator, decided, other, generated.labels)
         shown = Shown(
@@ -246,13 +247,17 @@ def generator_step(
             fake_labels=generated.labels,
             latents=generated.latents,
             keys=lambda: example_keys(rng, GENERATOR_TERMS, position),
+            params=params,
         )
         outputs["output_fake"] = output_of(gan, decided)
         total, terms = _with_terms(gan, "generator", total, shown, position, state)
         return total, outputs | terms
 
-    (total, outputs), image_gradients = jax.value_and_grad(loss, has_aux=True)(generated.images)
+    (total, outputs), (image_gradients, of_terms) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
+        generated.images, state.generator.params
+    )
     (gradients,) = generated.pullback(image_gradients)
+    gradients = jax.tree.map(jnp.add, gradients, of_terms)
     network, norm = updated(
         state.generator, gan.generator_optimizer, gradients, generated.batch_stats
     )

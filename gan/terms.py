@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from common.devices.axis import AXIS
+from common.learning.network import Variables
 from gan.losses import Images, Losses, gradient_penalty, r1
 
 _COARSE = 16  # pixels
@@ -34,6 +35,7 @@ class Shown:
       fake_labels: of the generated images.
       latents: of the generated images; None in a discriminator's update.
       keys: returns a random key of each image of this device.
+      params: of the player.
     """
 
     logit_of: Callable[[Images], Losses]
@@ -43,6 +45,7 @@ class Shown:
     fake_labels: Int[Array, " batch"]
     latents: Float[Array, "batch latent"] | None
     keys: Callable[[], Key[Array, " batch"]]
+    params: Variables
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,21 @@ def _differences(images: Float[Array, "n height width channels"]) -> Float[Array
     return own[:, None] * own - jnp.abs(flat @ flat.T) / flat.shape[1]
 
 
+def orthogonality(params: Variables) -> Float[Array, ""]:
+    """`|W^T W - diag(W^T W)|^2`, summed over kernels `W` whose columns make the outputs.
+
+    0 where the columns are orthogonal, whatever their lengths. Brock, Donahue and Simonyan, "Large
+    Scale GAN Training for High Fidelity Natural Image Synthesis" (2019), equation 3.
+    """
+    total = jnp.zeros(())
+    for path, kernel in jax.tree.leaves_with_path(params):
+        if path[-1] == jax.tree_util.DictKey("kernel"):
+            columns = kernel.reshape(-1, kernel.shape[-1])
+            products = columns.T @ columns
+            total += (jnp.where(jnp.eye(len(products), dtype=bool), 0, products) ** 2).sum()
+    return total
+
+
 def _gradient_penalty(shown: Shown) -> Value:
     assert shown.images is not None
     share = jax.vmap(jax.random.uniform)(shown.keys())
@@ -220,4 +238,5 @@ TERMS = {
     "r1": Term("discriminator", _r1, lazy=True),
     "mode_seeking": Term("generator", _mode_seeking, whole_batch=True),
     "diversity": Term("generator", _diversity, whole_batch=True),
+    "orthogonality": Term("generator", lambda shown: orthogonality(shown.params)),
 }

@@ -32,6 +32,8 @@ Logits: TypeAlias = Float[Array, "batch *_patches"]
 # Class labels, or the share of each class, which also draws images between two classes.
 Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]
 
+_SMALLEST = 4  # pixels of maps
+
 
 class Keys(NamedTuple):
     """The random keys of a network's examples, one per example, or None: see `Generator`."""
@@ -175,6 +177,25 @@ def normalise(
     """
     norm = BatchNorm(player.momentum, epsilon, player.axis_name, scale_init, name=name)
     return norm(x, use_running_average=not train)
+
+
+def halvings_of(image_size: int) -> tuple[int, int]:
+    """Returns the size of the smallest maps, 4 or more, and how often an image is halved to them.
+
+    An image is halved while it stays even.
+
+    Raises:
+      UserError: an image of this size cannot be halved.
+    """
+    smallest, number = image_size, 0
+    while smallest % 2 == 0 and smallest // 2 >= _SMALLEST:
+        smallest, number = smallest // 2, number + 1
+    if not number:
+        raise UserError(
+            f"config.data.image_size is {image_size}; the network of config.model.name needs an"
+            " even one of at least 8."
+        )
+    return smallest, number
 
 
 class Networks(NamedTuple):
