@@ -44,6 +44,7 @@ RULES: Rules = {  # which values of the settings are valid
     "loss.*": number(0, 1e6),
     "optimizer.discriminator_steps": whole(1, 1000),
     "optimizer.half_batches": switch(),
+    "optimizer.accumulate": whole(1, 65536),
     **{f"optimizer.*.{name}": rule for name, rule in configs.OPTIMIZER_RULES.items()},
     **{f"model.{name}": rule for name, rule in configs.NETWORK_RULES.items()},
 }
@@ -119,6 +120,7 @@ class GANOptimizers(Section):
     discriminator: OptimizerSettings = OptimizerSettings(2e-4, beta1=0.5)
     discriminator_steps: int = 1  # k: updates of the discriminator before the generator's
     half_batches: bool = False  # its updates see batch_size / 2 real and as many generated ones
+    accumulate: int = 1  # parts of a batch, computed one after the other
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ class GAN:
       weights: of the parts of the losses.
       penalty_every: the steps between lazy terms.
       average_decay: of the moving average of the generator; 0 turns it off.
+      accumulate: how many parts each player's gradient is the mean of.
       augmentation: how images, real and generated, are varied before the discriminator sees them.
       dtype: what the networks compute in, in training.
     """
@@ -83,6 +84,7 @@ class GAN:
     weights: Weights
     penalty_every: int
     average_decay: float
+    accumulate: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
     dtype: str = "float32"
 
@@ -133,6 +135,7 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
         ),
         penalty_every=loss.penalty_every,
         average_decay=model.average_decay,
+        accumulate=optimizer.accumulate,
         augmentation=settings.discriminator_augment,
         dtype=settings.train.dtype,
     )
@@ -146,6 +149,12 @@ def _check(settings: GANSettings) -> None:
         raise UserError(
             f"config.data.batch_size is {settings.data.batch_size}, which is odd, but"
             " config.optimizer.half_batches is on; make it even."
+        )
+    parts = settings.optimizer.accumulate * (1 + half)
+    if settings.data.batch_size % parts:
+        raise UserError(
+            f"config.data.batch_size is {settings.data.batch_size}; config.optimizer.accumulate"
+            f" divides it into {parts} equal parts, so make it a multiple of {parts}."
         )
     if half and relative:
         raise UserError(

@@ -15,9 +15,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from common.data.transforms import augment_images
+from common.learning.accumulation import joined, mean_gradient, parts_of
 from common.learning.network import NetworkState, Variables, moving_average, updated
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
+from gan.drawing import Classes, Generated, Images
 from gan.losses import Part, class_loss
 from gan.networks import Decision, per_image
 from gan.state import GAN, GANState
@@ -40,28 +42,8 @@ from gan.terms import Shown, added
     SEEN_FAKE,
 ) = range(13)
 
-Images = Float[Array, "batch height width channels"]
-Classes = Int[Array, " batch"]
 Positions = Int[Array, " batch"]
 Outputs = dict[str, Float[Array, ""] | Float[Array, " batch"]]
-
-
-class Generated(NamedTuple):
-    """A batch of generated images and the gradient's way back to the generator.
-
-    Attributes:
-      images: in [-1, 1].
-      labels: the requested classes.
-      latents: what the images were drawn from.
-      batch_stats: the generator's running statistics after this batch.
-      pullback: gradient with respect to the images -> gradient with respect to its parameters.
-    """
-
-    images: Images
-    labels: Classes
-    latents: Float[Array, "batch latent"]
-    batch_stats: Variables
-    pullback: Callable[[Images], tuple[Variables]]
 
 
 class Real(NamedTuple):
@@ -95,56 +77,6 @@ class Seen(NamedTuple):
     looks: Looks
 
 
-def draw_latents(
-    gan: GAN, keys: Key[Array, " batch"], truncation: float = 0.0
-) -> Float[Array, "batch latent"]:
-    """Draws latents, one per key: standard normal, or uniform in [-1, 1].
-
-    With a truncation, normal entries are redrawn until they lie between minus and plus it, which
-    trades variety for quality (Brock et al., "Large Scale GAN Training", 2019); 0 is none.
-    """
-    shape = (gan.latent_size,)
-    if gan.latent == "uniform":
-        return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-1.0))(keys)
-    if truncation:
-        return jax.vmap(
-            lambda key: jax.random.truncated_normal(key, -truncation, truncation, shape)
-        )(keys)
-    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
-
-
-def draw_labels(gan: GAN, keys: Key[Array, " batch"]) -> Classes:
-    """Draws classes, all equally likely, one per key."""
-    return jax.vmap(lambda key: jax.random.randint(key, (), 0, gan.num_classes))(keys)
-
-
-def draw_fakes(
-    gan: GAN,
-    state: GANState,
-    latents: Float[Array, "batch latent"],
-    labels: Classes,
-    dropout_keys: Key[Array, " batch"] | None = None,
-    noise_keys: Key[Array, " batch"] | None = None,
-) -> Generated:
-    """Draws images in training mode (BatchNorm with the statistics of this batch)."""
-    generator = state.generator
-
-    def draw(params: Variables) -> tuple[Images, Variables]:
-        images, changed = gan.networks.generator.apply(
-            generator.applied(params, generator.batch_stats),
-            narrow(latents, gan.dtype),
-            labels,
-            train=True,
-            dropout_keys=dropout_keys,
-            noise_keys=noise_keys,
-            mutable=["batch_stats"],
-        )
-        return widen(images), changed.get("batch_stats", {})
-
-    images, pullback, batch_stats = jax.vjp(draw, generator.params, has_aux=True)
-    return Generated(images, labels, latents, batch_stats, pullback)
-
-
 def discriminator_step(
     gan: GAN,
     state: GANState,
@@ -163,7 +95,30 @@ def discriminator_step(
     The outputs D(x) and D(G(z)) are those of the parameters before it, that is, after the
     generator's last update.
     """
-    network, weights = state.discriminator, gan.weights
+    network = state.discriminator
+    rows = (images, labels, fakes, fake_labels, position)
+    gradients, batch_stats, outputs = mean_gradient(
+        partial(_discriminator_gradient, gan, state, rng),
+        network.params,
+        network.batch_stats,
+        parts_of(rows, gan.accumulate),
+        state.step >= 0,
+    )
+    network, norm = updated(network, gan.discriminator_optimizer, gradients, batch_stats)
+    named = {f"discriminator_{name}": value for name, value in joined(outputs).items()}
+    return replace(state, discriminator=network), {**named, "discriminator_gradient_norm": norm}
+
+
+def _discriminator_gradient(
+    gan: GAN,
+    state: GANState,
+    rng: Key[Array, ""],
+    batch_stats: Variables,
+    rows: tuple[Images, Classes, Images, Classes, Positions],
+) -> tuple[Variables, tuple[Variables, Outputs]]:
+    """Returns the gradient of the discriminator's loss, its running statistics, and its outputs."""
+    images, labels, fakes, fake_labels, position = rows
+    network, weights = replace(state.discriminator, batch_stats=batch_stats), gan.weights
     seen_real = Seen(images, labels, Looks.of(rng, DROPOUT_REAL, SEEN_REAL, position))
     seen_fake = Seen(fakes, fake_labels, Looks.of(rng, DROPOUT_FAKE, SEEN_FAKE, position))
 
@@ -197,11 +152,7 @@ def discriminator_step(
     (total, (batch_stats, outputs)), gradients = jax.value_and_grad(loss, has_aux=True)(
         network.params
     )
-    network, norm = updated(network, gan.discriminator_optimizer, gradients, batch_stats)
-    outputs = {f"discriminator_{name}": value for name, value in outputs.items()}
-    outputs["discriminator_loss"] = total
-    outputs["discriminator_gradient_norm"] = norm
-    return replace(state, discriminator=network), outputs
+    return gradients, (batch_stats, {**outputs, "loss": total})
 
 
 def generator_step(
@@ -222,6 +173,35 @@ def generator_step(
     Raises:
       ValueError: generated images are judged beside real ones, but there are none.
     """
+    rows = (generated.images, generated.labels, generated.latents, position, real)
+    of_terms, _, found = mean_gradient(
+        partial(_generator_gradient, gan, state, rng),
+        state.generator.params,
+        {},
+        parts_of(rows, gan.accumulate),
+        state.step >= 0,
+    )
+    image_gradients, outputs = joined(found)
+    (gradients,) = generated.pullback(image_gradients)
+    gradients = jax.tree.map(jnp.add, gradients, of_terms)
+    network, norm = updated(
+        state.generator, gan.generator_optimizer, gradients, generated.batch_stats
+    )
+    average = moving_average(state.average, network.params, state.step, gan.average_decay)
+    named = {f"generator_{name}": value for name, value in outputs.items()}
+    state = replace(state, generator=network, average=average)
+    return state, {**named, "generator_gradient_norm": norm}
+
+
+def _generator_gradient(
+    gan: GAN,
+    state: GANState,
+    rng: Key[Array, ""],
+    batch_stats: Variables,
+    rows: tuple[Images, Classes, Float[Array, "batch latent"], Positions, Real | None],
+) -> tuple[Variables, tuple[Variables, tuple[Images, Outputs]]]:
+    """Returns the gradient of the generator's terms alone, and that of its loss by its images."""
+    images, labels, latents, position, real = rows
     looks = Looks.of(rng, DROPOUT_GENERATOR, SEEN_FAKE, position)
     critic = state.discriminator
     beside = None
@@ -231,21 +211,21 @@ def generator_step(
         beside = Seen(*real, Looks.of(rng, DROPOUT_GENERATOR_REAL, SEEN_REAL, position))
 
     def decide(images: Images) -> tuple[Decision | None, Decision]:
-        seen = Seen(images, generated.labels, looks)
+        seen = Seen(images, labels, looks)
         if beside is None:
             return None, _decide(gan, critic, critic.params, critic.batch_stats, seen)[0]
         return _decide_both(gan, critic, critic.params, beside, seen)[:2]
 
     def loss(images: Images, params: Variables) -> tuple[Float[Array, ""], Outputs]:
         other, decided = decide(images)
-        total, outputs = _decision_loss(gan, gan.loss.generator, decided, other, generated.labels)
+        total, outputs = _decision_loss(gan, gan.loss.generator, decided, other, labels)
         shown = Shown(
             logit_of=lambda seen: decide(seen)[1].logit,
             images=real.images if real else None,
             labels=real.labels if real else None,
             fakes=images,
-            fake_labels=generated.labels,
-            latents=generated.latents,
+            fake_labels=labels,
+            latents=latents,
             keys=lambda: example_keys(rng, GENERATOR_TERMS, position),
             params=params,
         )
@@ -253,19 +233,10 @@ def generator_step(
         total, terms = _with_terms(gan, "generator", total, shown, position, state)
         return total, outputs | terms
 
-    (total, outputs), (image_gradients, of_terms) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
-        generated.images, state.generator.params
+    (total, outputs), (of_images, of_terms) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
+        images, state.generator.params
     )
-    (gradients,) = generated.pullback(image_gradients)
-    gradients = jax.tree.map(jnp.add, gradients, of_terms)
-    network, norm = updated(
-        state.generator, gan.generator_optimizer, gradients, generated.batch_stats
-    )
-    average = moving_average(state.average, network.params, state.step, gan.average_decay)
-    outputs = {f"generator_{name}": value for name, value in outputs.items()}
-    outputs["generator_loss"] = total
-    outputs["generator_gradient_norm"] = norm
-    return replace(state, generator=network, average=average), outputs
+    return of_terms, (batch_stats, (of_images, {**outputs, "loss": total}))
 
 
 def _decide(

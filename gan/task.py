@@ -12,12 +12,14 @@ from ml_collections import ConfigDict
 from common.data.prepared.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_signed_unit
 from common.devices.lowering import Program
+from common.learning.accumulation import joined
 from common.learning.randomness import example_keys
 from common.program.errors import UserError
 from common.report.images import Picture
 from common.scores import metrics
 from common.training.task import Batch, Batches, Examples, Measurement, Metrics, Task
 from gan.config import GANSettings
+from gan.drawing import Generated, draw_fakes, draw_labels, draw_latents
 from gan.generate import generate
 from gan.losses import class_loss
 from gan.networks import per_image
@@ -33,14 +35,9 @@ from gan.steps import (
     LABELS,
     LATENTS,
     NOISE,
-    Generated,
-    Outputs,
     Positions,
     Real,
     discriminator_step,
-    draw_fakes,
-    draw_labels,
-    draw_latents,
     generator_step,
 )
 
@@ -61,8 +58,9 @@ class GANTask(Task[GANState]):
 
     @property
     def batches(self) -> Batches:
-        """Returns a batch of real images for each of the discriminator's updates in a step."""
-        return self.gan.batches
+        """Returns the parts of a batch of real images for each of the discriminator's updates."""
+        (number, size), parts = self.gan.batches, self.gan.accumulate
+        return Batches(parts * number, size // parts)
 
     def init(self, rng: Key[Array, ""]) -> GANState:
         """Returns the state at step 0."""
@@ -106,7 +104,7 @@ class GANTask(Task[GANState]):
             of_discriminator.append(outputs)
         state, of_generator = generator_step(gan, state, generated, rng, drawn_for, shown)
         state = replace(state, step=state.step + 1)
-        return state, metrics.averages({**_joined(of_discriminator), **of_generator})
+        return state, metrics.averages({**joined(of_discriminator), **of_generator})
 
     def _draw(self, state: GANState, rng: Key[Array, ""], position: Positions) -> Generated:
         gan = self.gan
@@ -185,13 +183,3 @@ def make_task(config: ConfigDict, card: DataCard) -> GANTask:
             " --config.optimizer.half_batches=False."
         )
     return GANTask(settings, gan, card)
-
-
-def _joined(outputs: list[Outputs]) -> dict[str, Array]:
-    """Returns the outputs of several updates, concatenated for averaging."""
-    if len(outputs) == 1:
-        return outputs[0]
-    return {
-        name: jnp.concatenate([jnp.atleast_1d(update[name]) for update in outputs])
-        for name in outputs[0]
-    }
