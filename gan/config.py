@@ -26,7 +26,7 @@ RULES: Rules = {  # which values of the settings are valid
     **dict.fromkeys(("model.*.projection", "model.*.classifier"), switch()),
     "model.discriminator.scales": whole(1, 4),
     "model.discriminator.seen_size": whole(0, 8192),
-    "model.generator.class_size": whole(1, 65536),
+    "model.*.class_size": whole(1, 65536),
     "model.generator.shared_class_size": whole(0, 65536),
     "model.*.attention": whole(0, 8192),
     **dict.fromkeys(
@@ -45,6 +45,7 @@ RULES: Rules = {  # which values of the settings are valid
     "optimizer.discriminator_steps": whole(1, 1000),
     "optimizer.half_batches": switch(),
     "optimizer.accumulate": whole(1, 65536),
+    "optimizer.*.freeze": text(),
     **{f"optimizer.*.{name}": rule for name, rule in configs.OPTIMIZER_RULES.items()},
     **{f"model.{name}": rule for name, rule in configs.NETWORK_RULES.items()},
 }
@@ -113,11 +114,21 @@ class GANLoss(Section):
 
 
 @dataclass(frozen=True)
+class PlayerOptimizer(OptimizerSettings):
+    """`config.optimizer.generator` and `config.optimizer.discriminator`."""
+
+    learning_rate: float = 2e-4
+    beta1: float = 0.5
+    # Parameters that do not learn, a regular expression for their names: "halve_[123]/".
+    freeze: str = ""
+
+
+@dataclass(frozen=True)
 class GANOptimizers(Section):
     """`config.optimizer`: how each player learns."""
 
-    generator: OptimizerSettings = OptimizerSettings(2e-4, beta1=0.5)
-    discriminator: OptimizerSettings = OptimizerSettings(2e-4, beta1=0.5)
+    generator: PlayerOptimizer = PlayerOptimizer()
+    discriminator: PlayerOptimizer = PlayerOptimizer()
     discriminator_steps: int = 1  # k: updates of the discriminator before the generator's
     half_batches: bool = False  # its updates see batch_size / 2 real and as many generated ones
     accumulate: int = 1  # parts of a batch, computed one after the other

@@ -13,10 +13,10 @@ from jaxtyping import Array, Key
 from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard
 from common.learning.network import NetworkState, Variables, may_be_missing
-from common.learning.optimizers import make_optimizer
+from common.learning.optimizers import holding, make_optimizer
 from common.program.errors import UserError
 from common.training.task import Batches
-from gan.config import GANSettings
+from gan.config import GANSettings, PlayerOptimizer
 from gan.losses import AdversarialLoss, adversarial_loss
 from gan.networks import Networks, make_networks
 from gan.terms import TERMS
@@ -113,15 +113,11 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
     num_steps = settings.train.num_steps
     return GAN(
         networks=make_networks(model, card),
-        generator_optimizer=make_optimizer(
-            optimizer.generator, "optimizer.generator", steps_per_epoch, num_steps=num_steps
+        generator_optimizer=_optimizer(
+            optimizer.generator, "generator", steps_per_epoch, 1, num_steps
         ),
-        discriminator_optimizer=make_optimizer(
-            optimizer.discriminator,
-            "optimizer.discriminator",
-            steps_per_epoch,
-            batches.number,
-            num_steps,
+        discriminator_optimizer=_optimizer(
+            optimizer.discriminator, "discriminator", steps_per_epoch, batches.number, num_steps
         ),
         batches=batches,
         half_batches=half,
@@ -139,6 +135,14 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
         augmentation=settings.discriminator_augment,
         dtype=settings.train.dtype,
     )
+
+
+def _optimizer(
+    settings: PlayerOptimizer, player: str, steps_per_epoch: float, updates: int, num_steps: str
+) -> optax.GradientTransformation:
+    name = f"optimizer.{player}"
+    optimizer = make_optimizer(settings, name, steps_per_epoch, updates, num_steps)
+    return holding(optimizer, settings.freeze, f"config.{name}.freeze")
 
 
 def _check(settings: GANSettings) -> None:

@@ -37,6 +37,7 @@ from common.training.record import record_utilisation, say_where
 from common.training.restart import begin_anew, check_progress, record_saved
 from common.training.task import Task, make_task, new_state
 from common.training.trackers import check_installed, trackers_of
+from common.training.transfer import transferred
 from common.training.validation import check_validation
 from common.training.writers import Writers
 from common.unlike.run import keep_reference
@@ -194,6 +195,8 @@ def _restored_or_new(
         return processes.together(partial(checkpoints.restore, step, like))
     state = join_frozen(new_state(task, run.settings.seed), split_frozen(like)[1])
     state = processes.main_process_first(partial(task.warm_start, state)) or task.warm_start(state)
+    if source := run.settings.train.init_from:
+        state = processes.together(partial(transferred, state, source))
     log.info("%s", task.totals(state))
     return state
 

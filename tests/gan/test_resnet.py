@@ -1,6 +1,6 @@
 """The residual GAN: its blocks against plain formulas, its depth, its classes, its memory."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -77,9 +77,14 @@ def made(module, *inputs, **options):
     return {**variables, "params": jax.tree.unflatten(tree, moved)}
 
 
+@cache
+def compiled(module, **options):
+    return quick_jit(partial(module.apply, mutable=["batch_stats"], **options))
+
+
 def applied(module, variables, *inputs, **options):
-    call = partial(module.apply, mutable=["batch_stats"], **options)
-    return quick_jit(call)(variables, *inputs)
+    """Returns what a module computes, and its running statistics after it."""
+    return compiled(module, **options)(variables, *inputs)
 
 
 class TestBlocks:
@@ -107,9 +112,8 @@ class TestBlocks:
     def test_spectral_norm_divides_each_kernel_by_its_largest_singular_value(self):
         x = random(2, 4, 4, 3)
         block, variables = DownBlock(6, LIMITED), made(DownBlock(6, LIMITED), x)
-        step = quick_jit(partial(block.apply, mutable=["batch_stats"]))
         for _ in range(60):
-            found, changed = step(variables, x)
+            found, changed = applied(block, variables, x)
             variables = {**variables, **changed}
 
         def divided(leaf):
