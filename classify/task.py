@@ -102,7 +102,8 @@ class ClassifyTask(Task[SupervisedState]):
             batch_stats: Variables, part: Batch
         ) -> tuple[Variables, tuple[Variables, tuple[Array, Array]]]:
             loss = partial(self._loss, batch_stats, part, rng)
-            return jax.grad(loss, has_aux=True)(network.params)
+            gradient, output = jax.grad(loss, has_aux=True)(network.params)
+            return gradient, output
 
         gradients, batch_stats, outputs = mean_gradient(
             gradient_of,

@@ -116,7 +116,7 @@ def _draw_in_parts(gan: GAN, state: GANState, rows: Drawn) -> tuple[Images, Pull
     ) -> tuple[Variables, tuple[Variables, None]]:
         rows, of_images = part
         again = partial(_draw, gan, generator, rows, batch_stats)
-        _, back, _ = jax.vjp(again, generator.params, has_aux=True)
+        _, back, batch_stats = jax.vjp(again, generator.params, has_aux=True)
         return back(of_images)[0], (batch_stats, None)
 
     def pullback(of_images: Images) -> tuple[Variables]:

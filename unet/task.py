@@ -98,7 +98,8 @@ class UNetTask(Task[SupervisedState]):
             total, parts = total_loss(logits, batch["mask"], segmenter.loss)
             return total.mean(), (changed["batch_stats"], (logits, {"loss": total, **parts}))
 
-        return jax.grad(loss, has_aux=True)(network.params)
+        gradient, output = jax.grad(loss, has_aux=True)(network.params)
+        return gradient, output
 
     def eval_step(self, state: SupervisedState, batch: Batch) -> Metrics:
         """Segments held-out images; the classes are the likeliest ones (a threshold of 1/2)."""

@@ -133,7 +133,7 @@ def holding(optimizer: Optimizer, pattern: str, setting: str) -> Optimizer:
         if not any(is_held(path) for path, _ in jax.tree.leaves_with_path(params)):
             raise UserError(
                 f"{setting} is {pattern!r}, which is found in no name of a parameter; those of the"
-                f" network begin with {', '.join(sorted(params))}."  # type: ignore[arg-type]
+                f" network begin with {', '.join(sorted(params))}."
             )
         return optimizer.init(params)
 

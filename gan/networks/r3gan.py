@@ -177,4 +177,5 @@ def shares(labels: Labels, classes: int) -> Float[Array, "batch {classes}"]:
 
 def resized(x: Maps, size: int) -> Maps:
     """Returns maps of another size, linearly interpolated."""
-    return jax.image.resize(x, (len(x), size, size, x.shape[-1]), "linear")
+    maps: Array = jax.image.resize(x, (len(x), size, size, x.shape[-1]), "linear")
+    return maps

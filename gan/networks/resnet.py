@@ -10,6 +10,8 @@ halvings, from 200 to 25 in three. Maps double with each halving, to 16 times `w
 """
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -85,13 +87,12 @@ class Layers:
         gain, shift = jnp.split(modulation(style)[:, None, None], 2, -1)
         return x * (1 + gain) + shift
 
-    def _applied(self, layer: nn.Module, x: Array) -> Array:
-        if not self.spectral_norm:
-            plain: Array = layer(x)  # type: ignore[operator]
-            return plain
-        limited = nn.SpectralNorm(layer, name=f"{layer.name}_spectral")
-        divided: Array = limited(x, update_stats=self.train)
-        return divided
+    def _applied(self, layer: Any, x: Array) -> Array:
+        if self.spectral_norm:
+            limited = nn.SpectralNorm(layer, name=f"{layer.name}_spectral")
+            layer = partial(limited, update_stats=self.train)
+        applied: Array = layer(x)
+        return applied
 
 
 class UpBlock(nn.Module):

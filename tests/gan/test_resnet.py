@@ -165,7 +165,7 @@ def count(params):
 
 @pytest.mark.parametrize(
     ("size", "channels", "classes", "biggan"),
-    combinations([32, 64, 128, 200, 256], [1, 3], [1, 10], [False, True]),
+    combinations([32, 200, 256], [1, 3], [1, 10], [False, True]),
 )
 def test_depth_follows_the_image(size, channels, classes, biggan):
     of_data, labels = (size, channels, classes), jnp.zeros(2, int)
@@ -173,7 +173,7 @@ def test_depth_follows_the_image(size, channels, classes, biggan):
     own = BIGGAN["generator"] if biggan else {}
     generator = Generator(*of_data, axis_name="", **own, **both)
     images, params = shapes(generator, jnp.zeros((2, 128)), labels)
-    number = {32: 3, 64: 4, 128: 5, 200: 3, 256: 6}[size]
+    number = {32: 3, 200: 3, 256: 6}[size]
     assert images.shape == (2, size, size, channels) and f"double_{number}" in params
     assert f"double_{number + 1}" not in params
     assert generator.conditional == (classes > 1)
