@@ -30,6 +30,7 @@ from common.runs.workdir import (
     check_owner,
     claim,
     exclusive,
+    open_run,
 )
 from common.training import preflight
 from common.training.loop import Loop
@@ -159,6 +160,8 @@ def _check_settings(config: ConfigDict, workdir: Path, begin: _Begin) -> Changes
     changed = check_owner(workdir, config, restart=begin.restart, allow_change=begin.allow_change)
     if begin.restart or not (workdir / RECORD).exists():
         check_division(data)
+        if source := settings.train.init_from:
+            open_run(Path(source))  # which is refused before anything is compiled
     processes.local_batch_size(data.batch_size)
     return {} if begin.restart else changed
 
