@@ -67,13 +67,8 @@ def make_classifier(settings: ClassifierSettings, card: DataCard) -> Classifier:
       UserError: the data has only one class, or a setting is invalid.
     """
     _check(settings, card)
-    model, loss, parts = settings.model, settings.loss, settings.optimizer.accumulate
-    if settings.data.batch_size % parts:
-        raise UserError(
-            f"config.data.batch_size is {settings.data.batch_size}, which is not divisible by"
-            f" config.optimizer.accumulate={parts}; change one of them."
-        )
-    batches = Batches(parts, settings.data.batch_size // parts)
+    model, loss = settings.model, settings.loss
+    batches = Batches.in_parts(settings.data.batch_size, settings.optimizer.accumulate)
     optimizer, frozen = _make_optimizer(
         settings.optimizer,
         find_network(model.name).STAGES,

@@ -26,7 +26,7 @@ from classify.state import (
 from common.data.prepared.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_unit
 from common.devices.lowering import Program
-from common.learning.barrier import in_order
+from common.learning.accumulation import joined, mean_gradient
 from common.learning.network import SupervisedState, Variables, advanced
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
@@ -96,20 +96,23 @@ class ClassifyTask(Task[SupervisedState]):
         The metrics are of the augmented images and of their own labels; with mixup the loss is of
         the blends.
         """
-        network, number = state.network, self.batches.number
-        gradients: Any = jax.tree.map(jnp.zeros_like, network.params)
-        batch_stats, outputs = network.batch_stats, []
-        for split in self.batches.split(batch):
-            part = split
-            if number > 1:  # one after the other, to save memory for activations
-                gradients, batch_stats, part = in_order(
-                    state.step >= 0, (gradients, batch_stats, split)
-                )
+        network = state.network
+
+        def gradient_of(
+            batch_stats: Variables, part: Batch
+        ) -> tuple[Variables, tuple[Variables, tuple[Array, Array]]]:
             loss = partial(self._loss, batch_stats, part, rng)
-            more, (batch_stats, output) = jax.grad(loss, has_aux=True)(network.params)
-            gradients = jax.tree.map(lambda total, new: total + new / number, gradients, more)
-            outputs.append(output)
-        logits, losses = (jnp.concatenate(x) for x in zip(*outputs, strict=True))
+            gradient, output = jax.grad(loss, has_aux=True)(network.params)
+            return gradient, output
+
+        gradients, batch_stats, outputs = mean_gradient(
+            gradient_of,
+            network.params,
+            network.batch_stats,
+            self.batches.split(batch),
+            state.step >= 0,
+        )
+        logits, losses = joined(outputs)
         classifier = self.classifier
         state, norm = advanced(
             state, classifier.optimizer, gradients, batch_stats, classifier.average_decay

@@ -29,8 +29,14 @@ RULES: Rules = {  # which values of the settings are valid
     **dict.fromkeys([f"model.*.{x}" for x in ("projection", "classifier", "decoder")], switch()),
     "model.discriminator.scales": whole(1, 4),
     "model.discriminator.seen_size": whole(0, 8192),
-    "model.generator.class_size": whole(1, 65536),
     "model.discriminator.embedding_size": whole(0, 65536),
+    "model.*.class_size": whole(1, 65536),
+    "model.generator.shared_class_size": whole(0, 65536),
+    "model.*.attention": whole(0, 8192),
+    **dict.fromkeys(
+        [f"model.*.{name}" for name in ("hierarchical", "spectral_norm", "orthogonal", "remat")],
+        switch(),
+    ),
     "model.*.minibatch_deviation": switch(),
     "quality.extractor": text(),
     "quality.num_images": whole(1, 1_000_000),
@@ -44,6 +50,8 @@ RULES: Rules = {  # which values of the settings are valid
     "loss.*": number(0, 1e6),
     "optimizer.discriminator_steps": whole(1, 1000),
     "optimizer.half_batches": switch(),
+    "optimizer.accumulate": whole(1, 65536),
+    "optimizer.*.freeze": text(),
     **{f"optimizer.*.{name}": rule for name, rule in configs.OPTIMIZER_RULES.items()},
     **{f"model.{name}": rule for name, rule in configs.NETWORK_RULES.items()},
 }
@@ -110,6 +118,7 @@ class GANLoss(Section):
             "lecam": 0.0,  # of logits far from the usual ones of the other kind
             "mode_seeking": 0.0,  # of the generator's term for diversity; its authors use 1
             "diversity": 0.0,  # of the generator's term that compares pairs with real pairs
+            "orthogonality": 0.0,  # of the generator's kernels; the BigGAN's authors use 1e-4
         }
     )
 
@@ -127,13 +136,24 @@ class GANLoss(Section):
 
 
 @dataclass(frozen=True)
+class PlayerOptimizer(OptimizerSettings):
+    """`config.optimizer.generator` and `config.optimizer.discriminator`."""
+
+    learning_rate: float = 2e-4
+    beta1: float = 0.5
+    # Parameters that do not learn, a regular expression for their names: "halve_[123]/".
+    freeze: str = ""
+
+
+@dataclass(frozen=True)
 class GANOptimizers(Section):
     """`config.optimizer`: how each player learns."""
 
-    generator: OptimizerSettings = OptimizerSettings(2e-4, beta1=0.5)
-    discriminator: OptimizerSettings = OptimizerSettings(2e-4, beta1=0.5)
+    generator: PlayerOptimizer = PlayerOptimizer()
+    discriminator: PlayerOptimizer = PlayerOptimizer()
     discriminator_steps: int = 1  # k: updates of the discriminator before the generator's
     half_batches: bool = False  # its updates see batch_size / 2 real and as many generated ones
+    accumulate: int = 1  # parts of a batch, computed one after the other
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,11 @@ from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
 from common.program.errors import UserError
 from gan.controls import AUGMENT_PROBABILITY
+from gan.drawing import Classes, Images
 from gan.losses import Losses, class_loss, data_to_data
 from gan.networks import Decision
 from gan.state import GAN, GANState
 
-Images = Float[Array, "batch height width channels"]
-Classes = Int[Array, " batch"]
 Positions = Int[Array, " batch"]
 
 

@@ -20,9 +20,9 @@ from common.learning.network import Variables
 from common.learning.randomness import example_keys
 from common.program.cache import cache_dir, kept_array
 from common.program.memory import low_memory_options
+from gan.drawing import draw_labels, draw_latents
 from gan.networks import Labels, NoiseKeys
 from gan.state import GAN, GANState
-from gan.steps import draw_labels, draw_latents
 
 BATCH = 32  # on two CPU cores 0.87 of the time of 64 (AC-GAN, 5 rounds), in half the memory
 ESTIMATION_BATCH = 64
@@ -229,8 +229,14 @@ def _with(generator: Any, **fields: Any) -> Any:
 
 
 def _of_each_norm(batch_stats: Variables, new_var: Any) -> Variables:
-    """Replaces `var` by new_var(mean, var) in every {"mean": ..., "var": ...} of the tree."""
+    """Replaces `var` by new_var(mean, var) in every {"mean": ..., "var": ...} of the tree.
+
+    Other arrays, such as those of spectral norms, stay.
+    """
     if "mean" in batch_stats:
         mean = batch_stats["mean"]
         return {"mean": mean, "var": new_var(mean, batch_stats["var"])}
-    return {name: _of_each_norm(inner, new_var) for name, inner in batch_stats.items()}
+    return {
+        name: _of_each_norm(inner, new_var) if isinstance(inner, dict) else inner
+        for name, inner in batch_stats.items()
+    }

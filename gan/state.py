@@ -14,10 +14,10 @@ from common.config.durations import steps
 from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard
 from common.learning.network import NetworkState, Variables, may_be_missing
-from common.learning.optimizers import make_optimizer
+from common.learning.optimizers import holding, make_optimizer
 from common.program.errors import UserError
 from common.training.task import Batches
-from gan.config import GANSettings
+from gan.config import GANSettings, PlayerOptimizer
 from gan.controls import Controls
 from gan.losses import AdversarialLoss, adversarial_loss
 from gan.networks import Networks, make_networks
@@ -79,6 +79,7 @@ class GAN:
       weights: of the parts of the losses.
       penalty_every: the steps between lazy terms.
       average_decay: of the moving average of the generator; 0 turns it off.
+      accumulate: how many parts each player's gradient is the mean of.
       augmentation: how images, real and generated, are varied before the discriminator sees them.
       consistency: how images are varied whose decisions the consistency terms compare.
       controls: the rules by which training changes `GANState.controls`.
@@ -97,6 +98,7 @@ class GAN:
     weights: Weights
     penalty_every: int
     average_decay: float
+    accumulate: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
     consistency: Augmentation = field(default_factory=Augmentation)
     controls: Controls = field(default_factory=Controls)
@@ -128,15 +130,11 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
     terms = {name: loss.terms[name] for name in TERMS if loss.terms.get(name)}
     return GAN(
         networks=make_networks(model, card),
-        generator_optimizer=make_optimizer(
-            optimizer.generator, "optimizer.generator", steps_per_epoch, num_steps=num_steps
+        generator_optimizer=_optimizer(
+            optimizer.generator, "generator", steps_per_epoch, 1, num_steps
         ),
-        discriminator_optimizer=make_optimizer(
-            optimizer.discriminator,
-            "optimizer.discriminator",
-            steps_per_epoch,
-            batches.number,
-            num_steps,
+        discriminator_optimizer=_optimizer(
+            optimizer.discriminator, "discriminator", steps_per_epoch, batches.number, num_steps
         ),
         batches=batches,
         half_batches=half,
@@ -152,6 +150,7 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
         ),
         penalty_every=loss.penalty_every,
         average_decay=model.average_decay,
+        accumulate=optimizer.accumulate,
         augmentation=settings.discriminator_augment,
         consistency=settings.consistency_augment,
         controls=Controls(
@@ -163,6 +162,14 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
     )
 
 
+def _optimizer(
+    settings: PlayerOptimizer, player: str, steps_per_epoch: float, updates: int, num_steps: str
+) -> optax.GradientTransformation:
+    name = f"optimizer.{player}"
+    optimizer = make_optimizer(settings, name, steps_per_epoch, updates, num_steps)
+    return holding(optimizer, settings.freeze, f"config.{name}.freeze")
+
+
 def _check(settings: GANSettings) -> None:
     """Refuses invalid settings of a GAN."""
     loss, half = settings.loss, settings.optimizer.half_batches
@@ -171,6 +178,12 @@ def _check(settings: GANSettings) -> None:
         raise UserError(
             f"config.data.batch_size is {settings.data.batch_size}, which is odd, but"
             " config.optimizer.half_batches is on; make it even."
+        )
+    parts = settings.optimizer.accumulate * (1 + half)
+    if settings.data.batch_size % parts:
+        raise UserError(
+            f"config.data.batch_size is {settings.data.batch_size}; config.optimizer.accumulate"
+            f" divides it into {parts} equal parts, so make it a multiple of {parts}."
         )
     if half and relative:
         raise UserError(

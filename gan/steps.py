@@ -11,15 +11,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from common.data.transforms import augment_images
+from common.learning.accumulation import joined, mean_gradient, parts_of
 from common.learning.network import Variables, moving_average, updated
-from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
 from gan.deciding import (
-    Classes,
-    Images,
     Looks,
     Positions,
     Seen,
@@ -27,6 +26,7 @@ from gan.deciding import (
     decide_both,
     decide_on,
 )
+from gan.drawing import Classes, Generated, Images
 from gan.losses import Part
 from gan.networks import Decision, per_image
 from gan.state import GAN, GANState
@@ -54,79 +54,11 @@ from gan.terms import Shown, added
 Outputs = dict[str, Float[Array, ""] | Float[Array, " batch"]]
 
 
-class Generated(NamedTuple):
-    """A batch of generated images and the gradient's way back to the generator.
-
-    Attributes:
-      images: in [-1, 1].
-      labels: the requested classes.
-      latents: what the images were drawn from.
-      batch_stats: the generator's running statistics after this batch.
-      pullback: gradient with respect to the images -> gradient with respect to its parameters.
-    """
-
-    images: Images
-    labels: Classes
-    latents: Float[Array, "batch latent"]
-    batch_stats: Variables
-    pullback: Callable[[Images], tuple[Variables]]
-
-
 class Real(NamedTuple):
     """A batch of real images in [-1, 1] and their classes."""
 
     images: Images
     labels: Classes
-
-
-def draw_latents(
-    gan: GAN, keys: Key[Array, " batch"], truncation: float = 0.0
-) -> Float[Array, "batch latent"]:
-    """Draws latents, one per key: standard normal, or uniform in [-1, 1].
-
-    With a truncation, normal entries are redrawn until they lie between minus and plus it, which
-    trades variety for quality (Brock et al., "Large Scale GAN Training", 2019); 0 is none.
-    """
-    shape = (gan.latent_size,)
-    if gan.latent == "uniform":
-        return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-1.0))(keys)
-    if truncation:
-        return jax.vmap(
-            lambda key: jax.random.truncated_normal(key, -truncation, truncation, shape)
-        )(keys)
-    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
-
-
-def draw_labels(gan: GAN, keys: Key[Array, " batch"]) -> Classes:
-    """Draws classes, all equally likely, one per key."""
-    return jax.vmap(lambda key: jax.random.randint(key, (), 0, gan.num_classes))(keys)
-
-
-def draw_fakes(
-    gan: GAN,
-    state: GANState,
-    latents: Float[Array, "batch latent"],
-    labels: Classes,
-    dropout_keys: Key[Array, " batch"] | None = None,
-    noise_keys: Key[Array, " batch"] | None = None,
-) -> Generated:
-    """Draws images in training mode (BatchNorm with the statistics of this batch)."""
-    generator = state.generator
-
-    def draw(params: Variables) -> tuple[Images, Variables]:
-        images, changed = gan.networks.generator.apply(
-            generator.applied(params, generator.batch_stats),
-            narrow(latents, gan.dtype),
-            labels,
-            train=True,
-            dropout_keys=dropout_keys,
-            noise_keys=noise_keys,
-            mutable=["batch_stats"],
-        )
-        return widen(images), changed.get("batch_stats", {})
-
-    images, pullback, batch_stats = jax.vjp(draw, generator.params, has_aux=True)
-    return Generated(images, labels, latents, batch_stats, pullback)
 
 
 def discriminator_step(
@@ -147,6 +79,30 @@ def discriminator_step(
     The outputs D(x) and D(G(z)) are those of the parameters before it, that is, after the
     generator's last update.
     """
+    network = state.discriminator
+    rows = (images, labels, fakes, fake_labels, position)
+    gradients, batch_stats, outputs = mean_gradient(
+        partial(_discriminator_gradient, gan, state, rng),
+        network.params,
+        network.batch_stats,
+        parts_of(rows, gan.accumulate),
+        state.step >= 0,
+    )
+    network, norm = updated(network, gan.discriminator_optimizer, gradients, batch_stats)
+    named = {f"discriminator_{name}": value for name, value in joined(outputs).items()}
+    return replace(state, discriminator=network), {**named, "discriminator_gradient_norm": norm}
+
+
+def _discriminator_gradient(
+    gan: GAN,
+    state: GANState,
+    rng: Key[Array, ""],
+    batch_stats: Variables,
+    rows: tuple[Images, Classes, Images, Classes, Positions],
+) -> tuple[Variables, tuple[Variables, Outputs]]:
+    """Returns the gradient of the discriminator's loss, its running statistics, and its outputs."""
+    images, labels, fakes, fake_labels, position = rows
+    state = replace(state, discriminator=replace(state.discriminator, batch_stats=batch_stats))
     network, weights = state.discriminator, gan.weights
     loss_of = partial(_decision_loss, gan, state.step)
     seen_real = Seen(images, labels, Looks.of(state, rng, DROPOUT_REAL, SEEN_REAL, position))
@@ -169,11 +125,7 @@ def discriminator_step(
     (total, (batch_stats, outputs)), gradients = jax.value_and_grad(loss, has_aux=True)(
         network.params
     )
-    network, norm = updated(network, gan.discriminator_optimizer, gradients, batch_stats)
-    outputs = {f"discriminator_{name}": value for name, value in outputs.items()}
-    outputs["discriminator_loss"] = total
-    outputs["discriminator_gradient_norm"] = norm
-    return replace(state, discriminator=network), outputs
+    return gradients, (batch_stats, {**outputs, "loss": total})
 
 
 def generator_step(
@@ -194,17 +146,43 @@ def generator_step(
     Raises:
       ValueError: generated images are judged beside real ones, but there are none.
     """
-    decide = _decider(gan, state, generated.labels, rng, position, real)
+    rows = (generated.images, generated.labels, generated.latents, position, real)
+    of_terms, _, found = mean_gradient(
+        partial(_generator_gradient, gan, state, rng),
+        state.generator.params,
+        {},
+        parts_of(rows, gan.accumulate),
+        state.step >= 0,
+    )
+    image_gradients, outputs = joined(found)
+    (gradients,) = generated.pullback(image_gradients)
+    gradients = jax.tree.map(jnp.add, gradients, of_terms)
+    network, norm = updated(
+        state.generator, gan.generator_optimizer, gradients, generated.batch_stats
+    )
+    average = moving_average(state.average, network.params, state.step, gan.average_decay)
+    named = {f"generator_{name}": value for name, value in outputs.items()}
+    state = replace(state, generator=network, average=average)
+    return state, {**named, "generator_gradient_norm": norm}
 
-    def loss(images: Images) -> tuple[Float[Array, ""], Outputs]:
+
+def _generator_gradient(
+    gan: GAN,
+    state: GANState,
+    rng: Key[Array, ""],
+    batch_stats: Variables,
+    rows: tuple[Images, Classes, Float[Array, "batch latent"], Positions, Real | None],
+) -> tuple[Variables, tuple[Variables, tuple[Images, Outputs]]]:
+    """Returns the gradient of the generator's terms alone, and that of its loss by its images."""
+    images, labels, latents, position, real = rows
+    decide = _decider(gan, state, labels, rng, position, real)
+
+    def logit_of(seen: Images) -> Float[Array, " batch"]:
+        return decide(seen)[1].logit
+
+    def loss(images: Images, params: Variables) -> tuple[Float[Array, ""], Outputs]:
         other, decided = decide(images)
-        total, outputs = _decision_loss(
-            gan, state.step, gan.loss.generator, decided, other, generated.labels
-        )
-
-        def logit_of(seen: Images) -> Float[Array, " batch"]:
-            return decide(seen)[1].logit
-
+        total, outputs = _decision_loss(gan, state.step, gan.loss.generator, decided, other, labels)
         shown = Shown(
             logit_of=logit_of,
             fake_logit_of=logit_of,
@@ -213,25 +191,20 @@ def generator_step(
             images=real.images if real else None,
             labels=real.labels if real else None,
             fakes=images,
-            fake_labels=generated.labels,
-            latents=generated.latents,
+            fake_labels=labels,
+            latents=latents,
             keys=lambda: example_keys(rng, GENERATOR_TERMS, position),
             controls=state.controls,
+            params=params,
         )
         outputs["output_fake"] = output_of(gan, decided)
         total, terms = _with_terms(gan, "generator", total, shown, position, state)
         return total, outputs | terms
 
-    (total, outputs), image_gradients = jax.value_and_grad(loss, has_aux=True)(generated.images)
-    (gradients,) = generated.pullback(image_gradients)
-    network, norm = updated(
-        state.generator, gan.generator_optimizer, gradients, generated.batch_stats
+    (total, outputs), (of_images, of_terms) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
+        images, state.generator.params
     )
-    average = moving_average(state.average, network.params, state.step, gan.average_decay)
-    outputs = {f"generator_{name}": value for name, value in outputs.items()}
-    outputs["generator_loss"] = total
-    outputs["generator_gradient_norm"] = norm
-    return replace(state, generator=network, average=average), outputs
+    return of_terms, (batch_stats, (of_images, {**outputs, "loss": total}))
 
 
 def _decider(
@@ -295,6 +268,7 @@ def _shown(
         latents=None,
         keys=lambda: example_keys(rng, PENALTY, position),
         controls=state.controls,
+        params=params,
     )
 
 

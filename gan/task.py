@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from common.data.prepared.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_signed_unit
 from common.devices.lowering import Program
+from common.learning.accumulation import joined
 from common.learning.randomness import example_keys
 from common.program.errors import UserError
 from common.report.images import Picture
@@ -19,6 +20,7 @@ from common.scores import metrics
 from common.training.task import Batch, Batches, Examples, Measurement, Metrics, Task
 from gan.config import GANSettings
 from gan.deciding import Positions
+from gan.drawing import Generated, draw_fakes, draw_labels, draw_latents
 from gan.generate import generate
 from gan.losses import class_loss
 from gan.networks import per_image
@@ -34,13 +36,8 @@ from gan.steps import (
     LABELS,
     LATENTS,
     NOISE,
-    Generated,
-    Outputs,
     Real,
     discriminator_step,
-    draw_fakes,
-    draw_labels,
-    draw_latents,
     generator_step,
 )
 
@@ -61,8 +58,9 @@ class GANTask(Task[GANState]):
 
     @property
     def batches(self) -> Batches:
-        """Returns a batch of real images for each of the discriminator's updates in a step."""
-        return self.gan.batches
+        """Returns the parts of a batch of real images for each of the discriminator's updates."""
+        (number, size), parts = self.gan.batches, self.gan.accumulate
+        return Batches(parts * number, size // parts)
 
     def init(self, rng: Key[Array, ""]) -> GANState:
         """Returns the state at step 0."""
@@ -106,7 +104,7 @@ class GANTask(Task[GANState]):
             of_discriminator.append(outputs)
         state, of_generator = generator_step(gan, state, generated, rng, drawn_for, shown)
         step, state = state.step, replace(state, step=state.step + 1)
-        outputs = {**_joined(of_discriminator), **of_generator}
+        outputs = {**joined(of_discriminator), **of_generator}
         state = replace(state, controls=gan.controls.after(state.controls, outputs, step))
         return state, metrics.averages({**outputs, **state.controls})
 
@@ -188,13 +186,3 @@ def make_task(config: ConfigDict, card: DataCard) -> GANTask:
             " --config.optimizer.half_batches=False."
         )
     return GANTask(settings, gan, card)
-
-
-def _joined(outputs: list[Outputs]) -> dict[str, Array]:
-    """Returns the outputs of several updates, concatenated for averaging."""
-    if len(outputs) == 1:
-        return outputs[0]
-    return {
-        name: jnp.concatenate([jnp.atleast_1d(update[name]) for update in outputs])
-        for name in outputs[0]
-    }

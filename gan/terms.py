@@ -45,6 +45,7 @@ class Shown:
       latents: of the generated images; None in a discriminator's update.
       keys: returns a random key of each image of this device.
       controls: those of the state, see gan/controls.py.
+      params: of the player.
     """
 
     logit_of: Callable[[Images], Losses]
@@ -58,6 +59,7 @@ class Shown:
     latents: Float[Array, "batch latent"] | None
     keys: Callable[[], Key[Array, " batch"]]
     controls: Variables
+    params: Variables
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,21 @@ def consistency(decided: Decision, varied: Decision) -> Losses:
     return (decided.logit - varied.logit) ** 2
 
 
+def orthogonality(params: Variables) -> Float[Array, ""]:
+    """`|W^T W - diag(W^T W)|^2`, summed over kernels `W` whose columns make the outputs.
+
+    0 where the columns are orthogonal, whatever their lengths. Brock, Donahue and Simonyan, "Large
+    Scale GAN Training for High Fidelity Natural Image Synthesis" (2019), equation 3.
+    """
+    total = jnp.zeros(())
+    for path, kernel in jax.tree.leaves_with_path(params):
+        if path[-1] == jax.tree_util.DictKey("kernel"):
+            columns = kernel.reshape(-1, kernel.shape[-1])
+            products = columns.T @ columns
+            total += (jnp.where(jnp.eye(len(products), dtype=bool), 0, products) ** 2).sum()
+    return total
+
+
 def _gradient_penalty(shown: Shown) -> Value:
     assert shown.images is not None
     share = jax.vmap(jax.random.uniform)(shown.keys())
@@ -303,4 +320,5 @@ TERMS = {
     "lecam": Term("discriminator", _lecam, averages=("logit_real", "logit_fake")),
     "mode_seeking": Term("generator", _mode_seeking, whole_batch=True),
     "diversity": Term("generator", _diversity, whole_batch=True),
+    "orthogonality": Term("generator", lambda shown: orthogonality(shown.params)),
 }

@@ -24,14 +24,19 @@ _WITHOUT_EFFECT = (
     *("data.dir", "data.cache_dir", "data.resident_limit_mb"),
     *("train.low_memory", "train.trackers", "train.replicas"),
 )
-# Settings that are younger than the first files of finished cells, or their sections. At their
-# defaults, with which a run is as before there were any, they count for nothing: such files stay
-# valid.
-_YOUNGER = (
-    *("train.on_divergence", "train.rollbacks", "data.balance"),
-    *("adaptive_augment.", "consistency_augment.", "loss.class_loss", "loss.class_weight_rise"),
-    *("loss.consistency_", "loss.decoding", "loss.lecam", "loss.r2"),
-)
+# Settings of a task that are younger than the first files of finished cells, or their sections. At
+# their defaults, with which a run is as before there were any, they count for nothing: such files
+# stay valid.
+_OF_ALL = ("train.on_divergence", "train.rollbacks", "train.init_from", "data.balance")
+_YOUNGER = {
+    "gan": (
+        *("adaptive_augment.", "consistency_augment.", "optimizer.accumulate"),
+        *("optimizer.generator.freeze", "optimizer.discriminator.freeze"),
+        *("loss.class_loss", "loss.class_weight_rise", "loss.consistency_", "loss.decoding"),
+        *("loss.lecam", "loss.orthogonality", "loss.r2"),
+    ),
+    "unet": ("optimizer.accumulate",),
+}
 
 
 class StoppedError(Exception):
@@ -109,12 +114,14 @@ class Cell:
 
 def effective(config: ConfigDict) -> Mapping[str, object]:
     """Returns the settings that what a run finds depends on, as read from JSON."""
-    settings, before = _settings(config), _settings(ConfigDict({"task": config.get("task")}))
+    task = config.get("task")
+    settings, before = _settings(config), _settings(ConfigDict({"task": task}))
+    younger = (*_OF_ALL, *_YOUNGER.get(task, ()))
     return {
         name: value
         for name, value in settings.items()
         if name not in _WITHOUT_EFFECT
-        and not (name.startswith(_YOUNGER) and value == before.get(name))
+        and not (name.startswith(younger) and value == before.get(name))
     }
 
 

@@ -20,7 +20,8 @@ from common.training import dispatch
 from common.training.dispatch import Block
 from common.training.task import make_task
 from configs.acgan_covid import get_config
-from gan.steps import DROPOUT_REAL, LATENTS, draw_latents
+from gan.drawing import draw_latents
+from gan.steps import DROPOUT_REAL, LATENTS
 
 SIZE, BATCH = 32, 32
 

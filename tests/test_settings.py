@@ -26,8 +26,8 @@ HOSTILE = (*NUMBERS, "", "many", "-3", "nan", "9" * 30, None, True, [], [1], (0,
 # What is written is no number, nor a choice of few: whoever reads it says what is wrong.
 FREE = re.compile(
     r"task|(.*\.)?data\.(name|dir|url|sha256|classes|only|mask_values|group|splits|held_out|window|cache_dir)"
-    r"|(.*\.)?(train\.(best_metric|trackers)|quality\.extractor|loss\.name|loss\.class_weights)"
-    r"|(.*\.)?model\.(name|weights|weights_sha256)|study\..*|(gan|classifier)\.task"
+    r"|(.*\.)?(train\.(best_metric|init_from|trackers)|quality\.extractor|loss\.name|loss\.class_weights)"
+    r"|(.*\.)?model\.(name|weights|weights_sha256)|(.*\.)?optimizer\.\w+\.freeze|study\..*|(gan|classifier)\.task"
 )
 
 

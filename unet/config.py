@@ -18,6 +18,7 @@ RULES: Rules = {  # which values of the settings are valid
     "model.input": choice("unit", "standardised"),
     "loss.overlap_over": choice("image", "batch"),
     "loss.*": number(0, 1e6),
+    "optimizer.accumulate": whole(1, 65536),
     **{f"optimizer.{name}": rule for name, rule in configs.OPTIMIZER_RULES.items()},
     **{f"model.{name}": rule for name, rule in configs.NETWORK_RULES.items()},
 }
@@ -53,6 +54,13 @@ class UNetLoss(Section):
 
 
 @dataclass(frozen=True)
+class UNetOptimizer(OptimizerSettings):
+    """`config.optimizer`."""
+
+    accumulate: int = 1  # parts of a batch, computed one after the other
+
+
+@dataclass(frozen=True)
 class UNetSettings(RunSettings):
     """The whole config of a segmentation run: a U-Net, cross-entropy, Adam."""
 
@@ -61,7 +69,7 @@ class UNetSettings(RunSettings):
     train: TrainSettings = TrainSettings(best_metric="val/dice", low_memory=True)
     model: UNetModel = UNetModel()
     loss: UNetLoss = UNetLoss()
-    optimizer: OptimizerSettings = OptimizerSettings()
+    optimizer: UNetOptimizer = UNetOptimizer()
 
 
 def unet_config(arg: str = "") -> ConfigDict:

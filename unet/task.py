@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from common.data.prepared.prepared import DataCard
 from common.data.transforms import augment
 from common.devices.lowering import Program
-from common.learning.network import SupervisedState, Variables, advanced
+from common.learning.accumulation import joined, mean_gradient
+from common.learning.network import NetworkState, SupervisedState, Variables, advanced
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
 from common.program.memory import low_memory_options
@@ -23,7 +24,7 @@ from common.scores.metrics import (
     confusion_matrix,
     segmentation_scores,
 )
-from common.training.task import Batch, Examples, Metrics, Task
+from common.training.task import Batch, Batches, Examples, Metrics, Task
 from unet.config import UNetSettings
 from unet.evaluate import evaluate
 from unet.inputs import network_input
@@ -43,10 +44,17 @@ Logits = Float[Array, "batch height width outputs"]
 class UNetTask(Task[SupervisedState]):
     """Supervised training of a segmentation network on images and their masks."""
 
+    settings: UNetSettings
+
     def __init__(self, settings: UNetSettings, segmenter: Segmenter, card: DataCard) -> None:
         super().__init__(settings, card)
         self.segmenter = segmenter
         self._segment = jax.jit(partial(_segment, segmenter), compiler_options=low_memory_options())
+
+    @property
+    def batches(self) -> Batches:
+        """Returns the parts of a batch whose gradients are accumulated."""
+        return Batches.in_parts(self.settings.data.batch_size, self.settings.optimizer.accumulate)
 
     def init(self, rng: Key[Array, ""]) -> SupervisedState:
         """Returns the state at step 0."""
@@ -60,24 +68,38 @@ class UNetTask(Task[SupervisedState]):
         segmenter, network = self.segmenter, state.network
         keys = example_keys(rng, _AUGMENTATION, batch["position"])
         batch = augment(batch, keys, self.settings.augment)
+        gradients, batch_stats, outputs = mean_gradient(
+            partial(self._gradient, network),
+            network.params,
+            network.batch_stats,
+            self.batches.split(batch),
+            state.step >= 0,
+        )
+        logits, losses = joined(outputs)
+        state, norm = advanced(
+            state, segmenter.optimizer, gradients, batch_stats, segmenter.average_decay
+        )
+        return state, self._metrics(logits, batch, {**losses, "gradient_norm": norm})
+
+    def _gradient(
+        self, network: NetworkState, batch_stats: Variables, batch: Batch
+    ) -> tuple[Variables, tuple[Variables, tuple[Logits, dict[str, Array]]]]:
+        segmenter = self.segmenter
         images = network_input(batch["image"], segmenter.input)
 
         def loss(
             params: Variables,
-        ) -> tuple[Float[Array, ""], tuple[Variables, Logits, dict[str, Array]]]:
-            variables = {"params": params, "batch_stats": network.batch_stats}
+        ) -> tuple[Float[Array, ""], tuple[Variables, tuple[Logits, dict[str, Array]]]]:
+            variables = {"params": params, "batch_stats": batch_stats}
             logits, changed = segmenter.network.apply(
                 variables, narrow(images, segmenter.dtype), train=True, mutable=["batch_stats"]
             )
             logits = widen(logits)
             total, parts = total_loss(logits, batch["mask"], segmenter.loss)
-            return total.mean(), (changed["batch_stats"], logits, {"loss": total, **parts})
+            return total.mean(), (changed["batch_stats"], (logits, {"loss": total, **parts}))
 
-        gradients, (batch_stats, logits, losses) = jax.grad(loss, has_aux=True)(network.params)
-        state, norm = advanced(
-            state, segmenter.optimizer, gradients, batch_stats, segmenter.average_decay
-        )
-        return state, self._metrics(logits, batch, {**losses, "gradient_norm": norm})
+        gradient, output = jax.grad(loss, has_aux=True)(network.params)
+        return gradient, output
 
     def eval_step(self, state: SupervisedState, batch: Batch) -> Metrics:
         """Segments held-out images; the classes are the likeliest ones (a threshold of 1/2)."""

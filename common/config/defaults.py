@@ -53,7 +53,7 @@ RULES: Rules = {
     "train.dtype": choice("float32", "bfloat16"),
     "train.low_memory": switch(),
     "train.best_is": choice("highest", "lowest"),
-    "train.best_metric": text(),
+    **dict.fromkeys(("train.best_metric", "train.init_from"), text()),
     "train.trackers": some("mlflow", "wandb"),
     "train.on_divergence": choice("stop", "rollback"),
     "train.rollbacks": whole(1, 1000),
@@ -111,6 +111,7 @@ class TrainSettings(Section):
     """`config.train`; a duration is "3000" (steps) or "15 epochs", and "0" means never."""
 
     num_steps: str = "1500"
+    init_from: str = ""  # the workdir of a run whose networks training starts from
     dtype: str = "float32"  # or "bfloat16": the precision of networks on an accelerator
     low_memory: bool = False  # True: less memory on CPUs; the AC-GAN is slower
     log_every: str = "50"

@@ -11,9 +11,13 @@
 | lion    | the sign of the mean gradient, and `-rate w params` | Chen et al., 2023            |
 """
 
+import re
 from typing import TypeAlias
 
+import jax
+import jax.numpy as jnp
 import optax
+from jax.tree_util import KeyEntry, keystr
 from ml_collections import ConfigDict
 
 from common.config.defaults import OptimizerSettings
@@ -93,6 +97,53 @@ def clipped(optimizer: Optimizer, norm: float) -> Optimizer:
         return moved
 
     return optax.GradientTransformation(optimizer.init, update)
+
+
+def holding(optimizer: Optimizer, pattern: str, setting: str) -> Optimizer:
+    """Returns an optimizer that keeps the parameters in whose names a regular expression is found.
+
+    Such a name is "halve_1/conv_1/kernel". The state stays the optimizer's own.
+
+    Args:
+      optimizer: of all parameters.
+      pattern: "" keeps none.
+      setting: where it stands, for messages.
+
+    Raises:
+      UserError: it is no regular expression, or, from `init`, it is found in no name.
+    """
+    if not pattern:
+        return optimizer
+    try:
+        found_in = re.compile(pattern).search
+    except re.error as error:
+        raise UserError(
+            f"{setting} is {pattern!r}, which is no regular expression: {error}."
+        ) from error
+
+    def is_held(path: tuple[KeyEntry, ...]) -> bool:
+        return found_in(keystr(path, simple=True, separator="/")) is not None
+
+    def held(tree: optax.Updates) -> optax.Updates:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, x: jnp.zeros_like(x) if is_held(path) else x, tree
+        )
+
+    def init(params: optax.Params) -> optax.OptState:
+        if not any(is_held(path) for path, _ in jax.tree.leaves_with_path(params)):
+            raise UserError(
+                f"{setting} is {pattern!r}, which is found in no name of a parameter; those of the"
+                f" network begin with {', '.join(sorted(params))}."
+            )
+        return optimizer.init(params)
+
+    def update(
+        gradients: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        updates, state = optimizer.update(held(gradients), state, params)
+        return held(updates), state
+
+    return optax.GradientTransformation(init, update)
 
 
 def learning_rate_schedule(

@@ -17,6 +17,7 @@ from common.config.tasks import find_task
 from common.data.prepared.prepared import DataCard, Prepared
 from common.devices.lowering import Program
 from common.learning.network import NetworkState
+from common.program.errors import UserError
 from common.program.memory import give_back_freed_memory, low_memory_options
 from common.report.images import Picture
 
@@ -57,6 +58,20 @@ class Batches(NamedTuple):
 
     number: int
     size: int
+
+    @classmethod
+    def in_parts(cls, batch_size: int, parts: int) -> "Batches":
+        """Returns one batch in parts, whose gradients are accumulated.
+
+        Raises:
+          UserError: they are not of equal size.
+        """
+        if batch_size % parts:
+            raise UserError(
+                f"config.data.batch_size is {batch_size}, which is not divisible by"
+                f" config.optimizer.accumulate={parts}; change one of them."
+            )
+        return cls(parts, batch_size // parts)
 
     @property
     def examples(self) -> int:

@@ -32,6 +32,7 @@ from common.runs.workdir import (
     check_owner,
     claim,
     exclusive,
+    open_run,
 )
 from common.training import preflight
 from common.training.loop import Loop
@@ -47,6 +48,7 @@ from common.training.restart import begin_anew, check_progress, record_saved
 from common.training.rollback import config_after, roll_back, rollbacks_of, seed_after
 from common.training.task import Task, make_task, new_state
 from common.training.trackers import check_installed, trackers_of
+from common.training.transfer import transferred
 from common.training.validation import check_validation
 from common.training.writers import ConsoleWriter, Writers
 from common.unlike.run import keep_reference
@@ -202,6 +204,8 @@ def _check_settings(config: ConfigDict, workdir: Path, begin: _Begin) -> Changes
     changed = check_owner(workdir, config, restart=begin.restart, allow_change=begin.allow_change)
     if begin.restart or not (workdir / RECORD).exists():
         check_division(data)
+        if source := settings.train.init_from:
+            open_run(Path(source))  # which is refused before anything is compiled
     processes.local_batch_size(data.batch_size)
     return {} if begin.restart else changed
 
@@ -245,7 +249,10 @@ def _restored_or_new(
 
 def _new(run: Run, task: Task[Any], like: Any) -> Any:
     state = join_frozen(new_state(task, run.settings.seed), split_frozen(like)[1])
-    return processes.main_process_first(partial(task.warm_start, state)) or task.warm_start(state)
+    state = processes.main_process_first(partial(task.warm_start, state)) or task.warm_start(state)
+    if source := run.settings.train.init_from:
+        state = processes.together(partial(transferred, state, source))
+    return state
 
 
 def _claim(run: Run, step: int, changed: Changes, table: str) -> None:

@@ -33,6 +33,7 @@ Logits: TypeAlias = Float[Array, "batch *_patches"]
 Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]
 
 _FEWEST = 16  # maps of a decoder
+_SMALLEST = 4  # pixels of maps
 
 
 class Keys(NamedTuple):
@@ -224,6 +225,25 @@ def normalise(
     """
     norm = BatchNorm(player.momentum, epsilon, player.axis_name, scale_init, name=name)
     return norm(x, use_running_average=not train)
+
+
+def halvings_of(image_size: int) -> tuple[int, int]:
+    """Returns the size of the smallest maps, 4 or more, and how often an image is halved to them.
+
+    An image is halved while it stays even.
+
+    Raises:
+      UserError: an image of this size cannot be halved.
+    """
+    smallest, number = image_size, 0
+    while smallest % 2 == 0 and smallest // 2 >= _SMALLEST:
+        smallest, number = smallest // 2, number + 1
+    if not number:
+        raise UserError(
+            f"config.data.image_size is {image_size}; the network of config.model.name needs an"
+            " even one of at least 8."
+        )
+    return smallest, number
 
 
 class Networks(NamedTuple):

@@ -18,13 +18,11 @@ from jaxtyping import Array, Key
 
 from common.devices.axis import AXIS
 from common.networks.layers import Conv, ConvTranspose, MinibatchDeviation
-from common.program.errors import UserError
 from gan import networks
-from gan.networks import Decision, Images, Keys, Labels, Latents, normalise
+from gan.networks import Decision, Images, Keys, Labels, Latents, halvings_of, normalise
 
 _LEAK = 0.2
 _EPSILON = 1e-5
-_SMALLEST = 4
 _PADDING = ((1, 1), (1, 1))
 _INIT = nn.initializers.normal(0.02)
 
@@ -53,7 +51,7 @@ class Generator(networks.Generator):
                 features, use_bias=False, kernel_init=_INIT, name=f"double_{layer}"
             )(x)
 
-        smallest, halvings = _halvings(self.image_size)
+        smallest, halvings = halvings_of(self.image_size)
         x = ConvTranspose(
             self.width << (halvings - 1),
             smallest,
@@ -86,7 +84,7 @@ class Discriminator(networks.Discriminator):
 
     def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real."""
-        smallest, halvings = _halvings(self.image_size)
+        smallest, halvings = halvings_of(self.image_size)
         x = images
         for layer in range(halvings):
             x = Conv(self.width << layer, 4, 2, _PADDING, False, _INIT, name=f"halve_{layer + 1}")(
@@ -100,18 +98,6 @@ class Discriminator(networks.Discriminator):
             x = deviation(x, use_running_average=not train)
         logits = Conv(1, smallest, 1, "VALID", False, _INIT, name="real_or_generated")(x)
         return Decision(logits[:, 0, 0, 0], None)
-
-
-def _halvings(image_size: int) -> tuple[int, int]:
-    """Returns the size of the smallest maps and how often an image is halved to get there."""
-    smallest, halvings = image_size, 0
-    while smallest % 2 == 0 and smallest // 2 >= _SMALLEST:
-        smallest, halvings = smallest // 2, halvings + 1
-    if not halvings:
-        raise UserError(
-            f"config.data.image_size is {image_size}; the DCGAN needs an even one of at least 8."
-        )
-    return smallest, halvings
 
 
 def _around_one(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Array:

@@ -21,6 +21,7 @@ from common.training.feed import Order, ResidentFeed, StreamedFeed
 from common.training.task import Batches
 from configs import dcgan_chest_xray, dense_gan_mnist
 from gan.config import RULES, GANSettings
+from gan.drawing import draw_fakes, draw_labels, draw_latents
 from gan.losses import gradient_penalty, r1
 from gan.state import make_gan
 from gan.steps import (
@@ -29,9 +30,6 @@ from gan.steps import (
     LATENTS,
     PENALTY,
     discriminator_step,
-    draw_fakes,
-    draw_labels,
-    draw_latents,
     generator_step,
 )
 from gan.terms import TERMS

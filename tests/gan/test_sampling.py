@@ -9,9 +9,9 @@ from common.data.prepared.prepared import DataCard
 from common.learning.randomness import example_keys
 from configs.acgan_covid import get_config
 from gan.config import GANSettings
+from gan.drawing import draw_labels, draw_latents
 from gan.sampling import ESTIMATION_BATCH, ESTIMATION_LABELS, ESTIMATION_LATENTS, Sampler
 from gan.state import init_state, make_gan
-from gan.steps import draw_labels, draw_latents
 
 CARD = DataCard("test", ("COVID", "NonCOVID"), {"train": 8}, 16, 1, "0", False, 0)
 

@@ -11,15 +11,13 @@ from common.devices.axis import AXIS
 from common.learning.randomness import example_keys, step_key
 from configs.acgan_covid import get_config
 from gan.config import GANSettings
+from gan.drawing import draw_fakes, draw_labels, draw_latents
 from gan.state import init_state, make_gan
 from gan.steps import (
     DROPOUT_GENERATOR,
     LABELS,
     LATENTS,
     discriminator_step,
-    draw_fakes,
-    draw_labels,
-    draw_latents,
     generator_step,
 )
 

@@ -13,7 +13,8 @@ from common.devices.axis import AXIS
 from common.learning.randomness import example_keys, step_key
 from common.program.errors import UserError
 from configs.acgan_covid import get_config
-from gan.steps import AUGMENTATION, Generated
+from gan.drawing import Generated
+from gan.steps import AUGMENTATION
 
 CARD = DataCard("test", ("COVID", "NonCOVID"), {"train": 8}, 16, 1, "0", False, 0)
 RNG = step_key(jax.random.key(0), jnp.int32(5))

@@ -15,11 +15,12 @@ from common.networks.layers import BatchNorm, Dense, MinibatchDeviation
 from common.program.errors import UserError
 from gan import networks
 from gan.config import GANSettings
+from gan.drawing import draw_labels, draw_latents
 from gan.losses import r1
 from gan.networks import Decision, Networks, dense
 from gan.sampling import Sampler
 from gan.state import init_state, make_gan
-from gan.steps import LABELS, LATENTS, draw_labels, draw_latents, generator_step
+from gan.steps import LABELS, LATENTS, generator_step
 from gan.task import GANTask, make_task
 from gan.terms import TERMS, Term, diversity, mode_seeking
 from tests.gan.test_recipes import (

@@ -1,5 +1,7 @@
 """One step of segmentation training: who moves, what is logged, and what does not matter."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,6 +65,26 @@ def test_a_step_does_not_depend_on_the_number_of_devices(task):
     for left, right in zip(*stats, strict=True):
         np.testing.assert_allclose(left, right, atol=1e-5)
     assert int(four.step) == 1
+
+
+def test_a_batch_in_parts_that_are_alike_is_the_whole_batch():
+    """BatchNorm, which sees a part, then has the statistics of the whole."""
+    half = jax.tree.map(lambda x: x[: BATCH // 2], batch_of())
+    batch = {name: jnp.concatenate([x, x]) for name, x in half.items()}
+    logged = []
+    for parts in (1, 2):
+        config = settings(unet_brain_mri)
+        config.optimizer.accumulate = parts
+        task = make_task(config, CARD)
+        assert task.batches == (parts, BATCH // parts)
+        state = jax.jit(task.init)(jax.random.key(0))
+        step = partial(task.train_step, rng=jax.random.key(1))
+        _, metrics = over_devices(step, state, batch, 1)
+        logged.append(metrics.compute())
+    whole, in_parts = logged
+    assert {"loss", "dice", "gradient_norm"} <= whole.keys() == in_parts.keys()
+    for name, value in whole.items():
+        np.testing.assert_allclose(in_parts[name], value, rtol=1e-4, err_msg=name)
 
 
 def test_validation_does_not_count_padding(task):
