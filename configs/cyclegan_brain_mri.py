@@ -6,8 +6,8 @@ python launch.py --mode=evaluate --workdir=runs/cyclegan_brain_mri
 python launch.py --mode=predict  --workdir=runs/cyclegan_brain_mri --input=IMAGES --output=FLAIR
 
 Every other training patient gives the pre-contrast images, the others the FLAIR images; validation
-and test keep their pairs, so that translations can be compared with the truth. --back translates the
-other way. Images of two kinds that have no pairs at all, DIR/A/*.png and DIR/B/*.png, need
+and test keep their pairs, so that translations can be compared with the truth. --back translates
+the other way. Images of two kinds that have no pairs at all, DIR/A/*.png and DIR/B/*.png, need
 --config.data.take= and --config.data.held_out=15,15; A is translated to B.
 
 128x128, 1,500 steps of 2 images of each kind: residual generators, spectrally normalised

@@ -5,9 +5,9 @@ python launch.py --config=configs/pix2pix_brain_mri.py --config.data.dir=DIR  yo
 python launch.py --mode=evaluate --workdir=runs/pix2pix_brain_mri
 python launch.py --mode=predict  --workdir=runs/pix2pix_brain_mri --input=IMAGES --output=FLAIR
 
-The channels of LGG brain MRI are three scans of one slice: R pre-contrast, G FLAIR, B post-contrast.
-The other way: --config.data.take='G>R'. Your own pairs, DIR/images/a.png and DIR/targets/a.png, need
---config.data.take= and, if no patient has two images, --config.data.group=
+The channels of LGG brain MRI are three scans of a slice: R pre-contrast, G FLAIR, B post-contrast.
+The other way: --config.data.take='G>R'. Your own pairs, DIR/images/a.png and DIR/targets/a.png,
+need --config.data.take= and, if no patient has two images, --config.data.group=
 
 128x128, 3,000 steps of 4 pairs: a U-Net, a spectrally normalised discriminator of 70x70 patches,
 least squares, 100 times the mean absolute error. docs/translation.md says what the scores mean.

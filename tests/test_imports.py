@@ -10,7 +10,15 @@ import pytest
 from tests.conftest import ROOT
 
 # Tasks do not import each other, but for translate, which stands on gan.
-LAYERS = {"common": 0, "gan": 1, "unet": 1, "classify": 1, "translate": 2, "studies": 3, "launch": 4}
+LAYERS = {
+    "common": 0,
+    "gan": 1,
+    "unet": 1,
+    "classify": 1,
+    "translate": 2,
+    "studies": 3,
+    "launch": 4,
+}
 
 # What a room of common/ may import from besides itself; a folder within one is a room of its own
 # where it stands here. docs/architecture.md says what is in each.

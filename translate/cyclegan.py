@@ -6,7 +6,6 @@ the other generator to bring them back, and what is of that kind already to stay
 """
 
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +18,7 @@ from common.learning.randomness import example_keys
 from common.scores import metrics
 from common.training.task import Batch, Metrics
 from translate.pool import exchanged_by_all
-from translate.state import CycleState, Translator, init_cycle
+from translate.state import CycleState, Translator
 from translate.steps import (
     Images,
     OfImages,
@@ -40,12 +39,6 @@ class CycleGAN(Translation[CycleState]):
     """Adversarial training both ways, on images that are no pairs."""
 
     both_ways = True
-
-    def init(self, rng: Key[Array, ""]) -> CycleState:
-        """Returns the state at step 0."""
-        init = partial(init_cycle, self.translator, self.card, self.settings.model.pool_size)
-        state: CycleState = jax.jit(init)(rng)
-        return state
 
     @property
     def needs_preparation(self) -> bool:
@@ -122,9 +115,7 @@ def generators_step(
         generator=generator,
         average=moving_average(state.average, generator.learning, state.step, decay),
         back_generator=back_generator,
-        back_average=moving_average(
-            state.back_average, back_generator.learning, state.step, decay
-        ),
+        back_average=moving_average(state.back_average, back_generator.learning, state.step, decay),
     )
     outputs = found.outputs | {"generator_gradient_norm": norm}
     back_outputs = _back(back_found.outputs | {"generator_gradient_norm": back_norm})

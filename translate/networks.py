@@ -11,8 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from common.networks.layers import Conv, UpsampleConv
+from common.ops import Padding
 
 _HALVINGS = 2  # of the residual generator
+_START = nn.initializers.normal(0.02)  # of kernels, as the authors of both
 SMALLEST = 24  # pixels along the side of an image that the discriminator takes
 
 
@@ -48,12 +50,16 @@ class ResidualGenerator(nn.Module):
         del train
         x = nn.relu(_normalised(_mirrored_conv(self.width, 7, "first")(images)))
         for i in range(1, _HALVINGS + 1):
-            x = nn.relu(_normalised(Conv(self.width << i, 3, 2, name=f"halve_{i}")(x)))
+            x = nn.relu(_normalised(_conv(self.width << i, 3, f"halve_{i}", 2)(x)))
         for i in range(self.blocks):
             y = nn.relu(_normalised(_mirrored_conv(x.shape[-1], 3, f"block_{i}_conv_1")(x)))
             x = x + _normalised(_mirrored_conv(x.shape[-1], 3, f"block_{i}_conv_2")(y))
         for i in reversed(range(_HALVINGS)):
-            x = nn.relu(_normalised(UpsampleConv(self.width << i, name=f"double_{i}")(x)))
+            x = nn.relu(
+                _normalised(
+                    UpsampleConv(self.width << i, kernel_init=_START, name=f"double_{i}")(x)
+                )
+            )
         return _mirrored_conv(self.out_channels, 7, "output")(x)
 
 
@@ -67,7 +73,7 @@ class PatchDiscriminator(nn.Module):
     Attributes:
       width: maps of the first layer; the next have 2, 4 and 8 times as many.
       norm: "spectral": every kernel is divided by its largest singular value (Miyato et al.,
-        "Spectral Normalization for GANs", 2018); "instance": the middle layers' maps are normalised.
+        "Spectral Normalization for GANs", 2018); "instance": the middle layers are normalised.
     """
 
     width: int = 64
@@ -92,19 +98,21 @@ class PatchDiscriminator(nn.Module):
         logits: Array = self._conv(1, 1, "output", train)(x)
         return logits
 
-    def _conv(
-        self, features: int, stride: int, name: str, train: bool
-    ) -> Callable[[Array], Array]:
-        layer = Conv(features, 4, stride, padding=((1, 1), (1, 1)), name=name)
+    def _conv(self, features: int, stride: int, name: str, train: bool) -> Callable[[Array], Array]:
+        layer = _conv(features, 4, name, stride, ((1, 1), (1, 1)))
         if self.norm != "spectral":
             return layer
         limited = nn.SpectralNorm(layer, name=f"{name}_spectral")
         return lambda x: limited(x, update_stats=train)
 
 
+def _conv(features: int, size: int, name: str, stride: int = 1, padding: Padding = "SAME") -> Conv:
+    return Conv(features, size, stride, padding, kernel_init=_START, name=name)
+
+
 def _mirrored_conv(features: int, size: int, name: str) -> Callable[[Array], Array]:
     """Returns a convolution of images that go on as in a mirror beyond their edges."""
-    layer, around = Conv(features, size, padding="VALID", name=name), size // 2
+    layer, around = _conv(features, size, name, padding="VALID"), size // 2
     sides = (0, 0), (around, around), (around, around), (0, 0)
     return lambda x: layer(jnp.pad(x, sides, mode="reflect"))
 

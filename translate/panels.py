@@ -31,7 +31,8 @@ def returned_case(image: Picture, found: Picture, returned: Picture) -> Case:
 
 def apart(one: Picture, other: Picture) -> Picture:
     """Returns how far two pictures are apart at each pixel: black where they are equal."""
-    return np.abs(one.astype(np.int16) - other).astype(np.uint8)
+    difference: Picture = np.abs(one.astype(np.int16) - other).astype(np.uint8)
+    return difference
 
 
 def panels(cases: Sequence[Case], title: str, legend: str) -> Picture:

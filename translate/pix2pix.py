@@ -6,7 +6,6 @@ that the discriminator takes for pairs of image and target.
 """
 
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from common.learning.network import Variables, moving_average, updated
 from common.learning.randomness import example_keys
 from common.scores import metrics
 from common.training.task import Batch, Metrics
-from translate.state import PairedState, init_paired
+from translate.state import PairedState
 from translate.steps import Images, Outputs, discriminator_step, distance, fooling, translated
 from translate.translation import Translation
 
@@ -26,11 +25,6 @@ _AUGMENTATION = 0  # purpose of random keys
 
 class Pix2Pix(Translation[PairedState]):
     """Adversarial training on pairs."""
-
-    def init(self, rng: Key[Array, ""]) -> PairedState:
-        """Returns the state at step 0."""
-        state: PairedState = jax.jit(partial(init_paired, self.translator, self.card))(rng)
-        return state
 
     def train_step(
         self, state: PairedState, batch: Batch, rng: Key[Array, ""]

@@ -101,8 +101,25 @@ def make_translator(settings: TranslateSettings, card: DataCard) -> Translator:
     )
 
 
-def init_paired(translator: Translator, card: DataCard, rng: Key[Array, ""]) -> PairedState:
-    """Returns the state of pix2pix at step 0; its discriminator sees the image and its target."""
+def init_state(
+    settings: TranslateSettings, translator: Translator, card: DataCard, rng: Key[Array, ""]
+) -> PairedState | CycleState:
+    """Returns the state at step 0."""
+    if settings.model.name == "cyclegan":
+        return _init_cycle(translator, card, settings.model.pool_size, rng)
+    return _init_paired(translator, card, rng)
+
+
+def average_of(state: PairedState | CycleState, back: bool = False) -> Variables:
+    """Returns the variables of the generator that translates images, or `back` to images."""
+    if not back:
+        return state.average
+    assert isinstance(state, CycleState)
+    return state.back_average
+
+
+def _init_paired(translator: Translator, card: DataCard, rng: Key[Array, ""]) -> PairedState:
+    """Returns the state of pix2pix; its discriminator sees the image and its target."""
     generator_key, discriminator_key = jax.random.split(rng)
     generator, average = _new_generator(translator, card, generator_key)
     return PairedState(
@@ -113,10 +130,10 @@ def init_paired(translator: Translator, card: DataCard, rng: Key[Array, ""]) -> 
     )
 
 
-def init_cycle(
+def _init_cycle(
     translator: Translator, card: DataCard, pool_size: int, rng: Key[Array, ""]
 ) -> CycleState:
-    """Returns the state of CycleGAN at step 0, its pools empty."""
+    """Returns the state of CycleGAN, its pools empty."""
     keys = jax.random.split(rng, 4)
     generator, average = _new_generator(translator, card, keys[0])
     back_generator, back_average = _new_generator(translator, card, keys[1])

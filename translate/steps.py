@@ -7,8 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
+from common.data.transforms import from_signed_unit, to_signed_unit
 from common.learning.network import NetworkState, Variables, updated
 from common.learning.precision import narrow, widen
 from translate.state import Translator
@@ -36,6 +37,15 @@ def translate(translator: Translator, variables: Variables, images: Images) -> I
     """Returns translations in [-1, 1], each of its image alone, as after training."""
     values: Any = translator.generator.apply(variables, images, train=False)
     return jnp.tanh(values)
+
+
+def drawn(
+    translator: Translator,
+    variables: Variables,
+    images: UInt8[Array, "batch height width channels"],
+) -> UInt8[Array, "batch height width channels"]:
+    """Returns translations of stored images, 0..255, as images to store."""
+    return from_signed_unit(translate(translator, variables, to_signed_unit(images)))
 
 
 def fooling(

@@ -65,7 +65,9 @@ def take_of(contents: Contents, setting: str) -> Contents:
             " targets/a.png for images/a.png; see docs/translation.md."
         )
     if setting != _BACK and has_targets:
-        log.warning("The images have targets of their own: config.data.take=%s is not used.", setting)
+        log.warning(
+            "The images have targets of their own: config.data.take=%s is not used.", setting
+        )
         return contents
     splits = {
         split: [_taken(record, take) for record in records]
