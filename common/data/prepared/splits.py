@@ -149,7 +149,7 @@ def assign_splits(
       table: the examples.
       groups: the group of each, from `groups_of`.
       classes: their names.
-      data: `splits`, `held_out`, `folds`, `fold`, `split_seed`, `copies` and `equal_pairs` are used.
+      data: `splits`, `held_out`, `folds`, `fold`, `split_seed`, `copies`, `equal_pairs` are used.
 
     Raises:
       UserError: a setting is invalid, there are too few groups for every split, a class is not in
