@@ -91,6 +91,13 @@ def test_every_layer_imports_only_from_layers_below_it():
     assert seen > 100
 
 
+def test_translation_takes_losses_from_gan_and_nothing_else_from_tasks():
+    tasks = ("gan.", "unet.", "classify.")
+    ours = [file for name, file in modules().items() if name.startswith("translate.")]
+    taken = {other for file in ours for other in imported(file) if other.startswith(tasks)}
+    assert taken == {"gan.losses"}
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_of_common_imports_only_from_those_below_it(room):
     allowed = {room, *ROOMS[room].split()}
