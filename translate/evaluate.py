@@ -24,12 +24,14 @@ from common.runs.evaluation import (
     write_report,
     write_table,
 )
+from common.runs.segmenter import Segmenter, open_segmenter
 from common.runs.workdir import Run
 from common.scores.bootstrap import Score
 from translate.baselines import Line, Regions, Stored, Unit, bodies, fit_line, to_unit
 from translate.flags import TranslateOptions
 from translate.inference import TrainedTranslator
 from translate.panels import TRANSLATED, Case, panels, translated_case
+from translate.round_trip import RoundTrip, segment_all
 from translate.scores import scores_in
 from translate.summary import OfImages, differences, over_patients
 from translate.verdict import verdict
@@ -48,7 +50,8 @@ def evaluate(run: Run, options: TranslateOptions) -> None:
     It scores the run's split "test", or "val" if there is none; with --input the pairs of another
     folder. Scores are of the prepared images, in `data.image_size`: of the whole image, of the body
     and of each class of the masks, if there are any. Beside the translation stand the input itself
-    and a linear regression of grey levels, fitted to the training pairs.
+    and a linear regression of grey levels, fitted to the training pairs. With --segmenter a U-Net
+    segments the real targets, the translations and the input (translate/round_trip.py).
 
     Raises:
       UserError: nothing is held out, there are no targets, or the data, a folder or the checkpoint
@@ -74,6 +77,7 @@ class Evaluation:
       scored: every score of every image, by method, region and name.
       scores: their means over patients, with intervals.
       gains: translated minus each baseline, likewise.
+      round_trip: how well a network segments translations; None without --segmenter.
     """
 
     step: int
@@ -83,11 +87,13 @@ class Evaluation:
     scored: OfImages
     scores: Mapping[str, Mapping[str, Mapping[str, Score]]]
     gains: Mapping[str, Mapping[str, Mapping[str, Score]]]
+    round_trip: RoundTrip | None
 
     @property
     def verdict(self) -> str:
         """Returns it in words."""
-        return verdict(self.scores["translated"], self.gains, self.held)
+        trip = f" {self.round_trip.verdict}" if self.round_trip else ""
+        return verdict(self.scores["translated"], self.gains, self.held) + trip
 
     def report(self) -> dict[str, object]:
         """Returns the content of evaluation.json."""
@@ -103,6 +109,7 @@ class Evaluation:
             },
             "scores": self.scores,
             "differences": self.gains,
+            "round_trip": self.round_trip.report() if self.round_trip else None,
         }
 
 
@@ -127,6 +134,7 @@ def _evaluated(run: Run, options: TranslateOptions, output: Path) -> Evaluation:
     held = held_out(run, options)
     _check_targets(held.card)
     sides = _Sides(held.split, back=options.back)
+    segmenter = open_segmenter(options.segmenter, held.card) if options.segmenter else None
     line = fit_line(_training_pairs(run), sides.image, sides.target)
     log.info(
         "scoring %d pairs of %s, %s, at step %d",
@@ -139,7 +147,8 @@ def _evaluated(run: Run, options: TranslateOptions, output: Path) -> Evaluation:
     scored = _score(sides, translator, line, held.card.mask_classes)
     owners = held.split.owners
     scores, gains = over_patients(scored, owners), differences(scored, "translated", owners)
-    found = Evaluation(translator.step, options.back, held, line, scored, scores, gains)
+    trip = _round_trip(segmenter, sides, translator, held.card) if segmenter else None
+    found = Evaluation(translator.step, options.back, held, line, scored, scores, gains, trip)
     write_report(output, found.report())
     write_table(output / _IMAGES, _rows(scored, held.split))
     for kind, places in _chosen(scored["translated"][BODY]["mae"]).items():
@@ -207,6 +216,20 @@ def _scores_of(
             apart = (embed(jnp.asarray(images)) - features) ** 2
             scored[method][WHOLE]["lpips"] = np.asarray(apart.sum(1))
     return scored
+
+
+def _round_trip(
+    segmenter: Segmenter, sides: _Sides, translator: TrainedTranslator, card: DataCard
+) -> RoundTrip:
+    """Returns how well a network segments the images, their translations and their targets."""
+    blocks = (
+        (
+            {"target": target, "translated": translator.translate(image), "input": image},
+            list(examples["mask"]),
+        )
+        for image, target, examples in sides.blocks()
+    )
+    return segment_all(segmenter, blocks, card.mask_classes, sides.split.owners)
 
 
 def _rows(scored: OfImages, split: Split) -> Iterator[dict[str, object]]:
