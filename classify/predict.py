@@ -27,7 +27,7 @@ from common.data.records import Pixels
 from common.data.sources.folders import record_id
 from common.data.sources.incoming import Incoming, find_images, read_ahead
 from common.data.sources.open import reading_of
-from common.data.sources.take import channel_of, parse_take
+from common.data.take import channel_of, parse_take
 from common.program.errors import UserError
 from common.program.files import csv_line, user_path
 from common.program.log import log

@@ -7,7 +7,7 @@ import numpy as np
 
 from common.data.fit import pad_with_black, resize_image, scaled_size, to_channels
 from common.data.records import Decoded, Pixels
-from common.data.sources.take import channel_of, parse_take
+from common.data.take import channel_of, parse_take
 from common.runs.workdir import Run
 
 

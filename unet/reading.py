@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from common.data.fit import fit_image, pad_with_black, resize_image, scaled_size, to_channels
 from common.data.records import Decoded, Pixels
-from common.data.sources.take import channel_of, parse_take
+from common.data.take import channel_of, parse_take
 from common.runs.workdir import Run
 from common.unlike.reference import Reference
 from common.unlike.run import distance_of

@@ -17,8 +17,8 @@ from common.data.settings import DataSettings
 from common.data.sources.arrays import holds_idx, open_idx, open_npz
 from common.data.sources.folders import open_file, open_folder
 from common.data.sources.listing import TABLE
-from common.data.sources.take import take_of
 from common.data.spelling import meant
+from common.data.take import take_of
 from common.program.errors import UserError
 from common.program.files import regular_file, user_path
 

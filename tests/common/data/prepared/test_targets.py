@@ -70,7 +70,7 @@ def test_pairs_of_files_stay_where_channels_are_asked_for(write, caplog):
 
 @pytest.mark.parametrize("take", ["R>R", "X", "R>G>B", ">G", "R>", "image>target"])
 def test_what_can_not_be_taken_is_refused(write, take):
-    with pytest.raises(UserError, match=r"write one channel of R, G and B"):
+    with pytest.raises(UserError, match=r"config.data.take is .*; it must be"):
         prepare(write({"a.png": noise(3)}, take=take))
 
 

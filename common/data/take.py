@@ -14,15 +14,18 @@ are no colour images of several scans: of them all is taken, as with "".
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import permutations
 from typing import NamedTuple
 
 from common.data.fit import to_channels
 from common.data.records import Contents, Decoded, Record
 from common.program.errors import UserError
 from common.program.log import log
+from common.program.rules import choice
 
 _BACK = "target>image"
 _CHANNELS = "RGB"
+TAKES = ("", *_CHANNELS, *map(">".join, permutations(_CHANNELS, 2)), _BACK)
 
 
 class Take(NamedTuple):
@@ -38,16 +41,8 @@ def parse_take(setting: str) -> Take:
     Raises:
       UserError: it is none of those above.
     """
-    if setting in ("", _BACK):
-        return Take(*setting.split(">"))
-    take = Take(*setting.split(">")) if setting.count(">") < 2 else Take()
-    channels = [name for name in take if name]
-    if not take.image or {*channels} - {*_CHANNELS} or len(set(channels)) < setting.count(">") + 1:
-        raise UserError(
-            f"config.data.take is '{setting}'; write one channel of R, G and B, such as 'R', two as"
-            " in 'R>G' to translate the first to the second, or 'target>image'."
-        )
-    return take
+    choice(*TAKES).check("config.data.take", setting)
+    return Take(*setting.split(">"))
 
 
 def take_of(contents: Contents, setting: str) -> Contents:
