@@ -32,7 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.update(name="cyclegan", generator="residual", width=16, blocks=4, patch_width=32)
     config.model.average_decay = 0.99
     if arg == "tiny":
-        config.data.update(image_size=32, batch_size=4, num_phantoms=16)
+        config.data.update(image_size=24, batch_size=4, num_phantoms=16)
         config.model.update(width=4, blocks=1, patch_width=4, pool_size=3)
         config.train.update(TINY_TRAIN)
     return config.lock()

@@ -32,7 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.update(name="pix2pix", generator="unet", width=16, patch_width=32)
     config.model.average_decay = 0.99
     if arg == "tiny":
-        config.data.update(image_size=32, num_phantoms=16)
-        config.model.update(width=4, depth=3, patch_width=4)
+        config.data.update(image_size=24, num_phantoms=16)
+        config.model.update(width=4, depth=2, patch_width=4)
         config.train.update(TINY_TRAIN)
     return config.lock()
