@@ -70,8 +70,12 @@ def test_it_trains_resumes_and_does_what_its_task_can(name, tmp_path, caplog):
     assert rows[-1]["step"] == 6
     assert {name for row in rows for name in row} >= SCALARS[config.task]
     pictures = {file.name for file in (folder / "pictures").iterdir()}
-    kinds = {"classify": "predictions", "gan": "samples", "unet": "segments"}
-    kinds["translate"] = "translations"
+    kinds = {
+        "classify": "predictions",
+        "gan": "samples",
+        "unet": "segments",
+        "translate": "translations",
+    }
     kind = {"toy_gan_1d": "density"}.get(name, kinds[config.task])
     steps = ("000001", "000003", "000006")
     assert {f"{step}_{kind}.png" for step in steps} | {f"{kind}.webp", "curves.png"} <= pictures

@@ -135,7 +135,7 @@ def _evaluated(run: Run, options: TranslateOptions, output: Path) -> Evaluation:
     _check_targets(held.card)
     sides = _Sides(held.split, back=options.back)
     segmenter = open_segmenter(options.segmenter, held.card) if options.segmenter else None
-    line = fit_line(_training_pairs(run), sides.image, sides.target)
+    line = fit_line(held.train or _training_pairs(run), sides.image, sides.target)
     log.info(
         "scoring %d pairs of %s, %s, at step %d",
         *(len(held.split), held.card.name, held.name, translator.step),
@@ -166,7 +166,7 @@ def _check_targets(card: DataCard) -> None:
 
 
 def _training_pairs(run: Run) -> Split:
-    """Returns the pairs that the regression is fitted to."""
+    """Returns the training pairs of a run, to which the regression is fitted."""
     prepared = prepare(run.config.data)
     _check_targets(prepared.card)
     return prepared.splits["train"]

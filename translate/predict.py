@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,10 +143,13 @@ def _translate_all(
     with ThreadPoolExecutor() as pool:
         reading = _read_all(jobs, run, translator.multiple, failures, pool, back=back)
         for _, alike in groupby(reading, lambda waiting: waiting.read.shown.shape):
-            for batch in _batches(alike):
+            while batch := list(islice(alike, BATCH)):
                 found = translator.translate(np.stack([waiting.read.shown for waiting in batch]))
                 for waiting, translation in zip(batch, found, strict=True):
-                    _write(waiting, translation, run, outputs)
+                    try:
+                        _write(waiting, translation, run, outputs)
+                    except UserError as error:  # of a DICOM file that can't be written again
+                        _note(failures, waiting.job, error)
     return failures
 
 
@@ -168,22 +171,18 @@ def _read_all(
 
     for (job, place), reading in read_ahead(pool, listed, read, Read.num_bytes):
         try:
-            yield _Waiting(job, place, reading.result())
+            found = reading.result()
         except UserError as error:
-            if job.source not in failures:
-                log.warning("not translated: %s", error)
-            failures.setdefault(job.source, str(error))
+            _note(failures, job, error)
+        else:
+            yield _Waiting(job, place, found)
 
 
-def _batches(waiting: Iterator[_Waiting]) -> Iterator[list[_Waiting]]:
-    batch: list[_Waiting] = []
-    for one in waiting:
-        batch.append(one)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _note(failures: dict[Path, str], job: _Job, error: UserError) -> None:
+    """Notes that a file can't be translated, the first time that one of its images fails."""
+    if job.source not in failures:
+        log.warning("not translated: %s", error)
+        failures[job.source] = str(error)
 
 
 def _write(waiting: _Waiting, translation: Pixels, run: Run, outputs: Outputs) -> None:

@@ -59,6 +59,9 @@ def read_image(read: Callable[[], Decoded], run: Run, multiple: int, *, back: bo
     shown, place = resize_image(pixels, *size), (slice(0, size[0]), slice(0, size[1]))
     if data.fit == "pad":
         shown, place = pad_with_black(shown, card.image_size)
-    below, right = (-side % multiple for side in shown.shape[:2])
+    # A small image is enlarged by its mirror image, so that as much is seen as in training.
+    below, right = (
+        -(-max(side, card.image_size) // multiple) * multiple - side for side in shown.shape[:2]
+    )
     shown = np.pad(shown, ((0, below), (0, right), (0, 0)), mode="symmetric")
     return Read(height, width, shown, place)

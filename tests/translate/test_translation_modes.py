@@ -135,6 +135,8 @@ def test_an_image_is_seen_as_in_training_and_gets_its_size_back(both_ways, fit, 
     tall = read_image(lambda: Decoded.from_bytes(noise(70, 30, 3), "RGB"), run, 4, back=back)
     assert not any(side % 4 for side in tall.shown.shape[:2])
     assert tall.restored(tall.shown).shape == (70, 30, 1)
+    small = read_image(lambda: Decoded.from_bytes(noise(2, 9, 3), "RGB"), run, 4, back=back)
+    assert min(small.shown.shape[:2]) >= SIZE and small.restored(small.shown).shape == (2, 9, 1)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def write_derived(file: Path, like: Path, frames: Sequence[Pixels], how: str) ->
       how: what was done, for people, in at most 64 characters.
 
     Raises:
-      UserError: `like` can't be read.
+      UserError: `like` can't be read, or holds what can't be written.
     """
     with _explained(like):
         dataset = dcmread(like)
@@ -55,7 +56,9 @@ def write_derived(file: Path, like: Path, frames: Sequence[Pixels], how: str) ->
         dataset.SOPInstanceUID = uid.generate_uid()
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-        dataset.save_as(file, enforce_file_format=True, implicit_vr=False, little_endian=True)
+        written = BytesIO()
+        dataset.save_as(written, enforce_file_format=True, implicit_vr=False, little_endian=True)
+    file.write_bytes(written.getvalue())
 
 
 def _by_frame(dataset: Dataset) -> Iterator[Dataset]:

@@ -155,12 +155,12 @@ def assign_splits(
       UserError: a setting is invalid, there are too few groups for every split, a class is not in
         train, or every target equals its image.
     """
-    names, own = np.array(table.splits, "<U5"), groups
+    names = np.array(table.splits, "<U5")
+    names[left_out_pairs(table, groups, data)] = ""
     if data.copies == "group":
         groups = owners_of_copies(table.ids, groups, table.pictures)
     elif data.copies == "drop":
         names[_dropped(table, data)] = ""
-    names[left_out_pairs(table, own, data)] = ""
     if data.splits:
         shares = _percentages(data.splits)
         rows = np.flatnonzero(names != "")
