@@ -40,7 +40,6 @@ _KINDS = ("worst", "median", "best")  # of cases that are shown
 _SHOWN = 4  # of each
 _IMAGES = "images.csv"
 _AT_ONCE = 16  # images
-METHODS = ("translated", "input", "regression")
 WHOLE, BODY = "image", "body"  # regions; others are classes of masks
 
 
@@ -73,7 +72,7 @@ class Evaluation:
       step: of its checkpoint.
       back: whether targets were translated to images.
       held: the pairs that were scored.
-      line: the regression.
+      line: the regression; None without pairs to fit it to.
       scored: every score of every image, by method, region and name.
       scores: their means over patients, with intervals.
       gains: translated minus each baseline, likewise.
@@ -83,7 +82,7 @@ class Evaluation:
     step: int
     back: bool
     held: HeldOut
-    line: Line
+    line: Line | None
     scored: OfImages
     scores: Mapping[str, Mapping[str, Mapping[str, Score]]]
     gains: Mapping[str, Mapping[str, Mapping[str, Score]]]
@@ -102,7 +101,7 @@ class Evaluation:
             "checkpoint_step": self.step,
             "back": self.back,
             **self.held.facts,
-            "regression": self.line._asdict(),
+            "regression": self.line._asdict() if self.line else None,
             "images_with": {
                 region: int(np.isfinite(values["mae"]).sum())
                 for region, values in self.scored["translated"].items()
@@ -135,7 +134,8 @@ def _evaluated(run: Run, options: TranslateOptions, output: Path) -> Evaluation:
     _check_targets(held.card)
     sides = _Sides(held.split, back=options.back)
     segmenter = open_segmenter(options.segmenter, held.card) if options.segmenter else None
-    line = fit_line(held.train or _training_pairs(run), sides.image, sides.target)
+    pairs = held.train or _training_pairs(run)
+    line = fit_line(pairs, sides.image, sides.target) if pairs else None
     log.info(
         "scoring %d pairs of %s, %s, at step %d",
         *(len(held.split), held.card.name, held.name, translator.step),
@@ -165,28 +165,27 @@ def _check_targets(card: DataCard) -> None:
         )
 
 
-def _training_pairs(run: Run) -> Split:
-    """Returns the training pairs of a run, to which the regression is fitted."""
-    prepared = prepare(run.config.data)
-    _check_targets(prepared.card)
-    return prepared.splits["train"]
+def _training_pairs(run: Run) -> Split | None:
+    """Returns the training pairs of a run; None if it was trained without any."""
+    if not run.card.has_targets:
+        log.warning("There is no regression to compare with: the run was trained without pairs.")
+        return None
+    return prepare(run.config.data).splits["train"]
 
 
 def _score(
-    sides: _Sides, translator: TrainedTranslator, line: Line, mask_classes: Sequence[str]
+    sides: _Sides, translator: TrainedTranslator, line: Line | None, mask_classes: Sequence[str]
 ) -> OfImages:
     """Returns every score of every image, by method, region and name."""
     parts: list[OfImages] = []
     for images, targets, examples in sides.blocks():
         unit, true = to_unit(images), to_unit(targets)
-        outputs = {
-            "translated": to_unit(translator.translate(images)),
-            "input": unit,
-            "regression": line.translate(unit),
-        }
+        outputs = {"translated": to_unit(translator.translate(images)), "input": unit}
+        if line:
+            outputs["regression"] = line.translate(unit)
         regions = {WHOLE: np.ones(unit.shape[:3], bool), BODY: bodies(unit, true)}
         for index, name in enumerate(mask_classes[1:], 1):
-            regions[name] = examples["mask"] == index
+            regions[name + " (mask)" * (name in regions)] = examples["mask"] == index
         parts.append(_scores_of(outputs, true, regions))
     first = parts[0]
     return {
@@ -273,11 +272,7 @@ def _print_summary(found: Evaluation, output: Path) -> None:
     print(f"  {found.verdict}")
     for region in found.scores["translated"]:
         print(f"{region}:")
-        for method in METHODS:
-            told = [
-                f"{name} {score}"
-                for name, score in found.scores[method][region].items()
-                if score.is_known
-            ]
+        for method, regions in found.scores.items():
+            told = [f"{name} {score}" for name, score in regions[region].items() if score.is_known]
             print(f"  {method:<12} {'  '.join(told) or 'no value: no image has any'}")
     print(f"  written to {output}")

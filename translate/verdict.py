@@ -30,7 +30,8 @@ def _nearness(region: str, scores: OfRegions, gains: Mapping[str, OfRegions]) ->
     if not error.is_known:
         return f"No image has any {region}, so there is no score of it."
     beaten = [
-        f"{_compared(gains[name][region]['mae'])} than {told}" for name, told in _BASELINES.items()
+        f"{_compared(regions[region]['mae'])} than {_BASELINES[name]}"
+        for name, regions in gains.items()
     ]
     return (
         f"In the {region}, translations are {100 * error.value:.1f} %"

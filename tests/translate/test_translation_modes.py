@@ -115,6 +115,16 @@ def both_ways(tmp_path_factory):
     return untrained(config_of(cyclegan_brain_mri), tmp_path_factory.mktemp("cycle"))
 
 
+@pytest.mark.usefixtures("as_they_are")
+def test_a_run_without_pairs_has_no_regression_beside_it(both_ways, tmp_path):
+    card = replace(both_ways.card, classes=("A", "B"), has_targets=False)
+    folder = pairs(tmp_path / "unseen", images=[noise(SIZE, SIZE)], targets=[noise(SIZE, SIZE)])
+    evaluate(replace(both_ways, card=card), TranslateOptions(input=str(folder)))
+    found = report(both_ways.workdir / "evaluation-unseen")
+    assert {*found["scores"]} == {"translated", "input"} and found["regression"] is None
+    assert "regression" not in found["verdict"]
+
+
 def test_back_is_the_other_generator(both_ways):
     there, back = (TrainedTranslator(both_ways, back=back) for back in (False, True))
     images = noise(1, SIZE, SIZE, 1)
