@@ -18,7 +18,7 @@ MODES = {
     "evaluate": Mode(("input", "output", "overwrite", "back", "segmenter"), gives="scores"),
     "predict": Mode(
         ("input", "output", "overwrite", "back"),
-        gives="translated images",
+        gives="new images",
         needs="--input=PATH --output=DIR",
     ),
 }
