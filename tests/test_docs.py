@@ -53,11 +53,11 @@ def test_five_commands_lead_from_a_folder_to_a_model(desk, launch):
 
 def test_the_documents_name_settings_that_exist():
     from common.program.settings import flatten
-    from configs import acgan_covid, unet_brain_mri_best, vgg16_covid
+    from configs import acgan_covid, pix2pix_brain_mri, unet_brain_mri_best, vgg16_covid
 
-    gan, unet, classify = (
+    gan, unet, classify, translate = (
         {name for name, _ in flatten(module.get_config())}
-        for module in (acgan_covid, unet_brain_mri_best, vgg16_covid)
+        for module in (acgan_covid, unet_brain_mri_best, vgg16_covid, pix2pix_brain_mri)
     )
     documents = {
         "README.md": gan | unet | classify,
@@ -65,13 +65,15 @@ def test_the_documents_name_settings_that_exist():
         "docs/quality.md": gan | classify,
         "docs/segmentation.md": unet,
         "docs/classification.md": classify,
+        "docs/translation.md": translate,
     }
     for document, known in documents.items():
         text = (ROOT / document).read_text()
         named = set(re.findall(r"--config\.([a-z_.]+[a-z](?:256)?)", text))
         assert named and named <= known, document
     sections = "data|model|loss|optimizer|train"
-    for document, known in (("segmentation", unet), ("classification", classify)):
+    tasks = {"segmentation": unet, "classification": classify, "translation": translate}
+    for document, known in tasks.items():
         text = (ROOT / f"docs/{document}.md").read_text()
         listed = set(re.findall(rf"`((?:{sections})\.\w+)`", text))
         assert len(listed) > 9 and listed <= known | {"model.network"}, document
