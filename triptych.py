@@ -7,7 +7,7 @@ import importlib
 import importlib.metadata
 from types import ModuleType
 
-_PACKAGES = ("classify", "common", "configs", "gan", "studies", "unet")
+_PACKAGES = ("classify", "common", "configs", "gan", "studies", "translate", "unet")
 __version__ = importlib.metadata.version("triptych")
 
 

@@ -27,6 +27,7 @@ from common.data.records import Pixels
 from common.data.sources.folders import record_id
 from common.data.sources.incoming import Incoming, find_images, read_ahead
 from common.data.sources.open import reading_of
+from common.data.take import channel_of, parse_take
 from common.program.errors import UserError
 from common.program.files import csv_line, user_path
 from common.program.log import log
@@ -147,7 +148,8 @@ def _read_all(
 
     def read(item: tuple[Path, FileImage]) -> _Found:
         file, image = item
-        pixels = fit_image(image.read().pixels, card.image_size, card.channels, data.fit)
+        found = channel_of(image.read(), parse_take(data.take).image).pixels
+        pixels = fit_image(found, card.image_size, card.channels, data.fit)
         distance = distance_of(reference, pixels)
         return _Found(record_id(file, given.folder), image.suffix, pixels, distance)
 

@@ -27,7 +27,10 @@ _WITHOUT_EFFECT = (
 # Settings of a task that are younger than the first files of finished cells, or their sections. At
 # their defaults, with which a run is as before there were any, they count for nothing: such files
 # stay valid.
-_OF_ALL = ("train.on_divergence", "train.rollbacks", "train.init_from", "data.balance")
+_OF_ALL = (
+    *("train.on_divergence", "train.rollbacks", "train.init_from"),
+    *("data.balance", "data.take", "data.equal_pairs"),
+)
 _YOUNGER = {
     "gan": (
         *("adaptive_augment.", "consistency_augment.", "optimizer.accumulate"),

@@ -27,6 +27,7 @@ def card_of(config: Any) -> Any:
         synthetic=False,
         skipped=0,
         mask_classes=("background", "tumour") if config.task == "unet" else (),
+        has_targets=config.task == "translate",
         class_counts=(500, 500),
     )
 

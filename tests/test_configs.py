@@ -28,6 +28,10 @@ SCALARS = {
     },
     "classify": {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/f1"},
     "unet": {"train/loss", "train/dice", "val/dice", "val/iou", "val/dice_per_image"},
+    "translate": {
+        *("train/discriminator_loss", "train/generator_loss"),
+        *("val/l1", "val/psnr", "val/ssim"),
+    },
 }
 
 
@@ -41,7 +45,7 @@ RUNS = [
 ]
 # One of each task; the others are slow tests. tests/test_launch.py, test_resume.py and
 # test_killed_runs.py train and resume AC-GANs and toy GANs, tests/test_classify.py a small CNN.
-KINDS = ("dense_gan_mnist", "vgg16_covid", "unet_brain_mri")
+KINDS = ("dense_gan_mnist", "vgg16_covid", "unet_brain_mri", "pix2pix_brain_mri")
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name not in KINDS])
@@ -66,11 +70,16 @@ def test_it_trains_resumes_and_does_what_its_task_can(name, tmp_path, caplog):
     assert rows[-1]["step"] == 6
     assert {name for row in rows for name in row} >= SCALARS[config.task]
     pictures = {file.name for file in (folder / "pictures").iterdir()}
-    kinds = {"classify": "predictions", "gan": "samples", "unet": "segments"}
+    kinds = {
+        "classify": "predictions",
+        "gan": "samples",
+        "unet": "segments",
+        "translate": "translations",
+    }
     kind = {"toy_gan_1d": "density"}.get(name, kinds[config.task])
     steps = ("000001", "000003", "000006")
     assert {f"{step}_{kind}.png" for step in steps} | {f"{kind}.webp", "curves.png"} <= pictures
-    modes = {"classify": classifies, "gan": generates, "unet": segments}
+    modes = {"classify": classifies, "gan": generates, "unet": segments, "translate": translates}
     modes[config.task](open_run(folder), tmp_path)
 
 
@@ -112,6 +121,18 @@ def segments(run, folder):
     do("predict", run, input=str(image), output=str(out))
     with Image.open(out / "x.png") as mask:
         assert mask.size == (50, 40) and mask.mode == "L"
+
+
+def translates(run, folder):
+    do("evaluate", run)
+    scores = report_of(run)["scores"]
+    assert {*scores} == {"translated", "input", "regression"}
+    assert {*scores["translated"]} == {"image", "body", "tumour"}
+    image, out = folder / "x.png", folder / "out"
+    Image.new("RGB", (50, 40)).save(image)
+    do("predict", run, input=str(image), output=str(out), back=run.config.model.name == "cyclegan")
+    with Image.open(out / "x.png") as translation:
+        assert translation.size == (50, 40) and translation.mode == "L"
 
 
 @pytest.mark.parametrize("name", CONFIGS)

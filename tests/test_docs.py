@@ -53,11 +53,11 @@ def test_five_commands_lead_from_a_folder_to_a_model(desk, launch):
 
 def test_the_documents_name_settings_that_exist():
     from common.program.settings import flatten
-    from configs import acgan_covid, unet_brain_mri_best, vgg16_covid
+    from configs import acgan_covid, pix2pix_brain_mri, unet_brain_mri_best, vgg16_covid
 
-    gan, unet, classify = (
+    gan, unet, classify, translate = (
         {name for name, _ in flatten(module.get_config())}
-        for module in (acgan_covid, unet_brain_mri_best, vgg16_covid)
+        for module in (acgan_covid, unet_brain_mri_best, vgg16_covid, pix2pix_brain_mri)
     )
     documents = {
         "README.md": gan | unet | classify,
@@ -66,6 +66,7 @@ def test_the_documents_name_settings_that_exist():
         "docs/few_images.md": gan,
         "docs/segmentation.md": unet,
         "docs/classification.md": classify,
+        "docs/translation.md": translate,
     }
     for document, known in documents.items():
         text = (ROOT / document).read_text()
@@ -75,7 +76,8 @@ def test_the_documents_name_settings_that_exist():
     listed = set(re.findall(r"`((?:data|loss|optimizer|adaptive_augment)\.[\w.]+)", few))
     assert len(listed) > 12 and listed <= gan
     sections = "data|model|loss|optimizer|train"
-    for document, known in (("segmentation", unet), ("classification", classify)):
+    tasks = {"segmentation": unet, "classification": classify, "translation": translate}
+    for document, known in tasks.items():
         text = (ROOT / f"docs/{document}.md").read_text()
         listed = set(re.findall(rf"`((?:{sections})\.\w+)`", text))
         assert len(listed) > 9 and listed <= known | {"model.network"}, document

@@ -25,6 +25,7 @@ from common.program.written import RECORD
 from common.runs.workdir import open_run
 from common.training.train import train
 from configs.acgan_covid import get_config as acgan
+from configs.pix2pix_brain_mri import get_config as pix2pix
 from configs.small_cnn_chest_xray import get_config as small_cnn
 from configs.toy_gan_1d import get_config as toy
 from configs.unet_brain_mri import get_config as unet
@@ -34,6 +35,8 @@ from gan.quality.evaluate import evaluate as evaluate_gan
 from tests.common.program.test_labels import HOSTILE
 from tests.sentinels import SENTINEL, put_sentinels, tree
 from tests.untrained import untrained
+from translate.evaluate import evaluate as evaluate_translation
+from translate.predict import predict as predict_translations
 from unet.evaluate import evaluate as evaluate_unet
 from unet.flags import UNetOptions
 from unet.predict import predict as predict_masks
@@ -62,6 +65,7 @@ def _quick():
     """Without VGG16, whose passes take a minute, and with rough statistics of the generators."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gan.quality.variety.weights_are_bundled", lambda: False)
+        patch.setattr("translate.evaluate.weights_are_bundled", lambda: False)
         patch.setattr("gan.generate._ESTIMATION_BATCHES", 1)
         yield
 
@@ -87,6 +91,7 @@ def runs(place):
         "gan": untrained(acgan("tiny"), place / "gan"),
         "unet": untrained(small.lock(), place / "unet"),
         "classify": untrained(small_cnn("tiny"), place / "classify"),
+        "translate": untrained(pix2pix("tiny"), place / "translate"),
     }
 
 
@@ -113,13 +118,15 @@ def modes(runs, scans):
             of("unet", predict_masks), {**given, "overlays": True, "probabilities": True}
         ),
         "classes": Mode(of("classify", predict_classes), {**given, "explain": True}),
+        "evaluate a translation": Mode(of("translate", evaluate_translation), {}),
+        "translations": Mode(of("translate", predict_translations), given),
         "inspect": Mode(inspect, given),
     }
 
 
 MODES = (
     *("generate", "walk", "evaluate a GAN", "evaluate a segmentation", "evaluate a classifier"),
-    *("masks", "classes", "inspect"),
+    *("masks", "classes", "evaluate a translation", "translations", "inspect"),
 )
 
 

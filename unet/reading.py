@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from common.data.fit import fit_image, pad_with_black, resize_image, scaled_size, to_channels
 from common.data.records import Decoded, Pixels
+from common.data.take import channel_of, parse_take
 from common.runs.workdir import Run
 from common.unlike.reference import Reference
 from common.unlike.run import distance_of
@@ -40,7 +41,7 @@ def read_image(
       UserError: the image can't be read.
     """
     card, fit = run.card, run.settings.data.fit
-    found = read().pixels
+    found = channel_of(read(), parse_take(run.settings.data.take).image).pixels
     # Of the whole image as training saw it, whatever the network sees of this one.
     distance = distance_of(reference, fit_image(found, card.image_size, card.channels, fit))
     pixels = to_channels(found, card.channels)

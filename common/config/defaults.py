@@ -10,7 +10,9 @@ from ml_collections import ConfigDict
 
 from common.data import augmentation
 from common.data.augmentation import Augmentation
+from common.data.equal_pairs import EQUAL_PAIRS
 from common.data.settings import DataSettings
+from common.data.take import TAKES
 from common.program.errors import UserError
 from common.program.rules import (
     SEEDS,
@@ -34,8 +36,10 @@ RULES: Rules = {
     "data.image_size": whole(1, 8192),
     "data.channels": choice(0, 1, 3),
     "data.copies": choice("group", "drop", "keep"),
+    "data.equal_pairs": choice(*EQUAL_PAIRS),
     "data.fit": choice("stretch", "pad", "crop"),
     "data.pairs": choice("stems", "sorted"),
+    "data.take": choice(*TAKES),
     "data.plane": choice("axial", "coronal", "sagittal"),
     "data.on_bad_image": choice("error", "skip"),
     "data.split_seed": whole(0, SEEDS),

@@ -19,6 +19,7 @@ class DataSettings(Section):
     classes: str = ""  # "COVID,NonCOVID": names and order; "" = all found, sorted
     only: str = ""  # "NORMAL": use these classes only; "" = all
     mask_values: str = ""  # "0=background,128-255=tumour"; "" = 0 and 1, or 0 and 255
+    take: str = ""  # "R": one channel; "R>G": and one as its target; or "target>image"
     pairs: str = "stems"  # match masks to images by name; or "sorted": by position
     plane: str = "axial"  # of slices from NIfTI volumes; or "coronal", "sagittal"
     group: str = ""  # the patient: a regular expression on file names, "column:X", "dicom:X"
@@ -28,6 +29,7 @@ class DataSettings(Section):
     folds: int = 0  # k of k-fold cross-validation: part `fold` becomes val
     fold: int = 0
     copies: str = "group"  # copies share a split; or "drop" all but one; or "keep"
+    equal_pairs: str = "drop"  # patients whose targets equal their images; or "keep"
     batch_size: int = 32  # global: over all devices and processes
     shuffle: bool = True
     balance: bool = False  # True: training batches have as many images of each class

@@ -18,7 +18,9 @@ from common.data.copies.look import (
     small,
     without_equal_channels,
 )
+from common.data.equal_pairs import are_equal, rows_of_equal_pairs
 from common.data.files.kinds import ending
+from common.data.prepared.preparation import check_target
 from common.data.prepared.splits import Table, assign_splits, groups_of
 from common.data.records import Decoded, Mask, Record, Source
 from common.data.settings import DataSettings
@@ -63,7 +65,9 @@ class Facts:
       file_bytes: size of its file; 0 if it has no file of its own.
       look: used to recognise copies.
       mask_pixels: number of pixels of each mask class; () without a mask.
-      pair: the image with its mask; None without a mask.
+      pair: the image with its mask; None without a mask, or with a target, which alone may show
+        what is marked.
+      equals_target: whether its target is the image again.
     """
 
     record: Record
@@ -83,6 +87,7 @@ class Facts:
     look: Look
     mask_pixels: tuple[int, ...]
     pair: SmallPair | None
+    equals_target: bool
 
     @property
     def flat(self) -> bool:
@@ -133,6 +138,7 @@ class Survey:
       dropped: number of copies left out by `config.data.copies`.
       disputed: the names of copies, left out or not, that are in several classes, if any are left
         out.
+      equal_pairs: those of patients whose targets equal their images, left out or not.
       settings: `config.data` as it was used.
     """
 
@@ -146,6 +152,7 @@ class Survey:
     copies: tuple[Copies, ...]
     dropped: int
     disputed: tuple[tuple[str, ...], ...]
+    equal_pairs: tuple[Facts, ...]
     settings: DataSettings
 
     @property
@@ -171,12 +178,16 @@ def survey(source: Source, settings: DataSettings) -> Survey:
     listed = [(split, record) for split, records in source.splits.items() for record in records]
     sharing = Counter(record.path for _, record in listed)
     found = in_parallel(
-        lambda item: _examine(item[0], item[1], sharing), listed, "reading", " images"
+        lambda item: _examine(*item, settings.channels, sharing), listed, "reading", " images"
     )
     images = [item for item in found if isinstance(item, Facts)]
     broken = [item for item in found if isinstance(item, Broken)]
     if not images:
         raise UserError(f"No image of {source.name} can be read; the first: {broken[0].why}")
+    equal = _equal_pairs(images, settings)
+    if settings.equal_pairs == "drop" and len(equal) < len(images):
+        names = {image.record.id for image in equal}
+        images = [image for image in images if image.record.id not in names]
     copies = find_copies([image.look for image in images])
     placed = _as_in_training(images, copies, source.classes, settings)
     return Survey(
@@ -190,7 +201,28 @@ def survey(source: Source, settings: DataSettings) -> Survey:
         copies=tuple(copies) if len(placed) == len(images) else (),
         dropped=len(images) - len(placed),
         disputed=_disputed(images, copies) if len(placed) < len(images) else (),
+        equal_pairs=tuple(equal),
         settings=settings,
+    )
+
+
+def _equal_pairs(images: Sequence[Facts], settings: DataSettings) -> list[Facts]:
+    """Returns the images of patients whose targets equal their images, with their groups."""
+    if not any(image.equals_target for image in images):
+        return []
+    groups = groups_of(_table(images), settings.group)
+    owners = [group or image.record.id for group, image in zip(groups, images, strict=True)]
+    rows = rows_of_equal_pairs([image.equals_target for image in images], owners)
+    return [replace(images[row], group=groups[row]) for row in rows.tolist()]
+
+
+def _table(images: Sequence[Facts], pictures: tuple[int, ...] = ()) -> Table:
+    return Table(
+        ids=tuple(image.record.id for image in images),
+        labels=tuple(image.record.label for image in images),
+        groups=tuple(image.group for image in images),
+        splits=tuple(image.split for image in images),
+        pictures=pictures,
     )
 
 
@@ -211,13 +243,7 @@ def _as_in_training(
     settings: DataSettings,
 ) -> list[Facts]:
     """Returns the images that the settings keep, with groups and splits by these settings."""
-    table = Table(
-        ids=tuple(image.record.id for image in images),
-        labels=tuple(image.record.label for image in images),
-        groups=tuple(image.group for image in images),
-        splits=tuple(image.split for image in images),
-        pictures=same_pictures(copies, len(images)),
-    )
+    table = _table(images, same_pictures(copies, len(images)))
     groups = groups_of(table, settings.group)
     splits = assign_splits(table, groups, classes, settings)
     split_of = {int(row): split for split, rows in splits.items() for row in rows}
@@ -226,12 +252,13 @@ def _as_in_training(
     ]
 
 
-def _examine(split: str, record: Record, sharing: Counter[Path | None]) -> Facts | Broken:
+def _examine(
+    split: str, record: Record, channels: int, sharing: Counter[Path | None]
+) -> Facts | Broken:
     try:
         image = record.read()
         mask = _mask(record, image)
-        if record.read_target:
-            record.read_target()
+        equals_target = _equals_target(record, image, channels)
         group = record.read_group()
     except UserError as error:
         return Broken(record, split, str(error))
@@ -256,7 +283,8 @@ def _examine(split: str, record: Record, sharing: Counter[Path | None]) -> Facts
         file_bytes=record.path.stat().st_size if record.path and own_file else 0,
         look=look_at(pixels),
         mask_pixels=() if mask is None else tuple(np.bincount(mask.ravel()).tolist()),
-        pair=None if mask is None else _small_pair(picture, mask),
+        pair=None if mask is None or record.read_target else _small_pair(picture, mask),
+        equals_target=equals_target,
     )
 
 
@@ -265,6 +293,15 @@ def _small_pair(picture: Image.Image, mask: Mask) -> SmallPair:
     shares = covered.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     pixels = small(picture).reshape(THUMBNAIL, THUMBNAIL, -1)
     return SmallPair(pixels, np.array(shares) >= _COVERED)
+
+
+def _equals_target(record: Record, image: Decoded, channels: int) -> bool:
+    """Returns whether an image and its target are one picture; False without a target."""
+    if record.read_target is None:
+        return False
+    target = record.read_target().pixels
+    check_target(record.id, image.pixels, target, channels)
+    return are_equal(image.pixels, target)
 
 
 def _mask(record: Record, image: Decoded) -> Mask | None:

@@ -17,6 +17,7 @@ from common.inspect.check_names import check_names
 from common.inspect.check_orientation import check_orientation
 from common.inspect.check_shortcuts import check_shortcuts
 from common.inspect.check_splits import check_splits
+from common.inspect.check_targets import check_targets
 from common.inspect.facts import Survey, survey
 from common.inspect.findings import Finding, Level
 from common.inspect.shortcuts import (
@@ -79,6 +80,7 @@ def inspect(settings: ConfigDict) -> Inspection:
         *check_shortcuts(found, by_file, by_tone),
         *check_masks(found),
         *check_agreement(found, odd, groups),
+        *check_targets(found),
     ]
     return Inspection(
         survey=found,

@@ -63,12 +63,14 @@ class HeldOut(NamedTuple):
       name: of the split: "test", "val", or "all" of another folder.
       validation: images to choose thresholds and temperatures on; None if there are none, if they
         are the scored images, or if the run's own evaluation has already chosen.
+      train: the run's training images; None if those of another folder are scored.
     """
 
     card: DataCard
     split: Split
     name: str
     validation: Split | None
+    train: Split | None = None
 
     @property
     def facts(self) -> dict[str, object]:
@@ -155,13 +157,13 @@ def held_out(run: Run, options: Options) -> HeldOut:
         return _new_to_all(run, [prepared, *others])
     splits = prepared.splits
     if "test" in splits:
-        return HeldOut(prepared.card, splits["test"], "test", splits.get("val"))
+        return HeldOut(prepared.card, splits["test"], "test", splits.get("val"), splits["train"])
     if "val" in splits:
         log.warning(
             "There is no test split: the scores are of the validation images, which also chose the"
             " checkpoint, so they are too high."
         )
-        return HeldOut(prepared.card, splits["val"], "val", None)
+        return HeldOut(prepared.card, splits["val"], "val", None, splits["train"])
     raise RetrainError(
         f"{prepared.card.name} has nothing held out: all images are for training; train with"
         " --config.data.splits=70,15,15, or name a folder of other images with --input=DIR."

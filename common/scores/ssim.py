@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from common.program.errors import UserError
 
 _WINDOW, _SIGMA = 11, 1.5
+MARGIN = _WINDOW // 2  # pixels between a pixel and the end of the window around it
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _C1, _C2 = 0.01**2, 0.03**2
 _BATCH = 25  # pairs at a time; divides the usual 100
@@ -34,9 +35,19 @@ def ssim(x: Images, y: Images) -> Scores:
     Raises:
       UserError: the images are smaller than the window.
     """
+    return ssim_map(x, y).mean((1, 2, 3))
+
+
+@jax.jit
+def ssim_map(x: Images, y: Images) -> Maps:
+    """Returns the structural similarity at each pixel at least `MARGIN` from the border: `ssim`.
+
+    Raises:
+      UserError: the images are smaller than the window.
+    """
     _scales(x)
     luminance, structure = _similarities(x, y)
-    return (luminance * structure).mean((1, 2, 3))
+    return luminance * structure
 
 
 @jax.jit

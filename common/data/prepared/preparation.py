@@ -24,6 +24,7 @@ from common.data.copies.find import (
     same_pictures,
 )
 from common.data.copies.look import Look, look_at
+from common.data.equal_pairs import are_equal
 from common.data.fit import fit_image, fit_mask, is_coloured
 from common.data.prepared.splits import Table
 from common.data.records import Pixels, Record, Source
@@ -38,7 +39,7 @@ from common.program.words import counted
 
 # Raise it when the same files would give other pixels, copies or layout; older sets are then
 # ignored.
-PREPARATION = 8
+PREPARATION = 9
 # The only split in the file: examples are assigned to splits on opening. ("all" means something
 # else to TFDS.)
 EVERYTHING = "examples"
@@ -138,8 +139,8 @@ def read_table(folder: Path) -> Table:
       ValueError: its columns differ in length.
     """
     table = build(Table, read_object(folder / _TABLE, "remove its folder"))
-    pictures = table.pictures or table.ids
-    if len({len(column) for column in (*astuple(table)[:-1], pictures)}) != 1:
+    columns = (column or table.ids for column in astuple(table))
+    if len({len(column) for column in columns}) != 1:
         raise ValueError(f"the columns of {_TABLE} differ in length")
     return table
 
@@ -159,6 +160,7 @@ def _write(source: Source, data: DataSettings, folder: Path) -> None:
     digest, depths, sizes, num_bytes = hashlib.sha256(), set(), set(), 0
     rows: list[tuple[str, int, str, str]] = []
     looks: list[Look] = []
+    equal: list[bool] = []  # stays empty without targets
     records = [(split, record) for split in source.splits for record in source.splits[split]]
     with closing(_decoded(records, data, info.features)) as examples:
         for example in examples:
@@ -169,6 +171,8 @@ def _write(source: Source, data: DataSettings, folder: Path) -> None:
             rows.append(example.row)
             few = len(records) <= MOST_COMPARED
             looks.append(example.look if few else replace(example.look, thumbnail=None))
+            if "target" in example.arrays:
+                equal.append(are_equal(example.arrays["image"], example.arrays["target"]))
             depths.add((example.bits, example.window))
             sizes.add(example.size)
             num_bytes += len(example.serialised)
@@ -192,7 +196,7 @@ def _write(source: Source, data: DataSettings, folder: Path) -> None:
     info.set_splits(tfds.core.SplitDict([written]))
     info.write_to_directory(folder)
     pictures = () if source.synthetic else _pictures(source.name, looks)
-    table = replace(Table(*zip(*rows, strict=True)), pictures=pictures)
+    table = replace(Table(*zip(*rows, strict=True)), pictures=pictures, equal=tuple(equal))
     (folder / _TABLE).write_text(json.dumps(asdict(table)))
     sums = {file.name: sha256_of(file) for file in folder.glob("*.json")}
     (folder / _CHECKSUMS).write_text(json.dumps(sums))
@@ -333,8 +337,28 @@ def _fitted(pixels: Pixels, record: Record, data: DataSettings) -> Arrays:
             )
         arrays["mask"] = fit_mask(mask, size, fit)
     if record.read_target:
-        arrays["target"] = fit_image(record.read_target().pixels, size, channels, fit)
+        target = record.read_target().pixels
+        check_target(record.id, pixels, target, channels)
+        arrays["target"] = fit_image(target, size, channels, fit)
     return arrays
+
+
+def check_target(name: str, image: Pixels, target: Pixels, channels: int) -> None:
+    """Refuses a target that does not lie on its image, or would lose its colours.
+
+    Raises:
+      UserError: its size differs, or it is in colour and its image is not.
+    """
+    if target.shape[:2] != image.shape[:2]:
+        raise UserError(
+            f"The target of {name} has {target.shape[1]}x{target.shape[0]} pixels, its image"
+            f" {image.shape[1]}x{image.shape[0]}; make them equal."
+        )
+    if channels == 1 and is_coloured(target) and not is_coloured(image):
+        raise UserError(
+            f"The target of {name} is in colour and its image is not; save the target in grey, or"
+            " translate to colours with --config.data.channels=3"
+        )
 
 
 def _check_classes(source: Source, kept: set[tuple[str, int]]) -> None:

@@ -34,6 +34,7 @@ from common.data.prepared.splits import (
     Table,
     assign_splits,
     groups_of,
+    left_out_pairs,
     warn_of_mixed_test,
 )
 from common.data.prepared.suggested_groups import suggested_groups
@@ -45,6 +46,7 @@ from common.program.cache import cache_dir
 from common.program.errors import UserError
 from common.program.json_files import build
 from common.program.log import log
+from common.program.words import counted, some
 
 Example: TypeAlias = Mapping[str, Shaped[np.ndarray, "..."]]
 
@@ -238,6 +240,7 @@ def _open(source: Source, data: DataSettings, folder: Path) -> Prepared:
     everything, metadata, table = _stored(folder)
     groups, rows = _assigned(table, source, metadata.classes, data)
     warn_of_mixed_test(table, data)
+    _tell_of_left_out_pairs(table, groups, data)
     _warn_of_parted_names(table, groups, metadata.classes, rows)
     if data.copies != "keep":
         warn_of_copies(table.ids, table.labels, table.pictures, rows)
@@ -332,6 +335,17 @@ def _assigned(
     if "train" not in rows:
         raise UserError(f"{source.name} has no image for training; change --config.data.splits.")
     return groups, rows
+
+
+def _tell_of_left_out_pairs(table: Table, groups: Sequence[str], data: DataSettings) -> None:
+    rows = left_out_pairs(table, groups, data).tolist()
+    if rows:
+        owners = sorted({groups[row] or table.ids[row] for row in rows})
+        log.warning(
+            "left out: %s whose target equals the image, %s; --config.data.equal_pairs=keep keeps"
+            " them",
+            *(counted(len(rows), "pair"), f"those of {some(owners)}"),
+        )
 
 
 def _warn_of_parted_names(

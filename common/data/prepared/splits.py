@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from common.data.copies.together import extra_copies, owners_of_copies
+from common.data.equal_pairs import rows_of_equal_pairs
 from common.data.grouping import Grouping
 from common.data.records import SPLITS
 from common.data.settings import DataSettings
@@ -43,6 +44,7 @@ class Table:
       groups: as the source states them; "" if it states none.
       splits: as in the source.
       pictures: equal numbers for copies of one picture; () if none were looked for.
+      equal: whether the target is the image again (common/data/equal_pairs.py); () without targets.
     """
 
     ids: tuple[str, ...]
@@ -50,6 +52,7 @@ class Table:
     groups: tuple[str, ...]
     splits: tuple[str, ...]
     pictures: tuple[int, ...] = ()
+    equal: tuple[bool, ...] = ()
 
 
 def groups_of(table: Table, pattern: str) -> tuple[str, ...]:
@@ -139,19 +142,21 @@ def assign_splits(
     its share of each class as nearly as possible, and depend on `data.split_seed`.
 
     `data.copies` of "group" also keeps copies of one picture together; "drop" keeps one of each, if
-    possible in test, and puts the others in no split; "keep" ignores copies.
+    possible in test, and puts the others in no split; "keep" ignores copies. `data.equal_pairs` of
+    "drop" puts the pairs of patients whose targets equal their images in no split.
 
     Args:
       table: the examples.
       groups: the group of each, from `groups_of`.
       classes: their names.
-      data: `splits`, `held_out`, `folds`, `fold`, `split_seed` and `copies` are used.
+      data: `splits`, `held_out`, `folds`, `fold`, `split_seed`, `copies`, `equal_pairs` are used.
 
     Raises:
-      UserError: a setting is invalid, there are too few groups for every split, or a class is not
-        in train.
+      UserError: a setting is invalid, there are too few groups for every split, a class is not in
+        train, or every target equals its image.
     """
     names = np.array(table.splits, "<U5")
+    names[left_out_pairs(table, groups, data)] = ""
     if data.copies == "group":
         groups = owners_of_copies(table.ids, groups, table.pictures)
     elif data.copies == "drop":
@@ -186,6 +191,24 @@ def _dropped(table: Table, data: DataSettings) -> Rows:
     ranks = [0 if data.splits else -SPLITS.index(split) for split in table.splits]
     order = sorted(range(len(ranks)), key=lambda row: (ranks[row], table.ids[row]))
     return extra_copies(table.pictures, order)
+
+
+def left_out_pairs(table: Table, groups: Sequence[str], data: DataSettings) -> Rows:
+    """Returns the pairs of patients whose targets equal their images, if these are left out.
+
+    Raises:
+      UserError: none but these is left.
+    """
+    owners = [group or name for group, name in zip(groups, table.ids, strict=True)]
+    equal = table.equal if data.equal_pairs == "drop" else ()
+    rows = rows_of_equal_pairs(equal, owners)
+    if 0 < len(rows) == len(owners):
+        raise UserError(
+            "In every pair the target equals the image, so nothing is to be learnt; check"
+            f" config.data.take ({data.take!r}) and the targets, or keep such pairs with"
+            " --config.data.equal_pairs=keep"
+        )
+    return rows
 
 
 def check_division(data: DataSettings) -> None:

@@ -18,6 +18,7 @@ from common.data.sources.arrays import holds_idx, open_idx, open_npz
 from common.data.sources.folders import open_file, open_folder
 from common.data.sources.listing import TABLE
 from common.data.spelling import meant
+from common.data.take import take_of
 from common.program.errors import UserError
 from common.program.files import regular_file, user_path
 
@@ -38,6 +39,10 @@ def open_source(settings: ConfigDict) -> Source:
     """
     data = DataSettings.of(settings)
     source = _open(data)
+    if data.take:
+        key, whole = fingerprint(source.fingerprint, "take", data.take), source.contents
+        contents = Once(lambda: take_of(whole(), data.take))
+        source = replace(source, fingerprint=key, contents=contents)
     if data.only:
         wanted = _names(data.only)
         key, everything = fingerprint(source.fingerprint, "only", wanted), source.contents

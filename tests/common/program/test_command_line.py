@@ -20,7 +20,7 @@ def test_help_has_every_flag_of_the_program_with_the_modes_and_tasks_that_take_i
     assert "--overlays    predict (unet)" in text
     assert f"--input=TEXT    {TASKS.told_uses('input')}\n" in text
     assert TASKS.told_uses("input").endswith(
-        "evaluate (gan, unet, classify), predict (unet, classify)"
+        "evaluate (gan, unet, classify, translate), predict (unet, classify, translate)"
     )
     assert f"--restart    {TASKS.told_uses('restart')}\n" in text
     assert f"--mode={'|'.join(TASKS.modes)}    every mode" in text

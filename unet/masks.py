@@ -1,0 +1,43 @@
+"""A trained U-Net that segments another task's images; see common/runs/segmenter.py."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from common.runs.workdir import Run
+from unet.flags import UNetOptions
+from unet.segment import load_windows, segment
+from unet.threshold import known_threshold, to_mask
+
+
+class TrainedSegmenter:
+    """Segments images of the size that a run was trained on, at its own threshold.
+
+    Attributes:
+      facts: what a report says of it.
+    """
+
+    def __init__(self, run: Run) -> None:
+        """Reads the run's best checkpoint, or its newest.
+
+        Raises:
+          UserError: there is none, or the run's evaluation is damaged.
+        """
+        self._windows, step = load_windows(run)
+        self._threshold = known_threshold(run, UNetOptions(), step)
+        self.facts: dict[str, object] = {
+            "run": str(run.workdir),
+            "checkpoint_step": step,
+            "threshold": self._threshold,
+        }
+
+    def masks(
+        self, images: UInt8[np.ndarray, "images height width channels"]
+    ) -> UInt8[np.ndarray, "images height width"]:
+        """Returns the class of every pixel."""
+        shares = segment(iter(images), self._windows)
+        return np.stack([to_mask(each, self._threshold) for each in shares])
+
+
+def open_segmenter(run: Run) -> TrainedSegmenter:
+    """Opens a run of this task to segment other images with it."""
+    return TrainedSegmenter(run)
