@@ -128,8 +128,8 @@ def check_alone(runs: Sequence[Run]) -> None:
     """
     if len(runs) > 1:
         raise UserError(
-            "config.train.replicas trains networks on the same images, and this run computes"
-            " features of its own for each seed; set --config.train.replicas=1."
+            "config.train.replicas trains networks on the same images, and this run prepares some"
+            " of its own; set --config.train.replicas=1."
         )
 
 

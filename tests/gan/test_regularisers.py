@@ -13,9 +13,10 @@ from common.learning.randomness import example_keys
 from common.networks.layers import Conv, Dense
 from common.program.errors import UserError
 from gan import networks
+from gan.drawing import draw_labels
 from gan.losses import r1
 from gan.networks import Decision, decoding_error
-from gan.steps import CONSISTENCY_FAKE, CONSISTENCY_REAL, LABELS, draw_labels
+from gan.steps import CONSISTENCY_FAKE, CONSISTENCY_REAL, LABELS
 from gan.task import make_task
 from gan.terms import TERMS, consistency, lecam
 from tests.gan.test_recipes import (
