@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from studies.experiment import Experiment
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
-TASKS = KnownTasks(
-    ("gan", "unet", "classify", "translate")
-)  # another is found by the config or the workdir
+# Another is found by the config or the workdir.
+TASKS = KnownTasks(("gan", "unet", "classify", "translate"))
 
 
 def main(argv: list[str]) -> None:

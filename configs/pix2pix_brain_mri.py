@@ -9,7 +9,7 @@ The channels of LGG brain MRI are three scans of a slice: R pre-contrast, G FLAI
 The other way: --config.data.take='G>R'. Your own pairs, DIR/images/a.png and DIR/targets/a.png,
 need --config.data.take= and, if no patient has two images, --config.data.group=
 
-128x128, 1,000 steps of 4 pairs: a U-Net, a spectrally normalised discriminator of 70x70 patches,
+128x128, 1,500 steps of 4 pairs: a U-Net, a spectrally normalised discriminator of 70x70 patches,
 least squares, 100 times the mean absolute error. docs/translation.md says what the scores mean.
 """
 
@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.group = "(.+)_"
     # Image and target move together.
     config.augment.update(flip_horizontal=True, rotation=10.0, zoom=0.1, translation=0.05)
-    config.train.update(num_steps="1000", log_every="20", best_metric="val/l1", best_is="lowest")
+    config.train.update(num_steps="1500", log_every="20", best_metric="val/l1", best_is="lowest")
     config.train.update(eval_every="200", checkpoint_every="200", picture_every="200")
     config.model.update(name="pix2pix", generator="unet", width=16, patch_width=32)
     config.model.average_decay = 0.99

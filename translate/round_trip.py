@@ -8,18 +8,20 @@ target is lost.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from common.data.records import Mask
 from common.runs.segmenter import Segmenter
 from common.scores.metrics import class_scores, confusion_of
-from translate.baselines import Stored
 from translate.summary import OfImages, Summary, differences, over_patients
 
 KINDS = ("target", "translated", "input")
-Segmented = tuple[Mapping[str, Stored], Sequence[Mask]]  # images by kind, and their true masks
+# The names begin with _ because blocks may differ in the number of images.
+Images: TypeAlias = UInt8[np.ndarray, "_num _height _width _channels"]
+Block: TypeAlias = tuple[Mapping[str, Images], Sequence[Mask]]  # by kind, and their true masks
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class RoundTrip:
 
 def segment_all(
     segmenter: Segmenter,
-    blocks: Iterable[Segmented],
+    blocks: Iterable[Block],
     classes: Sequence[str],
     owners: Sequence[str],
 ) -> RoundTrip:

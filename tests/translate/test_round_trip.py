@@ -71,6 +71,7 @@ def run(tmp_path_factory):
     return untrained(config_of(pix2pix_brain_mri), tmp_path_factory.mktemp("run"))
 
 
+@pytest.mark.slow
 def test_a_run_of_a_unet_is_opened_by_its_workdir(run, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "weights_are_bundled", lambda: False)
     monkeypatch.setattr(TrainedTranslator, "translate", lambda self, images: images)

@@ -11,8 +11,10 @@ from PIL import Image
 
 from common.data.fit import fit_image
 from common.data.records import Decoded
+from common.devices import apply
 from common.program.errors import UserError
 from configs import cyclegan_brain_mri, pix2pix_brain_mri
+from tests.checkpoint_leaves import read_leaves
 from tests.dicom_files import DEEP, read, save
 from tests.untrained import untrained
 from translate import evaluate as evaluation
@@ -125,10 +127,16 @@ def test_a_run_without_pairs_has_no_regression_beside_it(both_ways, tmp_path):
     assert "regression" not in found["verdict"]
 
 
-def test_back_is_the_other_generator(both_ways):
-    there, back = (TrainedTranslator(both_ways, back=back) for back in (False, True))
-    images = noise(1, SIZE, SIZE, 1)
-    assert (there.translate(images) != back.translate(images)).any()
+def test_back_is_the_other_generator(both_ways, monkeypatch):
+    given = []
+    monkeypatch.setattr(apply, "in_batches", lambda _, variables, batch: given.append(variables))
+    for back in (False, True):
+        TrainedTranslator(both_ways, back=back)
+    saved = read_leaves(both_ways.workdir, 1)
+    for name, variables in zip(("average", "back_average"), given, strict=True):
+        kernel = variables["params"]["output"]["kernel"]
+        np.testing.assert_array_equal(kernel, saved[f"/{name}/params/output/kernel"])
+    assert (saved["/average/params/output/kernel"] != kernel).any()
 
 
 @pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])

@@ -96,9 +96,9 @@ TASKS = [dense_gan, slow(ac_gan), slow(u_net), slow(classifier)]
 @pytest.mark.parametrize("config", TASKS)
 def test_the_first_step_is_that_of_a_run_alone(config):
     together = steps_of(config(), SEEDS, 1)
-    for seed, (_, metrics) in zip(SEEDS, together, strict=True):
-        ((_, alone),) = steps_of(config(), [seed], 1)
-        assert_near(metrics, alone, rtol=1e-5, atol=1e-6)
+    for place in (0, -1):
+        ((_, alone),) = steps_of(config(), [SEEDS[place]], 1)
+        assert_near(together[place][1], alone, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("config", TASKS)
@@ -108,11 +108,10 @@ def test_twenty_steps_in_float64_are_those_of_a_run_alone(config):
         # Adam makes a full step of a gradient that is zero but for rounding.
         (optimizer or config.optimizer).update(name="sgd", learning_rate=1e-2)
     with jax.enable_x64(True):
-        together = steps_of(config, SEEDS[:2], 20, "float64")
-        for seed, (state, _) in zip(SEEDS, together, strict=False):
-            ((alone, _),) = steps_of(config, [seed], 20, "float64")
-            assert {x.dtype for x in jax.tree.leaves(alone)} >= {np.dtype("float64")}
-            assert_near(state, alone, rtol=0, atol=1e-8)
+        _, (state, _) = steps_of(config, SEEDS[:2], 20, "float64")
+        ((alone, _),) = steps_of(config, SEEDS[1:2], 20, "float64")
+    assert {x.dtype for x in jax.tree.leaves(alone)} >= {np.dtype("float64")}
+    assert_near(state, alone, rtol=0, atol=1e-8)
 
 
 def trained(workdir, **settings):
