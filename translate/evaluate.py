@@ -32,7 +32,7 @@ from translate.flags import TranslateOptions
 from translate.inference import TrainedTranslator
 from translate.panels import TRANSLATED, Case, panels, translated_case
 from translate.round_trip import RoundTrip, segment_all
-from translate.scores import scores_in
+from translate.scores import BODY, WHOLE, scores_in
 from translate.summary import OfImages, differences, over_patients
 from translate.verdict import verdict
 
@@ -40,7 +40,6 @@ _KINDS = ("worst", "median", "best")  # of cases that are shown
 _SHOWN = 4  # of each
 _IMAGES = "images.csv"
 _AT_ONCE = 16  # images
-WHOLE, BODY = "image", "body"  # regions; others are classes of masks
 
 
 def evaluate(run: Run, options: TranslateOptions) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from common.scores.ssim import MARGIN, ssim_map
 
-SCORES = ("mae", "psnr", "ssim")
+WHOLE, BODY = "image", "body"  # regions; others are classes of masks
 _LEAST_ERROR = 1e-10  # squared: 100 dB
 
 Images = Float[Array, "batch height width channels"]

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 from common.runs.evaluation import HeldOut
 from common.scores.bootstrap import Score
+from translate.scores import WHOLE
 
 _BASELINES = {"input": "the input itself", "regression": "a regression of grey levels"}
-_BODY = "body"
-_DRAWN = ("image", _BODY)  # regions that are no class of a mask
 
 OfRegions = Mapping[str, Mapping[str, Score]]  # region -> score
 
@@ -20,7 +19,7 @@ def verdict(scores: OfRegions, gains: Mapping[str, OfRegions], held: HeldOut) ->
       gains: how much higher they are than each baseline's.
       held: the same images.
     """
-    regions = [_BODY, *(region for region in scores if region not in _DRAWN)]
+    regions = [region for region in scores if region != WHOLE]
     sentences = [_nearness(region, scores, gains) for region in regions]
     return " ".join(sentence for sentence in (*sentences, *held.caveats) if sentence)
 

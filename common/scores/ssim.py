@@ -35,8 +35,8 @@ def ssim(x: Images, y: Images) -> Scores:
     Raises:
       UserError: the images are smaller than the window.
     """
-    found: Scores = ssim_map(x, y).mean((1, 2, 3))
-    return found
+    scores: Array = ssim_map(x, y).mean((1, 2, 3))
+    return scores
 
 
 @jax.jit

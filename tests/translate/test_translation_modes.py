@@ -211,6 +211,13 @@ def test_a_broken_file_does_not_stop_the_others(run, tmp_path):
     assert (tmp_path / "out" / "good.png").exists()
 
 
+def test_targets_beside_images_are_no_input(run, tmp_path):
+    folder = pairs(tmp_path / "in", images=[noise(9, 9)], targets=[noise(9, 9)])
+    options = TranslateOptions(input=str(folder), output=str(tmp_path / "out"))
+    with pytest.raises(UserError, match=r"masks or targets beside its images; name .*images\."):
+        predict(run, options)
+
+
 def test_predicting_needs_folders(run):
     with pytest.raises(UserError, match="needs --input=PATH for the images and --output=DIR"):
         predict(run, TranslateOptions())

@@ -1,15 +1,19 @@
 """Scores of translations against closed forms, SciPy and plain loops."""
 
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from common.data.prepared.prepared import Split
+from common.runs.evaluation import HeldOut
 from common.scores.bootstrap import Score
 from common.scores.ssim import ssim
 from translate.baselines import bodies, fit_line
 from translate.scores import psnr, scores_in
 from translate.summary import differences, over_patients
+from translate.verdict import verdict
 
 RNG = np.random.default_rng(0)
 
@@ -87,3 +91,19 @@ def test_differences_are_of_the_same_patients():
     values = scored([1.0, 5, 20], [2.0, 6, 21])
     apart = differences(values, "translated", ("p1", "p2", "p3"))
     assert apart == {"input": {"body": {"mae": Score(-1.0, -1.0, -1.0)}}}
+
+
+def test_the_verdict_compares_with_each_baseline():
+    groups = tuple(f"p{number}" for number in range(10))
+    split = Split([], np.arange(10), groups, groups)
+    held = HeldOut(SimpleNamespace(synthetic=False), split, "test", None)
+    scores = {"body": {"mae": Score(0.1, 0.08, 0.12)}, "tumour": {"mae": Score(*[np.nan] * 3)}}
+    gains = {
+        "input": {"body": {"mae": Score(-0.02, -0.03, -0.01)}},
+        "regression": {"body": {"mae": Score(0.01, 0.005, 0.02)}},
+    }
+    assert verdict(scores, gains, held) == (
+        "In the body, translations are 10.0 % [8.0, 12.0] of the range of grey levels off:"
+        " by 2.0 % nearer than the input itself and by 1.0 % farther than a regression of grey"
+        " levels. No image has any tumour, so there is no score of it."
+    )

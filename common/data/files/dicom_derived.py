@@ -55,9 +55,13 @@ def write_derived(file: Path, like: Path, frames: Sequence[Pixels], how: str) ->
         dataset.SeriesInstanceUID = uid.generate_uid(entropy_srcs=[series, how])
         dataset.SOPInstanceUID = uid.generate_uid()
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+        swapped = dataset.file_meta.TransferSyntaxUID == uid.ExplicitVRBigEndian
+        if not swapped:  # pydicom does not change the order of bytes
+            dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
         written = BytesIO()
-        dataset.save_as(written, enforce_file_format=True, implicit_vr=False, little_endian=True)
+        dataset.save_as(
+            written, enforce_file_format=True, implicit_vr=False, little_endian=not swapped
+        )
     file.write_bytes(written.getvalue())
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from common.data.files.kinds import is_image
 from common.data.sources.listing import images_below, unread_below
-from common.data.sources.pairs import masks_beside
+from common.data.sources.pairs import images_of_pairs
 from common.program.errors import UserError
 from common.program.files import regular_file, user_path, within
 
@@ -47,15 +47,15 @@ def find_images(given: str, output: Path) -> Incoming:
     The output folder is skipped: earlier results are not input.
 
     Raises:
-      UserError: there is no image, or there are masks beside them.
+      UserError: there is no image, or there are masks or targets beside them.
     """
     root = user_path(given)
     if not root.exists():
         raise UserError(f"--input={root} does not exist; name a file or a folder of images.")
     if root.is_dir():
-        if images := masks_beside(root):
+        if images := images_of_pairs(root):
             advice = "move the masks elsewhere" if images == root else f"name {images}"
-            raise UserError(f"--input={root} holds masks beside its images; {advice}.")
+            raise UserError(f"--input={root} holds masks or targets beside its images; {advice}.")
         if output.resolve() == root.resolve():
             raise UserError(f"--output={output} is the folder of --input; name another.")
         mine = output.resolve() if within(output, root.resolve()) else None

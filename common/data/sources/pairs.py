@@ -58,8 +58,8 @@ def holds_pairs(root: Path) -> bool:
     return any(map(_kinds, split_folders(root).values()))
 
 
-def masks_beside(folder: Path) -> Path | None:
-    """Returns the folder of the images if a folder also holds their masks; else None.
+def images_of_pairs(folder: Path) -> Path | None:
+    """Returns the folder of the images if a folder also holds masks or targets; else None.
 
     That is its subfolder of images or, if a_mask.tif is beside a.tif, the folder itself.
     """
@@ -70,7 +70,7 @@ def masks_beside(folder: Path) -> Path | None:
     inner = [
         path for path in visible(folder).folders if _FOLDERS.get(path.name.casefold()) == "images"
     ]
-    return (inner or [folder])[0] if "masks" in kinds else None
+    return (inner or [folder])[0] if kinds else None
 
 
 def open_pairs(root: Path, data: DataSettings, reading: Reading) -> Source:
