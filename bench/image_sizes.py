@@ -3,7 +3,7 @@
     python bench/image_sizes.py [--topology=v5e:2x2] [--sizes=256] [--parts=1] [--remat]
 
 Nothing is trained: XLA's compiler for the hardware says it (pip install -e '.[plan]'). The config
-is biggan_chest_xray with 64 maps at full size, attention at 64x64 or at half of the image, and 32
+is biggan_chest_xray with 64 maps at full size, attention at 64x64 or at half of the image, and 8
 images a chip. It updates the discriminator once and varies no images: there is less to compile.
 """
 
@@ -12,7 +12,7 @@ import re
 
 from common.devices.hardware import prepare_environment
 
-WIDTH, BATCH = 64, 32
+WIDTH, BATCH = 64, 8
 GIB = 2**30
 
 
