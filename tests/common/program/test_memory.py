@@ -41,5 +41,5 @@ def test_training_trims_at_each_pause(monkeypatch):
     trimmed = []
     monkeypatch.setattr(loop, "trim_freed_memory", lambda: trimmed.append(1))
     nothing = Due(log=False, evaluate=False, draw=False, save=False, stop=False)
-    loop.Loop._pause(SimpleNamespace(writers=None), None, nothing)
+    loop.Loop._pause(SimpleNamespace(_each=lambda *_: ()), None, nothing)
     assert trimmed == [1]
