@@ -32,6 +32,7 @@ def scans(tmp_path):
     return tmp_path / "scans"
 
 
+@pytest.mark.slow  # tests/common/data/copies finds each kind by itself
 def test_every_kind_of_copy_is_found_and_none_is_parted_by_made_splits(scans):
     measured = measure(settings(scans), num=1)
     assert {fault.kind for fault, _ in measured.faults} == set(CHANGES)

@@ -44,6 +44,7 @@ def test_a_failed_arm_is_told_and_the_rest_is_compared(failing):
     assert (workdir / "ablation.png").stat().st_size > 1000
 
 
+@pytest.mark.slow  # tests/studies/test_utility.py stops a study and goes on, in one process
 def test_a_killed_cell_goes_on_and_ends_with_the_same_table(failing, launch, start):
     workdir, _ = failing
     cell = workdir / "cells" / "optimizer.learning_rate=0.001" / "seed1"
