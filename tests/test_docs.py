@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 
 import numpy as np
 import pytest
@@ -138,3 +139,12 @@ def test_the_architecture_states_what_every_room_imports():
         for room, below in ROOMS.items()
     }
     assert stated == known
+
+
+def test_every_dependency_is_explained():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = {re.match(r"[\w.-]+", entry)[0] for group in groups for entry in group}
+    named = set(re.findall(r"[\w.-]+", (ROOT / "docs/dependencies.md").read_text()))
+    assert wanted - {"triptych"} <= named
+    assert set(project["optional-dependencies"]) - {"cpu"} <= named
