@@ -76,13 +76,19 @@ def highest(number: int) -> int:
     return int(np.max(multihost_utils.process_allgather(np.array(number, np.int32))))
 
 
-def local_batch_size(batch_size: int) -> int:
-    """Returns this process's share of the global batch.
+def local_batch_size(batch_size: int, *, is_part: bool = False) -> int:
+    """Returns this process's share of the global batch, or of a part of it.
 
     Raises:
       UserError: the batch is not divisible by the number of devices.
     """
     devices = jax.device_count()
+    if batch_size % devices and is_part:
+        raise UserError(
+            f"config.optimizer.accumulate leaves {batch_size} images in each part of a batch, which"
+            f" is not divisible by {counted(devices, 'device')}; lower it, or change"
+            " config.data.batch_size."
+        )
     if batch_size % devices:
         near = max(devices, round(batch_size / devices) * devices)
         raise UserError(

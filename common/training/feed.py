@@ -63,7 +63,8 @@ class Order:
     ) -> None:
         self.split, self._batches = split, batches
         self._labels = np.array(split.labels) if balance else None
-        self._local_batch = processes.local_batch_size(batches.size)
+        several = batches.number > 1
+        self._local_batch = processes.local_batch_size(batches.size, is_part=several)
         self._seeds, self._shuffle = seeds, shuffle
 
     def indices(self, step: int) -> Int[np.ndarray, "devices *replicas batches batch"]:

@@ -128,6 +128,8 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(monkeypatch):
     monkeypatch.setattr(processes.jax, "device_count", lambda: 8)
     with pytest.raises(UserError, match=r"batch_size=8"):
         processes.local_batch_size(10)
+    with pytest.raises(UserError, match="accumulate leaves 6 images in each part"):
+        processes.local_batch_size(6, is_part=True)
     assert processes.local_batch_size(16) == 16
 
 
