@@ -5,22 +5,27 @@ span two epochs, so nothing is dropped and every example is seen equally often. 
 balanced, they take turns, and each has a stream of its own: rare images are seen more often.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Int
 
 
-# A batch can span the end of one epoch and the start of the next, in the stream of each class.
-@lru_cache(maxsize=64)
-def epoch_order(
-    seed: int, epoch: int, num_examples: int, *stream: int
-) -> Int[np.ndarray, " num_examples"]:
-    """Returns the permutation of `num_examples` indices in which one epoch of a stream visits them.
+@lru_cache(maxsize=64)  # streams: of each class, and of each replica
+def _orders(
+    seed: int, num_examples: int, *stream: int
+) -> Callable[[int], Int[np.ndarray, " num_examples"]]:
+    """Returns epoch -> the permutation of `num_examples` indices in which it visits them.
 
     Streams have numbers; that of all examples has none.
     """
-    return np.random.default_rng([seed, epoch, *stream]).permutation(num_examples)
+
+    @lru_cache(maxsize=2)  # a batch can span the end of one epoch and the start of the next
+    def order(epoch: int) -> Int[np.ndarray, " num_examples"]:
+        return np.random.default_rng([seed, epoch, *stream]).permutation(num_examples)
+
+    return order
 
 
 def batch_indices(
@@ -54,8 +59,9 @@ def _visited(
     if not shuffle:
         return positions % num_examples
     epochs, within = np.divmod(positions, num_examples)
+    order = _orders(seed, num_examples, *stream)
     picked = np.empty(len(positions), np.int64)
     for epoch in np.unique(epochs).tolist():
         here = epochs == epoch
-        picked[here] = epoch_order(seed, epoch, num_examples, *stream)[within[here]]
+        picked[here] = order(epoch)[within[here]]
     return picked

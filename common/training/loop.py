@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Generic
 
 from common.data.prepared.prepared import Prepared
@@ -20,7 +21,7 @@ from common.training.compiling import compiling
 from common.training.feed import open_feed
 from common.training.profile import Profile
 from common.training.record import record_utilisation
-from common.training.replica import Replica
+from common.training.replica import Replica, some_examples
 from common.training.replicas import one_of, shapes_side_by_side
 from common.training.task import State, Task
 from common.training.validation import check_best_metric, held_out
@@ -88,8 +89,10 @@ class Loop(Generic[State]):
         flops = self.advance.flops if self.schedule.num_steps - step >= _STEPS_TO_TIME else None
         alone = placement.stand_in(like)
         evaluation = held_out(settings, prepared, task, alone)
+        examples = some_examples(prepared)
+        replica = partial(Replica, held_out=evaluation, examples=examples, flops=flops)
         self.replicas = [
-            Replica(*(run, prepared, task, saved, alone, step), held_out=evaluation, flops=flops)
+            replica(run, prepared, task, saved, alone, step)
             for run, saved in zip(runs, checkpoints, strict=True)
         ]
         self._validation = self.replicas[0].validation

@@ -104,8 +104,8 @@ def say_where(runs: Sequence[Run], step: int, num_steps: int) -> None:
     _say_where(runs[0], step, num_steps)
     if others := runs[1:]:
         print(f"  the same of: {', '.join(str(run.workdir) for run in others)}")
-        each = " ".join(f"--workdir={run.workdir}" for run in runs)
-        print(f"  beside each other: python launch.py --mode=report {each}")
+        each = ",".join(str(run.workdir) for run in runs)
+        print(f"  side by side: python launch.py --mode=report --workdir={each}")
 
 
 def _say_where(run: Run, step: int, num_steps: int) -> None:

@@ -48,6 +48,7 @@ class Replica(Generic[State]):
         step: int,
         *,
         held_out: HeldOut[State] | None,
+        examples: Examples,
         flops: Callable[[], float] | None,
     ) -> None:
         """Prepares everything for its states.
@@ -60,6 +61,7 @@ class Replica(Generic[State]):
           like: a state, or its stand-in.
           step: where its training goes on.
           held_out: evaluates its validation examples, if there are any.
+          examples: of which pictures are drawn.
           flops: see `Recorder`.
         """
         self.run, self.collapsed, self.left, self.diverged = run, False, False, ""
@@ -67,7 +69,7 @@ class Replica(Generic[State]):
         self.validation.recall(run, step)
         self.numbers = Numbers(like, checkpoints, step)
         self._task, self._checkpoints = task, checkpoints
-        self._examples = _some_examples(prepared)
+        self._examples = examples
         self._recorder = Recorder(run, checkpoints, task.batches.examples, flops)
 
     @property
@@ -130,7 +132,7 @@ class Replica(Generic[State]):
         return self._task.pictures(placement.unreplicate(state), self._examples)
 
 
-def _some_examples(prepared: Prepared) -> Examples:
+def some_examples(prepared: Prepared) -> Examples:
     """Returns random examples of the training split, for pictures: first one of each patient."""
     split = prepared.splits["train"]
     most = min(_NUM_EXAMPLES, max(64, _EXAMPLE_BYTES // prepared.card.example_bytes))

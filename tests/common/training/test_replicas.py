@@ -1,6 +1,7 @@
 """Replicas trained by one program are the runs that they would be alone."""
 
 import json
+import re
 from unittest.mock import Mock
 
 import jax
@@ -12,11 +13,13 @@ from common.data.prepared.prepared import DataCard, prepare
 from common.data.settings import DataSettings
 from common.devices import placement
 from common.program.errors import DivergenceError, UserError
+from common.run_page.command import run_report
 from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import Run, open_run, read_record
 from common.training import dispatch
 from common.training.feed import open_feed
 from common.training.numbers import Numbers
+from common.training.record import say_where
 from common.training.replicas import common_step, one_of, shapes_side_by_side, side_by_side
 from common.training.task import make_task, new_state
 from common.training.train import train
@@ -144,6 +147,12 @@ def test_each_is_a_run_of_its_own(replicas):
         rows = [json.loads(x) for x in (run.workdir / "metrics.jsonl").read_text().splitlines()]
         assert [row["step"] for row in rows] == [1, 2, 2, 3, 4, 4]
         assert (run.workdir / "report.html").exists()
+
+
+def test_the_command_that_compares_them_is_one_that_compares_runs(replicas, tmp_path, capsys):
+    say_where([open_run(replicas / f"seed{seed}") for seed in range(3)], 4, 4)
+    (named,) = re.findall(r"--mode=report --workdir=(\S+)", capsys.readouterr().out)
+    assert run_report(named, str(tmp_path / "page")) == 0
 
 
 def test_a_replica_goes_on_alone(replicas, tmp_path):
