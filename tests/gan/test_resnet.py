@@ -182,10 +182,10 @@ def test_depth_follows_the_image(size, channels, classes, biggan):
     assert f"halve_{number}" in params and f"halve_{number + 1}" not in params
 
 
-def test_the_biggan_has_the_parameters_that_its_authors_count():
-    """Of 128x128 ImageNet: 70,433,988 and 87,982,370, as the authors' program prints.
+def test_the_biggan_keeps_its_numbers_of_parameters():
+    """Of 128x128 ImageNet with the settings of its authors.
 
-    Beside theirs our conditional BatchNorm has a scale, a bias, and biases of its modulation.
+    What a conditional BatchNorm has beside the kernels of its modulation is not counted.
     """
     of_data, labels = (128, 3, 1000), jnp.zeros(1, int)
     settings = {"width": 96, "attention": 64, "orthogonal": True}
