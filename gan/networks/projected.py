@@ -216,11 +216,15 @@ class Discriminator(networks.Discriminator):
 
     def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real."""
+        parts = jnp.split(images, [self.num_real] if self.num_real else [])
+        if self.num_real:  # no gradient goes back to real images beside generated ones
+            parts[0] = jax.lax.stop_gradient(parts[0])
         scales, means = [], []
-        for i, maps in enumerate(self._features(images)):
+        for i, maps in enumerate(self._features(parts)):
             x = self._activated(maps, maps.shape[-1], 3, 1, f"decide_{i}", train)
             scales.append(self._logits(x, labels, i, train))
             means.append(x.mean((1, 2)))
+        images = jnp.concatenate(parts)
         x = jnp.concatenate([images, *_steps(images)], -1)
         for i, layer in enumerate(_PIXEL_HEAD):
             x = self._activated(x, *layer, f"pixels_{i}", train)
@@ -272,19 +276,25 @@ class Discriminator(networks.Discriminator):
         found = jnp.concatenate(deviations).astype(x.dtype)
         return jnp.broadcast_to(found[:, None, None, None], shape)
 
-    def _features(self, images: Images) -> list[Float[Array, "batch rows columns maps"]]:
-        """Returns the trunk's mixed maps, from fine to coarse."""
+    def _features(
+        self, parts: list[Float[Array, "_ height width channels"]]
+    ) -> list[Float[Array, "batch rows columns maps"]]:
+        """Returns the trunk's mixed maps, from fine to coarse.
+
+        The trunk sees one part of the images after the other, so that a part to which no gradient
+        goes back takes no time on the way back.
+        """
         size = self.seen_size or max(_SEEN_AT_LEAST, self.image_size)
-        if size != self.image_size:
-            images = jax.image.resize(images, (len(images), size, size, images.shape[-1]), "linear")
         trunk, seen = EfficientNetLite0(axis_name="", parent=None), list(_STAGES)[: self.scales]
-        weights = self._frozen("trunk", trunk, images)
-        # Real and generated images one after the other, since gradients go back to these alone.
-        parts: Any = [
-            trunk.apply(weights, (part + 1) / 2, train=False, last=seen[-1], method="stages")
-            for part in jnp.split(images, [self.num_real] if self.num_real else [])
-        ]
-        found = {name: jnp.concatenate([part[name] for part in parts]) for name in seen}
+        weights = self._frozen("trunk", trunk, parts[0])
+
+        def stages(part: Images) -> Any:
+            shown = jax.image.resize(part, (len(part), size, size, part.shape[-1]), "linear")
+            shown = (shown + 1) / 2
+            return trunk.apply(weights, shown, train=False, last=seen[-1], method="stages")
+
+        of_parts = [stages(part) for part in parts]
+        found = {name: jnp.concatenate([of[name] for of in of_parts]) for name in seen}
         kernels: Any = self.variable("frozen", "mixing", _mixing, dict.fromkeys(_STAGES, 1.0)).value
         mixed: list[Array] = []
         for name in reversed(seen):

@@ -103,6 +103,19 @@ class TestCritic:
         np.testing.assert_allclose(deviation(real), by_hand[0], rtol=1e-5)
         assert not deviation(real, train=False).any()
 
+    def test_sends_no_gradient_to_real_images_beside_generated_ones(self, critic):
+        """Neither through the trunk, which is most of the work, nor past it."""
+        module, variables = critic
+
+        def logits(images):
+            judged, _ = module.clone(num_real=2).apply(
+                variables, images, jnp.zeros(4, int), train=True, mutable=["batch_stats"]
+            )
+            return judged.logit.sum()
+
+        gradient = jax.jit(jax.grad(logits))(random_images(4))
+        assert not gradient[:2].any() and gradient[2:].all()
+
     def test_sees_noise_of_a_flat_place_beside_an_edge(self):
         """Steps to the pixel below and to the right; the last have none."""
         image = jnp.array([[0.0, 0.01], [1.0, 0.01]])[None, ..., None]
