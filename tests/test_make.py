@@ -120,7 +120,8 @@ def test_the_suite_runs_where_it_always_does_and_a_newer_python_is_looked_at(tmp
         program(path, f"python{version}", "exit 127")
     assert "smoke" not in said_by_make("test", **nowhere).stdout
     program(path, "python3.12", real)
-    done = said_by_make("test", **nowhere).stdout
+    # Also where the environments are there.
+    done = said_by_make("test", "--always-make", **nowhere).stdout
     assert f'"{path}/python3.11" -m venv no-such-folder' in done
     assert f'"{path}/python3.12" -m venv .venv-smoke' in done
     assert done.index("-m pytest") < done.index("tests/smoke.py")
