@@ -15,7 +15,7 @@ from classify.features import with_features
 from classify.inference import logits_of
 from classify.judge import make_judge
 from classify.losses import cross_entropy, mixup, targets_of
-from classify.predict import predict
+from classify.predict import open_predictor, predict
 from classify.state import (
     Classifier,
     init_state,
@@ -40,6 +40,7 @@ __all__ = [
     "evaluate",
     "make_judge",
     "make_task",
+    "open_predictor",
     "predict",
 ]  # a mode is a function of this module
 

@@ -18,6 +18,7 @@ LAYERS = {
     "translate": 2,
     "studies": 3,
     "launch": 4,
+    "triptych": 4,
 }
 
 # What a room of common/ may import from besides itself; a folder within one is a room of its own

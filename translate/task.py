@@ -9,11 +9,16 @@ from translate.config import TranslateSettings
 from translate.cyclegan import CycleGAN
 from translate.evaluate import evaluate
 from translate.pix2pix import Pix2Pix
-from translate.predict import predict
+from translate.predict import open_predictor, predict
 from translate.state import make_translator
 from translate.translation import Translation
 
-__all__ = ["evaluate", "make_task", "predict"]  # a mode is a function of this module
+__all__ = [
+    "evaluate",
+    "make_task",
+    "open_predictor",
+    "predict",
+]  # a mode is a function of this module
 
 _TASKS: dict[str, type[Translation[Any]]] = {"pix2pix": Pix2Pix, "cyclegan": CycleGAN}
 
