@@ -89,7 +89,7 @@ def train(
     from common.training.train import train as train_run
 
     _start()
-    place = user_path(workdir)
+    place = user_path(Path(workdir))
     with _told_in(place):
         if not train_run(config, place, restart=restart, allow_change=allow_change):
             raise KeyboardInterrupt(f"Training in {place} was stopped and saved; call it again.")
@@ -212,6 +212,25 @@ class Run:
             folder = evaluation_outputs(self._run, options).folder
             return read_object(folder / EVALUATION, "evaluate the run again")
 
+    def export(self, output: Place, *, overwrite: bool = False) -> Path:
+        """Writes the network for other programs, as --mode=export does, and returns the folder.
+
+        Args:
+          output: the folder to write to.
+          overwrite: whether to replace what an earlier export wrote there.
+
+        Raises:
+          UserError: a package is missing, or the folder can't be used.
+        """
+        from common.config.tasks import find_mode
+        from common.program.files import user_path
+
+        write = find_mode(self.config.task, "export")
+        options = self._options("export", {"output": output, "overwrite": overwrite})
+        with _told_in(self.workdir):
+            write(self._run, options)
+        return user_path(Path(output))
+
     def report(self) -> Path:
         """Writes the page of the run anew, and returns its path: report.html in its workdir.
 
@@ -229,7 +248,8 @@ class Run:
     @cached_property
     def _predictor(self) -> Callable[..., Any]:
         """The trained network, loaded once."""
-        return self._function("predict", "open_predictor")(self._run)
+        predictor: Callable[..., Any] = self._function("predict", "open_predictor")(self._run)
+        return predictor
 
     def _function(self, mode: str, name: str) -> Callable[..., Any]:
         """Returns what a mode's function does before it writes files.

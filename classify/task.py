@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from classify.config import ClassifierSettings
 from classify.evaluate import evaluate
+from classify.export import export
 from classify.features import with_features
 from classify.inference import logits_of
 from classify.judge import make_judge
@@ -38,6 +39,7 @@ from common.training.task import Batch, Batches, Examples, Metrics, Task
 __all__ = [
     "ClassifyTask",
     "evaluate",
+    "export",
     "make_judge",
     "make_task",
     "open_predictor",

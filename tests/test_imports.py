@@ -43,6 +43,7 @@ ROOMS = {
     " scores",
     "run_page": "config inspect program report runs",
     "unlike": "data data.prepared program runs",
+    "export": "ops program runs",
 }
 SEES_ALL = "training"
 LOOSE = {"__init__.py"}  # files in common/ itself

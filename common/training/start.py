@@ -15,7 +15,7 @@ def start_jax(coordinator: str, num_processes: int, process_id: int) -> None:
 
     Where somebody has told JAX where to cache, that stays.
     """
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     start_distributed(coordinator, num_processes, process_id)

@@ -9,7 +9,7 @@ fields.
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -27,7 +27,9 @@ from gan.config import GANModel
 Latents: TypeAlias = Float[Array, "batch latent"]
 Images: TypeAlias = Float[Array, "batch height width channels"]
 DropoutKeys: TypeAlias = Key[Array, " batch"] | None
-NoiseKeys: TypeAlias = Key[Array, " batch"] | None
+# The noise itself, by the height of its maps, in place of the keys that it is drawn from.
+Noise: TypeAlias = Mapping[int, Float[Array, "batch _rows _columns 1"]]
+NoiseKeys: TypeAlias = Key[Array, " batch"] | Noise | None
 Logits: TypeAlias = Float[Array, "batch *_patches"]
 # Class labels, or the share of each class, which also draws images between two classes.
 Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]
@@ -104,6 +106,11 @@ class Generator(Player):
     def conditional(self) -> bool:
         """Returns whether it draws the class that it is given."""
         return False
+
+    @property
+    def noise_sizes(self) -> tuple[int, ...]:
+        """Returns the heights of the square maps of noise that it draws."""
+        return ()
 
     @nn.compact
     def __call__(

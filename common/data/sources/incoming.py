@@ -96,7 +96,7 @@ def images_of(given: Given, reading: Reading) -> Iterator[Decoded]:
         if isinstance(one, np.ndarray):
             yield _decoded(one)
         else:
-            file = user_path(one)
+            file = user_path(Path(one))
             if file.is_dir() or not file.exists():
                 raise UserError(f"{file} is no file; name files, as in sorted(folder.glob('*')).")
             for image in images_in(file, reading):
