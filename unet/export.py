@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from common.export.model import Model, Values
@@ -49,7 +50,7 @@ def _probabilities(
     images: UInt8[Array, "batch height width channels"],
 ) -> Float[Array, "batch height width classes"]:
     """Returns the mean of the networks, which see each image scaled alike."""
-    scaled = input_scale(images, networks[0][0].input)
+    scaled = [jnp.asarray(x) for x in input_scale(images, networks[0][0].input)]
     each = [
         probabilities_of(network, variables, images, *scaled) for network, variables in networks
     ]

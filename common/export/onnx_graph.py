@@ -72,3 +72,14 @@ class Graph:
     def _name(self) -> str:
         self._names += 1
         return f"v{self._names}"
+
+
+def shape_of(atom: Any) -> tuple[Any, ...]:
+    """Returns the shape of a variable of JAX's programs; the batch is not a number."""
+    return tuple(atom.aval.shape)
+
+
+def dtype_of(atom: Any) -> np.dtype[Any]:
+    """Returns the type of a variable's numbers."""
+    dtype: np.dtype[Any] = np.dtype(atom.aval.dtype)
+    return dtype

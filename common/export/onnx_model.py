@@ -9,7 +9,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 from onnx import helper
 
 from common.export.model import Model
-from common.export.onnx_graph import Graph
+from common.export.onnx_graph import Graph, dtype_of
 from common.export.onnx_operations import OPERATIONS
 from common.program.errors import UserError
 
@@ -54,7 +54,7 @@ def _translate(program: ClosedJaxpr, inputs: Sequence[str], graph: Graph) -> lis
 
     def name_of(atom: Var | Literal) -> str:
         if isinstance(atom, Literal):
-            return graph.constant(np.asarray(atom.val, atom.aval.dtype))
+            return graph.constant(np.asarray(atom.val, dtype_of(atom)))
         return names[atom]
 
     for equation in jaxpr.eqns:

@@ -13,7 +13,7 @@ import numpy as np
 from jax.extend.core import JaxprEqn
 from onnx import TensorProto, helper
 
-from common.export.onnx_graph import Graph
+from common.export.onnx_graph import Graph, dtype_of, shape_of
 from common.program.errors import UserError
 
 _TO_IMAGES, _FROM_IMAGES = (0, 3, 1, 2), (0, 2, 3, 1)  # NHWC -> NCHW, and back
@@ -21,8 +21,8 @@ _TO_IMAGES, _FROM_IMAGES = (0, 3, 1, 2), (0, 2, 3, 1)  # NHWC -> NCHW, and back
 
 def _elementwise(operation: str, graph: Graph, equation: JaxprEqn, *inputs: str) -> str:
     """Adds an operation that broadcasts by itself, so that one input must be of full size."""
-    full = equation.outvars[0].aval.shape
-    given = [(name, atom.aval.shape) for name, atom in zip(inputs, equation.invars, strict=True)]
+    full = shape_of(equation.outvars[0])
+    given = [(name, shape_of(atom)) for name, atom in zip(inputs, equation.invars, strict=True)]
     if any(shape == full and name not in graph.narrow for name, shape in given):
         return graph.add(operation, *(graph.narrow.get(name, name) for name in inputs))
     return graph.add(operation, *inputs)
@@ -30,7 +30,7 @@ def _elementwise(operation: str, graph: Graph, equation: JaxprEqn, *inputs: str)
 
 def _broadcast(graph: Graph, equation: JaxprEqn, operand: str, *_: str) -> str:
     shape, places = equation.params["shape"], equation.params["broadcast_dimensions"]
-    before = equation.invars[0].aval.shape
+    before = shape_of(equation.invars[0])
     sizes: list[Any] = [1] * len(shape)
     for place, size in zip(places, before, strict=True):
         sizes[place] = size
@@ -51,7 +51,7 @@ def _convert(graph: Graph, equation: JaxprEqn, operand: str) -> str:
 
 
 def _power(graph: Graph, equation: JaxprEqn, operand: str) -> str:
-    dtype = equation.invars[0].aval.dtype
+    dtype = dtype_of(equation.invars[0])
     return graph.add("Pow", operand, graph.constant(np.array(equation.params["y"], dtype)))
 
 
@@ -65,7 +65,7 @@ def _inverse_root(graph: Graph, equation: JaxprEqn, operand: str) -> str:
 
 def _log_of_one_more(graph: Graph, equation: JaxprEqn, operand: str) -> str:
     """log(1 + x): where x is so small that 1 + x is 1, the error is x itself, less than 1e-7."""
-    one = graph.constant(np.ones((), equation.invars[0].aval.dtype))
+    one = graph.constant(np.ones((), dtype_of(equation.invars[0])))
     return graph.add("Log", graph.add("Add", operand, one))
 
 
@@ -80,8 +80,8 @@ def _select(graph: Graph, equation: JaxprEqn, which: str, if_false: str, if_true
 def _gather(graph: Graph, equation: JaxprEqn, operand: str, places: str) -> str:
     """Rows along one axis, by their numbers; or a part that begins at a place. All are valid."""
     numbers, size = equation.params["dimension_numbers"], equation.params["slice_sizes"]
-    axes, shape = numbers.start_index_map, equation.invars[0].aval.shape
-    of_places, found = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
+    axes, shape = numbers.start_index_map, shape_of(equation.invars[0])
+    of_places, found = shape_of(equation.invars[1]), shape_of(equation.outvars[0])
     rows = len(axes) == 1 and numbers.collapsed_slice_dims == axes
     if any(size[axis] != whole for axis, whole in enumerate(shape) if axis not in axes):
         rows = False
@@ -98,7 +98,7 @@ def _gather(graph: Graph, equation: JaxprEqn, operand: str, places: str) -> str:
 
 def _count(graph: Graph, equation: JaxprEqn) -> str:
     """The numbers 0, 1, ... along one axis."""
-    shape, axis = equation.outvars[0].aval.shape, equation.params["dimension"]
+    shape, axis = shape_of(equation.outvars[0]), equation.params["dimension"]
     numbers = np.arange(shape[axis], dtype=equation.params["dtype"])
     line = [-1 if i == axis else 1 for i in range(len(shape))]
     return graph.constant(np.broadcast_to(numbers.reshape(line), shape))
@@ -115,7 +115,7 @@ def _padded(graph: Graph, equation: JaxprEqn, operand: str, value: str) -> str:
 def _product(graph: Graph, equation: JaxprEqn, first: str, second: str) -> str:
     """A product of matrices, by the letters of its axes."""
     (contracted, batched), letters = equation.params["dimension_numbers"], string.ascii_letters
-    ranks = [len(atom.aval.shape) for atom in equation.invars]
+    ranks = [len(shape_of(atom)) for atom in equation.invars]
     if (ranks, contracted, batched) == ([2, 2], ((1,), (0,)), ((), ())):
         return graph.add("MatMul", first, second)
     left = list(letters[: ranks[0]])
@@ -137,7 +137,7 @@ def _convolution(graph: Graph, equation: JaxprEqn, images: str, kernel: str) -> 
     spec, padding = params["dimension_numbers"], params["padding"]
     x = graph.add("Transpose", images, perm=spec.lhs_spec)
     weights = graph.add("Transpose", kernel, perm=spec.rhs_spec)  # [features, channels, ...]
-    sizes = [equation.invars[1].aval.shape[axis] for axis in spec.rhs_spec[2:]]
+    sizes = [shape_of(equation.invars[1])[axis] for axis in spec.rhs_spec[2:]]
     common = {"kernel_shape": sizes, "dilations": params["rhs_dilation"]}
     if all(step == 1 for step in params["lhs_dilation"]):
         y = graph.add(
@@ -196,7 +196,7 @@ def _maxima(graph: Graph, equation: JaxprEqn, operand: str) -> str:
 def _sums(graph: Graph, equation: JaxprEqn, operand: str) -> str:
     mean = _pooled("AveragePool", graph, equation, operand, count_include_pad=1)
     pixels = np.prod(equation.params["window_dimensions"])
-    return graph.add("Mul", mean, graph.constant(pixels.astype(equation.invars[0].aval.dtype)))
+    return graph.add("Mul", mean, graph.constant(pixels.astype(dtype_of(equation.invars[0]))))
 
 
 def _pooled(operation: str, graph: Graph, equation: JaxprEqn, operand: str, **more: object) -> str:
@@ -231,7 +231,7 @@ def _split(graph: Graph, equation: JaxprEqn, operand: str) -> list[str]:
 
 
 def _slice(graph: Graph, equation: JaxprEqn, operand: str) -> str:
-    params, shape = equation.params, equation.invars[0].aval.shape
+    params, shape = equation.params, shape_of(equation.invars[0])
     steps = params["strides"] or (1,) * len(shape)
     wanted = zip(params["start_indices"], params["limit_indices"], steps, strict=True)
     whole = [(0, size, 1) for size in shape]
@@ -252,7 +252,7 @@ def _transpose(graph: Graph, equation: JaxprEqn, operand: str) -> str:
 
 
 def _squeeze(graph: Graph, equation: JaxprEqn, operand: str) -> str:
-    return graph.reshaped(operand, equation.outvars[0].aval.shape)
+    return graph.reshaped(operand, shape_of(equation.outvars[0]))
 
 
 def _same(graph: Graph, equation: JaxprEqn, operand: str) -> str:

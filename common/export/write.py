@@ -19,7 +19,7 @@ from common.runs.workdir import Run
 
 STABLEHLO, ONNX, FACTS, SCRIPT = "model.stablehlo", "model.onnx", "model.json", "run_onnx.py"
 _KEY = "triptych"  # of the facts in an ONNX file
-_MOST = 1e-4  # difference to the run itself
+_MOST = 1e-3  # difference to the run itself; on noise rounding alone makes up to 1e-4
 _SIZES = (1, 3)  # of batches that are compared
 
 
