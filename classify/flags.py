@@ -28,4 +28,5 @@ MODES = {
         gives="new data",
         needs="--input=PATH --output=DIR",
     ),
+    "export": Mode(("output", "overwrite"), needs="--output=DIR"),
 }

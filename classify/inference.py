@@ -35,6 +35,12 @@ class Inference:
         """Returns the logits of any number of images."""
         return self._run(images)
 
+    def traced(
+        self, images: UInt8[Array, "batch height width channels"]
+    ) -> Float[Array, "batch classes"]:
+        """Returns the logits, to be part of a program."""
+        return logits_of(self._classifier, self._variables, images)
+
     def features(self, images: Images) -> Float[np.ndarray, "num features"]:
         """Returns the last layer's input for each image."""
         return self._features(images)
@@ -76,6 +82,14 @@ class MeanInference(Inference):
         mean = np.mean([softmax(one.logits(images), 1.0) for one in self._members], axis=0)
         logits: np.ndarray = np.log(np.maximum(mean, np.finfo(mean.dtype).tiny))
         return logits
+
+    def traced(
+        self, images: UInt8[Array, "batch height width channels"]
+    ) -> Float[Array, "batch classes"]:
+        """Returns the logarithms of the mean probabilities, to be part of a program."""
+        each = [jax.nn.softmax(one.traced(images)) for one in self._members]
+        mean = sum(each[1:], start=each[0]) / len(each)
+        return jnp.log(jnp.maximum(mean, jnp.finfo(mean.dtype).tiny))
 
     def features(self, images: Images) -> Float[np.ndarray, "num features"]:
         """Returns the features of all members, one after the other."""

@@ -1,10 +1,10 @@
 """--mode=predict: the classes of new images, as a table; with --explain, the evidence for them."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -23,7 +23,7 @@ from common.data.files.image import FileImage, Reading
 from common.data.files.kinds import stem
 from common.data.files.slices import images_in
 from common.data.fit import fit_image
-from common.data.records import Pixels
+from common.data.records import Decoded, Pixels
 from common.data.sources.folders import record_id
 from common.data.sources.incoming import Incoming, find_images, read_ahead
 from common.data.sources.open import reading_of
@@ -39,6 +39,8 @@ from common.unlike.reference import Reference
 from common.unlike.run import COLUMN, Unlike, cell, distance_of, known_reference, unlike_sentence
 
 TABLE = "predictions.csv"
+
+Image = TypeVar("Image")
 
 
 class _Found(NamedTuple):
@@ -115,6 +117,23 @@ def predict(run: Run, options: ClassifyOptions) -> None:
         )
 
 
+def open_predictor(run: Run) -> Callable[[Iterable[Decoded]], Float[np.ndarray, "n classes"]]:
+    """Returns images -> the probability of every class, calibrated as in the table of `predict`.
+
+    Raises:
+      UserError: the run has no checkpoint, or its evaluation is damaged.
+    """
+    inference, step = load_inference(run)
+    temperature = known_temperature(run, step) or 1.0
+
+    def probabilities(images: Iterable[Decoded]) -> Float[np.ndarray, "n classes"]:
+        batches = _batches((_fitted(image, run) for image in images), BATCH)
+        found = [softmax(inference.logits(np.stack(batch)), temperature) for batch in batches]
+        return np.concatenate([np.empty((0, len(inference.classes))), *found])
+
+    return probabilities
+
+
 def _rows(
     batch: list[_Found],
     inference: Inference,
@@ -143,13 +162,11 @@ def _read_all(
     failures: dict[Path, str],
 ) -> Iterator[_Found]:
     """Yields the images of all files, fitted as in training; notes failures by file."""
-    data, card = run.settings.data, run.card
-    reading = reading_of(data)
+    reading = reading_of(run.settings.data)
 
     def read(item: tuple[Path, FileImage]) -> _Found:
         file, image = item
-        found = channel_of(image.read(), parse_take(data.take).image).pixels
-        pixels = fit_image(found, card.image_size, card.channels, data.fit)
+        pixels = _fitted(image.read(), run)
         distance = distance_of(reference, pixels)
         return _Found(record_id(file, given.folder), image.suffix, pixels, distance)
 
@@ -163,8 +180,15 @@ def _read_all(
             failures.setdefault(file, str(error))
 
 
-def _batches(images: Iterator[_Found], size: int) -> Iterator[list[_Found]]:
-    batch: list[_Found] = []
+def _fitted(image: Decoded, run: Run) -> Pixels:
+    """Returns an image as the network sees it."""
+    data, card = run.settings.data, run.card
+    found = channel_of(image, parse_take(data.take).image).pixels
+    return fit_image(found, card.image_size, card.channels, data.fit)
+
+
+def _batches(images: Iterator[Image], size: int) -> Iterator[list[Image]]:
+    batch: list[Image] = []
     for image in images:
         batch.append(image)
         if len(batch) == size:

@@ -11,11 +11,12 @@ from ml_collections import ConfigDict
 
 from classify.config import ClassifierSettings
 from classify.evaluate import evaluate
+from classify.export import export
 from classify.features import with_features
 from classify.inference import logits_of
 from classify.judge import make_judge
 from classify.losses import cross_entropy, mixup, targets_of
-from classify.predict import predict
+from classify.predict import open_predictor, predict
 from classify.state import (
     Classifier,
     init_state,
@@ -38,8 +39,10 @@ from common.training.task import Batch, Batches, Examples, Metrics, Task
 __all__ = [
     "ClassifyTask",
     "evaluate",
+    "export",
     "make_judge",
     "make_task",
+    "open_predictor",
     "predict",
 ]  # a mode is a function of this module
 

@@ -67,4 +67,5 @@ MODES = {
         gives="scores",
         without_run="real",
     ),
+    "export": Mode(("output", "overwrite"), needs="--output=DIR"),
 }

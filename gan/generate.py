@@ -1,7 +1,7 @@
 """--mode=generate: PNG images of chosen classes with a table, or walks between images."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from common.data.prepared.prepared import prepare
 from common.data.sources.listing import TABLE
@@ -63,39 +63,22 @@ def generate(run: Run, options: GANOptions) -> None:
       UserError: an option is invalid, the output folder is in use, or the run has no checkpoint;
         with --strict, the generator repeats training images, or may.
     """
-    _check(run, options)
-    gan = make_gan(GANSettings.of(run.config), run.card)
-    if options.walk:
-        check_walk(gan, run.card, options)
-    labels = _chosen_labels(gan.conditional, run, options)
-    if options.truncation and gan.latent != "normal":
-        raise UserError(
-            f"--truncation is for normal latents, but this run's are {gan.latent}; leave it out."
-        )
-    if options.reject:
-        check_rejection(gan)
-    sampler = Sampler(gan)
-    if options.strict and options.truncation:
-        raise UserError(
-            "--strict needs a verdict, which holds only without truncation; leave out --strict or"
-            " --truncation."
-        )
-    names = run.card.classes if gan.conditional else (_NO_CLASS,)
+    if not options.output:
+        raise UserError("--mode=generate needs --output=DIR, the folder to write to.")
+    sampler, numbered = _chosen(run, options)
+    names = run.card.classes if sampler.gan.conditional else (_NO_CLASS,)
     with _outputs(run, options) as outputs:
         if not options.overwrite and not outputs.is_empty():
             raise UserError(
                 f"--output={outputs.folder} is not empty; name another or add --overwrite."
             )
-        numbered = None if options.walk else _claimed(outputs, labels, names, options.num_images)
-        trained = load_trained(run, sampler, options.truncation, judging=options.reject)
-        _check_verdict(run, trained.step, options)
-        if numbered:
-            drawing = Drawing(sampler, trained.generator, options.truncation)
-            numbered = _kept(numbered, run, options, drawing, trained.discriminator)
-            _write_images(outputs, run, options, sampler, trained.generator, names, numbered)
-        else:
+        if options.walk:
             outputs.claim(dict.fromkeys(WALK_FILES, ""))
-            write_walk(outputs.drafts, gan, sampler, trained.generator, run.card, options)
+            trained = _load_checked(run, sampler, options)
+            write_walk(outputs.drafts, sampler.gan, sampler, trained.generator, run.card, options)
+        else:
+            named = _claimed(outputs, numbered, names)
+            _write_images(outputs, run, options, _drawn(run, options, sampler, numbered), named)
     if options.walk:
         print(
             f"{counted(options.rows, 'walk')} of {options.frames} images each, in {outputs.folder}:"
@@ -105,10 +88,52 @@ def generate(run: Run, options: GANOptions) -> None:
         _print_summary(outputs.folder, run, options)
 
 
+def generated(run: Run, options: GANOptions) -> UInt8[np.ndarray, "n height width channels"]:
+    """Returns the images that `generate` writes with the same options, in the order of its table.
+
+    Raises:
+      UserError: an option is invalid or for files alone, or the run has no checkpoint.
+    """
+    sampler, numbered = _chosen(run, options)
+    drawn = _drawn(run, options, sampler, numbered)
+    return np.concatenate([_pictured(values) for values in drawn])
+
+
+class _Numbered(NamedTuple):
+    """Images to draw: the number of each in its class, and its label."""
+
+    numbers: Int[np.ndarray, " n"]
+    labels: Int[np.ndarray, " n"]
+
+
+def _chosen(run: Run, options: GANOptions) -> tuple[Sampler, _Numbered]:
+    """Returns what draws, and the first images of the chosen classes in turn.
+
+    Raises:
+      UserError: an option is invalid, or does not suit the run.
+    """
+    _check(run, options)
+    gan = make_gan(GANSettings.of(run.config), run.card)
+    if options.walk:
+        check_walk(gan, run.card, options)
+    chosen = _chosen_labels(gan.conditional, run, options)
+    if options.truncation and gan.latent != "normal":
+        raise UserError(
+            f"--truncation is for normal latents, but this run's are {gan.latent}; leave it out."
+        )
+    if options.reject:
+        check_rejection(gan)
+    if options.strict and options.truncation:
+        raise UserError(
+            "--strict needs a verdict, which holds only without truncation; leave out --strict or"
+            " --truncation."
+        )
+    numbers, turn = np.divmod(np.arange(options.num_images, dtype=np.int32), len(chosen))
+    return Sampler(gan), _Numbered(numbers, np.array(chosen, np.int32)[turn])
+
+
 def _check(run: Run, options: GANOptions) -> None:
     """Refuses invalid options."""
-    if not options.output:
-        raise UserError("--mode=generate needs --output=DIR, the folder to write to.")
     unused = ["num_images", "reject", "novel"] if options.walk else ["rows", "frames", "axis"]
     if options.walk and options.walk != "axes":
         unused.append("axis")
@@ -196,6 +221,13 @@ def load_trained(
     return Trained(step, drawing, state.discriminator.variables)
 
 
+def _load_checked(run: Run, sampler: Sampler, options: GANOptions) -> Trained:
+    """Restores what draws, unless it repeats training images and options are strict."""
+    trained = load_trained(run, sampler, options.truncation, judging=options.reject)
+    _check_verdict(run, trained.step, options)
+    return trained
+
+
 def _check_verdict(run: Run, step: int, options: GANOptions) -> None:
     """Warns of a generator that was found to repeat training images; when strict, refuses it."""
     strict, reject = options.strict, " --reject" if options.reject else ""
@@ -216,25 +248,40 @@ def _check_verdict(run: Run, step: int, options: GANOptions) -> None:
         log.warning("%s", verdict)
 
 
-class _Numbered(NamedTuple):
-    """Images to draw: the number of each in its class, its label and its file."""
-
-    numbers: Int[np.ndarray, " n"]
-    labels: Int[np.ndarray, " n"]
-    files: list[str]
-
-
-def _claimed(
-    outputs: Outputs, chosen: Sequence[int], names: Sequence[str], num_images: int
-) -> _Numbered:
-    """Returns the images to draw, the chosen classes in turn, and claims their files."""
-    numbers, turn = np.divmod(np.arange(num_images, dtype=np.int32), len(chosen))
-    labels = np.array(chosen, np.int32)[turn]
+def _claimed(outputs: Outputs, numbered: _Numbered, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Claims the files of images, and returns each with the name of its class."""
     folders = folder_names(names)
-    files = [f"{folders[label]}/{i:06d}.png" for i, label in zip(numbers, labels, strict=True)]
-    outputs.claim(dict.fromkeys(files, ""), data=True)
+    named = [
+        (f"{folders[label]}/{i:06d}.png", names[label]) for i, label in zip(*numbered, strict=True)
+    ]
+    outputs.claim(dict.fromkeys((file for file, _ in named), ""), data=True)
     outputs.claim(dict.fromkeys((_GRID, TABLE), ""))
-    return _Numbered(numbers, labels, files)
+    return named
+
+
+def _drawn(
+    run: Run, options: GANOptions, sampler: Sampler, numbered: _Numbered
+) -> Iterator[Float[np.ndarray, "n height width channels"]]:
+    """Yields the images that are kept, in [-1, 1], a batch at a time."""
+    trained = _load_checked(run, sampler, options)
+    drawing = Drawing(sampler, trained.generator, options.truncation)
+    kept = _kept(numbered, run, options, drawing, trained.discriminator)
+
+    def draw(numbers: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Array:
+        latents = sampler.latents(options.seed, jnp.asarray(numbers), options.truncation)
+        noise_keys = sampler.noise_keys(options.seed, jnp.asarray(numbers))
+        return sampler.values(trained.generator, latents, jnp.asarray(labels), noise_keys)
+
+    for start in range(0, options.num_images, BATCH):
+        part = slice(start, start + BATCH)
+        yield by_batches(draw, BATCH, kept.numbers[part], kept.labels[part])
+
+
+def _pictured(
+    values: Float[np.ndarray, "n height width channels"],
+) -> UInt8[np.ndarray, "n height width channels"]:
+    """Returns images of [-1, 1] as 0 to 255."""
+    return np.asarray(from_signed_unit(jnp.asarray(values)))
 
 
 def _kept(
@@ -279,44 +326,32 @@ def _write_images(
     outputs: Outputs,
     run: Run,
     options: GANOptions,
-    sampler: Sampler,
-    variables: Variables,
-    names: tuple[str, ...],
-    numbered: _Numbered,
+    drawn: Iterable[Float[np.ndarray, "n height width channels"]],
+    named: Sequence[tuple[str, str]],
 ) -> None:
-    numbers, labels, files = numbered
-    shown: dict[int, list[Picture]] = {label: [] for label in np.unique(labels).tolist()}
+    """Writes images, the table of their files and labels, and a grid of them."""
+    shown: dict[str, list[Picture]] = {label: [] for _, label in named}
     most = _most_shown(len(shown))
     window = run.card.window
+    write = partial(write_deep, window=window) if options.bits == 16 else write_picture
     writing: list[Future[None]] = []
-
-    def draw(numbers: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Array:
-        latents = sampler.latents(options.seed, jnp.asarray(numbers), options.truncation)
-        noise_keys = sampler.noise_keys(options.seed, jnp.asarray(numbers))
-        return sampler.values(variables, latents, jnp.asarray(labels), noise_keys)
-
+    waiting = iter(named)
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it compresses
-        for start in range(0, options.num_images, BATCH):
-            part = slice(start, start + BATCH)
-            values = by_batches(draw, BATCH, numbers[part], labels[part])
-            images = np.asarray(from_signed_unit(jnp.asarray(values)))
+        for values in drawn:
+            images = _pictured(values)
             for written in writing:  # the batch before
                 written.result()
-            write = partial(write_deep, window=window) if options.bits == 16 else write_picture
+            writing.clear()
             pixels = to_stored(values, window) if options.bits == 16 else images
-            writing = [
-                pool.submit(write, outputs.draft(name), image)
-                for name, image in zip(files[part], pixels, strict=True)
-            ]
-            for image, label in zip(images, labels[part].tolist(), strict=True):
+            for image, stored, (file, label) in zip(images, pixels, waiting, strict=False):
+                writing.append(pool.submit(write, outputs.draft(file), stored))
                 if len(shown[label]) < most:
                     shown[label].append(image)
         for written in writing:
             written.result()
-    rows = [("file", "label"), *zip(files, (names[label] for label in labels), strict=True)]
+    rows = [("file", "label"), *named]
     write_atomically(outputs.draft(TABLE), "".join(map(csv_line, rows)))
-    grouped = {names[label]: images for label, images in shown.items() if images}
-    write_picture(outputs.draft(_GRID), _grid_of(grouped, options.num_images, run))
+    write_picture(outputs.draft(_GRID), _grid_of(shown, options.num_images, run))
 
 
 def _print_summary(output: Path, run: Run, options: GANOptions) -> None:

@@ -21,7 +21,7 @@ from common.learning.randomness import example_keys
 from common.program.cache import cache_dir, kept_array
 from common.program.memory import low_memory_options
 from gan.drawing import draw_labels, draw_latents
-from gan.networks import Labels, NoiseKeys
+from gan.networks import Labels, Noise, NoiseKeys
 from gan.state import GAN, GANState
 
 BATCH = 32  # on two CPU cores 0.87 of the time of 64 (AC-GAN, 5 rounds), in half the memory
@@ -191,7 +191,7 @@ class Sampler:
         variables: Variables,
         latents: Array,
         labels: Array,
-        noise_keys: NoiseKeys = None,
+        noise_keys: NoiseKeys | Noise = None,
     ) -> Array:
         """Draws as `values` does, to be compiled."""
         values: Array = self._generator.apply(

@@ -21,7 +21,8 @@ from common.training.task import Batch, Batches, Examples, Measurement, Metrics,
 from gan.config import GANSettings
 from gan.deciding import Positions
 from gan.drawing import Generated, draw_fakes, draw_labels, draw_latents
-from gan.generate import generate
+from gan.export import export
+from gan.generate import generate, generated
 from gan.losses import class_loss
 from gan.networks import per_image
 from gan.pictures import Pictures
@@ -42,7 +43,15 @@ from gan.steps import (
 )
 
 # A mode is a function of this module.
-__all__ = ["GANTask", "evaluate", "evaluate_without_run", "generate", "make_task"]
+__all__ = [
+    "GANTask",
+    "evaluate",
+    "evaluate_without_run",
+    "export",
+    "generate",
+    "generated",
+    "make_task",
+]
 
 
 class GANTask(Task[GANState]):

@@ -18,6 +18,7 @@ LAYERS = {
     "translate": 2,
     "studies": 3,
     "launch": 4,
+    "triptych": 4,
 }
 
 # What a room of common/ may import from besides itself; a folder within one is a room of its own
@@ -42,6 +43,7 @@ ROOMS = {
     " scores",
     "run_page": "config inspect program report runs",
     "unlike": "data data.prepared program runs",
+    "export": "ops program runs",
 }
 SEES_ALL = "training"
 LOOSE = {"__init__.py"}  # files in common/ itself

@@ -21,4 +21,5 @@ MODES = {
         gives="new images",
         needs="--input=PATH --output=DIR",
     ),
+    "export": Mode(("output", "overwrite"), needs="--output=DIR"),
 }

@@ -24,6 +24,8 @@ class TrainedTranslator:
     Attributes:
       step: of its checkpoint.
       multiple: the number of pixels of which sides of images must be multiples.
+      translator: what training does not change.
+      variables: of the generator.
     """
 
     def __init__(self, run: Run, *, back: bool = False) -> None:
@@ -49,6 +51,7 @@ class TrainedTranslator:
         self.step, state = run.best_state(like)
         self.multiple = translator.generator.multiple
         variables = average_of(state, back)
+        self.translator, self.variables = translator, variables
         self._run = apply.in_batches(partial(drawn, translator), variables, BATCH)
 
     def translate(self, images: Images) -> Images:

@@ -1,7 +1,7 @@
 """--mode=predict: translations of new images, in their own size, format and place."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -15,7 +15,7 @@ from common.data.files.image import FileImage
 from common.data.files.kinds import DICOM, NIFTI, ending, stem
 from common.data.files.slices import images_in
 from common.data.fit import to_channels
-from common.data.records import Pixels
+from common.data.records import Decoded, Pixels
 from common.data.sources.incoming import find_images, read_ahead
 from common.data.sources.open import reading_of
 from common.program.errors import UserError
@@ -122,6 +122,30 @@ def predict(run: Run, options: TranslateOptions) -> None:
             raise UserError(
                 f"{counted(len(failures), 'file')} could not be translated; the first: {first}"
             )
+
+
+def open_predictor(run: Run) -> Callable[[Iterable[Decoded]], list[Pixels]]:
+    """Returns images -> their translations, each in its image's own size.
+
+    Raises:
+      UserError: the run has no checkpoint.
+    """
+    translator = TrainedTranslator(run)
+
+    def translations(images: Iterable[Decoded]) -> list[Pixels]:
+        found: list[Pixels] = []
+        shown = (_as_shown(image, run, translator.multiple) for image in images)
+        for _, alike in groupby(shown, lambda read: read.shown.shape):
+            while batch := list(islice(alike, BATCH)):
+                translated = translator.translate(np.stack([read.shown for read in batch]))
+                found += map(Read.restored, batch, translated)
+        return found
+
+    return translations
+
+
+def _as_shown(image: Decoded, run: Run, multiple: int) -> Read:
+    return read_image(lambda: image, run, multiple, back=False)
 
 
 def _jobs(run: Run, options: TranslateOptions) -> tuple[list[_Job], str]:

@@ -8,12 +8,14 @@ from common.data.prepared.prepared import DataCard
 from translate.config import TranslateSettings
 from translate.cyclegan import CycleGAN
 from translate.evaluate import evaluate
+from translate.export import export
 from translate.pix2pix import Pix2Pix
-from translate.predict import predict
+from translate.predict import open_predictor, predict
 from translate.state import make_translator
 from translate.translation import Translation
 
-__all__ = ["evaluate", "make_task", "predict"]  # a mode is a function of this module
+# A mode is a function of this module.
+__all__ = ["evaluate", "export", "make_task", "open_predictor", "predict"]
 
 _TASKS: dict[str, type[Translation[Any]]] = {"pix2pix": Pix2Pix, "cyclegan": CycleGAN}
 

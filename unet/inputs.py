@@ -21,7 +21,7 @@ def input_scale(
       input_name: `config.model.input`.
     """
     xp = images.__array_namespace__()
-    shape = (len(images), 1, 1, images.shape[-1])
+    shape = (images.shape[0], 1, 1, images.shape[-1])
     if input_name == "unit":
         return xp.zeros(shape, xp.float32), xp.full(shape, 255.0, xp.float32)
     # NumPy sums the millions of pixels of a large image one by one: too many for float32.

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +18,7 @@ from common.data.files.kinds import NIFTI, stem
 from common.data.files.masks import parse_mask_values
 from common.data.files.slices import images_in
 from common.data.fit import resize_shares
-from common.data.records import Pixels
+from common.data.records import Decoded, Mask, Pixels
 from common.data.sources.folders import record_id
 from common.data.sources.incoming import AHEAD_BYTES, find_images, read_ahead
 from common.data.sources.open import reading_of
@@ -215,6 +215,37 @@ def predict(run: Run, options: UNetOptions) -> None:
             raise UserError(
                 f"{counted(len(failures), 'file')} could not be segmented; the first: {first}"
             )
+
+
+def open_predictor(run: Run) -> Callable[[Iterable[Decoded]], list[Mask]]:
+    """Returns images -> the class of every pixel, each mask in its image's own size.
+
+    Raises:
+      UserError: the run has no checkpoint, or its evaluation is damaged.
+    """
+    windows, step = load_windows(run)
+    threshold = known_threshold(run, UNetOptions(), step)
+
+    def masks(images: Iterable[Decoded]) -> list[Mask]:
+        waiting: deque[Read] = deque()
+
+        def shown() -> Iterator[Pixels]:
+            for image in images:
+                waiting.append(_as_shown(image, run))
+                yield waiting[-1].shown
+
+        found = []
+        for shares in segment(shown(), windows):
+            read = waiting.popleft()
+            own = resize_shares(shares[read.place], *read.pixels.shape[:2])
+            found.append(to_mask(own, threshold))
+        return found
+
+    return masks
+
+
+def _as_shown(image: Decoded, run: Run) -> Read:
+    return read_image(lambda: image, run, UNetOptions(), None)
 
 
 def _table_of(options: UNetOptions) -> str:

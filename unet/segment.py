@@ -208,6 +208,16 @@ def load_windows(run: Run) -> tuple[Windows, int]:
     Of an ensemble, the mean of its members, and the largest of their steps.
 
     Raises:
+      UserError: see `load_networks`.
+    """
+    networks, step = load_networks(run)
+    return Windows(networks, run.card), step
+
+
+def load_networks(run: Run) -> tuple[list[tuple[Segmenter, Variables]], int]:
+    """Returns the networks of a run, of an ensemble several, and the largest of their steps.
+
+    Raises:
       UserError: there is no checkpoint, it does not fit the config, or members see images in
         different ways.
     """
@@ -223,4 +233,4 @@ def load_windows(run: Run) -> tuple[Windows, int]:
             f"The members of {run.workdir} differ in config.model.input; make an ensemble of runs"
             " that agree in it."
         )
-    return Windows(networks, run.card), max(steps)
+    return networks, max(steps)

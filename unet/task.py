@@ -27,16 +27,25 @@ from common.scores.metrics import (
 from common.training.task import Batch, Batches, Examples, Metrics, Task
 from unet.config import UNetSettings
 from unet.evaluate import evaluate
+from unet.export import export
 from unet.inputs import network_input
 from unet.losses import log_probabilities, total_loss
 from unet.masks import open_segmenter
 from unet.panels import training_panels
-from unet.predict import predict
+from unet.predict import open_predictor, predict
 from unet.segment import probabilities_of
 from unet.state import Segmenter, init_state, make_segmenter
 
 # A mode is a function of this module.
-__all__ = ["UNetTask", "evaluate", "make_task", "open_segmenter", "predict"]
+__all__ = [
+    "UNetTask",
+    "evaluate",
+    "export",
+    "make_task",
+    "open_predictor",
+    "open_segmenter",
+    "predict",
+]
 
 _AUGMENTATION = 0  # purpose of random keys
 

@@ -48,7 +48,7 @@ class Network(Classifier):
 
     def pool(self, maps: Maps) -> Features:
         """Maps the last maps to the head's input: their means, or all of them."""
-        return maps.mean((1, 2)) if self.pooled else maps.reshape(len(maps), -1)
+        return maps.mean((1, 2)) if self.pooled else maps.reshape(maps.shape[0], -1)
 
     def head(self, features: Features, dropout_keys: DropoutKeys) -> Logits:
         """Maps the trunk's features to logits, with dropout before each dense layer."""

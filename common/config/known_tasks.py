@@ -1,6 +1,5 @@
 """The tasks that the command line knows, and the flags that their modes take. Needs no JAX."""
 
-import runpy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from common.config.tasks import (
     task_in,
 )
 from common.program.command_line import config_file, value_of
+from common.program.config_files import read_config
 from common.program.errors import UserError
 from common.program.files import user_path
 from common.program.options import (
@@ -168,8 +168,7 @@ def task_of(argv: Sequence[str]) -> str:
     if file:
         look_in(Path(file).resolve().parent)
         with suppress(Exception):  # a config file may raise anything
-            get_config = runpy.run_path(file)["get_config"]
-            name = str((get_config(argument) if argument else get_config()).task)
+            name = str(read_config(file, argument).task)
     elif workdir := value_of("workdir", argv):
         name = task_in(user_path(workdir))
     name = value_of("config.task", argv) or name

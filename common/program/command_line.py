@@ -1,7 +1,6 @@
 """Flags in, errors for people out: one sentence on standard error, exit code 2, no traceback."""
 
 import os
-import runpy
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,10 +13,11 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from common.program.accidents import as_told
+from common.program.config_files import find_config, read_config
 from common.program.errors import DivergenceError, FaultError, UserError
-from common.program.files import regular_file, user_path
+from common.program.files import regular_file
 from common.program.interrupts import finish, listen
-from common.program.settings import flatten, nearest
+from common.program.settings import flatten, no_setting
 
 _STOPPED = {  # the message when a signal ends a mode, after the signal's name
     "train": "stopped before training began; run the same command again.",
@@ -26,7 +26,6 @@ _STOPPED = {  # the message when a signal ends a mode, after the signal's name
     "ablate": "stopped; run the same command again to resume.",
 }
 _HELP = {f"{dashes}{x}" for dashes in ("-", "--") for x in ("help", "h", "helpshort", "helpfull")}
-_ROOT = Path(__file__).resolve().parents[2]
 _STOPPED_OTHER = "stopped early; earlier results are kept."
 
 
@@ -137,29 +136,12 @@ def _at_home(argument: str) -> str:
     """Returns --config=FILE with the path found, from whatever folder the program is called.
 
     Raises:
-      UserError: there is no such file; the message lists the folders and the built-in configs.
+      UserError: there is no such file.
     """
     flag, equals, named = argument.partition("=")
     if flag.lstrip("-") != "config" or not equals:
         return argument
-    name, colon, variant = named.partition(":")
-    if not name:
-        raise UserError("--config names no file; name one, as in --config=configs/unet.py.")
-    file = user_path(name)
-    places = [Path.cwd() / file, _ROOT / file]
-    if file.name == name:  # a path with a folder means that file only
-        places.append(_ROOT / "configs" / file)
-    places += [Path(f"{place}.py") for place in places if not file.suffix]
-    found = next((p for p in places if os.path.lexists(p) and not p.is_dir()), None)
-    if found is None:
-        there = sorted(path.stem for path in (_ROOT / "configs").glob("[!_]*.py"))
-        folders = dict.fromkeys(str(place.parent) for place in places)
-        raise UserError(
-            f"The config file {name} does not exist in {', '.join(folders)}; the built-in"
-            f" configs are {', '.join(f'configs/{stem}.py' for stem in there)}."
-        )
-    # Kept as written where possible: messages then show what the user typed.
-    return f"{flag}={file if found == places[0] else found}{colon}{variant}"
+    return f"{flag}={find_config(named)}"
 
 
 def _about_key(argv: list[str]) -> str:
@@ -168,13 +150,13 @@ def _about_key(argv: list[str]) -> str:
     if not file:
         return ""
     try:
-        known = [name for name, _ in flatten(runpy.run_path(file)["get_config"](argument))]
-    except Exception as error:
-        return f"The config file {file} fails: {type(error).__name__}: {error}."
+        known = [name for name, _ in flatten(read_config(file, argument))]
+    except UserError as error:
+        return str(error)
     for name in (flag.lstrip("-").split("=", 1)[0] for flag in argv):
         key = name.removeprefix("config.")
         if key != name and key not in known:
-            return f"{name} is not a setting of this config.{nearest(key, known)}"
+            return no_setting(key, known)
     return ""
 
 

@@ -48,8 +48,11 @@ class StopRequest:
         return signal.Signals(self.number).name if self.number else ""
 
     def begin(self) -> None:
-        """Notes signals from now on instead of ending the process."""
-        if not self._before:
+        """Notes signals from now on instead of ending the process.
+
+        Only the main thread gets signals: in another there are none to note.
+        """
+        if not self._before and threading.current_thread() is threading.main_thread():
             self._before = _install(self._note)
             self._wakeup = signal.set_wakeup_fd(-1)
 
@@ -61,11 +64,15 @@ class StopRequest:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
 
-    def _note(self, number: int, _: FrameType | None) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if not self._first:
             self._first, self.number = time.monotonic(), number
         elif time.monotonic() - self._first > _ECHO_SECONDS:
-            _end(number, "a second time: ended at once; earlier checkpoints are kept.")
+            before = self._before[number]
+            if callable(before) and before is not _leave_to_thread:  # of a notebook, say
+                before(number, frame)
+            else:
+                _end(number, "a second time: ended at once; earlier checkpoints are kept.")
 
 
 @contextmanager
@@ -94,8 +101,12 @@ def listen(sentence: str) -> None:
 
     threading.Thread(target=watch, name="signals", daemon=True).start()
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    _install(lambda *_: None)
+    _install(_leave_to_thread)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # common/program/memory.py blocks them
+
+
+def _leave_to_thread(number: int, frame: FrameType | None) -> None:
+    """Does nothing: the thread of `listen` ends the process."""
 
 
 def finish(code: str | int | None) -> NoReturn:

@@ -73,6 +73,11 @@ def nearest(name: str, known: list[str]) -> str:
     return f" Did you mean {' or '.join(repr(item) for item in unique)}?" if unique else ""
 
 
+def no_setting(name: str, known: list[str]) -> str:
+    """Returns a sentence about a setting that a config lacks, with those that may be meant."""
+    return f"config.{name} is not a setting of this config.{nearest(name, known)}"
+
+
 def to_json(config: ConfigDict) -> str:
     """Returns the config as indented JSON."""
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"

@@ -20,7 +20,7 @@ def environment() -> dict[str, object]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": _command(),
         "versions": versions,
         "git_commit": _git_commit(),
         "devices": {
@@ -30,6 +30,13 @@ def environment() -> dict[str, object]:
             "processes": jax.process_count(),
         },
     }
+
+
+def _command() -> str:
+    """Returns the command line; of a notebook, whose own says nothing, what stands in it."""
+    if Path(sys.argv[0]).name.endswith("kernel_launcher.py"):  # Jupyter's and Colab's
+        return "triptych.train(config, workdir) in a notebook"
+    return shlex.join(["python", *sys.argv])
 
 
 def _git_commit() -> str:

@@ -11,9 +11,13 @@ from common.program.log import log, talk
 
 
 def start_jax(coordinator: str, num_processes: int, process_id: int) -> None:
-    """Caches compiled programs between runs and joins the other processes, if there are any."""
-    jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    """Caches compiled programs between runs and joins the other processes, if there are any.
+
+    Where somebody has told JAX where to cache, that stays.
+    """
+    if not jax.config.values["jax_compilation_cache_dir"]:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     start_distributed(coordinator, num_processes, process_id)
     talk(this_process=is_main_process())
     warn_of_idle_accelerator()

@@ -9,7 +9,7 @@ fields.
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -28,6 +28,8 @@ Latents: TypeAlias = Float[Array, "batch latent"]
 Images: TypeAlias = Float[Array, "batch height width channels"]
 DropoutKeys: TypeAlias = Key[Array, " batch"] | None
 NoiseKeys: TypeAlias = Key[Array, " batch"] | None
+# Noise that is given instead of drawn, by the height of its maps.
+Noise: TypeAlias = Mapping[int, Float[Array, "batch _rows _columns 1"]]
 Logits: TypeAlias = Float[Array, "batch *_patches"]
 # Class labels, or the share of each class, which also draws images between two classes.
 Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]
@@ -40,7 +42,7 @@ class Keys(NamedTuple):
     """The random keys of a network's examples, one per example, or None: see `Generator`."""
 
     dropout: DropoutKeys = None
-    noise: NoiseKeys = None
+    noise: NoiseKeys | Noise = None
 
 
 class Decision(NamedTuple):
@@ -105,6 +107,11 @@ class Generator(Player):
         """Returns whether it draws the class that it is given."""
         return False
 
+    @property
+    def noise_sizes(self) -> tuple[int, ...]:
+        """Returns the heights of the square maps of noise that it draws."""
+        return ()
+
     @nn.compact
     def __call__(
         self,
@@ -113,7 +120,7 @@ class Generator(Player):
         *,
         train: bool,
         dropout_keys: DropoutKeys = None,
-        noise_keys: NoiseKeys = None,
+        noise_keys: NoiseKeys | Noise = None,
     ) -> Images:
         """Draws images in [-1, 1].
 
@@ -122,7 +129,8 @@ class Generator(Player):
           labels: which classes are drawn, for conditional networks.
           train: whether BatchNorm uses the statistics of this batch.
           dropout_keys: one per example; None: nothing is dropped.
-          noise_keys: one per example, for a network that is `noisy`, also at sampling.
+          noise_keys: one per example, for a network that is `noisy`, also at sampling; or the noise
+            itself.
         """
         return self.draw(latents, labels, train, Keys(dropout_keys, noise_keys))
 

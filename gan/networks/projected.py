@@ -9,6 +9,7 @@ The generator follows Liu et al., "Towards Faster and Stabilized GAN Training fo
 Few-Shot Image Synthesis" ("FastGAN", 2021), modulated in each layer by latent and class.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -88,6 +89,12 @@ class Generator(networks.Generator):
         """Returns whether there are classes to choose from."""
         return self.num_classes > 1
 
+    @property
+    def noise_sizes(self) -> tuple[int, ...]:
+        """Returns the heights of the square maps of noise that it draws."""
+        start, doublings = _doublings(self.image_size)
+        return tuple(start << i for i in range(_SKIPPED, doublings + 1))
+
     def draw(self, latents: Latents, labels: Labels, train: bool, keys: Keys) -> Images:
         """Draws images in [-1, 1]."""
         style = self._style(latents, labels)
@@ -139,7 +146,7 @@ class Generator(networks.Generator):
 
 
 def _noise(keys: Keys, x: Array) -> Float[Array, "batch rows columns 1"]:
-    """Returns normal noise for maps of this size, from each image's own key.
+    """Returns normal noise for maps of this size, from each image's own key, or as it is given.
 
     Raises:
       ValueError: there are no keys.
@@ -147,6 +154,8 @@ def _noise(keys: Keys, x: Array) -> Float[Array, "batch rows columns 1"]:
     if keys.noise is None:
         raise ValueError("this generator draws noise: give noise_keys, one for each image")
     size = x.shape[1:3]
+    if isinstance(keys.noise, Mapping):
+        return keys.noise[size[0]]
     of_size = jax.vmap(jax.random.fold_in, (0, None))(keys.noise, size[0])
     return jax.vmap(lambda key: jax.random.normal(key, (*size, 1)))(of_size)
 

@@ -153,7 +153,7 @@ class SelfAttention(nn.Module):
         layers, maps = self.layers, x.shape[-1]
 
         def flat(y: Maps) -> Float[Array, "batch places maps"]:
-            return y.reshape(len(y), -1, y.shape[-1])
+            return y.reshape(y.shape[0], -1, y.shape[-1])
 
         def seen(y: Maps) -> Float[Array, "batch places maps"]:
             return flat(nn.max_pool(y, (2, 2), (2, 2)))

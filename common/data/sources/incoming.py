@@ -1,12 +1,18 @@
-"""New images for a trained network: finding the files, and reading them ahead."""
+"""New images for a trained network: finding the files, reading them ahead; a program's arrays."""
 
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+import numpy as np
+
+from common.data.files.image import Reading
 from common.data.files.kinds import is_image
+from common.data.files.slices import images_in
+from common.data.records import Decoded
 from common.data.sources.listing import images_below, unread_below
 from common.data.sources.pairs import images_of_pairs
 from common.program.errors import UserError
@@ -14,6 +20,11 @@ from common.program.files import regular_file, user_path, within
 
 AHEAD_BYTES = 256 * 2**20  # of results read ahead
 _MOST_AHEAD = 64  # items
+
+# A file, an array of images [n, height, width] or with channels, or files and single images.
+Given: TypeAlias = (
+    str | os.PathLike[str] | np.ndarray | Sequence[str | os.PathLike[str] | np.ndarray]
+)
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -67,6 +78,40 @@ def find_images(given: str, output: Path) -> Incoming:
     if not found.files:
         raise UserError(f"--input={root} holds no readable image; see docs/own_data.md.")
     return found
+
+
+def images_of(given: Given, reading: Reading) -> Iterator[Decoded]:
+    """Yields images that a program gives, in order; a file may hold several.
+
+    Args:
+      given: files, or arrays of 0 to 255.
+      reading: how files are read.
+
+    Raises:
+      UserError: an array is no image, or a file can't be read.
+    """
+    if isinstance(given, str | os.PathLike):
+        given = [given]
+    for one in given:
+        if isinstance(one, np.ndarray):
+            yield _decoded(one)
+        else:
+            file = user_path(Path(one))
+            if file.is_dir() or not file.exists():
+                raise UserError(f"{file} is no file; name files, as in sorted(folder.glob('*')).")
+            for image in images_in(file, reading):
+                yield image.read()
+
+
+def _decoded(image: np.ndarray) -> Decoded:
+    """Returns an image [height, width], [height, width, 1] or [height, width, 3]."""
+    pixels = image[..., None] if image.ndim == 2 else image
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] not in (1, 3):
+        raise UserError(
+            f"An image is {image.dtype} {list(image.shape)}; give uint8 [height, width] or"
+            " [height, width, 3], several as [n, height, width] or as a list."
+        )
+    return Decoded.from_bytes(pixels, "L" if pixels.shape[-1] == 1 else "RGB")
 
 
 def read_ahead(

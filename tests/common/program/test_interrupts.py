@@ -4,9 +4,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
+from common.program import interrupts
+from common.program.interrupts import stop_request
 from tests.conftest import ROOT
 
 SENTENCE = "stopped early; earlier results are kept."
@@ -179,3 +182,28 @@ def test_a_failure_waits_for_nothing(program):
     )
     failed.communicate(timeout=5)
     assert failed.returncode == 2
+
+
+def test_in_a_process_of_others_the_second_signal_is_theirs_and_then_all_are(monkeypatch):
+    monkeypatch.setattr(interrupts, "_ECHO_SECONDS", 0.0)
+    theirs = [signal.getsignal(number) for number in interrupts.SIGNALS]
+    with pytest.raises(KeyboardInterrupt), stop_request() as stop:
+        stop.begin()
+        signal.raise_signal(signal.SIGINT)
+        assert stop.signal_name == "SIGINT"
+        signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in interrupts.SIGNALS] == theirs
+
+
+def test_in_another_thread_than_the_main_one_there_are_no_signals_to_note():
+    handlers = []
+
+    def train():
+        with stop_request() as stop:
+            stop.begin()
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGINT)]
