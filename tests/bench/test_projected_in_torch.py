@@ -119,10 +119,11 @@ def test_both_losses_and_their_gradients_are_ours(pair, monkeypatch):
         of_ours = dict(ours_in_torch.named_parameters())
         learning = {key: x.grad for key, x in network.named_parameters() if x.grad is not None}
         assert len(learning) == len(jax.tree.leaves(gradients))
-        for key, gradient in learning.items():
-            # Not entry by entry: rounding decides which side of a ReLU6's edge a value is on.
-            apart = (of_ours[key] - gradient).norm() / (gradient.norm() + 1e-4)
-            assert apart <= 5e-3, f"{name}/{key}"
+        # Not entry by entry: rounding decides which side of a ReLU6's edge a value is on. It is all
+        # that a bias before BatchNorm has for a gradient.
+        rounding = 1e-5 * max(x.norm() for x in learning.values())
+        apart = {key: (of_ours[key] - x).norm() for key, x in learning.items()}
+        assert not {k: d for k, d in apart.items() if d > 5e-3 * learning[k].norm() + rounding}
 
 
 def test_images_are_varied_as_ours_are(pair):
