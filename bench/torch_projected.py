@@ -39,10 +39,11 @@ class ProjectedGenerator(nn.Module):
         super().__init__()
         self._doublings = (size // 4).bit_length() - 1
         self._start, self._size = -(-size // 2**self._doublings), size
+        self._conditional = num_classes > 1
         doublings = range(self._doublings + 1)
         maps = [min(_MOST_MAPS, width << (self._doublings - i)) for i in doublings]
         style = latent_size
-        if num_classes > 1:
+        if self._conditional:
             self.add_module("class", nn.Embedding(num_classes, class_size))
             style += class_size
         self.dense = Flattened(style, 2 * maps[0] * self._start**2, maps_out=2 * maps[0])
@@ -62,8 +63,9 @@ class ProjectedGenerator(nn.Module):
         """Draws."""
         latents = latents * torch.rsqrt(latents.square().mean(-1, keepdim=True) + 1e-8)
         style = latents
-        if hasattr(self, "class"):
-            style = torch.cat([latents, self.get_submodule("class")(labels)], -1)
+        if self._conditional:  # neither hasattr nor get_submodule: `class` is no name for compile
+            of_class: Any = self._modules["class"]
+            style = torch.cat([latents, of_class(labels)], -1)
         x = self.dense(style)
         x = self._activated(x.view(len(x), -1, self._start, self._start), style, 0)
         levels = [x]

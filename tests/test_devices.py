@@ -12,12 +12,12 @@ SIMPLE = "--config=configs/dense_gan_mnist.py:tiny"  # little to compile, and it
 LEARNING_RATE = 1e-6
 
 
-def first_steps(start, dtype, folder):
+def first_steps(start, dtype, folder, config="acgan_covid", size=32):
     """Returns what tests/first_steps.py saves on one device and on four."""
     saved = []
     for devices in (1, 4):
         out = folder / f"{devices}.npz"
-        process = start("tests/first_steps.py", dtype, out, devices=devices)
+        process = start("tests/first_steps.py", dtype, out, config, size, devices=devices)
         _, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
         saved.append(np.load(out))
@@ -43,8 +43,9 @@ def test_first_step_in_float32(start, tmp_path):
 
 
 @pytest.mark.slow
-def test_five_steps_in_float64(start, tmp_path):
-    one, four = first_steps(start, "float64", tmp_path)
+@pytest.mark.parametrize(("config", "size"), [("acgan_covid", 32), ("acgan_covid_best", 64)])
+def test_five_steps_in_float64(start, tmp_path, config, size):
+    one, four = first_steps(start, "float64", tmp_path, config, size)
     for name in (*kind(one, "params/"), *kind(one, "stats/")):
         assert one[name].dtype == np.float64
         np.testing.assert_allclose(four[name], one[name], rtol=0, atol=1e-8)
