@@ -92,6 +92,9 @@ class Generator(Player):
       channels: of the images.
       num_classes: of the data.
       latent_size: of the latent.
+      truncation: 1 draws each image; 0 draws the middle of its class instead, and what is between
+        is nearer to it. StyleGAN's truncation: Karras et al., "A Style-Based Generator
+        Architecture" (2019), section B.
     """
 
     noisy: ClassVar[bool] = False  # whether it draws noise of its own, beside the latent
@@ -99,11 +102,16 @@ class Generator(Player):
     channels: int
     num_classes: int
     latent_size: int = 100
+    truncation: float = field(default=1.0, kw_only=True)
 
     @property
     def conditional(self) -> bool:
         """Returns whether it draws the class that it is given."""
         return False
+
+    def normalised(self, latents: Latents) -> Latents:
+        """Returns latents as `draw` takes them: of any length, around a mean of 0."""
+        return latents
 
     @nn.compact
     def __call__(
@@ -124,6 +132,9 @@ class Generator(Player):
           dropout_keys: one per example; None: nothing is dropped.
           noise_keys: one per example, for a network that is `noisy`, also at sampling.
         """
+        latents = self.normalised(latents)
+        if self.truncation != 1:
+            latents = self.truncation * latents
         return self.draw(latents, labels, train, Keys(dropout_keys, noise_keys))
 
     def draw(self, latents: Latents, labels: Labels, train: bool, keys: Keys) -> Images:
