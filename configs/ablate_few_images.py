@@ -76,7 +76,7 @@ def _r3gan(width: int) -> dict[str, Any]:
         "model.discriminator": {"width": width},
         "loss.name": "relativistic",
         "loss.discriminator_weight": 1.0,
-        **{"loss.r1": 1.0, "loss.r2": 1.0},
+        **{"loss.r1": 2.0, "loss.r2": 2.0},  # with which the authors begin at 64x64
         **{
             f"optimizer.{player}.{name}": value
             for player in ("generator", "discriminator")

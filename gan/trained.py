@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ from gan.selection import Drawing, Keeps, rejection
 from gan.state import GAN, GANState, init_state, load_frozen
 
 _ESTIMATION_BATCHES = 16
-_MOST = 2000  # training images, where none are held out
+_MOST = 2000  # real images by which odds are known, where none are held out
 
 Images = UInt8[np.ndarray, "images height width channels"]
 Labels = Int[np.ndarray, " images"]
@@ -69,7 +70,7 @@ class Trained:
     state: GANState
     cache: str
 
-    @property
+    @cached_property
     def scores(self) -> Callable[[Images, Labels], Float[np.ndarray, " images"]]:
         """Returns the function of images and their classes that `scores_of` makes."""
         return scores_of(self.gan, self.state.discriminator.variables)

@@ -1,7 +1,8 @@
 """--mode=evaluate of a GAN: are its images good, varied and new, and does a classifier agree?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +30,9 @@ from gan.quality.evaluation import (
 from gan.quality.features import default_extractors, make_extractors
 from gan.quality.figures import quality
 from gan.quality.points import CURVE, Measured
-from gan.quality.reference import Images, Labels, reference_of
+from gan.quality.reference import Images, Labels, Reference, reference_of
 from gan.quality.sample import draw_images
-from gan.selection import kept_numbers
+from gan.selection import Drawing, kept_numbers
 from gan.state import make_gan
 from gan.trained import Point, Trained, load_trained
 
@@ -67,7 +68,8 @@ def _evaluated(run: Run, options: GANOptions, output: Path) -> Evaluation:
     trained = load_trained(run, gan, judging=True)
     reference = reference_of(prepared, SPLIT, gan.conditional, extractors, settings.data.cache_dir)
     counts = (options.images_per_class,) * (len(card.classes) if gan.conditional else 1)
-    source, own = _Source(trained, prepared, options.seed, counts), Point.of(options)
+    drawing = cache(trained.drawing)  # a program for each truncation
+    source, own = _Source(trained, drawing, prepared, options.seed, counts), Point.of(options)
     generated = source.drawn(own)
     judging = None
     if judge:
@@ -83,18 +85,29 @@ def _evaluated(run: Run, options: GANOptions, output: Path) -> Evaluation:
     compared = Compared(prepared, reference, k, mirrored, trained.scores)
     found = measured(compared, generated[:2], (headline, facts), judging, output)
     points = [Measured.of(own, generated.kept, found.figures)]
-    for point in CURVE if options.curve else ():
-        if point != own:
-            images, labels, kept = source.drawn(point)
-            figures = [
-                figure
-                for name, extractor in reference.extractors.items()
-                for figure in quality(reference, name, extractor.extract(images), labels, k)
-            ]
-            points.append(Measured.of(point, kept, figures))
+    if options.curve:
+        points += _points(source, reference, k, [point for point in CURVE if point != own])
     found = replace(found, points=tuple(points))
     write(found, output)
     return found
+
+
+def _points(
+    source: "_Source", reference: Reference, k: int, points: Sequence[Point]
+) -> Iterator[Measured]:
+    """Yields what images of other points score; warns of one that can't be drawn."""
+    for point in points:
+        try:
+            images, labels, kept = source.drawn(point)
+        except UserError as error:
+            log.warning("nothing is known of%s: %s", point.flags, error)
+            continue
+        figures = [
+            figure
+            for name, extractor in reference.extractors.items()
+            for figure in quality(reference, name, extractor.extract(images), labels, k)
+        ]
+        yield Measured.of(point, kept, figures)
 
 
 class _Drawn(NamedTuple):
@@ -110,6 +123,7 @@ class _Source:
     """Generated images of a seed, so many of each class, from any point."""
 
     trained: Trained
+    drawing: Callable[[float], Drawing]
     prepared: Prepared
     seed: int
     counts: Sequence[int]
@@ -121,7 +135,7 @@ class _Source:
           UserError: the discriminator can't choose, or almost no image is kept.
         """
         log.info("drawing %s%s", counted(sum(self.counts), "image"), point.flags)
-        drawing = self.trained.drawing(point.truncation)
+        drawing = self.drawing(point.truncation)
         tests = self.trained.rejection(drawing, point.reject, self.seed, self.prepared)
         numbers = [
             kept_numbers(drawing, self.seed, label, count, tests)

@@ -87,7 +87,7 @@ def draw_points(points: Sequence[Measured], file: Path, caption: str) -> None:
     for axis, extractor in zip(panels, extractors, strict=True):
         measures = {one.point: one.quality[extractor] for one in points}
         for flag, others in (("truncation", "reject"), ("reject", "truncation")):
-            line = [p for p in measures if getattr(p, others) == getattr(Point(), others)]
+            line = sorted(p for p in measures if getattr(p, others) == getattr(Point(), others))
             places = [_place(measures[point], "same_n") for point in line]
             axis.plot(*zip(*places, strict=True), "o-", markersize=4, label=f"--{flag}")
             for point, place in zip(line, places, strict=True):

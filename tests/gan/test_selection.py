@@ -14,7 +14,8 @@ from configs import acgan_covid
 from gan.flags import GANOptions
 from gan.generate import generate
 from gan.quality import sample
-from gan.quality.evaluate import evaluate
+from gan.quality.evaluate import _points, _Source, evaluate
+from gan.quality.reference import Reference
 from gan.selection import Drawing, acceptance, kept_numbers, rejection, slope_of_odds
 from gan.trained import Point
 from tests.untrained import untrained
@@ -112,6 +113,20 @@ class TestKeptNumbers:
     def test_a_generator_of_which_nothing_is_kept_is_given_up(self):
         with pytest.raises(UserError, match="Only 0 of 1024 generated images are kept"):
             self.numbers(1, lambda images: images < 0)
+
+
+def test_a_point_that_cannot_be_drawn_is_left_out_and_told(caplog):
+    class Empty(_Source):
+        def __init__(self):
+            pass
+
+        def drawn(self, point):
+            raise UserError("Only 3 of 1024 generated images are kept.")
+
+    none = np.zeros(0, int)
+    reference = Reference("train", none, none, (), (), {}, {})
+    assert not list(_points(Empty(), reference, 5, [Point(reject=95.0)]))
+    assert "nothing is known of --reject=95: Only 3 of 1024" in caplog.text
 
 
 @pytest.fixture(scope="module")
