@@ -1,4 +1,4 @@
-"""What of the best GAN for few images matters, and what more helps? All arms take equal time.
+"""What of the best GAN for few images matters, and what more helps? All take the same steps.
 
 python launch.py --mode=ablate --config=configs/ablate_few_images_best.py                   phantoms
 python launch.py --mode=ablate --config=configs/ablate_few_images_best.py --config.data.dir=DIR
@@ -12,20 +12,8 @@ python launch.py --config=configs/acgan_covid_best.py --config.data.name=chest_x
 from ml_collections import ConfigDict
 
 from configs import acgan_covid_best
-from configs.ablate_few_images import as_judged_at_the_end, equally_long
+from configs.ablate_few_images import as_judged_at_the_end
 from studies.ablation.sweep import Sweep
-
-_STEPS = 1800  # of the first arm
-# A step of each arm on one core, so that all train for the same time. PLACEHOLDER
-MILLISECONDS = {
-    "as it is": 1,
-    "- DiffAugment": 1,
-    "- diversity": 1,
-    "+ ADA": 1,
-    "+ LeCam": 1,
-    "+ ReACGAN": 1,
-    "+ transfer": 1,
-}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -35,7 +23,7 @@ def get_config(arg: str = "") -> ConfigDict:
     return as_judged_at_the_end(config)
 
 
-def sweep(arg: str = "") -> Sweep:
+def sweep() -> Sweep:
     """Returns what varies; the other arms are compared with the first."""
     arms = {
         "as it is": {},
@@ -52,4 +40,4 @@ def sweep(arg: str = "") -> Sweep:
         },
         "+ transfer": {"train.init_from": "runs/acgan_best_chest_xray"},
     }
-    return Sweep(arms if arg == "tiny" else equally_long(arms, MILLISECONDS, _STEPS))
+    return Sweep(arms)

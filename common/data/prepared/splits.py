@@ -182,15 +182,19 @@ def assign_splits(
         rows = np.flatnonzero((names != "test") & (names != ""))
         parts = _divide(table, groups, rows, [1.0 / data.folds] * data.folds, data.split_seed)
         names[rows] = np.where(parts == data.fold, "val", "train")
-    rows = np.flatnonzero(names == "train")
-    if 0 < data.train_images < len(rows):
-        share = data.train_images / len(rows)
-        parts = _divide(table, groups, rows, [share, 1 - share], data.split_seed)
-        names[rows[parts == 1]] = ""
+    names[_too_many(table, groups, np.flatnonzero(names == "train"), data)] = ""
     splits = {split: np.flatnonzero(names == split) for split in SPLITS if (names == split).any()}
     if (names != np.array(table.splits)).any():
         _check_classes(splits, np.array(table.labels), classes)
     return splits
+
+
+def _too_many(table: Table, groups: Sequence[str], train: Rows, data: DataSettings) -> Rows:
+    """Returns the training images that `data.train_images` leaves out."""
+    if not 0 < data.train_images < len(train):
+        return train[:0]
+    share = data.train_images / len(train)
+    return train[_divide(table, groups, train, [share, 1 - share], data.split_seed) == 1]
 
 
 def _dropped(table: Table, data: DataSettings) -> Rows:
