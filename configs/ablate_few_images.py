@@ -20,7 +20,7 @@ from configs import acgan_covid, acgan_covid_best
 from studies.ablation.sweep import Sweep
 
 AUGMENT = {"discriminator_augment.translation": 0.125, "discriminator_augment.cutout": 0.2}
-# A step on two idle cores, by which arms train as long as "plain": acgan_covid.py draws 143 images/s
+# A step on two idle cores, by which arms train as long as "plain": acgan_covid.py has 143 images/s
 # there, acgan_covid_best.py 40. "residual" was not timed; it takes the steps of "plain".
 MILLISECONDS = {"plain": 224, "projected": 399}
 
