@@ -9,6 +9,8 @@ python launch.py --config=configs/acgan_covid_best.py --config.data.name=chest_x
     --config.data.dir=XRAYS --workdir=runs/acgan_best_chest_xray
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs import acgan_covid_best
@@ -25,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def sweep() -> Sweep:
     """Returns what varies; the other arms are compared with the first."""
-    arms = {
+    arms: dict[str, dict[str, Any]] = {
         "as it is": {},
         "- DiffAugment": {
             "discriminator_augment.translation": 0.0,

@@ -194,7 +194,9 @@ def _too_many(table: Table, groups: Sequence[str], train: Rows, data: DataSettin
     if not 0 < data.train_images < len(train):
         return train[:0]
     share = data.train_images / len(train)
-    return train[_divide(table, groups, train, [share, 1 - share], data.split_seed) == 1]
+    parts = _divide(table, groups, train, [share, 1 - share], data.split_seed)
+    left_out: Rows = train[parts == 1]
+    return left_out
 
 
 def _dropped(table: Table, data: DataSettings) -> Rows:
