@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float
 
 from common.data.prepared.prepared import Prepared
 from common.program.log import log
@@ -15,15 +15,13 @@ from common.program.memory import give_back_freed_memory
 from common.runs.workdir import Run
 from gan.flags import GANOptions
 from gan.quality.novelty import held_out_images, scores_of
+from gan.quality.reference import Images, Labels
 from gan.sampling import Sampler
 from gan.selection import Drawing, Keeps, rejection
 from gan.state import GAN, GANState, init_state, load_frozen
 
 _ESTIMATION_BATCHES = 16
 _MOST = 2000  # real images by which odds are known, where none are held out
-
-Images = UInt8[np.ndarray, "images height width channels"]
-Labels = Int[np.ndarray, " images"]
 
 
 class Point(NamedTuple):
