@@ -205,6 +205,7 @@ TASK = Declaration(
     captions={
         "memorization.png": "The generated images that are nearest to training images, each beside"
         " its nearest neighbours",
+        "points.png": "Precision against recall of generated images, by --truncation and --reject",
         "judge.png": "What the judge says of generated images: confusion matrix, ROC curves,"
         " precision and recall, reliability",
     },

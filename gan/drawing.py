@@ -41,21 +41,11 @@ class Generated(NamedTuple):
     pullback: Pullback
 
 
-def draw_latents(
-    gan: GAN, keys: Key[Array, " batch"], truncation: float = 0.0
-) -> Float[Array, "batch latent"]:
-    """Draws latents, one per key: standard normal, or uniform in [-1, 1].
-
-    With a truncation, normal entries are redrawn until they lie between minus and plus it, which
-    trades variety for quality (Brock et al., "Large Scale GAN Training", 2019); 0 is none.
-    """
+def draw_latents(gan: GAN, keys: Key[Array, " batch"]) -> Float[Array, "batch latent"]:
+    """Draws latents, one per key: standard normal, or uniform in [-1, 1]."""
     shape = (gan.latent_size,)
     if gan.latent == "uniform":
         return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-1.0))(keys)
-    if truncation:
-        return jax.vmap(
-            lambda key: jax.random.truncated_normal(key, -truncation, truncation, shape)
-        )(keys)
     return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
 
 

@@ -11,9 +11,9 @@ from common.learning.network import Variables
 from common.runs.workdir import Run
 from gan.config import GANSettings
 from gan.flags import GANOptions
-from gan.generate import load_trained
 from gan.sampling import Sampler
 from gan.state import GAN, make_gan
+from gan.trained import load_trained
 
 
 def export(run: Run, options: GANOptions) -> None:
@@ -29,11 +29,10 @@ def export(run: Run, options: GANOptions) -> None:
 
 def _model(run: Run) -> Model:
     card, gan = run.card, make_gan(GANSettings.of(run.config), run.card)
-    sampler = Sampler(gan)
-    trained = load_trained(run, sampler)
-    inputs = _inputs(gan)
+    trained = load_trained(run, gan)
+    drawing, inputs = trained.drawing(truncation=1.0), _inputs(gan)
     return Model(
-        partial(_images, sampler, trained.generator, tuple(inputs)),
+        partial(_images, drawing.sampler, drawing.variables, tuple(inputs)),
         inputs,
         Values(
             (card.image_size, card.image_size, card.channels),

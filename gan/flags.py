@@ -19,10 +19,15 @@ class GANOptions(Options):
     )
     bits: int = chosen(8, "Bits per pixel of generated images; 16: the source's range.", 8, 16)
     truncation: float = flag(
-        0.0, "Truncate latents to +- this, for fewer odd images; 0: off.", number(0, 1000)
+        1.0,
+        "How far an image may be from the middle of its class, for fewer odd images; 1: off.",
+        number(0, 1),
     )
-    reject: bool = switched(
-        False, "Leave out generated images by the discriminator's odds that they are generated."
+    reject: float = flag(
+        0.0,
+        "Leave out images that the discriminator takes for generated, up to this percentile; 0:"
+        " off.",
+        number(0, 100, below=True),
     )
     novel: bool = switched(
         False, "Leave out generated images that are too near to a training image."
@@ -40,6 +45,9 @@ class GANOptions(Options):
     )
     images_per_class: int = flag(
         1000, "Number of generated images per class to evaluate.", whole(2, 10_000_000)
+    )
+    curve: bool = switched(
+        False, "Measure precision and recall with several --truncation and --reject, too."
     )
     extractors: str = flag("", "Features to compare images by, as in radiomic,vgg16.")
     real: str = flag("", "A folder of real images that --input is compared with, without a run.")
@@ -61,7 +69,7 @@ MODES = {
     "evaluate": Mode(
         (
             *("output", "overwrite", "seed", "images_per_class", "extractors", "judge"),
-            "reject",
+            *("truncation", "reject", "curve"),
             *("input", "real", "image_size"),
         ),
         gives="scores",

@@ -7,21 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
-from common.data.prepared.prepared import prepare
+from common.data.prepared.prepared import Prepared, prepare
 from common.data.sources.listing import TABLE
 from common.data.transforms import from_signed_unit
 from common.devices.apply import by_batches
-from common.learning.network import Variables
 from common.program.errors import RetrainError, UserError
 from common.program.files import csv_line, write_atomically
 from common.program.labels import folder_names
 from common.program.log import log
-from common.program.memory import give_back_freed_memory
 from common.program.outputs import Outputs
 from common.program.words import counted
 from common.report.deep import rescaling, to_stored, write_deep
@@ -32,15 +29,16 @@ from gan.config import GANModel, GANSettings
 from gan.flags import GANOptions
 from gan.networks import network_name
 from gan.quality.features import default_extractors, make_extractors
-from gan.quality.novelty import distance_test, scores_of
+from gan.quality.novelty import distance_test
+from gan.quality.points import told
 from gan.quality.reference import Images, reference_of
-from gan.sampling import BATCH, Sampler
-from gan.selection import Drawing, Keeps, check_rejection, kept_numbers, rejection
-from gan.state import init_state, load_frozen, make_gan
+from gan.sampling import BATCH
+from gan.selection import Drawing, kept_numbers
+from gan.state import GAN, make_gan
+from gan.trained import Point, Trained, load_trained
 from gan.walk import FILES as WALK_FILES
 from gan.walk import check_walk, write_walk
 
-_ESTIMATION_BATCHES = 16
 _GRID = "grid.png"
 _GRID_COLUMNS, _GRID_ROWS = 10, 10
 _NO_CLASS = "generated"  # the folder of an unconditional generator's images
@@ -65,8 +63,8 @@ def generate(run: Run, options: GANOptions) -> None:
     """
     if not options.output:
         raise UserError("--mode=generate needs --output=DIR, the folder to write to.")
-    sampler, numbered = _chosen(run, options)
-    names = run.card.classes if sampler.gan.conditional else (_NO_CLASS,)
+    gan, numbered = _chosen(run, options)
+    names = run.card.classes if gan.conditional else (_NO_CLASS,)
     with _outputs(run, options) as outputs:
         if not options.overwrite and not outputs.is_empty():
             raise UserError(
@@ -74,11 +72,11 @@ def generate(run: Run, options: GANOptions) -> None:
             )
         if options.walk:
             outputs.claim(dict.fromkeys(WALK_FILES, ""))
-            trained = _load_checked(run, sampler, options)
-            write_walk(outputs.drafts, sampler.gan, sampler, trained.generator, run.card, options)
+            drawing = _load_checked(run, gan, options).drawing(options.truncation)
+            write_walk(outputs.drafts, gan, drawing, run.card, options)
         else:
             named = _claimed(outputs, numbered, names)
-            _write_images(outputs, run, options, _drawn(run, options, sampler, numbered), named)
+            _write_images(outputs, run, options, _drawn(run, options, gan, numbered), named)
     if options.walk:
         print(
             f"{counted(options.rows, 'walk')} of {options.frames} images each, in {outputs.folder}:"
@@ -94,8 +92,7 @@ def generated(run: Run, options: GANOptions) -> UInt8[np.ndarray, "n height widt
     Raises:
       UserError: an option is invalid or for files alone, or the run has no checkpoint.
     """
-    sampler, numbered = _chosen(run, options)
-    drawn = _drawn(run, options, sampler, numbered)
+    drawn = _drawn(run, options, *_chosen(run, options))
     return np.concatenate([_pictured(values) for values in drawn])
 
 
@@ -106,7 +103,7 @@ class _Numbered(NamedTuple):
     labels: Int[np.ndarray, " n"]
 
 
-def _chosen(run: Run, options: GANOptions) -> tuple[Sampler, _Numbered]:
+def _chosen(run: Run, options: GANOptions) -> tuple[GAN, _Numbered]:
     """Returns what draws, and the first images of the chosen classes in turn.
 
     Raises:
@@ -117,19 +114,8 @@ def _chosen(run: Run, options: GANOptions) -> tuple[Sampler, _Numbered]:
     if options.walk:
         check_walk(gan, run.card, options)
     chosen = _chosen_labels(gan.conditional, run, options)
-    if options.truncation and gan.latent != "normal":
-        raise UserError(
-            f"--truncation is for normal latents, but this run's are {gan.latent}; leave it out."
-        )
-    if options.reject:
-        check_rejection(gan)
-    if options.strict and options.truncation:
-        raise UserError(
-            "--strict needs a verdict, which holds only without truncation; leave out --strict or"
-            " --truncation."
-        )
     numbers, turn = np.divmod(np.arange(options.num_images, dtype=np.int32), len(chosen))
-    return Sampler(gan), _Numbered(numbers, np.array(chosen, np.int32)[turn])
+    return gan, _Numbered(numbers, np.array(chosen, np.int32)[turn])
 
 
 def _check(run: Run, options: GANOptions) -> None:
@@ -185,59 +171,25 @@ def _check_depth(run: Run) -> None:
         )
 
 
-class Trained(NamedTuple):
-    """The step of a checkpoint and both networks' variables, the generator's for drawing."""
-
-    step: int
-    generator: Variables
-    discriminator: Variables
-
-
-def load_trained(
-    run: Run, sampler: Sampler, truncation: float = 0.0, *, judging: bool = False
-) -> Trained:
-    """Restores the best checkpoint, or the newest, and estimates the generator's statistics.
-
-    Args:
-      run: the run.
-      sampler: of its generator.
-      truncation: of the latents.
-      judging: whether the discriminator is used; only then its frozen weights are read.
-
-    Raises:
-      UserError: there is no checkpoint, or it does not fit the config.
-    """
-    gan = sampler.gan
-    like = jax.eval_shape(lambda: init_state(gan, run.card, jax.random.key(0)))
-    step, state = run.best_state(load_frozen(gan, like, discriminator=judging))
-    newest = max(run.checkpoints.steps())
-    beside = "its newest" if step == newest else f"its newest is {newest}"
-    log.info("drawing from step %d of %s (%s)", step, run.workdir, beside)
-    if run.card.synthetic:
-        log.warning("This generator was trained on %s.", run.card.caption)
-    cache = run.settings.data.cache_dir
-    drawing = sampler.variables(state, _ESTIMATION_BATCHES, truncation, cache)
-    give_back_freed_memory()
-    return Trained(step, drawing, state.discriminator.variables)
-
-
-def _load_checked(run: Run, sampler: Sampler, options: GANOptions) -> Trained:
+def _load_checked(run: Run, gan: GAN, options: GANOptions) -> Trained:
     """Restores what draws, unless it repeats training images and options are strict."""
-    trained = load_trained(run, sampler, options.truncation, judging=options.reject)
+    trained = load_trained(run, gan, judging=bool(options.reject))
     _check_verdict(run, trained.step, options)
+    log.info("%s", told(run, trained.step, Point.of(options)))
     return trained
 
 
 def _check_verdict(run: Run, step: int, options: GANOptions) -> None:
     """Warns of a generator that was found to repeat training images; when strict, refuses it."""
-    strict, reject = options.strict, " --reject" if options.reject else ""
-    evaluated = f"python launch.py --mode=evaluate --workdir={run.workdir}{reject}"
+    strict, point = options.strict, Point.of(options)
+    evaluated = f"python launch.py --mode=evaluate --workdir={run.workdir}{point.flags}"
     kinds = {"memorized": bool, "can_tell": bool, "verdict": str}
     memorized, can_tell, verdict = (
         stored_value(run, f"memorization.{name}", step, kind) for name, kind in kinds.items()
     )
-    of_others = bool(stored_value(run, "reject", step, Any)) != options.reject
-    if strict and (memorized is None or of_others):
+    stored = {name: stored_value(run, name, step, Any) for name in Point._fields}
+    known = {name: value for name, value in stored.items() if value is not None}
+    if strict and (memorized is None or Point(**known) != point):
         raise UserError(
             f"It is unknown whether the generator of step {step} repeats training images; run"
             f" {evaluated}, or leave out --strict."
@@ -260,18 +212,13 @@ def _claimed(outputs: Outputs, numbered: _Numbered, names: Sequence[str]) -> lis
 
 
 def _drawn(
-    run: Run, options: GANOptions, sampler: Sampler, numbered: _Numbered
+    run: Run, options: GANOptions, gan: GAN, numbered: _Numbered
 ) -> Iterator[Float[np.ndarray, "n height width channels"]]:
     """Yields the images that are kept, in [-1, 1], a batch at a time."""
-    trained = _load_checked(run, sampler, options)
-    drawing = Drawing(sampler, trained.generator, options.truncation)
-    kept = _kept(numbered, run, options, drawing, trained.discriminator)
-
-    def draw(numbers: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Array:
-        latents = sampler.latents(options.seed, jnp.asarray(numbers), options.truncation)
-        noise_keys = sampler.noise_keys(options.seed, jnp.asarray(numbers))
-        return sampler.values(trained.generator, latents, jnp.asarray(labels), noise_keys)
-
+    trained = _load_checked(run, gan, options)
+    drawing = trained.drawing(options.truncation)
+    kept = _kept(numbered, run, options, trained, drawing)
+    draw = partial(drawing.values, options.seed)
     for start in range(0, options.num_images, BATCH):
         part = slice(start, start + BATCH)
         yield by_batches(draw, BATCH, kept.numbers[part], kept.labels[part])
@@ -285,18 +232,17 @@ def _pictured(
 
 
 def _kept(
-    numbered: _Numbered, run: Run, options: GANOptions, drawing: Drawing, judging: Variables
+    numbered: _Numbered, run: Run, options: GANOptions, trained: Trained, drawing: Drawing
 ) -> _Numbered:
     """Returns the numbers of images that are kept in place of the first ones."""
-    tests: list[Keeps] = []
-    if options.reject:
-        logits_of = scores_of(drawing.sampler.gan, judging)
-        tests.append(rejection(drawing, options.seed, logits_of))
-    if options.novel:
-        far = _distance_test(run, drawing.sampler.gan.conditional)
-        tests.append(lambda label, numbers, images: far(images))
-    if not tests:
+    if not (options.reject or options.novel):
         return numbered
+    prepared = prepare(run.config.data)
+    check_data(Run(run.workdir, run.config, prepared.card))
+    tests = trained.rejection(drawing, options.reject, options.seed, prepared)
+    if options.novel:
+        far = _distance_test(run, prepared, trained.gan.conditional)
+        tests.append(lambda label, numbers, images: far(images))
     kept = numbered.numbers.copy()
     for label in np.unique(numbered.labels).tolist():
         of_class = numbered.labels == label
@@ -310,9 +256,10 @@ def _left_out(labels: Int[np.ndarray, " n"], kept: Int[np.ndarray, " n"]) -> int
     return sum(int(kept[labels == label].max()) + 1 for label in np.unique(labels)) - len(kept)
 
 
-def _distance_test(run: Run, conditional: bool) -> Callable[[Images], Bool[np.ndarray, " images"]]:
-    prepared, card = prepare(run.config.data), run.card
-    check_data(Run(run.workdir, run.config, prepared.card))
+def _distance_test(
+    run: Run, prepared: Prepared, conditional: bool
+) -> Callable[[Images], Bool[np.ndarray, " images"]]:
+    card = run.card
     extractors = make_extractors(
         default_extractors(card.image_size), card.image_size, card.channels
     )

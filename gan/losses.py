@@ -62,11 +62,6 @@ class AdversarialLoss:
     threshold: float | None
     relative: bool = False
 
-    @property
-    def of_probabilities(self) -> bool:
-        """Returns whether a logit is the logarithm of the odds that an image is real."""
-        return self.output is jax.nn.sigmoid
-
 
 def adversarial_loss(name: str, label_smoothing: float = 0.0) -> AdversarialLoss:
     """Returns the named loss.

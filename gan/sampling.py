@@ -34,29 +34,34 @@ LATENTS, ESTIMATION_LATENTS, ESTIMATION_LABELS, NOISE, ESTIMATION_NOISE = range(
 class Sampler:
     """Compiled sampling: params and batch_stats in, uint8 images out."""
 
-    def __init__(self, gan: GAN) -> None:
+    def __init__(self, gan: GAN, truncation: float = 1.0) -> None:
+        """Prepares to draw from a GAN.
+
+        Args:
+          gan: whose generator draws.
+          truncation: see `Generator`. Truncated images have statistics of BatchNorm of their own;
+            with those of all, they come out pale.
+        """
         self.gan = gan
         # BatchNorm outside the parallel step; with momentum 0 the running statistics are those of
         # the current batch.
-        self._generator = _with(gan.networks.generator, axis_name="")
-        self._estimator = _with(gan.networks.generator, axis_name="", momentum=0.0)
+        self._generator = _with(gan.networks.generator, axis_name="", truncation=truncation)
+        self._estimator = _with(self._generator, momentum=0.0)
         options = low_memory_options()
-        self._moments = jax.jit(self._moments_of_batch, static_argnums=3, compiler_options=options)
+        self._moments = jax.jit(self._moments_of_batch, compiler_options=options)
         self._values = jax.jit(self.draw_values, compiler_options=options)
-        self._latents = jax.jit(self._draw_latents, static_argnums=2)
+        self._latents = jax.jit(self._draw_latents)
 
     def batch_stats(
         self,
         params: Variables,
         batch_stats: Variables,
         num_batches: int,
-        truncation: float = 0.0,
         frozen: Variables | None = None,
     ) -> Variables:
         """Estimates the statistics of every BatchNorm over `num_batches` batches of 64 latents.
 
-        The variance is that of all batches pooled: the mean square less the squared mean. Truncated
-        latents have statistics of their own; with those of all, their images come out pale.
+        The variance is that of all batches pooled: the mean square less the squared mean.
         """
         if not batch_stats:
             return batch_stats
@@ -64,7 +69,7 @@ class Sampler:
         # would begin the next batch before this one's memory is free.
         batches = [
             jax.block_until_ready(
-                self._moments(params, batch_stats, jnp.int32(number), truncation, frozen or {})
+                self._moments(params, batch_stats, jnp.int32(number), frozen or {})
             )
             for number in range(num_batches)
         ]
@@ -76,7 +81,6 @@ class Sampler:
         params: Variables,
         batch_stats: Variables,
         num_batches: int,
-        truncation: float,
         cache: str,
         frozen: Variables | None = None,
     ) -> Variables:
@@ -88,13 +92,12 @@ class Sampler:
           params: of the generator.
           batch_stats: running statistics, for their structure.
           num_batches: of 64 latents.
-          truncation: of the latents.
           cache: `config.data.cache_dir`.
           frozen: weights that do not learn.
         """
         if not batch_stats:
             return batch_stats
-        first = (params, batch_stats, jnp.int32(0), truncation, frozen or {})
+        first = (params, batch_stats, jnp.int32(0), frozen or {})
         program = self._moments.lower(*first).as_text()
         digest = hashlib.sha256(f"{num_batches} {program}".encode())
         for leaf in jax.tree.leaves((params, frozen or {})):
@@ -103,29 +106,28 @@ class Sampler:
         numbers, from_numbers = ravel_pytree(batch_stats)
 
         def estimate() -> Any:
-            found = self.batch_stats(params, batch_stats, num_batches, truncation, frozen)
+            found = self.batch_stats(params, batch_stats, num_batches, frozen)
             return np.asarray(ravel_pytree(found)[0])
 
         kept: Variables = from_numbers(jnp.asarray(kept_array(file, len(numbers), estimate)))
         return kept
 
-    def variables(
-        self, state: GANState, num_batches: int, truncation: float = 0.0, cache: str | None = None
-    ) -> Variables:
+    def variables(self, state: GANState, num_batches: int, cache: str | None = None) -> Variables:
         """Returns what images are drawn with: the average generator and statistics of its own.
 
         Args:
           state: of the GAN.
           num_batches: of 64 latents, for the statistics.
-          truncation: of the latents.
           cache: `config.data.cache_dir`, to estimate the statistics only once; None: each time.
         """
-        generator, of = state.generator, (num_batches, truncation)
+        generator = state.generator
         if cache is None:
             estimate = partial(self.batch_stats, frozen=generator.frozen)
         else:
             estimate = partial(self.kept_batch_stats, cache=cache, frozen=generator.frozen)
-        return generator.applied(state.average, estimate(state.average, generator.batch_stats, *of))
+        return generator.applied(
+            state.average, estimate(state.average, generator.batch_stats, num_batches)
+        )
 
     def noise_keys(self, seed: int, indices: Int[Array, " n"]) -> NoiseKeys:
         """Returns the keys of the noise in images number `indices`; None if none is drawn."""
@@ -133,14 +135,9 @@ class Sampler:
             return None
         return example_keys(jax.random.key(seed), NOISE, indices)
 
-    def latents(
-        self, seed: int, indices: Int[Array, " n"], truncation: float = 0.0
-    ) -> Float[Array, "n latent"]:
-        """Draws the latents number `indices` of a seed; each depends on its own number alone.
-
-        See `draw_latents` for the truncation.
-        """
-        latents: Array = self._latents(jax.random.key(seed), indices, truncation)
+    def latents(self, seed: int, indices: Int[Array, " n"]) -> Float[Array, "n latent"]:
+        """Draws the latents number `indices` of a seed; each depends on its own number alone."""
+        latents: Array = self._latents(jax.random.key(seed), indices)
         return latents
 
     def values(
@@ -183,8 +180,8 @@ class Sampler:
         data = [] if noise_keys is None else [np.asarray(jax.random.key_data(noise_keys))]
         return by_batches(draw, BATCH, np.asarray(latents), np.asarray(labels), *data)
 
-    def _draw_latents(self, key: Array, indices: Array, truncation: float) -> Array:
-        return draw_latents(self.gan, example_keys(key, LATENTS, indices), truncation)
+    def _draw_latents(self, key: Array, indices: Array) -> Array:
+        return draw_latents(self.gan, example_keys(key, LATENTS, indices))
 
     def draw_values(
         self,
@@ -204,7 +201,6 @@ class Sampler:
         params: Variables,
         batch_stats: Variables,
         number: Array,
-        truncation: float,
         frozen: Variables,
     ) -> Variables:
         key = jax.random.key(_ESTIMATION_SEED)
@@ -213,7 +209,7 @@ class Sampler:
         noisy = self.gan.networks.generator.noisy
         _, changed = self._estimator.apply(
             {**variables, "frozen": frozen} if frozen else variables,
-            draw_latents(self.gan, example_keys(key, ESTIMATION_LATENTS, indices), truncation),
+            draw_latents(self.gan, example_keys(key, ESTIMATION_LATENTS, indices)),
             draw_labels(self.gan, example_keys(key, ESTIMATION_LABELS, indices)),
             train=True,
             noise_keys=example_keys(key, ESTIMATION_NOISE, indices) if noisy else None,

@@ -12,12 +12,12 @@ from jaxtyping import Array, Float, Shaped
 
 from common.data.prepared.prepared import DataCard
 from common.data.transforms import from_signed_unit
-from common.learning.network import Variables
 from common.program.errors import UserError
 from common.report.film import write_film
 from common.report.images import grid, titled, write_picture, zoom_for
 from gan.flags import GANOptions
 from gan.sampling import Sampler
+from gan.selection import Drawing
 from gan.state import GAN
 
 FILES = ("walk.png", "walk.webp")
@@ -77,8 +77,7 @@ def check_walk(gan: GAN, card: DataCard, options: GANOptions) -> None:
 def write_walk(
     output: Path,
     gan: GAN,
-    sampler: Sampler,
-    variables: Variables,
+    drawing: Drawing,
     card: DataCard,
     options: GANOptions,
 ) -> None:
@@ -88,10 +87,11 @@ def write_walk(
     entry `axis` + r of latent 0 from end to end; "classes" keeps latent r and goes from class to
     class, those of `label` ("A,B,C") or all. Elsewhere `label` is the class, default: all in turn.
     """
+    sampler = drawing.sampler
     latents, labels = _points(gan, sampler, card, options)
     rows, frames = latents.shape[:2]
     values = sampler.many_values(
-        variables,
+        drawing.variables,
         latents.reshape(rows * frames, -1),
         labels.reshape(rows * frames, *labels.shape[2:]),
         # The same in all frames of a walk: what changes is the way between the latents.
@@ -119,13 +119,13 @@ def _points(
     labels = jnp.broadcast_to(jnp.asarray(turn, jnp.int32)[:, None], (rows, frames))
 
     def latents(numbers: np.ndarray) -> Array:
-        return sampler.latents(options.seed, jnp.asarray(numbers), options.truncation)
+        return sampler.latents(options.seed, jnp.asarray(numbers))
 
     if options.walk in ("linear", "spherical"):
         way = {"linear": linear, "spherical": spherical}[options.walk]
         return way(latents(2 * np.arange(rows)), latents(2 * np.arange(rows) + 1), share), labels
     if options.walk == "axes":
-        end = options.truncation or _AXIS_ENDS[gan.latent]
+        end = _AXIS_ENDS[gan.latent]
         points = jnp.tile(latents(np.arange(1))[:, None], (rows, frames, 1))
         axes = options.axis + jnp.arange(rows)
         moved = points.at[jnp.arange(rows), :, axes].set(end * (2 * share - 1))

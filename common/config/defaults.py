@@ -44,6 +44,7 @@ RULES: Rules = {
     "data.on_bad_image": choice("error", "skip"),
     "data.split_seed": whole(0, SEEDS),
     "data.fold*": whole(0, 1000),
+    "data.train_images": whole(0, 1_000_000_000),
     "data.batch_size": whole(1, 65536),
     **dict.fromkeys(("data.shuffle", "data.balance"), switch()),
     "data.num_phantoms": whole(1, 1_000_000),

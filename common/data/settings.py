@@ -28,6 +28,7 @@ class DataSettings(Section):
     split_seed: int = 0
     folds: int = 0  # k of k-fold cross-validation: part `fold` becomes val
     fold: int = 0
+    train_images: int = 0  # about so many are for training, the others left out; 0: all
     copies: str = "group"  # copies share a split; or "drop" all but one; or "keep"
     equal_pairs: str = "drop"  # patients whose targets equal their images; or "keep"
     batch_size: int = 32  # global: over all devices and processes

@@ -94,6 +94,9 @@ class Generator(Player):
       channels: of the images.
       num_classes: of the data.
       latent_size: of the latent.
+      truncation: 1 draws each image; 0 draws the middle of its class instead, and what is between
+        is nearer to it. StyleGAN's truncation: Karras et al., "A Style-Based Generator
+        Architecture" (2019), section B.
     """
 
     noisy: ClassVar[bool] = False  # whether it draws noise of its own, beside the latent
@@ -101,6 +104,7 @@ class Generator(Player):
     channels: int
     num_classes: int
     latent_size: int = 100
+    truncation: float = field(default=1.0, kw_only=True)
 
     @property
     def conditional(self) -> bool:
@@ -111,6 +115,10 @@ class Generator(Player):
     def noise_sizes(self) -> tuple[int, ...]:
         """Returns the heights of the square maps of noise that it draws."""
         return ()
+
+    def normalised(self, latents: Latents) -> Latents:
+        """Returns latents as `draw` takes them: of any length, around a mean of 0."""
+        return latents
 
     @nn.compact
     def __call__(
@@ -132,6 +140,9 @@ class Generator(Player):
           noise_keys: one per example, for a network that is `noisy`, also at sampling; or the noise
             itself.
         """
+        latents = self.normalised(latents)
+        if self.truncation != 1:
+            latents = self.truncation * latents
         return self.draw(latents, labels, train, Keys(dropout_keys, noise_keys))
 
     def draw(self, latents: Latents, labels: Labels, train: bool, keys: Keys) -> Images:

@@ -95,6 +95,10 @@ class Generator(networks.Generator):
         start, doublings = _doublings(self.image_size)
         return tuple(start << i for i in range(_SKIPPED, doublings + 1))
 
+    def normalised(self, latents: Latents) -> Latents:
+        """Returns latents of one length, the root of their size."""
+        return latents * jax.lax.rsqrt((latents**2).mean(-1, keepdims=True) + 1e-8)
+
     def draw(self, latents: Latents, labels: Labels, train: bool, keys: Keys) -> Images:
         """Draws images in [-1, 1]."""
         style = self._style(latents, labels)
@@ -130,8 +134,7 @@ class Generator(networks.Generator):
         return drawn
 
     def _style(self, latents: Latents, labels: Labels) -> Float[Array, "batch style"]:
-        """Returns normalised latents beside the embeddings of their classes."""
-        latents = latents * jax.lax.rsqrt((latents**2).mean(-1, keepdims=True) + 1e-8)
+        """Returns latents beside the embeddings of their classes."""
         if not self.conditional:
             return latents
         embedding = nn.Embed(

@@ -9,13 +9,14 @@ from common.runs.evaluation import EVALUATION, write_report, write_table
 from common.runs.judge import Judge, Judged
 from gan.quality.figures import ALL, Figure, quality
 from gan.quality.novelty import SUSPICIOUS, Novelty, Scores, check_memorization
+from gan.quality.points import Measured, draw_points, table_of
 from gan.quality.reference import Images, Labels, Reference
 from gan.quality.sample import Sample
 from gan.quality.variety import Diversity, Pairs, measures_of_pairs
 from gan.quality.verdict import verdict
 
-QUALITY, JUDGED = "quality.csv", "judge.png"
-FILES = (SUSPICIOUS, JUDGED, QUALITY, EVALUATION)
+QUALITY, JUDGED, POINTS, CURVES = "quality.csv", "judge.png", "points.csv", "points.png"
+FILES = (SUSPICIOUS, JUDGED, QUALITY, POINTS, CURVES, EVALUATION)
 SPLIT = "train"  # of the real images that generated ones are compared with
 
 
@@ -34,6 +35,7 @@ class Evaluation:
       novelty: whether the images are new.
       judge: what is known of the classifier that judged them; None without one.
       judged: what it found.
+      points: what images from here score, and from elsewhere; () of images from no generator.
     """
 
     headline: str
@@ -46,6 +48,7 @@ class Evaluation:
     novelty: Novelty
     judge: Judge | None
     judged: Judged | None
+    points: tuple[Measured, ...] = ()
 
     def report(self) -> dict[str, object]:
         """Returns the content of evaluation.json."""
@@ -69,6 +72,8 @@ class Evaluation:
             "diversity": diversity,
             "memorization": self.novelty.report(),
         }
+        if self.points:
+            report["points"] = self.points
         if self.judge:
             report["judge"] = {**self.judge.facts, "generated": self.judged}
         return report
@@ -116,7 +121,7 @@ def measured(
     judging: Judging | None,
     output: Path,
 ) -> Evaluation:
-    """Measures generated images and writes all files.
+    """Measures generated images; draws the pictures of what it finds.
 
     Args:
       real: what they are compared with.
@@ -140,7 +145,7 @@ def measured(
     if judging:
         caption = f"generated images, {judging.caption}"
         judged = judging.judge.report(images, labels, output / JUDGED, caption)
-    found = Evaluation(
+    return Evaluation(
         headline=told[0],
         facts=told[1],
         card=card,
@@ -152,10 +157,16 @@ def measured(
         judge=judging.judge if judging else None,
         judged=judged,
     )
+
+
+def write(found: Evaluation, output: Path) -> None:
+    """Writes the report, the table of figures and, of several points, their table and picture."""
     write_report(output, found.report())
     if rows := found.rows():
         write_table(output / QUALITY, rows)
-    return found
+    if len(found.points) > 1 and (rows := table_of(found.points)):
+        write_table(output / POINTS, rows)
+        draw_points(found.points, output / CURVES, found.headline)
 
 
 def print_summary(found: Evaluation, output: Path) -> None:

@@ -18,9 +18,18 @@ from common.program.outputs import Outputs
 from common.runs.judge import open_judge
 from gan.config import QualitySettings
 from gan.flags import GANOptions
-from gan.quality.evaluation import FILES, SPLIT, Compared, Judging, measured, print_summary
+from gan.quality.evaluation import (
+    FILES,
+    SPLIT,
+    Compared,
+    Judging,
+    measured,
+    print_summary,
+    write,
+)
 from gan.quality.features import default_extractors, make_extractors
 from gan.quality.reference import MOST, Images, Labels, reference_of
+from gan.trained import Point
 
 
 def evaluate_without_run(options: GANOptions) -> None:
@@ -35,8 +44,11 @@ def evaluate_without_run(options: GANOptions) -> None:
     """
     if not options.input:
         raise UserError("--real=DIR needs --input=DIR, the images to compare with it.")
-    if options.reject:
-        raise UserError("--reject needs --workdir, a run with a discriminator; leave it out.")
+    if Point.of(options) != Point() or options.curve:
+        raise UserError(
+            "--truncation, --reject and --curve need --workdir, a run whose generator draws; leave"
+            " them out."
+        )
     real_folder, folder = user_path(options.real), user_path(options.input)
     name = re.sub(r"[^\w.-]+", "-", folder.resolve().name) or "images"
     talk(this_process=True)
@@ -75,6 +87,7 @@ def evaluate_without_run(options: GANOptions) -> None:
         facts = {"input": options.input, "images": len(images), "image_size": size}
         compared = Compared(real, reference, QualitySettings().k, mirrored=False, scores=None)
         found = measured(compared, (images, labels), (headline, facts), judging, outputs.drafts)
+        write(found, outputs.drafts)
     print_summary(found, outputs.folder)
 
 

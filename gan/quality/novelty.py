@@ -104,7 +104,7 @@ def check_memorization(
       scores: see `scores_of`; None without a discriminator.
       mirrored: whether training mirrored its images; a mirrored copy is a copy.
     """
-    (held_out, held_labels), split = _one_of_each(prepared), prepared.splits[reference.split]
+    (held_out, held_labels), split = held_out_images(prepared), prepared.splits[reference.split]
     real = split.read(reference.rows.tolist())["image"]
     try:
         found = _in_each_space(reference, sample, real, held_out, mirrored)
@@ -196,7 +196,7 @@ def distance_test(
     Raises:
       UserError: there are too few held-out images.
     """
-    held_out, _ = _one_of_each(prepared)
+    held_out, _ = held_out_images(prepared)
     real = prepared.splits[reference.split].read(reference.rows.tolist())["image"]
     spaces = list(_spaces(reference, real, mirrored))
     unseen = [space.of(held_out) for space in spaces]
@@ -220,7 +220,7 @@ def _held_out_splits(prepared: Prepared) -> list[Split]:
     return [prepared.splits[name] for name in _HELD_OUT if name in prepared.splits]
 
 
-def _one_of_each(prepared: Prepared) -> tuple[Images, Labels]:
+def held_out_images(prepared: Prepared) -> tuple[Images, Labels]:
     """Returns a random image of each held-out patient, at most 2,000, and its class."""
     held = _held_out_splits(prepared)
     places = [(split, row) for split in held for row in range(len(split))]

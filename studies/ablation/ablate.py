@@ -58,8 +58,9 @@ def run_ablation(
       UserError: the sweep or a setting is invalid, the workdir is in use, or a cell failed.
       DivergenceError, FaultError: a cell failed.
     """
-    config_file = Path(file.partition(":")[0])
-    sweep = read_sweep(config_file, config, command.sweep)
+    path, _, argument = file.partition(":")
+    config_file = Path(path)
+    sweep = read_sweep(config_file, config, command.sweep, argument)
     cells = _list_cells(sweep, config, options)
     workdir.mkdir(parents=True, exist_ok=True)
     _check_owner(workdir)

@@ -1,5 +1,6 @@
 """What an ablation varies: a `Sweep`, by a config file's `sweep()` or by factors of --sweep."""
 
+import inspect
 import itertools
 import re
 import runpy
@@ -26,8 +27,8 @@ class Sweep:
     """Arms to compare, each run with every seed and, if the data is divided, on every fold.
 
     Attributes:
-      arms: the settings of each arm, by its name: {"hinge": {"loss.name": "hinge"}}. The others are
-        compared with the first.
+      arms: the settings of each arm, by its name: {"hinge": {"loss.name": "hinge"}}; a section such
+        as "model" is replaced as a whole. The others are compared with the first.
       seeds: of training.
       folds: parts of `data.folds` that are held out in turn; () leaves `data.fold` as it is.
       compared: what is compared; () for what the task compares.
@@ -59,7 +60,7 @@ class Place:
         return self.seed, self.fold
 
 
-def read_sweep(file: Path, config: ConfigDict, factors: Sequence[str]) -> Sweep:
+def read_sweep(file: Path, config: ConfigDict, factors: Sequence[str], argument: str = "") -> Sweep:
     """Returns the sweep of a config file, with the factors of the command line in its place.
 
     Factors of settings are crossed to arms; "seed" and "data.fold" say how often each is repeated.
@@ -69,6 +70,7 @@ def read_sweep(file: Path, config: ConfigDict, factors: Sequence[str]) -> Sweep:
       file: of the config; its `sweep()` returns a `Sweep`, if there is one.
       config: whose settings are varied.
       factors: "loss.name=hinge,wasserstein", "seed=0..4".
+      argument: of the config, such as "tiny", which a `sweep(arg)` is given, too.
 
     Raises:
       UserError: there is nothing to vary, or a factor is invalid.
@@ -80,7 +82,7 @@ def read_sweep(file: Path, config: ConfigDict, factors: Sequence[str]) -> Sweep:
     if varied:
         sweep = Sweep(_crossed(varied))
     elif own is not None:
-        sweep = own()
+        sweep = own(argument) if inspect.signature(own).parameters else own()
     elif repeated:
         sweep = Sweep({"as configured": {}})
     else:
@@ -124,7 +126,10 @@ def config_of(place: Place, sweep: Sweep, config: ConfigDict) -> ConfigDict:
         settings["data.fold"] = place.fold
     own = ConfigDict(config.to_dict()).lock()
     for name, value in settings.items():
-        _known(name, config)
+        if isinstance(value, Mapping):
+            _replace_section(own, name, value)
+            continue
+        _known(name, own)
         try:
             own.update_from_flattened_dict({name: value})
         except (TypeError, KeyError, AttributeError, ValueError) as error:
@@ -133,6 +138,20 @@ def config_of(place: Place, sweep: Sweep, config: ConfigDict) -> ConfigDict:
                 f" {dict(flatten(config))[name]!r}."
             ) from error
     return own
+
+
+def _replace_section(config: ConfigDict, name: str, section: Mapping[str, Any]) -> None:
+    """Replaces a section by another, whose settings may have other names.
+
+    Raises:
+      UserError: there is no such section.
+    """
+    *outer, last = name.split(".")
+    for part in outer:
+        config = config.get(part, ConfigDict())
+    if not isinstance(config.get(last), ConfigDict):
+        raise UserError(f"An arm replaces config.{name}, which is no section of this config.")
+    config[last] = ConfigDict(section)
 
 
 def _factor(text: str, config: ConfigDict) -> tuple[str, list[Any]]:

@@ -14,6 +14,7 @@ from configs.toy_gan_1d import get_config as toy
 from gan.config import GANSettings
 from gan.flags import GANOptions
 from gan.sampling import Sampler
+from gan.selection import Drawing
 from gan.state import init_state, make_gan
 from gan.walk import _points, check_walk, linear, spherical, write_walk
 
@@ -85,7 +86,7 @@ def test_a_walk_is_written_as_a_strip_and_as_a_film(tmp_path):
     state = jax.jit(lambda rng: init_state(gan, CARD, rng))(jax.random.key(0))
     variables = state.generator.variables
     chosen = options("spherical", rows=2, frames=6)
-    write_walk(tmp_path, gan, Sampler(gan), variables, CARD, chosen)
+    write_walk(tmp_path, gan, Drawing(Sampler(gan), variables), CARD, chosen)
     with Image.open(tmp_path / "walk.webp") as film:
         assert film.n_frames == 10  # there and back, the ends once
         assert film.width == 2 * film.height - 2  # two walks side by side

@@ -143,13 +143,15 @@ def assign_splits(
 
     `data.copies` of "group" also keeps copies of one picture together; "drop" keeps one of each, if
     possible in test, and puts the others in no split; "keep" ignores copies. `data.equal_pairs` of
-    "drop" puts the pairs of patients whose targets equal their images in no split.
+    "drop" puts the pairs of patients whose targets equal their images in no split. Last,
+    `data.train_images` of n leaves about n images in train and puts the others in no split.
 
     Args:
       table: the examples.
       groups: the group of each, from `groups_of`.
       classes: their names.
-      data: `splits`, `held_out`, `folds`, `fold`, `split_seed`, `copies`, `equal_pairs` are used.
+      data: `splits`, `held_out`, `folds`, `fold`, `split_seed`, `copies`, `equal_pairs`,
+        `train_images` are used.
 
     Raises:
       UserError: a setting is invalid, there are too few groups for every split, a class is not in
@@ -180,10 +182,21 @@ def assign_splits(
         rows = np.flatnonzero((names != "test") & (names != ""))
         parts = _divide(table, groups, rows, [1.0 / data.folds] * data.folds, data.split_seed)
         names[rows] = np.where(parts == data.fold, "val", "train")
+    names[_too_many(table, groups, np.flatnonzero(names == "train"), data)] = ""
     splits = {split: np.flatnonzero(names == split) for split in SPLITS if (names == split).any()}
     if (names != np.array(table.splits)).any():
         _check_classes(splits, np.array(table.labels), classes)
     return splits
+
+
+def _too_many(table: Table, groups: Sequence[str], train: Rows, data: DataSettings) -> Rows:
+    """Returns the training images that `data.train_images` leaves out."""
+    if not 0 < data.train_images < len(train):
+        return train[:0]
+    share = data.train_images / len(train)
+    parts = _divide(table, groups, train, [share, 1 - share], data.split_seed)
+    left_out: Rows = train[parts == 1]
+    return left_out
 
 
 def _dropped(table: Table, data: DataSettings) -> Rows:
@@ -219,10 +232,11 @@ def check_division(data: DataSettings) -> None:
     Raises:
       UserError: `data.splits` gives val a share, and `data.folds` a part of train and val.
     """
-    if data.split_seed and not (data.splits or data.held_out or data.folds):
+    made = data.splits or data.held_out or data.folds or data.train_images
+    if data.split_seed and not made:
         log.warning(
             "config.data.split_seed=%d has no effect: the data has its own splits, and none of"
-            " config.data.splits, held_out and folds asks for others",
+            " config.data.splits, held_out, folds and train_images asks for others",
             data.split_seed,
         )
     if data.splits and data.folds and "val" in (shares := _percentages(data.splits)):

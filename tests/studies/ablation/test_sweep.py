@@ -1,11 +1,18 @@
 """What an ablation varies: arms and repetitions from files and from the command line."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from common.config.defaults import check
+from common.config.tasks import rules_of
 from common.program.errors import UserError
-from configs import ablate_gan_losses
+from common.program.settings import to_json
+from configs import ablate_few_images, ablate_few_images_best, ablate_gan_losses
 from studies.ablation.sweep import Place, Sweep, config_of, folder_of, places, read_sweep
+from tests.compile_step import check_step
 
 CONFIG = ConfigDict(
     {
@@ -88,6 +95,21 @@ def test_what_varies_nothing_is_refused(tmp_path):
     assert read_sweep(plain, CONFIG, ("seed=0..4",)).seeds == (0, 1, 2, 3, 4)
 
 
+def test_an_arm_may_replace_a_section_by_one_of_other_settings():
+    sweep = Sweep({"a": {"model": {"depth": 3}, "model.depth": 4}, "b": {}})
+    assert config_of(Place("a", 0, None), sweep, CONFIG).model.to_dict() == {"depth": 4}
+    assert config_of(Place("b", 0, None), sweep, CONFIG).model == CONFIG.model
+    for name in ("modle", "loss.name", "no.such"):
+        with pytest.raises(UserError, match=f"config.{name}, which is no section"):
+            config_of(Place("a", 0, None), Sweep({"a": {name: {}}}), CONFIG)
+
+
+def test_a_sweep_may_depend_on_the_argument_of_its_config(file):
+    assert list(read_sweep(file, CONFIG, (), "tiny").arms) == ["a", "b"]
+    file.write_text(FILE.replace("sweep()", "sweep(arg)").replace('"a"', "arg"))
+    assert list(read_sweep(file, CONFIG, (), "tiny").arms) == ["tiny", "b"]
+
+
 def test_an_arm_sets_only_settings_that_there_are():
     for settings, said in (({"loss.nme": 1}, "Did you mean"), ({"seed": "x"}, "must be like 0")):
         sweep = Sweep({"a": settings} if "seed" not in settings else {"a": {"loss.weight": "x"}})
@@ -99,3 +121,30 @@ def test_the_example_compares_five_losses():
     sweep, config = ablate_gan_losses.sweep(), ablate_gan_losses.get_config()
     losses = {config_of(place, sweep, config).loss.name for place in places(sweep)}
     assert len(losses) == 5 and sweep.seeds == (0, 1, 2)
+
+
+class TestFewImages:
+    @pytest.mark.parametrize("arm", ablate_few_images.sweep("tiny").arms)
+    def test_an_arm_is_a_run(self, arm):
+        sweep, config = ablate_few_images.sweep("tiny"), ablate_few_images.get_config("tiny")
+        check_step(config_of(Place(arm, 0, None), sweep, config))
+
+    def test_an_arm_of_the_best_is_a_run(self):
+        sweep, config = ablate_few_images_best.sweep(), ablate_few_images_best.get_config("tiny")
+        check_step(config_of(Place("+ ReACGAN", 0, None), sweep, config))
+
+    @pytest.mark.parametrize("file", [ablate_few_images, ablate_few_images_best])
+    def test_arms_are_valid_and_differ(self, file):
+        sweep, config = file.sweep(), file.get_config()
+        own = [config_of(place, sweep, config) for place in places(replace(sweep, seeds=(0,)))]
+        assert len(set(map(to_json, own))) == len(sweep.arms)
+        for one in own:
+            check(one, rules_of("gan"))
+
+    def test_networks_train_for_the_same_time(self):
+        arms = ablate_few_images.sweep().arms
+        times = [
+            int(arms[arm]["train.num_steps"]) * milliseconds
+            for arm, milliseconds in ablate_few_images.MILLISECONDS.items()
+        ]
+        np.testing.assert_allclose(times, times[0], rtol=0.01)

@@ -520,3 +520,27 @@ def test_too_few_images_for_the_splits_are_told_with_every_setting_that_asks_for
     with pytest.raises(UserError, match=r"There is 1 image or group of images .* 3 splits") as told:
         assign_splits(table, ("",), ("A",), data(held_out="15,15"))
     assert "config.data.splits, held_out or folds" in str(told.value)
+
+
+class TestTrainImages:
+    examples = table(
+        [0] * 120 + [1] * 80 + [0] * 40,
+        groups=[f"patient {place // 4}" for place in range(240)],
+        splits=["train"] * 200 + ["test"] * 40,
+    )
+
+    def test_so_many_remain_of_whole_patients_and_in_the_shares_of_classes(self):
+        every = divided(self.examples)
+        few = divided(self.examples, train_images=60)
+        assert set(few["train"]) < set(every["train"]) and few["test"] == every["test"]
+        assert class_counts(few["train"]) == {"A": 36, "B": 24}
+        patients = Counter(int(name[2:-4]) // 4 for name in few["train"])
+        assert set(patients.values()) == {4}
+
+    def test_another_seed_leaves_others(self):
+        one, two = (divided(self.examples, train_images=60, split_seed=x)["train"] for x in (0, 1))
+        assert one != two and len(one) == len(two)
+
+    @pytest.mark.parametrize("number", [0, 200, 1000])
+    def test_all_remain_where_there_are_no_more(self, number):
+        assert divided(self.examples, train_images=number) == divided(self.examples)
