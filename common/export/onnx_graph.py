@@ -32,7 +32,7 @@ class Graph:
         self._batch = ""
         self._first_input = first_input
 
-    def add(self, operation: str, *inputs: str, **attributes: object) -> str:
+    def add(self, operation: str, *inputs: str, **attributes: Any) -> str:
         """Adds a node with one output, and returns the name of that."""
         name = self._name()
         self.nodes.append(helper.make_node(operation, inputs, [name], **attributes))
