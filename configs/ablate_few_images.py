@@ -61,7 +61,7 @@ def sweep(arg: str = "") -> Sweep:
     return Sweep(arms)
 
 
-def _r3gan(width: int) -> dict[str, Any]:
+def _r3gan(width: int) -> dict[str, object]:
     """Returns R3GAN: residual networks, the relativistic loss, R1 and R2."""
     return {
         "model.name": "r3gan",

@@ -66,7 +66,7 @@ def _quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gan.quality.variety.weights_are_bundled", lambda: False)
         patch.setattr("translate.evaluate.weights_are_bundled", lambda: False)
-        patch.setattr("gan.generate._ESTIMATION_BATCHES", 1)
+        patch.setattr("gan.trained._ESTIMATION_BATCHES", 1)
         yield
 
 

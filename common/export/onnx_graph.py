@@ -38,7 +38,7 @@ class Graph:
         self.nodes.append(helper.make_node(operation, inputs, [name], **attributes))
         return name
 
-    def constant(self, value: Any) -> str:
+    def constant(self, value: object) -> str:
         """Returns the name of an array that does not change."""
         if id(value) not in self._known:
             name = self._name()
@@ -51,10 +51,11 @@ class Graph:
         """Returns the name of a list of numbers, such as axes."""
         return self.constant(np.array(numbers, np.int64))
 
-    def shape(self, dimensions: Sequence[Any]) -> str:
+    def shape(self, dimensions: Sequence[object]) -> str:
         """Returns the name of a shape that may have the batch in it."""
-        if all(isinstance(size, int) for size in dimensions):
-            return self.whole_numbers(*dimensions)
+        numbers = [size for size in dimensions if isinstance(size, int)]
+        if len(numbers) == len(dimensions):
+            return self.whole_numbers(*numbers)
         if not self._batch:
             whole = self.add("Shape", self._first_input)
             self._batch = self.add("Gather", whole, self.whole_numbers(0))
@@ -64,7 +65,7 @@ class Graph:
         ]
         return self.add("Concat", *parts, axis=0)
 
-    def reshaped(self, name: str, dimensions: Sequence[Any]) -> str:
+    def reshaped(self, name: str, dimensions: Sequence[object]) -> str:
         """Returns an array in another shape."""
         sizes = [size if isinstance(size, int) else -1 for size in dimensions]
         return self.add("Reshape", name, self.whole_numbers(*sizes))

@@ -140,7 +140,7 @@ def config_of(place: Place, sweep: Sweep, config: ConfigDict) -> ConfigDict:
     return own
 
 
-def _replace_section(config: ConfigDict, name: str, section: Mapping[str, Any]) -> None:
+def _replace_section(config: ConfigDict, name: str, section: Mapping[str, object]) -> None:
     """Replaces a section by another, whose settings may have other names.
 
     Raises:
@@ -199,7 +199,7 @@ def _known(name: str, config: ConfigDict) -> Any:
     return known[name]
 
 
-def _crossed(factors: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
+def _crossed(factors: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, object]]:
     """Returns an arm for each combination of values, named by them."""
     arms: dict[str, dict[str, Any]] = {}
     for values in itertools.product(*factors.values()):
