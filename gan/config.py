@@ -118,6 +118,7 @@ class GANLoss(Section):
             "lecam": 0.0,  # of logits far from the usual ones of the other kind
             "mode_seeking": 0.0,  # of the generator's term for diversity; its authors use 1
             "diversity": 0.0,  # of the generator's term that compares pairs with real pairs
+            "spread": 0.0,  # of the generator's term that compares how brightness varies
             "orthogonality": 0.0,  # of the generator's kernels; the BigGAN's authors use 1e-4
         }
     )

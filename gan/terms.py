@@ -19,7 +19,8 @@ from common.program.errors import UserError
 from gan.losses import Images, Losses, gradient_penalty, r1
 from gan.networks import Decision, per_image
 
-_COARSE = 16  # pixels
+_COARSE, _PLACES = 16, 8  # pixels
+_DARK = 1e-3  # a difference in brightness that is none
 _FAINT = 0.05  # the size of the steps of an image that differs half as much as they say
 
 
@@ -198,24 +199,56 @@ def _alike(apart: Float[Array, "n n"], usual: Float[Array, " n"]) -> Float[Array
     return jax.nn.relu(1 - apart / jnp.where(usual > 0, usual, 1)[:, None]) ** 2
 
 
+def spread(
+    images: Float[Array, "batch height width channels"],
+    labels: Int[Array, " batch"],
+    real: Float[Array, "real height width channels"],
+    real_labels: Int[Array, " real"],
+) -> Float[Array, ""]:
+    """`max(0, d_real - d) / d_real`, averaged over places and generated images.
+
+    `d` is the mean difference in brightness of the pairs of generated images of a class, at one of
+    8x8 places, `d_real` that of the real ones of this class in the batch. A class with fewer than
+    two images of either kind counts for nothing. Where all real images are nearly the same, the
+    generator learns little of how they differ: that air is darker in one scan than in another.
+    """
+    apart, real_apart = _differences_at_places(images), _differences_at_places(real)
+    own, paired = _mean_of_class(apart, labels, labels)
+    usual, known = _mean_of_class(real_apart, real_labels, labels)
+    missing = jax.nn.relu(usual - own) / jnp.maximum(usual, _DARK)
+    return jnp.where(known & paired, missing.mean(-1), 0).mean()
+
+
 def _mean_of_class(
-    values: Float[Array, "n n"], labels: Int[Array, " n"], asked: Int[Array, " batch"]
-) -> tuple[Float[Array, " batch"], Bool[Array, " batch"]]:
+    values: Float[Array, "n n *places"], labels: Int[Array, " n"], asked: Int[Array, " batch"]
+) -> tuple[Float[Array, "batch *places"], Bool[Array, " batch"]]:
     """Returns the mean of all pairs of each class asked for, and whether it has any."""
     pairs = (labels[:, None] == labels) & ~jnp.eye(len(labels), dtype=bool)
     chosen = (asked[:, None] == labels).astype(values.dtype)
     number = chosen @ pairs.sum(1).astype(values.dtype)
-    return chosen @ jnp.where(pairs, values, 0).sum(1) / jnp.maximum(number, 1), number > 0
+    places = (1,) * (values.ndim - 2)
+    of_pairs = jnp.where(pairs.reshape(*pairs.shape, *places), values, 0).sum(1)
+    total = jnp.tensordot(chosen, of_pairs, 1)
+    return total / jnp.maximum(number, 1).reshape(-1, *places), number > 0
+
+
+def _differences_at_places(images: Float[Array, "n _ _ channels"]) -> Float[Array, "n n places"]:
+    flat = _shrunk(images, _PLACES).reshape(len(images), -1)
+    return jnp.abs(flat[:, None] - flat)
 
 
 def _differences(images: Float[Array, "n height width channels"]) -> Float[Array, "n n"]:
-    side = min(_COARSE, images.shape[1])
-    coarse = jax.image.resize(images, (len(images), side, side, images.shape[-1]), "linear")
+    coarse = _shrunk(images, _COARSE)
     edges = jnp.diff(coarse, axis=1), jnp.diff(coarse, axis=2)
     flat = jnp.concatenate([x.reshape(len(images), -1) for x in edges], 1)
     flat = flat * jax.lax.rsqrt((flat**2).mean(1, keepdims=True) + _FAINT**2)
     own = jnp.sqrt((flat**2).mean(1) + 1e-12)
     return own[:, None] * own - jnp.abs(flat @ flat.T) / flat.shape[1]
+
+
+def _shrunk(images: Float[Array, "n _ _ channels"], most: int) -> Float[Array, "n _ _ channels"]:
+    side = min(most, images.shape[1])
+    return jax.image.resize(images, (len(images), side, side, images.shape[-1]), "linear")
 
 
 def lecam(
@@ -304,10 +337,10 @@ def _mode_seeking(shown: Shown) -> Value:
     return mode_seeking(shown.fakes, shown.latents, shown.fake_labels)
 
 
-def _diversity(shown: Shown) -> Value:
+def _beside_real(measure: Callable[..., Float[Array, ""]], shown: Shown) -> Value:
     if shown.images is None or shown.labels is None:
-        raise ValueError("the diversity of generated images is measured by that of real ones")
-    return diversity(shown.fakes, shown.fake_labels, shown.images, shown.labels)
+        raise ValueError("how generated images differ is measured by how real ones do: give some")
+    return measure(shown.fakes, shown.fake_labels, shown.images, shown.labels)
 
 
 TERMS = {
@@ -319,6 +352,7 @@ TERMS = {
     "decoding": Term("discriminator", _decoding),
     "lecam": Term("discriminator", _lecam, averages=("logit_real", "logit_fake")),
     "mode_seeking": Term("generator", _mode_seeking, whole_batch=True),
-    "diversity": Term("generator", _diversity, whole_batch=True),
+    "diversity": Term("generator", partial(_beside_real, diversity), whole_batch=True),
+    "spread": Term("generator", partial(_beside_real, spread), whole_batch=True),
     "orthogonality": Term("generator", lambda shown: orthogonality(shown.params)),
 }

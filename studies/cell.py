@@ -36,7 +36,7 @@ _YOUNGER = {
         *("adaptive_augment.", "consistency_augment.", "optimizer.accumulate"),
         *("optimizer.generator.freeze", "optimizer.discriminator.freeze"),
         *("loss.class_loss", "loss.class_weight_rise", "loss.consistency_", "loss.decoding"),
-        *("loss.lecam", "loss.orthogonality", "loss.r2"),
+        *("loss.lecam", "loss.orthogonality", "loss.r2", "loss.spread"),
     ),
     "unet": ("optimizer.accumulate",),
 }

@@ -22,7 +22,7 @@ from gan.sampling import Sampler
 from gan.state import init_state, make_gan
 from gan.steps import LABELS, LATENTS, generator_step
 from gan.task import GANTask, make_task
-from gan.terms import TERMS, Term, diversity, mode_seeking
+from gan.terms import TERMS, Term, diversity, mode_seeking, spread
 from tests.gan.test_recipes import (
     BATCH,
     CARD,
@@ -173,6 +173,40 @@ class TestModeSeeking:
         np.testing.assert_allclose(logged["generator_mode_seeking"], expected, rtol=1e-6)
         total = logged["generator_adversarial_loss"] + 0.5 * expected
         np.testing.assert_allclose(logged["generator_loss"], total, rtol=1e-6)
+
+
+class TestSpread:
+    def test_is_how_much_less_images_differ_in_brightness_than_real_ones_of_the_class(self):
+        """Class 0 has half of the real differences, class 1 more, class 2 one real image."""
+        random = np.random.default_rng(0)
+        labels = jnp.array([0, 0, 0, 1, 1, 2, 2])
+        real = random.normal(size=(7, 8, 8, 1)).astype(np.float32)
+        images = np.concatenate([real[:3] / 2, 3 * real[3:5], real[5:]])
+        real_labels = jnp.array([0, 0, 0, 1, 1, 2, 3])
+        found = spread(jnp.asarray(images), labels, jnp.asarray(real), real_labels)
+        np.testing.assert_allclose(found, 3 / 7 * 0.5, rtol=1e-5)
+
+    def test_compares_each_place(self):
+        """Half of the places are as bright in all images; the others differ as the real ones do."""
+        real = np.random.default_rng(1).normal(size=(4, 8, 8, 1)).astype(np.float32)
+        images = real.copy()
+        images[:, :4] = 0.3
+        zeros = jnp.zeros(4, int)
+        value, gradient = jax.value_and_grad(spread)(
+            jnp.asarray(images), zeros, jnp.asarray(real), zeros
+        )
+        np.testing.assert_allclose(value, 0.5, rtol=1e-5)
+        assert jnp.isfinite(gradient).all()
+
+    def test_where_real_images_are_the_same_nothing_is_missing(self):
+        black, zeros = jnp.zeros((3, 8, 8, 1)), jnp.zeros(3, int)
+        assert spread(black, zeros, black, zeros) == 0
+
+    def test_larger_images_are_compared_at_8x8(self):
+        small = np.random.default_rng(2).normal(size=(4, 8, 8, 1)).astype(np.float32)
+        zeros = jnp.zeros(4, int)
+        large, half = (jnp.asarray(np.kron(x, np.ones((1, 4, 4, 1)))) for x in (small, small / 2))
+        np.testing.assert_allclose(spread(half, zeros, large, zeros), 0.5, rtol=1e-5)
 
 
 class TestDiversity:
