@@ -248,7 +248,9 @@ def _differences(images: Float[Array, "n height width channels"]) -> Float[Array
 
 def _shrunk(images: Float[Array, "n _ _ channels"], most: int) -> Float[Array, "n _ _ channels"]:
     side = min(most, images.shape[1])
-    return jax.image.resize(images, (len(images), side, side, images.shape[-1]), "linear")
+    shape = (len(images), side, side, images.shape[-1])
+    shrunk: Array = jax.image.resize(images, shape, "linear")
+    return shrunk
 
 
 def lecam(
