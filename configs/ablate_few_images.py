@@ -17,6 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import acgan_covid, acgan_covid_best
+from gan.config import judged_at_the_end
 from studies.ablation.sweep import Sweep
 
 AUGMENT = {"discriminator_augment.translation": 0.125, "discriminator_augment.cutout": 0.2}
@@ -27,9 +28,9 @@ MILLISECONDS = {"plain": 224, "projected": 399}
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the experiment; `tiny` is the same code path in seconds on a CPU."""
-    config = ConfigDict(acgan_covid.get_config(arg).to_dict())
+    config = judged_at_the_end(acgan_covid.get_config(arg))
     config.model.discriminator.embedding_size = 0
-    return as_judged_at_the_end(config)
+    return config.lock()
 
 
 def sweep(arg: str = "") -> Sweep:
@@ -76,10 +77,3 @@ def _r3gan(width: int) -> dict[str, object]:
             for name, value in (("beta1", 0.0), ("beta2", 0.99))
         },
     }
-
-
-def as_judged_at_the_end(config: ConfigDict) -> ConfigDict:
-    """Returns a config without what is measured in training: an ablation measures at the end."""
-    config.quality.extractor = ""
-    config.train.update(eval_every="0", picture_every="500", keep_last=1)
-    return config.lock()

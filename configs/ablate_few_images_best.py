@@ -14,15 +14,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import acgan_covid_best
-from configs.ablate_few_images import as_judged_at_the_end
+from gan.config import judged_at_the_end
 from studies.ablation.sweep import Sweep
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the experiment; `tiny` is the same code path in seconds on a CPU."""
-    config = ConfigDict(acgan_covid_best.get_config(arg).to_dict())
+    config = judged_at_the_end(acgan_covid_best.get_config(arg))
     config.model.discriminator.embedding_size = 0
-    return as_judged_at_the_end(config)
+    return config.lock()
 
 
 def sweep() -> Sweep:

@@ -10,14 +10,13 @@ docs/ablation.md explains the comparison.
 from ml_collections import ConfigDict
 
 from configs import acgan_covid
+from gan.config import judged_at_the_end
 from studies.ablation.sweep import Sweep
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the experiment; `tiny` is the same code path in seconds on a CPU."""
-    config = ConfigDict(acgan_covid.get_config(arg).to_dict())
-    config.quality.extractor = ""
-    config.train.update(eval_every="0", picture_every="500", keep_last=1)
+    config = judged_at_the_end(acgan_covid.get_config(arg))
     if arg == "tiny":
         config.train.update(num_steps="4", checkpoint_every="2", picture_every="0")
     return config.lock()

@@ -174,6 +174,14 @@ class GANSettings(RunSettings):
     optimizer: GANOptimizers = GANOptimizers()
 
 
+def judged_at_the_end(config: ConfigDict) -> ConfigDict:
+    """Returns a copy, unlocked, that measures nothing in training: an ablation does it later."""
+    copy = ConfigDict(config.to_dict())
+    copy.quality.extractor = ""
+    copy.train.update(eval_every="0", picture_every="500", keep_last=1)
+    return copy
+
+
 def gan_config(arg: str = "") -> ConfigDict:
     """Returns a GAN's config without networks; add `model.name` and the networks' settings.
 

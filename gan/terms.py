@@ -20,7 +20,7 @@ from gan.losses import Images, Losses, gradient_penalty, r1
 from gan.networks import Decision, per_image
 
 _COARSE, _PLACES = 16, 8  # pixels
-_DARK = 1e-3  # a difference in brightness that is none
+_SAME = 1e-3  # a difference in brightness that is none
 _FAINT = 0.05  # the size of the steps of an image that differs half as much as they say
 
 
@@ -215,7 +215,7 @@ def spread(
     apart, real_apart = _differences_at_places(images), _differences_at_places(real)
     own, paired = _mean_of_class(apart, labels, labels)
     usual, known = _mean_of_class(real_apart, real_labels, labels)
-    missing = jax.nn.relu(usual - own) / jnp.maximum(usual, _DARK)
+    missing = jax.nn.relu(usual - own) / jnp.maximum(usual, _SAME)
     return jnp.where(known & paired, missing.mean(-1), 0).mean()
 
 
