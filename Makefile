@@ -58,12 +58,11 @@ run: install
 	$(BIN)/python launch.py --mode=evaluate --workdir=runs/phantoms
 endif
 
-test: install $(VENV)/.installed-test
+test: install $(VENV)/.installed-test  # `smoke` and `mypy` take a core each, side by side
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(if $(NEWER),$(MAKE) smoke & ) smoke=$$!; $(BIN)/mypy; types=$$?; wait $$smoke && exit $$types
 	$(PYTEST)
-	$(if $(NEWER),$(MAKE) smoke)
 
 quick: install $(VENV)/.installed-test  # before each commit, in three minutes
 	$(BIN)/ruff format --check .

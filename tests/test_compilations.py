@@ -77,7 +77,7 @@ def computations_of_loops(program):
     [
         acgan_covid,
         pytest.param(cnn_gan_chest_xray, marks=pytest.mark.slow),
-        dcgan_chest_xray,
+        pytest.param(dcgan_chest_xray, marks=pytest.mark.slow),
         pytest.param(unet_brain_mri, marks=pytest.mark.slow),
         pytest.param(vgg16_covid, marks=pytest.mark.slow),
     ],

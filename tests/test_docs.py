@@ -33,6 +33,7 @@ def desk(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow  # each mode has a test of its own; test_own_data.py goes from folder to model
 def test_five_commands_lead_from_a_folder_to_a_model(desk, launch):
     five = commands("docs/own_data.md")[:5]
     assert [word for words in five for word in words if word.startswith("--mode")] == [

@@ -95,7 +95,10 @@ def test_an_ensembles_files_give_the_mean_of_its_members(opened, tmp_path):
         np.testing.assert_allclose(found, mean, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["unet_brain_mri:tiny", "pix2pix_brain_mri:tiny"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("unet_brain_mri:tiny", marks=pytest.mark.slow), "pix2pix_brain_mri:tiny"],
+)
 def test_files_of_images_are_compared_with_the_run_when_they_are_written(opened, tmp_path, name):
     folder = opened(name).export(tmp_path / "out")
     assert {FACTS, ONNX, SCRIPT, STABLEHLO} <= {file.name for file in folder.iterdir()}

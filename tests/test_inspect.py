@@ -147,8 +147,9 @@ def test_covid_ct_as_published(launch, shared_data, tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "quality"),
-    [(0, 75), *(pytest.param(*x, marks=pytest.mark.slow) for x in ((255, 90), (128, 50)))],
+    [(0, 75), (255, 90), (128, 50)],
 )
+@pytest.mark.slow  # tests/common/inspect plants the same into phantoms
 def test_what_is_planted_into_covid_ct_is_found(launch, shared_data, tmp_path, value, quality):
     data, planted = tmp_path / "data", []
     shutil.copytree(shared_data / "covid_ct", data, copy_function=shutil.copyfile)

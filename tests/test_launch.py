@@ -308,6 +308,7 @@ def test_a_workdir_that_cannot_be_written_is_named(launch, tmp_path):
     assert str(where) in refused(launch, TINY, f"--workdir={where}")
 
 
+@pytest.mark.slow  # test_processes.py compares a streamed run with one that holds its data
 def test_streamed_data_train_the_same_network_as_resident_data(resident, streamed):
     assert "streaming" in streamed[1].stderr and "streaming" not in resident[1].stderr
     assert_same_leaves(read_leaves(streamed[0], 6), read_leaves(resident[0], 6))

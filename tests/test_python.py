@@ -89,7 +89,10 @@ def pixels(file):
         return np.array(image)
 
 
-@pytest.mark.parametrize("name", ["unet_brain_mri:tiny", "pix2pix_brain_mri:tiny"])
+@pytest.mark.parametrize(
+    "name",
+    ["unet_brain_mri:tiny", pytest.param("pix2pix_brain_mri:tiny", marks=pytest.mark.slow)],
+)
 def test_what_is_found_in_images_is_what_the_command_writes(opened, files, tmp_path, name):
     run = opened(name)
     written = by_command(run, "predict", tmp_path / "out", input=str(files[0].parent))

@@ -24,7 +24,7 @@ SETS = {
     "mnist": ({"image_size": 28}, DIGITS, {"train": 60_000, "test": 10_000}),
     "sunflower": ({"channels": 3}, ("sunflower",), {"train": 561}),
 }
-LARGE = ("chest_xray", "brain_mri", "mnist")  # other tests read parts of them
+LARGE = ("chest_xray", "brain_mri", "mnist", "sunflower")  # other tests read parts of them
 
 
 def settings(folder, cache, **changes):
@@ -61,6 +61,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.getbasetemp() / "decoded"
 
 
+@pytest.mark.slow  # decodes 3,658 files
 def test_brain_mri_has_its_masks_and_its_patients(shared_data, cache):
     prepared = prepare(settings(shared_data / "brain_mri", cache, group="(.+)_"))
     assert prepared.card.mask_classes == ("background", "foreground")

@@ -106,7 +106,7 @@ def test_a_step_does_not_depend_on_the_number_of_devices(accumulate):
         np.testing.assert_allclose(left, right, atol=1e-6)
 
 
-@pytest.mark.parametrize("parts", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("parts", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_accumulated_gradients_are_those_of_the_whole_batch(parts):
     """Of a network without BatchNorm, which sees each part alone; SGD shows the gradient itself."""
     moved = []

@@ -302,7 +302,8 @@ class TestDevices:
         state = quick_jit(task.init)(jax.random.key(0))
         return task, jax.tree.map(lambda x: x.astype(dtype) if x.dtype == jnp.float32 else x, state)
 
-    @pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), 4])
+    @pytest.mark.slow  # the gradients of the first step say as much in half the time
+    @pytest.mark.parametrize("devices", [2, 4])
     def test_the_number_changes_nothing_in_five_steps(self, float64, devices):
         task, state = self.task_and_state()
         one, logged = train(task, state, steps=5)

@@ -159,6 +159,7 @@ def test_a_damaged_file_of_results_is_refused_in_a_sentence(tmp_path, line):
         Study().run(tmp_path / "study", file)
 
 
+@pytest.mark.slow  # ablation/test_ablate.py trains and evaluates cells
 def test_a_cell_is_by_default_trained_and_evaluated(tmp_path):
     study = get_config("tiny")
     config = ConfigDict(run_config(study.classifier, study.data, 0))

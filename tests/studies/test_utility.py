@@ -37,6 +37,7 @@ def study_of(**settings):
     return read_study(config)
 
 
+@pytest.mark.slow  # a minute; ablation/test_ablate.py runs cells from the command line
 def test_it_runs_resumes_by_cells_and_reports_its_result(launch, tmp_path):
     work = tmp_path / "study"
     put_sentinels(tmp_path, "study")

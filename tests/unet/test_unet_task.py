@@ -47,7 +47,11 @@ def over_devices(function, state, batch, devices):
     return jax.tree.map(lambda x: x[0], run(state, spread))
 
 
-@pytest.fixture(scope="module", params=[unet_brain_mri, unet_brain_mri_best], ids=["plain", "best"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(unet_brain_mri, marks=pytest.mark.slow), unet_brain_mri_best],
+    ids=["plain", "best"],
+)
 def task(request):
     return make_task(settings(request.param), CARD)
 

@@ -104,6 +104,7 @@ def test_the_first_step_is_that_of_a_run_alone(config):
         assert_near(together[place][1], alone, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow  # test_a_replica_goes_on_alone compares every leaf after four
 @pytest.mark.parametrize("config", TASKS)
 def test_twenty_steps_in_float64_are_those_of_a_run_alone(config):
     config = config()

@@ -80,7 +80,7 @@ def test_copies_of_the_reference_are_at_no_distance():
     assert found["frechet"].value < 1e-6 and found["coverage"].value == 1.0
 
 
-@pytest.mark.parametrize("worse", [blurred, noisy])
+@pytest.mark.parametrize("worse", [pytest.param(blurred, marks=pytest.mark.slow), noisy])
 def test_figures_fall_as_images_get_worse(worse):
     new = phantoms(1)
     strengths = (0.3, 0.7, 2) if worse is blurred else (2, 8, 30)

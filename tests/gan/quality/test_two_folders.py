@@ -78,6 +78,7 @@ def test_other_classes_are_refused(folders, tmp_path):
         report_of(folders, "other", tmp_path)
 
 
+@pytest.mark.slow  # the others call what it calls
 def test_the_command_needs_no_run(folders, launch, tmp_path):
     flags = ("--image_size=32", "--extractors=radiomic", f"--output={tmp_path / 'found'}")
     both = (f"--real={folders / 'real'}", f"--input={folders / 'few'}")

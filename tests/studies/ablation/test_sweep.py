@@ -124,6 +124,7 @@ def test_the_example_compares_five_losses():
 
 
 class TestFewImages:
+    @pytest.mark.slow  # tests/test_configs.py and tests of each part make a step of each
     @pytest.mark.parametrize("arm", ablate_few_images.sweep("tiny").arms)
     def test_an_arm_is_a_run(self, arm):
         sweep, config = ablate_few_images.sweep("tiny"), ablate_few_images.get_config("tiny")
