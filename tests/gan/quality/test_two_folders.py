@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.networks import lpips
 from common.program.errors import UserError
 from gan.flags import GANOptions
 from gan.quality import variety
@@ -30,6 +31,7 @@ def folders(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIPTYCH_CACHE", str(place / "cache"))
         patch.setattr(variety, "_MOST", 8)  # images, whose pairs VGG16 compares
+        patch.setattr(lpips, "_BATCH", 8)
         for split, seed in (("train", 0), ("test", 1)):
             write(place / "real" / split, ("A", "B"), 30, seed)
         write(place / "good", ("A", "B"), 40, 2)
