@@ -26,7 +26,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.update(name="projected", average_decay=0.995)
     config.model.generator.update(latent_size=128, width=24)
     config.model.discriminator.update(projection=True, classifier=False, scales=4, seen_size=0)
-    config.loss.update(name="hinge", diversity=8.0)
+    config.loss.update(name="hinge", diversity=8.0, spread=0.2)
     for player in (config.optimizer.generator, config.optimizer.discriminator):
         player.update(learning_rate=8e-4, beta1=0.0, beta2=0.99, decay="linear")
         player.decay_begin = "50 %"
