@@ -54,7 +54,7 @@ run: install $(addprefix $(VENV)/.installed-,dicom nifti pictures)
 else
 run: install
 	$(BIN)/python launch.py --config=configs/acgan_covid_best.py --config.train.num_steps=1000 \
-	--workdir=runs/phantoms
+	--config.data.num_phantoms=425 --workdir=runs/phantoms  # as many images as COVID-CT trains on
 	$(BIN)/python launch.py --mode=evaluate --workdir=runs/phantoms
 endif
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch_forms import Networks, device
 from torch_networks import make_networks
-from torch_terms import augmented, diversity
+from torch_terms import augmented, diversity, spread
 
 Arrays = dict[str, np.ndarray]
 
@@ -161,6 +161,7 @@ class JointTraining(GANTraining):
         self._judge = self._networks.form(discriminator.judge)
         self._augment = self._networks.form(augmented)
         self._diversity = self._networks.form(diversity)
+        self._spread = self._networks.form(spread)
 
     def show(self, images: Tensor, fakes: Tensor) -> Any:
         """Returns varied images, what the trunk sees of them, and the images themselves."""
@@ -196,7 +197,8 @@ class JointTraining(GANTraining):
             total = total + loss.class_weight * functional.cross_entropy(
                 classes[len(real) :], asked
             )
-        return total + loss.diversity * self._diversity(fakes, asked, images, labels)
+        total = total + loss.diversity * self._diversity(fakes, asked, images, labels)
+        return total + loss.spread * self._spread(fakes, asked, images, labels)
 
     def _judged(self, real: Any, fake: Any, labels: Tensor, asked: Tensor) -> Any:
         """Returns the decision of images and of what the trunk sees of them, as one batch."""

@@ -1,4 +1,4 @@
-"""What a projected GAN's step has beside its networks: augmentation and the diversity loss.
+"""What a projected GAN's step has beside its networks: augmentation and losses of pairs.
 
 See `common/data/transforms.py` and `gan/terms.py`; images are NCHW in [-1, 1].
 """
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_COARSE, _FAINT = 16, 0.05
+_COARSE, _PLACES = 16, 8
+_FAINT, _SAME = 0.05, 1e-3
 
 
 def augmented(images: Tensor, settings: Any) -> Tensor:
@@ -52,6 +53,19 @@ def diversity(fakes: Tensor, asked: Tensor, real: Tensor, labels: Tensor) -> Ten
     return torch.where(known & paired, functional.relu(alike - real_alike), 0.0).mean()
 
 
+def spread(fakes: Tensor, asked: Tensor, real: Tensor, labels: Tensor) -> Tensor:
+    """Returns how much less generated images of a class differ in brightness, place by place."""
+    own, paired = _mean_of_class(_apart_at_places(fakes), asked, asked)
+    usual, known = _mean_of_class(_apart_at_places(real), labels, asked)
+    missing = (functional.relu(usual - own) / usual.clamp(min=_SAME)).mean(-1)
+    return torch.where(known & paired, missing, 0.0).mean()
+
+
+def _apart_at_places(images: Tensor) -> Tensor:
+    flat = _shrunk(images, _PLACES).flatten(1)
+    return (flat[:, None] - flat).abs()
+
+
 def _alike(apart: Tensor, usual: Tensor) -> Tensor:
     return functional.relu(1 - apart / torch.where(usual > 0, usual, 1.0)[:, None]).square()
 
@@ -63,15 +77,20 @@ def _mean_of_class(values: Tensor, labels: Tensor, asked: Tensor) -> tuple[Tenso
     )
     chosen = (asked[:, None] == labels).to(values.dtype)
     number = chosen @ pairs.sum(1).to(values.dtype)
-    total = chosen @ torch.where(pairs, values, 0.0).sum(1)
-    return total / number.clamp(min=1), number > 0
+    places = [1] * (values.ndim - 2)
+    of_pairs = torch.where(pairs.reshape(*pairs.shape, *places), values, 0.0).sum(1)
+    return (chosen @ of_pairs) / number.clamp(min=1).reshape(-1, *places), number > 0
 
 
 def _differences(images: Tensor) -> Tensor:
-    side = min(_COARSE, images.shape[-1])
-    smaller = side < images.shape[-1]
-    coarse = functional.interpolate(images, size=(side, side), mode="bilinear", antialias=smaller)
+    coarse = _shrunk(images, _COARSE)
     flat = torch.cat([coarse.diff(dim=axis).flatten(1) for axis in (2, 3)], 1)
     flat = flat * torch.rsqrt(flat.square().mean(1, keepdim=True) + _FAINT**2)
     own = (flat.square().mean(1) + 1e-12).sqrt()
     return own[:, None] * own - (flat @ flat.T).abs() / flat.shape[1]
+
+
+def _shrunk(images: Tensor, most: int) -> Tensor:
+    side = min(most, images.shape[-1])
+    smaller = side < images.shape[-1]
+    return functional.interpolate(images, size=(side, side), mode="bilinear", antialias=smaller)
