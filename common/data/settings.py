@@ -29,6 +29,9 @@ class DataSettings(Section):
     folds: int = 0  # k of k-fold cross-validation: part `fold` becomes val
     fold: int = 0
     train_images: int = 0  # about so many are for training, the others left out; 0: all
+    labels_per_class: int = 0  # so many training images of each class keep their label; 0: all
+    labels_seed: int = 0  # chooses them
+    unlabelled: str = "drop"  # the others leave training; or "keep", for a GAN that needs no labels
     copies: str = "group"  # copies share a split; or "drop" all but one; or "keep"
     equal_pairs: str = "drop"  # patients whose targets equal their images; or "keep"
     batch_size: int = 32  # global: over all devices and processes
