@@ -300,7 +300,7 @@ def _decision_loss(
     outputs: dict[str, Any] = {"adversarial_loss": per_image(losses)}
     total = outputs["adversarial_loss"]
     of_class = None if labels is None else class_losses(gan, decided, labels)
-    if decided.class_logits is not None and of_class is not None:
+    if labels is not None and decided.class_logits is not None and of_class is not None:
         outputs["class_loss"] = of_class
         total = total + gan.weights.of_class(step) * of_class
         correct = decided.class_logits.argmax(-1) == labels

@@ -290,7 +290,8 @@ def feature_matching(
     through theirs. Salimans et al., "Improved Techniques for Training GANs" (2016), section 3.1.
     """
     of_fake, of_real = (jax.lax.pmean(x.mean(0), AXIS) for x in (fake, real))
-    return ((of_fake - jax.lax.stop_gradient(of_real)) ** 2).sum()
+    apart: Array = ((of_fake - jax.lax.stop_gradient(of_real)) ** 2).sum()
+    return apart
 
 
 def orthogonality(params: Variables) -> Float[Array, ""]:
