@@ -65,7 +65,7 @@ def test_the_documents_name_settings_that_exist():
         "docs/own_data.md": gan,
         "docs/quality.md": gan | classify,
         "docs/few_images.md": gan,
-        "docs/few_labels.md": gan | classify,
+        "docs/few_labels.md": gan | classify | unet,
         "docs/segmentation.md": unet,
         "docs/classification.md": classify,
         "docs/translation.md": translate,

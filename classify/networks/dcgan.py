@@ -31,4 +31,4 @@ class Network(Classifier):
         frozen = self.frozen if self.frozen < len(STAGES) else halvings_of(images.shape[1])[1]
         trunk = Halvings(self.width, self.momentum, self.axis_name, frozen)
         nn.share_scope(self, trunk)  # its layers have the names that a discriminator gives them
-        return trunk(2 * images - 1, train=train)
+        return trunk(2 * images - 1, train=train)[-1]

@@ -30,6 +30,7 @@ class DataSettings(Section):
     fold: int = 0
     train_images: int = 0  # about so many are for training, the others left out; 0: all
     labels_per_class: int = 0  # so many training images of each class keep their label; 0: all
+    labelled_patients: int = 0  # of so many the training images keep their label; 0: of all
     labels_seed: int = 0  # chooses them
     unlabelled: str = "drop"  # the others leave training; or "keep", for a GAN that needs no labels
     copies: str = "group"  # copies share a split; or "drop" all but one; or "keep"

@@ -1,7 +1,8 @@
-"""DCGAN's strided convolutions: its discriminator without the last layer, and a classifier's trunk.
+"""The strided convolutions of a DCGAN's discriminator, without its last layer.
 
-Radford, Metz and Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative
-Adversarial Networks" (2016), who also classify by what a discriminator has learned without labels.
+A classifier's trunk and a U-Net's way down may be the same ones, by the same names, and start from
+a discriminator. Radford, Metz and Chintala, "Unsupervised Representation Learning with Deep
+Convolutional Generative Adversarial Networks" (2016), who classify by its features, too.
 """
 
 from typing import Any
@@ -30,20 +31,23 @@ class Halvings(nn.Module):
       momentum: of the running statistics of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
       frozen: this many layers, from the image on, keep the statistics of their BatchNorm.
+      layers: how many there are; None: as many as `halvings_of` says.
     """
 
     width: int = 64
     momentum: float = 0.9
     axis_name: str = AXIS
     frozen: int = 0
+    layers: int | None = None
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch rows columns maps"]:
-        """Maps images in [-1, 1] to maps that have as few pixels as `halvings_of` says."""
-        x = images
-        for layer in range(halvings_of(images.shape[1])[1]):
+    ) -> list[Float[Array, "batch _rows _columns _maps"]]:
+        """Maps images in [-1, 1] to the maps after each layer."""
+        x, seen = images, []
+        layers = halvings_of(images.shape[1])[1] if self.layers is None else self.layers
+        for layer in range(layers):
             name = f"halve_{layer + 1}"
             x = Conv(self.width << layer, 4, 2, _PADDING, False, INIT, name=name)(x)
             if layer:
@@ -52,7 +56,8 @@ class Halvings(nn.Module):
                 )
                 x = norm(x, use_running_average=not train or layer < self.frozen)
             x = nn.leaky_relu(x, _LEAK)
-        return x
+            seen.append(x)
+        return seen
 
 
 def halvings_of(image_size: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import keystr
 from jaxtyping import Array, PyTree
 
@@ -87,7 +88,7 @@ def _nearest(tree: PyTree, given: Mapping[str, PyTree]) -> str:
     return max(given, key=fitting)
 
 
-def _arrays(tree: PyTree) -> dict[str, Array]:
+def _arrays(tree: PyTree) -> dict[str, Array | np.ndarray]:
     return {_path_of(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 

@@ -104,7 +104,7 @@ class Discriminator(networks.Discriminator):
         """Decides whether images in [-1, 1] are real."""
         trunk = Halvings(self.width, self.momentum, self.axis_name)
         nn.share_scope(self, trunk)  # its layers have the names that a classifier gives them
-        x = trunk(images, train=train)
+        x = trunk(images, train=train)[-1]
         if self.k_plus_one:
             features = x.mean((1, 2))
             return decision_of_classes(Dense(self.num_classes, name="classes")(features), features)

@@ -14,6 +14,7 @@ from configs import (
     ablate_few_images,
     ablate_few_images_best,
     ablate_few_labels,
+    ablate_few_patients,
     ablate_gan_losses,
 )
 from studies.ablation.sweep import Place, Sweep, config_of, folder_of, places, read_sweep
@@ -151,6 +152,15 @@ class TestFewLabels:
             assert own.train.init_from.endswith(
                 f"seed{place.seed}" if place.arm == "GAN features" else ""
             )
+
+
+def test_few_patients_are_the_same_for_all_networks():
+    sweep, config = ablate_few_patients.sweep(), ablate_few_patients.get_config("tiny")
+    own = [config_of(Place(arm, 3, None), sweep, config) for arm in sweep.arms]
+    for one in own:
+        check(one, rules_of("unet"))
+        assert (one.data.labels_seed, one.data.labelled_patients) == (3, 4)
+    check_step(own[0])
 
 
 class TestFewImages:

@@ -69,6 +69,20 @@ def test_all_keep_theirs_without_a_number():
     assert chosen(0) == (TABLE, ROWS)
 
 
+def test_so_many_patients_keep_the_labels_of_all_their_images():
+    images, more = (set(chosen(0, labelled_patients=n)[1]["train"]) for n in (3, 5))
+    kept = {PATIENTS[row] for row in images}
+    assert len(kept) == 3 and images < more
+    assert images == {row for row in range(48) if PATIENTS[row] in kept}
+    of_few = chosen(2, labelled_patients=3)[1]["train"]
+    assert len(of_few) == 4 and set(of_few) < images
+
+
+def test_too_few_patients_are_told():
+    with pytest.raises(UserError, match="is 9, but 8 patients .* are in training"):
+        chosen(0, labelled_patients=9)
+
+
 def test_too_few_images_are_told():
     with pytest.raises(UserError, match="is 17, but class B has 16 training images"):
         chosen(17)
