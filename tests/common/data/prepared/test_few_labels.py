@@ -79,7 +79,7 @@ def test_so_many_patients_keep_the_labels_of_all_their_images():
 
 
 def test_too_few_patients_are_told():
-    with pytest.raises(UserError, match="is 9, but 8 patients .* are in training"):
+    with pytest.raises(UserError, match=r"is 9, but 8 patients .* are in training"):
         chosen(0, labelled_patients=9)
 
 
