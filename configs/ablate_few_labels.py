@@ -35,7 +35,7 @@ def sweep(arg: str = "") -> Sweep:
         "from scratch": {},
         "GAN features": {"train.init_from": lambda seed: f"{GANS}/seed{seed}"},
         "ImageNet": {
-            "model": transfer["model"] | {"weights": "imagenet"},
+            "model": transfer["model"] | {"weights": "" if arg == "tiny" else "imagenet"},
             "optimizer": transfer["optimizer"],
         },
         "K+1 classes": {

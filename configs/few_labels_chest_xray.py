@@ -31,7 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.network = ConfigDict({"width": 64, "dropout_rate": 0.0})
     config.optimizer.update(learning_rate=2e-4, decay="cosine", weight_decay=1e-2)
     if arg == "tiny":
-        config.data.update(image_size=16, batch_size=8, num_phantoms=64, labels_per_class=4)
+        config.data.update(image_size=16, batch_size=8, num_phantoms=32, labels_per_class=4)
         config.model.network.width = 8
         config.train.update(TINY_TRAIN)
     return config.lock()
