@@ -10,7 +10,8 @@ python launch.py --config=configs/dcgan_chest_xray.py --config.data.name=brain_m
     --config.data.dir=DIR --config.data.image_size=128 --config.model.generator.width=16 \
     --config.model.discriminator.width=16 --workdir=GAN
 
-Without `init_from`, the same network from scratch. docs/few_labels.md compares them.
+Without `init_from`, the same network from scratch. docs/few_labels.md compares them. Not yet
+measured on patients.
 """
 
 from ml_collections import ConfigDict

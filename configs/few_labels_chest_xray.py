@@ -9,7 +9,8 @@ GAN is the workdir of one whose discriminator has these layers and saw all image
 python launch.py --config=configs/dcgan_chest_xray.py --config.data.channels=1 \
     --config.data.dir=DIR --config.data.folds=10 --workdir=GAN
 
-Without `init_from`, the same network from scratch. docs/few_labels.md compares them.
+Without `init_from`, the same network from scratch. docs/few_labels.md compares them. Not yet
+measured on patients.
 """
 
 from ml_collections import ConfigDict

@@ -8,6 +8,7 @@ python launch.py --mode=evaluate --workdir=runs/semi_supervised_chest_xray
 Salimans et al. (2016): the discriminator of a DCGAN tells the classes and "generated" apart. Images
 with a label teach it the classes, all images what is real; the generator matches its features. A
 third of a batch is unlabelled, and a third of each class. docs/few_labels.md has the comparison.
+Not yet measured on patients.
 """
 
 from ml_collections import ConfigDict
