@@ -211,11 +211,6 @@ def _check(settings: ClassifierSettings, card: DataCard) -> None:
             f" {card.classes[0]}; put those of each class into a folder of its own, see"
             " docs/own_data.md."
         )
-    if settings.data.labels_per_class and settings.data.unlabelled == "keep":
-        raise UserError(
-            "config.data.unlabelled is 'keep', but a classifier learns from images with a label"
-            " alone; set it to 'drop'."
-        )
     name, frozen = settings.model.name, settings.optimizer.frozen
     number = len(find_network(name).STAGES)
     _check_cached_views(settings, number)

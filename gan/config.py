@@ -17,6 +17,7 @@ from gan.flags import MODES, GANOptions
 
 RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
+    "data.unlabelled": choice("drop", "keep"),
     "train.picture_grid": whole(1, 32),
     "model.name": text(),
     "model.latent": choice("normal", "uniform"),

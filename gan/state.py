@@ -203,23 +203,21 @@ def _check(settings: GANSettings) -> None:
             " config.consistency_augment varies nothing; say what it varies, such as"
             " --config.consistency_augment.translation=0.125, or set the weight to 0."
         )
+    used = [TERMS[name].player for name, weight in loss.terms.items() if weight and name in TERMS]
+    if not loss.generator_weight and "generator" not in used:
+        raise UserError(
+            "config.loss.generator_weight is 0, and the generator has no term to learn by; give"
+            " one a weight, such as --config.loss.feature_matching=1."
+        )
     _check_adaptive(settings)
 
 
 def _check_labels(settings: GANSettings, networks: Networks) -> None:
     """Refuses images without a label for networks that need the class of each."""
-    data = settings.data
-    if data.labels_per_class and data.unlabelled == "keep" and networks.generator.conditional:
+    if settings.data.hides_labels and networks.generator.conditional:
         raise UserError(
             "config.data.unlabelled is 'keep', but the networks of config.model need the class of"
             " each image; take 'drop', or an unconditional network such as dcgan."
-        )
-    if not settings.loss.generator_weight and not any(
-        TERMS[name].player == "generator" for name, weight in settings.loss.terms.items() if weight
-    ):
-        raise UserError(
-            "config.loss.generator_weight is 0, and the generator has no term to learn by; give"
-            " one a weight, such as --config.loss.feature_matching=1."
         )
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from common.config.defaults import RULES, check, default_config
+from common.config.defaults import check, default_config
+from common.config.tasks import rules_of
 from common.data.prepared.few_labels import UNLABELLED, with_few_labels
 from common.data.prepared.prepared import prepare
 from common.data.prepared.splits import Table
@@ -88,12 +89,19 @@ def test_too_few_images_are_told():
         chosen(17)
 
 
+@pytest.mark.parametrize("task", ["classify", "unet", "translate"])
+def test_only_gans_learn_from_the_others(task):
+    config = default_config()
+    config.data.unlabelled = "keep"
+    with pytest.raises(UserError, match=r"config\.data\.unlabelled is 'keep'"):
+        check(config, rules_of(task))
+
+
 class TestPrepared:
     def prepared(self, folder, **changes):
         config = default_config()
         config.data.update(name="digits", num_phantoms=40, image_size=8, cache_dir=str(folder))
         config.data.update(labels_per_class=2, **changes)
-        check(config, RULES)
         return prepare(ConfigDict(config.data))
 
     def test_batches_show_no_hidden_label(self, tmp_path):
