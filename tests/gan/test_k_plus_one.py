@@ -151,6 +151,15 @@ class TestNetwork:
         expected = of_classifier["params"], of_classifier["batch_stats"]
         assert shapes == jax.tree.map(jnp.shape, expected)
 
+    def test_has_so_many_parameters(self):
+        made = jax.eval_shape(
+            lambda: classifier.Network(2, axis_name="").init(
+                jax.random.key(0), jnp.zeros((1, 64, 64, 1)), train=False
+            )
+        )
+        learned = made["params"], made["batch_stats"]
+        assert sum(leaf.size for leaf in jax.tree.leaves(learned)) == 2_758_146
+
     def test_any_discriminator_has_its_layers(self):
         one, k_plus_one = (self.made(k_plus_one=on)["params"] for on in (False, True))
         assert one.keys() ^ k_plus_one.keys() == {"real_or_generated", "classes"}
