@@ -1,4 +1,4 @@
-r"""What helps a classifier that has 25 labelled X-rays of each class? Four answers, five seeds.
+r"""What helps a classifier that has 25 labelled X-rays of each class? Three answers, five seeds.
 
 python launch.py --mode=ablate --config=configs/ablate_few_labels.py                        phantoms
 python launch.py --mode=ablate --config=configs/ablate_few_labels.py --config.data.dir=DIR \
