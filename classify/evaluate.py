@@ -20,7 +20,6 @@ from classify.operating_point import (
     read_wanted,
     scores_at,
 )
-from classify.scores import Predicted, intervals, score_of_class, temperature
 from classify.verdict import verdict
 from common.data.prepared.prepared import DataCard, Split
 from common.program.errors import UserError
@@ -36,6 +35,7 @@ from common.runs.evaluation import (
 )
 from common.runs.workdir import Run
 from common.scores.bootstrap import Score
+from common.scores.classification import Predicted, intervals, score_of_class, temperature
 from common.unlike.run import Unlike, distances_to_training, unlike_sentence, with_distances
 
 SCORED = "scored_images.csv"

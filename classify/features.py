@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from classify.config import ClassifierSettings
-from classify.networks import find_network
+from classify.networks import find_network, stage_of
 from classify.state import Classifier, path_of
 from common.data.prepared.prepared import Example, Prepared, Split
 from common.data.transforms import augment, to_unit
@@ -98,7 +98,7 @@ def _key(prepared: Prepared, variables: Variables, settings: ClassifierSettings)
     for collection in sorted(variables):
         leaves = jax.tree_util.tree_leaves_with_path(variables[collection])
         for path, values in sorted((path_of(keys), values) for keys, values in leaves):
-            if path.startswith(stages):
+            if stage_of(path, stages) < len(stages):
                 digest.update(f"{collection}/{path}".encode() + np.asarray(values).tobytes())
     return digest.hexdigest()[:24]
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from classify.scores import Predicted, reliability
 from common.report.figure import literal, save_figure
 from common.scores.areas import areas_of_draws
+from common.scores.classification import Predicted, reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,10 +16,10 @@ from jaxtyping import Float, Int, UInt8
 
 from classify.figures import draw_figures
 from classify.inference import known_temperature, load_inference, softmax
-from classify.scores import Predicted, intervals
 from common.runs.evaluation import stored_value
 from common.runs.judge import Judged
 from common.runs.workdir import Run
+from common.scores.classification import Predicted, intervals
 
 Images = UInt8[np.ndarray, "images height width channels"]
 

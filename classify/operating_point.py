@@ -10,12 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from classify.scores import Draws, Labels, Predicted, Probabilities, intervals_of, rates
 from common.program.errors import UserError
 from common.program.json_files import conform
 from common.runs.evaluation import EVALUATION, FOLDER, stored_value
 from common.runs.workdir import Run
 from common.scores.bootstrap import OfDraws, Score
+from common.scores.classification import (
+    Draws,
+    Labels,
+    Predicted,
+    Probabilities,
+    intervals_of,
+    rates,
+)
 
 YOUDEN = "youden"
 _KINDS = ("sensitivity", "specificity")

@@ -15,7 +15,7 @@ from jax.tree_util import tree_leaves_with_path as leaves_with_path
 from jaxtyping import Array, Float, Key, PyTree
 
 from classify.config import ClassifierModel, ClassifierOptimizer, ClassifierSettings
-from classify.networks import find_network, make_network
+from classify.networks import Stages, find_network, make_network, stage_of
 from common.config.durations import steps
 from common.data.prepared.prepared import DataCard
 from common.data.sources.download import Settings, remote_file
@@ -152,7 +152,7 @@ def path_of(keys: tuple[KeyEntry, ...]) -> str:
 
 def _make_optimizer(
     settings: ClassifierOptimizer,
-    stages: tuple[str, ...],
+    stages: Stages,
     steps_per_epoch: float,
     num_steps: str,
 ) -> tuple[optax.GradientTransformation, Callable[[str], bool]]:
@@ -165,10 +165,6 @@ def _make_optimizer(
     schedule = learning_rate_schedule(settings, "optimizer", steps_per_epoch, num_steps=num_steps)
     every = steps(settings.unfreeze_every, steps_per_epoch)
 
-    def stage_of(path: str) -> int:
-        found = (i for i, stage in enumerate(stages) if path.startswith(stage))
-        return next(found, len(stages))
-
     def of_stage(stage: int) -> optax.GradientTransformation:
         share = settings.stage_decay ** (len(stages) - stage)
         thaws = (settings.frozen - stage) * every if stage < settings.frozen else 0
@@ -180,12 +176,12 @@ def _make_optimizer(
 
     def labels(params: Variables) -> PyTree:
         return jax.tree_util.tree_map_with_path(
-            lambda keys, _: str(stage_of(path_of(keys))), params
+            lambda keys, _: str(stage_of(path_of(keys), stages)), params
         )
 
     rules = {str(stage): of_stage(stage) for stage in range(len(stages) + 1)}
     optimizer = clipped(optax.multi_transform(rules, labels), settings.clip)
-    return optimizer, lambda path: stage_of(path) < settings.never_learning
+    return optimizer, lambda path: stage_of(path, stages) < settings.never_learning
 
 
 def _class_weights(text: str, card: DataCard) -> Float[np.ndarray, " classes"]:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from classify.scores import Predicted, owners, score_of_class
 from common.program.words import counted
 from common.runs.evaluation import Counts, HeldOut
 from common.scores.bootstrap import Score
+from common.scores.classification import Predicted, owners, score_of_class
 
 # The least area under the ROC curve, at the low end of its interval, for which the words are used.
 _APART = (

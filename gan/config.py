@@ -17,6 +17,7 @@ from gan.flags import MODES, GANOptions
 
 RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
+    "data.unlabelled": choice("drop", "keep"),
     "train.picture_grid": whole(1, 32),
     "model.name": text(),
     "model.latent": choice("normal", "uniform"),
@@ -37,7 +38,7 @@ RULES: Rules = {  # which values of the settings are valid
         [f"model.*.{name}" for name in ("hierarchical", "spectral_norm", "orthogonal", "remat")],
         switch(),
     ),
-    "model.*.minibatch_deviation": switch(),
+    **dict.fromkeys(["model.*.minibatch_deviation", "model.*.k_plus_one"], switch()),
     "quality.extractor": text(),
     "quality.num_images": whole(1, 1_000_000),
     "quality.k": whole(1, 1000),
@@ -102,6 +103,7 @@ class GANLoss(Section):
     name: str = "non_saturating"  # or one of gan/losses.py
     label_smoothing: float = 0.0  # the target of real images is 1 minus this
     discriminator_weight: float = 1.0  # of real + generated; 0.5 is their mean
+    generator_weight: float = 1.0  # of all but the terms in the generator's loss; 0: they alone
     class_weight: float = 1.0  # of the class loss, if the discriminator predicts classes
     class_weight_rise: str = "0"  # how long it takes from 0 to this, such as "50 %"
     # Or "data_to_data" of ReACGAN, with model.discriminator.embedding_size.
@@ -119,6 +121,7 @@ class GANLoss(Section):
             "mode_seeking": 0.0,  # of the generator's term for diversity; its authors use 1
             "diversity": 0.0,  # of the generator's term that compares pairs with real pairs
             "spread": 0.0,  # of the generator's term that compares how brightness varies
+            "feature_matching": 0.0,  # of the generator's term that compares means of features
             "orthogonality": 0.0,  # of the generator's kernels; the BigGAN's authors use 1e-4
         }
     )

@@ -82,6 +82,8 @@ def decide_on(
 def class_losses(gan: GAN, decided: Decision, labels: Classes) -> Losses | None:
     """Returns the class loss of each image; None if the discriminator predicts no class.
 
+    Where some images have no label, the mean over the whole batch is that of the others.
+
     Raises:
       UserError: the discriminator gives no embeddings, but they are asked for, or the reverse.
     """
@@ -100,9 +102,15 @@ def class_losses(gan: GAN, decided: Decision, labels: Classes) -> Losses | None:
     if decided.class_logits is None:
         return None
     if decided.embeddings is None:
-        return class_loss(decided.class_logits, labels)
+        return class_loss(decided.class_logits, labels) / share_of_labelled(labels)
     everyone = [jax.lax.all_gather(x, AXIS, tiled=True) for x in (decided.embeddings, labels)]
     return data_to_data(decided.class_logits, decided.embeddings, labels, *everyone)
+
+
+def share_of_labelled(labels: Classes) -> Float[Array, ""]:
+    """Returns the share of the whole batch that has a label, or a number near 0 if none has."""
+    share: Array = jax.lax.pmean((labels >= 0).mean(), AXIS)
+    return jnp.maximum(share, jnp.finfo(share.dtype).eps)
 
 
 def _varied(gan: GAN, seen: Seen) -> tuple[Images, Classes, Key[Array, " batch"]]:

@@ -193,9 +193,13 @@ LOSSES: dict[str, Callable[[float], AdversarialLoss]] = {
 def class_loss(
     class_logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
 ) -> Float[Array, " batch"]:
-    """Cross-entropy of the auxiliary classifier, `-log p(label | x)` (Odena et al., 2017)."""
-    losses: Array = optax.softmax_cross_entropy_with_integer_labels(class_logits, labels)
-    return losses
+    """Cross-entropy of the auxiliary classifier, `-log p(label | x)` (Odena et al., 2017).
+
+    0 for an image without a label (-1).
+    """
+    known = jnp.maximum(labels, 0)
+    losses: Array = optax.softmax_cross_entropy_with_integer_labels(class_logits, known)
+    return jnp.where(labels < 0, 0, losses)
 
 
 def data_to_data(

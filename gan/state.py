@@ -48,12 +48,14 @@ class Weights(NamedTuple):
       class_loss: beside the adversarial loss, in both players' losses.
       terms: further parts, by their names in `gan.terms.TERMS`.
       class_rise: the number of steps in which the weight of the class loss rises from 0.
+      generator: of all but the terms in the generator's loss.
     """
 
     discriminator: float
     class_loss: float
     terms: Mapping[str, float]
     class_rise: int = 0
+    generator: float = 1.0
 
     def of_class(self, step: Int[Array, ""]) -> float | Float[Array, ""]:
         """Returns the weight of the class loss in the step after so many."""
@@ -122,14 +124,16 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
       UserError: a setting is invalid.
     """
     _check(settings)
-    optimizer, loss, model = settings.optimizer, settings.loss, settings.model
+    networks = make_networks(settings.model, card)
+    _check_labels(settings, networks)
+    optimizer, loss = settings.optimizer, settings.loss
     half = optimizer.half_batches
     batches = Batches(optimizer.discriminator_steps, settings.data.batch_size // (1 + half))
     steps_per_epoch = card.num_examples["train"] / batches.examples
     num_steps = settings.train.num_steps
     terms = {name: loss.terms[name] for name in TERMS if loss.terms.get(name)}
     return GAN(
-        networks=make_networks(model, card),
+        networks=networks,
         generator_optimizer=_optimizer(
             optimizer.generator, "generator", steps_per_epoch, 1, num_steps
         ),
@@ -139,7 +143,7 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
         batches=batches,
         half_batches=half,
         num_classes=len(card.classes),
-        latent=model.latent,
+        latent=settings.model.latent,
         loss=adversarial_loss(loss.name, loss.label_smoothing),
         class_loss=loss.class_loss,
         weights=Weights(
@@ -147,9 +151,10 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
             loss.class_weight,
             terms,
             steps(loss.class_weight_rise, steps_per_epoch, num_steps),
+            loss.generator_weight,
         ),
         penalty_every=loss.penalty_every,
-        average_decay=model.average_decay,
+        average_decay=settings.model.average_decay,
         accumulate=optimizer.accumulate,
         augmentation=settings.discriminator_augment,
         consistency=settings.consistency_augment,
@@ -198,7 +203,22 @@ def _check(settings: GANSettings) -> None:
             " config.consistency_augment varies nothing; say what it varies, such as"
             " --config.consistency_augment.translation=0.125, or set the weight to 0."
         )
+    used = [TERMS[name].player for name, weight in loss.terms.items() if weight and name in TERMS]
+    if not loss.generator_weight and "generator" not in used:
+        raise UserError(
+            "config.loss.generator_weight is 0, and the generator has no term to learn by; give"
+            " one a weight, such as --config.loss.feature_matching=1."
+        )
     _check_adaptive(settings)
+
+
+def _check_labels(settings: GANSettings, networks: Networks) -> None:
+    """Refuses images without a label for networks that need the class of each."""
+    if settings.data.hides_labels and networks.generator.conditional:
+        raise UserError(
+            "config.data.unlabelled is 'keep', but the networks of config.model need the class of"
+            " each image; take 'drop', or an unconditional network such as dcgan."
+        )
 
 
 def _check_adaptive(settings: GANSettings) -> None:

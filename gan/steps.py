@@ -25,6 +25,7 @@ from gan.deciding import (
     class_losses,
     decide_both,
     decide_on,
+    share_of_labelled,
 )
 from gan.drawing import Classes, Generated, Images
 from gan.losses import Part
@@ -105,13 +106,14 @@ def _discriminator_gradient(
     state = replace(state, discriminator=replace(state.discriminator, batch_stats=batch_stats))
     network, weights = state.discriminator, gan.weights
     loss_of = partial(_decision_loss, gan, state.step)
+    asked = _asked(gan, fake_labels)
     seen_real = Seen(images, labels, Looks.of(state, rng, DROPOUT_REAL, SEEN_REAL, position))
     seen_fake = Seen(fakes, fake_labels, Looks.of(state, rng, DROPOUT_FAKE, SEEN_FAKE, position))
 
     def loss(params: Variables) -> tuple[Float[Array, ""], tuple[Variables, Outputs]]:
         real, fake, stats = decide_both(gan, network, params, seen_real, seen_fake)
         real_loss, real_outputs = loss_of(gan.loss.real, real, fake, labels)
-        fake_loss, fake_outputs = loss_of(gan.loss.fake, fake, real, fake_labels)
+        fake_loss, fake_outputs = loss_of(gan.loss.fake, fake, real, asked)
         outputs = {
             **_named(gan, real, "real", real_outputs),
             **_named(gan, fake, "fake", fake_outputs),
@@ -176,13 +178,15 @@ def _generator_gradient(
     """Returns the gradient of the generator's terms alone, and that of its loss by its images."""
     images, labels, latents, position, real = rows
     decide = _decider(gan, state, labels, rng, position, real)
+    asked = _asked(gan, labels)
 
     def logit_of(seen: Images) -> Float[Array, " batch"]:
         return decide(seen)[1].logit
 
     def loss(images: Images, params: Variables) -> tuple[Float[Array, ""], Outputs]:
         other, decided = decide(images)
-        total, outputs = _decision_loss(gan, state.step, gan.loss.generator, decided, other, labels)
+        total, outputs = _decision_loss(gan, state.step, gan.loss.generator, decided, other, asked)
+        total = gan.weights.generator * total
         shown = Shown(
             logit_of=logit_of,
             fake_logit_of=logit_of,
@@ -272,29 +276,35 @@ def _shown(
     )
 
 
+def _asked(gan: GAN, labels: Classes) -> Classes | None:
+    """Returns the classes that generated images should show; None if "generated" is one itself."""
+    return None if gan.networks.discriminator.classifies else labels
+
+
 def _decision_loss(
     gan: GAN,
     step: Int[Array, ""],
     adversarial: Part,
     decided: Decision,
     other: Decision | None,
-    labels: Classes,
+    labels: Classes | None,
 ) -> tuple[Float[Array, ""], Outputs]:
     """Returns the mean loss toward a target and a class, and its parts per example.
 
-    `other` is the decision of the images of the other kind, real or generated.
+    `other` is the decision of the images of the other kind, real or generated; `labels` are None
+    for images without a class loss.
     """
     own = jax.tree.leaves(decided.logits)
     others = jax.tree.leaves(other.logits) if other else [None] * len(own)
     losses = [adversarial(*logits) for logits in zip(own, others, strict=True)]
     outputs: dict[str, Any] = {"adversarial_loss": per_image(losses)}
     total = outputs["adversarial_loss"]
-    of_class = class_losses(gan, decided, labels)
-    if decided.class_logits is not None and of_class is not None:
+    of_class = None if labels is None else class_losses(gan, decided, labels)
+    if labels is not None and decided.class_logits is not None and of_class is not None:
         outputs["class_loss"] = of_class
         total = total + gan.weights.of_class(step) * of_class
         correct = decided.class_logits.argmax(-1) == labels
-        outputs["class_accuracy"] = correct.astype(total.dtype)
+        outputs["class_accuracy"] = correct.astype(total.dtype) / share_of_labelled(labels)
     return total.mean(), outputs
 
 

@@ -281,6 +281,19 @@ def consistency(decided: Decision, varied: Decision) -> Losses:
     return (decided.logit - varied.logit) ** 2
 
 
+def feature_matching(
+    fake: Float[Array, "batch features"], real: Float[Array, "_real features"]
+) -> Float[Array, ""]:
+    """`|mean f(x) - mean f(G(z))|^2`: generated images have the features of real ones on average.
+
+    The means are those of the whole batch; real images are the goal, toward which no gradient goes
+    through theirs. Salimans et al., "Improved Techniques for Training GANs" (2016), section 3.1.
+    """
+    of_fake, of_real = (jax.lax.pmean(x.mean(0), AXIS) for x in (fake, real))
+    apart: Array = ((of_fake - jax.lax.stop_gradient(of_real)) ** 2).sum()
+    return apart
+
+
 def orthogonality(params: Variables) -> Float[Array, ""]:
     """`|W^T W - diag(W^T W)|^2`, summed over kernels `W` whose columns make the outputs.
 
@@ -328,6 +341,16 @@ def _decoding(shown: Shown) -> Value:
     return real.decoding_error
 
 
+def _feature_matching(shown: Shown) -> Value:
+    real, fake = shown.judged
+    if real is None or real.features is None or fake.features is None:
+        raise UserError(
+            "config.loss.feature_matching has a weight, but the discriminator gives no features;"
+            " set config.model.discriminator.k_plus_one=True (of dcgan), or the weight to 0."
+        )
+    return feature_matching(fake.features, real.features)
+
+
 def _consistency(half: Literal[0, 1], shown: Shown) -> Value:
     decided = shown.judged[half]
     assert decided is not None and shown.judge_varied is not None
@@ -356,5 +379,6 @@ TERMS = {
     "mode_seeking": Term("generator", _mode_seeking, whole_batch=True),
     "diversity": Term("generator", partial(_beside_real, diversity), whole_batch=True),
     "spread": Term("generator", partial(_beside_real, spread), whole_batch=True),
+    "feature_matching": Term("generator", _feature_matching),
     "orthogonality": Term("generator", lambda shown: orthogonality(shown.params)),
 }

@@ -30,15 +30,17 @@ _WITHOUT_EFFECT = (
 _OF_ALL = (
     *("train.on_divergence", "train.rollbacks", "train.init_from"),
     *("data.balance", "data.take", "data.equal_pairs", "data.train_images"),
+    *("data.labels_per_class", "data.labels_seed", "data.unlabelled", "data.labelled_patients"),
 )
 _YOUNGER = {
     "gan": (
         *("adaptive_augment.", "consistency_augment.", "optimizer.accumulate"),
         *("optimizer.generator.freeze", "optimizer.discriminator.freeze"),
         *("loss.class_loss", "loss.class_weight_rise", "loss.consistency_", "loss.decoding"),
+        *("loss.feature_matching", "loss.generator_weight"),
         *("loss.lecam", "loss.orthogonality", "loss.r2", "loss.spread"),
     ),
-    "unet": ("optimizer.accumulate",),
+    "unet": ("optimizer.accumulate", "model.encoder"),
 }
 
 

@@ -23,7 +23,7 @@ from gan import config as gan_settings
 
 TASK = "utility"
 ALL = "all"
-METRICS = {  # what is compared: a name of classify/scores.py -> its name for people
+METRICS = {  # what is compared: a name of common/scores/classification.py -> its name for people
     "roc_auc_macro": "AUC",
     "f1_macro": "F1 (macro)",
     "accuracy": "accuracy",

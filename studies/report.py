@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from classify.scores import Predicted
 from common.data.prepared.prepared import DataCard
 from common.program.files import write_atomically
 from common.runs.evaluation import Counts, counts_of, write_report, write_table
+from common.scores.classification import Predicted
 from studies.config import METRICS, Study
 from studies.rows import FIRST, Row, signed
 from studies.statistics import RESAMPLES, Interval, corrected_level, interval, measure

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import t as student
 
-from classify.scores import Predicted, owners, scores, scores_of_resamples
+from common.scores.classification import Predicted, owners, scores, scores_of_resamples
 
 RESAMPLES = 4000
 

@@ -17,7 +17,6 @@ from ml_collections import ConfigDict
 
 from classify.evaluate import evaluate, read_scored_images, scored_images
 from classify.flags import ClassifyOptions
-from classify.scores import Predicted
 from common.config import defaults as configs
 from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard, Prepared, prepare
@@ -38,6 +37,7 @@ from common.runs.workdir import (
     exclusive,
     open_run,
 )
+from common.scores.classification import Predicted
 from common.training.train import train
 from gan.config import GANSettings
 from gan.flags import GANOptions

@@ -43,7 +43,10 @@ def test_first_step_in_float32(start, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("config", "size"), [("acgan_covid", 32), ("acgan_covid_best", 64)])
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [("acgan_covid", 32), ("acgan_covid_best", 64), ("semi_supervised_chest_xray", 16)],
+)
 def test_five_steps_in_float64(start, tmp_path, config, size):
     one, four = first_steps(start, "float64", tmp_path, config, size)
     for name in (*kind(one, "params/"), *kind(one, "stats/")):

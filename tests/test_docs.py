@@ -55,17 +55,27 @@ def test_five_commands_lead_from_a_folder_to_a_model(desk, launch):
 
 def test_the_documents_name_settings_that_exist():
     from common.program.settings import flatten
-    from configs import acgan_covid, pix2pix_brain_mri, unet_brain_mri_best, vgg16_covid
+    from configs import (
+        acgan_covid,
+        dcgan_chest_xray,
+        pix2pix_brain_mri,
+        unet_brain_mri_best,
+        vgg16_covid,
+    )
 
-    gan, unet, classify, translate = (
+    gan, dcgan, unet, classify, translate = (
         {name for name, _ in flatten(module.get_config())}
-        for module in (acgan_covid, unet_brain_mri_best, vgg16_covid, pix2pix_brain_mri)
+        for module in (
+            *(acgan_covid, dcgan_chest_xray, unet_brain_mri_best),
+            *(vgg16_covid, pix2pix_brain_mri),
+        )
     )
     documents = {
         "README.md": gan | unet | classify,
         "docs/own_data.md": gan,
         "docs/quality.md": gan | classify,
         "docs/few_images.md": gan,
+        "docs/few_labels.md": dcgan | classify | unet,
         "docs/segmentation.md": unet,
         "docs/classification.md": classify,
         "docs/translation.md": translate,

@@ -34,7 +34,7 @@ ROOMS = {
     "data.sources": "data data.files data.phantoms program",
     "data.prepared": "data data.copies data.sources program",
     "networks": "devices ops program",
-    "scores": "devices program",
+    "scores": "data devices program",
     "config": "data program",
     "learning": "config devices program",
     "runs": "config data data.prepared learning program scores",

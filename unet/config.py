@@ -15,7 +15,8 @@ RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
     "model.depth": whole(1, 12),
     "model.norm_output": switch(),
-    "model.input": choice("unit", "standardised"),
+    "model.input": choice("unit", "signed", "standardised"),
+    "model.encoder": choice("levels", "dcgan"),
     "loss.overlap_over": choice("image", "batch"),
     "loss.*": number(0, 1e6),
     "optimizer.accumulate": whole(1, 65536),
@@ -33,7 +34,9 @@ class UNetModel(Section):
     norm_output: bool = False  # a BatchNorm after the last convolution
     momentum: float = 0.9  # of the running statistics of BatchNorm
     epsilon: float = 1e-3  # of BatchNorm
-    input: str = "unit"  # pixels in [0, 1]; or "standardised": mean 0, deviation 1 per image
+    # Pixels in [0, 1]; or "signed": in [-1, 1]; "standardised": mean 0, deviation 1 per image.
+    input: str = "unit"
+    encoder: str = "levels"  # or "dcgan": as a DCGAN's discriminator, for train.init_from
     average_decay: float = 0.0  # of the moving average that is evaluated; 0: the last step is
 
 

@@ -1,4 +1,4 @@
-"""The input of a segmentation network: pixels in [0, 1], or standardised in each image."""
+"""The input of a segmentation network: pixels in [0, 1], in [-1, 1], or standardised per image."""
 
 from typing import TypeAlias
 
@@ -14,7 +14,8 @@ def input_scale(
 ) -> tuple[Num[AnyArray, "batch 1 1 channels"], Num[AnyArray, "batch 1 1 channels"]]:
     """Returns shift and scale: the network sees `(pixels - shift) / scale`.
 
-    For "unit" 0 and 255; for "standardised" each image's mean and standard deviation per channel.
+    For "unit" 0 and 255; for "signed" 127.5 twice; for "standardised" each image's mean and
+    standard deviation per channel.
 
     Args:
       images: stored pixels, in NumPy or in JAX.
@@ -24,6 +25,8 @@ def input_scale(
     shape = (images.shape[0], 1, 1, images.shape[-1])
     if input_name == "unit":
         return xp.zeros(shape, xp.float32), xp.full(shape, 255.0, xp.float32)
+    if input_name == "signed":
+        return xp.full(shape, 127.5, xp.float32), xp.full(shape, 127.5, xp.float32)
     # NumPy sums the millions of pixels of a large image one by one: too many for float32.
     exact = np.float64 if xp is np else xp.float32
     mean = images.mean((1, 2), keepdims=True, dtype=exact)

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 from scipy import ndimage
 
-from common.data.prepared.prepared import owners_of
+from common.data.grouping import owners_of
 from common.scores import bootstrap
 from common.scores.bootstrap import Score
 from common.scores.metrics import SCORES, accuracy, by_convention, class_scores, mean_of_known

@@ -54,6 +54,7 @@ def make_segmenter(settings: UNetSettings, card: DataCard) -> Segmenter:
         norm_output=model.norm_output,
         momentum=model.momentum,
         epsilon=model.epsilon,
+        encoder=model.encoder,
     )
     if card.image_size % network.multiple:
         near = max(1, round(card.image_size / network.multiple)) * network.multiple

@@ -2,7 +2,8 @@
 
 A file defines the Linen module `Network`, which fills the frame below and has the field `frozen` if
 it has BatchNorm (stages that never learn: their statistics stay, too); and `STAGES`: how the names
-of its parameters begin, stage by stage from the image on, for freezing; all others are the head's.
+of its parameters begin (one or several ways), stage by stage from the image on, for freezing; all
+others are the head's.
 config.model.network sets its other fields.
 
 A file whose trunk can start from published weights also defines `pretrained(file, sha256)`, which
@@ -26,6 +27,7 @@ Images: TypeAlias = Float[Array, "batch height width channels"]
 Maps: TypeAlias = Float[Array, "batch rows columns maps"]
 Features: TypeAlias = Float[Array, "batch features"]
 Logits: TypeAlias = Float[Array, "batch classes"]
+Stages: TypeAlias = tuple[str | tuple[str, ...], ...]
 DropoutKeys: TypeAlias = Key[Array, " batch"] | None
 
 
@@ -92,6 +94,12 @@ def find_network(name: str) -> ModuleType:
     if name not in known:
         raise UserError(f"config.model.name is {name!r}; it must be one of {known}.")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def stage_of(path: str, stages: Stages) -> int:
+    """Returns the number of the stage that a parameter is of; the head's is that of all stages."""
+    found = (i for i, begins in enumerate(stages) if path.startswith(begins))
+    return next(found, len(stages))
 
 
 def make_network(model: ClassifierModel, card: DataCard, frozen: int = 0) -> nn.Module:

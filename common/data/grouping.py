@@ -1,5 +1,6 @@
-"""The group of an image: the setting `config.data.group`, parsed."""
+"""The group of an image, and the setting `config.data.group`, parsed."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 _COLUMN, _DICOM = "column:", "dicom:"
@@ -26,3 +27,8 @@ class Grouping(NamedTuple):
         if setting.startswith(_DICOM):
             return cls(tag=setting.removeprefix(_DICOM))
         return cls(expression=setting or None)
+
+
+def owners_of(ids: Sequence[str], groups: Sequence[str]) -> tuple[str, ...]:
+    """Returns the group of each image, or the image's own name if it has none."""
+    return tuple(group or name for group, name in zip(groups, ids, strict=True))

@@ -29,6 +29,10 @@ class DataSettings(Section):
     folds: int = 0  # k of k-fold cross-validation: part `fold` becomes val
     fold: int = 0
     train_images: int = 0  # about so many are for training, the others left out; 0: all
+    labels_per_class: int = 0  # so many training images of each class keep their label; 0: all
+    labelled_patients: int = 0  # of so many the training images keep their label; 0: of all
+    labels_seed: int = 0  # chooses them
+    unlabelled: str = "drop"  # the others leave training; of a GAN also "keep": they stay in it
     copies: str = "group"  # copies share a split; or "drop" all but one; or "keep"
     equal_pairs: str = "drop"  # patients whose targets equal their images; or "keep"
     batch_size: int = 32  # global: over all devices and processes
@@ -39,3 +43,9 @@ class DataSettings(Section):
     num_phantoms: int = 1024  # in train; val and test get a quarter of that each
     resident_limit_mb: int = 1024  # data up to this size stays on the device
     cache_dir: str = ""  # for prepared data; "" = the user's cache folder
+
+    @property
+    def hides_labels(self) -> bool:
+        """Returns whether training images stay without their label."""
+        few = self.labels_per_class or self.labelled_patients
+        return bool(few) and self.unlabelled == "keep"

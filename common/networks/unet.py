@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from common.devices.axis import AXIS
+from common.networks.halvings import Halvings
 from common.networks.layers import BatchNorm, Conv, ConvTranspose
 from common.ops import max_pool_2x2
 
@@ -18,6 +19,7 @@ class UNet(nn.Module):
 
     A level is two 3x3 convolutions, each with BatchNorm and ReLU. Down: 2x2 max pooling; up: a 2x2
     transposed convolution that doubles the image, joined to the maps of that size on the way down.
+    With the encoder "dcgan" the levels below the first are the layers of a DCGAN's discriminator.
 
     Attributes:
       out_channels: maps of the output.
@@ -27,6 +29,7 @@ class UNet(nn.Module):
       momentum: of the running statistics of BatchNorm.
       epsilon: of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
+      encoder: "levels", or "dcgan": see common/networks/halvings.py.
     """
 
     out_channels: int
@@ -36,6 +39,7 @@ class UNet(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-3
     axis_name: str = AXIS
+    encoder: str = "levels"
 
     @property
     def multiple(self) -> int:
@@ -59,10 +63,15 @@ class UNet(nn.Module):
             return x
 
         x, seen = images, []
-        for i in range(self.depth - 1):
-            seen.append(level(x, self.width << i, f"down_{i}"))
-            x = max_pool_2x2(seen[-1])
-        x = level(x, self.width << (self.depth - 1), "bottom")
+        if self.encoder == "dcgan":
+            halvings = Halvings(self.width, self.momentum, self.axis_name, layers=self.depth - 1)
+            nn.share_scope(self, halvings)  # its layers have the names that a discriminator gives
+            *seen, x = level(images, self.width, "down_0"), *halvings(images, train=train)
+        else:
+            for i in range(self.depth - 1):
+                seen.append(level(x, self.width << i, f"down_{i}"))
+                x = max_pool_2x2(seen[-1])
+            x = level(x, self.width << (self.depth - 1), "bottom")
         for i in reversed(range(self.depth - 1)):
             x = ConvTranspose(self.width << i, 2, name=f"double_{i}")(x)
             x = level(jnp.concatenate([seen[i], x], axis=-1), self.width << i, f"up_{i}")

@@ -38,7 +38,8 @@ def batch_indices(
 ) -> Int[np.ndarray, " batch_size"]:
     """Returns the examples of the global batch of one step (the first step is 0).
 
-    With labels, one class after the other has a place in the batch.
+    With labels, one class after the other has a place in the batch; images without a label (-1)
+    are one more class.
     """
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     if labels is None:
@@ -48,7 +49,8 @@ def batch_indices(
     for turn, label in enumerate(classes):
         mine, examples = positions % len(classes) == turn, np.flatnonzero(labels == label)
         of_class = positions[mine] // len(classes)
-        picked[mine] = examples[_visited(of_class, seed, len(examples), shuffle, label)]
+        stream = label % 2**32  # numbers of streams are not negative
+        picked[mine] = examples[_visited(of_class, seed, len(examples), shuffle, stream)]
     return picked
 
 

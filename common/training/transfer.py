@@ -1,7 +1,8 @@
 """Starting from the networks of another run, as far as their shapes allow: config.train.init_from.
 
 A run on other classes or another image size takes the layers that it shares with the other, by
-their names. Optimizers start anew.
+their names. Where the other has other networks, as a GAN has for a classifier, each network takes
+those of the one that it shares most with. Optimizers start anew.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import keystr
 from jaxtyping import Array, PyTree
 
@@ -20,6 +22,8 @@ from common.program.errors import UserError
 from common.program.log import log
 from common.runs.workdir import open_run
 from common.training.task import State, make_task
+
+_path_of = partial(keystr, simple=True, separator="/")
 
 
 def transferred(state: State, workdir: str) -> State:
@@ -39,8 +43,10 @@ def transferred(state: State, workdir: str) -> State:
     log.info("starting from the networks of %s at step %d", workdir, step)
     given, own = _learned(other), _learned(state)
     taken = 0
+    alike = own.keys() == given.keys()
     for name, tree in own.items():
-        own[name], number = _taken(name, tree, given.get(name, {}))
+        source = name if alike else _nearest(tree, given)
+        own[name], number = _taken(name, tree, given[source], source)
         taken += number
     if not taken:
         raise UserError(
@@ -72,25 +78,39 @@ def _with_learned(state: State, learned: Mapping[str, PyTree]) -> State:
     return new
 
 
-def _taken(name: str, tree: PyTree, given: PyTree) -> tuple[PyTree, int]:
+def _nearest(tree: PyTree, given: Mapping[str, PyTree]) -> str:
+    """Returns the name of the network with most arrays that fit a tree, the first of equals."""
+    own = {path: leaf.shape for path, leaf in _arrays(tree).items()}
+
+    def fitting(name: str) -> int:
+        return sum(own.get(path) == leaf.shape for path, leaf in _arrays(given[name]).items())
+
+    return max(given, key=fitting)
+
+
+def _arrays(tree: PyTree) -> dict[str, Array | np.ndarray]:
+    return {_path_of(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _taken(name: str, tree: PyTree, given: PyTree, source: str) -> tuple[PyTree, int]:
     """Returns a tree with the arrays of another that fit, and how many these are."""
-    path_of = partial(keystr, simple=True, separator="/")
-    others = {path_of(path): leaf for path, leaf in jax.tree.leaves_with_path(given)}
+    others = _arrays(given)
     left, number = [], 0
 
     def chosen(path: Any, leaf: Array) -> Array:
         nonlocal number
-        other = others.pop(path_of(path), None)
+        other = others.pop(_path_of(path), None)
         if other is not None and other.shape == leaf.shape:
             number += 1
             return jnp.asarray(other, leaf.dtype)
         why = "the run has none" if other is None else f"it is {other.shape} there"
-        left.append(f"{name}/{path_of(path)} {leaf.shape} starts at random: {why}")
+        left.append(f"{name}/{_path_of(path)} {leaf.shape} starts at random: {why}")
         return leaf
 
     new = jax.tree_util.tree_map_with_path(chosen, tree)
     left += [f"{name}/{path} is left there: config.model has none" for path in others]
-    log.info("%s: %d arrays taken, %d not", name, number, len(left))
+    of = "" if source == name else f" of {source}"
+    log.info("%s: %d arrays%s taken, %d not", name, number, of, len(left))
     for line in left:
         log.info("%s", line)
     return new, number

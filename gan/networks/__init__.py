@@ -35,7 +35,6 @@ Logits: TypeAlias = Float[Array, "batch *_patches"]
 Labels: TypeAlias = Int[Array, " batch"] | Float[Array, "batch classes"]
 
 _FEWEST = 16  # maps of a decoder
-_SMALLEST = 4  # pixels of maps
 
 
 class Keys(NamedTuple):
@@ -56,12 +55,14 @@ class Decision(NamedTuple):
         if it gives none; see `class_head`.
       decoding_error: of images that it decodes from its maps, beside those that it sees; None if it
         decodes none; see `decoding_error`.
+      features: what its last layer sees; None if it does not say.
     """
 
     logits: Logits | tuple[Logits, ...]
     class_logits: Float[Array, "batch classes"] | None
     embeddings: Float[Array, "batch size"] | None = None
     decoding_error: Float[Array, " batch"] | None = None
+    features: Float[Array, "batch features"] | None = None
 
     @property
     def logit(self) -> Float[Array, " batch"]:
@@ -160,13 +161,24 @@ class Discriminator(Player):
       num_real: how many images, the first ones, are real, if the rest are generated; see `joint`.
     """
 
-    # Whether in training real and generated images pass as one batch, whose statistics BatchNorm
-    # takes; otherwise one after the other. The generator's update then needs real images, too.
-    joint: ClassVar[bool] = False
     image_size: int
     channels: int
     num_classes: int
     num_real: int = field(default=0, kw_only=True)
+
+    @property
+    def joint(self) -> bool:
+        """Returns whether in training real and generated images pass as one batch.
+
+        BatchNorm then takes its statistics of both; otherwise they pass one after the other. The
+        generator's update then needs real images, too.
+        """
+        return False
+
+    @property
+    def classifies(self) -> bool:
+        """Returns whether its decision is that of a classifier: see `decision_of_classes`."""
+        return False
 
     @nn.compact
     def __call__(
@@ -203,6 +215,18 @@ def class_head(
 
 def _unit(vectors: Float[Array, "n size"]) -> Float[Array, "n size"]:
     return vectors * jax.lax.rsqrt((vectors**2).sum(-1, keepdims=True) + 1e-12)
+
+
+def decision_of_classes(
+    class_logits: Float[Array, "batch classes"], features: Float[Array, "batch features"]
+) -> Decision:
+    """Returns the decision of a classifier of K + 1 classes, the last of them "generated".
+
+    The logit of that class is 0, so an image is real with the probability `D = Z / (Z + 1)`, `Z`
+    the sum of `exp(logit)` over the other classes: D's own logit is `log Z`. Salimans et al.,
+    "Improved Techniques for Training GANs" (2016), section 5.
+    """
+    return Decision(jax.nn.logsumexp(class_logits, -1), class_logits, features=features)
 
 
 def decoding_error(
@@ -244,25 +268,6 @@ def normalise(
     """
     norm = BatchNorm(player.momentum, epsilon, player.axis_name, scale_init, name=name)
     return norm(x, use_running_average=not train)
-
-
-def halvings_of(image_size: int) -> tuple[int, int]:
-    """Returns the size of the smallest maps, 4 or more, and how often an image is halved to them.
-
-    An image is halved while it stays even.
-
-    Raises:
-      UserError: an image of this size cannot be halved.
-    """
-    smallest, number = image_size, 0
-    while smallest % 2 == 0 and smallest // 2 >= _SMALLEST:
-        smallest, number = smallest // 2, number + 1
-    if not number:
-        raise UserError(
-            f"config.data.image_size is {image_size}; the network of config.model.name needs an"
-            " even one of at least 8."
-        )
-    return smallest, number
 
 
 class Networks(NamedTuple):

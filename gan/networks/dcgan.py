@@ -9,22 +9,23 @@ The image size is even and at least 8. An image is halved while it stays even an
 remain: from 64 pixels to 4 in four halvings, from 28 to 7 in two. Maps double from layer to layer.
 """
 
-from typing import Any
-
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array
 
 from common.devices.axis import AXIS
-from common.networks.layers import Conv, ConvTranspose, MinibatchDeviation
+from common.networks.halvings import EPSILON, INIT, Halvings, around_one, halvings_of
+from common.networks.layers import Conv, ConvTranspose, Dense, MinibatchDeviation
 from gan import networks
-from gan.networks import Decision, Images, Keys, Labels, Latents, halvings_of, normalise
-
-_LEAK = 0.2
-_EPSILON = 1e-5
-_PADDING = ((1, 1), (1, 1))
-_INIT = nn.initializers.normal(0.02)
+from gan.networks import (
+    Decision,
+    Images,
+    Keys,
+    Labels,
+    Latents,
+    decision_of_classes,
+    normalise,
+)
 
 
 class Generator(networks.Generator):
@@ -44,11 +45,11 @@ class Generator(networks.Generator):
         """Draws images in [-1, 1]."""
 
         def activate(x: Array, layer: int) -> Array:
-            return nn.relu(normalise(self, x, f"norm_{layer}", train, _EPSILON, _around_one))
+            return nn.relu(normalise(self, x, f"norm_{layer}", train, EPSILON, around_one))
 
         def doubled(x: Array, features: int, layer: int) -> Array:
             return ConvTranspose(
-                features, use_bias=False, kernel_init=_INIT, name=f"double_{layer}"
+                features, use_bias=False, kernel_init=INIT, name=f"double_{layer}"
             )(x)
 
         smallest, halvings = halvings_of(self.image_size)
@@ -58,7 +59,7 @@ class Generator(networks.Generator):
             stride=1,
             padding="VALID",
             use_bias=False,
-            kernel_init=_INIT,
+            kernel_init=INIT,
             name="project",
         )(latents[:, None, None])
         x = activate(x, 0)
@@ -73,32 +74,43 @@ class Discriminator(networks.Discriminator):
     Attributes:
       width: maps after the first layer.
       minibatch_deviation: whether the last layer also sees how much the images of a batch differ.
+      k_plus_one: whether the means of the last maps give a logit of each class instead, see
+        `decision_of_classes`: the network of classify/networks/dcgan.py.
       momentum: of the running statistics of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
     width: int = 64
     minibatch_deviation: bool = False
+    k_plus_one: bool = False
     momentum: float = 0.9
     axis_name: str = AXIS
 
+    @property
+    def classifies(self) -> bool:
+        """Returns whether its decision is that of a classifier."""
+        return self.k_plus_one
+
+    @property
+    def joint(self) -> bool:
+        """Returns whether BatchNorm sees real and generated images together.
+
+        Normalised each by their own, their features would have nearly equal means, which
+        `loss.feature_matching` compares.
+        """
+        return self.k_plus_one
+
     def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real."""
-        smallest, halvings = halvings_of(self.image_size)
-        x = images
-        for layer in range(halvings):
-            x = Conv(self.width << layer, 4, 2, _PADDING, False, _INIT, name=f"halve_{layer + 1}")(
-                x
-            )
-            if layer:
-                x = normalise(self, x, f"norm_{layer + 1}", train, _EPSILON, _around_one)
-            x = nn.leaky_relu(x, _LEAK)
+        trunk = Halvings(self.width, self.momentum, self.axis_name)
+        nn.share_scope(self, trunk)  # its layers have the names that a classifier gives them
+        x = trunk(images, train=train)[-1]
+        if self.k_plus_one:
+            features = x.mean((1, 2))
+            return decision_of_classes(Dense(self.num_classes, name="classes")(features), features)
         if self.minibatch_deviation:
             deviation = MinibatchDeviation(self.momentum, self.axis_name, name="deviation")
             x = deviation(x, use_running_average=not train)
-        logits = Conv(1, smallest, 1, "VALID", False, _INIT, name="real_or_generated")(x)
+        smallest, _ = halvings_of(self.image_size)
+        logits = Conv(1, smallest, 1, "VALID", False, INIT, name="real_or_generated")(x)
         return Decision(logits[:, 0, 0, 0], None)
-
-
-def _around_one(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Array:
-    return 1 + 0.02 * jax.random.normal(key, shape, dtype)

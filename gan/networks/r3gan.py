@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from common.networks.halvings import halvings_of
 from common.networks.layers import Conv, DepthwiseConv, Initializer, in_one_dtype
 from gan import networks
-from gan.networks import Decision, Images, Keys, Labels, Latents, halvings_of
+from gan.networks import Decision, Images, Keys, Labels, Latents
 
 _LEAK = 0.2
 _GAIN = math.sqrt(2 / (1 + _LEAK**2))  # keeps the variance through a leaky ReLU (He et al., 2015)

@@ -19,10 +19,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from common.devices.axis import AXIS
+from common.networks.halvings import halvings_of
 from common.networks.layers import Conv, Dense, Initializer, UpsampleConv, in_one_dtype
 from common.program.errors import UserError
 from gan import networks
-from gan.networks import Decision, Images, Keys, Labels, Latents, halvings_of, normalise
+from gan.networks import Decision, Images, Keys, Labels, Latents, normalise
 
 _EPSILON = 1e-5
 _MOST = 16  # times `width`

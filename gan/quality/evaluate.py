@@ -11,12 +11,13 @@ from common.program.errors import UserError
 from common.program.log import log
 from common.program.words import counted
 from common.run_page.write import show_evaluation
-from common.runs.evaluation import evaluation_outputs
+from common.runs.evaluation import evaluation_outputs, held_out
 from common.runs.judge import Judge, open_judge
 from common.runs.workdir import Run, check_data
 from gan.config import GANModel, GANSettings
 from gan.flags import GANOptions
 from gan.networks import network_name
+from gan.quality.classification import classification
 from gan.quality.evaluation import (
     FILES,
     SPLIT,
@@ -43,7 +44,8 @@ def evaluate(run: Run, options: GANOptions) -> None:
     It compares --images_per_class generated images of each class with the training images by the
     features that --extractors names: gan/quality/figures.py. The images are those that
     --mode=generate writes with the same --seed, --truncation and --reject. With --curve, those of
-    other points are measured, too: points.csv and points.png.
+    other points are measured, too: points.csv and points.png. A discriminator that classifies is
+    scored as a classifier is, on "test" or else "val".
 
     Raises:
       UserError: an option, the data, a folder or the checkpoint can't be used.
@@ -87,7 +89,11 @@ def _evaluated(run: Run, options: GANOptions, output: Path) -> Evaluation:
     points = [Measured.of(own, generated.kept, found.figures)]
     if options.curve:
         points += _points(source, reference, k, [point for point in CURVE if point != own])
-    found = replace(found, points=tuple(points))
+    classes = None
+    if gan.networks.discriminator.classifies:
+        variables = trained.state.discriminator.variables
+        classes = classification(gan, variables, held_out(run, options))
+    found = replace(found, points=tuple(points), classes=classes)
     write(found, output)
     return found
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from common.data.prepared.prepared import DataCard, Prepared
 from common.runs.evaluation import EVALUATION, write_report, write_table
 from common.runs.judge import Judge, Judged
+from gan.quality.classification import SHOWN, Classification
 from gan.quality.figures import ALL, Figure, quality
 from gan.quality.novelty import SUSPICIOUS, Novelty, Scores, check_memorization
 from gan.quality.points import Measured, draw_points, table_of
@@ -36,6 +37,7 @@ class Evaluation:
       judge: what is known of the classifier that judged them; None without one.
       judged: what it found.
       points: what images from here score, and from elsewhere; () of images from no generator.
+      classes: what the discriminator scores as a classifier; None if it is none.
     """
 
     headline: str
@@ -49,6 +51,7 @@ class Evaluation:
     judge: Judge | None
     judged: Judged | None
     points: tuple[Measured, ...] = ()
+    classes: Classification | None = None
 
     def report(self) -> dict[str, object]:
         """Returns the content of evaluation.json."""
@@ -76,6 +79,8 @@ class Evaluation:
             report["points"] = self.points
         if self.judge:
             report["judge"] = {**self.judge.facts, "generated": self.judged}
+        if self.classes:
+            report |= self.classes.report()
         return report
 
     def rows(self) -> list[dict[str, object]]:
@@ -195,4 +200,9 @@ def print_summary(found: Evaluation, output: Path) -> None:
                 f"  {'GAN-test ' + name:<38} {ALL:<12} {score.value:9.4g}"
                 f" [{score.low:.4g}, {score.high:.4g}]"
             )
+    if found.classes:
+        held = found.classes.held
+        print(f"  the discriminator as a classifier of {held.counts.told} ({held.name}):")
+        for name in SHOWN:
+            print(f"  {name:<28} {found.classes.scores[name]}")
     print(f"  written to {output}")

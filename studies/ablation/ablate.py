@@ -91,13 +91,14 @@ def _list_cells(sweep: Sweep, config: ConfigDict, options: Options) -> dict[Plac
     Raises:
       UserError: a setting of an arm is invalid, or two arms are the same.
     """
-    rules = rules_of(config.get("task", ""))
     cells: dict[Place, Cell] = {}
     settings: dict[str, str] = {}
     for place in places(sweep):
         own = config_of(place, sweep, config)
-        configs.check(own, rules)
-        cells[place] = Cell(folder_of(place, sweep), own, options=options)
+        task = own.get("task", "")
+        configs.check(own, rules_of(task))
+        flags = options if task == config.get("task", "") else None
+        cells[place] = Cell(folder_of(place, sweep), own, options=flags)
         if (twin := settings.setdefault(to_json(own), place.arm)) != place.arm:
             raise UserError(f"The arms {twin} and {place.arm} have the same settings; drop one.")
     return cells
@@ -133,9 +134,8 @@ def _make_ensembles(
 
     Returns what their evaluations found.
     """
-    task = next(iter(cells.values())).config.task
     made: dict[Place, Figures] = {}
-    if len(sweep.folds) < 2 or "predict" not in declaration_of(task).modes:
+    if len(sweep.folds) < 2:
         return made
     for arm in sweep.arms:
         for seed in sweep.seeds:
@@ -143,6 +143,9 @@ def _make_ensembles(
             if not all(name in outcome.found for name in members):
                 continue
             first = cells[Place(arm, seed, sweep.folds[0])]
+            task = first.config.task
+            if "predict" not in declaration_of(task).modes:
+                continue
             folder = workdir / ENSEMBLES / Path(first.name).parent / f"seed{seed}"
             if not (folder / ENSEMBLE).exists():
                 ensemble_of([workdir / CELLS / name for name in members], folder)

@@ -12,6 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from common.config.declaration import Compared
+from common.config.tasks import declaration_of
 from common.program.errors import UserError
 from common.program.labels import folder_names
 from common.program.settings import flatten, nearest
@@ -28,7 +29,9 @@ class Sweep:
 
     Attributes:
       arms: the settings of each arm, by its name: {"hinge": {"loss.name": "hinge"}}; a section such
-        as "model" is replaced as a whole. The others are compared with the first.
+        as "model" is replaced as a whole, and a function is given the seed and returns the value.
+        An arm of another "task" begins with the defaults of that and the config's data. The others
+        are compared with the first.
       seeds: of training.
       folds: parts of `data.folds` that are held out in turn; () leaves `data.fold` as it is.
       compared: what is compared; () for what the task compares.
@@ -124,8 +127,12 @@ def config_of(place: Place, sweep: Sweep, config: ConfigDict) -> ConfigDict:
     settings = {**sweep.arms[place.arm], "seed": place.seed}
     if place.fold is not None:
         settings["data.fold"] = place.fold
-    own = ConfigDict(config.to_dict()).lock()
-    for name, value in settings.items():
+    own = ConfigDict(config.to_dict())
+    if (task := settings.get("task", own.get("task"))) != own.get("task"):
+        own = ConfigDict({**declaration_of(task).defaults().to_dict(), "data": own.data.to_dict()})
+    own.lock()
+    for name, given in settings.items():
+        value = given(place.seed) if callable(given) else given
         if isinstance(value, Mapping):
             _replace_section(own, name, value)
             continue
@@ -135,7 +142,7 @@ def config_of(place: Place, sweep: Sweep, config: ConfigDict) -> ConfigDict:
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise UserError(
                 f"Arm {place.arm} sets config.{name} to {value!r}; it must be like"
-                f" {dict(flatten(config))[name]!r}."
+                f" {dict(flatten(own))[name]!r}."
             ) from error
     return own
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from classify.scores import Predicted
 from classify.verdict import verdict
 from common.runs.evaluation import HeldOut
 from common.scores.bootstrap import Score
+from common.scores.classification import Predicted
 
 CLASSES = ("ill", "well", "else")
 

@@ -5,8 +5,8 @@ import pytest
 from sklearn import metrics as reference
 
 from classify.operating_point import SCORES, Wanted, best_threshold, read_wanted, scores_at
-from classify.scores import Predicted
 from common.program.errors import UserError
+from common.scores.classification import Predicted
 
 RNG = np.random.default_rng(0)
 

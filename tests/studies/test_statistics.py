@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from classify.scores import Predicted, scores
+from common.scores.classification import Predicted, scores
 from studies.statistics import Measured, corrected_level, interval, measure
 
 CLASSES = ("a", "b")

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from classify.scores import Predicted
 from common.config.defaults import default_config
 from common.data.prepared.prepared import prepare
 from common.program.errors import DivergenceError, UserError
+from common.scores.classification import Predicted
 from configs.utility_covid import get_config
 from studies import utility
 from studies.config import read_study, run_config

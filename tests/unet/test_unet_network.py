@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from common.networks.unet import UNet
+from gan.networks import dcgan
 
 TINY = UNet(1, width=4, depth=3, axis_name="")
 
@@ -47,14 +48,30 @@ def test_the_originals_parameters_layer_by_layer():
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
-@pytest.mark.parametrize(("outputs", "channels"), [(1, 1), (1, 3), (4, 3)])
-def test_output_has_the_size_of_the_input(depth, outputs, channels):
-    network = UNet(outputs, width=4, depth=depth, axis_name="")
+@pytest.mark.parametrize(
+    ("outputs", "channels", "encoder"),
+    [(1, 1, "levels"), (1, 3, "levels"), (4, 3, "levels"), (4, 3, "dcgan")],
+)
+def test_output_has_the_size_of_the_input(depth, outputs, channels, encoder):
+    network = UNet(outputs, width=4, depth=depth, axis_name="", encoder=encoder)
     size = 3 * network.multiple
     images = jnp.zeros((2, size, 2 * size, channels))
     variables = jax.eval_shape(lambda: network.init(jax.random.key(0), images, train=True))
     logits = jax.eval_shape(lambda given: network.apply(given, images, train=False), variables)
     assert logits.shape == (2, size, 2 * size, outputs)
+
+
+def test_its_way_down_can_be_the_layers_of_a_discriminator():
+    discriminator = dcgan.Discriminator(32, 3, 1, width=4, axis_name="")  # of three layers
+    images, labels = jnp.zeros((1, 32, 32, 3)), jnp.zeros(1, int)
+    given = jax.eval_shape(
+        lambda: discriminator.init(jax.random.key(0), images, labels, train=True)
+    )
+    params, batch_stats = parameters(UNet(1, width=4, depth=3, axis_name="", encoder="dcgan"), 3)
+    for own, other in ((params, given["params"]), (batch_stats, given["batch_stats"])):
+        shared = own.keys() & other.keys()
+        assert shared == {name for name in other if name.endswith(("_1", "_2"))}
+        assert {name: own[name] for name in shared} == {name: other[name] for name in shared}
 
 
 def test_a_shift_by_the_multiple_shifts_the_output():

@@ -21,7 +21,8 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.proto import tf_example_pb2
 
 from common.data.copies.together import warn_of_copies
-from common.data.grouping import Grouping
+from common.data.grouping import Grouping, owners_of
+from common.data.prepared.few_labels import UNLABELLED, with_few_labels
 from common.data.prepared.preparation import (
     EVERYTHING,
     PREPARATION,
@@ -151,11 +152,6 @@ class Examples(Sequence[Example]):
         return example
 
 
-def owners_of(ids: Sequence[str], groups: Sequence[str]) -> tuple[str, ...]:
-    """Returns the group of each image, or the image's own name if it has none."""
-    return tuple(group or name for group, name in zip(groups, ids, strict=True))
-
-
 @dataclass(frozen=True)
 class Split:
     """Random access to the prepared examples of one split.
@@ -165,7 +161,7 @@ class Split:
       rows: which of them are in this split.
       ids: a name for each (the path below its source folder).
       groups: the group of each; "" if unknown.
-      labels: the class of each; () if no one has read them.
+      labels: the class of each, -1 if it has no label; () if no one has read them.
     """
 
     source: Sequence[Example]
@@ -185,12 +181,16 @@ class Split:
     def read(self, indices: Sequence[int]) -> dict[str, Shaped[np.ndarray, "n ..."]]:
         """Returns the examples at these indices.
 
-        "image" is uint8 [n, height, width, channels] and "label" int32 [n]; if the set has them,
+        "image" is uint8 [n, height, width, channels] and "label" int32 [n], see `labels`; if the
+        set has them,
         "mask" is uint8 [n, height, width] of class ids and "target" uint8 like "image".
         """
         rows = self.rows[list(indices)].tolist()
         examples = [self.source[row] for row in rows]
-        return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+        read = {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+        if self.labels:
+            read["label"] = np.array([self.labels[i] for i in indices], np.int32)
+        return read
 
 
 @dataclass(frozen=True)
@@ -246,13 +246,16 @@ def _open(source: Source, data: DataSettings, folder: Path) -> Prepared:
         warn_of_copies(table.ids, table.labels, table.pictures, rows)
     for doubt in doubts(Counter(metadata.classes[label] for label in table.labels)):
         log.warning("%s: %s", source.name, doubt)
+    table, rows = with_few_labels(table, groups, rows, metadata.classes, data)
+    labels = np.array(table.labels)
+    of_train = labels[rows["train"]]
     splits = {
         split: Split(
             everything,
             rows[split],
             tuple(table.ids[row] for row in rows[split]),
             tuple(groups[row] for row in rows[split]),
-            tuple(table.labels[row] for row in rows[split]),
+            tuple(labels[rows[split]].tolist()),
         )
         for split in SPLITS
         if split in rows
@@ -263,7 +266,7 @@ def _open(source: Source, data: DataSettings, folder: Path) -> Prepared:
         num_examples={name: len(split) for name, split in splits.items()},
         image_size=data.image_size,
         channels=everything.shapes["image"][-1],
-        fingerprint=_digest(metadata.digest, rows),
+        fingerprint=_digest(metadata.digest, rows, of_train),
         synthetic=source.synthetic,
         skipped=metadata.skipped,
         mask_classes=metadata.mask_classes,
@@ -272,9 +275,7 @@ def _open(source: Source, data: DataSettings, folder: Path) -> Prepared:
         window=metadata.window,
         native_size=metadata.native_size,
         class_counts=tuple(
-            np.bincount(
-                np.array(table.labels)[rows["train"]], minlength=len(metadata.classes)
-            ).tolist()
+            np.bincount(of_train[of_train != UNLABELLED], minlength=len(metadata.classes)).tolist()
         ),
     )
     return Prepared(card, splits)
@@ -372,9 +373,15 @@ def _warn_of_parted_names(
         )
 
 
-def _digest(of_content: str, rows: Mapping[str, Int[np.ndarray, " _rows"]]) -> str:
-    """Returns a digest of the content and of the rows of each split."""
+def _digest(
+    of_content: str,
+    rows: Mapping[str, Int[np.ndarray, " _rows"]],
+    of_train: Int[np.ndarray, " _num"],
+) -> str:
+    """Returns a digest of the content, of the rows of each split and of the hidden labels."""
     digest = hashlib.sha256(of_content.encode())
     for split in sorted(rows):
         digest.update(split.encode() + rows[split].astype(np.int64).tobytes())
+    if UNLABELLED in of_train:
+        digest.update(of_train.astype(np.int64).tobytes())
     return digest.hexdigest()

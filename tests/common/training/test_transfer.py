@@ -82,6 +82,20 @@ class Other:
     network: NetworkState
 
 
+def test_another_task_takes_the_network_that_fits_most(earlier, caplog):
+    folder, expected = earlier
+    layer = {"kernel": jnp.zeros((784, 8)), "bias": jnp.zeros(8)}
+    state = Other(NetworkState({"dense_1": layer, "classes": {"kernel": jnp.ones((8, 2))}}, {}, ()))
+    with caplog.at_level("INFO"):
+        found = transferred(state, str(folder)).network.params
+    (kernel,) = [
+        x for name, x in expected.items() if name.endswith("discriminator/params/dense_1/kernel")
+    ]
+    np.testing.assert_array_equal(found["dense_1"]["kernel"], kernel)
+    assert (found["classes"]["kernel"] == 1).all()
+    assert "network: 2 arrays of discriminator taken" in caplog.text
+
+
 def test_a_run_of_another_network_is_refused(earlier):
     state = Other(NetworkState({"conv": {"kernel": jnp.ones((3, 3, 1, 1))}}, {}, ()))
     with pytest.raises(UserError, match=r"no array of its networks .*generator, discriminator"):

@@ -10,7 +10,13 @@ from common.config.defaults import check
 from common.config.tasks import rules_of
 from common.program.errors import UserError
 from common.program.settings import to_json
-from configs import ablate_few_images, ablate_few_images_best, ablate_gan_losses
+from configs import (
+    ablate_few_images,
+    ablate_few_images_best,
+    ablate_few_labels,
+    ablate_few_patients,
+    ablate_gan_losses,
+)
 from studies.ablation.sweep import Place, Sweep, config_of, folder_of, places, read_sweep
 from tests.compile_step import check_step
 
@@ -121,6 +127,40 @@ def test_the_example_compares_five_losses():
     sweep, config = ablate_gan_losses.sweep(), ablate_gan_losses.get_config()
     losses = {config_of(place, sweep, config).loss.name for place in places(sweep)}
     assert len(losses) == 5 and sweep.seeds == (0, 1, 2)
+
+
+def test_a_function_gives_the_value_for_a_seed():
+    sweep = Sweep({"a": {"loss.name": lambda seed: f"loss {seed}"}})
+    assert config_of(Place("a", 2, None), sweep, CONFIG).loss.name == "loss 2"
+
+
+class TestFewLabels:
+    @pytest.mark.parametrize("arm", ["from scratch", "K+1 classes"])
+    def test_an_arm_is_a_run(self, arm):
+        sweep, config = ablate_few_labels.sweep("tiny"), ablate_few_labels.get_config("tiny")
+        check_step(config_of(Place(arm, 0, None), sweep, config))
+
+    def test_all_learn_from_the_same_labels(self):
+        sweep, config = ablate_few_labels.sweep(), ablate_few_labels.get_config()
+        config.data.update(dir="X", labels_per_class=10)
+        for place in places(sweep):
+            own = config_of(place, sweep, config)
+            check(own, rules_of(own.task))
+            labelled = own.data.dir, own.data.labels_per_class, own.data.labels_seed
+            assert labelled == ("X", 10, place.seed)
+            assert (own.task == "gan") == (place.arm == "K+1 classes")
+            assert own.train.init_from.endswith(
+                f"seed{place.seed}" if place.arm == "GAN features" else ""
+            )
+
+
+def test_few_patients_are_the_same_for_all_networks():
+    sweep, config = ablate_few_patients.sweep(), ablate_few_patients.get_config("tiny")
+    own = [config_of(Place(arm, 3, None), sweep, config) for arm in sweep.arms]
+    for one in own:
+        check(one, rules_of("unet"))
+        assert (one.data.labels_seed, one.data.labelled_patients) == (3, 4)
+    check_step(own[0])
 
 
 class TestFewImages:

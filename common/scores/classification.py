@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Num
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from common.data.prepared.prepared import owners_of
+from common.data.grouping import owners_of
 from common.scores import bootstrap
 from common.scores.areas import areas_of_draws
 from common.scores.bootstrap import OfDraws, Score

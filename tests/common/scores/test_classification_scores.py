@@ -7,7 +7,7 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics as reference
 
-from classify.scores import Predicted, intervals, scores, temperature
+from common.scores.classification import Predicted, intervals, scores, temperature
 
 RNG = np.random.default_rng(0)
 

@@ -17,9 +17,9 @@ import sklearn
 from sklearn import metrics as reference
 
 from classify.evaluate import read_scored_images, scored_rows
-from classify.scores import Predicted, scores
 from common.devices.axis import AXIS
 from common.runs.evaluation import write_table
+from common.scores.classification import Predicted, scores
 from common.scores.metrics import (
     averages_and_scores,
     classification_scores,
