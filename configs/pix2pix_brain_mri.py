@@ -9,8 +9,10 @@ The channels of LGG brain MRI are three scans of a slice: R pre-contrast, G FLAI
 The other way: --config.data.take='G>R'. Your own pairs, DIR/images/a.png and DIR/targets/a.png,
 need --config.data.take= and, if no patient has two images, --config.data.group=
 
-128x128, 1,500 steps of 4 pairs: a U-Net, a spectrally normalised discriminator of 70x70 patches,
-least squares, 100 times the mean absolute error. docs/translation.md says what the scores mean.
+128x128, 1,500 steps of 4 pairs: a U-Net that draws what to add to the image, a spectrally
+normalised discriminator of 70x70 patches, least squares, 100 times the mean absolute error. 1,183
+pairs of LGG brain MRI: 12 minutes on one CPU core, SSIM in the body of test patients 0.834 (of the
+image itself 0.807). docs/translation.md says what the scores mean.
 """
 
 from ml_collections import ConfigDict
@@ -30,7 +32,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train.update(num_steps="1500", log_every="20", best_metric="val/l1", best_is="lowest")
     config.train.update(eval_every="200", checkpoint_every="200", picture_every="200")
     config.model.update(name="pix2pix", generator="unet", width=16, patch_width=32)
-    config.model.average_decay = 0.99
+    config.model.update(average_decay=0.99, difference=True)
+    config.optimizer.generator.update(learning_rate=1e-3, decay="linear", decay_begin="50 %")
     if arg == "tiny":
         config.data.update(image_size=24, num_phantoms=16)
         config.model.update(width=4, depth=2, patch_width=4)

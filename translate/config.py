@@ -32,6 +32,7 @@ class TranslateModel(Section):
 
     name: str = "pix2pix"  # learns from pairs; or "cyclegan": without them, both ways
     generator: str = "unet"  # or "residual"
+    difference: bool = False  # the generator draws what is to be added to the image
     width: int = 32  # maps of the generator's first level
     depth: int = 5  # levels of the U-Net
     blocks: int = 6  # of the residual generator

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from common.networks.layers import Conv, UpsampleConv
+from common.networks.layers import Conv, Initializer, UpsampleConv
 from common.ops import Padding
 
 _HALVINGS = 2  # of the residual generator
@@ -31,11 +31,13 @@ class ResidualGenerator(nn.Module):
       out_channels: maps of the output.
       width: maps of the first convolution.
       blocks: number of residual blocks.
+      output_init: how the last kernel starts.
     """
 
     out_channels: int
     width: int = 32
     blocks: int = 6
+    output_init: Initializer = _START
 
     @property
     def multiple(self) -> int:
@@ -46,7 +48,7 @@ class ResidualGenerator(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch height width {self.out_channels}"]:
-        """Maps images to the values before the last tanh; alike in training and after it."""
+        """Maps images to the values of the translation; alike in training and after it."""
         del train
         x = nn.relu(_normalised(_mirrored_conv(self.width, 7, "first")(images)))
         for i in range(1, _HALVINGS + 1):
@@ -60,7 +62,7 @@ class ResidualGenerator(nn.Module):
                     UpsampleConv(self.width << i, kernel_init=_START, name=f"double_{i}")(x)
                 )
             )
-        return _mirrored_conv(self.out_channels, 7, "output")(x)
+        return _mirrored_conv(self.out_channels, 7, "output", self.output_init)(x)
 
 
 class PatchDiscriminator(nn.Module):
@@ -110,9 +112,12 @@ def _conv(features: int, size: int, name: str, stride: int = 1, padding: Padding
     return Conv(features, size, stride, padding, kernel_init=_START, name=name)
 
 
-def _mirrored_conv(features: int, size: int, name: str) -> Callable[[Array], Array]:
+def _mirrored_conv(
+    features: int, size: int, name: str, start: Initializer = _START
+) -> Callable[[Array], Array]:
     """Returns a convolution of images that go on as in a mirror beyond their edges."""
-    layer, around = _conv(features, size, name, padding="VALID"), size // 2
+    around = size // 2
+    layer = Conv(features, size, padding="VALID", kernel_init=start, name=name)
     sides = (0, 0), (around, around), (around, around), (0, 0)
     return lambda x: layer(jnp.pad(x, sides, mode="reflect"))
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -53,13 +54,15 @@ class Translator:
     """What training does not change.
 
     Attributes:
-      generator: the network that translates; its output is before the last tanh.
+      generator: the network that translates; its output is before the last tanh, or with
+        `difference` is added to the image.
       discriminator: the network that judges patches.
       generator_optimizer: its update rule.
       discriminator_optimizer: its update rule.
       adversarial: what the two play for.
       weights: of the parts of the generator's loss.
       average_decay: of the moving average of the generator; 0 turns it off.
+      difference: whether the generator draws what is added to the image.
       dtype: what the networks compute in, in training.
     """
 
@@ -70,6 +73,7 @@ class Translator:
     adversarial: AdversarialLoss
     weights: TranslateLoss
     average_decay: float = 0.0
+    difference: bool = False
     dtype: str = "float32"
 
 
@@ -97,6 +101,7 @@ def make_translator(settings: TranslateSettings, card: DataCard) -> Translator:
         adversarial=adversarial_loss(settings.loss.name),
         weights=settings.loss,
         average_decay=model.average_decay,
+        difference=model.difference,
         dtype=settings.train.dtype,
     )
 
@@ -152,15 +157,20 @@ def _init_cycle(
 
 
 def _make_generator(model: TranslateModel, channels: int) -> UNet | ResidualGenerator:
+    generator: UNet | ResidualGenerator
     if model.generator == "residual":
-        return ResidualGenerator(channels, model.width, model.blocks)
-    return UNet(
-        out_channels=channels,
-        width=model.width,
-        depth=model.depth,
-        momentum=model.momentum,
-        epsilon=model.epsilon,
-    )
+        generator = ResidualGenerator(channels, model.width, model.blocks)
+    else:
+        generator = UNet(
+            out_channels=channels,
+            width=model.width,
+            depth=model.depth,
+            momentum=model.momentum,
+            epsilon=model.epsilon,
+        )
+    if model.difference:  # it begins at none, and the translation at its image
+        generator = generator.clone(output_init=nn.initializers.zeros)
+    return generator
 
 
 def _new_generator(

@@ -23,20 +23,23 @@ Outputs = dict[str, Float[Array, ""] | OfImages]
 def translated(
     translator: Translator, params: Variables, batch_stats: Variables, images: Images
 ) -> tuple[Images, Variables]:
-    """Returns translations in [-1, 1], as in training, and the running statistics after them."""
+    """Returns translations, as in training, and the running statistics after them.
+
+    With `translator.difference` they may leave [-1, 1]: cut off there, nothing would learn.
+    """
     values, changed = translator.generator.apply(
         {"params": params, "batch_stats": batch_stats},
         narrow(images, translator.dtype),
         train=True,
         mutable=["batch_stats"],
     )
-    return jnp.tanh(widen(values)), changed.get("batch_stats", {})
+    return _image(translator, images, widen(values)), changed.get("batch_stats", {})
 
 
 def translate(translator: Translator, variables: Variables, images: Images) -> Images:
     """Returns translations in [-1, 1], each of its image alone, as after training."""
     values: Any = translator.generator.apply(variables, images, train=False)
-    return jnp.tanh(values)
+    return jnp.clip(_image(translator, images, values), -1, 1)
 
 
 def drawn(
@@ -46,6 +49,11 @@ def drawn(
 ) -> UInt8[Array, "batch height width channels"]:
     """Returns translations of stored images, 0..255, as images to store."""
     return from_signed_unit(translate(translator, variables, to_signed_unit(images)))
+
+
+def _image(translator: Translator, images: Images, values: Images) -> Images:
+    """Returns what the generator's values stand for: a translation, or its difference."""
+    return images + values if translator.difference else jnp.tanh(values)
 
 
 def fooling(

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from common.devices.axis import AXIS
 from common.networks.halvings import Halvings
-from common.networks.layers import BatchNorm, Conv, ConvTranspose
+from common.networks.layers import BatchNorm, Conv, ConvTranspose, Initializer
 from common.ops import max_pool_2x2
 
 
@@ -26,6 +26,7 @@ class UNet(nn.Module):
       width: maps of the first level.
       depth: number of levels; each is half as large as the one before.
       norm_output: whether a BatchNorm follows the output.
+      output_init: how the last kernel starts.
       momentum: of the running statistics of BatchNorm.
       epsilon: of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
@@ -36,6 +37,7 @@ class UNet(nn.Module):
     width: int = 32
     depth: int = 5
     norm_output: bool = False
+    output_init: Initializer = nn.initializers.glorot_uniform()
     momentum: float = 0.9
     epsilon: float = 1e-3
     axis_name: str = AXIS
@@ -75,5 +77,5 @@ class UNet(nn.Module):
         for i in reversed(range(self.depth - 1)):
             x = ConvTranspose(self.width << i, 2, name=f"double_{i}")(x)
             x = level(jnp.concatenate([seen[i], x], axis=-1), self.width << i, f"up_{i}")
-        x = Conv(self.out_channels, 1, name="output")(x)
+        x = Conv(self.out_channels, 1, kernel_init=self.output_init, name="output")(x)
         return norm(x, "output_norm") if self.norm_output else x

@@ -12,7 +12,7 @@ from common.program.errors import UserError
 from configs import cyclegan_brain_mri, pix2pix_brain_mri
 from translate.cyclegan import generators_step
 from translate.pix2pix import generator_step
-from translate.steps import translated
+from translate.steps import translate, translated
 from translate.task import make_task
 
 BATCH, SIZE = 4, 24
@@ -152,3 +152,21 @@ def test_data_that_can_not_be_translated(name, card, sentence):
     with pytest.raises(UserError) as raised:
         task_of(name, DataCard.from_dict(fields))
     assert sentence in str(raised.value)
+
+
+@pytest.mark.parametrize("generator", ["unet", "residual"])
+def test_a_difference_is_added_to_the_image_and_begins_at_none(generator):
+    task, (images, _) = task_of("pix2pix", generator=generator, difference=True), sides()
+    translator, network = task.translator, new_state(task).generator
+    found, _ = alone(lambda x: translated(translator, network.params, network.batch_stats, x))(
+        images
+    )
+    np.testing.assert_array_equal(found, images)
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf + 0.5 if "output" in str(path) and leaf.ndim == 1 else leaf,
+        network.params,
+    )
+    variables = {"params": params, "batch_stats": network.batch_stats}
+    np.testing.assert_allclose(
+        translate(translator, variables, images), np.clip(images + 0.5, -1, 1), rtol=1e-6
+    )
