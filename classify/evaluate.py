@@ -1,7 +1,7 @@
 """--mode=evaluate: how good a trained classifier is on images that it has not seen."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -29,8 +29,10 @@ from common.run_page.write import show_evaluation
 from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
+    Unseen,
     evaluation_outputs,
     held_out,
+    once_each,
     write_report,
     write_table,
 )
@@ -50,7 +52,8 @@ _SHOWN = ("accuracy", "balanced_accuracy", "f1_macro", "roc_auc_macro", "pr_auc_
 def evaluate(run: Run, options: ClassifyOptions) -> None:
     """Writes evaluation.json, scored_images.csv and figures.png.
 
-    It scores the run's split "test", or "val" if there is none; then it says so. With --input it
+    It scores the run's split "test", or "val" if there is none; then it says so. With --split=val
+    it scores "val", of an ensemble of folds that of all, each by its own members. With --input it
     scores the images of another folder, which may lack some of the run's classes: it names the
     scores that then have no value, and they are null in the file. Probabilities are those of the
     logits divided by a temperature, which is fitted on "val" and changes no decision; scores
@@ -84,8 +87,8 @@ def _check(run: Run, options: ClassifyOptions) -> None:
         )
 
 
-class _Validation(NamedTuple):
-    """The classifier's logits for the images that thresholds are chosen on."""
+class _Classified(NamedTuple):
+    """The classifier's logits for images, and their true classes."""
 
     logits: Float[np.ndarray, "images classes"]
     labels: Int[np.ndarray, " images"]
@@ -167,19 +170,18 @@ class Evaluation:
 
 def _evaluated(run: Run, options: ClassifyOptions, output: Path) -> Evaluation:
     """Scores the images; writes all files into a folder."""
-    inference, step = load_inference(run)
+    loaded = once_each(load_inference)
+    _, step = loaded(run)
     held = held_out(run, options)
     split, classes = held.split, run.card.classes
     label_of = _labels_of(held.card, classes)
     log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
-    validation = None
-    if held.validation is not None:
-        validation = _Validation(*logits_of(held.validation, inference))
+    validation = _classified(held.validation, loaded) if held.validation else None
     fitted, fitted_on = _temperature(run, options, validation, step)
     thresholds, chosen_on = _thresholds(run, options, validation, fitted, step)
-    logits, labels = logits_of(split, inference)
+    logits, labels = _classified(held.parts, loaded)
     labels = label_of[labels]
-    distances = distances_to_training(run, split)
+    distances = distances_to_training(held.parts)
     predicted = Predicted(split.ids, split.groups, labels, softmax(logits, fitted))
     plain = Predicted(split.ids, split.groups, labels, softmax(logits, 1.0))
     found = Evaluation(
@@ -216,16 +218,22 @@ def _labels_of(card: DataCard, classes: tuple[str, ...]) -> Int[np.ndarray, " of
     return np.array([classes.index(name) for name in card.classes])
 
 
-def logits_of(
-    split: Split, inference: Inference
-) -> tuple[Float[np.ndarray, "images classes"], Int[np.ndarray, " images"]]:
+def _classified(
+    parts: Sequence[Unseen], loaded: Callable[[Run], tuple[Inference, int]]
+) -> _Classified:
+    """Classifies images, each by the run that has not seen it."""
+    found = [logits_of(split, loaded(run)[0]) for split, run in parts]
+    return _Classified(*(np.concatenate(values) for values in zip(*found, strict=True)))
+
+
+def logits_of(split: Split, inference: Inference) -> _Classified:
     """Returns the logits and the labels of a split, some images at a time in memory."""
     logits, labels = [], []
     for start in range(0, len(split), 8 * BATCH):
         examples = split.read(range(start, min(start + 8 * BATCH, len(split))))
         logits.append(inference.logits(examples["image"]))
         labels.append(examples["label"])
-    return np.concatenate(logits), np.concatenate(labels).astype(np.int64)
+    return _Classified(np.concatenate(logits), np.concatenate(labels).astype(np.int64))
 
 
 def scored_rows(
@@ -275,7 +283,7 @@ def read_scored_images(file: Path, classes: tuple[str, ...]) -> Predicted:
 
 
 def _temperature(
-    run: Run, options: ClassifyOptions, validation: _Validation | None, step: int
+    run: Run, options: ClassifyOptions, validation: _Classified | None, step: int
 ) -> tuple[float, str]:
     """Returns the temperature and what it was fitted on."""
     if options.input:
@@ -287,7 +295,7 @@ def _temperature(
 
 
 def _thresholds(
-    run: Run, options: ClassifyOptions, validation: _Validation | None, fitted: float, step: int
+    run: Run, options: ClassifyOptions, validation: _Classified | None, fitted: float, step: int
 ) -> tuple[Mapping[str, float], str]:
     """Returns the probability from which on each class is found, and what it was chosen on."""
     if options.input:

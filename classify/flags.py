@@ -21,7 +21,7 @@ class ClassifyOptions(Options):
 
 MODES = {
     "evaluate": Mode(
-        ("input", "output", "overwrite", "operating_point", "positive"), gives="scores"
+        ("input", "output", "overwrite", "split", "operating_point", "positive"), gives="scores"
     ),
     "predict": Mode(
         ("input", "output", "overwrite", "explain"),

@@ -1,14 +1,12 @@
 """--mode=evaluate: how good a trained segmentation network is on images that it has not seen."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from common.data.prepared.prepared import DataCard, Split
-from common.data.records import Mask
 from common.program.errors import UserError
 from common.program.log import log
 from common.report.images import write_picture
@@ -18,6 +16,7 @@ from common.runs.evaluation import (
     HeldOut,
     evaluation_outputs,
     held_out,
+    once_each,
     write_report,
     write_table,
 )
@@ -36,7 +35,8 @@ from unet.scores import (
     summary,
     surface_distances,
 )
-from unet.segment import Probabilities, Windows, load_windows, segment
+from unet.segment import load_windows
+from unet.segmented import Load, Segmented, segmented
 from unet.state import make_segmenter
 from unet.threshold import best_threshold, check_threshold, known_threshold, to_mask
 from unet.verdict import verdict
@@ -51,7 +51,8 @@ def evaluate(run: Run, options: UNetOptions) -> None:
     """Writes evaluation.json, images.csv, patients.csv if they are known, and panels of cases.
 
     It scores the run's split "test", or "val" if there is none; then it says so, because these
-    images chose the checkpoint. With two classes the threshold is the one with the best mean Dice
+    images chose the checkpoint. With --split=val it scores "val", of an ensemble of folds that of
+    all, each by its own members. With two classes the threshold is the one with the best mean Dice
     over the patients of "val"; with more there is none, and the likeliest class wins. With --input
     it scores the images of another folder (its "test", if it has one) at the threshold that the
     run's own evaluation chose. Scores are of the prepared images, in `data.image_size`.
@@ -120,14 +121,15 @@ class Evaluation:
 def _evaluated(run: Run, options: UNetOptions, output: Path) -> Evaluation:
     """Scores the images; writes all files into a folder."""
     segmenter = make_segmenter(UNetSettings.of(run.config), run.card)
-    windows, step = load_windows(run)
+    loaded = once_each(load_windows)
+    _, step = loaded(run)
     held = held_out(run, options)
     _check_masks(run, held.card)
-    threshold, chosen_on = _threshold(run, options, held, windows, step)
+    threshold, chosen_on = _threshold(run, options, held, loaded, step)
     split = held.split
     log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
-    scored = score(split, windows, threshold)
-    distances = distances_to_training(run, split)
+    scored = score(split, segmented(held.parts, loaded), threshold)
+    distances = distances_to_training(held.parts)
     views, unlike = summary(scored, segmenter.classes), Unlike.of(distances)
     found = Evaluation(step, held, segmenter.classes, threshold, chosen_on, scored, views, unlike)
     write_report(output, found.report())
@@ -135,32 +137,22 @@ def _evaluated(run: Run, options: UNetOptions, output: Path) -> Evaluation:
     write_table(output / _IMAGES, rows)
     if scored.knows_patients:
         write_table(output / _PATIENTS, patient_rows(scored, segmenter.classes))
-    for kind, cases in _cases(scored, split, windows, threshold).items():
+    for kind, cases in _cases(scored, held, loaded, threshold).items():
         write_picture(output / f"{kind}.png", panels(cases, held.card))
     return found
 
 
-def score(split: Split, windows: Windows, threshold: float) -> Scored:
-    """Segments and scores every image of a split."""
-    classes = windows.num_classes
+def score(split: Split, segmented: Iterable[Segmented], threshold: float) -> Scored:
+    """Scores the images of a split, all of which are segmented, in order."""
     confusion, hd95, assd = [], [], []
-    for truth, probabilities in _segmented(split, windows, range(len(split))):
+    for _, truth, probabilities in segmented:
+        classes = probabilities.shape[-1]
         predicted = to_mask(probabilities, threshold)
         confusion.append(confusion_of(truth, predicted, classes))
         pairs = [surface_distances(truth == c, predicted == c) for c in range(1, classes)]
         hd95.append([farthest for farthest, _ in pairs])
         assd.append([mean for _, mean in pairs])
     return Scored(split.ids, split.groups, np.stack(confusion), np.array(hd95), np.array(assd))
-
-
-def _segmented(
-    split: Split, windows: Windows, places: Iterable[int]
-) -> Iterator[tuple[Mask, Probabilities]]:
-    """Yields the mask and the probabilities of these images, a few at a time in memory."""
-    waiting = iter(places)
-    while several := list(islice(waiting, 8 * windows.batch)):
-        examples = split.read(several)
-        yield from zip(examples["mask"], segment(examples["image"], windows), strict=True)
 
 
 def _check_masks(run: Run, card: DataCard) -> None:
@@ -176,20 +168,19 @@ def _check_masks(run: Run, card: DataCard) -> None:
 
 
 def _threshold(
-    run: Run, options: UNetOptions, held: HeldOut, windows: Windows, step: int
+    run: Run, options: UNetOptions, held: HeldOut, loaded: Load, step: int
 ) -> tuple[float, str]:
     """Returns the threshold and what it was chosen on."""
-    if windows.num_classes > 2:
+    if len(run.card.mask_classes) > 2:
         return known_threshold(run, options, step), "nothing: the likeliest class wins"
     if options.threshold:
         return options.threshold, "nothing: --threshold"
     if options.input:
         return known_threshold(run, options, step), "the run's own evaluation"
-    if held.validation is None:
+    if not held.validation:
         return 0.5, "nothing: no validation images beside those that are scored"
-    split = held.validation
-    segmented = _segmented(split, windows, range(len(split)))
-    return best_threshold(segmented, split.owners), "val"
+    owners = [owner for part in held.validation for owner in part.split.owners]
+    return best_threshold(segmented(held.validation, loaded), owners), "val"
 
 
 def _empty(scored: Scored, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
@@ -206,9 +197,7 @@ def _empty(scored: Scored, classes: tuple[str, ...]) -> dict[str, dict[str, int]
     return found
 
 
-def _cases(
-    scored: Scored, split: Split, windows: Windows, threshold: float
-) -> dict[str, list[Case]]:
+def _cases(scored: Scored, held: HeldOut, loaded: Load, threshold: float) -> dict[str, list[Case]]:
     """Returns the worst, median, best and some random cases among the images with truth."""
     confusion = scored.confusion
     true = confusion[:, 1:].sum((1, 2))
@@ -219,22 +208,23 @@ def _cases(
         return {}
     shown = min(_SHOWN, len(order))
     middle = (len(order) - shown) // 2
-    places_of = {
+    chosen = {
         "worst": order[:shown],
         "median": order[middle : middle + shown],
         "best": order[::-1][:shown],
         "random": np.random.default_rng(0).choice(order, shown, replace=False),
     }
-    cases = {}
-    for kind in _KINDS:
-        places = places_of[kind].tolist()
-        images = split.read(places)["image"]
-        found = _segmented(split, windows, places)
-        cases[kind] = [
-            Case(image, truth, to_mask(shares, threshold), f"{split.ids[i]}  Dice {dice[i]:.3f}")
-            for i, image, (truth, shares) in zip(places, images, found, strict=True)
-        ]
-    return cases
+    places = sorted({place for some in chosen.values() for place in some.tolist()})
+    cases = {
+        place: Case(
+            found.image,
+            found.truth,
+            to_mask(found.probabilities, threshold),
+            f"{held.split.ids[place]}  Dice {dice[place]:.3f}",
+        )
+        for place, found in zip(places, segmented(held.parts, loaded, places), strict=True)
+    }
+    return {kind: [cases[place] for place in some.tolist()] for kind, some in chosen.items()}
 
 
 def _print_summary(found: Evaluation, output: Path) -> None:

@@ -24,7 +24,7 @@ class UNetOptions(Options):
 
 
 MODES = {
-    "evaluate": Mode(("input", "output", "overwrite", "threshold"), gives="scores"),
+    "evaluate": Mode(("input", "output", "overwrite", "split", "threshold"), gives="scores"),
     "predict": Mode(
         (
             *("input", "output", "overwrite", "threshold", "rescale"),

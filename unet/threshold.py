@@ -1,6 +1,6 @@
 """From probabilities to masks: the threshold, how it is chosen, and where it is kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from common.runs.evaluation import stored_value
 from common.runs.workdir import Run
 from unet.flags import UNetOptions
 from unet.segment import Probabilities
+from unet.segmented import Segmented
 
 _STEPS = 100  # thresholds are multiples of 1 / _STEPS
 _DEFAULT = 0.5
@@ -26,16 +27,14 @@ def to_mask(probabilities: Probabilities, threshold: float) -> Mask:
     return classes.astype(np.uint8)
 
 
-def best_threshold(
-    segmented: Iterable[tuple[Mask, Probabilities]], patients: tuple[str, ...]
-) -> float:
+def best_threshold(segmented: Iterable[Segmented], patients: Sequence[str]) -> float:
     """Returns the threshold with the best mean Dice over patients, the middle one of several.
 
     Args:
-      segmented: the true mask and the probabilities of two classes, of each image.
+      segmented: images and the probabilities of their two classes.
       patients: the patient of each image.
     """
-    counts = [_counts(truth, probabilities[..., 1]) for truth, probabilities in segmented]
+    counts = [_counts(truth, probabilities[..., 1]) for _, truth, probabilities in segmented]
     names, owner = np.unique(patients, return_inverse=True)
     pooled = np.zeros((len(names), *counts[0].shape))
     np.add.at(pooled, owner, np.stack(counts))

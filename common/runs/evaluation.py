@@ -2,14 +2,12 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
-from common.data.prepared.prepared import DataCard, Prepared, Split, prepare
+from common.data.prepared.prepared import DataCard, Prepared, Split, joined, prepare
 from common.data.settings import DataSettings
 from common.program.errors import GroupError, RetrainError, UserError
 from common.program.files import csv_line, user_path, write_atomically
@@ -18,6 +16,8 @@ from common.program.log import log
 from common.program.options import Options
 from common.program.outputs import Outputs
 from common.runs.workdir import Run, check_data
+
+Loaded = TypeVar("Loaded")
 
 EVALUATION = "evaluation.json"
 FOLDER = "evaluation"  # in the workdir
@@ -54,6 +54,13 @@ class Counts:
         return sentence
 
 
+class Unseen(NamedTuple):
+    """Images, and the run that was not trained on them: of an ensemble of folds, some members."""
+
+    split: Split
+    run: Run
+
+
 class HeldOut(NamedTuple):
     """Images to score.
 
@@ -61,15 +68,17 @@ class HeldOut(NamedTuple):
       card: of their data.
       split: the images.
       name: of the split: "test", "val", or "all" of another folder.
-      validation: images to choose thresholds and temperatures on; None if there are none, if they
-        are the scored images, or if the run's own evaluation has already chosen.
+      parts: the same images, each with who scores it.
+      validation: images to choose thresholds and temperatures on; () if there are none, if they are
+        the scored images, or if the run's own evaluation has already chosen.
       train: the run's training images; None if those of another folder are scored.
     """
 
     card: DataCard
     split: Split
     name: str
-    validation: Split | None
+    parts: tuple[Unseen, ...]
+    validation: tuple[Unseen, ...] = ()
     train: Split | None = None
 
     @property
@@ -80,6 +89,7 @@ class HeldOut(NamedTuple):
             "synthetic": self.card.synthetic,
             "split": self.name,
             "chose_the_checkpoint": self.name == "val",
+            "cross_validated": self.cross_validated,
             **asdict(self.counts),
             "image_size": self.card.image_size,
         }
@@ -88,6 +98,11 @@ class HeldOut(NamedTuple):
     def counts(self) -> Counts:
         """Returns how many images and patients there are."""
         return counts_of(self.split.groups)
+
+    @property
+    def cross_validated(self) -> bool:
+        """Returns whether several runs score the images, each those that it has not seen."""
+        return len(self.parts) > 1
 
     @property
     def caveats(self) -> list[str]:
@@ -104,8 +119,9 @@ class HeldOut(NamedTuple):
     def headline(self, step: int) -> str:
         """Returns the first line of what an evaluation at a step says."""
         counts = self.counts
+        name = "val, cross-validated" if self.cross_validated else self.name
         return (
-            f"{counts.told} ({self.card.name}, {self.name}), step {step}; 95 % intervals over"
+            f"{counts.told} ({self.card.name}, {name}), step {step}; 95 % intervals over"
             f" {counts.intervals_over}"
         )
 
@@ -132,9 +148,8 @@ def evaluation_outputs(run: Run, options: Options) -> Outputs:
     command that fails leaves the earlier ones.
     """
     read = [user_path(path) for path in (options.input, run.settings.data.dir) if path]
-    name = f"{FOLDER}-{read[0].resolve().name}" if options.input else FOLDER
     return Outputs(
-        Path(options.output) if options.output else run.workdir / name,
+        Path(options.output) if options.output else run.workdir / evaluation_folder(options),
         "evaluate",
         of=str(read[0].resolve()) if options.input else "",
         overwrite=options.overwrite,
@@ -143,31 +158,68 @@ def evaluation_outputs(run: Run, options: Options) -> Outputs:
     )
 
 
+def evaluation_folder(options: Options) -> str:
+    """Returns the name of an evaluation's folder in the workdir."""
+    if options.input:
+        return f"{FOLDER}-{user_path(options.input).resolve().name}"
+    return FOLDER if options.split == "test" else f"{FOLDER}_{options.split}"
+
+
 def held_out(run: Run, options: Options) -> HeldOut:
-    """Returns the images to score: the run's "test", else its "val"; or those of --input.
+    """Returns the images to score: the run's "test", else or by --split "val"; or those of --input.
+
+    The validation images of an ensemble of folds are those of all folds; each is scored by the
+    members that were not trained on it.
 
     Raises:
       UserError: nothing is held out, the data has changed, or it can't be read.
     """
     if options.input:
         return _other(run, options.input)
-    different = {member.card.fingerprint: member for member in run.members}
-    prepared, *others = map(_prepared, different.values())
-    if others:
-        return _new_to_all(run, [prepared, *others])
-    splits = prepared.splits
-    if "test" in splits:
-        return HeldOut(prepared.card, splits["test"], "test", splits.get("val"), splits["train"])
-    if "val" in splits:
-        log.warning(
-            "There is no test split: the scores are of the validation images, which also chose the"
-            " checkpoint, so they are too high."
-        )
-        return HeldOut(prepared.card, splits["val"], "val", None, splits["train"])
+    folds = [(_prepared(some.members[0]), some) for some in _by_data(run)]
+    test, validation = _test_of(folds, run), _validation_of(folds)
+    card, splits = folds[0][0].card, folds[0][0].splits
+    if test and options.split == "test":
+        return HeldOut(card, test, "test", (Unseen(test, run),), validation, splits["train"])
+    if validation:
+        if options.split == "test":
+            log.warning(
+                "There is no test split: the scores are of the validation images, which also chose"
+                " the checkpoint, so they are too high."
+            )
+        split = joined([part.split for part in validation])
+        return HeldOut(card, split, "val", validation, train=splits["train"])
+    if test:
+        raise RetrainError(f"{run.workdir} has no validation images; leave out --split=val.")
     raise RetrainError(
-        f"{prepared.card.name} has nothing held out: all images are for training; train with"
+        f"{card.name} has nothing held out: all images are for training; train with"
         " --config.data.splits=70,15,15, or name a folder of other images with --input=DIR."
     )
+
+
+def once_each(load: Callable[[Run], Loaded]) -> Callable[[Run], Loaded]:
+    """Returns `load`, which then loads each run, or some members of an ensemble, only once."""
+    known: dict[tuple[Path, ...], Loaded] = {}
+
+    def loaded(run: Run) -> Loaded:
+        members = tuple(member.workdir for member in run.members)
+        if members not in known:
+            known[members] = load(run)
+        return known[members]
+
+    return loaded
+
+
+def _by_data(run: Run) -> list[Run]:
+    """Returns an ensemble's members that have the same splits as one run each; a run as it is."""
+    by_data: dict[str, list[Run]] = {}
+    for member in run.members:
+        by_data.setdefault(member.card.fingerprint, []).append(member)
+    if len(by_data) == 1:
+        return [run]
+    return [
+        Run(run.workdir, some[0].config, some[0].card, tuple(some)) for some in by_data.values()
+    ]
 
 
 def _prepared(run: Run) -> Prepared:
@@ -177,19 +229,27 @@ def _prepared(run: Run) -> Prepared:
     return prepared
 
 
-def _new_to_all(run: Run, several: Sequence[Prepared]) -> HeldOut:
-    """Returns the test images of an ensemble whose members were trained on different splits."""
-    first, *others = (one.splits.get("test") for one in several)
-    if first is None or any(other is None or set(other.ids) != set(first.ids) for other in others):
+def _test_of(folds: Sequence[tuple[Prepared, Run]], run: Run) -> Split | None:
+    """Returns the test images, which must be new to all members."""
+    first, *others = (prepared.splits.get("test") for prepared, _ in folds)
+    ids = {frozenset(test.ids if test else ()) for test in (first, *others)}
+    if len(ids) > 1:
         raise UserError(
             f"The members of {run.workdir} have not held out the same test images; name a folder"
             " of other images with --input=DIR."
         )
-    log.warning(
-        "The members have different validation images, of which none is new to all: nothing is"
-        " chosen on them."
-    )
-    return HeldOut(several[0].card, first, "test", None)
+    return first
+
+
+def _validation_of(folds: Sequence[tuple[Prepared, Run]]) -> tuple[Unseen, ...]:
+    """Returns the validation images of each fold; () if some are of several folds."""
+    parts = [(prepared.splits.get("val"), run) for prepared, run in folds]
+    found = tuple(Unseen(split, run) for split, run in parts if split is not None)
+    ids = [name for part in found for name in part.split.ids]
+    if len(set(ids)) < len(ids):
+        log.warning("The members' validation images overlap: nothing is chosen on them.")
+        return ()
+    return found
 
 
 def _other(run: Run, folder: str) -> HeldOut:
@@ -198,15 +258,10 @@ def _other(run: Run, folder: str) -> HeldOut:
     data = replace(data, splits="", held_out="", folds=0, fold=0, copies="keep")
     prepared = _prepared_by_group(replace(data, channels=run.card.channels))
     if "test" in prepared.splits:
-        return HeldOut(prepared.card, prepared.splits["test"], "test", None)
-    splits = list(prepared.splits.values())
-    everything = Split(
-        splits[0].source,
-        np.concatenate([split.rows for split in splits]),
-        tuple(name for split in splits for name in split.ids),
-        tuple(group for split in splits for group in split.groups),
-    )
-    return HeldOut(prepared.card, everything, "all", None)
+        test = prepared.splits["test"]
+        return HeldOut(prepared.card, test, "test", (Unseen(test, run),))
+    everything = joined(list(prepared.splits.values()))
+    return HeldOut(prepared.card, everything, "all", (Unseen(everything, run),))
 
 
 def _prepared_by_group(data: DataSettings) -> Prepared:

@@ -26,7 +26,7 @@ def said(low=0.9, area=0.95, sensitivity=(0.5, 0.9, 1.0), images=None):
     for name, value in zip(CLASSES, sensitivity, strict=True):
         scores[f"sensitivity_{name}"] = Score(value, 0.25, 1.0)
     held = HeldOut(
-        SimpleNamespace(synthetic=False), SimpleNamespace(groups=images.groups), "test", None
+        SimpleNamespace(synthetic=False), SimpleNamespace(groups=images.groups), "test", ()
     )
     return verdict(scores, images, CLASSES, held)
 

@@ -17,7 +17,7 @@ CLASSES = ("background", "tumour")
 
 def held(groups, name="test", synthetic=False):
     split = SimpleNamespace(groups=groups)
-    return HeldOut(SimpleNamespace(synthetic=synthetic), split, name, None)
+    return HeldOut(SimpleNamespace(synthetic=synthetic), split, name, ())
 
 
 def scored(dices, groups):
