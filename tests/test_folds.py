@@ -153,6 +153,11 @@ def test_what_is_no_ensemble_is_refused_in_a_sentence(tmp_path, folds):
             train_ensemble(config, command, workdir)
 
 
+def test_a_split_of_other_images_is_refused(folds, tmp_path):
+    with pytest.raises(UserError, match="leave it or --input out"):
+        held_out(folds, ClassifyOptions(split="val", input=str(tmp_path)))
+
+
 def test_a_cell_that_is_scored_on_validation_has_those_figures(tmp_path):
     config = classifier_config(fold=1)
     cell = Cell("x", config, options=ClassifyOptions(split="val"))

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from common.data.prepared.prepared import DataCard, Prepared, Split, joined, prepare
+from common.data.prepared.joined import joined
+from common.data.prepared.prepared import DataCard, Prepared, Split, prepare
 from common.data.settings import DataSettings
 from common.program.errors import GroupError, RetrainError, UserError
 from common.program.files import csv_line, user_path, write_atomically
@@ -175,6 +176,8 @@ def held_out(run: Run, options: Options) -> HeldOut:
       UserError: nothing is held out, the data has changed, or it can't be read.
     """
     if options.input:
+        if options.split != "test":
+            raise UserError("--split names images of the run's own data; leave it or --input out.")
         return _other(run, options.input)
     folds = [(_prepared(some.members[0]), some) for some in _by_data(run)]
     test, validation = _test_of(folds, run), _validation_of(folds)
