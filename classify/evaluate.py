@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
     Unseen,
+    average_of,
     evaluation_outputs,
     held_out,
     once_each,
@@ -110,6 +112,7 @@ class Evaluation:
       step: of its checkpoint.
       held: the images that were scored.
       classes: their names.
+      average: the views of each image that were averaged over.
       temperature: that logits are divided by.
       fitted_on: what the temperature was fitted on.
       goal: of the operating points, as --operating_point has it.
@@ -124,6 +127,7 @@ class Evaluation:
     step: int
     held: HeldOut
     classes: tuple[str, ...]
+    average: str
     temperature: float
     fitted_on: str
     goal: str
@@ -153,6 +157,7 @@ class Evaluation:
             **self.held.facts,
             "classes": self.classes,
             "images_of_classes": self.images_of_classes,
+            "average": self.average,
             "temperature": self.temperature,
             "temperature_fitted_on": self.fitted_on,
             "operating_point": self.goal,
@@ -170,7 +175,8 @@ class Evaluation:
 
 def _evaluated(run: Run, options: ClassifyOptions, output: Path) -> Evaluation:
     """Scores the images; writes all files into a folder."""
-    loaded = once_each(load_inference)
+    average = average_of(run, options.average) if options.input else options.average
+    loaded = once_each(partial(load_inference, average=average))
     _, step = loaded(run)
     held = held_out(run, options)
     split, classes = held.split, run.card.classes
@@ -188,6 +194,7 @@ def _evaluated(run: Run, options: ClassifyOptions, output: Path) -> Evaluation:
         step=step,
         held=held,
         classes=classes,
+        average=average,
         temperature=fitted,
         fitted_on=fitted_on,
         goal=options.operating_point or YOUDEN,

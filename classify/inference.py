@@ -13,8 +13,9 @@ from classify.config import ClassifierSettings
 from classify.state import Classifier, init_state, make_classifier
 from common.devices import apply
 from common.learning.network import Variables
+from common.networks.views import views_of
 from common.program.errors import UserError
-from common.runs.evaluation import EVALUATION, FOLDER, stored_value
+from common.runs.evaluation import EVALUATION, FOLDER, average_of, stored_value
 from common.runs.workdir import Run
 
 BATCH = 32
@@ -25,10 +26,13 @@ Images = UInt8[np.ndarray, "num height width channels"]
 class Inference:
     """Classifies batches of images, spread over this process's devices."""
 
-    def __init__(self, classifier: Classifier, variables: Variables, batch: int = BATCH) -> None:
+    def __init__(
+        self, classifier: Classifier, variables: Variables, batch: int = BATCH, average: str = ""
+    ) -> None:
         self.classes = classifier.classes
         self._classifier, self._variables, self._batch = classifier, variables, batch
-        self._run = apply.in_batches(partial(logits_of, classifier), variables, batch)
+        self._logits_of = partial(logits_of, classifier, average=average)
+        self._run = apply.in_batches(self._logits_of, variables, batch)
         self._maps = jax.jit(lambda variables, image: _attention(classifier, variables, image))
 
     def logits(self, images: Images) -> Float[np.ndarray, "num classes"]:
@@ -39,7 +43,7 @@ class Inference:
         self, images: UInt8[Array, "batch height width channels"]
     ) -> Float[Array, "batch classes"]:
         """Returns the logits, to be part of a program."""
-        return logits_of(self._classifier, self._variables, images)
+        return self._logits_of(self._variables, images)
 
     def features(self, images: Images) -> Float[np.ndarray, "num features"]:
         """Returns the last layer's input for each image."""
@@ -105,37 +109,42 @@ class MeanInference(Inference):
         return np.mean([one.attention(image, label) for one in self._members], axis=0)
 
 
-def load_inference(run: Run) -> tuple[Inference, int]:
+def load_inference(run: Run, average: str | None = None) -> tuple[Inference, int]:
     """Returns the run's best checkpoint, or its newest, ready to use, and its step.
 
     Of an ensemble, the mean of its members, and the largest of their steps.
 
+    Args:
+      run: the run.
+      average: the views to average over; None for those of the run's evaluation.
+
     Raises:
       UserError: there is no checkpoint, or it does not fit the config.
     """
-    loaded = [_load(member) for member in run.members]
+    views = average_of(run, "") if average is None else average
+    loaded = [_load(member, views) for member in run.members]
     members = [inference for inference, _ in loaded]
     step = max(step for _, step in loaded)
     return members[0] if len(members) == 1 else MeanInference(members), step
 
 
-def _load(run: Run) -> tuple[Inference, int]:
+def _load(run: Run, average: str) -> tuple[Inference, int]:
     classifier = make_classifier(ClassifierSettings.of(run.config), run.card)
     like = jax.eval_shape(lambda: init_state(classifier, run.card, jax.random.key(0)))
     step, state = run.best_state(like)
-    return Inference(classifier, state.average), step
+    return Inference(classifier, state.average, average=average), step
 
 
 def logits_of(
     classifier: Classifier,
     variables: Variables,
     images: UInt8[Array, "batch height width channels"],
+    average: str = "",
 ) -> Float[Array, "batch classes"]:
-    """Returns the logits of a batch, averaged with those of its mirror images if so configured."""
-    found = _logits(classifier, variables, images)
-    if classifier.mirror:
-        found = (found + _logits(classifier, variables, images[:, :, ::-1])) / 2
-    return found
+    """Returns the logits of a batch, the mean over these views and those of the config."""
+    views = views_of(images, f"{average},mirror" if classifier.mirror else average)
+    each = [_logits(classifier, variables, view) for view in views]
+    return sum(each[1:], start=each[0]) / len(each)
 
 
 def softmax(

@@ -88,7 +88,7 @@ def predict(run: Run, options: ClassifyOptions) -> None:
         if options.explain:
             _claim_explanations(outputs, found, reading_of(run.settings.data))
         outputs.claim({TABLE: ""})
-        inference, step = load_inference(run)
+        inference, step = load_inference(run, options.average or None)
         reference = known_reference(run)
         temperature = known_temperature(run, step) or 1.0
         thresholds = known_thresholds(run, step)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from common.run_page.write import show_evaluation
 from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
+    average_of,
     evaluation_outputs,
     held_out,
     once_each,
@@ -77,6 +79,7 @@ class Evaluation:
       step: of its checkpoint.
       held: the images that were scored.
       classes: their names, the background first.
+      average: the views of each image that were averaged over.
       threshold: of the probability; with more than two classes there is none.
       chosen_on: what the threshold was chosen on.
       scored: the images' confusion matrices and distances.
@@ -87,6 +90,7 @@ class Evaluation:
     step: int
     held: HeldOut
     classes: tuple[str, ...]
+    average: str
     threshold: float
     chosen_on: str
     scored: Scored
@@ -109,6 +113,7 @@ class Evaluation:
             "checkpoint_step": self.step,
             **self.held.facts,
             "classes": self.classes,
+            "average": self.average,
             "threshold": self.threshold,
             "threshold_chosen_on": self.chosen_on,
             "empty": _empty(self.scored, self.classes),
@@ -121,7 +126,8 @@ class Evaluation:
 def _evaluated(run: Run, options: UNetOptions, output: Path) -> Evaluation:
     """Scores the images; writes all files into a folder."""
     segmenter = make_segmenter(UNetSettings.of(run.config), run.card)
-    loaded = once_each(load_windows)
+    average = average_of(run, options.average) if options.input else options.average
+    loaded = once_each(partial(load_windows, average=average))
     _, step = loaded(run)
     held = held_out(run, options)
     _check_masks(run, held.card)
@@ -131,7 +137,9 @@ def _evaluated(run: Run, options: UNetOptions, output: Path) -> Evaluation:
     scored = score(split, segmented(held.parts, loaded), threshold)
     distances = distances_to_training(held.parts)
     views, unlike = summary(scored, segmenter.classes), Unlike.of(distances)
-    found = Evaluation(step, held, segmenter.classes, threshold, chosen_on, scored, views, unlike)
+    found = Evaluation(
+        *(step, held, segmenter.classes, average, threshold, chosen_on, scored, views, unlike)
+    )
     write_report(output, found.report())
     rows = with_distances(image_rows(scored, segmenter.classes), split.ids, distances)
     write_table(output / _IMAGES, rows)

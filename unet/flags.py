@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from common.config.declaration import Mode
 from common.program.options import Options, flag, switched
-from common.program.rules import number
+from common.program.rules import number, some
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,12 @@ class UNetOptions(Options):
         "Probability threshold of predicted masks; 0: the evaluation's, or 1/2.",
         number(0, 1, below=True),
     )
+    average: str = flag(
+        "",
+        "Also average over views of each image: mirror (left to right), flip (top to bottom);"
+        " '' with predict: as in the evaluation.",
+        some("mirror", "flip"),
+    )
     rescale: bool = switched(
         True, "Resample images to the scale of the training images before predicting."
     )
@@ -24,10 +30,12 @@ class UNetOptions(Options):
 
 
 MODES = {
-    "evaluate": Mode(("input", "output", "overwrite", "split", "threshold"), gives="scores"),
+    "evaluate": Mode(
+        ("input", "output", "overwrite", "split", "average", "threshold"), gives="scores"
+    ),
     "predict": Mode(
         (
-            *("input", "output", "overwrite", "threshold", "rescale"),
+            *("input", "output", "overwrite", "average", "threshold", "rescale"),
             *("overlays", "probabilities"),
         ),
         gives="new data",

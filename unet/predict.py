@@ -191,7 +191,7 @@ def predict(run: Run, options: UNetOptions) -> None:
         table = _table_of(options)
         outputs.claim({table: ""})
         writer.mask_values(1)
-        windows, step = load_windows(run)
+        windows, step = load_windows(run, options.average or None)
         writer = replace(
             writer,
             threshold=known_threshold(run, options, step),

@@ -288,13 +288,22 @@ def write_table(file: Path, rows: Iterable[Mapping[str, object]]) -> None:
     write_atomically(file, "".join(lines))
 
 
-def stored_value(run: Run, name: str, step: int, kind: Any) -> Any:
-    """Returns a value chosen by the run's own evaluation at this step, None if there is none.
+def average_of(run: Run, given: str) -> str:
+    """Returns --average, else that of the run's own evaluation, else "".
+
+    Raises:
+      UserError: evaluation.json is damaged.
+    """
+    return given or str(stored_value(run, "average", None, Any) or "")
+
+
+def stored_value(run: Run, name: str, step: int | None, kind: Any) -> Any:
+    """Returns a value of the run's own evaluation at this step, None if there is none.
 
     Args:
       run: the run.
       name: of the value in evaluation.json; "outer.inner" for one in an object.
-      step: of the checkpoint.
+      step: of the checkpoint; None if the value does not depend on it.
       kind: its type, as `conform` takes it.
 
     Raises:
@@ -306,7 +315,8 @@ def stored_value(run: Run, name: str, step: int, kind: Any) -> Any:
     advice = f"remove it and run --mode=evaluate --workdir={run.workdir} again"
     report = read_object(file, advice)
     try:
-        if conform(report.get("checkpoint_step"), int, "checkpoint_step") != step:
+        known = conform(report.get("checkpoint_step"), int, "checkpoint_step")
+        if step is not None and known != step:
             return None
         *outer, last = name.split(".")
         for part in outer:
