@@ -1,6 +1,6 @@
 """--mode=evaluate: how good a trained segmentation network is on images that it has not seen."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,11 @@ from common.runs.workdir import Run
 from common.scores.metrics import confusion_of
 from common.unlike.run import Unlike, distances_to_training, unlike_sentence, with_distances
 from unet.config import UNetSettings
-from unet.flags import UNetOptions
+from unet.decision import Decision, known_decision
+from unet.flags import CHOOSE, UNetOptions
+from unet.native import segmented_natively
 from unet.panels import Case, panels
+from unet.regions import best_smallest
 from unet.scores import (
     Scored,
     View,
@@ -40,7 +43,7 @@ from unet.scores import (
 from unet.segment import load_windows
 from unet.segmented import Load, Segmented, segmented
 from unet.state import make_segmenter
-from unet.threshold import best_threshold, check_threshold, known_threshold, to_mask
+from unet.threshold import best_threshold, check_threshold
 from unet.verdict import verdict
 
 _KINDS = ("worst", "median", "best", "random")  # of cases that are shown
@@ -57,7 +60,8 @@ def evaluate(run: Run, options: UNetOptions) -> None:
     all, each by its own members. With two classes the threshold is the one with the best mean Dice
     over the patients of "val"; with more there is none, and the likeliest class wins. With --input
     it scores the images of another folder (its "test", if it has one) at the threshold that the
-    run's own evaluation chose. Scores are of the prepared images, in `data.image_size`.
+    run's own evaluation chose. Scores are of the prepared images, in `data.image_size`; with
+    --native also of the files' own size.
 
     Raises:
       UserError: nothing is held out, or the data, a folder or the checkpoint can't be used.
@@ -80,10 +84,11 @@ class Evaluation:
       held: the images that were scored.
       classes: their names, the background first.
       average: the views of each image that were averaged over.
-      threshold: of the probability; with more than two classes there is none.
+      decision: how probabilities became masks.
       chosen_on: what the threshold was chosen on.
       scored: the images' confusion matrices and distances.
       views: every score.
+      native_views: every score in the images' own size; () if they were not asked for.
       unlike: how far the images are outside those of the training; None if that is unknown.
     """
 
@@ -91,10 +96,11 @@ class Evaluation:
     held: HeldOut
     classes: tuple[str, ...]
     average: str
-    threshold: float
+    decision: Decision
     chosen_on: str
     scored: Scored
     views: tuple[View, ...]
+    native_views: tuple[View, ...]
     unlike: Unlike | None
 
     @property
@@ -105,22 +111,29 @@ class Evaluation:
 
     def report(self) -> dict[str, object]:
         """Returns the content of evaluation.json."""
-        scores: dict[str, dict[str, object]] = {name: {} for name in self.classes[1:]}
-        for view in self.views:
-            scores[view.class_name][view.name] = view.scores
         return {
             "verdict": self.verdict,
             "checkpoint_step": self.step,
             **self.held.facts,
             "classes": self.classes,
             "average": self.average,
-            "threshold": self.threshold,
+            "threshold": self.decision.threshold,
+            "smallest": self.decision.smallest,
             "threshold_chosen_on": self.chosen_on,
             "empty": _empty(self.scored, self.classes),
             "readings": readings(self.scored.confusion),
-            "scores": scores,
+            "scores": _by_class(self.views),
+            "native_scores": _by_class(self.native_views),
             "unlike": self.unlike,
         }
+
+
+def _by_class(views: Sequence[View]) -> dict[str, dict[str, object]]:
+    """Returns {class: {view: scores}}."""
+    scores: dict[str, dict[str, object]] = {}
+    for view in views:
+        scores.setdefault(view.class_name, {})[view.name] = view.scores
+    return scores
 
 
 def _evaluated(run: Run, options: UNetOptions, output: Path) -> Evaluation:
@@ -131,31 +144,37 @@ def _evaluated(run: Run, options: UNetOptions, output: Path) -> Evaluation:
     _, step = loaded(run)
     held = held_out(run, options)
     _check_masks(run, held.card)
-    threshold, chosen_on = _threshold(run, options, held, loaded, step)
+    decision, chosen_on = _decision(run, options, held, loaded, step)
     split = held.split
     log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
-    scored = score(split, segmented(held.parts, loaded), threshold)
+    scored = score(split, segmented(held.parts, loaded), decision)
+    native = None
+    if options.native:
+        own_size = segmented_natively(held, loaded, decision)
+        native = score(split, own_size, Decision(decision.threshold))
     distances = distances_to_training(held.parts)
     views, unlike = summary(scored, segmenter.classes), Unlike.of(distances)
     found = Evaluation(
-        *(step, held, segmenter.classes, average, threshold, chosen_on, scored, views, unlike)
+        *(step, held, segmenter.classes, average, decision, chosen_on, scored, views),
+        native_views=summary(native, segmenter.classes) if native else (),
+        unlike=unlike,
     )
     write_report(output, found.report())
     rows = with_distances(image_rows(scored, segmenter.classes), split.ids, distances)
     write_table(output / _IMAGES, rows)
     if scored.knows_patients:
         write_table(output / _PATIENTS, patient_rows(scored, segmenter.classes))
-    for kind, cases in _cases(scored, held, loaded, threshold).items():
+    for kind, cases in _cases(scored, held, loaded, decision).items():
         write_picture(output / f"{kind}.png", panels(cases, held.card))
     return found
 
 
-def score(split: Split, segmented: Iterable[Segmented], threshold: float) -> Scored:
+def score(split: Split, segmented: Iterable[Segmented], decision: Decision) -> Scored:
     """Scores the images of a split, all of which are segmented, in order."""
     confusion, hd95, assd = [], [], []
     for _, truth, probabilities in segmented:
         classes = probabilities.shape[-1]
-        predicted = to_mask(probabilities, threshold)
+        predicted = decision.mask(probabilities)
         confusion.append(confusion_of(truth, predicted, classes))
         pairs = [surface_distances(truth == c, predicted == c) for c in range(1, classes)]
         hd95.append([farthest for farthest, _ in pairs])
@@ -175,20 +194,43 @@ def _check_masks(run: Run, card: DataCard) -> None:
         )
 
 
-def _threshold(
+def _decision(
     run: Run, options: UNetOptions, held: HeldOut, loaded: Load, step: int
-) -> tuple[float, str]:
-    """Returns the threshold and what it was chosen on."""
+) -> tuple[Decision, str]:
+    """Returns how probabilities become masks, and what the threshold was chosen on.
+
+    Raises:
+      UserError: a flag is invalid, or needs validation images beside those that are scored.
+    """
     if len(run.card.mask_classes) > 2:
-        return known_threshold(run, options, step), "nothing: the likeliest class wins"
+        return known_decision(run, options, step), "nothing: the likeliest class wins"
+    if options.input:
+        chosen_on = "nothing: --threshold" if options.threshold else "the run's own evaluation"
+        return known_decision(run, options, step), chosen_on
+    threshold, chosen_on = _threshold(options, held, loaded)
+    if options.smallest != CHOOSE:
+        return Decision(threshold, int(options.smallest or 0)), chosen_on
+    if not held.validation:
+        raise UserError(
+            f"--smallest={CHOOSE} needs validation images beside those that are scored; name a"
+            " number of pixels."
+        )
+    found = segmented(held.validation, loaded)
+    return Decision(threshold, best_smallest(found, _owners(held), threshold)), chosen_on
+
+
+def _owners(held: HeldOut) -> list[str]:
+    """Returns the patient of each validation image."""
+    return [owner for part in held.validation for owner in part.split.owners]
+
+
+def _threshold(options: UNetOptions, held: HeldOut, loaded: Load) -> tuple[float, str]:
+    """Returns the threshold and what it was chosen on."""
     if options.threshold:
         return options.threshold, "nothing: --threshold"
-    if options.input:
-        return known_threshold(run, options, step), "the run's own evaluation"
     if not held.validation:
         return 0.5, "nothing: no validation images beside those that are scored"
-    owners = [owner for part in held.validation for owner in part.split.owners]
-    return best_threshold(segmented(held.validation, loaded), owners), "val"
+    return best_threshold(segmented(held.validation, loaded), _owners(held)), "val"
 
 
 def _empty(scored: Scored, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
@@ -205,7 +247,9 @@ def _empty(scored: Scored, classes: tuple[str, ...]) -> dict[str, dict[str, int]
     return found
 
 
-def _cases(scored: Scored, held: HeldOut, loaded: Load, threshold: float) -> dict[str, list[Case]]:
+def _cases(
+    scored: Scored, held: HeldOut, loaded: Load, decision: Decision
+) -> dict[str, list[Case]]:
     """Returns the worst, median, best and some random cases among the images with truth."""
     confusion = scored.confusion
     true = confusion[:, 1:].sum((1, 2))
@@ -227,7 +271,7 @@ def _cases(scored: Scored, held: HeldOut, loaded: Load, threshold: float) -> dic
         place: Case(
             found.image,
             found.truth,
-            to_mask(found.probabilities, threshold),
+            decision.mask(found.probabilities),
             f"{held.split.ids[place]}  Dice {dice[place]:.3f}",
         )
         for place, found in zip(places, segmented(held.parts, loaded, places), strict=True)
@@ -240,15 +284,22 @@ def _print_summary(found: Evaluation, output: Path) -> None:
     print(found.held.headline(found.step))
     print(f"  {found.verdict}")
     if len(found.classes) == 2:
-        print(f"threshold {found.threshold} (chosen on {found.chosen_on})")
-    for name in found.classes[1:]:
+        print(f"{found.decision} (chosen on {found.chosen_on})")
+    _print_views(found.views)
+    if found.native_views:
+        print("in the images' own size:")
+        _print_views(found.native_views)
+    print(f"  {unlike_sentence(found.unlike)}")
+    print(f"  written to {output}")
+
+
+def _print_views(views: Sequence[View]) -> None:
+    for name in dict.fromkeys(view.class_name for view in views):
         print(f"{name}:")
-        for view in (view for view in found.views if view.class_name == name):
+        for view in (view for view in views if view.class_name == name):
             told = [
                 f"{score} {entry}"
                 for score, entry in view.scores.items()
                 if score in _TOLD and entry.is_known
             ]
             print(f"  {view.name:<24} {'  '.join(told) or 'no value: nothing to find'}")
-    print(f"  {unlike_sentence(found.unlike)}")
-    print(f"  written to {output}")

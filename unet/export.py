@@ -1,6 +1,7 @@
 """--mode=export of a segmentation network: windows of pixels in, probabilities of classes out."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 
 import jax.numpy as jnp
@@ -11,11 +12,11 @@ from common.export.write import write_model
 from common.learning.network import Variables
 from common.runs.evaluation import average_of
 from common.runs.workdir import Run
+from unet.decision import known_decision
 from unet.flags import UNetOptions
 from unet.inputs import input_scale
 from unet.segment import load_networks, probabilities_of
 from unet.state import Segmenter
-from unet.threshold import known_threshold
 
 
 def export(run: Run, options: UNetOptions) -> None:
@@ -33,7 +34,7 @@ def _model(run: Run) -> Model:
     card, side = run.card, run.card.image_size
     facts: dict[str, object] = {"mask_classes": list(card.mask_classes)}
     if len(card.mask_classes) == 2:
-        facts["threshold"] = known_threshold(run, UNetOptions(), step)
+        facts |= asdict(known_decision(run, UNetOptions(), step))
     return Model(
         partial(_probabilities, networks, average),
         {"images": Values((side, side, card.channels), "uint8", "pixels, 0 to 255")},

@@ -69,6 +69,7 @@ class HeldOut(NamedTuple):
       card: of their data.
       split: the images.
       name: of the split: "test", "val", or "all" of another folder.
+      data: how they are read.
       parts: the same images, each with who scores it.
       validation: images to choose thresholds and temperatures on; () if there are none, if they are
         the scored images, or if the run's own evaluation has already chosen.
@@ -78,6 +79,7 @@ class HeldOut(NamedTuple):
     card: DataCard
     split: Split
     name: str
+    data: DataSettings
     parts: tuple[Unseen, ...]
     validation: tuple[Unseen, ...] = ()
     train: Split | None = None
@@ -182,8 +184,9 @@ def held_out(run: Run, options: Options) -> HeldOut:
     folds = [(_prepared(some.members[0]), some) for some in _by_data(run)]
     test, validation = _test_of(folds, run), _validation_of(folds)
     card, splits = folds[0][0].card, folds[0][0].splits
+    data = run.settings.data
     if test and options.split == "test":
-        return HeldOut(card, test, "test", (Unseen(test, run),), validation, splits["train"])
+        return HeldOut(card, test, "test", data, (Unseen(test, run),), validation, splits["train"])
     if validation:
         if options.split == "test":
             log.warning(
@@ -191,7 +194,7 @@ def held_out(run: Run, options: Options) -> HeldOut:
                 " the checkpoint, so they are too high."
             )
         split = joined([part.split for part in validation])
-        return HeldOut(card, split, "val", validation, train=splits["train"])
+        return HeldOut(card, split, "val", data, validation, train=splits["train"])
     if test:
         raise RetrainError(f"{run.workdir} has no validation images; leave out --split=val.")
     raise RetrainError(
@@ -259,12 +262,13 @@ def _other(run: Run, folder: str) -> HeldOut:
     """Returns the images of another folder, read like the run's: its "test", or all of them."""
     data = replace(run.settings.data, dir=folder, url="", name="", classes="", only="")
     data = replace(data, splits="", held_out="", folds=0, fold=0, copies="keep")
-    prepared = _prepared_by_group(replace(data, channels=run.card.channels))
+    data = replace(data, channels=run.card.channels)
+    prepared = _prepared_by_group(data)
     if "test" in prepared.splits:
         test = prepared.splits["test"]
-        return HeldOut(prepared.card, test, "test", (Unseen(test, run),))
+        return HeldOut(prepared.card, test, "test", data, (Unseen(test, run),))
     everything = joined(list(prepared.splits.values()))
-    return HeldOut(prepared.card, everything, "all", (Unseen(everything, run),))
+    return HeldOut(prepared.card, everything, "all", data, (Unseen(everything, run),))
 
 
 def _prepared_by_group(data: DataSettings) -> Prepared:
