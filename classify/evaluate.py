@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from classify.figures import draw_figures
 from classify.flags import ClassifyOptions
-from classify.inference import BATCH, Inference, known_temperature, load_inference, softmax
+from classify.inference import BATCH, Inference, known_temperature, load_inference
 from classify.operating_point import (
     YOUDEN,
     choose,
@@ -21,9 +21,11 @@ from classify.operating_point import (
     read_wanted,
     scores_at,
 )
-from classify.scores import Predicted, intervals, score_of_class, temperature
+from classify.outputs import Outputs
+from classify.scores import Labels, Predicted, intervals, score_of_class, temperature
 from classify.verdict import verdict
-from common.data.prepared.prepared import DataCard, Split
+from common.data.findings import outputs_of
+from common.data.prepared.prepared import Split
 from common.program.errors import UserError
 from common.program.log import log
 from common.run_page.write import show_evaluation
@@ -82,10 +84,10 @@ def _check(run: Run, options: ClassifyOptions) -> None:
             f"--operating_point={options.operating_point} is chosen on the run's validation images;"
             " run --mode=evaluate with it without --input first, and its thresholds are used here."
         )
-    if options.positive not in ("", *run.card.classes):
+    names = outputs_of(run.card.classes)
+    if options.positive not in ("", *names):
         raise UserError(
-            f"--positive is '{options.positive}'; the run's classes are"
-            f" {', '.join(run.card.classes)}."
+            f"--positive is '{options.positive}'; the run's classes are {', '.join(names)}."
         )
 
 
@@ -93,7 +95,7 @@ class _Classified(NamedTuple):
     """The classifier's logits for images, and their true classes."""
 
     logits: Float[np.ndarray, "images classes"]
-    labels: Int[np.ndarray, " images"]
+    labels: Labels
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,7 @@ class Evaluation:
     @property
     def images_of_classes(self) -> list[int]:
         """Returns how many images each class has."""
-        counts = np.bincount(self.predicted.labels, minlength=len(self.classes))
-        return list(map(int, counts))
+        return list(map(int, self.predicted.truth.sum(0)))
 
     @property
     def verdict(self) -> str:
@@ -177,19 +178,20 @@ def _evaluated(run: Run, options: ClassifyOptions, output: Path) -> Evaluation:
     """Scores the images; writes all files into a folder."""
     average = average_of(run, options.average) if options.input else options.average
     loaded = once_each(partial(load_inference, average=average))
-    _, step = loaded(run)
-    held = held_out(run, options)
-    split, classes = held.split, run.card.classes
-    label_of = _labels_of(held.card, classes)
+    (inference, step), held = loaded(run), held_out(run, options)
+    split, outputs = held.split, inference.outputs
+    classes = outputs.names
+    label_of = outputs.labels_for(held.card.name, held.card.classes)
     log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
-    validation = _classified(held.validation, loaded) if held.validation else None
+    validation = _classified(held.validation, loaded, label_of) if held.validation else None
     fitted, fitted_on = _temperature(run, options, validation, step)
-    thresholds, chosen_on = _thresholds(run, options, validation, fitted, step)
-    logits, labels = _classified(held.parts, loaded)
-    labels = label_of[labels]
+    thresholds, chosen_on = _thresholds(run, options, validation, outputs, fitted, step)
+    logits, labels = _classified(held.parts, loaded, label_of)
     distances = distances_to_training(held.parts)
-    predicted = Predicted(split.ids, split.groups, labels, softmax(logits, fitted))
-    plain = Predicted(split.ids, split.groups, labels, softmax(logits, 1.0))
+    predicted, plain = (
+        Predicted(split.ids, split.groups, labels, outputs.probabilities(logits, one))
+        for one in (fitted, 1.0)
+    )
     found = Evaluation(
         step=step,
         held=held,
@@ -215,22 +217,21 @@ def _evaluated(run: Run, options: ClassifyOptions, output: Path) -> Evaluation:
     return found
 
 
-def _labels_of(card: DataCard, classes: tuple[str, ...]) -> Int[np.ndarray, " of_the_data"]:
-    """Returns the run's label for each class of the data, which may lack some of the run's."""
-    if not set(card.classes) <= set(classes):
-        raise UserError(
-            f"The classes of {card.name} are {', '.join(card.classes)}, the run's are"
-            f" {', '.join(classes)}; name the folders of the data as the run's classes."
-        )
-    return np.array([classes.index(name) for name in card.classes])
-
-
 def _classified(
-    parts: Sequence[Unseen], loaded: Callable[[Run], tuple[Inference, int]]
+    parts: Sequence[Unseen],
+    loaded: Callable[[Run], tuple[Inference, int]],
+    label_of: np.ndarray,
 ) -> _Classified:
-    """Classifies images, each by the run that has not seen it."""
+    """Classifies images, each by the run that has not seen it.
+
+    Args:
+      parts: the images.
+      loaded: returns the classifier of a run.
+      label_of: what the images of each class of the data show.
+    """
     found = [logits_of(split, loaded(run)[0]) for split, run in parts]
-    return _Classified(*(np.concatenate(values) for values in zip(*found, strict=True)))
+    logits, labels = (np.concatenate(values) for values in zip(*found, strict=True))
+    return _Classified(logits, label_of[labels])
 
 
 def logits_of(split: Split, inference: Inference) -> _Classified:
@@ -247,13 +248,13 @@ def scored_rows(
     predicted: Predicted, classes: tuple[str, ...], thresholds: Mapping[str, float]
 ) -> Iterator[dict[str, object]]:
     """Yields a row of a table for each image; its probabilities are read back exactly."""
-    chosen = predicted.probabilities.argmax(-1)
+    outputs = Outputs(classes, predicted.labels.ndim == 2, np.eye(len(classes), dtype=bool))
     for i, name in enumerate(predicted.ids):
         yield {
             "image": name,
             "patient": predicted.groups[i],
-            "truth": classes[predicted.labels[i]],
-            "label": classes[chosen[i]],
+            "truth": outputs.label_of(predicted.truth[i]),
+            "label": outputs.label_of(predicted.probabilities[i]),
             **{
                 f"probability_{known}": share
                 for known, share in zip(classes, predicted.probabilities[i].tolist(), strict=True)
@@ -302,7 +303,12 @@ def _temperature(
 
 
 def _thresholds(
-    run: Run, options: ClassifyOptions, validation: _Classified | None, fitted: float, step: int
+    run: Run,
+    options: ClassifyOptions,
+    validation: _Classified | None,
+    outputs: Outputs,
+    fitted: float,
+    step: int,
 ) -> tuple[Mapping[str, float], str]:
     """Returns the probability from which on each class is found, and what it was chosen on."""
     if options.input:
@@ -313,9 +319,9 @@ def _thresholds(
     elif validation is None:
         found, chosen_on = {}, _NO_VALIDATION
     else:
-        shares = softmax(validation.logits, fitted)
+        shares = outputs.probabilities(validation.logits, fitted)
         wanted = read_wanted(options.operating_point)
-        found, chosen_on = choose(validation.labels, shares, run.card.classes, wanted), "val"
+        found, chosen_on = choose(validation.labels, shares, outputs.names, wanted), "val"
     return {x: t for x, t in found.items() if options.positive in ("", x)}, chosen_on
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from classify.config import ClassifierSettings
 from classify.state import Classifier, init_state, make_classifier
@@ -24,12 +24,16 @@ Images = UInt8[np.ndarray, "num height width channels"]
 
 
 class Inference:
-    """Classifies batches of images, spread over this process's devices."""
+    """Classifies batches of images, spread over this process's devices.
+
+    Attributes:
+      outputs: what the logits mean.
+    """
 
     def __init__(
         self, classifier: Classifier, variables: Variables, batch: int = BATCH, average: str = ""
     ) -> None:
-        self.classes = classifier.classes
+        self.outputs = classifier.outputs
         self._classifier, self._variables, self._batch = classifier, variables, batch
         self._logits_of = partial(logits_of, classifier, average=average)
         self._run = apply.in_batches(self._logits_of, variables, batch)
@@ -79,21 +83,20 @@ class MeanInference(Inference):
     """Classifies by the mean of the probabilities of several classifiers."""
 
     def __init__(self, members: Sequence[Inference]) -> None:
-        self.classes, self._members = members[0].classes, members
+        self.outputs, self._members = members[0].outputs, members
 
     def logits(self, images: Images) -> Float[np.ndarray, "num classes"]:
-        """Returns the logarithms of the mean probabilities."""
-        mean = np.mean([softmax(one.logits(images), 1.0) for one in self._members], axis=0)
-        logits: np.ndarray = np.log(np.maximum(mean, np.finfo(mean.dtype).tiny))
-        return logits
+        """Returns the logits of the mean probabilities."""
+        to_shares = self.outputs.probabilities
+        mean = np.mean([to_shares(one.logits(images), 1.0) for one in self._members], axis=0)
+        return self.outputs.logits(mean)
 
     def traced(
         self, images: UInt8[Array, "batch height width channels"]
     ) -> Float[Array, "batch classes"]:
-        """Returns the logarithms of the mean probabilities, to be part of a program."""
-        each = [jax.nn.softmax(one.traced(images)) for one in self._members]
-        mean = sum(each[1:], start=each[0]) / len(each)
-        return jnp.log(jnp.maximum(mean, jnp.finfo(mean.dtype).tiny))
+        """Returns the logits of the mean probabilities, to be part of a program."""
+        each = [self.outputs.traced_probabilities(one.traced(images)) for one in self._members]
+        return self.outputs.traced_logits(sum(each[1:], start=each[0]) / len(each))
 
     def features(self, images: Images) -> Float[np.ndarray, "num features"]:
         """Returns the features of all members, one after the other."""
@@ -147,17 +150,6 @@ def logits_of(
     return sum(each[1:], start=each[0]) / len(each)
 
 
-def softmax(
-    logits: Float[np.ndarray, "num classes"], temperature: float
-) -> Float[np.ndarray, "num classes"]:
-    """Returns the probabilities of logits divided by a temperature, in float64."""
-    scaled = logits.astype(np.float64) / temperature
-    scaled -= scaled.max(-1, keepdims=True)
-    shares = np.exp(scaled)
-    probabilities: np.ndarray = shares / shares.sum(-1, keepdims=True)
-    return probabilities
-
-
 def _logits(classifier: Classifier, variables: Variables, images: Array) -> Array:
     logits: Array = classifier.network.apply(
         variables, images.astype(jnp.float32) / 255, train=False
@@ -199,12 +191,6 @@ def _attention(
     gradients = jax.jacrev(lambda perturbation: run(perturbation)[0])(zeros)
     (maps,) = run(zeros)[1]["intermediates"]["maps"]
     return maps, gradients[:, :, 0]
-
-
-def labels_of(probabilities: Float[np.ndarray, "num classes"]) -> Int[np.ndarray, " num"]:
-    """Returns the likeliest class of each image, the first of ties."""
-    labels: np.ndarray = probabilities.argmax(-1)
-    return labels
 
 
 def known_temperature(run: Run, step: int) -> float | None:
