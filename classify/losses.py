@@ -33,7 +33,8 @@ def finding_targets(shown: Bool[Array, "batch classes"], smoothing: float) -> Ta
 
 def binary_cross_entropy(logits: Logits, targets: Targets) -> Float[Array, " batch"]:
     """Returns the mean over findings of `-t log p - (1 - t) log(1 - p)`, p being the sigmoid."""
-    return optax.sigmoid_binary_cross_entropy(logits, targets).mean(-1)
+    losses: Array = optax.sigmoid_binary_cross_entropy(logits, targets)
+    return losses.mean(-1)
 
 
 def mixup(

@@ -45,9 +45,12 @@ class Outputs:
     def logits(self, shares: Shares) -> Logits:
         """Returns logits of probabilities."""
         least = np.finfo(shares.dtype).tiny
-        if not self.several:
-            return np.log(np.maximum(shares, least))
-        found: Logits = logit(np.clip(shares, least, 1 - np.finfo(shares.dtype).epsneg))
+        highest = 1 - np.finfo(shares.dtype).epsneg
+        found: Logits = (
+            logit(np.clip(shares, least, highest))
+            if self.several
+            else np.log(np.maximum(shares, least))
+        )
         return found
 
     def traced_probabilities(self, logits: Float[Array, "n outputs"]) -> Float[Array, "n outputs"]:

@@ -70,21 +70,22 @@ class Predicted:
         Of findings: the images that show i, and in which j is found.
         """
         if self.labels.ndim == 2:
-            return self.truth.T.astype(int) @ self.choice.astype(int)
+            counts: np.ndarray = self.truth.T.astype(int) @ self.choice.astype(int)
+            return counts
         return confusion_of(self.labels, self.probabilities.argmax(-1), classes)
 
 
 def truth_of(labels: Labels, classes: int) -> Truth:
     """Returns which classes, or findings, each image shows."""
-    return labels if labels.ndim == 2 else labels[:, None] == np.arange(classes)
+    truth: Truth = labels if labels.ndim == 2 else labels[:, None] == np.arange(classes)
+    return truth
 
 
 def choice_of(labels: Labels, probabilities: Probabilities) -> Truth:
     """Returns which are found: the likeliest class, the first of ties; all findings from 1/2 on."""
-    if labels.ndim == 2:
-        return probabilities >= 0.5
-    chosen: Truth = probabilities.argmax(-1)[:, None] == np.arange(probabilities.shape[1])
-    return chosen
+    likeliest = probabilities.argmax(-1)[:, None] == np.arange(probabilities.shape[1])
+    choice: Truth = probabilities >= 0.5 if labels.ndim == 2 else likeliest
+    return choice
 
 
 def scores(
@@ -160,10 +161,13 @@ def scores_of_draws(
 def _gaps(labels: Labels, probabilities: Probabilities) -> Float[np.ndarray, "images bins"]:
     """Returns confidence minus accuracy, of each image in its bin; of findings the mean of all."""
     if labels.ndim == 2:
-        places = (np.ceil(probabilities * _BINS).astype(int) - 1).clip(0, _BINS - 1)
-        return (np.eye(_BINS)[places] * (probabilities - labels)[..., None]).mean(1)
-    gap = probabilities.max(-1) - (probabilities.argmax(-1) == labels)
-    return np.eye(_BINS)[_bin_of(probabilities)] * gap[:, None]
+        confidence, right = probabilities, labels
+    else:
+        confidence = probabilities.max(-1, keepdims=True)
+        right = (probabilities.argmax(-1) == labels)[:, None]
+    gaps: np.ndarray = np.eye(_BINS)[_bin_of(confidence)] * (confidence - right)[..., None]
+    mean: np.ndarray = gaps.mean(1)
+    return mean
 
 
 def rates(right: Counts, true: Counts, called: Counts, total: Counts) -> dict[str, Counts]:
@@ -196,16 +200,16 @@ def reliability(
         probabilities = np.stack([1 - probabilities.ravel(), probabilities.ravel()], 1)
     confidence = probabilities.max(-1)
     right = probabilities.argmax(-1) == labels
-    place = _bin_of(probabilities)
+    place = _bin_of(confidence)
     count = np.bincount(place, minlength=_BINS)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(place, x, minlength=_BINS) / count for x in (confidence, right)]
     return means[0], means[1], count / len(probabilities)
 
 
-def _bin_of(probabilities: Probabilities) -> Int[np.ndarray, " images"]:
-    """Returns the bin of each image by the probability of its predicted class."""
-    bins: np.ndarray = np.ceil(probabilities.max(-1) * _BINS).astype(int) - 1
+def _bin_of(confidence: Float[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+    """Returns the bin of each probability."""
+    bins: np.ndarray = np.ceil(confidence * _BINS).astype(int) - 1
     return bins.clip(0, _BINS - 1)
 
 

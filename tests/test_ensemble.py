@@ -10,7 +10,8 @@ import pytest
 from classify import predict as classify_predict
 from classify.evaluate import evaluate as evaluate_classifier
 from classify.flags import ClassifyOptions
-from classify.inference import MeanInference, load_inference, softmax
+from classify.inference import MeanInference, load_inference
+from classify.outputs import softmax
 from common.devices import placement
 from common.program.errors import UserError
 from common.report.images import write_picture

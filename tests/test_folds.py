@@ -9,7 +9,8 @@ import pytest
 from classify.evaluate import evaluate as evaluate_classifier
 from classify.evaluate import logits_of
 from classify.flags import ClassifyOptions
-from classify.inference import load_inference, softmax
+from classify.inference import load_inference
+from classify.outputs import softmax
 from classify.scores import temperature
 from common.data.prepared.prepared import prepare
 from common.program.errors import UserError

@@ -54,9 +54,9 @@ def _probabilities(
     images: UInt8[Array, "batch height width channels"],
 ) -> Float[Array, "batch height width classes"]:
     """Returns the mean of the networks, which see each image scaled alike."""
-    scaled = [jnp.asarray(x) for x in input_scale(images, networks[0][0].input)]
+    shift, scale = (jnp.asarray(x) for x in input_scale(images, networks[0][0].input))
     each = [
-        probabilities_of(network, variables, images, *scaled, average)
+        probabilities_of(network, variables, images, shift, scale, average)
         for network, variables in networks
     ]
     total: Array = sum(each[1:], start=each[0])

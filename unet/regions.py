@@ -39,7 +39,8 @@ def best_smallest(segmented: Iterable[Segmented], patients: Sequence[str], thres
       threshold: from which on a pixel is found.
     """
     dice = mean_dice([_counts(one, threshold) for one in segmented], patients)
-    return _SIZES[int(np.argmax(dice >= dice.max() - 1e-12))]
+    best: int = _SIZES[int(np.argmax(dice >= dice.max() - 1e-12))]
+    return best
 
 
 def _counts(one: Segmented, threshold: float) -> Int[np.ndarray, "3 sizes"]:

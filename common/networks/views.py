@@ -36,4 +36,5 @@ def _magnified(images: Images, margin: float) -> Images:
     height, width = images.shape[1:3]
     down, across = round(margin * height), round(margin * width)
     middle = images[:, down : height - down, across : width - across]
-    return jax.image.resize(middle.astype(jnp.float32), images.shape, "linear")
+    magnified: Array = jax.image.resize(middle.astype(jnp.float32), images.shape, "linear")
+    return magnified
