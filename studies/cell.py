@@ -38,7 +38,7 @@ _YOUNGER = {
         *("loss.class_loss", "loss.class_weight_rise", "loss.consistency_", "loss.decoding"),
         *("loss.lecam", "loss.orthogonality", "loss.r2", "loss.spread"),
     ),
-    "unet": ("optimizer.accumulate",),
+    "unet": ("optimizer.accumulate", "model.residual_blocks", "model.deep_supervision"),
 }
 
 
