@@ -164,10 +164,3 @@ def test_scores_of_findings_are_scikit_learns():
     ids = tuple(map(str, range(60)))
     one = intervals(Predicted(ids, ("",) * 60, truth, chances), names, 50)["roc_auc_b"]
     assert one.low <= one.value <= one.high
-
-
-def test_findings_that_are_not_marked_by_0_and_1_are_refused(tmp_path):
-    images, labels = phantoms(4)
-    np.savez(tmp_path / "x.npz", train_images=images, train_labels=2 * labels + 1)
-    with pytest.raises(UserError, match="not all 0 or 1"):
-        open_npz(tmp_path / "x.npz").contents()

@@ -60,6 +60,12 @@ def _npz_contents(path: Path) -> Contents:
                     )
             num = _check_images(path, pair[0], archive)
             labels[split] = _npz_labels(path, pair[1], archive, num)
+            width, first = (some[0].size for some in (labels[split], labels["train"]))
+            if width != first:
+                raise UserError(
+                    f"{pair[1]} has {width} numbers for each image, train_labels {first}; make them"
+                    f" equal in {path}."
+                )
             images[split] = Once(partial(_npz_array, path, pair[0]))
     return _contents(path, labels, images)
 
