@@ -169,10 +169,10 @@ def _evaluated(run: Run, options: UNetOptions, output: Path) -> Evaluation:
     return found
 
 
-def score(split: Split, segmented: Iterable[Segmented], decision: Decision) -> Scored:
-    """Scores the images of a split, all of which are segmented, in order."""
+def score(split: Split, found: Iterable[Segmented], decision: Decision) -> Scored:
+    """Scores what is found in the images of a split, in their order."""
     confusion, hd95, assd = [], [], []
-    for _, truth, probabilities in segmented:
+    for _, truth, probabilities in found:
         classes = probabilities.shape[-1]
         predicted = decision.mask(probabilities)
         confusion.append(confusion_of(truth, predicted, classes))

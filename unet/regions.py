@@ -30,15 +30,15 @@ def without_small(probabilities: Probabilities, threshold: float, smallest: int)
     return np.where(small[regions][..., None], np.eye(2, dtype=np.float32)[0], probabilities)
 
 
-def best_smallest(segmented: Iterable[Segmented], patients: Sequence[str], threshold: float) -> int:
+def best_smallest(found: Iterable[Segmented], patients: Sequence[str], threshold: float) -> int:
     """Returns the size with the best mean Dice over patients, of equally good ones the least.
 
     Args:
-      segmented: images and the probabilities of their two classes.
+      found: images and the probabilities of their two classes.
       patients: the patient of each image.
       threshold: from which on a pixel is found.
     """
-    dice = mean_dice([_counts(one, threshold) for one in segmented], patients)
+    dice = mean_dice([_counts(one, threshold) for one in found], patients)
     best: int = _SIZES[int(np.argmax(dice >= dice.max() - 1e-12))]
     return best
 

@@ -27,15 +27,15 @@ def to_mask(probabilities: Probabilities, threshold: float) -> Mask:
     return classes.astype(np.uint8)
 
 
-def best_threshold(segmented: Iterable[Segmented], patients: Sequence[str]) -> float:
+def best_threshold(found: Iterable[Segmented], patients: Sequence[str]) -> float:
     """Returns the threshold with the best mean Dice over patients, the middle one of several.
 
     Args:
-      segmented: images and the probabilities of their two classes.
+      found: images and the probabilities of their two classes.
       patients: the patient of each image.
     """
     dice = mean_dice(
-        [_counts(truth, probabilities[..., 1]) for _, truth, probabilities in segmented], patients
+        [_counts(truth, probabilities[..., 1]) for _, truth, probabilities in found], patients
     )
     best = np.flatnonzero(dice >= dice.max() - 1e-12)
     return float(best[len(best) // 2] + 1) / _STEPS

@@ -91,7 +91,7 @@ class HeldOut(NamedTuple):
             "data": self.card.name,
             "synthetic": self.card.synthetic,
             "split": self.name,
-            "chose_the_checkpoint": self.name == "val",
+            "chose_the_checkpoint": self.chose_the_checkpoint,
             "cross_validated": self.cross_validated,
             **asdict(self.counts),
             "image_size": self.card.image_size,
@@ -108,10 +108,16 @@ class HeldOut(NamedTuple):
         return len(self.parts) > 1
 
     @property
+    def chose_the_checkpoint(self) -> bool:
+        """Returns whether the images chose the checkpoints that score them."""
+        best = (part.run.settings.train.best_metric for part in self.parts)
+        return self.name == "val" and all(best)
+
+    @property
     def caveats(self) -> list[str]:
         """Returns sentences for a verdict: what keeps scores of these images from saying more."""
         counts, found = self.counts, []
-        if self.name == "val":
+        if self.chose_the_checkpoint:
             found.append("These images also chose the checkpoint, so the scores are too high.")
         if (counts.patients or counts.images) < _FEW:
             found.append(f"So few {counts.intervals_over} say little of others.")
