@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from common.data.fit import resize_shares
 from common.data.records import Mask
 from common.program.errors import UserError
 from common.runs.evaluation import stored_value
@@ -30,8 +31,13 @@ class Decision:
         return without_small(probabilities, self.threshold, self.smallest)
 
     def mask(self, probabilities: Probabilities) -> Mask:
-        """Returns each pixel's class; of another scale, clean the probabilities first."""
+        """Returns each pixel's class at the network's scale."""
         return to_mask(self.cleaned(probabilities), self.threshold)
+
+    def mask_of_size(self, probabilities: Probabilities, height: int, width: int) -> Mask:
+        """Returns each pixel's class in an image of another size."""
+        resized = resize_shares(self.cleaned(probabilities), height, width)
+        return to_mask(resized, self.threshold)
 
     def __str__(self) -> str:
         small = f", without regions of fewer than {self.smallest} pixels" if self.smallest else ""

@@ -37,7 +37,6 @@ from unet.flags import UNetOptions
 from unet.panels import overlay
 from unet.reading import Read, read_image
 from unet.segment import Probabilities, Windows, load_windows, segment
-from unet.threshold import to_mask
 
 _LONGEST = 60  # characters of the input's name in its table's name
 _LEVELS = 65535  # a probability of 1 in a 16-bit PNG
@@ -104,9 +103,9 @@ class _Writer:
     def write(self, job: _Job, image: FileImage, read: Read, shares: Probabilities) -> None:
         """Writes the results of one image; a volume's last slice writes the volume."""
         pixels = read.pixels
-        cleaned = self.decision.cleaned(shares[read.place])
-        shares = resize_shares(cleaned, *pixels.shape[:2])
-        mask = to_mask(shares, self.decision.threshold)
+        mask = self.decision.mask_of_size(shares[read.place], *pixels.shape[:2])
+        if self.options.probabilities:
+            shares = resize_shares(shares[read.place], *pixels.shape[:2])
         if self.options.overlays:
             self._publish(
                 self._overlay_of(job, image),
@@ -239,9 +238,8 @@ def open_predictor(run: Run) -> Callable[[Iterable[Decoded]], list[Mask]]:
         found = []
         for shares in segment(shown(), windows):
             read = waiting.popleft()
-            cleaned = decision.cleaned(shares[read.place])
-            own = resize_shares(cleaned, *read.pixels.shape[:2])
-            found.append(to_mask(own, decision.threshold))
+            mask = decision.mask_of_size(shares[read.place], *read.pixels.shape[:2])
+            found.append(mask)
         return found
 
     return masks
