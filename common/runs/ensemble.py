@@ -28,7 +28,7 @@ def make_ensemble(members: str, workdir: str) -> None:
     if not workdir or not named:
         raise UserError(
             "--mode=ensemble needs --members=RUN1,RUN2, the workdirs of trained runs, and"
-            " --workdir=DIR, the folder of the ensemble."
+            " --workdir=DIR, the folder of the ensemble; or --config=FILE, to train its members."
         )
     ensemble_of([user_path(name) for name in named], user_path(workdir))
     print(
