@@ -104,9 +104,10 @@ def test_each_image_is_scored_by_the_members_that_have_not_seen_it(trained):
 def test_the_test_images_are_scored_by_all_at_what_was_chosen_on_the_folds(trained):
     workdir, _ = trained
     run = open_run(workdir)
-    evaluate(run, ClassifyOptions())
+    evaluate(run, ClassifyOptions(average="mirror"))
     report = report_of(workdir / "evaluation")
     assert report["split"] == "test" and not report["cross_validated"]
+    assert report["average"] == "mirror"
     assert report["temperature_fitted_on"] == report["operating_points_chosen_on"] == "val"
     parts = held_out(run, ClassifyOptions()).validation
     found = [logits_of(part.split, load_inference(part.run)[0]) for part in parts]

@@ -16,7 +16,10 @@ def network_of(number):
     return importlib.import_module(f"classify.networks.efficientnet_lite{number}")
 
 
-@pytest.mark.parametrize(("number", "parameters"), [(1, 5_416_680), (2, 6_092_072)])
+@pytest.mark.parametrize(
+    ("number", "parameters"),
+    [pytest.param(1, 5_416_680, marks=pytest.mark.slow), (2, 6_092_072)],
+)
 def test_they_have_the_parameters_of_the_publication(number, parameters):
     images = jnp.zeros((1, 64, 64, 3))
     network = network_of(number).Network(1000)
