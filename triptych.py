@@ -164,7 +164,8 @@ class Run:
     def predict(self, images: "Given") -> "np.ndarray | list[np.ndarray]":
         """Returns what the network finds in images, in their order.
 
-        A classifier returns the probability of each of `classes`, [n, classes]; a U-Net a mask for
+        A classifier returns the probability of each of `classes`, [n, classes] (of each finding, as
+        its evaluation names them, where images may show several); a U-Net a mask for
         each image, [height, width], with the numbers of `mask_classes`; a translation the image
         that each is translated to, [height, width, channels].
 

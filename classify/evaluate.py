@@ -1,17 +1,18 @@
 """--mode=evaluate: how good a trained classifier is on images that it has not seen."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from classify.figures import draw_figures
 from classify.flags import ClassifyOptions
-from classify.inference import BATCH, Inference, known_temperature, load_inference, softmax
+from classify.inference import BATCH, Inference, known_temperature, load_inference
 from classify.operating_point import (
     YOUDEN,
     choose,
@@ -20,22 +21,33 @@ from classify.operating_point import (
     read_wanted,
     scores_at,
 )
+from classify.outputs import Outputs
 from classify.verdict import verdict
-from common.data.prepared.prepared import DataCard, Split
+from common.data.findings import outputs_of
+from common.data.prepared.prepared import Split
 from common.program.errors import UserError
 from common.program.log import log
 from common.run_page.write import show_evaluation
 from common.runs.evaluation import (
     EVALUATION,
     HeldOut,
+    Unseen,
+    average_of,
     evaluation_outputs,
     held_out,
+    once_each,
     write_report,
     write_table,
 )
 from common.runs.workdir import Run
 from common.scores.bootstrap import Score
-from common.scores.classification import Predicted, intervals, score_of_class, temperature
+from common.scores.classification import (
+    Labels,
+    Predicted,
+    intervals,
+    score_of_class,
+    temperature,
+)
 from common.unlike.run import Unlike, distances_to_training, unlike_sentence, with_distances
 
 SCORED = "scored_images.csv"
@@ -50,7 +62,8 @@ _SHOWN = ("accuracy", "balanced_accuracy", "f1_macro", "roc_auc_macro", "pr_auc_
 def evaluate(run: Run, options: ClassifyOptions) -> None:
     """Writes evaluation.json, scored_images.csv and figures.png.
 
-    It scores the run's split "test", or "val" if there is none; then it says so. With --input it
+    It scores the run's split "test", or "val" if there is none; then it says so. With --split=val
+    it scores "val", of an ensemble of folds that of all, each by its own members. With --input it
     scores the images of another folder, which may lack some of the run's classes: it names the
     scores that then have no value, and they are null in the file. Probabilities are those of the
     logits divided by a temperature, which is fitted on "val" and changes no decision; scores
@@ -77,18 +90,18 @@ def _check(run: Run, options: ClassifyOptions) -> None:
             f"--operating_point={options.operating_point} is chosen on the run's validation images;"
             " run --mode=evaluate with it without --input first, and its thresholds are used here."
         )
-    if options.positive not in ("", *run.card.classes):
+    names = outputs_of(run.card.classes)
+    if options.positive not in ("", *names):
         raise UserError(
-            f"--positive is '{options.positive}'; the run's classes are"
-            f" {', '.join(run.card.classes)}."
+            f"--positive is '{options.positive}'; the run's classes are {', '.join(names)}."
         )
 
 
-class _Validation(NamedTuple):
-    """The classifier's logits for the images that thresholds are chosen on."""
+class _Classified(NamedTuple):
+    """The classifier's logits for images, and their true classes."""
 
     logits: Float[np.ndarray, "images classes"]
-    labels: Int[np.ndarray, " images"]
+    labels: Labels
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,7 @@ class Evaluation:
       step: of its checkpoint.
       held: the images that were scored.
       classes: their names.
+      average: the views of each image that were averaged over.
       temperature: that logits are divided by.
       fitted_on: what the temperature was fitted on.
       goal: of the operating points, as --operating_point has it.
@@ -121,6 +135,7 @@ class Evaluation:
     step: int
     held: HeldOut
     classes: tuple[str, ...]
+    average: str
     temperature: float
     fitted_on: str
     goal: str
@@ -134,8 +149,7 @@ class Evaluation:
     @property
     def images_of_classes(self) -> list[int]:
         """Returns how many images each class has."""
-        counts = np.bincount(self.predicted.labels, minlength=len(self.classes))
-        return list(map(int, counts))
+        return list(map(int, self.predicted.truth.sum(0)))
 
     @property
     def verdict(self) -> str:
@@ -150,6 +164,7 @@ class Evaluation:
             **self.held.facts,
             "classes": self.classes,
             "images_of_classes": self.images_of_classes,
+            "average": self.average,
             "temperature": self.temperature,
             "temperature_fitted_on": self.fitted_on,
             "operating_point": self.goal,
@@ -167,25 +182,27 @@ class Evaluation:
 
 def _evaluated(run: Run, options: ClassifyOptions, output: Path) -> Evaluation:
     """Scores the images; writes all files into a folder."""
-    inference, step = load_inference(run)
-    held = held_out(run, options)
-    split, classes = held.split, run.card.classes
-    label_of = _labels_of(held.card, classes)
+    average = average_of(run, options.average) if options.input else options.average
+    loaded = once_each(partial(load_inference, average=average))
+    (inference, step), held = loaded(run), held_out(run, options)
+    split, outputs = held.split, inference.outputs
+    classes = outputs.names
+    label_of = outputs.labels_for(held.card.name, held.card.classes)
     log.info("scoring %d images of %s, %s, at step %d", len(split), held.card.name, held.name, step)
-    validation = None
-    if held.validation is not None:
-        validation = _Validation(*logits_of(held.validation, inference))
+    validation = _classified(held.validation, loaded, label_of) if held.validation else None
     fitted, fitted_on = _temperature(run, options, validation, step)
-    thresholds, chosen_on = _thresholds(run, options, validation, fitted, step)
-    logits, labels = logits_of(split, inference)
-    labels = label_of[labels]
-    distances = distances_to_training(run, split)
-    predicted = Predicted(split.ids, split.groups, labels, softmax(logits, fitted))
-    plain = Predicted(split.ids, split.groups, labels, softmax(logits, 1.0))
+    thresholds, chosen_on = _thresholds(run, options, validation, outputs, fitted, step)
+    logits, labels = _classified(held.parts, loaded, label_of)
+    distances = distances_to_training(held.parts)
+    predicted, plain = (
+        Predicted(split.ids, split.groups, labels, outputs.probabilities(logits, one))
+        for one in (fitted, 1.0)
+    )
     found = Evaluation(
         step=step,
         held=held,
         classes=classes,
+        average=average,
         temperature=fitted,
         fitted_on=fitted_on,
         goal=options.operating_point or YOUDEN,
@@ -206,39 +223,44 @@ def _evaluated(run: Run, options: ClassifyOptions, output: Path) -> Evaluation:
     return found
 
 
-def _labels_of(card: DataCard, classes: tuple[str, ...]) -> Int[np.ndarray, " of_the_data"]:
-    """Returns the run's label for each class of the data, which may lack some of the run's."""
-    if not set(card.classes) <= set(classes):
-        raise UserError(
-            f"The classes of {card.name} are {', '.join(card.classes)}, the run's are"
-            f" {', '.join(classes)}; name the folders of the data as the run's classes."
-        )
-    return np.array([classes.index(name) for name in card.classes])
+def _classified(
+    parts: Sequence[Unseen],
+    loaded: Callable[[Run], tuple[Inference, int]],
+    label_of: np.ndarray,
+) -> _Classified:
+    """Classifies images, each by the run that has not seen it.
+
+    Args:
+      parts: the images.
+      loaded: returns the classifier of a run.
+      label_of: what the images of each class of the data show.
+    """
+    found = [logits_of(split, loaded(run)[0]) for split, run in parts]
+    logits, labels = (np.concatenate(values) for values in zip(*found, strict=True))
+    return _Classified(logits, label_of[labels])
 
 
-def logits_of(
-    split: Split, inference: Inference
-) -> tuple[Float[np.ndarray, "images classes"], Int[np.ndarray, " images"]]:
+def logits_of(split: Split, inference: Inference) -> _Classified:
     """Returns the logits and the labels of a split, some images at a time in memory."""
     logits, labels = [], []
     for start in range(0, len(split), 8 * BATCH):
         examples = split.read(range(start, min(start + 8 * BATCH, len(split))))
         logits.append(inference.logits(examples["image"]))
         labels.append(examples["label"])
-    return np.concatenate(logits), np.concatenate(labels).astype(np.int64)
+    return _Classified(np.concatenate(logits), np.concatenate(labels).astype(np.int64))
 
 
 def scored_rows(
     predicted: Predicted, classes: tuple[str, ...], thresholds: Mapping[str, float]
 ) -> Iterator[dict[str, object]]:
     """Yields a row of a table for each image; its probabilities are read back exactly."""
-    chosen = predicted.probabilities.argmax(-1)
+    outputs = Outputs(classes, predicted.labels.ndim == 2, np.eye(len(classes), dtype=bool))
     for i, name in enumerate(predicted.ids):
         yield {
             "image": name,
             "patient": predicted.groups[i],
-            "truth": classes[predicted.labels[i]],
-            "label": classes[chosen[i]],
+            "truth": outputs.label_of(predicted.truth[i]),
+            "label": outputs.label_of(predicted.probabilities[i]),
             **{
                 f"probability_{known}": share
                 for known, share in zip(classes, predicted.probabilities[i].tolist(), strict=True)
@@ -275,7 +297,7 @@ def read_scored_images(file: Path, classes: tuple[str, ...]) -> Predicted:
 
 
 def _temperature(
-    run: Run, options: ClassifyOptions, validation: _Validation | None, step: int
+    run: Run, options: ClassifyOptions, validation: _Classified | None, step: int
 ) -> tuple[float, str]:
     """Returns the temperature and what it was fitted on."""
     if options.input:
@@ -287,7 +309,12 @@ def _temperature(
 
 
 def _thresholds(
-    run: Run, options: ClassifyOptions, validation: _Validation | None, fitted: float, step: int
+    run: Run,
+    options: ClassifyOptions,
+    validation: _Classified | None,
+    outputs: Outputs,
+    fitted: float,
+    step: int,
 ) -> tuple[Mapping[str, float], str]:
     """Returns the probability from which on each class is found, and what it was chosen on."""
     if options.input:
@@ -298,9 +325,9 @@ def _thresholds(
     elif validation is None:
         found, chosen_on = {}, _NO_VALIDATION
     else:
-        shares = softmax(validation.logits, fitted)
+        shares = outputs.probabilities(validation.logits, fitted)
         wanted = read_wanted(options.operating_point)
-        found, chosen_on = choose(validation.labels, shares, run.card.classes, wanted), "val"
+        found, chosen_on = choose(validation.labels, shares, outputs.names, wanted), "val"
     return {x: t for x, t in found.items() if options.positive in ("", x)}, chosen_on
 
 

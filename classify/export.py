@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import jax
 from jaxtyping import Array, Float, UInt8
 
 from classify.flags import ClassifyOptions
@@ -25,15 +24,15 @@ def export(run: Run, options: ClassifyOptions) -> None:
 def _model(run: Run) -> Model:
     inference, step = load_inference(run)
     temperature = known_temperature(run, step) or 1.0
-    card = run.card
+    card, names = run.card, inference.outputs.names
     shape = (card.image_size, card.image_size, card.channels)
     return Model(
         partial(_probabilities, inference, temperature),
         {"images": Values(shape, "uint8", "pixels, 0 to 255")},
-        Values((len(card.classes),), "float32", "the probability of each class"),
+        Values((len(names),), "float32", "the probability of each class"),
         step,
         {
-            "classes": list(card.classes),
+            "classes": list(names),
             "temperature": temperature,
             "thresholds": dict(known_thresholds(run, step)),
         },
@@ -43,5 +42,4 @@ def _model(run: Run) -> Model:
 def _probabilities(
     inference: Inference, temperature: float, images: UInt8[Array, "batch height width channels"]
 ) -> Float[Array, "batch classes"]:
-    found: Array = jax.nn.softmax(inference.traced(images) / temperature)
-    return found
+    return inference.outputs.traced_probabilities(inference.traced(images) / temperature)

@@ -38,7 +38,7 @@ def draw_figures(
     matrix, roc, pr, calibration = figure.subplots(1, 4)
     _draw_confusion(matrix, predicted, classes)
     for index, name in list(enumerate(classes))[:_MOST_CURVES]:
-        truth = predicted.labels == index
+        truth = predicted.truth[:, index]
         if truth.any() and not truth.all():
             score = predicted.probabilities[:, index]
             false, true, _ = metrics.roc_curve(truth, score)
@@ -59,8 +59,10 @@ def draw_figures(
 
 
 def _draw_confusion(axis: "Axes", predicted: Predicted, classes: Sequence[str]) -> None:
+    """Draws which classes are taken for which; of findings, which are found in whose images."""
     counts = predicted.confusion(len(classes))
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    shown = predicted.truth.sum(0)[:, None]
+    shares = counts / np.maximum(shown, 1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape) if len(classes) <= 20 else ():
         dark = shares[row, column] > 0.5

@@ -7,14 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from classify.config import ClassifierSettings
 from classify.state import Classifier, init_state, make_classifier
 from common.devices import apply
 from common.learning.network import Variables
+from common.networks.views import views_of
 from common.program.errors import UserError
-from common.runs.evaluation import EVALUATION, FOLDER, stored_value
+from common.runs.evaluation import EVALUATION, FOLDER, average_of, stored_value
 from common.runs.workdir import Run
 
 BATCH = 32
@@ -23,12 +24,19 @@ Images = UInt8[np.ndarray, "num height width channels"]
 
 
 class Inference:
-    """Classifies batches of images, spread over this process's devices."""
+    """Classifies batches of images, spread over this process's devices.
 
-    def __init__(self, classifier: Classifier, variables: Variables, batch: int = BATCH) -> None:
-        self.classes = classifier.classes
+    Attributes:
+      outputs: what the logits mean.
+    """
+
+    def __init__(
+        self, classifier: Classifier, variables: Variables, batch: int = BATCH, average: str = ""
+    ) -> None:
+        self.outputs = classifier.outputs
         self._classifier, self._variables, self._batch = classifier, variables, batch
-        self._run = apply.in_batches(partial(logits_of, classifier), variables, batch)
+        self._logits_of = partial(logits_of, classifier, average=average)
+        self._run = apply.in_batches(self._logits_of, variables, batch)
         self._maps = jax.jit(lambda variables, image: _attention(classifier, variables, image))
 
     def logits(self, images: Images) -> Float[np.ndarray, "num classes"]:
@@ -39,7 +47,7 @@ class Inference:
         self, images: UInt8[Array, "batch height width channels"]
     ) -> Float[Array, "batch classes"]:
         """Returns the logits, to be part of a program."""
-        return logits_of(self._classifier, self._variables, images)
+        return self._logits_of(self._variables, images)
 
     def features(self, images: Images) -> Float[np.ndarray, "num features"]:
         """Returns the last layer's input for each image."""
@@ -75,21 +83,20 @@ class MeanInference(Inference):
     """Classifies by the mean of the probabilities of several classifiers."""
 
     def __init__(self, members: Sequence[Inference]) -> None:
-        self.classes, self._members = members[0].classes, members
+        self.outputs, self._members = members[0].outputs, members
 
     def logits(self, images: Images) -> Float[np.ndarray, "num classes"]:
-        """Returns the logarithms of the mean probabilities."""
-        mean = np.mean([softmax(one.logits(images), 1.0) for one in self._members], axis=0)
-        logits: np.ndarray = np.log(np.maximum(mean, np.finfo(mean.dtype).tiny))
-        return logits
+        """Returns the logits of the mean probabilities."""
+        to_shares = self.outputs.probabilities
+        mean = np.mean([to_shares(one.logits(images), 1.0) for one in self._members], axis=0)
+        return self.outputs.logits(mean)
 
     def traced(
         self, images: UInt8[Array, "batch height width channels"]
     ) -> Float[Array, "batch classes"]:
-        """Returns the logarithms of the mean probabilities, to be part of a program."""
-        each = [jax.nn.softmax(one.traced(images)) for one in self._members]
-        mean = sum(each[1:], start=each[0]) / len(each)
-        return jnp.log(jnp.maximum(mean, jnp.finfo(mean.dtype).tiny))
+        """Returns the logits of the mean probabilities, to be part of a program."""
+        each = [self.outputs.traced_probabilities(one.traced(images)) for one in self._members]
+        return self.outputs.traced_logits(sum(each[1:], start=each[0]) / len(each))
 
     def features(self, images: Images) -> Float[np.ndarray, "num features"]:
         """Returns the features of all members, one after the other."""
@@ -105,48 +112,42 @@ class MeanInference(Inference):
         return np.mean([one.attention(image, label) for one in self._members], axis=0)
 
 
-def load_inference(run: Run) -> tuple[Inference, int]:
+def load_inference(run: Run, average: str | None = None) -> tuple[Inference, int]:
     """Returns the run's best checkpoint, or its newest, ready to use, and its step.
 
     Of an ensemble, the mean of its members, and the largest of their steps.
 
+    Args:
+      run: the run.
+      average: the views to average over; None for those of the run's evaluation.
+
     Raises:
       UserError: there is no checkpoint, or it does not fit the config.
     """
-    loaded = [_load(member) for member in run.members]
+    views = average_of(run, "") if average is None else average
+    loaded = [_load(member, views) for member in run.members]
     members = [inference for inference, _ in loaded]
     step = max(step for _, step in loaded)
     return members[0] if len(members) == 1 else MeanInference(members), step
 
 
-def _load(run: Run) -> tuple[Inference, int]:
+def _load(run: Run, average: str) -> tuple[Inference, int]:
     classifier = make_classifier(ClassifierSettings.of(run.config), run.card)
     like = jax.eval_shape(lambda: init_state(classifier, run.card, jax.random.key(0)))
     step, state = run.best_state(like)
-    return Inference(classifier, state.average), step
+    return Inference(classifier, state.average, average=average), step
 
 
 def logits_of(
     classifier: Classifier,
     variables: Variables,
     images: UInt8[Array, "batch height width channels"],
+    average: str = "",
 ) -> Float[Array, "batch classes"]:
-    """Returns the logits of a batch, averaged with those of its mirror images if so configured."""
-    found = _logits(classifier, variables, images)
-    if classifier.mirror:
-        found = (found + _logits(classifier, variables, images[:, :, ::-1])) / 2
-    return found
-
-
-def softmax(
-    logits: Float[np.ndarray, "num classes"], temperature: float
-) -> Float[np.ndarray, "num classes"]:
-    """Returns the probabilities of logits divided by a temperature, in float64."""
-    scaled = logits.astype(np.float64) / temperature
-    scaled -= scaled.max(-1, keepdims=True)
-    shares = np.exp(scaled)
-    probabilities: np.ndarray = shares / shares.sum(-1, keepdims=True)
-    return probabilities
+    """Returns the logits of a batch, the mean over these views and those of the config."""
+    views = views_of(images, f"{average},mirror" if classifier.mirror else average)
+    each = [_logits(classifier, variables, view) for view in views]
+    return sum(each[1:], start=each[0]) / len(each)
 
 
 def _logits(classifier: Classifier, variables: Variables, images: Array) -> Array:
@@ -190,12 +191,6 @@ def _attention(
     gradients = jax.jacrev(lambda perturbation: run(perturbation)[0])(zeros)
     (maps,) = run(zeros)[1]["intermediates"]["maps"]
     return maps, gradients[:, :, 0]
-
-
-def labels_of(probabilities: Float[np.ndarray, "num classes"]) -> Int[np.ndarray, " num"]:
-    """Returns the likeliest class of each image, the first of ties."""
-    labels: np.ndarray = probabilities.argmax(-1)
-    return labels
 
 
 def known_temperature(run: Run, step: int) -> float | None:

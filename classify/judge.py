@@ -15,7 +15,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from classify.figures import draw_figures
-from classify.inference import known_temperature, load_inference, softmax
+from classify.inference import known_temperature, load_inference
+from classify.outputs import softmax
+from common.program.errors import UserError
 from common.runs.evaluation import stored_value
 from common.runs.judge import Judged
 from common.runs.workdir import Run
@@ -31,9 +33,15 @@ class ClassifierJudge:
         """Opens the run.
 
         Raises:
-          UserError: the run has no checkpoint, or its evaluation is damaged.
+          UserError: the run has no checkpoint, its evaluation is damaged, or its images may show
+            several findings.
         """
         self._inference, step = load_inference(run)
+        if self._inference.outputs.several:
+            raise UserError(
+                f"The images of {run.workdir} may show several findings; a judge must tell one"
+                " class of each image: name another classifier."
+            )
         self.classes = run.card.classes
         digest = hashlib.sha256()
         for weight in self._inference.weights:

@@ -2,7 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from common.devices.axis import AXIS
 
@@ -23,6 +24,17 @@ def cross_entropy(
 ) -> Float[Array, " batch"]:
     """Returns `-sum_c w_c t_c log p_c` of each image, p being the softmax of the logits."""
     return -(class_weights * targets * jax.nn.log_softmax(logits)).sum(-1)
+
+
+def finding_targets(shown: Bool[Array, "batch classes"], smoothing: float) -> Targets:
+    """Returns `(1 - s) * t + s / 2` for the smoothing s, t being 1 for findings that are shown."""
+    return (1 - smoothing) * shown + smoothing / 2
+
+
+def binary_cross_entropy(logits: Logits, targets: Targets) -> Float[Array, " batch"]:
+    """Returns the mean over findings of `-t log p - (1 - t) log(1 - p)`, p being the sigmoid."""
+    losses: Array = optax.sigmoid_binary_cross_entropy(logits, targets)
+    return losses.mean(-1)
 
 
 def mixup(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from common.data.findings import outputs_of
 from common.program.errors import UserError
 from common.program.json_files import conform
 from common.runs.evaluation import EVALUATION, FOLDER, stored_value
@@ -22,6 +23,7 @@ from common.scores.classification import (
     Probabilities,
     intervals_of,
     rates,
+    truth_of,
 )
 
 YOUDEN = "youden"
@@ -98,7 +100,7 @@ def scores_at(predicted: Predicted, label: int, threshold: float) -> dict[str, S
     finding for which that is right), "accuracy" and "f1", each with its 95 % interval (see
     `intervals`; the threshold counts as fixed). NaN for 0 / 0.
     """
-    truth = predicted.labels == label
+    truth = predicted.truth[:, label]
     called = predicted.probabilities[:, label] >= threshold
 
     def of_draws(draws: Draws) -> dict[str, OfDraws]:
@@ -117,8 +119,9 @@ def choose(
     labels: Labels, probabilities: Probabilities, classes: tuple[str, ...], wanted: Wanted
 ) -> Mapping[str, float]:
     """Returns the threshold of each class that some, but not all validation images are of."""
+    truth = truth_of(labels, len(classes))
     chosen = {
-        name: best_threshold(labels == label, probabilities[:, label], wanted)
+        name: best_threshold(truth[:, label], probabilities[:, label], wanted)
         for label, name in enumerate(classes)
     }
     return {name: threshold for name, threshold in chosen.items() if threshold is not None}
@@ -133,7 +136,7 @@ def known_thresholds(run: Run, step: int) -> Mapping[str, float]:
     found = stored_value(run, "operating_points", step, Any)
     try:
         points = conform(found or {}, Mapping[str, Mapping[str, Any]], "operating_points")
-        if unknown := points.keys() - set(run.card.classes):
+        if unknown := points.keys() - set(outputs_of(run.card.classes)):
             raise ValueError(f"the run has no class {min(unknown)!r}")
         return {name: conform(x.get("threshold"), float, "threshold") for name, x in points.items()}
     except ValueError as error:

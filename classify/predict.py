@@ -12,11 +12,10 @@ from jaxtyping import Float
 from classify.flags import ClassifyOptions
 from classify.inference import (
     BATCH,
+    Images,
     Inference,
     known_temperature,
-    labels_of,
     load_inference,
-    softmax,
 )
 from classify.operating_point import findings, known_thresholds
 from common.data.files.image import FileImage, Reading
@@ -88,7 +87,7 @@ def predict(run: Run, options: ClassifyOptions) -> None:
         if options.explain:
             _claim_explanations(outputs, found, reading_of(run.settings.data))
         outputs.claim({TABLE: ""})
-        inference, step = load_inference(run)
+        inference, step = load_inference(run, options.average or None)
         reference = known_reference(run)
         temperature = known_temperature(run, step) or 1.0
         thresholds = known_thresholds(run, step)
@@ -98,7 +97,7 @@ def predict(run: Run, options: ClassifyOptions) -> None:
             ThreadPoolExecutor() as pool,
             outputs.draft(TABLE).open("w", encoding="utf-8") as table,
         ):
-            columns = [f"probability_{x}" for x in run.card.classes]
+            columns = [f"probability_{x}" for x in inference.outputs.names]
             columns += [f"found_{x}" for x in thresholds]
             table.write(csv_line(["file", "label", *columns, COLUMN]))
             for batch in _batches(_read_all(pool, found, run, reference, failures), BATCH):
@@ -128,8 +127,8 @@ def open_predictor(run: Run) -> Callable[[Iterable[Decoded]], Float[np.ndarray, 
 
     def probabilities(images: Iterable[Decoded]) -> Float[np.ndarray, "n classes"]:
         batches = _batches((_fitted(image, run) for image in images), BATCH)
-        found = [softmax(inference.logits(np.stack(batch)), temperature) for batch in batches]
-        return np.concatenate([np.empty((0, len(inference.classes))), *found])
+        found = [_shares(np.stack(batch), inference, temperature) for batch in batches]
+        return np.concatenate([np.empty((0, len(inference.outputs.names))), *found])
 
     return probabilities
 
@@ -142,16 +141,23 @@ def _rows(
     explained: Outputs | None,
 ) -> Iterator[str]:
     """Yields the table's line of each image; with `explained` draws the evidence for its label."""
-    shares = softmax(inference.logits(np.stack([image.pixels for image in batch])), temperature)
-    for image, label, row in zip(batch, labels_of(shares), shares, strict=True):
-        chosen = inference.classes[label]
+    shares = _shares(np.stack([image.pixels for image in batch]), inference, temperature)
+    for image, row in zip(batch, shares, strict=True):
+        label = inference.outputs.label_of(row)
         name, numbers = image.name + image.suffix, [f"{share:.6f}" for share in row]
-        decided = findings(row, inference.classes, thresholds).values()
-        yield csv_line([name, chosen, *numbers, *decided, cell(image.unlike)])
+        decided = findings(row, inference.outputs.names, thresholds).values()
+        yield csv_line([name, label, *numbers, *decided, cell(image.unlike)])
         if explained:
-            heat = inference.attention(image.pixels, int(label))
+            heat = inference.attention(image.pixels, int(row.argmax()))
             picture = explained.draft(_explanation(image.name, image.suffix))
             write_picture(picture, heated(image.pixels, heat))
+
+
+def _shares(
+    images: Images, inference: Inference, temperature: float
+) -> Float[np.ndarray, "n classes"]:
+    """Returns the probability of every class, calibrated."""
+    return inference.outputs.probabilities(inference.logits(images), temperature)
 
 
 def _read_all(

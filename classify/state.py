@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from classify.config import ClassifierModel, ClassifierOptimizer, ClassifierSettings
 from classify.networks import Stages, find_network, make_network, stage_of
+from classify.outputs import Outputs
 from common.config.durations import steps
 from common.data.prepared.prepared import DataCard
 from common.data.sources.download import Settings, remote_file
@@ -38,7 +39,7 @@ class Classifier:
       optimizer: its update rule.
       frozen: whether the parameter at a path never learns, and needs no gradient.
       batches: what a step takes: the parts of a batch whose gradients are accumulated.
-      classes: their names.
+      outputs: what its outputs mean.
       class_weights: in the loss; their mean over training images is 1.
       label_smoothing: see `classify.losses.targets_of`.
       mixup: its alpha; 0 is off.
@@ -51,7 +52,7 @@ class Classifier:
     optimizer: optax.GradientTransformation
     frozen: Callable[[str], bool]
     batches: Batches
-    classes: tuple[str, ...]
+    outputs: Outputs
     class_weights: Float[np.ndarray, " classes"]
     label_smoothing: float
     mixup: float
@@ -80,7 +81,7 @@ def make_classifier(settings: ClassifierSettings, card: DataCard) -> Classifier:
         optimizer=optimizer,
         frozen=frozen,
         batches=batches,
-        classes=card.classes,
+        outputs=Outputs.of(card.classes),
         class_weights=_class_weights(loss.class_weights, card),
         label_smoothing=loss.label_smoothing,
         mixup=loss.mixup,
@@ -187,9 +188,14 @@ def _make_optimizer(
 def _class_weights(text: str, card: DataCard) -> Float[np.ndarray, " classes"]:
     """Returns the weight of each class, scaled so that their mean over training images is 1."""
     counts = np.array(card.class_counts, float)
-    number = len(card.classes)
+    number, outputs = len(card.classes), Outputs.of(card.classes)
     if not text:
-        return np.ones(number, np.float32)
+        return np.ones(len(outputs.names), np.float32)
+    if outputs.several:
+        raise UserError(
+            f"config.loss.class_weights is {text!r}, but images of {card.name} may show several"
+            " findings, whose losses are not weighted; leave it empty."
+        )
     if text == "balanced":
         balanced: np.ndarray = (counts.sum() / (number * np.maximum(counts, 1))).astype(np.float32)
         return balanced

@@ -15,7 +15,13 @@ from classify.export import export
 from classify.features import with_features
 from classify.inference import logits_of
 from classify.judge import make_judge
-from classify.losses import cross_entropy, mixup, targets_of
+from classify.losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    finding_targets,
+    mixup,
+    targets_of,
+)
 from classify.predict import open_predictor, predict
 from classify.state import (
     Classifier,
@@ -48,6 +54,7 @@ __all__ = [
 
 _AUGMENTATION, _DROPOUT, _MIXUP = range(3)  # purposes of random keys
 _SHOWN = 32
+_PRESENCE = ("absent", "present")  # of a finding
 
 Logits = Float[Array, "batch classes"]
 
@@ -135,7 +142,7 @@ class ClassifyTask(Task[SupervisedState]):
         else:
             batch = augment(batch, keys[0], self.settings.augment)
         images = to_unit(batch["image"])
-        targets = targets_of(batch["label"], len(classifier.classes), classifier.label_smoothing)
+        targets = self._targets(batch["label"], classifier.label_smoothing)
         if classifier.mixup:
             images, targets = mixup(images, targets, keys[2], classifier.mixup)
         params = jax.tree_util.tree_map_with_path(
@@ -151,8 +158,21 @@ class ClassifyTask(Task[SupervisedState]):
             mutable=["batch_stats"],
         )
         logits = widen(logits)
-        losses = cross_entropy(logits, targets, jnp.asarray(classifier.class_weights))
+        losses = self._losses(logits, targets, classifier.class_weights)
         return losses.mean(), (changed.get("batch_stats", {}), (logits, losses))
+
+    def _targets(self, labels: Int[Array, " batch"], smoothing: float) -> Logits:
+        outputs = self.classifier.outputs
+        if outputs.several:
+            return finding_targets(jnp.asarray(outputs.shown)[labels], smoothing)
+        return targets_of(labels, len(outputs.names), smoothing)
+
+    def _losses(
+        self, logits: Logits, targets: Logits, weights: Float[np.ndarray, " classes"]
+    ) -> Float[Array, " batch"]:
+        if self.classifier.outputs.several:
+            return binary_cross_entropy(logits, targets)
+        return cross_entropy(logits, targets, jnp.asarray(weights))
 
     def eval_step(self, state: SupervisedState, batch: Batch) -> Metrics:
         """Classifies held-out images; the loss is the plain cross-entropy."""
@@ -163,9 +183,8 @@ class ClassifyTask(Task[SupervisedState]):
             train=False,
             features=batch["features"][:, 0] if "features" in batch else None,
         )
-        number = len(classifier.classes)
-        targets = targets_of(batch["label"], number, 0.0)
-        losses = cross_entropy(logits, targets, jnp.ones(number))
+        plain = np.ones(len(classifier.outputs.names), np.float32)
+        losses = self._losses(logits, self._targets(batch["label"], 0.0), plain)
         return self._metrics(logits, batch, {"loss": losses})
 
     def programs(self, state: SupervisedState, size: int) -> dict[str, Program]:
@@ -176,14 +195,15 @@ class ClassifyTask(Task[SupervisedState]):
         return {"predict": Program(classify, (state.average, images), (1,), (), True)}
 
     def pictures(self, state: SupervisedState, examples: Examples) -> dict[str, Picture]:
-        """Returns training images in rows by their predicted class."""
+        """Returns training images in rows by their likeliest class."""
         chosen = np.linspace(0, len(examples["image"]) - 1, _SHOWN, dtype=int)
         images = examples["image"][chosen]
         predicted = np.asarray(self._predict(state.average, images))
         zoom, rows = zoom_for(self.card.image_size), []
-        for label, name in enumerate(self.card.classes):
+        outputs = self.classifier.outputs
+        for label, name in enumerate(outputs.names):
             shown = images[predicted == label][: _SHOWN // 2]
-            correct = (examples["label"][chosen][predicted == label] == label).sum()
+            correct = outputs.shown[examples["label"][chosen][predicted == label], label].sum()
             blank = np.full((_SHOWN // 2 - len(shown), *images.shape[1:]), 255, np.uint8)
             row = grid(np.concatenate([shown, blank])[None], zoom)
             caption = f"{(predicted == label).sum()} predicted as {name}, {correct} correctly"
@@ -192,9 +212,13 @@ class ClassifyTask(Task[SupervisedState]):
         return {"predictions": titled(np.concatenate(rows), title)}
 
     def _metrics(self, logits: Logits, batch: Batch, values: dict[str, Array]) -> Metrics:
-        classes = self.classifier.classes
-        predicted = logits.argmax(-1)
-        confusion = confusion_matrix(batch["label"][:, None], predicted[:, None], len(classes))
+        outputs = self.classifier.outputs
+        truth, predicted = batch["label"][:, None], logits.argmax(-1)[:, None]
+        classes = outputs.names
+        if outputs.several:  # all findings pooled: which are there, which are found
+            truth, predicted = jnp.asarray(outputs.shown)[batch["label"]], logits >= 0
+            truth, predicted, classes = truth.astype(int), predicted.astype(int), _PRESENCE
+        confusion = confusion_matrix(truth, predicted, len(classes))
         return averages_and_scores(
             values, confusion, classification_scores(classes), batch.get("valid")
         )

@@ -47,7 +47,11 @@ def _apart(scores: Mapping[str, Score], counts: Counts) -> str:
 
 
 def _worst_class(scores: Mapping[str, Score], predicted: Predicted, classes: Sequence[str]) -> str:
-    """Returns which class is missed most, and what it is taken for."""
+    """Returns which class is missed most, and what it is taken for; of findings the worst AUC."""
+    if predicted.labels.ndim == 2:
+        areas = {name: scores[score_of_class("roc_auc", name)] for name in classes}
+        ranked = sorted((x.value, name) for name, x in areas.items() if x.is_known)
+        return f"Weakest on {ranked[0][1]}: AUC {_told(areas[ranked[0][1]])}." if ranked else ""
     found = {name: scores[score_of_class("sensitivity", name)] for name in classes}
     known = [name for name in classes if found[name].is_known]
     if len(known) < 2:
@@ -65,10 +69,10 @@ def _worst_class(scores: Mapping[str, Score], predicted: Predicted, classes: Seq
 
 def _patients(predicted: Predicted) -> str:
     """Returns for how many patients most images are wrong, if patients are known."""
-    if not any(predicted.groups):
+    if not any(predicted.groups) or predicted.labels.ndim == 2:
         return ""
     owner = owners(predicted)
-    wrong = predicted.probabilities.argmax(-1) != predicted.labels
+    wrong = (predicted.choice != predicted.truth).any(-1)
     share = np.bincount(owner, wrong) / np.bincount(owner)
     return (
         f"Of {counted(len(share), 'patient')}, {int((share > 0.5).sum())} have most of their"

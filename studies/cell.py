@@ -13,7 +13,7 @@ from common.program.files import write_atomically
 from common.program.json_files import read_object
 from common.program.options import Options
 from common.program.settings import flatten, to_json
-from common.runs.evaluation import EVALUATION, FOLDER
+from common.runs.evaluation import EVALUATION, evaluation_folder
 from common.runs.workdir import open_run
 from common.training.train import train
 from studies.finished import Figures
@@ -40,7 +40,10 @@ _YOUNGER = {
         *("loss.feature_matching", "loss.generator_weight"),
         *("loss.lecam", "loss.orthogonality", "loss.r2", "loss.spread"),
     ),
-    "unet": ("optimizer.accumulate", "model.encoder"),
+    "unet": (
+        *("optimizer.accumulate", "model.encoder"),
+        *("model.residual_blocks", "model.deep_supervision"),
+    ),
 }
 
 
@@ -57,12 +60,14 @@ class Cell:
       config: of the run.
       requires: names of cells whose files it needs.
       options: the flags of its evaluation; None for their defaults.
+      evaluated: whether it is; a member of an ensemble is not.
     """
 
     name: str
     config: ConfigDict
     requires: tuple[str, ...] = ()
     options: Options | None = None
+    evaluated: bool = True
 
     @property
     def title(self) -> str:
@@ -70,7 +75,7 @@ class Cell:
         return self.name
 
     def run(self, workdir: Path) -> bool:
-        """Trains and evaluates, from where it was stopped.
+        """Trains and, if it is to be, evaluates, from where it was stopped.
 
         Returns whether it came to its end; a signal may end it before.
 
@@ -84,9 +89,10 @@ class Cell:
                 return False
         except DivergenceError as error:
             raise DivergenceError(error.what, "Give these runs other settings.") from error
-        evaluate = find_mode(self.config.task, "evaluate")
-        evaluate(open_run(workdir), self.options or options_of(self.config.task)())
-        write_atomically(mark, self._evaluated)
+        if self.evaluated:
+            evaluate = find_mode(self.config.task, "evaluate")
+            evaluate(open_run(workdir), self._options)
+        write_atomically(mark, self._done)
         return True
 
     def is_finished(self, workdir: Path) -> bool:
@@ -96,24 +102,36 @@ class Cell:
           UserError: a file of the run is damaged.
         """
         mark = workdir / _FINISHED
-        if not mark.exists() or not (workdir / FOLDER / EVALUATION).exists():
+        if not mark.exists() or (self.evaluated and not self._report(workdir).exists()):
             return False
         same = effective(open_run(workdir).config) == effective(self.config)
-        return same and mark.read_text() == self._evaluated
+        return same and mark.read_text() == self._done
 
     @property
-    def _evaluated(self) -> str:
-        """Returns the flags of its evaluation as JSON."""
+    def _options(self) -> Options:
+        """Returns the flags of its evaluation."""
+        return self.options or options_of(self.config.task)()
+
+    @property
+    def _done(self) -> str:
+        """Returns what a finished cell is marked with: the flags of its evaluation as JSON."""
+        if not self.evaluated:
+            return "trained"
         return json.dumps(asdict(self.options) if self.options else {}, sort_keys=True)
 
+    def _report(self, workdir: Path) -> Path:
+        """Returns the file of its evaluation."""
+        return workdir / evaluation_folder(self._options) / EVALUATION
+
     def figures(self, workdir: Path) -> Figures:
-        """Returns the numbers of the evaluation: {"scores.accuracy.value": 0.9}.
+        """Returns the numbers of the evaluation: {"scores.accuracy.value": 0.9}; {} without one.
 
         Raises:
           UserError: it is damaged.
         """
-        advice = "remove it and run the same command again"
-        report = read_object(workdir / FOLDER / EVALUATION, advice)
+        if not self.evaluated:
+            return {}
+        report = read_object(self._report(workdir), "remove it and run the same command again")
         return {name: x for name, x in flatten(report) if type(x) in (int, float)}
 
 

@@ -35,12 +35,14 @@ class _Orders:
       cell: its name.
       config: of the run.
       options: the flags of its evaluation; {} for their defaults.
+      evaluated: whether it is.
       task_folder: where its task's package is found; "" if it is of this program.
     """
 
     cell: str
     config: Mapping[str, Any]
     options: Mapping[str, Any]
+    evaluated: bool
     task_folder: str
 
 
@@ -49,7 +51,8 @@ def write_orders(cell: Cell, place: Path) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     options = asdict(cell.options) if cell.options else {}
     config = cell.config.to_dict()
-    orders = _Orders(cell.name, config, options, folder_of(cell.config.task))
+    folder = folder_of(cell.config.task)
+    orders = _Orders(cell.name, config, options, cell.evaluated, folder)
     write_atomically(place / ORDERS, json.dumps(asdict(orders), indent=2, sort_keys=True) + "\n")
     return place / ORDERS
 
@@ -70,7 +73,7 @@ def run_orders(file: Path) -> None:
     start_jax("", 1, 0)
     place = file.parent
     with told_in(place):
-        Cell(orders.cell, config, options=options).run(place)
+        Cell(orders.cell, config, options=options, evaluated=orders.evaluated).run(place)
 
 
 def _end_with_parent() -> None:

@@ -20,7 +20,7 @@ def run_mode(command: Command, options: Options, given: Experiment | None) -> No
 
         run_own_data(given, options.input, command.workdir, restart=command.restart)
         return
-    if command.mode == "ensemble":
+    if command.mode == "ensemble" and given is None:
         from common.runs.ensemble import make_ensemble
 
         make_ensemble(command.members, command.workdir)
@@ -38,6 +38,10 @@ def run_mode(command: Command, options: Options, given: Experiment | None) -> No
             from studies.utility import run_utility
 
             run_utility(given.config, workdir, command.results)
+        elif command.mode == "ensemble":
+            from studies.ensemble import train_ensemble
+
+            train_ensemble(given.config, command, workdir)
         elif command.mode == "ablate":
             from studies.ablation.ablate import run_ablation
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from common.program.errors import DivergenceError, FaultError, UserError
 from common.program.log import log
+from common.program.options import Command
 from common.program.words import counted
 from common.training.replicas import check_one
 from studies.cell import Cell, StoppedError, effective
-from studies.executors import Executor, Here
+from studies.executors import Executor, Here, Processes
 from studies.finished import Figures, Finished
 from studies.progress import Progress
 
@@ -119,6 +120,23 @@ def run_cells(
                 progress.end(cell.config.task, start)
                 book.note(cell, future)
     return Outcome(book.found, book.failed, book.skipped)
+
+
+def executor_of(command: Command, workdir: Path) -> Executor:
+    """Returns what the command line asks for.
+
+    Args:
+      command: its flags.
+      workdir: of the study.
+
+    Raises:
+      UserError: Slurm's client or its parameters are missing or invalid.
+    """
+    if command.executor == "slurm":
+        from studies.slurm import Slurm
+
+        return Slurm(workdir, command.slurm, command.at_once)
+    return Processes(command.at_once)
 
 
 @dataclass

@@ -19,6 +19,7 @@ from classify.evaluate import evaluate, read_scored_images, scored_images
 from classify.flags import ClassifyOptions
 from common.config import defaults as configs
 from common.data.augmentation import Augmentation
+from common.data.findings import may_be_several
 from common.data.prepared.prepared import DataCard, Prepared, prepare
 from common.data.prepared.splits import check_division
 from common.data.settings import DataSettings
@@ -230,6 +231,11 @@ def _check(study: Study, config: ConfigDict, card: DataCard) -> None:
                 " --config.data.group, so that no patient is in two), or"
                 " --config.data.folds=10 if only val is missing."
             )
+    if may_be_several(card.classes):
+        raise UserError(
+            f"Images of {card.name} may show several findings, of which a GAN draws none alone;"
+            " name images of one class each."
+        )
     gan = GANSettings.of(run_config(config.gan, config.data, 0))
     if study.most_drawn and not make_gan(gan, card).conditional:
         raise UserError(

@@ -45,11 +45,12 @@ _AT_ONCE = 16  # images
 def evaluate(run: Run, options: TranslateOptions) -> None:
     """Writes evaluation.json, images.csv and panels of cases.
 
-    It scores the run's split "test", or "val" if there is none; with --input the pairs of another
-    folder. Scores are of the prepared images, in `data.image_size`: of the whole image, of the body
-    and of each class of the masks, if there are any. Beside the translation stand the input itself
-    and a linear regression of grey levels, fitted to the training pairs. With --segmenter a U-Net
-    segments the real targets, the translations and the input (translate/round_trip.py).
+    It scores the run's split "test", or "val" if there is none or with --split=val; with --input
+    the pairs of another folder. Scores are of the prepared images, in `data.image_size`: of the
+    whole image, of the body and of each class of the masks, if there are any. Beside the
+    translation stand the input itself and a linear regression of grey levels, fitted to the
+    training pairs. With --segmenter a U-Net segments the real targets, the translations and the
+    input (translate/round_trip.py).
 
     Raises:
       UserError: nothing is held out, there are no targets, or the data, a folder or the checkpoint

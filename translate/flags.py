@@ -15,7 +15,9 @@ class TranslateOptions(Options):
 
 
 MODES = {
-    "evaluate": Mode(("input", "output", "overwrite", "back", "segmenter"), gives="scores"),
+    "evaluate": Mode(
+        ("input", "output", "overwrite", "split", "back", "segmenter"), gives="scores"
+    ),
     "predict": Mode(
         ("input", "output", "overwrite", "back"),
         gives="new images",

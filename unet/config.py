@@ -14,7 +14,8 @@ from unet.flags import MODES, UNetOptions
 RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
     "model.depth": whole(1, 12),
-    "model.norm_output": switch(),
+    **dict.fromkeys(("model.norm_output", "model.deep_supervision"), switch()),
+    "model.residual_blocks": whole(0, 100),
     "model.input": choice("unit", "signed", "standardised"),
     "model.encoder": choice("levels", "dcgan"),
     "loss.overlap_over": choice("image", "batch"),
@@ -32,6 +33,8 @@ class UNetModel(Section):
     width: int = 32  # maps of the first level; each further level has twice as many
     depth: int = 5  # levels
     norm_output: bool = False  # a BatchNorm after the last convolution
+    residual_blocks: int = 0  # of each level on the way down; 0: two plain convolutions
+    deep_supervision: bool = False  # levels on the way up learn from smaller masks, too
     momentum: float = 0.9  # of the running statistics of BatchNorm
     epsilon: float = 1e-3  # of BatchNorm
     # Pixels in [0, 1]; or "signed": in [-1, 1]; "standardised": mean 0, deviation 1 per image.

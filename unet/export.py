@@ -1,6 +1,7 @@
 """--mode=export of a segmentation network: windows of pixels in, probabilities of classes out."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 
 import jax.numpy as jnp
@@ -9,12 +10,13 @@ from jaxtyping import Array, Float, UInt8
 from common.export.model import Model, Values
 from common.export.write import write_model
 from common.learning.network import Variables
+from common.runs.evaluation import average_of
 from common.runs.workdir import Run
+from unet.decision import known_decision
 from unet.flags import UNetOptions
 from unet.inputs import input_scale
 from unet.segment import load_networks, probabilities_of
 from unet.state import Segmenter
-from unet.threshold import known_threshold
 
 
 def export(run: Run, options: UNetOptions) -> None:
@@ -28,12 +30,13 @@ def export(run: Run, options: UNetOptions) -> None:
 
 def _model(run: Run) -> Model:
     networks, step = load_networks(run)
+    average = average_of(run, "")
     card, side = run.card, run.card.image_size
     facts: dict[str, object] = {"mask_classes": list(card.mask_classes)}
     if len(card.mask_classes) == 2:
-        facts["threshold"] = known_threshold(run, UNetOptions(), step)
+        facts |= asdict(known_decision(run, UNetOptions(), step))
     return Model(
-        partial(_probabilities, networks),
+        partial(_probabilities, networks, average),
         {"images": Values((side, side, card.channels), "uint8", "pixels, 0 to 255")},
         Values(
             (side, side, len(card.mask_classes)),
@@ -47,12 +50,14 @@ def _model(run: Run) -> Model:
 
 def _probabilities(
     networks: Sequence[tuple[Segmenter, Variables]],
+    average: str,
     images: UInt8[Array, "batch height width channels"],
 ) -> Float[Array, "batch height width classes"]:
     """Returns the mean of the networks, which see each image scaled alike."""
-    scaled = [jnp.asarray(x) for x in input_scale(images, networks[0][0].input)]
+    shift, scale = (jnp.asarray(x) for x in input_scale(images, networks[0][0].input))
     each = [
-        probabilities_of(network, variables, images, *scaled) for network, variables in networks
+        probabilities_of(network, variables, images, shift, scale, average)
+        for network, variables in networks
     ]
     total: Array = sum(each[1:], start=each[0])
     return total / len(each)

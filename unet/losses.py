@@ -96,6 +96,31 @@ def total_loss(
     return jnp.asarray(total), {f"{name}_loss": part for name, part in parts.items()}
 
 
+def deep_loss(
+    smaller: Mapping[str, tuple[Float[Array, "batch _height _width outputs"]]],
+    whole: PerImage,
+    truth: Truth,
+    settings: UNetLoss,
+) -> PerImage:
+    """Returns the mean of the losses of all sizes; half the size has half the weight.
+
+    Source: Isensee et al. 2021, "nnU-Net: a self-configuring method for deep learning-based
+    biomedical image segmentation".
+
+    Args:
+      smaller: logits of half the size, "deep_1", of a quarter, "deep_2", and so on.
+      whole: the loss at full size.
+      truth: at full size; a smaller output sees the pixels in the middle of its own.
+      settings: of the losses.
+    """
+    total, weights = whole, 1.0
+    for name, (logits,) in smaller.items():
+        step = 1 << int(name.removeprefix("deep_"))
+        own, _ = total_loss(logits, truth[:, step // 2 :: step, step // 2 :: step], settings)
+        total, weights = total + own / step, weights + 1 / step
+    return total / weights
+
+
 def _of_truth(log_probs: LogProbabilities, truth: Truth) -> Float[Array, "batch height width"]:
     return (log_probs * _one_hot(log_probs, truth)).sum(-1)
 

@@ -4,9 +4,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from common.runs.workdir import Run
+from unet.decision import known_decision
 from unet.flags import UNetOptions
 from unet.segment import load_windows, segment
-from unet.threshold import known_threshold, to_mask
 
 
 class TrainedSegmenter:
@@ -23,11 +23,12 @@ class TrainedSegmenter:
           UserError: there is none, or the run's evaluation is damaged.
         """
         self._windows, step = load_windows(run)
-        self._threshold = known_threshold(run, UNetOptions(), step)
+        self._decision = known_decision(run, UNetOptions(), step)
         self.facts: dict[str, object] = {
             "run": str(run.workdir),
             "checkpoint_step": step,
-            "threshold": self._threshold,
+            "threshold": self._decision.threshold,
+            "smallest": self._decision.smallest,
         }
 
     def masks(
@@ -35,7 +36,7 @@ class TrainedSegmenter:
     ) -> UInt8[np.ndarray, "images height width"]:
         """Returns the class of every pixel."""
         shares = segment(iter(images), self._windows)
-        return np.stack([to_mask(each, self._threshold) for each in shares])
+        return np.stack([self._decision.mask(each) for each in shares])
 
 
 def open_segmenter(run: Run) -> TrainedSegmenter:

@@ -32,11 +32,11 @@ from common.report.images import write_picture
 from common.runs.workdir import Run
 from common.unlike.reference import Reference
 from common.unlike.run import COLUMN, Unlike, cell, known_reference, unlike_sentence
+from unet.decision import Decision, known_decision
 from unet.flags import UNetOptions
 from unet.panels import overlay
 from unet.reading import Read, read_image
 from unet.segment import Probabilities, Windows, load_windows, segment
-from unet.threshold import known_threshold, to_mask
 
 _LONGEST = 60  # characters of the input's name in its table's name
 _LEVELS = 65535  # a probability of 1 in a 16-bit PNG
@@ -87,7 +87,7 @@ class _Writer:
     run: Run
     options: UNetOptions
     outputs: Outputs
-    threshold: float = 0.5
+    decision: Decision = Decision(0.5)
     reference: Reference | None = None
 
     def claim(self, job: _Job) -> None:
@@ -103,8 +103,9 @@ class _Writer:
     def write(self, job: _Job, image: FileImage, read: Read, shares: Probabilities) -> None:
         """Writes the results of one image; a volume's last slice writes the volume."""
         pixels = read.pixels
-        shares = resize_shares(shares[read.place], *pixels.shape[:2])
-        mask = to_mask(shares, self.threshold)
+        mask = self.decision.mask_of_size(shares[read.place], *pixels.shape[:2])
+        if self.options.probabilities:
+            shares = resize_shares(shares[read.place], *pixels.shape[:2])
         if self.options.overlays:
             self._publish(
                 self._overlay_of(job, image),
@@ -191,10 +192,10 @@ def predict(run: Run, options: UNetOptions) -> None:
         table = _table_of(options)
         outputs.claim({table: ""})
         writer.mask_values(1)
-        windows, step = load_windows(run)
+        windows, step = load_windows(run, options.average or None)
         writer = replace(
             writer,
-            threshold=known_threshold(run, options, step),
+            decision=known_decision(run, options, step),
             reference=known_reference(run),
         )
         if run.card.synthetic:
@@ -207,7 +208,7 @@ def predict(run: Run, options: UNetOptions) -> None:
         print(
             f"{counted(count, 'image is', 'images are')} segmented; the masks are in"
             f" {outputs.folder} (step {step},"
-            f" {_decision_rule(run, writer.threshold)}, {count / seconds:.1f} images/s){told}"
+            f" {_told(run, writer.decision)}, {count / seconds:.1f} images/s){told}"
         )
         print(f"  {unlike_sentence(Unlike.of(distances.values()))}")
         if failures:
@@ -224,7 +225,7 @@ def open_predictor(run: Run) -> Callable[[Iterable[Decoded]], list[Mask]]:
       UserError: the run has no checkpoint, or its evaluation is damaged.
     """
     windows, step = load_windows(run)
-    threshold = known_threshold(run, UNetOptions(), step)
+    decision = known_decision(run, UNetOptions(), step)
 
     def masks(images: Iterable[Decoded]) -> list[Mask]:
         waiting: deque[Read] = deque()
@@ -237,8 +238,8 @@ def open_predictor(run: Run) -> Callable[[Iterable[Decoded]], list[Mask]]:
         found = []
         for shares in segment(shown(), windows):
             read = waiting.popleft()
-            own = resize_shares(shares[read.place], *read.pixels.shape[:2])
-            found.append(to_mask(own, threshold))
+            mask = decision.mask_of_size(shares[read.place], *read.pixels.shape[:2])
+            found.append(mask)
         return found
 
     return masks
@@ -332,5 +333,5 @@ def _write_nifti(source: Path, slices: Sequence[np.ndarray], plane: str, file: P
     write_volume(file, source, slices, plane)
 
 
-def _decision_rule(run: Run, threshold: float) -> str:
-    return f"threshold {threshold}" if len(run.card.mask_classes) == 2 else "the likeliest class"
+def _told(run: Run, decision: Decision) -> str:
+    return str(decision) if len(run.card.mask_classes) == 2 else "the likeliest class"

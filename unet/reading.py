@@ -45,11 +45,18 @@ def read_image(
     # Of the whole image as training saw it, whatever the network sees of this one.
     distance = distance_of(reference, fit_image(found, card.image_size, card.channels, fit))
     pixels = to_channels(found, card.channels)
-    shown = pixels
-    if options.rescale:
+    return Read(pixels, *as_in_training(pixels, run, rescale=options.rescale), distance)
+
+
+def as_in_training(
+    pixels: Pixels, run: Run, *, rescale: bool = True
+) -> tuple[Pixels, tuple[slice, slice]]:
+    """Returns an image at the scale of the training images, and where in the result it is."""
+    card, fit, shown = run.card, run.settings.data.fit, pixels
+    if rescale:
         height, width, _ = pixels.shape
         size = scaled_size(height, width, card.image_size, fit, card.native_size)
         shown = resize_image(pixels, *size)
     if fit == "pad":
-        return Read(pixels, *pad_with_black(shown, card.image_size), distance)
-    return Read(pixels, shown, (slice(None), slice(None)), distance)
+        return pad_with_black(shown, card.image_size)
+    return shown, (slice(None), slice(None))

@@ -19,7 +19,9 @@ from common.data.prepared.prepared import DataCard
 from common.data.records import Pixels
 from common.devices import apply
 from common.learning.network import Variables
+from common.networks.views import flips_of
 from common.program.errors import UserError
+from common.runs.evaluation import average_of
 from common.runs.workdir import Run
 from unet.config import UNetSettings
 from unet.inputs import input_scale
@@ -38,15 +40,19 @@ class Windows:
     """Segments windows of one size, a batch at a time, spread over this process's devices."""
 
     def __init__(
-        self, networks: Sequence[tuple[Segmenter, Variables]], card: DataCard, batch: int = BATCH
+        self,
+        networks: Sequence[tuple[Segmenter, Variables]],
+        card: DataCard,
+        batch: int = BATCH,
+        average: str = "",
     ):
-        """Takes one network, or the members of an ensemble, whose probabilities are averaged."""
+        """Takes the networks and the views of each window over which probabilities are averaged."""
         (first, _), *_ = networks
         self.size, self.channels, self.input = card.image_size, card.channels, first.input
         self.num_classes = len(first.classes)
         self.batch = apply.shared_batch(batch)
         self._runs = [
-            apply.spread(partial(probabilities_of, segmenter), variables)
+            apply.spread(partial(probabilities_of, segmenter, average=average), variables)
             for segmenter, variables in networks
         ]
 
@@ -106,10 +112,17 @@ def probabilities_of(
     windows: UInt8[Array, "batch height width channels"],
     shift: Num[Array, "batch 1 1 channels"],
     scale: Num[Array, "batch 1 1 channels"],
+    average: str = "",
 ) -> Float[Array, "batch height width classes"]:
-    """Returns the probability of every class at every pixel of a batch of windows."""
-    logits: Any = segmenter.network.apply(variables, (windows - shift) / scale, train=False)
-    return jnp.exp(log_probabilities(logits))
+    """Returns the probability of every class at every pixel of windows, the mean over views."""
+    images = (windows - shift) / scale
+
+    def seen(axes: tuple[int, ...]) -> Float[Array, "batch height width classes"]:
+        logits: Any = segmenter.network.apply(variables, jnp.flip(images, axes), train=False)
+        return jnp.flip(jnp.exp(log_probabilities(logits)), axes)
+
+    each = [seen(axes) for axes in flips_of(average)]
+    return sum(each[1:], start=each[0]) / len(each)
 
 
 def segment(images: Iterable[Pixels], windows: Windows) -> Iterator[Probabilities]:
@@ -202,16 +215,21 @@ def _finished(queue: _Queue) -> Iterator[Probabilities]:
         yield queue.images.pop(0).probabilities()
 
 
-def load_windows(run: Run) -> tuple[Windows, int]:
+def load_windows(run: Run, average: str | None = None) -> tuple[Windows, int]:
     """Returns the run's best checkpoint, or its newest, ready to use, and its step.
 
     Of an ensemble, the mean of its members, and the largest of their steps.
+
+    Args:
+      run: the run.
+      average: the views to average over; None for those of the run's evaluation.
 
     Raises:
       UserError: see `load_networks`.
     """
     networks, step = load_networks(run)
-    return Windows(networks, run.card), step
+    views = average_of(run, "") if average is None else average
+    return Windows(networks, run.card, average=views), step
 
 
 def load_networks(run: Run) -> tuple[list[tuple[Segmenter, Variables]], int]:

@@ -52,6 +52,8 @@ def make_segmenter(settings: UNetSettings, card: DataCard) -> Segmenter:
         width=model.width,
         depth=model.depth,
         norm_output=model.norm_output,
+        residual_blocks=model.residual_blocks,
+        deep_supervision=model.deep_supervision,
         momentum=model.momentum,
         epsilon=model.epsilon,
         encoder=model.encoder,

@@ -29,7 +29,7 @@ from unet.config import UNetSettings
 from unet.evaluate import evaluate
 from unet.export import export
 from unet.inputs import network_input
-from unet.losses import log_probabilities, total_loss
+from unet.losses import deep_loss, log_probabilities, total_loss
 from unet.masks import open_segmenter
 from unet.panels import training_panels
 from unet.predict import open_predictor, predict
@@ -103,10 +103,14 @@ class UNetTask(Task[SupervisedState]):
         ) -> tuple[Float[Array, ""], tuple[Variables, tuple[Logits, dict[str, Array]]]]:
             variables = {"params": params, "batch_stats": batch_stats}
             logits, changed = segmenter.network.apply(
-                variables, narrow(images, segmenter.dtype), train=True, mutable=["batch_stats"]
+                variables,
+                narrow(images, segmenter.dtype),
+                train=True,
+                mutable=["batch_stats", "intermediates"],
             )
-            logits = widen(logits)
+            logits, smaller = widen(logits), jax.tree.map(widen, changed.get("intermediates", {}))
             total, parts = total_loss(logits, batch["mask"], segmenter.loss)
+            total = deep_loss(smaller, total, batch["mask"], segmenter.loss)
             return total.mean(), (changed["batch_stats"], (logits, {"loss": total, **parts}))
 
         gradient, output = jax.grad(loss, has_aux=True)(network.params)

@@ -1,6 +1,6 @@
 """From probabilities to masks: the threshold, how it is chosen, and where it is kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from common.runs.evaluation import stored_value
 from common.runs.workdir import Run
 from unet.flags import UNetOptions
 from unet.segment import Probabilities
+from unet.segmented import Segmented
 
 _STEPS = 100  # thresholds are multiples of 1 / _STEPS
 _DEFAULT = 0.5
@@ -26,24 +27,36 @@ def to_mask(probabilities: Probabilities, threshold: float) -> Mask:
     return classes.astype(np.uint8)
 
 
-def best_threshold(
-    segmented: Iterable[tuple[Mask, Probabilities]], patients: tuple[str, ...]
-) -> float:
+def best_threshold(found: Iterable[Segmented], patients: Sequence[str]) -> float:
     """Returns the threshold with the best mean Dice over patients, the middle one of several.
 
     Args:
-      segmented: the true mask and the probabilities of two classes, of each image.
+      found: images and the probabilities of their two classes.
       patients: the patient of each image.
     """
-    counts = [_counts(truth, probabilities[..., 1]) for truth, probabilities in segmented]
+    dice = mean_dice(
+        [_counts(truth, probabilities[..., 1]) for _, truth, probabilities in found], patients
+    )
+    best = np.flatnonzero(dice >= dice.max() - 1e-12)
+    return float(best[len(best) // 2] + 1) / _STEPS
+
+
+def mean_dice(
+    counts: Sequence[Int[np.ndarray, "3 choices"]], patients: Sequence[str]
+) -> Float[np.ndarray, " choices"]:
+    """Returns the mean Dice over patients, whose pixels are pooled; nothing in nothing is 1.
+
+    Args:
+      counts: hits, predicted and true pixels of each image, with each choice.
+      patients: the patient of each image.
+    """
     names, owner = np.unique(patients, return_inverse=True)
     pooled = np.zeros((len(names), *counts[0].shape))
     np.add.at(pooled, owner, np.stack(counts))
     hits, predicted, true = pooled.swapaxes(0, 1)
     whole = predicted + true
-    dice = np.where(whole == 0, 1.0, 2 * hits / np.maximum(whole, 1)).mean(0)
-    best = np.flatnonzero(dice >= dice.max() - 1e-12)
-    return float(best[len(best) // 2] + 1) / _STEPS
+    dice: np.ndarray = np.where(whole == 0, 1.0, 2 * hits / np.maximum(whole, 1)).mean(0)
+    return dice
 
 
 def _counts(
@@ -82,9 +95,11 @@ def known_threshold(run: Run, options: UNetOptions, step: int) -> float:
 
 
 def check_threshold(run: Run, options: UNetOptions) -> None:
-    """Refuses a threshold where the likeliest of more than two classes wins."""
-    if options.threshold and (number := len(run.card.mask_classes)) > 2:
-        raise UserError(
-            f"--threshold is {options.threshold}, but the masks of this run have {number} classes,"
-            " of which the likeliest wins; leave it out."
-        )
+    """Refuses flags of two classes where the likeliest of more wins."""
+    number = len(run.card.mask_classes)
+    for name in ("threshold", "smallest"):
+        if (given := getattr(options, name)) and number > 2:
+            raise UserError(
+                f"--{name} is {given}, but the masks of this run have {number} classes, of which"
+                " the likeliest wins; leave it out."
+            )

@@ -19,6 +19,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Key
 
 from classify.config import ClassifierModel
+from common.data.findings import outputs_of
 from common.data.prepared.prepared import DataCard
 from common.networks.layers import Dense, dropout_after
 from common.program.errors import UserError
@@ -129,7 +130,7 @@ def make_network(model: ClassifierModel, card: DataCard, frozen: int = 0) -> nn.
     if "frozen" in fields:
         settings["frozen"] = frozen
     try:
-        made: nn.Module = network(num_classes=len(card.classes), **settings)
+        made: nn.Module = network(num_classes=len(outputs_of(card.classes)), **settings)
         return made
     except TypeError as error:
         raise UserError(f"config.model.network: {error}.") from error

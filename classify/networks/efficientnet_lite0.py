@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from typing import ClassVar
 
 import flax.linen as nn
 
@@ -12,9 +13,9 @@ from common.devices.axis import AXIS
 from common.learning.network import Variables
 from common.networks.efficientnet_lite import (
     STAGES,
-    EfficientNetLite0,
+    EfficientNetLite,
     bundled_weights,
-    efficientnet_lite0_variables,
+    efficientnet_lite_variables,
 )
 from common.networks.weight_files import read_weights
 
@@ -28,6 +29,7 @@ class Network(Classifier):
       depth, stored_statistics, frozen, axis_name: those of the trunk.
     """
 
+    WIDTH: ClassVar[float] = 1.0  # of the trunk
     depth: float = 1.0
     dropout_rate: float = 0.2
     stored_statistics: bool = False
@@ -36,7 +38,9 @@ class Network(Classifier):
 
     def make_maps(self, images: Images, train: bool) -> Maps:
         """Maps images in [0, 1] to the last maps."""
-        trunk = EfficientNetLite0(self.depth, self.stored_statistics, self.frozen, self.axis_name)
+        trunk = EfficientNetLite(
+            *(self.depth, self.WIDTH, self.stored_statistics, self.frozen, self.axis_name)
+        )
         nn.share_scope(self, trunk)  # its layers lie beside the head's, as in older checkpoints
         return trunk(images, train=train)
 
@@ -52,4 +56,4 @@ def pretrained(file: Path | None, sha256: str) -> Variables:
       UserError: the package is not installed, or the file can't be used.
     """
     file = file or bundled_weights()
-    return efficientnet_lite0_variables(read_weights(file, sha256), str(file))
+    return efficientnet_lite_variables(read_weights(file, sha256), str(file))

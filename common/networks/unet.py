@@ -21,12 +21,19 @@ class UNet(nn.Module):
     transposed convolution that doubles the image, joined to the maps of that size on the way down.
     With the encoder "dcgan" the levels below the first are the layers of a DCGAN's discriminator.
 
+    With `residual_blocks` a level on the way down is so many pairs of convolutions, to each of
+    which its input is added before the last ReLU (He et al. 2016), as in the encoders of Isensee et
+    al., "nnU-Net Revisited" (2024).
+
     Attributes:
       out_channels: maps of the output.
       width: maps of the first level.
       depth: number of levels; each is half as large as the one before.
       norm_output: whether a BatchNorm follows the output.
       output_init: how the last kernel starts.
+      residual_blocks: of each level on the way down and of the lowest; 0: plain convolutions.
+      deep_supervision: whether training also maps each level on the way up, but for the lowest and
+        the last, to an output: the intermediates "deep_1", of half the size, "deep_2" and so on.
       momentum: of the running statistics of BatchNorm.
       epsilon: of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
@@ -38,6 +45,8 @@ class UNet(nn.Module):
     depth: int = 5
     norm_output: bool = False
     output_init: Initializer = nn.initializers.glorot_uniform()
+    residual_blocks: int = 0
+    deep_supervision: bool = False
     momentum: float = 0.9
     epsilon: float = 1e-3
     axis_name: str = AXIS
@@ -64,6 +73,20 @@ class UNet(nn.Module):
                 x = nn.relu(norm(x, f"{name}_norm_{i}"))
             return x
 
+        def residual(x: Array, features: int, name: str) -> Array:
+            y = nn.relu(norm(Conv(features, 3, name=f"{name}_conv_1")(x), f"{name}_norm_1"))
+            y = norm(Conv(features, 3, name=f"{name}_conv_2")(y), f"{name}_norm_2")
+            if x.shape[-1] != features:
+                x = norm(Conv(features, 1, name=f"{name}_input_conv")(x), f"{name}_input_norm")
+            return nn.relu(x + y)
+
+        def encoded(x: Array, features: int, name: str) -> Array:
+            if not self.residual_blocks:
+                return level(x, features, name)
+            for block in range(self.residual_blocks):
+                x = residual(x, features, f"{name}_block_{block}")
+            return x
+
         x, seen = images, []
         if self.encoder == "dcgan":
             halvings = Halvings(self.width, self.momentum, self.axis_name, layers=self.depth - 1)
@@ -71,11 +94,14 @@ class UNet(nn.Module):
             *seen, x = level(images, self.width, "down_0"), *halvings(images, train=train)
         else:
             for i in range(self.depth - 1):
-                seen.append(level(x, self.width << i, f"down_{i}"))
+                seen.append(encoded(x, self.width << i, f"down_{i}"))
                 x = max_pool_2x2(seen[-1])
-            x = level(x, self.width << (self.depth - 1), "bottom")
+            x = encoded(x, self.width << (self.depth - 1), "bottom")
         for i in reversed(range(self.depth - 1)):
             x = ConvTranspose(self.width << i, 2, name=f"double_{i}")(x)
             x = level(jnp.concatenate([seen[i], x], axis=-1), self.width << i, f"up_{i}")
+            if i and train and self.deep_supervision:
+                logits = Conv(self.out_channels, 1, name=f"deep_{i}_output")(x)
+                self.sow("intermediates", f"deep_{i}", logits)
         x = Conv(self.out_channels, 1, kernel_init=self.output_init, name="output")(x)
         return norm(x, "output_norm") if self.norm_output else x

@@ -12,6 +12,7 @@ from common.program.rules import Rule, choice, each, switch, text, whole
 # Every task adds its own.
 MODES = ("train", "run", "inspect", "utility", "ablate", "plan", "ensemble", "report")
 OF_TASKS = "*"  # stands for all modes of tasks
+_OF_MANY = ("ablate", "ensemble")  # the modes whose runs have processes of their own
 _TOGETHER = ("train", OF_TASKS)  # the modes that may run on many processes
 
 Kind = TypeVar("Kind", bound="_Flags")
@@ -84,6 +85,12 @@ class Command(_Flags):
     members: str = flag(
         "", "Workdirs of the runs of an ensemble, separated by commas.", modes=("ensemble",)
     )
+    seeds: int = flag(
+        1,
+        "With how many seeds an ensemble trains each fold, from config.seed on.",
+        whole(1, 10_000),
+        modes=("ensemble",),
+    )
     results: str = flag(
         "",
         "A file of finished runs of a study, a line each: they are not run again; others are"
@@ -97,19 +104,17 @@ class Command(_Flags):
         each(text()),
         modes=("ablate",),
     )
-    at_once: int = flag(
-        1, "How many runs of an ablation train side by side.", whole(1, 10_000), modes=("ablate",)
-    )
+    at_once: int = flag(1, "How many runs train side by side.", whole(1, 10_000), modes=_OF_MANY)
     executor: str = chosen(
         "local",
-        "Where the runs of an ablation train: here, or as jobs of Slurm.",
+        "Where the runs train: here, or as jobs of Slurm.",
         *("local", "slurm"),
-        modes=("ablate",),
+        modes=_OF_MANY,
     )
     slurm: str = flag(
         "",
         "What each job asks of Slurm, as in partition=gpu,gpus_per_node=1,time=240 (minutes).",
-        modes=("ablate",),
+        modes=_OF_MANY,
     )
     topology: str = flag(
         "",
@@ -164,6 +169,11 @@ class Options(_Flags):
     input: str = flag("", "Your own folder or file, to inspect, evaluate or predict.")
     output: str = flag(
         "", "Where modes other than train write; nothing is written outside this folder."
+    )
+    split: str = chosen(
+        "test",
+        "Images to score: those of test (of val without one), or val, those held out in training.",
+        *("test", "val"),
     )
     overwrite: bool = switched(
         False, "Replace what an earlier command wrote to --output, never other files."

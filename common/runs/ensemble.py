@@ -28,7 +28,7 @@ def make_ensemble(members: str, workdir: str) -> None:
     if not workdir or not named:
         raise UserError(
             "--mode=ensemble needs --members=RUN1,RUN2, the workdirs of trained runs, and"
-            " --workdir=DIR, the folder of the ensemble."
+            " --workdir=DIR, the folder of the ensemble; or --config=FILE, to train its members."
         )
     ensemble_of([user_path(name) for name in named], user_path(workdir))
     print(
@@ -46,14 +46,23 @@ def ensemble_of(members: Sequence[Path], workdir: Path) -> Run:
     runs = [open_run(place) for place in members]
     if len({run.workdir.resolve() for run in runs}) < len(runs):
         raise UserError("--members names a run twice; name each once.")
-    for run in runs:
-        _check(run, runs[0])
+    checksums = checksums_of(runs)
     if (workdir / ENSEMBLE).exists() or written_in(workdir):
         raise UserError(f"The workdir {workdir} is in use; choose another --workdir.")
-    checksums = {run.workdir: pinned(run)[1] for run in runs}
     with exclusive(workdir):
         write_members(workdir, checksums)
     return open_run(workdir)
+
+
+def checksums_of(runs: Sequence[Run]) -> dict[Path, str]:
+    """Returns the checksum of each member by its workdir, as `write_members` takes them.
+
+    Raises:
+      UserError: one can't be averaged with the first.
+    """
+    for run in runs:
+        _check(run, runs[0])
+    return {run.workdir: pinned(run)[1] for run in runs}
 
 
 def _check(run: Run, first: Run) -> None:

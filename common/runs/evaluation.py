@@ -2,13 +2,12 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
+from common.data.prepared.joined import joined
 from common.data.prepared.prepared import DataCard, Prepared, Split, prepare
 from common.data.settings import DataSettings
 from common.program.errors import GroupError, RetrainError, UserError
@@ -18,6 +17,8 @@ from common.program.log import log
 from common.program.options import Options
 from common.program.outputs import Outputs
 from common.runs.workdir import Run, check_data
+
+Loaded = TypeVar("Loaded")
 
 EVALUATION = "evaluation.json"
 FOLDER = "evaluation"  # in the workdir
@@ -54,6 +55,13 @@ class Counts:
         return sentence
 
 
+class Unseen(NamedTuple):
+    """Images, and the run that was not trained on them: of an ensemble of folds, some members."""
+
+    split: Split
+    run: Run
+
+
 class HeldOut(NamedTuple):
     """Images to score.
 
@@ -61,15 +69,19 @@ class HeldOut(NamedTuple):
       card: of their data.
       split: the images.
       name: of the split: "test", "val", or "all" of another folder.
-      validation: images to choose thresholds and temperatures on; None if there are none, if they
-        are the scored images, or if the run's own evaluation has already chosen.
+      data: how they are read.
+      parts: the same images, each with who scores it.
+      validation: images to choose thresholds and temperatures on; () if there are none, if they are
+        the scored images, or if the run's own evaluation has already chosen.
       train: the run's training images; None if those of another folder are scored.
     """
 
     card: DataCard
     split: Split
     name: str
-    validation: Split | None
+    data: DataSettings
+    parts: tuple[Unseen, ...]
+    validation: tuple[Unseen, ...] = ()
     train: Split | None = None
 
     @property
@@ -79,7 +91,8 @@ class HeldOut(NamedTuple):
             "data": self.card.name,
             "synthetic": self.card.synthetic,
             "split": self.name,
-            "chose_the_checkpoint": self.name == "val",
+            "chose_the_checkpoint": self.chose_the_checkpoint,
+            "cross_validated": self.cross_validated,
             **asdict(self.counts),
             "image_size": self.card.image_size,
         }
@@ -90,10 +103,21 @@ class HeldOut(NamedTuple):
         return counts_of(self.split.groups)
 
     @property
+    def cross_validated(self) -> bool:
+        """Returns whether several runs score the images, each those that it has not seen."""
+        return len(self.parts) > 1
+
+    @property
+    def chose_the_checkpoint(self) -> bool:
+        """Returns whether the images chose the checkpoints that score them."""
+        best = (part.run.settings.train.best_metric for part in self.parts)
+        return self.name == "val" and all(best)
+
+    @property
     def caveats(self) -> list[str]:
         """Returns sentences for a verdict: what keeps scores of these images from saying more."""
         counts, found = self.counts, []
-        if self.name == "val":
+        if self.chose_the_checkpoint:
             found.append("These images also chose the checkpoint, so the scores are too high.")
         if (counts.patients or counts.images) < _FEW:
             found.append(f"So few {counts.intervals_over} say little of others.")
@@ -104,8 +128,9 @@ class HeldOut(NamedTuple):
     def headline(self, step: int) -> str:
         """Returns the first line of what an evaluation at a step says."""
         counts = self.counts
+        name = "val, cross-validated" if self.cross_validated else self.name
         return (
-            f"{counts.told} ({self.card.name}, {self.name}), step {step}; 95 % intervals over"
+            f"{counts.told} ({self.card.name}, {name}), step {step}; 95 % intervals over"
             f" {counts.intervals_over}"
         )
 
@@ -132,9 +157,8 @@ def evaluation_outputs(run: Run, options: Options) -> Outputs:
     command that fails leaves the earlier ones.
     """
     read = [user_path(path) for path in (options.input, run.settings.data.dir) if path]
-    name = f"{FOLDER}-{read[0].resolve().name}" if options.input else FOLDER
     return Outputs(
-        Path(options.output) if options.output else run.workdir / name,
+        Path(options.output) if options.output else run.workdir / evaluation_folder(options),
         "evaluate",
         of=str(read[0].resolve()) if options.input else "",
         overwrite=options.overwrite,
@@ -143,31 +167,71 @@ def evaluation_outputs(run: Run, options: Options) -> Outputs:
     )
 
 
+def evaluation_folder(options: Options) -> str:
+    """Returns the name of an evaluation's folder in the workdir."""
+    if options.input:
+        return f"{FOLDER}-{user_path(options.input).resolve().name}"
+    return FOLDER if options.split == "test" else f"{FOLDER}_{options.split}"
+
+
 def held_out(run: Run, options: Options) -> HeldOut:
-    """Returns the images to score: the run's "test", else its "val"; or those of --input.
+    """Returns the images to score: the run's "test", else or by --split "val"; or those of --input.
+
+    The validation images of an ensemble of folds are those of all folds; each is scored by the
+    members that were not trained on it.
 
     Raises:
       UserError: nothing is held out, the data has changed, or it can't be read.
     """
     if options.input:
+        if options.split != "test":
+            raise UserError("--split names images of the run's own data; leave it or --input out.")
         return _other(run, options.input)
-    different = {member.card.fingerprint: member for member in run.members}
-    prepared, *others = map(_prepared, different.values())
-    if others:
-        return _new_to_all(run, [prepared, *others])
-    splits = prepared.splits
-    if "test" in splits:
-        return HeldOut(prepared.card, splits["test"], "test", splits.get("val"), splits["train"])
-    if "val" in splits:
-        log.warning(
-            "There is no test split: the scores are of the validation images, which also chose the"
-            " checkpoint, so they are too high."
-        )
-        return HeldOut(prepared.card, splits["val"], "val", None, splits["train"])
+    folds = [(_prepared(some.members[0]), some) for some in _by_data(run)]
+    test, validation = _test_of(folds, run), _validation_of(folds)
+    card, splits = folds[0][0].card, folds[0][0].splits
+    data = run.settings.data
+    if test and options.split == "test":
+        return HeldOut(card, test, "test", data, (Unseen(test, run),), validation, splits["train"])
+    if validation:
+        if options.split == "test":
+            log.warning(
+                "There is no test split: the scores are of the validation images, which also chose"
+                " the checkpoint, so they are too high."
+            )
+        split = joined([part.split for part in validation])
+        return HeldOut(card, split, "val", data, validation, train=splits["train"])
+    if test:
+        raise RetrainError(f"{run.workdir} has no validation images; leave out --split=val.")
     raise RetrainError(
-        f"{prepared.card.name} has nothing held out: all images are for training; train with"
+        f"{card.name} has nothing held out: all images are for training; train with"
         " --config.data.splits=70,15,15, or name a folder of other images with --input=DIR."
     )
+
+
+def once_each(load: Callable[[Run], Loaded]) -> Callable[[Run], Loaded]:
+    """Returns `load`, which then loads each run, or some members of an ensemble, only once."""
+    known: dict[tuple[Path, ...], Loaded] = {}
+
+    def loaded(run: Run) -> Loaded:
+        members = tuple(member.workdir for member in run.members)
+        if members not in known:
+            known[members] = load(run)
+        return known[members]
+
+    return loaded
+
+
+def _by_data(run: Run) -> list[Run]:
+    """Returns an ensemble's members that have the same splits as one run each; a run as it is."""
+    by_data: dict[str, list[Run]] = {}
+    for member in run.members:
+        by_data.setdefault(member.card.fingerprint, []).append(member)
+    if len(by_data) == 1:
+        return [run]
+    return [
+        Run(run.workdir, some[0].config, some[0].card, tuple(some)) for some in by_data.values()
+    ]
 
 
 def _prepared(run: Run) -> Prepared:
@@ -177,36 +241,40 @@ def _prepared(run: Run) -> Prepared:
     return prepared
 
 
-def _new_to_all(run: Run, several: Sequence[Prepared]) -> HeldOut:
-    """Returns the test images of an ensemble whose members were trained on different splits."""
-    first, *others = (one.splits.get("test") for one in several)
-    if first is None or any(other is None or set(other.ids) != set(first.ids) for other in others):
+def _test_of(folds: Sequence[tuple[Prepared, Run]], run: Run) -> Split | None:
+    """Returns the test images, which must be new to all members."""
+    first, *others = (prepared.splits.get("test") for prepared, _ in folds)
+    ids = {frozenset(test.ids if test else ()) for test in (first, *others)}
+    if len(ids) > 1:
         raise UserError(
             f"The members of {run.workdir} have not held out the same test images; name a folder"
             " of other images with --input=DIR."
         )
-    log.warning(
-        "The members have different validation images, of which none is new to all: nothing is"
-        " chosen on them."
-    )
-    return HeldOut(several[0].card, first, "test", None)
+    return first
+
+
+def _validation_of(folds: Sequence[tuple[Prepared, Run]]) -> tuple[Unseen, ...]:
+    """Returns the validation images of each fold; () if some are of several folds."""
+    parts = [(prepared.splits.get("val"), run) for prepared, run in folds]
+    found = tuple(Unseen(split, run) for split, run in parts if split is not None)
+    ids = [name for part in found for name in part.split.ids]
+    if len(set(ids)) < len(ids):
+        log.warning("The members' validation images overlap: nothing is chosen on them.")
+        return ()
+    return found
 
 
 def _other(run: Run, folder: str) -> HeldOut:
     """Returns the images of another folder, read like the run's: its "test", or all of them."""
     data = replace(run.settings.data, dir=folder, url="", name="", classes="", only="")
     data = replace(data, splits="", held_out="", folds=0, fold=0, copies="keep")
-    prepared = _prepared_by_group(replace(data, channels=run.card.channels))
+    data = replace(data, channels=run.card.channels)
+    prepared = _prepared_by_group(data)
     if "test" in prepared.splits:
-        return HeldOut(prepared.card, prepared.splits["test"], "test", None)
-    splits = list(prepared.splits.values())
-    everything = Split(
-        splits[0].source,
-        np.concatenate([split.rows for split in splits]),
-        tuple(name for split in splits for name in split.ids),
-        tuple(group for split in splits for group in split.groups),
-    )
-    return HeldOut(prepared.card, everything, "all", None)
+        test = prepared.splits["test"]
+        return HeldOut(prepared.card, test, "test", data, (Unseen(test, run),))
+    everything = joined(list(prepared.splits.values()))
+    return HeldOut(prepared.card, everything, "all", data, (Unseen(everything, run),))
 
 
 def _prepared_by_group(data: DataSettings) -> Prepared:
@@ -230,13 +298,22 @@ def write_table(file: Path, rows: Iterable[Mapping[str, object]]) -> None:
     write_atomically(file, "".join(lines))
 
 
-def stored_value(run: Run, name: str, step: int, kind: Any) -> Any:
-    """Returns a value chosen by the run's own evaluation at this step, None if there is none.
+def average_of(run: Run, given: str) -> str:
+    """Returns --average, else that of the run's own evaluation, else "".
+
+    Raises:
+      UserError: evaluation.json is damaged.
+    """
+    return given or str(stored_value(run, "average", None, Any) or "")
+
+
+def stored_value(run: Run, name: str, step: int | None, kind: Any) -> Any:
+    """Returns a value of the run's own evaluation at this step, None if there is none.
 
     Args:
       run: the run.
       name: of the value in evaluation.json; "outer.inner" for one in an object.
-      step: of the checkpoint.
+      step: of the checkpoint; None if the value does not depend on it.
       kind: its type, as `conform` takes it.
 
     Raises:
@@ -248,7 +325,8 @@ def stored_value(run: Run, name: str, step: int, kind: Any) -> Any:
     advice = f"remove it and run --mode=evaluate --workdir={run.workdir} again"
     report = read_object(file, advice)
     try:
-        if conform(report.get("checkpoint_step"), int, "checkpoint_step") != step:
+        known = conform(report.get("checkpoint_step"), int, "checkpoint_step")
+        if step is not None and known != step:
             return None
         *outer, last = name.split(".")
         for part in outer:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_expit, log_softmax
 
 from common.data.grouping import owners_of
 from common.scores import bootstrap
@@ -30,7 +30,9 @@ _LEAST = float(np.finfo(float).eps)  # lowest probability in a logarithm
 _COLDEST, _HOTTEST = 0.05, 20.0  # temperatures
 
 Probabilities = Float[np.ndarray, "images classes"]
-Labels = Int[np.ndarray, " images"]
+# The true class; or, where an image may show several findings, which it shows.
+Labels = Int[np.ndarray, " images"] | Bool[np.ndarray, "images classes"]
+Truth = Bool[np.ndarray, "images classes"]
 Draws = Num[np.ndarray, "draws images"]
 Counts = Float[np.ndarray, "draws #classes"]
 Measure = Callable[[Draws], dict[str, OfDraws]]
@@ -43,7 +45,7 @@ class Predicted:
     Attributes:
       ids: their names.
       groups: the group of each; "" if unknown: a group of its own.
-      labels: the true classes.
+      labels: the true classes, or which findings each image shows.
       probabilities: of every class.
     """
 
@@ -52,9 +54,38 @@ class Predicted:
     labels: Labels
     probabilities: Probabilities
 
+    @property
+    def truth(self) -> Truth:
+        """Returns which classes, or findings, each image shows."""
+        return truth_of(self.labels, self.probabilities.shape[1])
+
+    @property
+    def choice(self) -> Truth:
+        """Returns which are found in each image."""
+        return choice_of(self.labels, self.probabilities)
+
     def confusion(self, classes: int) -> Int[np.ndarray, "classes classes"]:
-        """Counts the images of class i (row) that were taken for class j (column)."""
+        """Counts the images of class i (row) that were taken for class j (column).
+
+        Of findings: the images that show i, and in which j is found.
+        """
+        if self.labels.ndim == 2:
+            counts: np.ndarray = self.truth.T.astype(int) @ self.choice.astype(int)
+            return counts
         return confusion_of(self.labels, self.probabilities.argmax(-1), classes)
+
+
+def truth_of(labels: Labels, classes: int) -> Truth:
+    """Returns which classes, or findings, each image shows."""
+    truth: Truth = labels if labels.ndim == 2 else labels[:, None] == np.arange(classes)
+    return truth
+
+
+def choice_of(labels: Labels, probabilities: Probabilities) -> Truth:
+    """Returns which are found: the likeliest class, the first of ties; all findings from 1/2 on."""
+    likeliest = probabilities.argmax(-1)[:, None] == np.arange(probabilities.shape[1])
+    choice: Truth = probabilities >= 0.5 if labels.ndim == 2 else likeliest
+    return choice
 
 
 def scores(
@@ -71,6 +102,10 @@ def scores(
     least, as in scikit-learn; "ece", the expected calibration error, the mean gap between
     confidence and accuracy in fifteen bins of equal width (Guo et al. 2017, "On Calibration of
     Modern Neural Networks", equation 3).
+
+    Where an image may show several findings, those with a probability from 1/2 on are found.
+    "accuracy", "balanced_accuracy" (the mean of sensitivity and specificity), "brier" and
+    "log_loss" are means over findings, and "ece" is of all images' findings together.
     """
     once = np.ones((1, len(labels)))
     found = scores_of_draws(once, labels, probabilities, classes)
@@ -94,27 +129,45 @@ def scores_of_draws(
       classes: their names.
     """
     number = len(classes)
-    predicted = probabilities.argmax(-1)
-    indices = np.arange(number)
-    truth, choice = labels[:, None] == indices, predicted[:, None] == indices
+    truth, choice = truth_of(labels, number), choice_of(labels, probabilities)
     right, true, called = (draws @ x.astype(float) for x in (truth & choice, truth, choice))
-    total = true.sum(1)
+    total = draws.sum(1)
     of_classes = rates(right, true, called, total[:, None])
     areas = [areas_of_draws(draws, probabilities[:, i], truth[:, i]) for i in range(number)]
     of_classes["roc_auc"], of_classes["pr_auc"] = (np.stack(x, 1) for x in zip(*areas, strict=True))
-    found = {"accuracy": right.sum(1) / total}
-    found["balanced_accuracy"] = mean_of_known(of_classes["recall"])
+    found: dict[str, OfDraws] = {}
     for name, values in of_classes.items():
         found[f"{name}_macro"] = mean_of_known(values)
         found |= {score_of_class(name, known): values[:, i] for i, known in enumerate(classes)}
-    found["f1_micro"] = found["accuracy"]  # with one label per image, as are precision and recall
+    found["f1_micro"] = 2 * right.sum(1) / (true.sum(1) + called.sum(1))
     found["brier"] = draws @ ((probabilities - truth) ** 2).sum(-1) / total
-    chosen = probabilities[np.arange(len(labels)), labels]
-    found["log_loss"] = draws @ -np.log(np.clip(chosen, _LEAST, 1 - _LEAST)) / total
-    gap = (probabilities.max(-1) - (predicted == labels))[:, None]
-    in_bin = np.eye(_BINS)[_bin_of(probabilities)]
-    found["ece"] = np.abs(draws @ (in_bin * gap)).sum(1) / total
+    # Of one class per image, precision and recall are micro-averaged the accuracy, as is F1.
+    found["accuracy"], found["balanced_accuracy"] = found["f1_micro"], found["recall_macro"]
+    likely = truth
+    if labels.ndim == 2:
+        likely = np.ones_like(truth)
+        found["accuracy"] = 1 - (true + called - 2 * right).sum(1) / (total * number)
+        both = of_classes["recall"], of_classes["specificity"]
+        found["balanced_accuracy"] = mean_of_known((both[0] + both[1]) / 2)
+        found["brier"] /= number
+    # The probability of what is so.
+    of_truth = np.where(truth, probabilities, 1 - probabilities)
+    logs = -np.log(np.clip(of_truth, _LEAST, 1 - _LEAST))
+    found["log_loss"] = draws @ ((logs * likely).sum(1) / likely.sum(1)) / total
+    found["ece"] = np.abs(draws @ _gaps(labels, probabilities)).sum(1) / total
     return found
+
+
+def _gaps(labels: Labels, probabilities: Probabilities) -> Float[np.ndarray, "images bins"]:
+    """Returns confidence minus accuracy, of each image in its bin; of findings the mean of all."""
+    if labels.ndim == 2:
+        confidence, right = probabilities, labels
+    else:
+        confidence = probabilities.max(-1, keepdims=True)
+        right = (probabilities.argmax(-1) == labels)[:, None]
+    gaps: np.ndarray = np.eye(_BINS)[_bin_of(confidence)] * (confidence - right)[..., None]
+    mean: np.ndarray = gaps.mean(1)
+    return mean
 
 
 def rates(right: Counts, true: Counts, called: Counts, total: Counts) -> dict[str, Counts]:
@@ -142,30 +195,36 @@ def reliability(
     labels: Labels, probabilities: Probabilities
 ) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
     """Returns, for each bin, the mean confidence, the accuracy (NaN if empty) and its share."""
+    if labels.ndim == 2:  # every finding of every image
+        labels = labels.ravel() * 1
+        probabilities = np.stack([1 - probabilities.ravel(), probabilities.ravel()], 1)
     confidence = probabilities.max(-1)
     right = probabilities.argmax(-1) == labels
-    place = _bin_of(probabilities)
+    place = _bin_of(confidence)
     count = np.bincount(place, minlength=_BINS)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(place, x, minlength=_BINS) / count for x in (confidence, right)]
-    return means[0], means[1], count / len(labels)
+    return means[0], means[1], count / len(probabilities)
 
 
-def _bin_of(probabilities: Probabilities) -> Int[np.ndarray, " images"]:
-    """Returns the bin of each image by the probability of its predicted class."""
-    bins: np.ndarray = np.ceil(probabilities.max(-1) * _BINS).astype(int) - 1
+def _bin_of(confidence: Float[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+    """Returns the bin of each probability."""
+    bins: np.ndarray = np.ceil(confidence * _BINS).astype(int) - 1
     return bins.clip(0, _BINS - 1)
 
 
 def temperature(logits: Float[np.ndarray, "images classes"], labels: Labels) -> float:
-    """Returns the T for which softmax(logits / T) has the least log loss (Guo et al. 2017).
+    """Returns the T for which logits / T have the least log loss (Guo et al. 2017).
 
     It changes no decision and no area under a curve of two classes. Fit it on validation images. It
     lies between 0.05 and 20; without errors it would go to 0.
     """
 
     def loss(log_temperature: float) -> float:
-        scaled = log_softmax(logits / math.exp(log_temperature), axis=-1)
+        scaled = logits / math.exp(log_temperature)
+        if labels.ndim == 2:
+            return float(-log_expit(np.where(labels, scaled, -scaled)).mean())
+        scaled = log_softmax(scaled, axis=-1)
         return float(-scaled[np.arange(len(labels)), labels].mean())
 
     bounds = math.log(_COLDEST), math.log(_HOTTEST)

@@ -8,7 +8,7 @@ of the limit that few images like these exceed. More than 1 is outside.
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from common.data.prepared.prepared import Prepared, Split
 from common.program.errors import UserError
 from common.program.files import regular_file, sealed, unsealed, write_atomically
 from common.program.log import log
+from common.runs.evaluation import Unseen
 from common.runs.workdir import Run
 from common.unlike.reference import Reference, make_reference
 from common.unlike.statistics import Statistics, image_statistics
@@ -100,9 +101,9 @@ def distances_of(reference: Reference | None, split: Split) -> Float[np.ndarray,
     return reference.distances(_statistics_of(split, range(len(split))))
 
 
-def distances_to_training(run: Run, split: Split) -> Float[np.ndarray, " images"]:
-    """Returns how far the images of a split lie outside a run's, NaN where that is not known."""
-    return distances_of(known_reference(run), split)
+def distances_to_training(parts: Sequence[Unseen]) -> Float[np.ndarray, " images"]:
+    """Returns how far images lie outside those of the runs that score them, NaN if unknown."""
+    return np.concatenate([distances_of(known_reference(run), split) for split, run in parts])
 
 
 def cell(distance: float) -> str:

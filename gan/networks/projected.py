@@ -21,9 +21,9 @@ from jaxtyping import Array, Float
 from common.devices.axis import AXIS
 from common.learning.network import Variables
 from common.networks.efficientnet_lite import (
-    EfficientNetLite0,
+    EfficientNetLite,
     bundled_weights,
-    efficientnet_lite0_variables,
+    efficientnet_lite_variables,
 )
 from common.networks.layers import (
     Conv,
@@ -223,7 +223,7 @@ class Discriminator(networks.Discriminator):
           UserError: the weights' package is not installed.
         """
         file = bundled_weights()
-        trunk = efficientnet_lite0_variables(read_weights(file), str(file))
+        trunk = efficientnet_lite_variables(read_weights(file), str(file))
         return {"trunk": trunk, "mixing": _mixing(_deviations(trunk))}
 
     def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
@@ -297,7 +297,7 @@ class Discriminator(networks.Discriminator):
         goes back takes no time on the way back.
         """
         size = self.seen_size or max(_SEEN_AT_LEAST, self.image_size)
-        trunk, seen = EfficientNetLite0(axis_name="", parent=None), list(_STAGES)[: self.scales]
+        trunk, seen = EfficientNetLite(axis_name="", parent=None), list(_STAGES)[: self.scales]
         weights = self._frozen("trunk", trunk, parts[0])
 
         def stages(part: Images) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.special import softmax
 
-from common.data.prepared.prepared import Split
+from common.data.prepared.prepared import Split, joined
 from common.data.transforms import to_signed_unit
 from common.devices.apply import in_batches
 from common.learning.network import Variables
@@ -60,7 +60,9 @@ def classification(gan: GAN, variables: Variables, held: HeldOut) -> Classificat
         labels = examples["label"]
         return run(examples["image"], labels), labels.astype(np.int64)
 
-    fitted = 1.0 if held.validation is None else temperature(*logits_of(held.validation))
+    fitted = 1.0
+    if held.validation:
+        fitted = temperature(*logits_of(joined([part.split for part in held.validation])))
     logits, labels = logits_of(held.split)
     shares = softmax(logits.astype(np.float64) / fitted, -1)
     predicted = Predicted(held.split.ids, held.split.groups, labels, shares)

@@ -20,7 +20,7 @@ from common.program.options import Command, Options
 from common.program.settings import to_json
 from common.program.words import counted
 from common.runs.ensemble import ensemble_of
-from common.runs.evaluation import EVALUATION, FOLDER
+from common.runs.evaluation import EVALUATION, evaluation_folder
 from common.runs.members import ENSEMBLE
 from common.runs.rows import METRICS, read_rows
 from common.runs.workdir import exclusive, open_run
@@ -29,9 +29,9 @@ from studies.ablation.summary import measured, summarise
 from studies.ablation.sweep import Place, Sweep, config_of, folder_of, places, read_sweep
 from studies.ablation.tables import conclusions, markdown, write_tables
 from studies.cell import Cell, StoppedError
-from studies.executors import Executor, Processes, output_to
+from studies.executors import output_to
 from studies.finished import Figures
-from studies.runner import CELLS, LOG, Outcome, run_cells
+from studies.runner import CELLS, LOG, Outcome, executor_of, run_cells
 
 ENSEMBLES = "ensembles"
 
@@ -70,7 +70,9 @@ def run_ablation(
             f" {workdir}/{CELLS}; each logs to its own log.txt"
         )
         try:
-            outcome = run_cells(list(cells.values()), workdir, executor=_executor(command, workdir))
+            outcome = run_cells(
+                list(cells.values()), workdir, executor=executor_of(command, workdir)
+            )
         except StoppedError:
             print("Stopped. Run the same command again to continue.")
             return False
@@ -102,19 +104,6 @@ def _list_cells(sweep: Sweep, config: ConfigDict, options: Options) -> dict[Plac
         if (twin := settings.setdefault(to_json(own), place.arm)) != place.arm:
             raise UserError(f"The arms {twin} and {place.arm} have the same settings; drop one.")
     return cells
-
-
-def _executor(command: Command, workdir: Path) -> Executor:
-    """Returns what the command line asks for.
-
-    Raises:
-      UserError: Slurm's client or its parameters are missing or invalid.
-    """
-    if command.executor == "slurm":
-        from studies.slurm import Slurm
-
-        return Slurm(workdir, command.slurm, command.at_once)
-    return Processes(command.at_once)
 
 
 def _check_owner(workdir: Path) -> None:
@@ -149,7 +138,7 @@ def _make_ensembles(
             folder = workdir / ENSEMBLES / Path(first.name).parent / f"seed{seed}"
             if not (folder / ENSEMBLE).exists():
                 ensemble_of([workdir / CELLS / name for name in members], folder)
-            if not (folder / FOLDER / EVALUATION).exists():
+            if not (folder / evaluation_folder(options) / EVALUATION).exists():
                 log.info("evaluating %s", folder)
                 with output_to(workdir / LOG):
                     find_mode(task, "evaluate")(open_run(folder), options)

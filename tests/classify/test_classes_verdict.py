@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from classify.verdict import verdict
+from common.data.settings import DataSettings
 from common.runs.evaluation import HeldOut
 from common.scores.bootstrap import Score
 from common.scores.classification import Predicted
@@ -26,7 +27,8 @@ def said(low=0.9, area=0.95, sensitivity=(0.5, 0.9, 1.0), images=None):
     for name, value in zip(CLASSES, sensitivity, strict=True):
         scores[f"sensitivity_{name}"] = Score(value, 0.25, 1.0)
     held = HeldOut(
-        SimpleNamespace(synthetic=False), SimpleNamespace(groups=images.groups), "test", None
+        *(SimpleNamespace(synthetic=False), SimpleNamespace(groups=images.groups), "test"),
+        *(DataSettings(), ()),
     )
     return verdict(scores, images, CLASSES, held)
 

@@ -8,9 +8,9 @@ import pytest
 from sklearn.datasets import load_sample_image
 
 from common.networks.efficientnet_lite import (
-    EfficientNetLite0,
+    EfficientNetLite,
     bundled_weights,
-    efficientnet_lite0_variables,
+    efficientnet_lite_variables,
 )
 from common.networks.layers import Conv
 from common.networks.weight_files import read_weights
@@ -22,7 +22,7 @@ SHAPE = {"image_size": 16, "channels": 1, "num_classes": 2}
 
 def weights():
     file = bundled_weights()
-    return efficientnet_lite0_variables(read_weights(file), str(file))
+    return efficientnet_lite_variables(read_weights(file), str(file))
 
 
 def random_images(num, size=16, seed=0):
@@ -219,7 +219,7 @@ def test_the_trunks_stages_spread_as_their_norms_say():
     trunk = weights()
     photograph = load_sample_image("china.jpg")[None, 100:356, 200:456] / np.float32(255)
     found = jax.jit(
-        lambda v, x: EfficientNetLite0(axis_name="").apply(v, x, train=False, method="stages")
+        lambda v, x: EfficientNetLite(axis_name="").apply(v, x, train=False, method="stages")
     )(trunk, photograph)
     for name, expected in _deviations(trunk).items():
         spread = float(np.std(found[name], axis=(0, 1, 2)).mean())

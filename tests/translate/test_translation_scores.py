@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from common.data.prepared.prepared import Split
+from common.data.settings import DataSettings
 from common.runs.evaluation import HeldOut
 from common.scores.bootstrap import Score
 from common.scores.ssim import ssim
@@ -96,7 +97,7 @@ def test_differences_are_of_the_same_patients():
 def test_the_verdict_compares_with_each_baseline():
     groups = tuple(f"p{number}" for number in range(10))
     split = Split([], np.arange(10), groups, groups)
-    held = HeldOut(SimpleNamespace(synthetic=False), split, "test", None)
+    held = HeldOut(SimpleNamespace(synthetic=False), split, "test", DataSettings(), ())
     scores = {"body": {"mae": Score(0.1, 0.08, 0.12)}, "tumour": {"mae": Score(*[np.nan] * 3)}}
     gains = {
         "input": {"body": {"mae": Score(-0.02, -0.03, -0.01)}},

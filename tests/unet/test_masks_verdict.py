@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from common.data.settings import DataSettings
 from common.runs.evaluation import HeldOut
 from common.scores.bootstrap import Score
 from unet.scores import Scored, View
@@ -17,7 +18,7 @@ CLASSES = ("background", "tumour")
 
 def held(groups, name="test", synthetic=False):
     split = SimpleNamespace(groups=groups)
-    return HeldOut(SimpleNamespace(synthetic=synthetic), split, name, None)
+    return HeldOut(SimpleNamespace(synthetic=synthetic), split, name, DataSettings(), ())
 
 
 def scored(dices, groups):

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, Shaped
 
 from common.data.copies.together import extra_copies, owners_of_copies
 from common.data.equal_pairs import rows_of_equal_pairs
+from common.data.findings import outputs_of, shown_by
 from common.data.grouping import Grouping
 from common.data.records import SPLITS
 from common.data.settings import DataSettings
@@ -291,9 +292,10 @@ def _lacking(text: str, names: Shaped[np.ndarray, " _rows"]) -> dict[str, float]
 
 
 def _check_classes(splits: Mapping[str, Rows], labels: Rows, classes: Sequence[str]) -> None:
+    shown, outputs = shown_by(classes)[labels], outputs_of(classes)
     for split, rows in splits.items():
-        absent = sorted(set(labels.tolist()) - set(labels[rows].tolist()))
-        names = ", ".join(classes[label] for label in absent)
+        absent = shown.any(0) & ~shown[rows].any(0)
+        names = ", ".join(outputs[place] for place in np.flatnonzero(absent))
         if names and split == "train":
             raise UserError(
                 f"Class {names} would have no image in train, because it has too few images or"

