@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.special import softmax
 
-from common.data.prepared.prepared import Split, joined
+from common.data.prepared.joined import joined
+from common.data.prepared.prepared import Split
 from common.data.transforms import to_signed_unit
 from common.devices.apply import in_batches
 from common.learning.network import Variables
