@@ -17,7 +17,7 @@ from common.program.errors import UserError
 from common.program.words import counted
 
 _FIND_SECONDS = 25.0  # in which process 0 must be found
-_GATHER_SECONDS = 300.0  # in which all must have come
+_GATHER_SECONDS = 50.0  # in which all must have come
 _GREET_SECONDS = 5.0
 _MOST_BYTES = 1 << 16  # of what another process says
 

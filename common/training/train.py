@@ -17,7 +17,7 @@ from common.data.prepared.splits import check_division
 from common.devices import placement, processes
 from common.learning.network import join_frozen, split_frozen
 from common.program.errors import DivergenceError
-from common.program.files import write_atomically
+from common.program.files import user_path, write_atomically
 from common.program.interrupts import StopRequest, stop_request
 from common.program.log import log
 from common.program.memory import give_back_freed_memory
@@ -205,7 +205,7 @@ def _check_settings(config: ConfigDict, workdir: Path, begin: _Begin) -> Changes
     if begin.restart or not (workdir / RECORD).exists():
         check_division(data)
         if source := settings.train.init_from:
-            open_run(Path(source))  # which is refused before anything is compiled
+            open_run(user_path(source))  # which is refused before anything is compiled
     processes.local_batch_size(data.batch_size)
     return {} if begin.restart else changed
 

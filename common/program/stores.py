@@ -1,0 +1,279 @@
+"""Object stores (gs://, s3:// and whatever else fsspec opens): the program works on local copies.
+
+    with kept_in_store("s3://bucket/run"):      # copies what is there, and sends what changes
+        place = user_path("s3://bucket/run")    # its local copy, a folder like any other
+
+Stores have no appending, renaming or locking, which runs rest on; so all of these happen in the
+copy. A thread sends what changes in it. Whatever the program is killed at, the store holds a run
+that can be resumed: the last file of a checkpoint is sent after all others.
+"""
+
+import json
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from common.program.errors import UserError
+from common.program.log import log
+from common.program.own_cache import own_cache
+
+_MARKER = "_CHECKPOINT_METADATA"  # the last file that Orbax writes of a checkpoint
+_UNFINISHED = re.compile(r"\.tmp-|\.lock$|.*orbax-checkpoint-tmp")
+_PAUSE_SECONDS = 20.0  # between two looks for what has changed
+_PATIENCE_SECONDS = 300.0  # with a store that fails
+
+Result = TypeVar("Result")
+_copies: dict[str, Path] = {}  # of what is kept in stores, by their URLs
+
+
+def is_url(path: str | Path) -> bool:
+    """Returns whether a path is an address of an object store, as in s3://bucket/run."""
+    return isinstance(path, str) and "://" in path
+
+
+def local_copy(url: str) -> Path:
+    """Returns the local copy of a file or folder in a store; it is brought up to date first.
+
+    Raises:
+      UserError: there is no such thing, or the store can't be read.
+    """
+    if url.rstrip("/") in _copies:
+        return _copies[url.rstrip("/")]
+    store, folder = _Store(url), _folder_of(url, "inputs")
+    store.fetch(folder)
+    single = folder / PurePosixPath(url).name
+    return single if single.is_file() and store.is_file() else folder
+
+
+@contextmanager
+def kept_in_store(workdir: str, process: int = 0) -> Iterator[None]:
+    """Keeps a workdir in its store, if it is in one; several are separated by commas.
+
+    Args:
+      workdir: as the user names it.
+      process: the number of this process; only 0 writes to the store.
+
+    Raises:
+      UserError: the store can't be read, or what is new can't be written to it.
+    """
+    with ExitStack() as stack:
+        for url in filter(is_url, workdir.split(",")):
+            stack.enter_context(_kept(url.rstrip("/"), process))
+        yield
+
+
+@contextmanager
+def _kept(url: str, process: int) -> Iterator[None]:
+    folder = _folder_of(url, f"process-{process}" if process else "workdirs")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    store = _Store(url)
+    store.fetch(folder, marked=True)
+    _copies[url] = folder
+    log.info("%s is kept in %s meanwhile", url, folder)
+    try:
+        if process:
+            yield
+        else:
+            with _Sender(store, folder):
+                yield
+    finally:
+        del _copies[url]
+
+
+def _folder_of(url: str, kind: str) -> Path:
+    """Returns the folder for a local copy, which has the URL's own parts."""
+    scheme, _, rest = url.partition("://")
+    parts = [re.sub(r"[^\w.=-]", "_", part) for part in rest.split("/") if part.strip(".")]
+    return own_cache() / "stores" / kind / scheme / Path(*parts)
+
+
+class _Store:
+    """A file or folder in an object store."""
+
+    def __init__(self, url: str) -> None:
+        """Opens nothing yet.
+
+        Raises:
+          UserError: what is needed for such stores is not installed, or there are no such stores.
+        """
+        self.url = url
+        try:
+            from fsspec.core import url_to_fs
+
+            self._files, root = url_to_fs(url, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            reason = str(error).rstrip(".")
+            raise UserError(
+                f"{url} can't be opened: {reason}; pip install -e '.[storage]' for s3:// and gs://."
+            ) from error
+        self._root: str = root.rstrip("/")
+
+    def is_file(self) -> bool:
+        """Returns whether the URL is of one file."""
+        return bool(self._patiently(lambda: self._files.isfile(self._root)))
+
+    def fetch(self, folder: Path, *, marked: bool = False) -> None:
+        """Copies what is new or has changed into a folder, and removes there what is gone.
+
+        Args:
+          folder: the local copy.
+          marked: of a workdir, which may be missing, and whose unfinished checkpoints are left out.
+        """
+        found = self._patiently(self._listed)
+        if not found and not marked:
+            raise UserError(f"{self.url} can't be opened: there is nothing; check the address.")
+        if marked:
+            found = {name: one for name, one in found.items() if _is_finished(name, found)}
+        index = folder.with_name(f"{folder.name}.json")
+        known: dict[str, str] = {}
+        if index.exists() and folder.exists() and not marked:
+            known = json.loads(index.read_text())
+        for name in known.keys() - found.keys():
+            (folder / name).unlink(missing_ok=True)
+        for name, version in found.items():
+            if known.get(name) != version or not (folder / name).exists():
+                self._patiently(lambda name=name: self._fetch_one(name, folder / name))
+        index.parent.mkdir(parents=True, exist_ok=True)
+        index.write_text(json.dumps(found))
+
+    def send(self, file: Path, name: str) -> None:
+        """Writes one file to the store."""
+        self._files.put_file(str(file), f"{self._root}/{name}")
+
+    def remove(self, name: str) -> None:
+        """Removes one file from the store."""
+        self._files.rm_file(f"{self._root}/{name}")
+
+    def _listed(self) -> dict[str, str]:
+        """Returns what is in the store: names below the URL, and what tells their versions."""
+        found = {}
+        for path, facts in self._files.find(self._root, detail=True).items():
+            name = path[len(self._root) :].lstrip("/") or PurePosixPath(path).name
+            if ".." in PurePosixPath(name).parts:
+                raise UserError(f"{self.url} has a file named {name}; rename it.")
+            found[name] = str(sorted((key, str(value)) for key, value in facts.items()))
+        return found
+
+    def _fetch_one(self, name: str, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_name(f".tmp-{file.name}")
+        path = f"{self._root}/{name}" if not self._files.isfile(self._root) else self._root
+        self._files.get_file(path, str(scratch))
+        scratch.replace(file)
+
+    def _patiently(self, work: Callable[[], Result]) -> Result:
+        """Tries again while the store fails.
+
+        Raises:
+          UserError: it still does after minutes, or refuses.
+        """
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return work()
+            except UserError:
+                raise
+            except Exception as error:  # each store has its own
+                if isinstance(error, (PermissionError, FileNotFoundError)) or _late(end):
+                    raise UserError(
+                        f"{self.url} can't be read: {_told(error)}; check the address and the"
+                        " credentials."
+                    ) from error
+                log.warning("%s fails (%s); trying again.", self.url, _told(error))
+            time.sleep(2)
+
+
+class _Sender:
+    """Sends what changes in a local copy to its store; the end of the `with` sends the rest."""
+
+    def __init__(self, store: _Store, folder: Path) -> None:
+        self._store, self._folder = store, folder
+        self._sent = {name: _version(file) for name, file in self._files().items()}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+
+    def __enter__(self) -> "_Sender":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while reason := self._tried():
+            if _late(end):
+                raise UserError(
+                    f"{self._store.url} can't be written: {reason}; everything is in"
+                    f" {self._folder}: copy it there before you start again."
+                )
+            time.sleep(2)
+
+    def _run(self) -> None:
+        while not self._over.wait(_PAUSE_SECONDS):
+            if reason := self._tried():
+                log.warning("%s fails (%s); it is tried again.", self._store.url, reason)
+
+    def _tried(self) -> str:
+        """Sends what has changed; returns why it could not, or ""."""
+        try:
+            self._send_changes()
+        except Exception as error:  # each store has its own
+            return _told(error)
+        return ""
+
+    def _send_changes(self) -> None:
+        # The list comes first: what a run writes before a checkpoint is there when that is sent.
+        files = self._files()
+        for name in sorted(files, key=_place_in_order):
+            try:
+                version = _version(files[name])
+            except FileNotFoundError:  # removed meanwhile, perhaps with a whole checkpoint
+                return
+            if self._sent.get(name) != version:
+                self._store.send(files[name], name)
+                self._sent[name] = version
+        for name in sorted(self._sent.keys() - files.keys(), key=_place_in_order, reverse=True):
+            self._store.remove(name)
+            del self._sent[name]
+
+    def _files(self) -> dict[str, Path]:
+        """Returns all files that are whole, by their names in the store."""
+        found = {}
+        for file in self._folder.rglob("*"):
+            name = file.relative_to(self._folder)
+            if not any(map(_UNFINISHED.match, name.parts)) and file.is_file():
+                found[name.as_posix()] = file
+        return found
+
+
+def _place_in_order(name: str) -> tuple[bool, bool, str]:
+    """Returns a key that sorts files as they are sent: last checkpoints, at their end markers."""
+    return name.startswith("checkpoints/"), name.endswith(_MARKER), name
+
+
+def _is_finished(name: str, names: Mapping[str, Any]) -> bool:
+    """Returns whether a file is of no checkpoint, or of one that was sent to its end."""
+    parts = PurePosixPath(name).parts
+    if parts[0] != "checkpoints" or len(parts) < 3:
+        return True
+    return "/".join((*parts[:2], _MARKER)) in names
+
+
+def _version(file: Path) -> tuple[int, int]:
+    facts = file.stat()
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _late(end: float) -> bool:
+    return time.monotonic() > end
+
+
+def _told(error: Exception) -> str:
+    """Returns what a store's error says, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200].rstrip(" .:")
