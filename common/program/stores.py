@@ -26,6 +26,7 @@ _MARKER = "_CHECKPOINT_METADATA"  # the last file that Orbax writes of a checkpo
 _UNFINISHED = re.compile(r"\.tmp-|\.lock$|.*orbax-checkpoint-tmp")
 _PAUSE_SECONDS = 20.0  # between two looks for what has changed
 _PATIENCE_SECONDS = 300.0  # with a store that fails
+_REFUSALS = (PermissionError, FileNotFoundError)  # which no patience helps
 
 Result = TypeVar("Result")
 _copies: dict[str, Path] = {}  # of what is kept in stores, by their URLs
@@ -112,6 +113,8 @@ class _Store:
             raise UserError(
                 f"{url} can't be opened: {reason}; pip install -e '.[storage]' for s3:// and gs://."
             ) from error
+        if "file" in self._files.protocol:
+            raise UserError(f"{url} is no object store; name the folder without file://.")
         self._root: str = root.rstrip("/")
 
     def is_file(self) -> bool:
@@ -173,19 +176,21 @@ class _Store:
         Raises:
           UserError: it still does after minutes, or refuses.
         """
-        end = time.monotonic() + _PATIENCE_SECONDS
+        end, told = time.monotonic() + _PATIENCE_SECONDS, False
         while True:
             try:
                 return work()
             except UserError:
                 raise
             except Exception as error:  # each store has its own
-                if isinstance(error, (PermissionError, FileNotFoundError)) or _late(end):
+                if isinstance(error, _REFUSALS) or _late(end):
                     raise UserError(
                         f"{self.url} can't be read: {_told(error)}; check the address and the"
                         " credentials."
                     ) from error
-                log.warning("%s fails (%s); trying again.", self.url, _told(error))
+                if not told:
+                    log.warning("%s fails (%s); trying again.", self.url, _told(error))
+                told = True
             time.sleep(2)
 
 
@@ -206,26 +211,26 @@ class _Sender:
         self._over.set()
         self._thread.join()
         end = time.monotonic() + _PATIENCE_SECONDS
-        while reason := self._tried():
-            if _late(end):
+        while failure := self._tried():
+            if isinstance(failure, _REFUSALS) or _late(end):
                 raise UserError(
-                    f"{self._store.url} can't be written: {reason}; everything is in"
+                    f"{self._store.url} can't be written: {_told(failure)}; everything is in"
                     f" {self._folder}: copy it there before you start again."
                 )
             time.sleep(2)
 
     def _run(self) -> None:
         while not self._over.wait(_PAUSE_SECONDS):
-            if reason := self._tried():
-                log.warning("%s fails (%s); it is tried again.", self._store.url, reason)
+            if failure := self._tried():
+                log.warning("%s fails (%s); it is tried again.", self._store.url, _told(failure))
 
-    def _tried(self) -> str:
-        """Sends what has changed; returns why it could not, or ""."""
+    def _tried(self) -> Exception | None:
+        """Sends what has changed; returns why it could not."""
         try:
             self._send_changes()
         except Exception as error:  # each store has its own
-            return _told(error)
-        return ""
+            return error
+        return None
 
     def _send_changes(self) -> None:
         # The list comes first: what a run writes before a checkpoint is there when that is sent.

@@ -181,6 +181,7 @@ def test_an_input_may_be_one_file(memory):
     [
         ("memory://nothing/here", "there is nothing; check the address"),
         ("nosuch://bucket/run", "can't be opened: Protocol not known: nosuch"),
+        ("file:///tmp/run", "name the folder without file://"),
     ],
 )
 def test_an_address_that_is_none_is_a_sentence(url, told):
