@@ -35,10 +35,16 @@ def start_distributed(coordinator: str, num_processes: int, process_id: int) -> 
         where, count, number, _ = ClusterEnv.auto_detect_unset_distributed_params(
             *(None, None, None, None, None), initialization_timeout=300
         )
+        if where is None or count is None or number is None:
+            raise UserError(
+                "Several processes were started, but not in a way that JAX knows; give each"
+                " --coordinator, --num_processes and --process_id."
+            )
         _join(where, count, number)
 
 
 def _join(coordinator: str, count: int, number: int) -> None:
+    """Connects this process with the others, and watches over them from now on."""
     meeting = meet(coordinator, count, number)
     Watch(meeting.links).begin()
     # JAX would handle SIGTERM itself, which common/program/interrupts.py does.

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -49,6 +50,11 @@ def local_copy(url: str) -> Path:
     store.fetch(folder)
     single = folder / PurePosixPath(url).name
     return single if single.is_file() and store.is_file() else folder
+
+
+def address(folder: Path) -> str:
+    """Returns what a user calls a folder: of a local copy, the URL of what is copied."""
+    return next((url for url, copy in _copies.items() if copy == folder), str(folder))
 
 
 @contextmanager
@@ -141,7 +147,7 @@ class _Store:
             (folder / name).unlink(missing_ok=True)
         for name, version in found.items():
             if known.get(name) != version or not (folder / name).exists():
-                self._patiently(lambda name=name: self._fetch_one(name, folder / name))
+                self._patiently(partial(self._fetch_one, name, folder / name))
         index.parent.mkdir(parents=True, exist_ok=True)
         index.write_text(json.dumps(found))
 

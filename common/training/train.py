@@ -21,6 +21,7 @@ from common.program.files import user_path, write_atomically
 from common.program.interrupts import StopRequest, stop_request
 from common.program.log import log
 from common.program.memory import give_back_freed_memory
+from common.program.stores import address
 from common.run_page.write import try_page
 from common.runs import changes, manifest
 from common.runs.checkpoints import Checkpoints
@@ -87,7 +88,7 @@ def train(
                 processes.main_process_first(partial(roll_back, config, workdir, error))
                 begin = _Begin(profile=False, restart=False, allow_change=False)
         if stop.requested and step < num_steps:
-            places = ", ".join(f"{run.workdir}/checkpoints" for run in runs)
+            places = ", ".join(f"{address(run.workdir)}/checkpoints" for run in runs)
             print(
                 f"{stop.signal_name}: saved step {step} of {num_steps} in {places}."
                 " Run the same command again to resume."

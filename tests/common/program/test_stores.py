@@ -71,6 +71,12 @@ def test_what_changes_is_sent_meanwhile(memory):
     assert held(memory) == {"metrics": "1\n"}
 
 
+def test_a_user_is_told_the_address_and_not_the_copy(tmp_path):
+    with kept_in_store(RUN):
+        assert stores.address(user_path(RUN)) == RUN
+    assert stores.address(tmp_path) == str(tmp_path)
+
+
 def test_unfinished_files_stay_here(memory):
     with kept_in_store(RUN):
         folder = user_path(RUN)
