@@ -8,13 +8,16 @@ copy. A thread sends what changes in it. Whatever the program is killed at, the 
 that can be resumed: the last file of a checkpoint is sent after all others.
 """
 
+import fcntl
+import hashlib
+import itertools
 import json
 import re
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -46,10 +49,9 @@ def local_copy(url: str) -> Path:
     """
     if url.rstrip("/") in _copies:
         return _copies[url.rstrip("/")]
-    store, folder = _Store(url), _folder_of(url, "inputs")
+    store, folder = _Store(url), _folder_of(url)
     store.fetch(folder)
-    single = folder / PurePosixPath(url).name
-    return single if single.is_file() and store.is_file() else folder
+    return folder / PurePosixPath(url).name if store.is_file else folder
 
 
 def address(folder: Path) -> str:
@@ -76,32 +78,47 @@ def kept_in_store(workdir: str, process: int = 0) -> Iterator[None]:
 
 @contextmanager
 def _kept(url: str, process: int) -> Iterator[None]:
-    folder = _folder_of(url, f"process-{process}" if process else "workdirs")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     store = _Store(url)
-    store.fetch(folder, marked=True)
-    _copies[url] = folder
-    log.info("%s is kept in %s meanwhile", url, folder)
-    try:
-        if process:
-            yield
-        else:
-            with _Sender(store, folder):
+    with _own_folder(_folder_of(url)) as folder:
+        store.fetch(folder, marked=True)
+        _copies[url] = folder
+        log.info("%s is kept in %s meanwhile", url, folder)
+        try:
+            with nullcontext() if process else _Sender(store, folder):
                 yield
-    finally:
-        del _copies[url]
+        finally:
+            del _copies[url]
 
 
-def _folder_of(url: str, kind: str) -> Path:
-    """Returns the folder for a local copy, which has the URL's own parts."""
-    scheme, _, rest = url.partition("://")
-    parts = [re.sub(r"[^\w.=-]", "_", part) for part in rest.split("/") if part.strip(".")]
-    return own_cache() / "stores" / kind / scheme / Path(*parts)
+@contextmanager
+def _own_folder(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder that no other process uses: this one with a number."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        mine = folder.with_name(f"{folder.name}.{number}")
+        with mine.with_name(f"{mine.name}.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            shutil.rmtree(mine, ignore_errors=True)
+            mine.mkdir()
+            yield mine
+            return
+
+
+def _folder_of(url: str) -> Path:
+    """Returns the folder for a local copy: a name of its own for each URL."""
+    plain, checksum = re.sub(r"\W+", "_", url), hashlib.sha256(url.encode()).hexdigest()
+    return own_cache() / "stores" / f"{plain[:80]}-{checksum[:8]}"
 
 
 class _Store:
-    """A file or folder in an object store."""
+    """A file or folder in an object store.
+
+    Attributes:
+      is_file: whether it is one file, once `fetch` has found that out.
+    """
 
     def __init__(self, url: str) -> None:
         """Opens nothing yet.
@@ -122,10 +139,7 @@ class _Store:
         if "file" in self._files.protocol:
             raise UserError(f"{url} is no object store; name the folder without file://.")
         self._root: str = root.rstrip("/")
-
-    def is_file(self) -> bool:
-        """Returns whether the URL is of one file."""
-        return bool(self._patiently(lambda: self._files.isfile(self._root)))
+        self.is_file = False
 
     def fetch(self, folder: Path, *, marked: bool = False) -> None:
         """Copies what is new or has changed into a folder, and removes there what is gone.
@@ -141,7 +155,7 @@ class _Store:
             found = {name: one for name, one in found.items() if _is_finished(name, found)}
         index = folder.with_name(f"{folder.name}.json")
         known: dict[str, str] = {}
-        if index.exists() and folder.exists() and not marked:
+        if index.exists() and not marked:
             known = json.loads(index.read_text())
         for name in known.keys() - found.keys():
             (folder / name).unlink(missing_ok=True)
@@ -163,7 +177,8 @@ class _Store:
         """Returns what is in the store: names below the URL, and what tells their versions."""
         found = {}
         for path, facts in self._files.find(self._root, detail=True).items():
-            name = path[len(self._root) :].lstrip("/") or PurePosixPath(path).name
+            self.is_file = path == self._root
+            name = PurePosixPath(path).name if self.is_file else path[len(self._root) + 1 :]
             if ".." in PurePosixPath(name).parts:
                 raise UserError(f"{self.url} has a file named {name}; rename it.")
             found[name] = str(sorted((key, str(value)) for key, value in facts.items()))
@@ -172,8 +187,7 @@ class _Store:
     def _fetch_one(self, name: str, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         scratch = file.with_name(f".tmp-{file.name}")
-        path = f"{self._root}/{name}" if not self._files.isfile(self._root) else self._root
-        self._files.get_file(path, str(scratch))
+        self._files.get_file(self._root if self.is_file else f"{self._root}/{name}", str(scratch))
         scratch.replace(file)
 
     def _patiently(self, work: Callable[[], Result]) -> Result:

@@ -153,12 +153,19 @@ def test_a_store_that_stays_away_leaves_everything_here(memory, monkeypatch):
 
 def test_another_process_reads_a_copy_of_its_own_and_sends_nothing(memory):
     put(memory, config="{}")
-    with kept_in_store(RUN, process=0):
-        first = user_path(RUN)
     with kept_in_store(RUN, process=1):
-        other = user_path(RUN)
-        write(other, metrics="1\n")
-    assert first != other and held(memory) == {"config": "{}"}
+        write(user_path(RUN), metrics="1\n")
+    assert held(memory) == {"config": "{}"}
+
+
+def test_a_copy_in_use_is_left_alone(tmp_path):
+    with stores._own_folder(tmp_path / "run") as first:
+        (first / "metrics").write_text("1\n")
+        with stores._own_folder(tmp_path / "run") as other:
+            assert other != first and not list(other.iterdir())
+        assert (first / "metrics").read_text() == "1\n"
+    with stores._own_folder(tmp_path / "run") as again:
+        assert again == first and not list(again.iterdir())
 
 
 def test_inputs_are_copied_once_and_again_when_they_change(memory, monkeypatch):
