@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 SETTINGS = (
     "--config=configs/small_cnn_chest_xray.py:tiny",
     "--config.data.splits=50,25,25",
+    "--config.optimizer.decay_end=100",
     "--config.train.checkpoint_every=2",
     "--config.train.eval_every=0",
     "--config.train.best_metric=",
