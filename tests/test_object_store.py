@@ -117,7 +117,7 @@ def test_a_store_that_fails_for_ten_seconds_loses_nothing(store, on_store):
 
 def test_a_run_that_is_killed_resumes_from_what_the_store_has(store, on_store):
     _, files = store
-    steps = "--config.train.num_steps=400"
+    steps = ("--config.train.num_steps=400", "--config.train.checkpoint_every=100")
 
     def kill(process):
         end = time.monotonic() + 600
@@ -126,6 +126,6 @@ def test_a_run_that_is_killed_resumes_from_what_the_store_has(store, on_store):
             time.sleep(0.2)
         process.kill()
 
-    on_store("first", *SETTINGS, DATA, WORKDIR, steps, meanwhile=kill, code=-signal.SIGKILL)
-    said = on_store("second", *SETTINGS, DATA, WORKDIR, steps)
+    on_store("first", *SETTINGS, DATA, WORKDIR, *steps, meanwhile=kill, code=-signal.SIGKILL)
+    said = on_store("second", *SETTINGS, DATA, WORKDIR, *steps)
     assert re.search("resuming from step [0-9]+", said) and "damaged" not in said
