@@ -20,6 +20,7 @@ from common.program.command_line import Program, run_app
 from common.program.errors import UserError
 from common.program.files import user_path
 from common.program.options import MODES, Command, read_flags
+from common.program.stores import kept_in_store
 
 if TYPE_CHECKING:
     from studies.experiment import Experiment
@@ -43,7 +44,9 @@ def main(argv: list[str]) -> None:
     if command.mode == "report":
         from common.run_page.command import run_report as report
 
-        sys.exit(report(command.workdir, options.output, overwrite=options.overwrite))
+        with kept_in_store(command.workdir):
+            code = report(command.workdir, options.output, overwrite=options.overwrite)
+        sys.exit(code)
     example = {
         "train": "acgan_covid",
         "plan": "acgan_covid",
@@ -59,15 +62,16 @@ def main(argv: list[str]) -> None:
         prepare_for(command.topology)
     from common.training.start import start_jax
 
-    start_jax(command.coordinator, command.num_processes, command.process_id)
-    if command.mode in MODES:
-        from studies.modes import run_mode
+    process = start_jax(command.coordinator, command.num_processes, command.process_id)
+    with kept_in_store(command.workdir, process):
+        if command.mode in MODES:
+            from studies.modes import run_mode
 
-        run_mode(command, options, _experiment())
-    elif alone:
-        alone()
-    else:
-        _run_task_mode(command, given)
+            run_mode(command, options, _experiment())
+        elif alone:
+            alone()
+        else:
+            _run_task_mode(command, given)
 
 
 def _experiment() -> "Experiment | None":

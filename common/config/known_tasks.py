@@ -26,6 +26,7 @@ from common.program.options import (
     flags_of,
     read_flags,
 )
+from common.program.stores import is_url
 
 _WITH_CONFIG = ("train", "run", "inspect", "utility", "ablate", "ensemble", "plan")
 _OF_INSPECT = ("input", "output", "overwrite")
@@ -169,7 +170,7 @@ def task_of(argv: Sequence[str]) -> str:
         look_in(Path(file).resolve().parent)
         with suppress(Exception):  # a config file may raise anything
             name = str(read_config(file, argument).task)
-    elif workdir := value_of("workdir", argv):
+    elif (workdir := value_of("workdir", argv)) and not is_url(workdir):
         name = task_in(user_path(workdir))
     name = value_of("config.task", argv) or name
     return name if is_task(name) else ""

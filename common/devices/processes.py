@@ -6,12 +6,18 @@ from typing import TypeVar
 
 import jax
 import numpy as np
+from jax._src.clusters import ClusterEnv  # JAX has no other way to ask who the processes are
 from jax.experimental import multihost_utils
 
-from common.program.errors import UserError
+from common.devices.relay import relay_to
+from common.devices.roll_call import meet
+from common.devices.watch import Watch
+from common.program.errors import PeerError, UserError
 from common.program.words import counted
 
 Result = TypeVar("Result")
+
+_NEVER = 10**6  # seconds
 
 
 def start_distributed(coordinator: str, num_processes: int, process_id: int) -> None:
@@ -19,13 +25,34 @@ def start_distributed(coordinator: str, num_processes: int, process_id: int) -> 
 
     If srun, mpirun or a TPU pod started several processes, JAX reads their number and addresses
     from the environment; otherwise this process is alone.
+
+    Raises:
+      UserError: they do not find each other.
     """
+    if coordinator:
+        _join(coordinator, num_processes, process_id)
+    elif _processes_of_cluster() > 1:
+        where, count, number, _ = ClusterEnv.auto_detect_unset_distributed_params(
+            *(None, None, None, None, None), initialization_timeout=300
+        )
+        if where is None or count is None or number is None:
+            raise UserError(
+                "Several processes were started, but not in a way that JAX knows; give each"
+                " --coordinator, --num_processes and --process_id."
+            )
+        _join(where, count, number)
+
+
+def _join(coordinator: str, count: int, number: int) -> None:
+    """Connects this process with the others, and watches over them from now on."""
+    meeting = meet(coordinator, count, number)
+    Watch(meeting.links).begin()
     # JAX would handle SIGTERM itself, which common/program/interrupts.py does.
     jax.config.update("jax_enable_preemption_service", False)
-    if coordinator:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
-    elif _processes_of_cluster() > 1:
-        jax.distributed.initialize()
+    host, port = coordinator.rpartition(":")[0], meeting.jax_port
+    near = relay_to(host, port) if number else port
+    # It would abort where another process is silent; common/devices/watch.py ends this one then.
+    jax.distributed.initialize(f"127.0.0.1:{near}", count, number, heartbeat_timeout_seconds=_NEVER)
 
 
 def _processes_of_cluster() -> int:
@@ -55,13 +82,13 @@ def all_succeed(error: Exception | None) -> None:
 
     Raises:
       Exception: this process's own error.
-      UserError: another process failed.
+      PeerError: another process failed.
     """
     failed = any_process(error is not None)
     if error is not None:
         raise error
     if failed:
-        raise UserError("Another process has failed; see its message.")
+        raise PeerError("Another process has failed; see its message.")
 
 
 def any_process(flag: bool) -> bool:

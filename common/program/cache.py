@@ -1,7 +1,6 @@
 """The folder for what can be recomputed: prepared data, compiled programs, costly arrays."""
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,17 +9,14 @@ from jaxtyping import Float
 
 from common.program.files import sealed, unsealed, user_path, write_atomically
 from common.program.log import log
+from common.program.own_cache import own_cache
 
 Numbers = Float[np.ndarray, "length *rest"]
 
 
 def cache_dir(chosen: str = "") -> Path:
     """Returns the cache folder: `chosen`, else $TRIPTYCH_CACHE, else the user's own cache."""
-    if chosen:
-        return user_path(chosen)
-    if named := os.environ.get("TRIPTYCH_CACHE"):
-        return user_path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "triptych"
+    return user_path(chosen) if chosen else own_cache()
 
 
 def kept_array(file: Path, length: int, make: Callable[[], Numbers]) -> Numbers:

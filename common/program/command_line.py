@@ -16,7 +16,7 @@ from common.program.accidents import as_told
 from common.program.config_files import find_config, read_config
 from common.program.errors import DivergenceError, FaultError, UserError
 from common.program.files import regular_file
-from common.program.interrupts import finish, listen
+from common.program.interrupts import finish, listen, tell_others
 from common.program.settings import flatten, no_setting
 
 _STOPPED = {  # the message when a signal ends a mode, after the signal's name
@@ -68,7 +68,7 @@ def guarded(work: Callable[[], None]) -> None:
       SystemExit: with the code that `run_app` describes.
     """
     try:
-        work()
+        _told(work)
     except UserError as error:
         _end(str(error), 2)
     except (DivergenceError, FaultError) as error:
@@ -78,6 +78,15 @@ def guarded(work: Callable[[], None]) -> None:
         if isinstance(known, FaultError):
             traceback.print_exc()
         _end(str(known), 2 if isinstance(known, UserError) else 1)
+
+
+def _told(work: Callable[[], None]) -> None:
+    """Does some work; tells the other processes of an error in it."""
+    try:
+        work()
+    except Exception as error:
+        tell_others(error)
+        raise
 
 
 def _parse(program: Program, argv: list[str]) -> list[str]:

@@ -21,6 +21,10 @@ class RetrainError(UserError):
     """What is asked for takes a run that was trained with other settings."""
 
 
+class PeerError(UserError):
+    """Another process of the run has failed, and has said why itself."""
+
+
 class DivergenceError(Exception):
     """Training produced a non-finite value: the message names it, the steps and a remedy.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from common.program.errors import UserError
+from common.program.stores import is_url, local_copy
 
 _NUMBERS = itertools.count()
 _SCRATCH = re.compile(r"\.tmp-(\d+)-\d+-.+", re.DOTALL)  # what `replaced` makes
@@ -102,7 +103,13 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def user_path(path: str | Path) -> Path:
-    """Returns a path with "~" expanded to the home folder."""
+    """Returns a path with "~" expanded to the home folder; of an object store, its local copy.
+
+    Raises:
+      UserError: there is nothing at an address of an object store, or it can't be read.
+    """
+    if is_url(path):
+        return local_copy(str(path))
     # pathlib's own raises if there is no such user; "~x" may be a file.
     return Path(os.path.expanduser(path))  # noqa: PTH111
 

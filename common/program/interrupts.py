@@ -16,12 +16,16 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn, TypeAlias
 
+from common.program.errors import UserError
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
 _ECHO_SECONDS = 2.0
 
 # What runs before a signal ends the process: it removes work in progress.
 before_end: list[Callable[[], object]] = []
+# What is told of an error, or of a signal, that ends the process: it tells other processes.
+before_failure: list[Callable[[Exception], object]] = []
 
 
 class StopRequest:
@@ -142,14 +146,25 @@ def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Hand
     }
 
 
-def _end(number: int, sentence: str) -> NoReturn:
+def tell_others(error: Exception) -> None:
+    """Tells the other processes, if there are any, of an error that ends this one."""
+    for tell in list(before_failure):
+        tell(error)
+
+
+def end_at_once(sentence: str, code: int) -> NoReturn:
     """Ends the process from any thread, whatever other threads do."""
-    text = f"{sys.argv[0]}: {signal.Signals(number).name}: {sentence}\n"
     try:
         with suppress(OSError):  # the terminal is gone, as SIGHUP means
-            os.write(2, text.encode())
+            os.write(2, f"{sys.argv[0]}: {sentence}\n".encode())
         for act in list(before_end):
             with suppress(Exception):
                 act()
     finally:
-        os._exit(128 + number)
+        os._exit(code)
+
+
+def _end(number: int, sentence: str) -> NoReturn:
+    told = f"{signal.Signals(number).name}: {sentence}"
+    tell_others(UserError(told))
+    end_at_once(told, 128 + number)

@@ -8,6 +8,7 @@ from absl import flags
 
 from common.program.errors import UserError
 from common.program.rules import Rule, choice, each, switch, text, whole
+from common.program.stores import is_url
 
 # Every task adds its own.
 MODES = ("train", "run", "inspect", "utility", "ablate", "plan", "ensemble", "report")
@@ -155,6 +156,11 @@ class Command(_Flags):
                 "--num_processes and --process_id need --coordinator=HOST:PORT, by which the"
                 " processes find each other; add it."
             )
+        if is_url(self.workdir) and self.mode in ("run", "utility", "ablate", "ensemble"):
+            raise UserError(
+                f"--workdir={self.workdir} is in an object store, which --mode={self.mode} can't"
+                " use; name a folder."
+            )
         if self.process_id >= self.num_processes:
             raise UserError(
                 f"--process_id is {self.process_id}; it must be less than --num_processes,"
@@ -178,6 +184,19 @@ class Options(_Flags):
     overwrite: bool = switched(
         False, "Replace what an earlier command wrote to --output, never other files."
     )
+
+    def __post_init__(self) -> None:
+        """Refuses values that are invalid.
+
+        Raises:
+          UserError: naming the flag.
+        """
+        super().__post_init__()
+        if is_url(self.output):
+            raise UserError(
+                f"--output={self.output} is in an object store; name a folder. Without --output"
+                " results go to the workdir, which may be in one."
+            )
 
 
 def define_flags(kinds: Iterable[type[_Flags]], modes: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from common.program.errors import UserError
 from common.program.files import user_path, write_atomically
 from common.program.log import talk
 from common.program.outputs import Outputs
+from common.program.stores import address
 from common.run_page.comparison import comparison
 from common.run_page.files import read_run
 from common.run_page.write import REPORT, write_page
@@ -37,7 +38,8 @@ def run_report(workdirs: str, output: str, *, overwrite: bool = False) -> int:
                 f"The report of one run is written into its workdir, {places[0]}; leave out"
                 " --output."
             )
-        print(write_page(open_run(places[0])))
+        write_page(open_run(places[0]))
+        print(f"{address(places[0])}/{REPORT}")
         return 0
     if len({place.resolve() for place in places}) < len(places):
         raise UserError(f"--workdir={workdirs} names a run twice; name each once.")

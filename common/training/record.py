@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from common.config.tasks import declaration_of
+from common.program.stores import address
 from common.run_page.write import REPORT
 from common.runs.checkpoints import Checkpoints
 from common.runs.workdir import Run, read_record, update_record
@@ -103,22 +104,22 @@ def say_where(runs: Sequence[Run], step: int, num_steps: int) -> None:
     """Prints where results are and what to do next; of several replicas, in full of the first."""
     _say_where(runs[0], step, num_steps)
     if others := runs[1:]:
-        print(f"  the same of: {', '.join(str(run.workdir) for run in others)}")
-        each = ",".join(str(run.workdir) for run in runs)
+        print(f"  the same of: {', '.join(address(run.workdir) for run in others)}")
+        each = ",".join(address(run.workdir) for run in runs)
         print(f"  side by side: python launch.py --mode=report --workdir={each}")
 
 
 def _say_where(run: Run, step: int, num_steps: int) -> None:
-    workdir = run.workdir
+    workdir = address(run.workdir)
     ended = "is finished" if step >= num_steps else "was ended early, see the warning"
     print(f"step {step} of {num_steps}: {workdir} {ended}")
     print(f"  report:      {workdir}/{REPORT}")
     print(f"  pictures:    {workdir}/pictures")
     print(f"  checkpoints: {workdir}/checkpoints")
     print(f"  numbers:     {workdir}/metrics.jsonl and run.json")
-    for name, place in places_of(workdir, run.settings.train.trackers).items():
+    for name, place in places_of(run.workdir, run.settings.train.trackers).items():
         print(f"  {name + ':':<12} {place}")
-    record = read_record(workdir)
+    record = read_record(run.workdir)
     if "images_per_second" in record:
         share = record.get("utilisation", math.inf)
         # Above 1 the forms used need fewer operations, so the share says nothing.

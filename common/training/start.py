@@ -10,10 +10,12 @@ from common.program.cache import cache_dir
 from common.program.log import log, talk
 
 
-def start_jax(coordinator: str, num_processes: int, process_id: int) -> None:
+def start_jax(coordinator: str, num_processes: int, process_id: int) -> int:
     """Caches compiled programs between runs and joins the other processes, if there are any.
 
     Where somebody has told JAX where to cache, that stays.
+
+    Returns the number of this process.
     """
     if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
@@ -21,6 +23,7 @@ def start_jax(coordinator: str, num_processes: int, process_id: int) -> None:
     start_distributed(coordinator, num_processes, process_id)
     talk(this_process=is_main_process())
     warn_of_idle_accelerator()
+    return jax.process_index()
 
 
 def warn_of_idle_accelerator() -> None:

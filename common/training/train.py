@@ -17,10 +17,11 @@ from common.data.prepared.splits import check_division
 from common.devices import placement, processes
 from common.learning.network import join_frozen, split_frozen
 from common.program.errors import DivergenceError
-from common.program.files import write_atomically
+from common.program.files import user_path, write_atomically
 from common.program.interrupts import StopRequest, stop_request
 from common.program.log import log
 from common.program.memory import give_back_freed_memory
+from common.program.stores import address
 from common.run_page.write import try_page
 from common.runs import changes, manifest
 from common.runs.checkpoints import Checkpoints
@@ -87,7 +88,7 @@ def train(
                 processes.main_process_first(partial(roll_back, config, workdir, error))
                 begin = _Begin(profile=False, restart=False, allow_change=False)
         if stop.requested and step < num_steps:
-            places = ", ".join(f"{run.workdir}/checkpoints" for run in runs)
+            places = ", ".join(f"{address(run.workdir)}/checkpoints" for run in runs)
             print(
                 f"{stop.signal_name}: saved step {step} of {num_steps} in {places}."
                 " Run the same command again to resume."
@@ -205,7 +206,7 @@ def _check_settings(config: ConfigDict, workdir: Path, begin: _Begin) -> Changes
     if begin.restart or not (workdir / RECORD).exists():
         check_division(data)
         if source := settings.train.init_from:
-            open_run(Path(source))  # which is refused before anything is compiled
+            open_run(user_path(source))  # which is refused before anything is compiled
     processes.local_batch_size(data.batch_size)
     return {} if begin.restart else changed
 

@@ -8,7 +8,6 @@ those of the one that it shares most with. Optimizers start anew.
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,6 +18,7 @@ from jaxtyping import Array, PyTree
 
 from common.learning.network import NetworkState
 from common.program.errors import UserError
+from common.program.files import user_path
 from common.program.log import log
 from common.runs.workdir import open_run
 from common.training.task import State, make_task
@@ -36,7 +36,7 @@ def transferred(state: State, workdir: str) -> State:
     Raises:
       UserError: it is no run, has no checkpoint, or no array of its networks fits.
     """
-    run = open_run(Path(workdir))
+    run = open_run(user_path(workdir))
     task = make_task(run.config, run.card)
     like = task.load_frozen(jax.eval_shape(task.init, jax.random.key(0)))
     step, other = run.best_state(like)
