@@ -1,7 +1,5 @@
 """The modes that take a config: training a run, and everything that consists of runs."""
 
-from ml_collections import ConfigDict
-
 from common.config.defaults import default_workdir
 from common.devices.processes import alone
 from common.program.accidents import told_in
@@ -54,15 +52,15 @@ def run_mode(command: Command, options: Options, given: Experiment | None) -> No
         else:
             from common.training.train import train
 
-            _check_rollback(command.workdir, given.config)
+            _check_store(command.workdir)
             begin = {"profile": command.profile, "restart": command.restart}
             train(given.config, workdir, **begin, allow_change=command.allow_config_change)
 
 
-def _check_rollback(workdir: str, config: ConfigDict) -> None:
-    """Refuses what needs a workdir that all processes see: in a store each has its own copy."""
-    if is_url(workdir) and not alone() and config.train.get("on_divergence") == "rollback":
+def _check_store(workdir: str) -> None:
+    """Refuses a workdir of which each of several processes would have a copy of its own."""
+    if is_url(workdir) and not alone():
         raise UserError(
-            "config.train.on_divergence is 'rollback', which several processes can't do in"
-            f" {workdir}, an object store; set --config.train.on_divergence=stop."
+            f"--workdir={workdir} is in an object store, which several processes can't share; name"
+            " a folder that all of them see."
         )

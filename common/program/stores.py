@@ -254,12 +254,15 @@ class _Sender:
 
     def _send_changes(self) -> None:
         # The list comes first: what a run writes before a checkpoint is there when that is sent.
-        files = self._files()
+        files, gone = self._files(), set[tuple[str, ...]]()
         for name in sorted(files, key=_place_in_order):
+            place = PurePosixPath(name).parts[:2]
             try:
                 version = _version(files[name])
             except FileNotFoundError:  # removed meanwhile, perhaps with a whole checkpoint
-                return
+                gone.add(place)
+            if place in gone:
+                continue
             if self._sent.get(name) != version:
                 self._store.send(files[name], name)
                 self._sent[name] = version
