@@ -17,7 +17,6 @@ CORE = (
     "tests/common/config",
     "tests/gan/test_losses.py",
     "tests/unet/test_segmentation_scores.py",
-    "tests/classify/test_classification_scores.py",
 )
 
 

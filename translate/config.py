@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from common.config import defaults as configs
 from common.config.declaration import Compared, Declaration
 from common.config.defaults import OptimizerSettings, RunSettings, default_config
-from common.program.rules import Rules, choice, number, whole
+from common.program.rules import Rules, choice, number, switch, whole
 from common.program.settings import Section
 from translate.flags import MODES, TranslateOptions
 
@@ -15,6 +15,7 @@ RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
     "model.name": choice("pix2pix", "cyclegan"),
     "model.generator": choice("unet", "residual"),
+    "model.difference": switch(),
     "model.depth": whole(1, 12),
     "model.blocks": whole(0, 100),
     "model.patch_norm": choice("spectral", "instance"),

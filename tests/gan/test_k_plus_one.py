@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from classify.networks import dcgan as classifier
 from common.data.prepared.few_labels import UNLABELLED
 from common.data.prepared.prepared import DataCard, Split
+from common.data.settings import DataSettings
 from common.devices.axis import AXIS
 from common.networks.layers import Dense
 from common.program.errors import UserError
@@ -199,7 +200,7 @@ def test_its_classes_are_scored_as_a_classifiers_are():
     split = Split(examples, np.arange(20), names, ("",) * 20)
     card = DataCard("test", ("A", "B"), {"train": 8, "test": 20}, 4, 1, "0", False, 0)
     found = classification(
-        task.gan, state.discriminator.variables, HeldOut(card, split, "test", None)
+        task.gan, state.discriminator.variables, HeldOut(card, split, "test", DataSettings(), ())
     )
     images = np.stack([example["image"] for example in examples]) / 127.5 - 1
     shares = log_shares(task, state, images)[:, :-1]

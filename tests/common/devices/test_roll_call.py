@@ -15,9 +15,9 @@ from common.program.errors import UserError
 
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch):
-    monkeypatch.setattr(roll_call, "_FIND_SECONDS", 0.4)
+    monkeypatch.setattr(roll_call, "_FIND_SECONDS", 2.0)
     monkeypatch.setattr(roll_call, "_GREET_SECONDS", 0.2)
-    monkeypatch.setattr(roll_call, "_GATHER_SECONDS", 1.0)
+    monkeypatch.setattr(roll_call, "_GATHER_SECONDS", 3.0)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_all_know_all(outcomes, coordinator):
 def test_process_0_is_not_at_the_address(outcomes, coordinator):
     (said,) = outcomes(coordinator, (2, 1))
     assert re.fullmatch(
-        rf"Process 0 was not found at --coordinator={coordinator} within 0 seconds"
+        rf"Process 0 was not found at --coordinator={coordinator} within 2 seconds"
         r" \(Connection refused\); check the address, and that process 0 was started there\.",
         said,
     )
