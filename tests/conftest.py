@@ -64,6 +64,11 @@ for _number, _handler in (
         signal.signal(_number, _handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts tests of what is made once first: else, at the end, two workers wait for the same."""
+    items.sort(key=lambda item: "made_once" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keeps compiled programs for all tests of a session, those of other workers too."""

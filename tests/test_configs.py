@@ -43,9 +43,9 @@ def config_of(name, arg=""):
 RUNS = [
     name for name in CONFIGS if config_of(name).task in SCALARS and not name.startswith("ablate_")
 ]
-# One of each task; the others are slow tests. tests/test_launch.py, test_resume.py and
-# test_killed_runs.py train and resume AC-GANs and toy GANs, tests/test_classify.py a small CNN.
-KINDS = ("dense_gan_mnist", "vgg16_covid", "unet_brain_mri", "pix2pix_brain_mri")
+# The others are slow tests. tests/test_launch.py, test_resume.py and test_killed_runs.py train and
+# resume AC-GANs and toy GANs, tests/test_classify.py a small CNN, tests/test_unet.py a U-Net.
+KINDS = ("dense_gan_mnist", "pix2pix_brain_mri")
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name not in KINDS])

@@ -73,6 +73,7 @@ def test_brain_mri_has_its_masks_and_its_patients(shared_data, cache):
     assert len(set.union(*patients)) == 110
 
 
+@pytest.mark.slow  # decodes 3,658 files
 @pytest.mark.parametrize("fold", range(5))
 def test_no_patient_is_in_two_splits_however_they_are_made(fold, shared_data, cache):
     data = settings(shared_data / "brain_mri", cache, group="(.+)_")
