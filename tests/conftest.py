@@ -28,9 +28,9 @@ gc.set_threshold(200_000, 50, 1000)
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# XLA's emitters of fusions take half the time that it takes to compile a step for a CPU, and a
-# program in parts for 32 threads a tenth. Where JAX is older than 0.11 both can be turned off;
-# elsewhere XLA does not know the first flag and gives up.
+# XLA's emitters of fusions take half the time that it takes to compile a step for a CPU; to divide
+# each program among threads takes a tenth of that of two files of tests. Where JAX is older than
+# 0.11 both can be turned off; elsewhere XLA does not know the first flag and gives up.
 _QUICK = (
     ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1")
     if jax.__version_info__ < (0, 11)

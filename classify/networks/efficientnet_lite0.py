@@ -14,10 +14,8 @@ from common.learning.network import Variables
 from common.networks.efficientnet_lite import (
     STAGES,
     EfficientNetLite,
-    bundled_weights,
-    efficientnet_lite_variables,
+    published_variables,
 )
-from common.networks.weight_files import read_weights
 
 __all__ = ["STAGES", "Network", "pretrained"]
 
@@ -53,7 +51,6 @@ def pretrained(file: Path | None, sha256: str) -> Variables:
       sha256: of the file; "" is not compared.
 
     Raises:
-      UserError: the package is not installed, or the file can't be used.
+      UserError: the package can't be had, or the file can't be used.
     """
-    file = file or bundled_weights()
-    return efficientnet_lite_variables(read_weights(file, sha256), str(file))
+    return published_variables(0, file, sha256)

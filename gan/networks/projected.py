@@ -22,8 +22,7 @@ from common.devices.axis import AXIS
 from common.learning.network import Variables
 from common.networks.efficientnet_lite import (
     EfficientNetLite,
-    bundled_weights,
-    efficientnet_lite_variables,
+    published_variables,
 )
 from common.networks.layers import (
     Conv,
@@ -32,7 +31,6 @@ from common.networks.layers import (
     batch_deviation,
     in_one_dtype,
 )
-from common.networks.weight_files import read_weights
 from common.program.errors import UserError
 from gan import networks
 from gan.networks import (
@@ -222,8 +220,7 @@ class Discriminator(networks.Discriminator):
         Raises:
           UserError: the weights' package is not installed.
         """
-        file = bundled_weights()
-        trunk = efficientnet_lite_variables(read_weights(file), str(file))
+        trunk = published_variables(0)
         return {"trunk": trunk, "mixing": _mixing(_deviations(trunk))}
 
     def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:

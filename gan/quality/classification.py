@@ -2,24 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 from scipy.special import softmax
 
 from common.data.prepared.joined import joined
 from common.data.prepared.prepared import Split
-from common.data.transforms import to_signed_unit
-from common.devices.apply import in_batches
 from common.learning.network import Variables
 from common.runs.evaluation import HeldOut
 from common.scores.bootstrap import Score
 from common.scores.classification import Predicted, intervals, temperature
+from gan.quality.decisions import decided
 from gan.state import GAN
 
 SHOWN = ("accuracy", "f1_macro", "roc_auc_macro")  # of the scores
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -44,15 +41,7 @@ class Classification:
 
 def classification(gan: GAN, variables: Variables, held: HeldOut) -> Classification:
     """Returns how a discriminator, given by its variables, classifies images."""
-
-    def class_logits(variables: Variables, images: Array, labels: Array) -> Array:
-        decided: Any = gan.networks.discriminator.apply(
-            variables, to_signed_unit(images), labels, train=False
-        )
-        found: Array = decided.class_logits
-        return found
-
-    run = in_batches(class_logits, variables, _BATCH)
+    run = decided(gan, variables, lambda decision: decision.class_logits)
 
     def logits_of(
         split: Split,

@@ -4,17 +4,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
 from common.data.prepared.prepared import Prepared, Split
-from common.data.transforms import to_signed_unit
-from common.devices.apply import in_batches
 from common.learning.network import Variables
 from common.program.errors import RetrainError, UserError
 from common.report.images import write_picture
+from gan.quality.decisions import Images, decided
 from gan.quality.features import Extractor, make_extractors
 from gan.quality.measures import Estimate, Features
 from gan.quality.memorization import (
@@ -32,24 +31,14 @@ from gan.state import GAN
 
 SUSPICIOUS = "memorization.png"
 _HELD_OUT = ("val", "test")  # splits
-_BATCH = 32
 _MOST = 2000  # held-out images
 
-Images = UInt8[np.ndarray, "_images height width channels"]
 Scores = Float[np.ndarray, " images"]
 
 
 def scores_of(gan: GAN, variables: Variables) -> Callable[[Images, Labels], Scores]:
     """Returns a function of images and their classes: D's logit of each, larger for "real"."""
-
-    def logits(variables: Variables, images: Array, labels: Array) -> Array:
-        decided: Any = gan.networks.discriminator.apply(
-            variables, to_signed_unit(images), labels, train=False
-        )
-        found: Array = decided.logit
-        return found
-
-    run = in_batches(logits, variables, _BATCH)
+    run = decided(gan, variables, lambda decision: decision.logit)
     return lambda images, labels: run(images, labels).reshape(len(images))
 
 
