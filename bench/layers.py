@@ -104,6 +104,7 @@ CASES = (
     Case("U-Net up 2x2/2 64->32, 64", conv_transpose, (16, 64, 64, 64), (2, 2, 64, 32)),
     Case("conv 2x2/2 32->64, 128", conv, (16, 128, 128, 32), (2, 2, 32, 64), {"stride": 2}),
     Case("U-Net conv 1x1 32->1, 128", conv, (16, 128, 128, 32), (1, 1, 32, 1)),
+    Case("critic conv 256->256, 2", conv, (32, 2, 2, 256), (3, 3, 256, 256)),
     Case("U-Net max pool 32, 128", max_pool_2x2, (16, 128, 128, 32)),
     *(
         Case(

@@ -9,6 +9,7 @@ products and in most convolutions and their gradients, including strided ones; i
 - an image is dilated: transposed convolutions, 4x4 ones of stride 2 and ones with a kernel as
   large as the stride have their own forms, with gradients (`common/ops/strided.py`);
 - a kernel is one pixel: a product, with gradients;
+- every output sees the whole of a small image: a product, too;
 - a convolution has few features: one product with all taps, then shifted sums;
 - a 3x3 kernel has many channels and features: Winograd's form, with gradients
   (`common/ops/winograd.py`), needs a quarter of the multiplications;
@@ -93,6 +94,8 @@ def _without_bias(x: Array, kernel: Array, stride: int, pads: Pairs, form: Form)
         return pointwise(x[:, ::stride, ::stride], kernel.reshape(kernel.shape[2:]))
     if stride > 1:
         return strided_conv(x, kernel, stride, pads)
+    if _all_see_all(x, kernel, pads):
+        return _conv_of_all(x, kernel, pads)
     return _conv_on_cpu(x, kernel, pads)
 
 
@@ -131,6 +134,35 @@ def conv_transpose(
     if form_on_target(form) == "lax":
         return lax.conv_transpose(x, kernel, (stride, stride), pads, dimension_numbers=LAYOUT)
     return transposed_conv(x, kernel, stride, pads)
+
+
+# The convolution whose outputs see the whole image.
+
+
+def _all_see_all(x: Array, kernel: Array, pads: Pairs) -> bool:
+    """Returns whether every output sees every pixel, as through 3x3 taps on 2x2 pixels.
+
+    Output i sees pixel p through tap `p - i + low`, of `out = size + low + high - taps + 1`.
+    """
+    sizes = zip(x.shape[1:3], kernel.shape, pads, strict=False)
+    return all(size + max(around) <= taps for size, taps, around in sizes)
+
+
+def _conv_of_all(x: Array, kernel: Array, pads: Pairs) -> Array:
+    """Convolves with stride 1: one product of whole images with a matrix of all outputs."""
+    batch, height, width, channels = x.shape
+    (top, bottom), (left, right) = pads
+    rows, columns, _, features = kernel.shape
+    out_height = height + top + bottom - rows + 1
+    out_width = width + left + right - columns + 1
+    seen = [
+        kernel[top - i : top - i + height, left - j : left - j + width]
+        for i in range(out_height)
+        for j in range(out_width)
+    ]
+    matrix = jnp.stack(seen, 3).reshape(height * width * channels, -1)
+    y = pointwise(x.reshape(batch, -1), matrix)
+    return y.reshape(batch, out_height, out_width, features)
 
 
 # The convolution to few features, with its gradients.

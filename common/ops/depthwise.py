@@ -76,16 +76,21 @@ def _depthwise_backward(stride: int, pads: Pairs, factors: Factors, cotangent: A
 set_gradients(_depthwise, _depthwise_backward)
 
 
+@partial(jax.jit, static_argnums=2)  # traced once for all layers of one shape
 def _sum_of_taps(padded: Array, kernel: Array, stride: int) -> Array:
     rows, columns, _, channels = kernel.shape
     height = (padded.shape[1] - rows) // stride + 1
     width = (padded.shape[2] - columns) // stride + 1
+    shape = (len(padded), height, width, channels)
     exact = jnp.promote_types(padded.dtype, jnp.float32)  # bfloat16 would round each of the sums
-    total = jnp.zeros((len(padded), height, width, channels), exact)
+    kernel = kernel.astype(exact)
+    total = jnp.zeros(shape, exact)
+    # `lax`'s products and sums, since those of `jnp` take several times as long to trace.
     for a in range(rows):
         for b in range(columns):
-            tap = _tap(padded, a, b, (height, width), stride)
-            total = total + tap.astype(exact) * kernel[a, b, 0].astype(exact)
+            tap = _tap(padded, a, b, (height, width), stride).astype(exact)
+            weights = lax.slice(kernel, (a, b, 0, 0), (a + 1, b + 1, 1, channels))
+            total = lax.add(total, lax.mul(tap, lax.broadcast_in_dim(weights, shape, range(4))))
     return total.astype(padded.dtype)
 
 

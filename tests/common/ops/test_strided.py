@@ -99,3 +99,24 @@ def test_the_form_does_not_depend_on_the_batch(monkeypatch):
     conv(jnp.zeros((1, 8, 8, 3)), kernel[:, :, :3], 2, ((1, 1), (1, 1)))  # too few channels
     conv(jnp.zeros((1, 11, 11, 32)), kernel, 2, ((1, 1), (1, 1)))  # 5x5 leave tiles half empty
     assert called == [(1, 8, 8, 32), (64, 8, 8, 32)]
+
+
+@pytest.mark.parametrize(
+    ("size", "taps", "pads", "is_one"),
+    [
+        ((2, 2), 3, ((1, 1), (1, 1)), True),  # as many outputs as pixels
+        ((4, 4), 4, ((0, 0), (0, 0)), True),  # one output
+        ((3, 2), 5, ((2, 1), (1, 3)), True),
+        ((3, 2), 3, ((-1, 1), (1, 1)), False),  # the first row is seen by none
+        ((3, 3), 3, ((1, 1), (1, 1)), False),  # corners do not see each other
+    ],
+)
+def test_a_convolution_whose_outputs_see_all_is_a_product(size, taps, pads, is_one):
+    def ours(x, kernel):
+        return conv(x, kernel, 1, pads, "products")
+
+    if is_one:
+        kernel = jnp.zeros((taps, taps, 3, 5))
+        program = str(jax.make_jaxpr(ours)(jnp.zeros((2, *size, 3)), kernel))
+        assert "conv_general_dilated" not in program
+    assert_equal(ours, lambda x, kernel: lax_conv(x, kernel, 1, pads), size, taps)
