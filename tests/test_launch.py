@@ -339,6 +339,7 @@ def test_divergence_stops_with_the_metric_and_the_steps(launch, tmp_path):
     assert "Traceback" not in said.stderr
 
 
+@pytest.mark.slow  # imports TensorFlow; common/training/test_event_files.py reads ours
 def test_tensorboard_reads_the_same_of_a_run_with_and_without_tensorflow(resident, streamed):
     clus, ours = (read_events(workdir / "metrics") for workdir, _ in (resident, streamed))
     assert clus.keys() == ours.keys()

@@ -30,6 +30,7 @@ def images():
     return jnp.asarray([image[y : y + 50, 200:237] for image in whole for y in (50, 250)])
 
 
+@pytest.mark.slow  # the next compares all pairs with the package
 def test_it_is_what_the_package_computes(package, images):
     noise = jax.random.uniform(jax.random.key(0), images.shape)
     for others in (images[::-1], 0.9 * images + 0.1 * noise):
