@@ -29,6 +29,11 @@ def run_mode(command: Command, options: Options, given: Experiment | None) -> No
         make_ensemble(command.members, command.workdir)
         return
     assert given
+    if command.mode == "config":
+        from common.config.explained import explained
+
+        print(explained(given.config))
+        return
     if command.mode == "plan":
         from studies.plan.plan import run_plan
 
