@@ -3,6 +3,7 @@
 from common.config.defaults import default_workdir
 from common.devices.processes import alone
 from common.program.accidents import told_in
+from common.program.command_line import show
 from common.program.errors import UserError
 from common.program.files import user_path
 from common.program.options import Command, Options
@@ -32,8 +33,7 @@ def run_mode(command: Command, options: Options, given: Experiment | None) -> No
     if command.mode == "config":
         from common.config.explained import explained
 
-        print(explained(given.config))
-        return
+        show(explained(given.config))
     if command.mode == "plan":
         from studies.plan.plan import run_plan
 

@@ -66,7 +66,8 @@ def meanings_of(kind: type) -> Mapping[str, str]:
 
 def _of_section(settings: Section, prefix: str) -> Iterator[tuple[str, str]]:
     """Yields names and meanings of settings, and of the sections among them."""
-    for name, meaning in meanings_of(type(settings)).items():
+    kind: type = type(settings)
+    for name, meaning in meanings_of(kind).items():
         value = getattr(settings, name, None)
         if not isinstance(value, Section):
             yield f"{prefix}{name}", meaning
