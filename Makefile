@@ -45,7 +45,7 @@ ACCEL ?= $(shell "$(PYTHON)" -m common.devices.accelerator)
 ACCELS = cpu cuda12 cuda13 tpu
 accel = $(or $(filter $(ACCELS),$(1)),$(error ACCEL is "$(1)"; it must be one of: $(ACCELS)))
 
-.PHONY: run test quick types suite smoke test-lowest test-newest bench clean install
+.PHONY: run test quick types suite smoke test-lowest test-newest bench site clean install
 
 ifneq ($(DATA)$(filter command,$(origin DATA)),)  # given, if only as an empty word
 export DATA  # so that the shell does not interpret it
@@ -94,6 +94,10 @@ test-newest-%:
 bench: install $(VENV)/.installed-bench
 	$(BIN)/python bench/table.py
 
+site: $(VENV)/.installed-docs  # the documents as pages: open build/site/index.html
+	$(BIN)/python docs/site/gather.py build/docs
+	$(BIN)/zensical build --clean --strict
+
 install:  # the only target that looks at the hardware
 	@$(MAKE) --no-print-directory $(VENV)/.installed-$(call accel,$(ACCEL)) PYTHON="$(PYTHON)"
 
@@ -103,4 +107,4 @@ $(VENV)/.installed-%: pyproject.toml $(wildcard constraints/*.txt)
 	touch $@
 
 clean:
-	rm -rf .venv* $(VENV) runs
+	rm -rf .venv* $(VENV) runs build .cache

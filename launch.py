@@ -48,8 +48,7 @@ def main(argv: list[str]) -> None:
             code = report(command.workdir, options.output, overwrite=options.overwrite)
         sys.exit(code)
     example = {
-        "train": "acgan_covid",
-        "plan": "acgan_covid",
+        **dict.fromkeys(("train", "config", "plan"), "acgan_covid"),
         "utility": "utility_covid",
         "ablate": "ablate_gan_losses",
     }.get(command.mode)

@@ -233,7 +233,7 @@ class Run:
         return user_path(Path(output))
 
     def report(self) -> Path:
-        """Writes the page of the run anew, and returns its path: report.html in its workdir.
+        """Writes the page of the run and its card.md anew, and returns the page, report.html.
 
         >>> run.report().name
         'report.html'

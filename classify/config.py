@@ -96,6 +96,7 @@ def classify_config(arg: str = "") -> ConfigDict:
 TASK = Declaration(
     defaults=classify_config,
     rules=RULES,
+    settings=ClassifierSettings,
     options=ClassifyOptions,
     modes=MODES,
     compared=(
@@ -107,5 +108,8 @@ TASK = Declaration(
         "figures.png": "Confusion matrix, ROC curves, precision and recall, reliability of the"
         " probabilities"
     },
+    use="Tells the classes it was trained on apart, for research; someone who can read the images"
+    " decides.",
+    limits=("An image of none of its classes is given one of them all the same.",),
     keeps_reference=True,
 )

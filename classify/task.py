@@ -22,6 +22,7 @@ from classify.losses import (
     mixup,
     targets_of,
 )
+from classify.networks import find_network
 from classify.predict import open_predictor, predict
 from classify.state import (
     Classifier,
@@ -239,6 +240,12 @@ def _any_view(
     views = features.shape[1]
     chosen = jax.vmap(lambda key: jax.random.randint(key, (), 0, views))(keys)
     return jnp.take_along_axis(features, chosen[:, None, None], axis=1)[:, 0]
+
+
+def network_classes(config: ConfigDict) -> dict[str, type[Any]]:
+    """Returns the classes whose fields are settings, by their sections; for --mode=config."""
+    name = config.model.name
+    return {"model.network": find_network(name).Network} if name else {}
 
 
 def make_task(config: ConfigDict, card: DataCard) -> ClassifyTask:

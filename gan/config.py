@@ -60,7 +60,7 @@ RULES: Rules = {  # which values of the settings are valid
 
 @dataclass(frozen=True)
 class GANTraining(TrainSettings):
-    """`config.train`."""
+    """`config.train`; a duration is "3000" (steps) or "15 epochs", and "0" means never."""
 
     picture_grid: int = 8  # images along each side of pictures/*_samples.png
 
@@ -80,10 +80,10 @@ class GANModel(Section):
     name: str = ""  # a file in gan/networks; "": acgan, or dcgan for one class
     latent: str = "normal"  # or "uniform" in [-1, 1]
     average_decay: float = 0.0  # of the generator's moving average; 0: the last step draws
-    generator: Mapping[str, Any] = field(  # and other fields of its class
+    generator: Mapping[str, Any] = field(  # latent_size, and other fields of its class
         default_factory=lambda: {"latent_size": 100}
     )
-    discriminator: Mapping[str, Any] = field(default_factory=dict)
+    discriminator: Mapping[str, Any] = field(default_factory=dict)  # fields of its class
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,7 @@ def gan_config(arg: str = "") -> ConfigDict:
 TASK = Declaration(
     defaults=gan_config,
     rules=RULES,
+    settings=GANSettings,
     options=GANOptions,
     modes=MODES,
     compared=(
@@ -221,6 +222,14 @@ TASK = Declaration(
         "judge.png": "What the judge says of generated images: confusion matrix, ROC curves,"
         " precision and recall, reliability",
     },
+    use="Draws images of the classes it was trained on, for research and teaching.",
+    limits=(
+        "Generated images show nobody. Say wherever they are passed on that they were generated, by"
+        " what and from which data.",
+        "What is rare among the training images is rarer among generated ones, or missing.",
+        "A generator can repeat images of patients. The test for it finds copies and near copies;"
+        " it is no proof of privacy.",
+    ),
     shown=(
         *("train/discriminator_loss", "train/generator_loss"),
         *("val/", "quality/frechet", "quality/spread"),

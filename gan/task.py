@@ -24,7 +24,7 @@ from gan.drawing import Generated, draw_fakes, draw_labels, draw_latents
 from gan.export import export
 from gan.generate import generate, generated
 from gan.losses import class_loss
-from gan.networks import per_image
+from gan.networks import find_networks, per_image
 from gan.pictures import Pictures
 from gan.quality import watch
 from gan.quality.evaluate import evaluate
@@ -177,6 +177,13 @@ class GANTask(Task[GANState]):
     def pictures(self, state: GANState, examples: Examples) -> dict[str, Picture]:
         """Returns samples at fixed latents beside real images; of one-pixel images, densities."""
         return self._pictures.draw(state, examples)
+
+
+def network_classes(config: ConfigDict) -> dict[str, type[Any]]:
+    """Returns the classes whose fields are settings, by their sections; for --mode=config."""
+    name = config.model.name
+    kinds = find_networks(name) if name else {}
+    return {f"model.{part}": kind for part, kind in kinds.items()}
 
 
 def make_task(config: ConfigDict, card: DataCard) -> GANTask:

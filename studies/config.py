@@ -109,6 +109,25 @@ class Study:
         return max(arm.drawn for arm in self.arms)
 
 
+@dataclass(frozen=True)
+class StudySettings(settings.Section):
+    """`config.study`: what is trained."""
+
+    sizes: str = "50,100,all"  # real training images of each class
+    seeds: str = "0,1,2"  # each draws other images and trains all networks anew
+    # real, augmented (as classifier.augment says), +R: with R synthetic images for each real one;
+    # synthetic: only synthetic images, as many as real ones; real+R:DIR and folder:DIR: the same
+    # with the images of a folder in place of the GAN's
+    arms: str = "real,augmented,real+0.5,real+1,real+2,augmented+1,synthetic"
+
+
+@dataclass(frozen=True)
+class UtilitySettings(configs.RunSettings):
+    """The whole config but for the sections `gan` and `classifier`, which are configs of runs."""
+
+    study: StudySettings = StudySettings()
+
+
 def utility_config(
     gan: ConfigDict | None = None, classifier: ConfigDict | None = None
 ) -> ConfigDict:
@@ -123,16 +142,7 @@ def utility_config(
     config = ConfigDict({"task": TASK})
     data = gan.data.to_dict()
     config.data = ConfigDict({name: data[name] for name in data if name not in _OF_RUNS})
-    config.study = ConfigDict(
-        {
-            "sizes": "50,100,all",  # real training images of each class
-            "seeds": "0,1,2",  # each draws other images and trains all networks anew
-            # real, augmented (as classifier.augment says), +R: with R synthetic images for each
-            # real one; synthetic: only synthetic images, as many as real ones; real+R:DIR and
-            # folder:DIR: the same with the images of a folder in place of the GAN's
-            "arms": "real,augmented,real+0.5,real+1,real+2,augmented+1,synthetic",
-        }
-    )
+    config.study = StudySettings().section
     for name, part in (("gan", gan), ("classifier", classifier)):
         whole = part.to_dict()
         whole["data"] = {key: whole["data"][key] for key in _OF_RUNS}
@@ -146,6 +156,7 @@ declare_study(
     Declaration(
         defaults=utility_config,
         rules=RULES,
+        settings=UtilitySettings,
         continuable=frozenset(
             # Its runs do not depend on the other entries of these lists.
             {"study.arms", "study.seeds", "study.sizes"}

@@ -3,6 +3,7 @@
 from common.config.defaults import default_workdir
 from common.devices.processes import alone
 from common.program.accidents import told_in
+from common.program.command_line import show
 from common.program.errors import UserError
 from common.program.files import user_path
 from common.program.options import Command, Options
@@ -29,6 +30,10 @@ def run_mode(command: Command, options: Options, given: Experiment | None) -> No
         make_ensemble(command.members, command.workdir)
         return
     assert given
+    if command.mode == "config":
+        from common.config.explained import explained
+
+        show(explained(given.config))
     if command.mode == "plan":
         from studies.plan.plan import run_plan
 

@@ -15,6 +15,13 @@ from typing import Any
 import pytest
 
 _OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+_SERIOUS = """
+const done = arguments[arguments.length - 1];
+document.querySelectorAll("details").forEach((part) => { part.open = true; });
+axe.run().then((found) => done(found.violations
+  .filter((fault) => ["serious", "critical"].includes(fault.impact))
+  .map((fault) => `${fault.id}: ${fault.nodes[0].html.slice(0, 200)}`)));
+"""
 
 
 class Browser:
@@ -46,9 +53,9 @@ class Browser:
         """Returns the value of JavaScript, in which `arguments` are the values."""
         return self._call("POST", "/execute/sync", script=script, args=list(values))
 
-    def wait_for(self, script: str) -> Any:
+    def wait_for(self, script: str, *values: object) -> Any:
         """Returns what JavaScript calls its last argument with."""
-        return self._call("POST", "/execute/async", script=script, args=[])
+        return self._call("POST", "/execute/async", script=script, args=[*values])
 
     def complaints(self) -> list[str]:
         """Returns what the console has said since the last call."""
@@ -121,9 +128,13 @@ def browser() -> Iterator[Browser]:
         started.communicate()
 
 
-def axe() -> str:
-    """Returns the source of axe-core; skips the test where it is missing."""
-    file = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
-    if not file.is_file():
+def serious_faults(session: Browser) -> list[str]:
+    """Returns the serious faults of accessibility of the open page, of what is folded away, too.
+
+    Skips the test where axe-core is missing.
+    """
+    axe = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
+    if not axe.is_file():
         pytest.skip("axe-core is not installed (npm install axe-core, or AXE_CORE=FILE)")
-    return file.read_text()
+    session.run(axe.read_text())
+    return list(session.wait_for(_SERIOUS))

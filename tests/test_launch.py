@@ -84,6 +84,7 @@ def test_a_run_leaves_what_the_design_says(trained):
     workdir, said = trained
     names = {path.name for path in workdir.iterdir()}
     assert {"config.json", "run.json", "metrics.jsonl", "metrics", "checkpoints"} <= names
+    assert "step 6 of 6" in (workdir / "card.md").read_text()
     assert (workdir / "pictures" / "000006_samples.png").exists()
     assert (workdir / "pictures" / "curves.png").exists()
     assert list((workdir / "metrics").glob("*tfevents*"))

@@ -158,7 +158,7 @@ def versions(file):
 @pytest.mark.parametrize("file", CONSTRAINTS, ids=lambda file: file.stem)
 def test_every_tested_version_is_one_that_is_allowed(file):
     tested = versions(file)
-    extras = ("test", "dicom", "nifti", "pictures", "pretrained", "slurm", "tensorboard")
+    extras = ("test", "dicom", "docs", "nifti", "pictures", "pretrained", "slurm", "tensorboard")
     for one in needed(*extras):
         if one.marker is None or one.marker.evaluate():
             version = tested.get(canonicalize_name(one.name))
@@ -167,7 +167,7 @@ def test_every_tested_version_is_one_that_is_allowed(file):
 
 def test_the_lowest_versions_are_the_lowest_that_are_allowed():
     lowest = versions(ROOT / "constraints" / "lowest.txt")
-    for one in needed("dicom", "nifti", "pictures", "pretrained", "slurm", "tensorboard"):
+    for one in needed("dicom", "docs", "nifti", "pictures", "pretrained", "slurm", "tensorboard"):
         if one.marker is None or one.marker.evaluate():
             bounds = [bound for bound in one.specifier if bound.operator in (">=", "==")]
             (bound,) = bounds or [None]

@@ -50,7 +50,7 @@ class TranslateLoss(Section):
     """`config.loss`: the generator's loss is the sum of these, by their weights."""
 
     name: str = "least_squares"  # the adversarial loss, one of gan/losses.py
-    adversarial: float = 1.0
+    adversarial: float = 1.0  # how little a translation looks real to the discriminator
     l1: float = 100.0  # of "pix2pix": to the true target
     # Of "cyclegan". Its authors use 10 and 5; our least_squares is half of theirs.
     cycle: float = 5.0  # from a translation back to the image
@@ -87,6 +87,7 @@ def translate_config(arg: str = "") -> ConfigDict:
 TASK = Declaration(
     defaults=translate_config,
     rules=RULES,
+    settings=TranslateSettings,
     options=TranslateOptions,
     modes=MODES,
     shown=("train/generator_loss", "train/discriminator_loss", "val/"),
@@ -104,4 +105,11 @@ TASK = Declaration(
             ("best", "The best cases"),
         )
     },
+    use="Translates images of one kind into another, for research; nobody may read a diagnosis from"
+    " a translated image.",
+    limits=(
+        "What is not to be seen in the input is not in the translation: it is left out, or guessed"
+        " where it often lies, and both look like a scan.",
+        "Scores over whole images hide that, as most pixels are air and healthy tissue.",
+    ),
 )

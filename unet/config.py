@@ -47,10 +47,10 @@ class UNetModel(Section):
 class UNetLoss(Section):
     """`config.loss`: the weights of the losses in unet/losses.py, and their settings."""
 
-    cross_entropy: float = 1.0
-    dice: float = 0.0
-    focal: float = 0.0
-    tversky: float = 0.0
+    cross_entropy: float = 1.0  # weight of the mean over pixels
+    dice: float = 0.0  # weight of the overlap, which a rare class does not weigh less in
+    focal: float = 0.0  # weight of the cross-entropy of pixels that are still wrong
+    tversky: float = 0.0  # weight of an overlap in which misses may cost more than false alarms
     focal_gamma: float = 2.0  # how much less a pixel counts that is already right
     tversky_alpha: float = 0.3  # weight of false positives
     tversky_beta: float = 0.7  # weight of false negatives
@@ -90,6 +90,7 @@ def unet_config(arg: str = "") -> ConfigDict:
 TASK = Declaration(
     defaults=unet_config,
     rules=RULES,
+    settings=UNetSettings,
     options=UNetOptions,
     modes=MODES,
     compared=(
@@ -106,5 +107,8 @@ TASK = Declaration(
             ("random", "Cases drawn at random"),
         )
     },
+    use="Draws masks of what it was trained to find, for research; someone who can read the images"
+    " checks each of them.",
+    limits=("What training masks rarely show is rarely found.",),
     keeps_reference=True,
 )

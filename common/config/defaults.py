@@ -101,7 +101,7 @@ class OptimizerSettings(Section):
     Its durations may also be shares of training: "50 %".
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # the highest, where it warms up and decays
     name: str = "adam"  # or adamw, sgd, rmsprop, lion
     beta1: float = 0.9  # of the mean gradient; the momentum of sgd and rmsprop
     beta2: float = 0.999  # of the mean square; of lion's momentum
@@ -118,16 +118,16 @@ class OptimizerSettings(Section):
 class TrainSettings(Section):
     """`config.train`; a duration is "3000" (steps) or "15 epochs", and "0" means never."""
 
-    num_steps: str = "1500"
+    num_steps: str = "1500"  # how long training is
     init_from: str = ""  # the workdir of a run whose networks training starts from
     dtype: str = "float32"  # or "bfloat16": the precision of networks on an accelerator
     low_memory: bool = False  # True: less memory on CPUs; the AC-GAN is slower
-    log_every: str = "50"
-    eval_every: str = "250"
-    checkpoint_every: str = "250"
-    checkpoint_minutes: float = 10.0
-    picture_every: str = "250"
-    keep_last: int = 2
+    log_every: str = "50"  # losses and metrics of training, to metrics.jsonl
+    eval_every: str = "250"  # scores of the validation images
+    checkpoint_every: str = "250"  # what a run resumes from
+    checkpoint_minutes: float = 10.0  # a checkpoint also after so many minutes; 0: never
+    picture_every: str = "250"  # to pictures/
+    keep_last: int = 2  # checkpoints
     best_metric: str = ""  # e.g. "val/f1": the best checkpoint is kept, too
     best_is: str = "highest"  # or "lowest"
     trackers: str = ""  # or "mlflow", "wandb", "mlflow,wandb": the run is followed there, too
@@ -141,7 +141,7 @@ class RunSettings(Section):
     """What every run is told, as a whole config; the settings of a task are derived from it."""
 
     task: str = ""  # a package: see common/config/tasks.py
-    seed: int = 0
+    seed: int = 0  # of all that is random: weights, order, augmentation
     data: DataSettings = DataSettings()
     augment: Augmentation = Augmentation()  # of training images; all off by default
     train: TrainSettings = TrainSettings()

@@ -28,7 +28,7 @@ from common.program.options import (
 )
 from common.program.stores import is_url
 
-_WITH_CONFIG = ("train", "run", "inspect", "utility", "ablate", "ensemble", "plan")
+_WITH_CONFIG = ("train", "config", "run", "inspect", "utility", "ablate", "ensemble", "plan")
 _OF_INSPECT = ("input", "output", "overwrite")
 _OF_PLAN = ("output", "overwrite")
 _ONE_RUN = ("input", "output", "overwrite")  # flags of evaluate that say where a single run is read

@@ -13,7 +13,7 @@ class DataSettings(Section):
     dir: str = ""  # a folder of images, .zip, .npz, IDX files; "" = phantoms
     url: str = ""  # a .zip or .npz file, downloaded once, instead of dir ...
     sha256: str = ""  # ... and its checksum
-    image_size: int = 64
+    image_size: int = 64  # height and width, in pixels, that networks see
     channels: int = 1  # 1: grey, 3: colour, 0: as most images are
     fit: str = "stretch"  # to a square; or "pad" with black, or "crop"
     classes: str = ""  # "COVID,NonCOVID": names and order; "" = all found, sorted
@@ -25,9 +25,9 @@ class DataSettings(Section):
     group: str = ""  # the patient: a regular expression on file names, "column:X", "dicom:X"
     splits: str = ""  # percentages of train, val, test, "70,15,15"; "" = as found ...
     held_out: str = ""  # ... and where val or test is missing, this share of train
-    split_seed: int = 0
+    split_seed: int = 0  # of the splits that are made
     folds: int = 0  # k of k-fold cross-validation: part `fold` becomes val
-    fold: int = 0
+    fold: int = 0  # which part, from 0
     train_images: int = 0  # about so many are for training, the others left out; 0: all
     labels_per_class: int = 0  # so many training images of each class keep their label; 0: all
     labelled_patients: int = 0  # of so many the training images keep their label; 0: of all
@@ -36,7 +36,7 @@ class DataSettings(Section):
     copies: str = "group"  # copies share a split; or "drop" all but one; or "keep"
     equal_pairs: str = "drop"  # patients whose targets equal their images; or "keep"
     batch_size: int = 32  # global: over all devices and processes
-    shuffle: bool = True
+    shuffle: bool = True  # training images, anew in each epoch
     balance: bool = False  # True: training batches have as many images of each class
     window: str = ""  # "low,high" in the file's own units, for 16-bit and float images
     on_bad_image: str = "error"  # or "skip": count unreadable images and go on

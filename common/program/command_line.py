@@ -102,7 +102,7 @@ def _parse(program: Program, argv: list[str]) -> list[str]:
                 regular_file(Path(file))
         program.define(argv)
         if wanted and "helpfull" not in wanted:
-            _print(program.help_text(None))
+            show(program.help_text(None))
         rest = flags.FLAGS(argv)
     except (AttributeError, KeyError) as error:  # what ConfigDict raises for an unknown key
         _end(_about_key(argv) or str(error), 2)
@@ -117,12 +117,12 @@ def _parse(program: Program, argv: list[str]) -> list[str]:
     except OSError:
         _end(f"The config file {config.config_filename} is missing or can't be read.", 2)
     if wanted:
-        _print(program.help_text(config.value))
+        show(program.help_text(config.value))
     return rest
 
 
-def _print(text: str) -> NoReturn:
-    """Prints a help text and exits."""
+def show(text: str) -> NoReturn:
+    """Prints a long text and exits, also where its reader has read enough."""
     try:
         print(text, flush=True)
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does

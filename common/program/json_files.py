@@ -68,7 +68,7 @@ def build(kind: type[Kind], values: Mapping[str, object]) -> Kind:
     if unknown := sorted(values.keys() - known.keys()):
         raise ValueError(f"{unknown[0]!r} is unknown")
     for name, field in known.items():
-        if name not in values and field.default is MISSING:
+        if name not in values and field.default is field.default_factory is MISSING:
             raise ValueError(f"{name!r} is missing")
     return kind(**{name: conform(value, hints[name], name) for name, value in values.items()})
 

@@ -11,7 +11,7 @@ from common.program.rules import Rule, choice, each, switch, text, whole
 from common.program.stores import is_url
 
 # Every task adds its own.
-MODES = ("train", "run", "inspect", "utility", "ablate", "plan", "ensemble", "report")
+MODES = ("train", "config", "run", "inspect", "utility", "ablate", "plan", "ensemble", "report")
 OF_TASKS = "*"  # stands for all modes of tasks
 _OF_MANY = ("ablate", "ensemble")  # the modes whose runs have processes of their own
 _TOGETHER = ("train", OF_TASKS)  # the modes that may run on many processes

@@ -13,9 +13,8 @@ from common.report.charts import SCRIPT
 from common.report.page import Cell, Markup, Tone
 from common.report.slides import picture, slides
 from common.run_page.curves import curves
-from common.run_page.files import Evaluated, RunFiles
+from common.run_page.files import Evaluated, RunFiles, plain
 from common.run_page.tables import table_of_file, tables
-from common.runs.evaluation import FOLDER
 
 TONES: dict[Level, Tone] = {Level.MEND: "bad", Level.LOOK: "warn", Level.NOTE: "note"}
 
@@ -25,7 +24,7 @@ def document(files: RunFiles) -> str:
     return page.page(
         f"{files.name}: {files.run.config.task}",
         page.heading(files.name, 1),
-        page.quiet(_outline(files)),
+        page.quiet(outline(files)),
         *verdicts(files),
         *_warnings(files),
         *(part for each in files.evaluations for part in _evaluation(each, files.captions)),
@@ -49,15 +48,14 @@ def verdicts(files: RunFiles, label: str = "verdict") -> Iterator[Markup]:
         command = page.code(f"python launch.py --mode=evaluate --workdir={quote(str(workdir))}")
         yield page.callout("note", label, page.paragraph("Not evaluated yet: ", command))
     for each in files.evaluations:
-        where = each.folder.name.removeprefix(FOLDER).removeprefix("-")
-        on = f"{label} on {where}" if where else label
-        words = each.problem or each.verdict or "An earlier version evaluated it, without words."
+        on = f"{label} on {each.where}" if each.where else label
         step = each.found.get("checkpoint_step")
         at = [page.quiet(f"Of the checkpoint of step {step:,}.")] if isinstance(step, int) else []
-        yield page.callout("bad" if each.problem else "note", on, page.paragraph(words), *at)
+        yield page.callout("bad" if each.problem else "note", on, page.paragraph(each.words), *at)
 
 
-def _outline(files: RunFiles) -> str:
+def outline(files: RunFiles) -> str:
+    """Returns what a run is, in one line: task, data, step, and when this was written."""
     record, card = files.record, files.run.card
     total = record.get("num_steps", 0)
     parts = [f"{files.run.config.task} on {card.caption}"]
@@ -76,8 +74,7 @@ def _warnings(files: RunFiles) -> Iterator[Markup]:
 
 
 def _evaluation(found: Evaluated, captions: Mapping[str, str]) -> Iterator[Markup]:
-    where = found.folder.name.removeprefix(f"{FOLDER}-")
-    yield page.heading("Evaluation" + (f" on {where}" if where != FOLDER else ""))
+    yield page.heading("Evaluation" + (f" on {found.where}" if found.where else ""))
     there = {file.name: file for file in sorted(found.folder.glob("*.png"))}
     shown = [name for name in dict.fromkeys((*captions, *there)) if name in there]
     for place, name in enumerate(shown):
@@ -97,14 +94,9 @@ def _pictures(files: RunFiles) -> Iterator[Markup]:
 
 def _data(files: RunFiles) -> Iterator[Markup]:
     card = files.run.card
-    yield page.paragraph(
-        f"{card.caption}: {card.image_size}x{card.image_size},"
-        f" {'grey' if card.channels == 1 else 'colour'}; fingerprint ",
-        page.code(card.fingerprint[:12]),
-        f"; {counted(card.skipped, 'unreadable image')} left out." if card.skipped else ".",
-    )
+    yield page.paragraph(data_line(files))
     yield page.gallery(
-        page.table(("split", "images"), list(card.num_examples.items())),
+        page.table(("split", "images", "patients"), split_rows(files)),
         page.table(
             ("class", "training images"), list(zip(card.classes, card.class_counts, strict=False))
         ),
@@ -125,16 +117,33 @@ def _data(files: RunFiles) -> Iterator[Markup]:
     yield page.quiet(f"Inspected in {files.inspection.folder}.")
 
 
+def data_line(files: RunFiles) -> str:
+    """Returns what the data are, in one line."""
+    card = files.run.card
+    kind = "grey" if card.channels == 1 else "colour"
+    skipped = f"; {counted(card.skipped, 'unreadable image')} left out" if card.skipped else ""
+    size = f"{card.image_size}x{card.image_size}"
+    return f"{card.caption}: {size}, {kind}; fingerprint {card.fingerprint[:12]}{skipped}."
+
+
+def split_rows(files: RunFiles) -> list[tuple[Cell, ...]]:
+    """Returns the name of each split with its images and its patients."""
+    card = files.run.card
+    return [
+        (split, images, card.num_patients.get(split, "unknown"))
+        for split, images in card.num_examples.items()
+    ]
+
+
 def _settings(files: RunFiles) -> Iterator[Markup]:
     settings, defaults = files.settings, files.defaults
-    changed = {name: x for name, x in settings.items() if plain(x) != plain(defaults.get(name))}
 
     def default_of(name: str) -> str:
         return told(defaults[name]) if name in defaults else "none"
 
     yield page.table(
         ("setting", "default", "this run"),
-        [(name, default_of(name), told(value)) for name, value in changed.items()],
+        [(name, default_of(name), told(value)) for name, value in files.changed.items()],
         "What differs from the default of the task",
     )
     for change in files.record.get("config_changes", ()):
@@ -184,11 +193,6 @@ def hardware(record: Mapping[str, Any]) -> dict[str, str]:
         if name in record:
             found[name.replace("_", " ")] = form.format(record[name])
     return found
-
-
-def plain(value: object) -> object:
-    """Returns a setting as JSON has it, where 1 is 1.0 and a tuple a list."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 def told(value: object) -> str:

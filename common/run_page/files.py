@@ -35,6 +35,18 @@ class Evaluated:
         """Returns it in words; "" in evaluations of earlier versions."""
         return str(self.found.get("verdict", ""))
 
+    @property
+    def words(self) -> str:
+        """Returns what there is to say: the verdict, or why there is none."""
+        if self.problem or self.verdict:
+            return self.problem or self.verdict
+        return "An earlier version evaluated it, without words."
+
+    @property
+    def where(self) -> str:
+        """Returns the name of what was evaluated; "" for the run's own data."""
+        return self.folder.name.removeprefix(FOLDER).lstrip("-_")
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -78,6 +90,16 @@ class RunFiles:
         return dict(flatten(declared.defaults())) if declared else {}
 
     @property
+    def changed(self) -> dict[str, Any]:
+        """Returns the settings that differ from the default of the task."""
+        defaults = self.defaults
+        return {
+            name: value
+            for name, value in self.settings.items()
+            if plain(value) != plain(defaults.get(name))
+        }
+
+    @property
     def captions(self) -> Mapping[str, str]:
         """Returns what the pictures of an evaluation show, by their files, in order."""
         declared = declared_of(self.run.config.task)
@@ -99,6 +121,11 @@ def read_run(run: Run) -> RunFiles:
         evaluations=tuple(map(_evaluated, _evaluations(run.workdir))),
         inspection=read_inspection(run.settings.data, run.workdir.parent),
     )
+
+
+def plain(value: object) -> object:
+    """Returns a setting as JSON has it, where 1 is 1.0 and a tuple a list."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _pictures(folder: Path, record: Mapping[str, Any]) -> Mapping[str, Mapping[int, Path]]:

@@ -1,4 +1,4 @@
-"""WORKDIR/report.html: written again whenever there is more to say."""
+"""WORKDIR/report.html and card.md: written again whenever there is more to say."""
 
 from pathlib import Path
 
@@ -7,21 +7,24 @@ from common.program.files import replaced
 from common.program.log import log
 from common.run_page.document import document
 from common.run_page.files import read_run
+from common.run_page.model_card import model_card
 from common.runs.workdir import Run
 
 REPORT = "report.html"
+CARD = "card.md"
 
 
 def write_page(run: Run) -> Path:
-    """Writes the page of a run from its files, and returns its path.
+    """Writes the page and the card of a run from its files, and returns the path of the page.
 
     Raises:
       UserError: run.json is damaged.
     """
-    file = run.workdir / REPORT
-    with replaced(file, durable=False) as scratch:
-        scratch.write_text(document(read_run(run)), encoding="utf-8")
-    return file
+    files = read_run(run)
+    for name, content in ((REPORT, document(files)), (CARD, model_card(files))):
+        with replaced(run.workdir / name, durable=False) as scratch:
+            scratch.write_text(content, encoding="utf-8")
+    return run.workdir / REPORT
 
 
 def show_evaluation(run: Run, folder: Path) -> None:

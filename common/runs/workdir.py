@@ -34,7 +34,7 @@ Changes: TypeAlias = dict[str, tuple[Any, Any]]  # differing settings: before, n
 RECORD = "run.json"
 _WRITTEN = (  # what runs and studies write after the config
     *(RECORD, "metrics.jsonl", "metrics", "pictures", "checkpoints", "profile"),
-    *("training_images.npz", "parameters.txt", "trackers.json", "report.html"),
+    *("training_images.npz", "parameters.txt", "trackers.json", "report.html", "card.md"),
     *("images", "cells", "log.txt", "report.md", "utility.csv", "utility.json", "utility.png"),
 )
 _PART_OF_STEP = re.compile(r"\s*(\d+\.\d+)\s*(?:steps?)?\s*")

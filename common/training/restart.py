@@ -13,7 +13,7 @@ _EARLIER = "earlier"
 _WRITTEN = (
     *("checkpoints", "metrics.jsonl", "metrics", "pictures", "profile", "error.log"),
     *("parameters.txt", "trackers.json", "mlflow", "wandb", "evaluation*"),
-    *("training_images.npz", "report.html", "run.json", "config.json"),
+    *("training_images.npz", "report.html", "card.md", "run.json", "config.json"),
 )
 
 

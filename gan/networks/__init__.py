@@ -287,27 +287,34 @@ def network_name(model: GANModel, card: DataCard) -> str:
     return model.name or ("acgan" if len(card.classes) > 1 else "dcgan")
 
 
+def find_networks(name: str) -> dict[str, type[Any]]:
+    """Returns the classes in a network's file: "generator" and "discriminator".
+
+    Raises:
+      UserError: there is no such file.
+    """
+    known = [module.name for module in pkgutil.iter_modules(__path__)]
+    if name not in known:
+        raise UserError(f"config.model.name is {name!r}; it must be one of {known}.")
+    module = importlib.import_module(f"{__name__}.{name}")
+    return {"generator": module.Generator, "discriminator": module.Discriminator}
+
+
 def make_networks(model: GANModel, card: DataCard) -> Networks:
     """Builds the networks that config.model names, for images of this size and these classes.
 
     Raises:
       UserError: there is no such file, or a setting that its networks do not have.
     """
-    known = [module.name for module in pkgutil.iter_modules(__path__)]
-    name = network_name(model, card)
-    if name not in known:
-        raise UserError(f"config.model.name is {name!r}; it must be one of {known}.")
-    module = importlib.import_module(f"{__name__}.{name}")
     shape = {
         "image_size": card.image_size,
         "channels": card.channels,
         "num_classes": len(card.classes),
     }
     parts = {}
-    for part in ("generator", "discriminator"):
-        settings = getattr(model, part)
+    for part, kind in find_networks(network_name(model, card)).items():
         try:
-            parts[part] = getattr(module, part.capitalize())(**shape, **settings)
+            parts[part] = kind(**shape, **getattr(model, part))
         except TypeError as error:
             raise UserError(f"config.model.{part}: {error}.") from error
     return Networks(**parts)

@@ -8,7 +8,6 @@ study that marks anything by chance is one in twenty.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 import numpy as np
@@ -99,22 +98,19 @@ def measured(
     apart by what its stars stand for.
     """
     measures: dict[Measure, dict[Place, float]] = {}
+    finite = {
+        place: {name: value for name, value in numbers.items() if math.isfinite(value)}
+        for place, numbers in found.items()
+    }
+    names = dict.fromkeys(name for numbers in finite.values() for name in numbers)
     for wanted in compared:
-        values: dict[str, dict[Place, float]] = {}
-        references: dict[str, list[float]] = {}
-        for place, numbers in found.items():
-            for name, value in numbers.items():
-                if fnmatchcase(name, wanted.number) and math.isfinite(value):
-                    values.setdefault(name, {})[place] = value
-                    beside = name.removesuffix(_last(name)) + wanted.reference
-                    if wanted.reference and beside in numbers:
-                        references.setdefault(name, []).append(numbers[beside])
-        for name, of_cells in values.items():
-            told = wanted.name
-            if len(values) > 1:
-                told += f" ({_stars(name, wanted.number)})"
-            reference = float(np.mean(references[name])) if name in references else math.nan
-            measures[Measure(told, wanted.best, reference)] = of_cells
+        for name, called in wanted.called(names).items():
+            of_cells = {place: numbers for place, numbers in finite.items() if name in numbers}
+            beside = wanted.beside(name, wanted.reference)
+            real = [numbers[beside] for numbers in of_cells.values() if beside in numbers]
+            reference = float(np.mean(real)) if real else math.nan
+            measure = Measure(called, wanted.best, reference)
+            measures[measure] = {place: numbers[name] for place, numbers in of_cells.items()}
     return measures
 
 
@@ -222,13 +218,3 @@ def _is_best(row: Row, rows: Sequence[Row]) -> bool:
     if row.difference:
         return row.difference.significant
     return all(other.difference and other.difference.significant for other in same)
-
-
-def _last(name: str) -> str:
-    return name.rsplit(".", 1)[-1]
-
-
-def _stars(name: str, pattern: str) -> str:
-    """Returns the parts of a name where the pattern has stars: "COVID"."""
-    parts = zip(name.split("."), pattern.split("."), strict=False)
-    return ", ".join(own for own, asked in parts if "*" in asked)

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -75,6 +75,7 @@ class DataCard:
       window: what 0 and 255 mean in the files' own units; () if files differ.
       native_size: height and width in the files, in pixels; () if files differ.
       class_counts: training images of each class.
+      num_patients: per split; images of unknown patients count as one each; {} if all are unknown.
     """
 
     name: str
@@ -91,6 +92,7 @@ class DataCard:
     window: tuple[float, ...] = (0.0, 255.0)
     native_size: tuple[int, ...] = ()
     class_counts: tuple[int, ...] = ()
+    num_patients: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def example_bytes(self) -> int:
@@ -277,6 +279,9 @@ def _open(source: Source, data: DataSettings, folder: Path) -> Prepared:
         class_counts=tuple(
             np.bincount(of_train[of_train != UNLABELLED], minlength=len(metadata.classes)).tolist()
         ),
+        num_patients={name: len({*split.owners}) for name, split in splits.items()}
+        if any(groups)
+        else {},
     )
     return Prepared(card, splits)
 

@@ -7,7 +7,7 @@ from common.report.page import Markup
 from common.run_page.command import run_report
 from common.run_page.write import write_page
 from common.runs.workdir import open_run
-from tests.browser import axe, browser
+from tests.browser import browser, serious_faults
 from tests.written_run import NASTY, write_run
 
 SHOWN = """
@@ -29,13 +29,6 @@ for (const [place, name] of arguments[0].entries())
     clientX: box.left + arguments[1][place] * box.width, clientY: box.top + 9, bubbles: true,
   }));
 return chart.parentNode.querySelector(".readout").textContent;
-"""
-SERIOUS = """
-const done = arguments[arguments.length - 1];
-document.querySelectorAll("details").forEach((part) => { part.open = true; });
-axe.run().then((found) => done(found.violations
-  .filter((fault) => ["serious", "critical"].includes(fault.impact))
-  .map((fault) => `${fault.id}: ${fault.nodes[0].html.slice(0, 200)}`)));
 """
 
 
@@ -121,8 +114,7 @@ def test_a_page_complains_of_nothing_loads_nothing_and_fits(chromium, pages, whi
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_page_has_no_serious_fault_of_accessibility(chromium, pages, which, dark):
     chromium.open(pages[which], dark=dark)
-    chromium.run(axe())
-    assert chromium.wait_for(SERIOUS) == []
+    assert serious_faults(chromium) == []
 
 
 def test_without_javascript_pictures_curves_and_tables_are_there(chromium, pages):

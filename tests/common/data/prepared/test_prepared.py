@@ -127,9 +127,11 @@ def test_made_splits_that_part_what_names_suggest_are_said(data, caplog):
     caplog.clear()
     data.group = setting
     with caplog.at_level("WARNING"):
-        splits = prepare(data).splits
+        prepared = prepare(data)
+    card, splits = prepared.card, prepared.splits
     assert "patients" not in caplog.text
-    assert sum(len(set(split.groups)) for split in splits.values()) == 6
+    assert card.num_patients == {name: len({*split.groups}) for name, split in splits.items()}
+    assert sum(card.num_patients.values()) == 6
 
 
 def test_the_cards_fingerprint_is_of_the_content_not_of_its_place(data, tmp_path):
