@@ -48,7 +48,8 @@ def depthwise_conv(
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _depthwise(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
-    return _sum_of_taps(pad(x, *pads), kernel, stride)
+    y: Array = _sum_of_taps(pad(x, *pads), kernel, stride)
+    return y
 
 
 def _depthwise_backward(stride: int, pads: Pairs, factors: Factors, cotangent: Array) -> Factors:
