@@ -41,7 +41,8 @@ _YOUNGER = {
         *("loss.lecam", "loss.orthogonality", "loss.r2", "loss.spread"),
     ),
     "unet": (
-        *("optimizer.accumulate", "model.encoder"),
+        *("optimizer.accumulate", "optimizer.frozen"),
+        *("model.encoder", "model.weights"),
         *("model.residual_blocks", "model.deep_supervision"),
     ),
 }
