@@ -29,7 +29,7 @@ _WITHOUT_EFFECT = (
 # stay valid.
 _OF_ALL = (
     *("train.on_divergence", "train.rollbacks", "train.init_from"),
-    *("data.balance", "data.take", "data.equal_pairs", "data.train_images"),
+    *("data.balance", "data.take", "data.equal_pairs", "data.train_images", "data.neighbours"),
     *("data.labels_per_class", "data.labels_seed", "data.unlabelled", "data.labelled_patients"),
 )
 _YOUNGER = {

@@ -15,6 +15,7 @@ ENCODERS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")  #
 
 RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
+    "data.neighbours": whole(0, 16),
     "model.depth": whole(1, 12),
     **dict.fromkeys(("model.norm_output", "model.deep_supervision"), switch()),
     "model.residual_blocks": whole(0, 100),

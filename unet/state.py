@@ -128,8 +128,9 @@ def _check_encoder(settings: UNetSettings, card: DataCard) -> None:
         )
     if card.channels not in (1, 3):
         raise UserError(
-            f"config.data.channels is {card.channels}, but {model.encoder} sees grey or RGB images;"
-            " make it 1 or 3, or set --config.model.encoder=levels."
+            f"{model.encoder} sees images of 1 or 3 channels, but with config.data.neighbours these"
+            f" have {card.channels}; set --config.data.channels=1 and --config.data.neighbours=1,"
+            " or --config.data.neighbours=0."
         )
 
 

@@ -99,7 +99,7 @@ def _data(files: RunFiles) -> Iterator[Markup]:
     card = files.run.card
     yield page.paragraph(
         f"{card.caption}: {card.image_size}x{card.image_size},"
-        f" {'grey' if card.channels == 1 else 'colour'}; fingerprint ",
+        f" {'grey' if card.slice_channels == 1 else 'colour'}; fingerprint ",
         page.code(card.fingerprint[:12]),
         f"; {counted(card.skipped, 'unreadable image')} left out." if card.skipped else ".",
     )

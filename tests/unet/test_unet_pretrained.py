@@ -130,7 +130,7 @@ def test_a_step_moves_what_is_not_frozen_and_is_the_same_on_any_number_of_device
         ({"depth": 1}, "make it 2 to 6"),
         ({"frozen": 3}, "a U-Net of 2 levels has 2 stages"),
         ({"encoder": "levels", "frozen": 1}, "has no stages to freeze"),
-        ({"card": replace(CARD, channels=4)}, "make it 1 or 3"),
+        ({"card": replace(CARD, channels=4)}, "sees images of 1 or 3 channels"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(changes, says):
