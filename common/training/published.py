@@ -65,5 +65,5 @@ def _check_shapes(found: Variables, expected: Variables, where: str) -> None:
         if shapes.get(path) != leaf.shape:
             raise UserError(
                 f"{where} has {path} of shape {leaf.shape}, but the network of config.model has"
-                f" {shapes.get(path, 'none')}; change config.model.network or the weights."
+                f" {shapes.get(path, 'none')}; change config.model or the weights."
             )

@@ -53,7 +53,7 @@ def test_pairs_are_written_as_a_unet_reads_them(tmp_path):
 
 @pytest.mark.parametrize(
     ("data", "says"),
-    [({"channels": 1}, "set --config.data.channels=3"), ({"name": "digits"}, "no masks of two")],
+    [({"channels": 1}, "set --config.data.channels=3"), ({"name": "sunflower"}, "no masks of two")],
 )
 def test_data_that_cannot_be_taken_so_is_refused(data, says):
     with pytest.raises(UserError, match=says):
