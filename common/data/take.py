@@ -54,7 +54,8 @@ def parse_take(setting: str) -> Take:
     choice(*TAKES, *TAKES_WITH_MASK).check("config.data.take", setting)
     if setting in TAKES_WITH_MASK:
         return Take(setting.removesuffix(_WITH_MASK), with_mask=True)
-    return Take(*setting.split(">"))
+    image, _, target = setting.partition(">")
+    return Take(image, target)
 
 
 def take_of(contents: Contents, setting: str) -> Contents:
