@@ -21,6 +21,7 @@ def config_of(**data):
     config = dense_gan_mnist.get_config("tiny")
     config.data.update(name="brain_mri", image_size=16, channels=3, take="G+mask", num_phantoms=8)
     config.data.update(data)
+    config.model.generator.widths = config.model.discriminator.widths = (16,)
     return config
 
 

@@ -13,6 +13,7 @@ from common.devices.axis import AXIS
 from common.networks.efficientnet_lite import EfficientNetLite, published_variables
 from common.networks.unet import UNet
 from common.program.errors import UserError
+from tests.checkpoint_leaves import read_leaves
 from unet.config import unet_config
 from unet.task import make_task
 
@@ -20,6 +21,7 @@ CARD = DataCard(
     "test", ("a",), {"train": 8}, 32, 1, "0", False, 0, mask_classes=("background", "tumour")
 )
 RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (4, 32, 32, 1))
 IMAGES = jnp.asarray(RNG.random((2, 32, 32, 1)), jnp.float32)
 
 
@@ -96,29 +98,37 @@ def test_it_starts_from_the_published_weights():
     assert state.average == state.network.learning
 
 
-def test_a_step_moves_what_is_not_frozen_and_is_the_same_on_any_number_of_devices():
-    task = made_task(frozen=1)
-    state = task.warm_start(jax.jit(task.init)(jax.random.key(0)))
+def stepped(task, state, devices):
+    """Returns the state and the metrics after a step on so many devices."""
     batch = {
-        "image": jnp.asarray(RNG.integers(0, 256, (4, 32, 32, 1)), jnp.uint8),
-        "mask": jnp.asarray(RNG.integers(0, 2, (4, 32, 32)), jnp.uint8),
+        "image": jnp.asarray(PIXELS, jnp.uint8),
+        "mask": jnp.asarray(PIXELS[..., 0] > 127, jnp.uint8),
         "label": jnp.zeros(4, jnp.int32),
         "position": jnp.arange(4, dtype=jnp.int32),
     }
     step = jax.vmap(partial(task.train_step, rng=jax.random.key(1)), (None, 0), axis_name=AXIS)
-    after = []
-    for devices in (1, 4):
-        spread = jax.tree.map(lambda x, n=devices: x.reshape(n, -1, *x.shape[1:]), batch)
-        after.append(jax.tree.map(lambda x: x[0], jax.jit(step)(state, spread)))
-    (one, metrics), (four, others) = after
-    jax.tree.map(
-        partial(np.testing.assert_allclose, rtol=2e-4), metrics.compute(), others.compute()
-    )
+    spread = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
+    return jax.tree.map(lambda x: x[0], jax.jit(step)(state, spread))
+
+
+def test_a_step_moves_all_but_the_frozen_stages():
+    task = made_task(frozen=1)
+    state = task.warm_start(jax.jit(task.init)(jax.random.key(0)))
+    after, _ = stepped(task, state, 1)
     for kind, before in state.network.learning.items():
         for name, layer in before.items():
             for key, leaf in layer.items():
-                now = one.network.learning[kind][name][key]
-                assert (now != leaf).any() != name.startswith("stem"), (kind, name, key)
+                moved = (after.network.learning[kind][name][key] != leaf).any()
+                assert moved != name.startswith("stem"), (kind, name, key)
+
+
+@pytest.mark.slow  # tests/unet/test_unet_task.py compares other U-Nets
+def test_a_step_does_not_depend_on_the_number_of_devices():
+    task = made_task(frozen=1)
+    state = task.warm_start(jax.jit(task.init)(jax.random.key(0)))
+    (one, metrics), (four, others) = (stepped(task, state, devices) for devices in (1, 4))
+    close = partial(np.testing.assert_allclose, rtol=2e-4)
+    jax.tree.map(close, metrics.compute(), others.compute())
     stats = (one.network.batch_stats, four.network.batch_stats)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), *stats)
 
@@ -136,3 +146,21 @@ def test_a_step_moves_what_is_not_frozen_and_is_the_same_on_any_number_of_device
 def test_what_does_not_fit_is_refused_in_a_sentence(changes, says):
     with pytest.raises(UserError, match=says):
         made_task(**changes)
+
+
+@pytest.mark.slow  # tests/test_resume.py continues other runs
+def test_a_run_that_is_continued_ends_as_one_that_was_not(launch, tmp_path):
+    run = (
+        "--config=configs/unet_brain_mri_best.py:tiny",
+        "--config.model.encoder=efficientnet_lite0",
+        "--config.optimizer.frozen=1",
+        "--config.optimizer.decay=none",
+        "--config.train.picture_every=0",
+    )
+    launch(*run, f"--workdir={tmp_path / 'whole'}")
+    launch(*run, f"--workdir={tmp_path / 'parts'}", "--config.train.num_steps=3")
+    said = launch(*run, f"--workdir={tmp_path / 'parts'}")
+    assert "resuming from step 3" in said.stderr
+    whole, parts = (read_leaves(tmp_path / name, 6) for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert not [name for name in whole if whole[name].tobytes() != parts[name].tobytes()]
