@@ -24,6 +24,8 @@ from common.data.records import Contents, Once, Pixels, Record, Source, fingerpr
 from common.data.settings import DataSettings
 from common.program.errors import UserError
 
+_ONE_OF_SEVERAL = re.compile(r"#\d+$")  # how the id of an image in a file of several ends
+
 
 def with_neighbours(source: Source, data: DataSettings) -> Source:
     """Returns a source whose records know the slices around them, as many as the setting says.
@@ -66,7 +68,10 @@ def _places_of(
     if synthetic:
         return [(place,) * (1 + 2 * data.neighbours) for place in range(len(records))]
     in_names = Grouping.of(data.group).expression
-    stated = ["" if in_names or "#" in record.id else record.read_group() for record in records]
+    stated = [
+        "" if in_names or _ONE_OF_SEVERAL.search(record.id) else record.read_group()
+        for record in records
+    ]
     return stacks_of([record.id for record in records], stated, data)
 
 
@@ -83,18 +88,16 @@ def stacks_of(
     Raises:
       UserError: some image has no patient or no number.
     """
-    number = len(ids)
-    table = Table(tuple(ids), (0,) * number, tuple(stated), ("",) * number)
     stacks: dict[tuple[str, ...], list[tuple[int, int]]] = {}
-    for place, (name, group) in enumerate(zip(ids, groups_of(table, data.group), strict=True)):
+    for place, (name, owner) in enumerate(zip(ids, _owners(ids, stated, data), strict=True)):
         before, index, after = _parts(name, data)
-        if not group:
+        if not owner:
             raise UserError(
                 f"config.data.neighbours is {data.neighbours}, but whose image {name} is, is"
                 " unknown; name the patient with --config.data.group, see docs/own_data.md."
             )
-        stacks.setdefault((group, before, after), []).append((index, place))
-    found: list[tuple[int, ...]] = [()] * number
+        stacks.setdefault((owner, before, after), []).append((index, place))
+    found: list[tuple[int, ...]] = [()] * len(ids)
     steps = range(-data.neighbours, data.neighbours + 1)
     for stack in stacks.values():
         order = [place for _, place in sorted(stack)]
@@ -103,9 +106,21 @@ def stacks_of(
     return found
 
 
+def _owners(ids: Sequence[str], stated: Sequence[str], data: DataSettings) -> list[str]:
+    """Returns what each image is of: its file if that holds several, else its patient."""
+    owners = [_ONE_OF_SEVERAL.sub("", name) for name in ids]
+    alone = [place for place, name in enumerate(ids) if owners[place] == name]
+    if alone:
+        names, groups = zip(*((ids[place], stated[place]) for place in alone), strict=True)
+        table = Table(names, (0,) * len(alone), groups, ("",) * len(alone))
+        for place, group in zip(alone, groups_of(table, data.group), strict=True):
+            owners[place] = group
+    return owners
+
+
 def _parts(name: str, data: DataSettings) -> tuple[str, int, str]:
     """Returns what stands before the last number of an image's name, the number, and the rest."""
-    ordered = "#" in name or name.lower().endswith(PICTURES)
+    ordered = _ONE_OF_SEVERAL.search(name) or name.lower().endswith(PICTURES)
     match = re.fullmatch(r"(.*?)(\d+)(\D*)", stem(name), re.DOTALL) if ordered else None
     if match is None:
         raise UserError(

@@ -31,8 +31,9 @@ def test_patients_and_folders_are_stacks_of_their_own():
     assert found == [(0, 0, 2), (1, 1, 1), (0, 2, 2), (3, 3, 3)]
 
 
-def test_each_volume_is_a_stack_even_two_of_one_patient():
-    found = stacks("a_t1.nii.gz#0", "a_t2.nii.gz#0", "a_t1.nii.gz#1", group="")
+@pytest.mark.parametrize("group", ["", PATIENT, "no name has this", "column:patient"])
+def test_each_volume_is_a_stack_whatever_is_known_of_patients(group):
+    found = stacks("a_t1.nii.gz#0", "a_t2.nii.gz#0", "a_t1.nii.gz#1", group=group)
     assert found == [(0, 0, 2), (1, 1, 1), (0, 2, 2)]
 
 
