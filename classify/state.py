@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -11,23 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.tree_util import KeyEntry
-from jax.tree_util import tree_leaves_with_path as leaves_with_path
 from jaxtyping import Array, Float, Key, PyTree
 
-from classify.config import ClassifierModel, ClassifierOptimizer, ClassifierSettings
+from classify.config import ClassifierOptimizer, ClassifierSettings
 from classify.networks import Stages, find_network, make_network, stage_of
 from classify.outputs import Outputs
 from common.config.durations import steps
 from common.data.prepared.prepared import DataCard
-from common.data.sources.download import Settings, remote_file
 from common.learning.network import SupervisedState, Variables
 from common.learning.optimizers import clipped, learning_rate_schedule, update_rule
-from common.program.cache import cache_dir
 from common.program.errors import UserError
-from common.program.files import user_path
+from common.training.published import weights_file, with_published
 from common.training.task import Batches
-
-_WEIGHTS = Settings("config.model.weights", "config.model.weights_sha256", "config.model.weights")
 
 
 @dataclass(frozen=True)
@@ -113,37 +107,9 @@ def with_weights(settings: ClassifierSettings, state: SupervisedState) -> Superv
             f"config.model.weights is {model.weights!r}, but there are none for {model.name}; set"
             " --config.model.weights=''."
         )
-    file = _weights_file(model, settings.data.cache_dir)
+    file = weights_file(model.weights, model.weights_sha256, settings.data.cache_dir)
     found = module.pretrained(file, model.weights_sha256)
-    _check_shapes(found, state.network.variables, str(file or model.weights))
-    network = replace(
-        state.network,
-        params={**state.network.params, **found["params"]},
-        batch_stats={**state.network.batch_stats, **found["batch_stats"]},
-    )
-    return replace(state, network=network, average=network.variables)
-
-
-def _check_shapes(found: Variables, expected: Variables, where: str) -> None:
-    """Refuses published weights of another network."""
-    shapes = {path_of(keys): leaf.shape for keys, leaf in leaves_with_path(expected)}
-    for keys, leaf in leaves_with_path(found):
-        path = path_of(keys)
-        if shapes.get(path) != leaf.shape:
-            raise UserError(
-                f"{where} has {path} of shape {leaf.shape}, but the network of config.model has"
-                f" {shapes.get(path, 'none')}; change config.model.network or the weights."
-            )
-
-
-def _weights_file(model: ClassifierModel, cache: str) -> Path | None:
-    """Returns the file of published weights, downloaded if needed; None for those of a package."""
-    if model.weights == "imagenet":
-        return None
-    if "://" not in model.weights:
-        return user_path(model.weights)
-    file = remote_file(model.weights, model.weights_sha256, cache_dir(cache), _WEIGHTS)
-    return file.fetch()
+    return with_published(state, found, str(file or model.weights))
 
 
 def path_of(keys: tuple[KeyEntry, ...]) -> str:

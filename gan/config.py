@@ -11,6 +11,7 @@ from common.config.declaration import Compared, Declaration
 from common.config.defaults import OptimizerSettings, RunSettings, TrainSettings, default_config
 from common.data import augmentation
 from common.data.augmentation import Augmentation
+from common.data.take import TAKES, TAKES_WITH_MASK
 from common.program.rules import Rules, choice, duration, number, switch, text, whole
 from common.program.settings import Fields, Section
 from gan.flags import MODES, GANOptions
@@ -18,6 +19,7 @@ from gan.flags import MODES, GANOptions
 RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
     "data.unlabelled": choice("drop", "keep"),
+    "data.take": choice(*TAKES, *TAKES_WITH_MASK),
     "train.picture_grid": whole(1, 32),
     "model.name": text(),
     "model.latent": choice("normal", "uniform"),

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from common.data.prepared.prepared import Prepared, prepare
 from common.data.sources.listing import TABLE
+from common.data.take import apart, parse_take
 from common.data.transforms import from_signed_unit
 from common.devices.apply import by_batches
 from common.program.errors import RetrainError, UserError
@@ -47,6 +48,10 @@ _NO_CLASS = "generated"  # the folder of an unconditional generator's images
 def generate(run: Run, options: GANOptions) -> None:
     """Writes OUTPUT/LABEL/000000.png ..., grid.png and labels.csv; with --walk, see gan/walk.py.
 
+    Of a GAN that draws images with their masks (`config.data.take=+mask`), it writes pairs as
+    configs/unet.py reads them, OUTPUT/images/LABEL/000000.png and the same below OUTPUT/masks, and
+    no table.
+
     With 16 bits the pixels are values of the source's own range (common/report/deep.py).
 
     The image LABEL/i.png is a function of (checkpoint, seed, truncation, i, label) alone, whatever
@@ -75,7 +80,7 @@ def generate(run: Run, options: GANOptions) -> None:
             drawing = _load_checked(run, gan, options).drawing(options.truncation)
             write_walk(outputs.drafts, gan, drawing, run.card, options)
         else:
-            named = _claimed(outputs, numbered, names)
+            named = _claimed(outputs, run, numbered, names)
             _write_images(outputs, run, options, _drawn(run, options, gan, numbered), named)
     if options.walk:
         print(
@@ -200,15 +205,27 @@ def _check_verdict(run: Run, step: int, options: GANOptions) -> None:
         log.warning("%s", verdict)
 
 
-def _claimed(outputs: Outputs, numbered: _Numbered, names: Sequence[str]) -> list[tuple[str, str]]:
+def _claimed(
+    outputs: Outputs, run: Run, numbered: _Numbered, names: Sequence[str]
+) -> list[tuple[str, str]]:
     """Claims the files of images, and returns each with the name of its class."""
     folders = folder_names(names)
     named = [
         (f"{folders[label]}/{i:06d}.png", names[label]) for i, label in zip(*numbered, strict=True)
     ]
-    outputs.claim(dict.fromkeys((file for file, _ in named), ""), data=True)
-    outputs.claim(dict.fromkeys((_GRID, TABLE), ""))
+    files = [name for file, _ in named for name in _files_of(file, run)]
+    outputs.claim(dict.fromkeys(files, ""), data=True)
+    outputs.claim(dict.fromkeys([_GRID] if _draws_pairs(run) else [_GRID, TABLE], ""))
     return named
+
+
+def _draws_pairs(run: Run) -> bool:
+    return parse_take(run.settings.data.take).with_mask
+
+
+def _files_of(file: str, run: Run) -> tuple[str, ...]:
+    """Returns the files that are written of an image: itself, or an image and its mask."""
+    return (f"images/{file}", f"masks/{file}") if _draws_pairs(run) else (file,)
 
 
 def _drawn(
@@ -291,18 +308,22 @@ def _write_images(
             writing.clear()
             pixels = to_stored(values, window) if options.bits == 16 else images
             for image, stored, (file, label) in zip(images, pixels, waiting, strict=False):
-                writing.append(pool.submit(write, outputs.draft(file), stored))
+                parts = apart(stored) if _draws_pairs(run) else (stored,)
+                for name, part in zip(_files_of(file, run), parts, strict=True):
+                    writing.append(pool.submit(write, outputs.draft(name), part))
                 if len(shown[label]) < most:
                     shown[label].append(image)
         for written in writing:
             written.result()
-    rows = [("file", "label"), *named]
-    write_atomically(outputs.draft(TABLE), "".join(map(csv_line, rows)))
+    if not _draws_pairs(run):
+        rows = [("file", "label"), *named]
+        write_atomically(outputs.draft(TABLE), "".join(map(csv_line, rows)))
     write_picture(outputs.draft(_GRID), _grid_of(shown, options.num_images, run))
 
 
 def _print_summary(output: Path, run: Run, options: GANOptions) -> None:
-    print(f"{counted(options.num_images, 'image')}, {TABLE} and {_GRID} are in {output}")
+    beside = "their masks" if _draws_pairs(run) else TABLE
+    print(f"{counted(options.num_images, 'image')}, {beside} and {_GRID} are in {output}")
     if options.bits == 16:
         slope, intercept = rescaling(run.card.window)
         print(f"In the source's units a pixel is {slope:g} * stored {intercept:+g}.")

@@ -29,7 +29,7 @@ _WITHOUT_EFFECT = (
 # stay valid.
 _OF_ALL = (
     *("train.on_divergence", "train.rollbacks", "train.init_from"),
-    *("data.balance", "data.take", "data.equal_pairs", "data.train_images"),
+    *("data.balance", "data.take", "data.equal_pairs", "data.train_images", "data.neighbours"),
     *("data.labels_per_class", "data.labels_seed", "data.unlabelled", "data.labelled_patients"),
 )
 _YOUNGER = {
@@ -41,7 +41,8 @@ _YOUNGER = {
         *("loss.lecam", "loss.orthogonality", "loss.r2", "loss.spread"),
     ),
     "unet": (
-        *("optimizer.accumulate", "model.encoder"),
+        *("optimizer.accumulate", "optimizer.frozen"),
+        *("model.encoder", "model.weights"),
         *("model.residual_blocks", "model.deep_supervision"),
     ),
 }

@@ -32,7 +32,7 @@ ROOMS = {
     "data.files": "data program",
     "data.copies": "data program",
     "data.sources": "data data.files data.phantoms program",
-    "data.prepared": "data data.copies data.sources program",
+    "data.prepared": "data data.copies data.files data.sources program",
     "networks": "devices ops program",
     "scores": "data devices program",
     "config": "data program",

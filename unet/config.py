@@ -7,20 +7,25 @@ from ml_collections import ConfigDict
 from common.config import defaults as configs
 from common.config.declaration import Compared, Declaration
 from common.config.defaults import OptimizerSettings, RunSettings, TrainSettings, default_config
-from common.program.rules import Rules, choice, number, switch, whole
+from common.program.rules import Rules, choice, number, switch, text, whole
 from common.program.settings import Section
 from unet.flags import MODES, UNetOptions
 
+ENCODERS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")  # with weights
+
 RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
+    "data.neighbours": whole(0, 16),
     "model.depth": whole(1, 12),
     **dict.fromkeys(("model.norm_output", "model.deep_supervision"), switch()),
     "model.residual_blocks": whole(0, 100),
     "model.input": choice("unit", "signed", "standardised"),
-    "model.encoder": choice("levels", "dcgan"),
+    "model.encoder": choice("levels", "dcgan", *ENCODERS),
+    **dict.fromkeys(("model.weights", "model.weights_sha256"), text()),
     "loss.overlap_over": choice("image", "batch"),
     "loss.*": number(0, 1e6),
     "optimizer.accumulate": whole(1, 65536),
+    "optimizer.frozen": whole(0, 1000),
     **{f"optimizer.{name}": rule for name, rule in configs.OPTIMIZER_RULES.items()},
     **{f"model.{name}": rule for name, rule in configs.NETWORK_RULES.items()},
 }
@@ -39,7 +44,10 @@ class UNetModel(Section):
     epsilon: float = 1e-3  # of BatchNorm
     # Pixels in [0, 1]; or "signed": in [-1, 1]; "standardised": mean 0, deviation 1 per image.
     input: str = "unit"
-    encoder: str = "levels"  # or "dcgan": as a DCGAN's discriminator, for train.init_from
+    # "dcgan": as a DCGAN's discriminator, for train.init_from; "efficientnet_lite0", 1 or 2: that.
+    encoder: str = "levels"
+    weights: str = "imagenet"  # an EfficientNet-Lite starts from; or a file or URL; "": at random
+    weights_sha256: str = ""  # their checksum; "" is not compared
     average_decay: float = 0.0  # of the moving average that is evaluated; 0: the last step is
 
 
@@ -64,6 +72,7 @@ class UNetOptimizer(OptimizerSettings):
     """`config.optimizer`."""
 
     accumulate: int = 1  # parts of a batch, computed one after the other
+    frozen: int = 0  # how many stages of an EfficientNet-Lite, from the image on, do not learn
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ import numpy as np
 from jaxtyping import Array, Num, UInt8
 
 AnyArray: TypeAlias = Array | np.ndarray
+# The network's input times the first plus the second is in [0, 1], as an EfficientNet-Lite sees it;
+# standardised images get the mean and the standard deviation of ImageNet's photographs.
+TO_UNIT = {"unit": (1.0, 0.0), "signed": (0.5, 0.5), "standardised": (0.226, 0.449)}
 _LEAST_DEVIATION = 1.0  # of 255: a uniform image becomes 0, and its noise is not amplified
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import UInt8
 
+from common.program.errors import UserError
 from common.runs.workdir import Run
 from unet.decision import known_decision
 from unet.flags import UNetOptions
@@ -40,5 +41,14 @@ class TrainedSegmenter:
 
 
 def open_segmenter(run: Run) -> TrainedSegmenter:
-    """Opens a run of this task to segment other images with it."""
+    """Opens a run of this task to segment other images with it.
+
+    Raises:
+      UserError: it sees images with the slices around them.
+    """
+    if run.card.neighbours:
+        raise UserError(
+            f"{run.workdir} sees the slices around an image, too, which these images do not have;"
+            " name a run with config.data.neighbours=0."
+        )
     return TrainedSegmenter(run)

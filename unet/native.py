@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from common.data.fit import resize_shares, to_channels
+from common.data.prepared.neighbours import stacked, with_neighbours
 from common.data.records import Mask, Pixels, Record
 from common.data.sources.incoming import read_ahead
 from common.data.sources.open import open_source
@@ -43,7 +44,7 @@ def segmented_natively(held: HeldOut, loaded: Load, decision: Decision) -> Itera
     Raises:
       UserError: a file can't be read.
     """
-    source = open_source(held.data.section)
+    source = with_neighbours(open_source(held.data.section), held.data)
     records = {record.id: record for some in source.splits.values() for record in some}
     with ThreadPoolExecutor() as pool:
         for split, run in held.parts:
@@ -59,8 +60,10 @@ def segmented_natively(held: HeldOut, loaded: Load, decision: Decision) -> Itera
 
 def _read_natively(run: Run, record: Record) -> _Native:
     assert record.read_mask  # as of all images of a set with masks
-    pixels = to_channels(record.read().pixels, run.card.channels)
-    return _Native(pixels, record.read_mask(), *as_in_training(pixels, run))
+    pixels = to_channels(record.read().pixels, run.card.slice_channels)
+    others = record.with_slices_around(pixels)
+    shown = stacked([to_channels(one, run.card.slice_channels) for one in others])
+    return _Native(pixels, record.read_mask(), *as_in_training(shown, run))
 
 
 def _shown(images: Iterable[_Native], waiting: deque[_Native]) -> Iterator[Pixels]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 from scipy import ndimage
 
+from common.data.prepared.neighbours import own_slice
 from common.data.prepared.prepared import DataCard
 from common.data.records import Mask
 from common.learning.network import SupervisedState, Variables
@@ -35,7 +36,8 @@ class Case(NamedTuple):
 def panels(cases: Sequence[Case], card: DataCard, title: str = "") -> Picture:
     """Returns cases below each other, each as image, truth, prediction and outlines."""
     zoom = zoom_for(card.image_size, _SMALLEST)
-    rows = [titled(_row(case, zoom), case.caption) for case in cases]
+    own = [case._replace(image=own_slice(case.image, card.neighbours)) for case in cases]
+    rows = [titled(_row(case, zoom), case.caption) for case in own]
     whole = np.concatenate(rows)
     return titled(titled(whole, LEGEND), title or f"of {card.caption}")
 

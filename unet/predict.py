@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
@@ -18,7 +18,9 @@ from common.data.files.kinds import NIFTI, stem
 from common.data.files.masks import parse_mask_values
 from common.data.files.slices import images_in
 from common.data.fit import resize_shares
+from common.data.prepared.neighbours import are_stacks, stacks_of
 from common.data.records import Decoded, Mask, Pixels
+from common.data.settings import DataSettings
 from common.data.sources.folders import record_id
 from common.data.sources.incoming import AHEAD_BYTES, find_images, read_ahead
 from common.data.sources.open import reading_of
@@ -38,6 +40,8 @@ from unet.panels import overlay
 from unet.reading import Read, read_image
 from unet.segment import Probabilities, Windows, load_windows, segment
 
+Slices: TypeAlias = Sequence[Callable[[], Decoded]]
+
 _LONGEST = 60  # characters of the input's name in its table's name
 _LEVELS = 65535  # a probability of 1 in a 16-bit PNG
 
@@ -51,6 +55,7 @@ class _Job:
       name: what tables call it.
       target: how the names of its masks begin, "ward/x".
       images: in the file: one, frames, or slices.
+      slices: decode, for each image, the slices that are seen as one, itself in the middle.
       masks: of the slices of a volume, until it is written.
       shares: their probabilities, likewise.
     """
@@ -59,6 +64,7 @@ class _Job:
     name: str
     target: str
     images: Sequence[FileImage]
+    slices: Sequence[Slices] = ()
     masks: list[Any] = field(default_factory=list)
     shares: list[Any] = field(default_factory=list)
 
@@ -222,8 +228,14 @@ def open_predictor(run: Run) -> Callable[[Iterable[Decoded]], list[Mask]]:
     """Returns images -> the class of every pixel, each mask in its image's own size.
 
     Raises:
-      UserError: the run has no checkpoint, or its evaluation is damaged.
+      UserError: the run has no checkpoint, its evaluation is damaged, or it sees images with the
+        slices around them.
     """
+    if run.card.neighbours:
+        raise UserError(
+            f"{run.workdir} sees the slices around an image, too, and images by themselves have no"
+            " order; write them into files and use --mode=predict."
+        )
     windows, step = load_windows(run)
     decision = known_decision(run, UNetOptions(), step)
 
@@ -246,7 +258,7 @@ def open_predictor(run: Run) -> Callable[[Iterable[Decoded]], list[Mask]]:
 
 
 def _as_shown(image: Decoded, run: Run) -> Read:
-    return read_image(lambda: image, run, UNetOptions(), None)
+    return read_image([lambda: image], run, UNetOptions(), None)
 
 
 def _table_of(options: UNetOptions) -> str:
@@ -274,12 +286,14 @@ def _segment_all(
     with ThreadPoolExecutor() as pool:
 
         def images() -> Iterator[Pixels]:
-            listed = ((job, image) for job in jobs for image in job.images)
+            listed = (
+                (job, *one) for job in jobs for one in zip(job.images, job.slices, strict=True)
+            )
             run, options = writer.run, writer.options
-            for (job, image), reading in read_ahead(
+            for (job, image, _), reading in read_ahead(
                 pool,
                 listed,
-                lambda one: read_image(one[1].read, run, options, writer.reference),
+                lambda one: read_image(one[2], run, options, writer.reference),
                 Read.num_bytes,
             ):
                 try:
@@ -324,7 +338,22 @@ def _jobs(run: Run, options: UNetOptions) -> tuple[list[_Job], str]:
         )
         for file in found.files
     ]
-    return jobs, found.told
+    return _with_slices(jobs, run.settings.data), found.told
+
+
+def _with_slices(jobs: Sequence[_Job], data: DataSettings) -> list[_Job]:
+    """Returns jobs that know the slices around each of their images."""
+    if not data.neighbours:
+        return [replace(job, slices=[(image.read,) for image in job.images]) for job in jobs]
+    ids = [job.name + image.suffix for job in jobs for image in job.images]
+    reads = [image.read for job in jobs for image in job.images]
+    places = stacks_of(ids, [""] * len(ids), data)
+    if not are_stacks(places):
+        log.warning(
+            "No image has a slice before or after it in --input, so each is seen beside itself."
+        )
+    slices = iter([[reads[place] for place in around] for around in places])
+    return [replace(job, slices=[next(slices) for _ in job.images]) for job in jobs]
 
 
 def _write_nifti(source: Path, slices: Sequence[np.ndarray], plane: str, file: Path) -> None:

@@ -34,7 +34,7 @@ from unet.masks import open_segmenter
 from unet.panels import training_panels
 from unet.predict import open_predictor, predict
 from unet.segment import probabilities_of
-from unet.state import Segmenter, init_state, make_segmenter
+from unet.state import Segmenter, init_state, make_segmenter, with_weights
 
 # A mode is a function of this module.
 __all__ = [
@@ -71,6 +71,10 @@ class UNetTask(Task[SupervisedState]):
         """Returns the state at step 0."""
         state: SupervisedState = jax.jit(partial(init_state, self.segmenter, self.card))(rng)
         return state
+
+    def warm_start(self, state: SupervisedState) -> SupervisedState:
+        """Returns the state with the published weights of its encoder, if it has some."""
+        return with_weights(self.settings, state)
 
     def train_step(
         self, state: SupervisedState, batch: Batch, rng: Key[Array, ""]

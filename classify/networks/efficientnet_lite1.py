@@ -8,6 +8,7 @@ from pathlib import Path
 from classify.networks import efficientnet_lite0
 from common.learning.network import Variables
 from common.networks.efficientnet_lite import (
+    FACTORS,
     STAGES,
     published_variables,
 )
@@ -18,7 +19,7 @@ __all__ = ["STAGES", "Network", "pretrained"]
 class Network(efficientnet_lite0.Network):
     """As EfficientNet-Lite0, with more blocks."""
 
-    depth: float = 1.1
+    depth: float = FACTORS[1][0]
 
 
 def pretrained(file: Path | None, sha256: str) -> Variables:
@@ -31,4 +32,4 @@ def pretrained(file: Path | None, sha256: str) -> Variables:
     Raises:
       UserError: the package can't be had, or the file can't be used.
     """
-    return published_variables(1, file, sha256, Network.depth)
+    return published_variables(1, file, sha256)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from classify.networks import efficientnet_lite0
 from common.learning.network import Variables
 from common.networks.efficientnet_lite import (
+    FACTORS,
     STAGES,
     published_variables,
 )
@@ -19,8 +20,8 @@ __all__ = ["STAGES", "Network", "pretrained"]
 class Network(efficientnet_lite0.Network):
     """As EfficientNet-Lite0, with more blocks and maps."""
 
-    WIDTH: ClassVar[float] = 1.1
-    depth: float = 1.2
+    WIDTH: ClassVar[float] = FACTORS[2][1]
+    depth: float = FACTORS[2][0]
 
 
 def pretrained(file: Path | None, sha256: str) -> Variables:
@@ -33,4 +34,4 @@ def pretrained(file: Path | None, sha256: str) -> Variables:
     Raises:
       UserError: the package can't be had, or the file can't be used.
     """
-    return published_variables(2, file, sha256, Network.depth)
+    return published_variables(2, file, sha256)

@@ -41,6 +41,7 @@ RULES: Rules = {
     "data.pairs": choice("stems", "sorted"),
     "data.take": choice(*TAKES),
     "data.plane": choice("axial", "coronal", "sagittal"),
+    "data.neighbours": choice(0),  # tasks that can see some have more
     "data.on_bad_image": choice("error", "skip"),
     "data.split_seed": whole(0, SEEDS),
     "data.fold*": whole(0, 1000),

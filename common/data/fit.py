@@ -81,9 +81,12 @@ def scaled_size(
 
 
 def resize_image(image: Pixels, height: int, width: int) -> Pixels:
-    """Resizes an image of 1 or 3 channels, bicubic as in `fit_image`."""
+    """Resizes an image of any number of channels, bicubic as in `fit_image`."""
     if image.shape[:2] == (height, width):
         return image
+    if image.shape[-1] not in (1, 3):
+        channels = np.split(image, image.shape[-1], -1)
+        return np.concatenate([resize_image(one, height, width) for one in channels], -1)
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     resized = np.array(picture.resize((width, height), Image.Resampling.BICUBIC))
     return resized.reshape(height, width, image.shape[-1])

@@ -64,6 +64,8 @@ class Record:
       read_group: returns the group (patient), so that no group is in two splits; "" is a group of
         its own. It may open the file and raise UserError.
       path: the file; None if the image is not in a file of its own.
+      around: decode as many slices before it as after it, in the order of its stack; () if they are
+        not seen with it.
       doubt: what its file leaves open about the orientation of the image or its mask, for people;
         "" for nothing.
     """
@@ -75,7 +77,18 @@ class Record:
     read_target: Callable[[], Decoded] | None = None
     read_group: Callable[[], str] = str
     path: Path | None = None
+    around: tuple[Callable[[], Decoded], ...] = ()
     doubt: str = ""
+
+    def with_slices_around(self, own: Pixels) -> list[Pixels]:
+        """Returns the slices before it, its own, which is given, and those after it.
+
+        Raises:
+          UserError: a slice can't be read.
+        """
+        others = [read().pixels for read in self.around]
+        middle = len(others) // 2
+        return [*others[:middle], own, *others[middle:]]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class DataSettings(Section):
     take: str = ""  # "R": one channel; "R>G": and one as its target; or "target>image"
     pairs: str = "stems"  # match masks to images by name; or "sorted": by position
     plane: str = "axial"  # of slices from NIfTI volumes; or "coronal", "sagittal"
+    neighbours: int = 0  # so many slices before and after each are seen as channels, too
     group: str = ""  # the patient: a regular expression on file names, "column:X", "dicom:X"
     splits: str = ""  # percentages of train, val, test, "70,15,15"; "" = as found ...
     held_out: str = ""  # ... and where val or test is missing, this share of train

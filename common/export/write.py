@@ -84,6 +84,7 @@ def _facts_of(run: Run, model: Model) -> dict[str, object]:
             "trained_on": card.caption,
             "size": card.image_size,
             "channels": card.channels,
+            "neighbours": card.neighbours,
             "fit": data.fit,
             "take": data.take,
             "window": list(card.window),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -97,20 +98,23 @@ _STAGES = (
     _Stage(4, 5, 2, 6, 192),
     _Stage(1, 3, 1, 6, 320),
 )
+FACTORS = ((1.0, 1.0), (1.1, 1.0), (1.2, 1.1))  # depth and width of Lite0, Lite1 and Lite2
 # How the layers' names begin, from the image on.
 STAGES = ("stem", *(f"stage_{i}" for i in range(1, len(_STAGES) + 1)), "top")
+# The last stages of each size, from half to a thirty-second of the image.
+HALVED = ("stage_1", "stage_2", "stage_3", "stage_5", "stage_7")
 
 
 class EfficientNetLite(nn.Module):
     """Grey or RGB images -> sixteen blocks or more -> 1,280 maps of a thirty-second of their size.
 
     Attributes:
-      depth: multiplies the number of blocks in each stage, rounded up; Lite0 to Lite2 have 1, 1.1
-        and 1.2.
-      width: multiplies the maps of each stage; they have 1, 1 and 1.1.
+      depth: multiplies the number of blocks in each stage, rounded up; see `FACTORS`.
+      width: multiplies the maps of each stage.
       stored_statistics: whether BatchNorm keeps the statistics that came with the weights, in
         training, too: those of a small batch are poor estimates.
-      frozen: this many stages, from the image on, never learn, nor does their BatchNorm.
+      frozen: this many stages, from the image on, never learn, nor does their BatchNorm, and no
+        gradient goes back into them.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
     """
 
@@ -155,16 +159,20 @@ class EfficientNetLite(nn.Module):
             y = conv(y, stage.maps(self.width), 1, 1, f"{name}_narrow")
             return y if first else x + y
 
+        def ended(x: Array, stage: int) -> Array:
+            return jax.lax.stop_gradient(x) if stage < self.frozen else x
+
         x = jnp.broadcast_to(images, (*images.shape[:3], 3))
-        x = nn.relu6(conv((x - _PIXEL_MEAN) / _PIXEL_SCALE, 32, 3, 2, "stem"))
+        x = ended(nn.relu6(conv((x - _PIXEL_MEAN) / _PIXEL_SCALE, 32, 3, 2, "stem")), 0)
         found = {"stem": x}
         for i, stage in enumerate(_STAGES, 1):
             for j in range(1, stage.repeats(self.depth) + 1):
                 x = block(x, stage, j == 1, f"stage_{i}_block_{j}")
-            found[f"stage_{i}"] = x
+            found[f"stage_{i}"] = x = ended(x, i)
             if last == f"stage_{i}":
                 return found
-        return {**found, "top": nn.relu6(conv(x, 1280, 1, 1, "top"))}
+        top = ended(nn.relu6(conv(x, 1280, 1, 1, "top")), len(STAGES) - 1)
+        return {**found, "top": top}
 
 
 def efficientnet_lite_variables(
@@ -184,7 +192,7 @@ def efficientnet_lite_variables(
 
 
 def published_variables(
-    number: int, file: Path | None = None, sha256: str = "", depth: float = 1.0
+    number: int, file: Path | None = None, sha256: str = ""
 ) -> dict[str, Layers]:
     """Returns the parameters and running statistics that a file of PyTorch has for the trunk.
 
@@ -192,12 +200,12 @@ def published_variables(
       number: 0 for Lite0, 1 for Lite1, 2 for Lite2.
       file: None for that of the published package.
       sha256: of the file; "" is not compared.
-      depth: of the trunk.
 
     Raises:
       UserError: the package can't be had, or the file can't be used.
     """
     file = file or bundled_weights(number)
+    depth, _ = FACTORS[number]
     return efficientnet_lite_variables(read_weights(file, sha256), str(file), depth)
 
 

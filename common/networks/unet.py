@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from common.devices.axis import AXIS
+from common.networks.efficientnet_lite import FACTORS, HALVED, EfficientNetLite
 from common.networks.halvings import Halvings
 from common.networks.layers import BatchNorm, Conv, ConvTranspose, Initializer
 from common.ops import max_pool_2x2
@@ -19,7 +20,9 @@ class UNet(nn.Module):
 
     A level is two 3x3 convolutions, each with BatchNorm and ReLU. Down: 2x2 max pooling; up: a 2x2
     transposed convolution that doubles the image, joined to the maps of that size on the way down.
-    With the encoder "dcgan" the levels below the first are the layers of a DCGAN's discriminator.
+    With the encoder "dcgan" the levels below the first are the layers of a DCGAN's discriminator,
+    with "efficientnet_lite0", 1 or 2 the stages of that network's trunk; by the names they have
+    there.
 
     With `residual_blocks` a level on the way down is so many pairs of convolutions, to each of
     which its input is added before the last ReLU (He et al. 2016), as in the encoders of Isensee et
@@ -37,7 +40,10 @@ class UNet(nn.Module):
       momentum: of the running statistics of BatchNorm.
       epsilon: of BatchNorm.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
-      encoder: "levels", or "dcgan": see common/networks/halvings.py.
+      encoder: "levels"; "dcgan": see common/networks/halvings.py; "efficientnet_lite0", 1 or 2: see
+        common/networks/efficientnet_lite.py, for grey or RGB images and a depth from 2 to 6.
+      frozen: this many stages of an EfficientNet-Lite, from the image on, never learn.
+      to_unit: an EfficientNet-Lite sees the images times the first plus the second, in [0, 1].
     """
 
     out_channels: int
@@ -51,6 +57,8 @@ class UNet(nn.Module):
     epsilon: float = 1e-3
     axis_name: str = AXIS
     encoder: str = "levels"
+    frozen: int = 0
+    to_unit: tuple[float, float] = (1.0, 0.0)
 
     @property
     def multiple(self) -> int:
@@ -88,10 +96,8 @@ class UNet(nn.Module):
             return x
 
         x, seen = images, []
-        if self.encoder == "dcgan":
-            halvings = Halvings(self.width, self.momentum, self.axis_name, layers=self.depth - 1)
-            nn.share_scope(self, halvings)  # its layers have the names that a discriminator gives
-            *seen, x = level(images, self.width, "down_0"), *halvings(images, train=train)
+        if self.encoder != "levels":
+            *seen, x = level(images, self.width, "down_0"), *self._halved(images, train)
         else:
             for i in range(self.depth - 1):
                 seen.append(encoded(x, self.width << i, f"down_{i}"))
@@ -105,3 +111,19 @@ class UNet(nn.Module):
                 self.sow("intermediates", f"deep_{i}", logits)
         x = Conv(self.out_channels, 1, kernel_init=self.output_init, name="output")(x)
         return norm(x, "output_norm") if self.norm_output else x
+
+    def _halved(
+        self, images: Float[Array, "batch height width channels"], train: bool
+    ) -> list[Float[Array, "batch _rows _columns _maps"]]:
+        """Returns the maps of another network, of half the images' size, a quarter and so on."""
+        if self.encoder == "dcgan":
+            halvings = Halvings(self.width, self.momentum, self.axis_name, layers=self.depth - 1)
+            nn.share_scope(self, halvings)  # its layers have the names that a discriminator gives
+            return halvings(images, train=train)
+        depth, width = FACTORS[int(self.encoder[-1])]
+        trunk = EfficientNetLite(depth, width, frozen=self.frozen, axis_name=self.axis_name)
+        nn.share_scope(self, trunk)  # those that a classifier gives
+        scale, shift = self.to_unit
+        names = HALVED[: self.depth - 1]
+        found = trunk.stages(images * scale + shift, train=train, last=names[-1])
+        return [found[name] for name in names]

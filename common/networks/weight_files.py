@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from common.networks.safetensors_files import read_safetensors
 from common.program.errors import UserError
 from common.program.files import regular_file, sha256_of
 
@@ -34,8 +35,8 @@ def read_weights(path: Path, sha256: str = "") -> Arrays:
     """Returns the arrays of a weights file, by names with "/" or "." between their parts.
 
     Args:
-      path: a PyTorch file (.pth, .pt, of either format), a Keras file (.h5), a .npz, or a pickle of
-        NumPy arrays.
+      path: a PyTorch file (.pth, .pt, of either format), a Keras file (.h5), a .safetensors file, a
+        .npz, or a pickle of NumPy arrays.
       sha256: the file's checksum; "" is not checked.
 
     Raises:
@@ -46,7 +47,7 @@ def read_weights(path: Path, sha256: str = "") -> Arrays:
         if sha256:
             _check(path, sha256)
         with path.open("rb") as stream:
-            head = stream.read(8)
+            head = stream.read(9)
         return _reader(path, head)(path)
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror or error}.") from error
@@ -91,6 +92,8 @@ def torch_layers(
 def _reader(path: Path, head: bytes) -> Callable[[Path], Arrays]:
     if head.startswith(b"\x89HDF"):
         return _read_keras
+    if path.suffix.lower() == ".safetensors" or head[8:] == b"{":
+        return read_safetensors
     if zipfile.is_zipfile(path):
         return _read_npz if _is_npz(path) else _read_torch
     return _read_pickle

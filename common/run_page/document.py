@@ -120,7 +120,7 @@ def _data(files: RunFiles) -> Iterator[Markup]:
 def data_line(files: RunFiles) -> str:
     """Returns what the data are, in one line."""
     card = files.run.card
-    kind = "grey" if card.channels == 1 else "colour"
+    kind = "grey" if card.slice_channels == 1 else "colour"
     skipped = f"; {counted(card.skipped, 'unreadable image')} left out" if card.skipped else ""
     size = f"{card.image_size}x{card.image_size}"
     return f"{card.caption}: {size}, {kind}; fingerprint {card.fingerprint[:12]}{skipped}."

@@ -11,7 +11,7 @@ from common.runs.members import ENSEMBLE, write_members
 from common.runs.workdir import Run, exclusive, open_run, pinned, written_in
 
 # Settings of the data that say how a file becomes an image.
-_READ_ALIKE = ("fit", "window", "plane", "mask_values")
+_READ_ALIKE = ("fit", "window", "plane", "mask_values", "neighbours")
 
 
 def make_ensemble(members: str, workdir: str) -> None:

@@ -268,7 +268,7 @@ def _other(run: Run, folder: str) -> HeldOut:
     """Returns the images of another folder, read like the run's: its "test", or all of them."""
     data = replace(run.settings.data, dir=folder, url="", name="", classes="", only="")
     data = replace(data, splits="", held_out="", folds=0, fold=0, copies="keep")
-    data = replace(data, channels=run.card.channels)
+    data = replace(data, channels=run.card.slice_channels)
     prepared = _prepared_by_group(data)
     if "test" in prepared.splits:
         test = prepared.splits["test"]

@@ -235,9 +235,9 @@ def _card(workdir: Path, config: ConfigDict) -> DataCard:
     data = read_record(workdir).get("data")
     try:
         card = DataCard.from_dict(conform(data, Mapping[str, Any], "data"))
-        for name in ("image_size", "channels"):
-            if config.data[name] not in (0, getattr(card, name)):
-                raise ValueError(f"{name!r} is {getattr(card, name)}, but config.json differs")
+        for name, found in (("image_size", card.image_size), ("channels", card.slice_channels)):
+            if config.data[name] not in (0, found):
+                raise ValueError(f"{name!r} is {found}, but config.json differs")
     except ValueError as error:
         raise UserError(f"{workdir / RECORD} is damaged: {error}; {_RESTORE}.") from error
     return card

@@ -33,7 +33,7 @@ def test_an_image_of_the_training_shape_is_seen_as_it_was_in_training(tmp_path, 
     Image.fromarray(RNG.integers(0, 256, (*native, 3), np.uint8)).save(file)
     pixels = decode(file).pixels
     run = run_of(tmp_path, fit, native if known else ())
-    read = read_image(lambda: decode(file), run, UNetOptions(), None)
+    read = read_image([lambda: decode(file)], run, UNetOptions(), None)
     np.testing.assert_array_equal(read.shown, fit_image(pixels, 32, 3, fit))
     np.testing.assert_array_equal(read.pixels, pixels)
 
@@ -51,7 +51,7 @@ def test_without_rescaling_pixels_stay(tmp_path):
     file = tmp_path / "x.png"
     Image.fromarray(RNG.integers(0, 256, (50, 60), np.uint8)).save(file)
     run = run_of(tmp_path, "stretch", (64, 64))
-    read = read_image(lambda: decode(file), run, UNetOptions(rescale=False), None)
+    read = read_image([lambda: decode(file)], run, UNetOptions(rescale=False), None)
     assert read.shown.shape == (50, 60, 3)
 
 

@@ -26,6 +26,7 @@ from common.data.copies.find import (
 from common.data.copies.look import Look, look_at
 from common.data.equal_pairs import are_equal
 from common.data.fit import fit_image, fit_mask, is_coloured
+from common.data.prepared.neighbours import fit_slices
 from common.data.prepared.splits import Table
 from common.data.records import Pixels, Record, Source
 from common.data.settings import DataSettings
@@ -223,9 +224,10 @@ def _describe(source: Source, data: DataSettings, folder: Path) -> tfds.core.Dat
         return tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
 
     size, channels = data.image_size, data.channels
+    seen = channels * (1 + 2 * data.neighbours)
     first = source.splits["train"][0]
     features = {
-        "image": pixels(size, size, channels),
+        "image": pixels(size, size, seen),
         "label": tfds.features.ClassLabel(names=list(source.classes)),
         "id": tfds.features.Text(),
     }
@@ -327,7 +329,7 @@ def _pictures(name: str, looks: Sequence[Look]) -> tuple[int, ...]:
 def _fitted(pixels: Pixels, record: Record, data: DataSettings) -> Arrays:
     """Returns the image, and the record's mask and target, at the size of the set."""
     size, channels, fit = data.image_size, data.channels, data.fit
-    arrays = {"image": fit_image(pixels, size, channels, fit)}
+    arrays = {"image": fit_slices(record.with_slices_around(pixels), size, channels, fit)}
     if record.read_mask:
         mask = record.read_mask()
         if mask.shape != pixels.shape[:2]:

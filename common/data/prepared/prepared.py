@@ -23,6 +23,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from common.data.copies.together import warn_of_copies
 from common.data.grouping import Grouping, owners_of
 from common.data.prepared.few_labels import UNLABELLED, with_few_labels
+from common.data.prepared.neighbours import with_neighbours
 from common.data.prepared.preparation import (
     EVERYTHING,
     PREPARATION,
@@ -65,7 +66,7 @@ class DataCard:
       classes: their names; a label is an index into them.
       num_examples: per split ("train", "val", "test").
       image_size: height and width in pixels.
-      channels: 1 or 3.
+      channels: 1 or 3, times the slices that are seen as one image.
       fingerprint: hex digest of every id, label, pixel and of the splits.
       synthetic: True for phantoms, which are drawings and not patients.
       skipped: unreadable images left out because config.data.on_bad_image is "skip".
@@ -76,6 +77,7 @@ class DataCard:
       native_size: height and width in the files, in pixels; () if files differ.
       class_counts: training images of each class.
       num_patients: per split; images of unknown patients count as one each; {} if all are unknown.
+      neighbours: slices before and after an image that are seen with it.
     """
 
     name: str
@@ -93,6 +95,12 @@ class DataCard:
     native_size: tuple[int, ...] = ()
     class_counts: tuple[int, ...] = ()
     num_patients: Mapping[str, int] = field(default_factory=dict)
+    neighbours: int = 0
+
+    @property
+    def slice_channels(self) -> int:
+        """Returns the channels of an image without the slices around it: 1 or 3."""
+        return self.channels // (1 + 2 * self.neighbours)
 
     @property
     def example_bytes(self) -> int:
@@ -219,6 +227,7 @@ def prepare_source(source: Source, settings: ConfigDict) -> Prepared:
       UserError: a file or a setting is not usable.
     """
     data = DataSettings.of(settings)
+    source = with_neighbours(source, data)
     folder = cache_dir(data.cache_dir) / "prepared" / _key(source, data)
     if not folder.exists():
         _assigned(
@@ -282,6 +291,7 @@ def _open(source: Source, data: DataSettings, folder: Path) -> Prepared:
         num_patients={name: len({*split.owners}) for name, split in splits.items()}
         if any(groups)
         else {},
+        neighbours=data.neighbours,
     )
     return Prepared(card, splits)
 

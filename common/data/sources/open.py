@@ -18,7 +18,7 @@ from common.data.sources.arrays import holds_idx, open_idx, open_npz
 from common.data.sources.folders import open_file, open_folder
 from common.data.sources.listing import TABLE
 from common.data.spelling import meant
-from common.data.take import take_of
+from common.data.take import parse_take, take_of
 from common.program.errors import UserError
 from common.program.files import regular_file, user_path
 
@@ -40,6 +40,11 @@ def open_source(settings: ConfigDict) -> Source:
     data = DataSettings.of(settings)
     source = _open(data)
     if data.take:
+        if data.channels == 1 and parse_take(data.take).with_mask:
+            raise UserError(
+                f"config.data.take is '{data.take}', which makes RGB pictures of images and masks;"
+                " set --config.data.channels=3"
+            )
         key, whole = fingerprint(source.fingerprint, "take", data.take), source.contents
         contents = Once(lambda: take_of(whole(), data.take))
         source = replace(source, fingerprint=key, contents=contents)
