@@ -111,6 +111,7 @@ def stepped(task, state, devices):
     return jax.tree.map(lambda x: x[0], jax.jit(step)(state, spread))
 
 
+@pytest.mark.slow  # to compile a step of a whole trunk takes seconds
 def test_a_step_moves_all_but_the_frozen_stages():
     task = made_task(frozen=1)
     state = task.warm_start(jax.jit(task.init)(jax.random.key(0)))

@@ -1,8 +1,7 @@
 """The prepared set: every image decoded once, resized, uint8, in a TFDS data set on array_record.
 
-It is cached under a fingerprint of the files and of the settings that shape the pixels, so a second
-start finds it and a change of either prepares a new one. Splits are not stored but derived at every
-start: a fold or another share needs no new set.
+It is cached under a fingerprint of the files and of the settings that shape the pixels. Splits are
+not stored but derived at every start: a fold or another share needs no new set.
 """
 
 import hashlib
@@ -271,6 +270,7 @@ def _open(source: Source, data: DataSettings, folder: Path) -> Prepared:
         for split in SPLITS
         if split in rows
     }
+    patients = {name: len({*split.owners}) for name, split in splits.items()}
     card = DataCard(
         name=source.name,
         classes=metadata.classes,
@@ -288,9 +288,7 @@ def _open(source: Source, data: DataSettings, folder: Path) -> Prepared:
         class_counts=tuple(
             np.bincount(of_train[of_train != UNLABELLED], minlength=len(metadata.classes)).tolist()
         ),
-        num_patients={name: len({*split.owners}) for name, split in splits.items()}
-        if any(groups)
-        else {},
+        num_patients=patients if any(groups) else {},
         neighbours=data.neighbours,
     )
     return Prepared(card, splits)
