@@ -115,7 +115,7 @@ def test_two_processes_make_the_first_step_of_one(together, alone):
 def test_two_processes_of_each_task_make_the_first_step_of_one(
     under, task, start, launch, environment, tmp_path
 ):
-    run = (f"--config=configs/{task}.py:tiny", *TWO_STEPS)
+    run = (f"--config=configs/{task}.py:tiny", *TWO_STEPS, "--config.data.batch_size=8")
     two, one = tmp_path / "two", tmp_path / "one"
     if under == "coordinator":
         codes, said = train_together(start, *run, f"--workdir={two}")
