@@ -242,9 +242,12 @@ def _any_view(
     return jnp.take_along_axis(features, chosen[:, None, None], axis=1)[:, 0]
 
 
-def network_classes(config: ConfigDict) -> dict[str, type[Any]]:
-    """Returns the classes whose fields are settings, by their sections; for --mode=config."""
-    name = config.model.name
+def network_classes(name: str) -> dict[str, type[Any]]:
+    """Returns the classes whose fields are settings, by their sections; for --mode=config.
+
+    Args:
+      name: `config.model.name`.
+    """
     return {"model.network": find_network(name).Network} if name else {}
 
 

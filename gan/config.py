@@ -48,6 +48,7 @@ RULES: Rules = {  # which values of the settings are valid
     "loss.name": text(),
     "loss.class_weight_rise": duration(share=True),
     "loss.class_loss": choice("cross_entropy", "data_to_data"),
+    "loss.class_of_generated": switch(),
     "loss.label_smoothing": number(0, 1, below=True),
     "loss.penalty_every": whole(1, 10_000),
     "loss.*": number(0, 1e6),
@@ -110,6 +111,7 @@ class GANLoss(Section):
     class_weight_rise: str = "0"  # how long it takes from 0 to this, such as "50 %"
     # Or "data_to_data" of ReACGAN, with model.discriminator.embedding_size.
     class_loss: str = "cross_entropy"
+    class_of_generated: bool = True  # whether generated images teach the class, too
     penalty_every: int = 1  # steps between gradient_penalty, r1 and r2, as many times heavier
     terms: Mapping[str, float] = field(  # by their names in gan/terms.py
         default_factory=lambda: {

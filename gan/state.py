@@ -78,6 +78,7 @@ class GAN:
       latent: the distribution of latents, "normal" or "uniform".
       loss: what the players minimise.
       class_loss: what it is: see `GANLoss`.
+      class_of_generated: whether the discriminator learns the class from generated images, too.
       weights: of the parts of the losses.
       penalty_every: the steps between lazy terms.
       average_decay: of the moving average of the generator; 0 turns it off.
@@ -100,6 +101,7 @@ class GAN:
     weights: Weights
     penalty_every: int
     average_decay: float
+    class_of_generated: bool = True
     accumulate: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
     consistency: Augmentation = field(default_factory=Augmentation)
@@ -146,6 +148,7 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
         latent=settings.model.latent,
         loss=adversarial_loss(loss.name, loss.label_smoothing),
         class_loss=loss.class_loss,
+        class_of_generated=loss.class_of_generated,
         weights=Weights(
             loss.discriminator_weight,
             loss.class_weight,

@@ -106,7 +106,7 @@ def _discriminator_gradient(
     state = replace(state, discriminator=replace(state.discriminator, batch_stats=batch_stats))
     network, weights = state.discriminator, gan.weights
     loss_of = partial(_decision_loss, gan, state.step)
-    asked = _asked(gan, fake_labels)
+    asked = _asked(gan, fake_labels) if gan.class_of_generated else None
     seen_real = Seen(images, labels, Looks.of(state, rng, DROPOUT_REAL, SEEN_REAL, position))
     seen_fake = Seen(fakes, fake_labels, Looks.of(state, rng, DROPOUT_FAKE, SEEN_FAKE, position))
 

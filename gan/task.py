@@ -179,9 +179,12 @@ class GANTask(Task[GANState]):
         return self._pictures.draw(state, examples)
 
 
-def network_classes(config: ConfigDict) -> dict[str, type[Any]]:
-    """Returns the classes whose fields are settings, by their sections; for --mode=config."""
-    name = config.model.name
+def network_classes(name: str) -> dict[str, type[Any]]:
+    """Returns the classes whose fields are settings, by their sections; for --mode=config.
+
+    Args:
+      name: `config.model.name`.
+    """
     kinds = find_networks(name) if name else {}
     return {f"model.{part}": kind for part, kind in kinds.items()}
 

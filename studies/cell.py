@@ -36,7 +36,8 @@ _YOUNGER = {
     "gan": (
         *("adaptive_augment.", "consistency_augment.", "optimizer.accumulate"),
         *("optimizer.generator.freeze", "optimizer.discriminator.freeze"),
-        *("loss.class_loss", "loss.class_weight_rise", "loss.consistency_", "loss.decoding"),
+        *("loss.class_loss", "loss.class_of_generated", "loss.class_weight_rise"),
+        *("loss.consistency_", "loss.decoding"),
         *("loss.feature_matching", "loss.generator_weight"),
         *("loss.lecam", "loss.orthogonality", "loss.r2", "loss.spread"),
     ),

@@ -46,7 +46,7 @@ def meanings(config: ConfigDict) -> dict[str, str]:
         if isinstance(part, ConfigDict) and "task" in part:  # a study has configs of runs
             found |= {f"{name}.{inner}": text for inner, text in meanings(part).items()}
     classes = getattr(find_task(task), "network_classes", None) if is_task(task) else None
-    for section, kind in (classes(config) if classes else {}).items():
+    for section, kind in (classes(config.model.name) if classes else {}).items():
         found |= {f"{section}.{name}": text for name, text in meanings_of(kind).items() if text}
     return found
 

@@ -164,3 +164,17 @@ class TestRisingWeight:
             for half in ("real", "fake")
         ]
         np.testing.assert_allclose(logged["discriminator_loss"], sum(halves) / 2, rtol=1e-5)
+
+
+def test_the_discriminator_may_learn_the_class_of_real_images_alone():
+    """The generator is asked for it all the same."""
+    _, logged = train(task := task_with(loss__class_of_generated=False), start(task))
+    assert "discriminator_class_loss_fake" not in logged
+    discriminator = (
+        logged["discriminator_adversarial_loss_real"]
+        + logged["discriminator_class_loss_real"]
+        + logged["discriminator_adversarial_loss_fake"]
+    )
+    np.testing.assert_allclose(logged["discriminator_loss"], discriminator / 2, rtol=1e-5)
+    generator = logged["generator_adversarial_loss"] + logged["generator_class_loss"]
+    np.testing.assert_allclose(logged["generator_loss"], generator, rtol=1e-5)
