@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from common.data.phantoms import lung_ct
 
 _SIZE = 32
-_TRAIN_SEED, _TEST_SEED = 77, 78  # training draws its phantoms with small seeds
+_TRAIN_SEED, _TEST_SEED = 77, 78  # those of runs are in common/data/sources/open.py
 
 
 def main() -> None:

@@ -142,10 +142,10 @@ def conv_transpose(
 def _all_see_all(x: Array, kernel: Array, pads: Pairs) -> bool:
     """Returns whether every output sees every pixel, as through 3x3 taps on 2x2 pixels.
 
-    Output i sees pixel p through tap `p - i + low`, of `out = size + low + high - taps + 1`.
+    Output i sees pixel p through tap `p - i + low`; there are `size + low + high - taps + 1`.
     """
     sizes = zip(x.shape[1:3], kernel.shape, pads, strict=False)
-    return all(size + max(around) <= taps for size, taps, around in sizes)
+    return all(size + max(around) <= taps <= size + sum(around) for size, taps, around in sizes)
 
 
 def _conv_of_all(x: Array, kernel: Array, pads: Pairs) -> Array:

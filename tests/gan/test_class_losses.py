@@ -19,12 +19,6 @@ from tests.gan.test_terms import with_discriminator
 REACGAN = {"loss__class_loss": "data_to_data", "embedding_size": 6}
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def unit(x):
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 

@@ -49,12 +49,6 @@ LOSS = {
 LABELS = np.array([0, 1, 1, *[UNLABELLED] * (BATCH - 3)])
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 class Classes(networks.Discriminator):
     """Two layers; K logits."""
 

@@ -20,12 +20,6 @@ NAMES_AND_SMOOTHINGS = [(name, 0.0) for name in LOSSES] + [
 ]
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def sigmoid(logits):
     return 1 / (1 + np.exp(-logits))
 

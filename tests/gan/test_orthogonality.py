@@ -3,18 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from gan.terms import orthogonality
 from tests.gan.test_recipes import task_and_state, train
 
 WEIGHT = 0.5
-
-
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 def by_hand(params):

@@ -44,12 +44,6 @@ DROPOUT = {"model__generator__dropout_rate": 0.3}
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def config_of(network="dense", **changes):
     """Returns the config of a network small enough for a test; `loss__r1=1.0` sets loss.r1."""
     config = {"dense": dense_gan_mnist, "dcgan": dcgan_chest_xray}[network].get_config("tiny")

@@ -34,12 +34,6 @@ from tests.gan.test_recipes import (
 from tests.gan.test_terms import Joint, with_discriminator
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def task_with(**changes):
     """Returns the task of a dense GAN and its state at step 0, in the precision that is on."""
     task = make_task(config_of(**changes), CARD)

@@ -42,12 +42,6 @@ from tests.gan.test_recipes import (
 RELATIVISTIC = {"loss__name": "relativistic"}
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def on_devices(function, devices, *arrays):
     """Maps a function of a device's share over a batch; the results of all devices follow."""
     shares = [x.reshape(devices, -1, *x.shape[1:]) for x in arrays]

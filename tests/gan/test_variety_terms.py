@@ -12,12 +12,6 @@ from gan.terms import diversity, mode_seeking, spread
 from tests.gan.test_recipes import BATCH, RNG, real_and_generated, task_and_state, train
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 class TestModeSeeking:
     def arrays(self, num=7):
         random = np.random.default_rng(0)
