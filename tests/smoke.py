@@ -1,4 +1,4 @@
-"""A look at another Python than the tests': a run of each kind is trained, gone on with and used.
+"""A look at another Python than the tests': a run of each kind is trained and used, one resumed.
 
 python tests/smoke.py      # with what `pip install -e .` brings
 """
@@ -31,15 +31,16 @@ def launch(*args: str) -> None:
 
 
 def train(workdir: Path, config: str) -> None:
-    """Trains half of a tiny run, then goes on to its end."""
+    """Trains a tiny run; a GAN, the most intricate, in two halves."""
     words = (f"--config=configs/{config}.py:tiny", f"--workdir={workdir}")
-    launch(*words, "--config.train.num_steps=3")
+    if workdir.name == "gan":
+        launch(*words, "--config.train.num_steps=3")
     launch(*words)
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     steps = [row["step"] for row in rows if any(name.startswith("train/") for name in row)]
     assert json.loads((workdir / "run.json").read_text())["step"] == 6
     assert steps == sorted(set(steps)) and steps[-1] == 6, steps
-    assert len(list((workdir / "metrics").glob("events.out.tfevents.*"))) >= 2
+    assert list((workdir / "metrics").glob("events.out.tfevents.*"))
 
 
 def main(folder: Path) -> None:

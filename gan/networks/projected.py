@@ -10,6 +10,7 @@ Few-Shot Image Synthesis" ("FastGAN", 2021), modulated in each layer by latent a
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -280,9 +281,10 @@ class Discriminator(networks.Discriminator):
             return jnp.zeros(shape, x.dtype)
         axis_name = "" if self.is_initializing() else self.axis_name
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        parts = jnp.split(wide, [self.num_real] if 0 < self.num_real < len(x) else [])
-        deviations = [jnp.full((len(part),), batch_deviation(part, axis_name)) for part in parts]
-        found = jnp.concatenate(deviations).astype(x.dtype)
+        # As many real images as generated ones: one computation of both compiles in half the time.
+        parts = wide.reshape(2 if 0 < self.num_real < len(x) else 1, -1, *x.shape[1:])
+        deviations = jax.vmap(partial(batch_deviation, axis_name=axis_name))(parts)
+        found = jnp.repeat(deviations, parts.shape[1]).astype(x.dtype)
         return jnp.broadcast_to(found[:, None, None, None], shape)
 
     def _features(
