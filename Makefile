@@ -53,12 +53,11 @@ run: install $(addprefix $(VENV)/.installed-,dicom nifti pictures)
 	$(BIN)/python launch.py --mode=run --input="$$DATA" $(TASK:%=--config=configs/%.py) $(ARGS)
 else
 # Chosen on phantoms (docs/quality.md), of which there are as many as slices of COVID-CT to train on.
-OF_PHANTOMS = --config.loss.class_weight=0.3 --config.loss.spread=0.3 \
-	--config.loss.class_of_generated=False
+OF_PHANTOMS = --config.loss.class_weight=0.5 --config.loss.class_of_generated=False
 run: install
 	$(BIN)/python launch.py --config=configs/acgan_covid_best.py --config.train.num_steps=1250 \
 	--config.data.num_phantoms=425 $(OF_PHANTOMS) --workdir=runs/phantoms
-	$(BIN)/python launch.py --mode=evaluate --workdir=runs/phantoms
+	$(BIN)/python launch.py --mode=evaluate --truncation=0.85 --workdir=runs/phantoms
 endif
 
 test: install $(VENV)/.installed-test  # with the smoke test beside the rest, if there is one
