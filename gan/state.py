@@ -247,7 +247,7 @@ def init_state(gan: GAN, card: DataCard, rng: Key[Array, ""]) -> GANState:
     generator_key, discriminator_key = jax.random.split(rng)
     latents, labels = jnp.zeros((1, gan.latent_size)), jnp.zeros(1, jnp.int32)
     images = jnp.zeros((1, card.image_size, card.image_size, card.channels))
-    generator: Any = gan.networks.generator.init(
+    generator_variables: Any = gan.networks.generator.init(
         generator_key,
         latents,
         labels,
@@ -257,11 +257,12 @@ def init_state(gan: GAN, card: DataCard, rng: Key[Array, ""]) -> GANState:
     discriminator: Any = gan.networks.discriminator.init(
         discriminator_key, images, labels, train=True
     )
+    generator = NetworkState.create(generator_variables, gan.generator_optimizer)
     return GANState(
         step=jnp.zeros((), jnp.int32),
-        generator=NetworkState.create(generator, gan.generator_optimizer),
+        generator=generator,
         discriminator=NetworkState.create(discriminator, gan.discriminator_optimizer),
-        average=generator["params"],
+        average=generator.params,
         controls=gan.controls.at_first,
     )
 

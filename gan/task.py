@@ -165,7 +165,7 @@ class GANTask(Task[GANState]):
     def programs(self, state: GANState, size: int) -> dict[str, Program]:
         """Returns the drawing of images in [-1, 1]."""
         variables = state.generator.applied(state.average, state.generator.batch_stats)
-        latents = jax.ShapeDtypeStruct((size, self.gan.latent_size), jnp.float32)
+        latents = jax.ShapeDtypeStruct((size, self.gan.latent_size), jnp.result_type(float))
         labels = jax.ShapeDtypeStruct((size,), jnp.int32)
         arguments: tuple[Any, ...] = (variables, latents, labels)
         drawn = self._sampler.draw_values

@@ -109,26 +109,54 @@ def test_two_processes_make_the_first_step_of_one(together, alone):
     assert len(shares) == 2 and all(0 <= share <= 1 for share in shares)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("task", ["acgan_covid", "unet_brain_mri", "small_cnn_chest_xray"])
-@pytest.mark.parametrize("under", ["coordinator", "slurm"])
-def test_two_processes_of_each_task_make_the_first_step_of_one(
-    under, task, start, launch, environment, tmp_path
-):
-    run = (f"--config=configs/{task}.py:tiny", *TWO_STEPS, "--config.data.batch_size=8")
-    two, one = tmp_path / "two", tmp_path / "one"
+def train_as_two(under, flags, start, environment, **more):
+    """Runs one training in two processes of two devices each."""
     if under == "coordinator":
-        codes, said = train_together(start, *run, f"--workdir={two}")
+        codes, said = train_together(start, *flags, **more)
         assert codes == [0, 0], said
     elif not shutil.which("srun"):
         pytest.skip("needs Slurm (srun)")
     else:
-        line = ("srun", "--ntasks=2", sys.executable, "launch.py", *run, f"--workdir={two}")
-        subprocess.run(line, cwd=ROOT, env=environment(devices=2), check=True)
-    launch(*run, f"--workdir={one}", devices=4)
-    record = json.loads((two / "run.json").read_text())
-    assert (record["devices"]["count"], record["devices"]["processes"]) == (4, 2)
-    assert_same_first_step(two, one)
+        line = ("srun", "--ntasks=2", sys.executable, "launch.py", *flags)
+        subprocess.run(line, cwd=ROOT, env=environment(devices=2, **more), check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["acgan_covid", "unet_brain_mri", "small_cnn_chest_xray"])
+@pytest.mark.parametrize("under", ["coordinator", "slurm"])
+class TestEachTask:
+    """Two processes of two devices make the steps of one of four."""
+
+    def test_the_first_step(self, under, task, start, launch, environment, tmp_path):
+        run = (f"--config=configs/{task}.py:tiny", *TWO_STEPS, "--config.data.batch_size=8")
+        two, one = tmp_path / "two", tmp_path / "one"
+        train_as_two(under, (*run, f"--workdir={two}"), start, environment)
+        launch(*run, f"--workdir={one}", devices=4)
+        record = json.loads((two / "run.json").read_text())
+        assert (record["devices"]["count"], record["devices"]["processes"]) == (4, 2)
+        assert_same_first_step(two, one)
+
+    def test_five_steps_in_double_precision(
+        self, under, task, start, launch, environment, tmp_path
+    ):
+        run = (
+            f"--config=configs/{task}.py:tiny",
+            "--config.train.num_steps=5",
+            "--config.train.checkpoint_every=5",
+            "--config.train.picture_every=0",
+            "--config.data.batch_size=8",
+        )
+        double = {"JAX_ENABLE_X64": "1"}
+        two, one = tmp_path / "two", tmp_path / "one"
+        train_as_two(under, (*run, f"--workdir={two}"), start, environment, **double)
+        launch(*run, f"--workdir={one}", devices=4, **double)
+        ours, theirs = read_leaves(two, 5), read_leaves(one, 5)
+        assert ours.keys() == theirs.keys()
+        learned = [name for name in theirs if "/params/" in name or "/batch_stats/" in name]
+        for name in learned:
+            assert theirs[name].dtype == np.float64, name
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-8, err_msg=name)
+        assert learned
 
 
 def test_only_the_main_process_writes(together):

@@ -68,9 +68,17 @@ class NetworkState:
     def create(
         cls, variables: Variables, optimizer: optax.GradientTransformation
     ) -> "NetworkState":
-        """Returns the state at step 0 from the result of `module.init`."""
-        params = variables["params"]
-        return cls(params, variables.get("batch_stats", {}), optimizer.init(params))
+        """Returns the state at step 0 from the result of `module.init`.
+
+        It is of JAX's default precision, so that with JAX_ENABLE_X64=1 a whole run is of double
+        precision; Flax makes float32 whatever that is.
+        """
+        default = jnp.result_type(float)
+        params, stats = jax.tree.map(
+            lambda x: x.astype(default) if x.dtype == jnp.float32 else x,
+            (variables["params"], variables.get("batch_stats", {})),
+        )
+        return cls(params, stats, optimizer.init(params))
 
     @property
     def variables(self) -> Variables:

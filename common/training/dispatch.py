@@ -103,7 +103,8 @@ def compile_advance(
     metrics_type = type(metrics)
 
     # As NumPy arrays: a JAX operation would be queued behind the running step.
-    empty = side_by_side([jax.tree.map(np.asarray, metrics_type.empty())] * len(seeds))
+    zeros = jax.tree.map(lambda x, of: np.asarray(x, of.dtype), metrics_type.empty(), metrics)
+    empty = side_by_side([zeros] * len(seeds))
 
     def empty_metrics() -> Metrics:
         return replicate(empty)
