@@ -45,7 +45,7 @@ ACCEL ?= $(shell "$(PYTHON)" -m common.devices.accelerator)
 ACCELS = cpu cuda12 cuda13 tpu
 accel = $(or $(filter $(ACCELS),$(1)),$(error ACCEL is "$(1)"; it must be one of: $(ACCELS)))
 
-.PHONY: run test quick suite smoke test-lowest test-newest bench site clean install
+.PHONY: run test quick types suite smoke test-lowest test-newest bench site clean install
 
 ifneq ($(DATA)$(filter command,$(origin DATA)),)  # given, if only as an empty word
 export DATA  # so that the shell does not interpret it
@@ -63,13 +63,16 @@ endif
 test: install $(VENV)/.installed-test  # with the smoke test beside the rest, if there is one
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(if $(NEWER),$(MAKE) smoke & ) smoke=$$!; $(BIN)/mypy && $(PYTEST); rest=$$?; wait $$smoke && exit $$rest
+	$(if $(NEWER),$(MAKE) smoke & ) beside=$$!; $(MAKE) types && $(MAKE) suite; rest=$$?; wait $$beside && exit $$rest
 
 quick: install $(VENV)/.installed-test  # before each commit, in three minutes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(PYTEST) $$($(BIN)/python -m tests.near)
+
+types: $(VENV)/.installed-test
+	$(BIN)/mypy
 
 suite: $(VENV)/.installed-test
 	$(PYTEST)
