@@ -281,7 +281,7 @@ class Discriminator(networks.Discriminator):
             return jnp.zeros(shape, x.dtype)
         axis_name = "" if self.is_initializing() else self.axis_name
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        # As many real images as generated ones: one computation of both compiles in half the time.
+        # As many real images as generated ones: one computation of both is less to compile.
         parts = wide.reshape(2 if 0 < self.num_real < len(x) else 1, -1, *x.shape[1:])
         deviations = jax.vmap(partial(batch_deviation, axis_name=axis_name))(parts)
         found = jnp.repeat(deviations, parts.shape[1]).astype(x.dtype)
