@@ -45,7 +45,7 @@ ACCEL ?= $(shell "$(PYTHON)" -m common.devices.accelerator)
 ACCELS = cpu cuda12 cuda13 tpu
 accel = $(or $(filter $(ACCELS),$(1)),$(error ACCEL is "$(1)"; it must be one of: $(ACCELS)))
 
-.PHONY: run test quick types suite smoke test-lowest test-newest bench site clean install
+.PHONY: run test quick checks suite smoke test-lowest test-newest bench site clean install
 
 ifneq ($(DATA)$(filter command,$(origin DATA)),)  # given, if only as an empty word
 export DATA  # so that the shell does not interpret it
@@ -60,18 +60,15 @@ run: install
 	$(BIN)/python launch.py --mode=evaluate --truncation=0.85 --workdir=runs/phantoms
 endif
 
-test: install $(VENV)/.installed-test  # with the smoke test beside the rest, if there is one
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(if $(NEWER),$(MAKE) smoke & ) beside=$$!; $(MAKE) types && $(MAKE) suite; rest=$$?; wait $$beside && exit $$rest
+test: install  # with the smoke test beside the rest, if there is one
+	$(if $(NEWER),$(MAKE) smoke & ) beside=$$!; $(MAKE) checks suite; rest=$$?; wait $$beside && exit $$rest
 
-quick: install $(VENV)/.installed-test  # before each commit, in three minutes
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+quick: install checks  # before each commit, in three minutes
 	$(PYTEST) $$($(BIN)/python -m tests.near)
 
-types: $(VENV)/.installed-test
+checks: $(VENV)/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 suite: $(VENV)/.installed-test

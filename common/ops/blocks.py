@@ -54,18 +54,42 @@ class Kernel:
         return mirrored(self.array) if self.transposed else self.array
 
 
-def set_gradients(operation: "jax.custom_vjp[PyTree]", backward: Callable[..., PyTree]) -> None:
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Wanted:
+    """Of which arguments a gradient is wanted."""
+
+    first: bool = field(metadata={"static": True})
+    second: bool = field(metadata={"static": True})
+
+
+def set_gradients(
+    operation: "jax.custom_vjp[PyTree]",
+    toward_first: Callable[..., PyTree],
+    toward_second: Callable[..., PyTree],
+) -> None:
     """Sets the gradients of what is linear in each of its first two arguments.
 
-    These are all that `backward(*static arguments, (first, second), cotangent)` needs.
+    Both are called as `toward(*static arguments, (first, second), cotangent)`, which is all that
+    they need, and only if somebody asks: XLA would leave out the gradients of weights that never
+    learn, but first they would be traced.
     """
 
     def forward(
         first: PyTree, second: PyTree, *static: Hashable
-    ) -> tuple[PyTree, tuple[PyTree, PyTree]]:
-        return operation(first, second, *static), (first, second)
+    ) -> tuple[PyTree, tuple[_Wanted, tuple[PyTree, PyTree]]]:
+        wanted = _Wanted(*(any(x.perturbed for x in jax.tree.leaves(y)) for y in (first, second)))
+        factors = jax.tree.map(lambda x: x.value, (first, second))
+        return operation(*factors, *static), (wanted, factors)
 
-    operation.defvjp(forward, backward)
+    def backward(*arguments: Any) -> tuple[PyTree, PyTree]:
+        *static, (wanted, factors), cotangent = arguments
+        return (
+            toward_first(*static, factors, cotangent) if wanted.first else None,
+            toward_second(*static, factors, cotangent) if wanted.second else None,
+        )
+
+    operation.defvjp(forward, backward, symbolic_zeros=True)
 
 
 def pad(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
@@ -99,12 +123,11 @@ def pointwise(x: Array, matrix: Array) -> Array:
     return matmul(x, matrix)
 
 
-def _pointwise_backward(factors: Factors, cotangent: Array) -> Factors:
-    x, matrix = factors
-    return matmul_transposed(cotangent, matrix), outer_sum(x, cotangent)
-
-
-set_gradients(pointwise, _pointwise_backward)
+set_gradients(
+    pointwise,
+    lambda factors, cotangent: matmul_transposed(cotangent, factors[1]),
+    lambda factors, cotangent: outer_sum(factors[0], cotangent),
+)
 
 
 def space_to_depth(x: Array, size: int) -> Array:

@@ -188,20 +188,29 @@ def _conv_to_few(x: Array, kernel: Array, pads: Pairs) -> Array:
     return total
 
 
-def _conv_to_few_backward(pads: Pairs, factors: Factors, cotangent: Array) -> Factors:
-    """Returns both gradients, from the windows of the cotangent, which are small."""
+def _few_toward_kernel(pads: Pairs, factors: Factors, cotangent: Array) -> Array:
+    """Returns the kernel's gradient from the windows of the cotangent, which are small."""
     x, kernel = factors
     rows, columns, channels, _ = kernel.shape
-    back = pairs(
-        (k - 1 - low, k - 1 - high) for k, (low, high) in zip((rows, columns), pads, strict=True)
+    windows = _windows(cotangent, rows, columns, _pads_back(kernel, pads))
+    gradient: Array = outer_sum(x, windows).reshape(channels, rows, columns, -1)
+    return gradient.transpose(1, 2, 0, 3)[::-1, ::-1]
+
+
+def _toward_x(pads: Pairs, factors: Factors, cotangent: Array) -> Array:
+    """Returns the gradient of the images of a convolution with stride 1."""
+    kernel = factors[1]
+    return lax_conv(cotangent, mirrored(kernel), 1, _pads_back(kernel, pads))
+
+
+def _pads_back(kernel: Array, pads: Pairs) -> Pairs:
+    """Returns the padding of the cotangent with which it gives the images' gradient."""
+    return pairs(
+        (k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape, pads, strict=False)
     )
-    toward_x = lax_conv(cotangent, mirrored(kernel), 1, back)
-    windows = _windows(cotangent, rows, columns, back)
-    toward_kernel = outer_sum(x, windows).reshape(channels, rows, columns, -1)
-    return toward_x, toward_kernel.transpose(1, 2, 0, 3)[::-1, ::-1]
 
 
-set_gradients(_conv_to_few, _conv_to_few_backward)
+set_gradients(_conv_to_few, _toward_x, _few_toward_kernel)
 
 
 # The convolution of many channels, with its gradients.
@@ -218,23 +227,15 @@ def _conv_of_many(x: Array, kernel: Array, pads: Pairs) -> Array:
     return lax_conv(x, kernel, 1, pads)
 
 
-def _conv_of_many_backward(pads: Pairs, factors: Factors, cotangent: Array) -> Factors:
-    x, kernel = factors
-    back = pairs(
-        (k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape, pads, strict=False)
-    )
-    toward_x = lax_conv(cotangent, mirrored(kernel), 1, back)
-    return toward_x, _toward_kernel(x, cotangent, kernel.shape[0], pads)
-
-
-def _toward_kernel(x: Array, cotangent: Array, rows: int, pads: Pairs) -> Array:
+def _many_toward_kernel(pads: Pairs, factors: Factors, cotangent: Array) -> Array:
     """Returns the gradient of a kernel, `sum_nij x[n, i + a - top, j + b - left] c[n, i, j]`.
 
     Each of its rows a is a convolution along the image's rows, with batch and height together as
     channels: long runs, where XLA's own form gathers runs as short as the batch, at a fifth to a
     half of the speed.
     """
-    batch, height, width, channels = x.shape
+    x, kernel = factors
+    rows, (batch, height, width, channels) = len(kernel), x.shape
     _, out_height, out_width, features = cotangent.shape
     (top, _), columns = pads
     images = x.transpose(3, 2, 1, 0).reshape(channels, width, height * batch)
@@ -257,7 +258,7 @@ def _toward_kernel(x: Array, cotangent: Array, rows: int, pads: Pairs) -> Array:
     return jnp.stack(of_rows).swapaxes(1, 2)
 
 
-set_gradients(_conv_of_many, _conv_of_many_backward)
+set_gradients(_conv_of_many, _toward_x, _many_toward_kernel)
 
 
 # Winograd's form.

@@ -52,29 +52,33 @@ def _depthwise(x: Array, kernel: Array, stride: int, pads: Pairs) -> Array:
     return y
 
 
-def _depthwise_backward(stride: int, pads: Pairs, factors: Factors, cotangent: Array) -> Factors:
-    """Returns both gradients as sums of shifted images, too."""
+def _toward_x(stride: int, pads: Pairs, factors: Factors, cotangent: Array) -> Array:
+    """Returns the cotangent, dilated, under the kernel reversed in both directions."""
     x, kernel = factors
-    # The gradient of x is the cotangent, dilated, under the kernel reversed in both directions.
     sizes = zip(kernel.shape, pads, x.shape[1:3], cotangent.shape[1:3], strict=False)
     around = [
         (size - 1 - low, inner + low - stride * (outer - 1) - 1, stride - 1)
         for size, (low, _), inner, outer in sizes
     ]
     dilated = lax.pad(cotangent, jnp.zeros((), x.dtype), ((0, 0, 0), *around, (0, 0, 0)))
-    toward_x = _sum_of_taps(dilated, kernel[::-1, ::-1], 1)
+    gradient: Array = _sum_of_taps(dilated, kernel[::-1, ::-1], 1)
+    return gradient
+
+
+def _toward_kernel(stride: int, pads: Pairs, factors: Factors, cotangent: Array) -> Array:
+    """Returns the kernel's gradient, a sum over shifted images, too."""
+    x, kernel = factors
     rows, columns, _, channels = kernel.shape
     padded, shape = pad(x, *pads), (cotangent.shape[1], cotangent.shape[2])
-    toward_kernel = [
+    taps = [
         _sum_of_products(_tap(padded, a, b, shape, stride), cotangent)
         for a in range(rows)
         for b in range(columns)
     ]
-    stacked = jnp.stack(toward_kernel).astype(kernel.dtype)
-    return toward_x, stacked.reshape(rows, columns, 1, channels)
+    return jnp.stack(taps).astype(kernel.dtype).reshape(rows, columns, 1, channels)
 
 
-set_gradients(_depthwise, _depthwise_backward)
+set_gradients(_depthwise, _toward_x, _toward_kernel)
 
 
 @partial(jax.jit, static_argnums=2)  # traced once for all layers of one shape

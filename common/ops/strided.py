@@ -94,28 +94,34 @@ def _transposed(x: Array, kernel: Kernel, stride: int, pads: Pairs) -> Array:
     return _spread_blocks(x, kernel.plain, stride, pads)
 
 
-def _transposed_backward(
+def _transposed_toward_x(
     stride: int, pads: Pairs, factors: tuple[Array, Kernel], cotangent: Array
-) -> tuple[Array, Kernel]:
-    """Returns both gradients, by the strided convolution that maps outputs to inputs.
-
-    y is linear in x, `<y, c> = <x, strided(c, kernel)>`: the gradient of x is `strided`, and the
-    gradient of the kernel is that of `strided` with x as its cotangent.
-    """
+) -> Array:
+    """Returns the strided convolution that maps outputs to inputs."""
     x, kernel = factors
     sizes = zip(kernel.array.shape, pads, x.shape[1:3], cotangent.shape[1:3], strict=False)
     back = pairs(
         (k - 1 - low, (inner - 1) * stride + low + 1 - outer) for k, (low, _), inner, outer in sizes
     )
-
-    def strided(kernel: Kernel) -> Array:
-        return _strided(cotangent, kernel.transpose, stride, back)
-
-    toward_x, pullback = jax.vjp(strided, kernel)
-    return toward_x, pullback(x)[0]
+    return _strided(cotangent, kernel.transpose, stride, back)
 
 
-set_gradients(_transposed, _transposed_backward)
+def _transposed_toward_kernel(
+    stride: int, pads: Pairs, factors: tuple[Array, Kernel], cotangent: Array
+) -> Kernel:
+    """Returns the gradient of the strided convolution's kernel with x as its cotangent.
+
+    y is linear in x, `<y, c> = <x, strided(c, kernel)>`.
+    """
+    x, kernel = factors
+    _, pullback = jax.vjp(
+        lambda kernel: _transposed_toward_x(stride, pads, (x, kernel), cotangent), kernel
+    )
+    gradient: Kernel = pullback(x)[0]
+    return gradient
+
+
+set_gradients(_transposed, _transposed_toward_x, _transposed_toward_kernel)
 
 
 # Halving: 4x4 and stride 2.
@@ -128,19 +134,22 @@ def _halve(x: Array, kernel: Kernel, pads: Pairs) -> Array:
     return conv_winograd(_in_blocks(x, pads), taps, None, _NONE)
 
 
-def _halve_backward(
-    pads: Pairs, factors: tuple[Array, Kernel], cotangent: Array
-) -> tuple[Array, Kernel]:
+def _halve_toward_x(pads: Pairs, factors: tuple[Array, Kernel], cotangent: Array) -> Array:
     x, kernel = factors
     sizes = zip(x.shape[1:3], cotangent.shape[1:3], pads, strict=True)
     back = pairs((3 - low, outer + 1 - 2 * inner + low) for outer, inner, (low, _) in sizes)
-    toward_x = _transposed(cotangent, kernel.transpose, 2, back)
+    gradient: Array = _transposed(cotangent, kernel.transpose, 2, back)
+    return gradient
+
+
+def _halve_toward_kernel(pads: Pairs, factors: tuple[Array, Kernel], cotangent: Array) -> Kernel:
+    x, kernel = factors
     taps = kernel_gradient(_in_blocks(x, pads), cotangent, 2, _NONE, kernel.transposed)
-    (toward_kernel,) = jax.linear_transpose(_block_taps, kernel)(taps)
-    return toward_x, toward_kernel
+    gradient: Kernel = jax.linear_transpose(_block_taps, kernel)(taps)[0]
+    return gradient
 
 
-set_gradients(_halve, _halve_backward)
+set_gradients(_halve, _halve_toward_x, _halve_toward_kernel)
 
 
 def _block_taps(kernel: Kernel) -> Kernel:

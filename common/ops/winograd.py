@@ -24,7 +24,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from common.ops import thresholds
-from common.ops.blocks import Factors, Kernel, Pairs, set_gradients, zero_after
+from common.ops.blocks import Kernel, Pairs, set_gradients, zero_after
 
 _SIDE = 4  # of a tile's output
 # And infinity. The rounding error is half that of the usual 0, 1, -1, 2, -2 (256 channels, 3x3).
@@ -151,15 +151,11 @@ def kernel_gradient(
     return Kernel(array[::-1, ::-1] if transposed else array, transposed)
 
 
-def _kernel_gradient_backward(
-    _size: int, pads: Pairs, _transposed: bool, factors: Factors, kernel: Kernel
-) -> Factors:
-    """Returns both gradients of a bilinear function (for gradient penalties)."""
-    x, cotangent = factors
-    return _toward_x(kernel, cotangent, pads), conv_winograd(x, kernel, None, pads)
-
-
-set_gradients(kernel_gradient, _kernel_gradient_backward)
+set_gradients(  # for gradient penalties
+    kernel_gradient,
+    lambda _size, pads, _transposed, factors, kernel: _toward_x(kernel, factors[1], pads),
+    lambda _size, pads, _transposed, factors, kernel: conv_winograd(factors[0], kernel, None, pads),
+)
 
 
 class _Tiling(NamedTuple):
