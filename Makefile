@@ -36,7 +36,8 @@ CONSTRAINTS ?= constraints/$$($(BIN)/python -c "import sys; print('%d.%d' % sys.
 # time.
 PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint $(CONSTRAINTS)
 
-PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+# More than two cores have to do: some tests wait for programs that they have started.
+PYTEST = $(BIN)/python -m pytest -n 3 --dist worksteal
 
 ifeq ($(ACCEL),cpu)  # even if packages of another one are installed
 export JAX_PLATFORMS = cpu

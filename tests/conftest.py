@@ -16,11 +16,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import psutil
 import pytest
 
 from tests.forked import run_forked, start_fork_server
 
-_MUCH_MEMORY = 7 * 2**28
+# Of each of some workers; what is let go of is compiled anew where it is needed again.
+_MUCH_MEMORY = psutil.virtual_memory().total // 8
 
 # Of traces there are millions of small objects, which the collector would look through again and
 # again: 7 and 31 % of the CPU time of three files whose tests trace, in two runs.

@@ -19,7 +19,7 @@ TWO_STEPS = (
     "--config.train.checkpoint_every=1",
     "--config.train.keep_last=9",
 )
-RUN = ("--config=configs/acgan_covid.py:tiny", *TWO_STEPS)
+RUN = ("--config=configs/dense_gan_mnist.py:tiny", *TWO_STEPS)
 
 
 def free_port():
@@ -81,9 +81,9 @@ def alone(launch, made_once):
 def test_two_processes_prepare_their_data_once_and_stream_it(together):
     _, cache, (main, other) = together
     assert len(list((cache / "prepared").iterdir())) == 1
-    assert main[1].count("preparing covid_ct phantoms") == 1
+    assert main[1].count("preparing digits phantoms") == 1
     assert "preparing" not in other[1]
-    assert "streaming covid_ct phantoms" in main[1]
+    assert "streaming digits phantoms" in main[1]
 
 
 def assert_same_first_step(two, one):

@@ -12,7 +12,7 @@ from PIL import Image
 from common.data.phantoms import brain_mri
 from tests.test_launch import refused
 
-SIZE = 64
+SIZE = 48
 # Enough to learn from, small enough for two cores.
 TRAINING = (
     "--config=configs/unet_brain_mri_best.py",
@@ -20,9 +20,9 @@ TRAINING = (
     "--config.data.num_phantoms=256",
     "--config.model.width=8",
     "--config.model.depth=4",
-    "--config.train.num_steps=12 epochs",
-    "--config.train.eval_every=2 epochs",
-    "--config.train.checkpoint_every=2 epochs",
+    "--config.train.num_steps=16 epochs",
+    "--config.train.eval_every=4 epochs",
+    "--config.train.checkpoint_every=4 epochs",
     "--config.train.picture_every=0",
 )
 
