@@ -47,7 +47,11 @@ class Browser:
             "Emulation.setDeviceMetricsOverride",
             **{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
         )
-        self._call("POST", "/url", url=file.resolve().as_uri())
+        self.visit(file.resolve().as_uri())
+
+    def visit(self, address: str) -> None:
+        """Opens the page at an address."""
+        self._call("POST", "/url", url=address)
 
     def run(self, script: str, *values: object) -> Any:
         """Returns the value of JavaScript, in which `arguments` are the values."""

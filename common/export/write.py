@@ -18,6 +18,7 @@ from common.program.outputs import Outputs
 from common.runs.workdir import Run
 
 STABLEHLO, ONNX, FACTS, SCRIPT = "model.stablehlo", "model.onnx", "model.json", "run_onnx.py"
+PAGE = ("try.html", "try.js")
 _KEY = "triptych"  # of the facts in an ONNX file
 _MOST = 1e-3  # difference to the run itself; on noise, rounding alone made 1.2e-4 (pix2pix)
 _SIZES = (1, 3)  # of batches that are compared
@@ -45,14 +46,15 @@ def write_model(run: Run, options: Options, make: Callable[[Run], Model]) -> Non
         overwrite=options.overwrite,
         inputs=[run.workdir],
     ) as outputs:
-        outputs.claim(dict.fromkeys((STABLEHLO, ONNX, SCRIPT, FACTS), ""))
+        outputs.claim(dict.fromkeys((STABLEHLO, ONNX, SCRIPT, *PAGE, FACTS), ""))
         model = make(run)
         facts = json.dumps(_facts_of(run, model), indent=2) + "\n"
         apart = {
             STABLEHLO: _write_stablehlo(model, outputs.draft(STABLEHLO)),
             ONNX: _write_onnx(model, facts, outputs.draft(ONNX)),
         }
-        write_atomically(outputs.draft(SCRIPT), Path(__file__).with_name(SCRIPT).read_text())
+        for name in (SCRIPT, *PAGE):
+            write_atomically(outputs.draft(name), Path(__file__).with_name(name).read_text())
         write_atomically(outputs.draft(FACTS), facts)
     print(f"step {model.step} of {run.workdir}, in {outputs.folder}:")
     for name, difference in apart.items():
