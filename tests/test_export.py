@@ -1,15 +1,18 @@
 """What --mode=export writes computes what the run does, in programs that know nothing of it."""
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 import triptych
 from common.export.write import FACTS, ONNX, SCRIPT, STABLEHLO
 from common.runs.ensemble import ensemble_of
+from tests.test_configs import RUNS
 from tests.untrained import untrained
 
 for _package in ("onnx", "onnxruntime"):
@@ -106,3 +109,28 @@ def test_files_of_images_are_compared_with_the_run_when_they_are_written(opened,
     assert facts["output"]["shape"][1:3] == facts["inputs"]["images"]["shape"][1:3]
     with pytest.raises(triptych.UserError, match="--overwrite"):
         opened(name).export(folder)
+
+
+def r3gan(config):
+    config.model.name = "r3gan"
+    config.model.generator = ConfigDict({"latent_size": 64, "width": 8})
+    config.model.discriminator = ConfigDict({"width": 8})
+
+
+def resnet18(config):
+    config.model.name, config.model.network = "resnet18", ConfigDict()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [*((name, None) for name in RUNS), ("acgan_covid", r3gan), ("small_cnn_chest_xray", resnet18)],
+)
+def test_every_network_is_exported(opened, tmp_path, capsys, name, change):
+    config = triptych.load_config(f"{name}:tiny").unlock()
+    if change:
+        change(config)
+    untrained(config.lock(), tmp_path / "run")
+    triptych.open_run(tmp_path / "run").export(tmp_path / "out")
+    found = re.findall(r"by at most (\S+)", "".join(capsys.readouterr()))
+    assert len(found) == 2 and all(float(difference) <= 1e-4 for difference in found)

@@ -178,5 +178,5 @@ def shares(labels: Labels, classes: int) -> Float[Array, "batch {classes}"]:
 
 def resized(x: Maps, size: int) -> Maps:
     """Returns maps of another size, linearly interpolated."""
-    maps: Array = jax.image.resize(x, (len(x), size, size, x.shape[-1]), "linear")
+    maps: Array = jax.image.resize(x, (x.shape[0], size, size, x.shape[-1]), "linear")
     return maps
