@@ -20,9 +20,6 @@ import psutil
 import pytest
 
 from tests.forked import run_forked, start_fork_server
-from tests.shaped import check_shapes
-
-check_shapes()
 
 # Of each of some workers; what is let go of is compiled anew where it is needed again.
 _MUCH_MEMORY = psutil.virtual_memory().total // 8

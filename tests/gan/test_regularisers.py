@@ -180,7 +180,6 @@ class TestConsistency:
             task_with(**{**self.changes, **nothing})
 
 
-@pytest.mark.slow  # tests/gan/test_terms.py compares the gradients of a step with most terms
 def test_the_number_of_devices_changes_nothing(float64):
     changes = {
         **TestConsistency.changes,
