@@ -12,8 +12,6 @@ from PIL import Image
 from common.data.phantoms import LUNG_CT_CLASSES, lung_ct
 from tests.conftest import ROOT
 from tests.test_imports import ROOMS, SEES_ALL
-from tests.untrained import untrained
-from triptych import load_config
 
 
 def commands(document):
@@ -107,9 +105,14 @@ def test_generated_images_of_a_windowed_source_are_written_in_its_range(launch, 
         values = (200 + image[..., 0] * (1000 / 255)).astype(np.uint16)
         Image.fromarray(values).save(folder / f"{number}.png")
     run, out = tmp_path / "run", tmp_path / "out"
-    data = {"data.dir": str(tmp_path / "scans"), "data.window": window}
-    card = untrained(load_config("dense_gan_mnist:tiny", data), run).card
-    assert (card.bits, card.window) == (16, (200.0, 1200.0))
+    launch(
+        "--config=configs/dense_gan_mnist.py:tiny",
+        f"--config.data.dir={tmp_path / 'scans'}",
+        f"--config.data.window={window}",
+        f"--workdir={run}",
+    )
+    data = json.loads((run / "run.json").read_text())["data"]
+    assert (data["bits"], data["window"]) == (16, [200.0, 1200.0])
     said = launch(
         "--mode=generate",
         "--bits=16",
