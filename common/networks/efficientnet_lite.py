@@ -116,6 +116,8 @@ class EfficientNetLite(nn.Module):
       frozen: this many stages, from the image on, never learn, nor does their BatchNorm, and no
         gradient goes back into them.
       axis_name: over which BatchNorm takes its statistics; "" outside the parallel step.
+      folded: whether it has no BatchNorm, and `folded_variables`: it computes what it does outside
+        training, and there is less to compile.
     """
 
     depth: float = 1.0
@@ -123,6 +125,7 @@ class EfficientNetLite(nn.Module):
     stored_statistics: bool = False
     frozen: int = 0
     axis_name: str = AXIS
+    folded: bool = False
 
     def __call__(
         self, images: Float[Array, "batch height width channels"], *, train: bool
@@ -142,20 +145,24 @@ class EfficientNetLite(nn.Module):
         """Maps images in [0, 1] to the last maps of each of `STAGES` up to one; see `__call__`."""
 
         def norm(x: Array, name: str) -> Array:
+            if self.folded:
+                return x
             layer = BatchNorm(0.9, _EPSILON, self.axis_name, name=f"{name}_norm")
             stays = self.stored_statistics or name.startswith(STAGES[: self.frozen])
             return layer(x, use_running_average=not train or stays)
 
         def conv(x: Array, features: int, size: int, stride: int, name: str) -> Array:
-            layer = Conv(features, size, stride, "SAME", False, _CONV, name=f"{name}_conv")
+            layer = Conv(features, size, stride, "SAME", self.folded, _CONV, name=f"{name}_conv")
             return norm(layer(x), name)
 
         def block(x: Array, stage: _Stage, first: bool, name: str) -> Array:
             stride, y = stage.stride if first else 1, x
             if stage.widening > 1:
                 y = nn.relu6(conv(y, stage.widening * x.shape[-1], 1, 1, f"{name}_widen"))
-            y = DepthwiseConv(stage.kernel, stride, name=f"{name}_depthwise_conv")(y)
-            y = nn.relu6(norm(y, f"{name}_depthwise"))
+            own = DepthwiseConv(
+                stage.kernel, stride, use_bias=self.folded, name=f"{name}_depthwise_conv"
+            )
+            y = nn.relu6(norm(own(y), f"{name}_depthwise"))
             y = conv(y, stage.maps(self.width), 1, 1, f"{name}_narrow")
             return y if first else x + y
 
@@ -173,6 +180,24 @@ class EfficientNetLite(nn.Module):
                 return found
         top = ended(nn.relu6(conv(x, 1280, 1, 1, "top")), len(STAGES) - 1)
         return {**found, "top": top}
+
+
+def folded_variables(variables: Mapping[str, Layers]) -> dict[str, Layers]:
+    """Returns the variables of a `folded` trunk, whose outputs are those of this one.
+
+    What follows each convolution, `(y - mean) / sqrt(variance + epsilon) * scale + bias` with
+    running moments, is part of its kernel and bias.
+    """
+    params, stats = variables["params"], variables["batch_stats"]
+    folded = {}
+    for name, moments in stats.items():
+        norm, conv = params[name], name.removesuffix("_norm") + "_conv"
+        factor = norm["scale"] / np.sqrt(moments["var"] + np.float32(_EPSILON))
+        folded[conv] = {
+            "kernel": params[conv]["kernel"] * factor,
+            "bias": norm["bias"] - moments["mean"] * factor,
+        }
+    return {"params": folded}
 
 
 def efficientnet_lite_variables(

@@ -104,12 +104,14 @@ class Manifest:
         return ""
 
     def changed_frozen(self, frozen: PyTree) -> str:
-        """Returns the path of the first weight that does not learn and yet has changed, or ""."""
-        if not self.frozen:
-            return ""
-        now = described(frozen)
-        paths = sorted(now.keys() | self.frozen.keys())
-        return next((path for path in paths if now.get(path) != self.frozen.get(path)), "")
+        """Returns the path of the first weight that does not learn and yet has changed, or "".
+
+        Those that only one of both has are passed over: another version of a network keeps them in
+        another form.
+        """
+        now = described(frozen) if self.frozen else {}
+        common = sorted(now.keys() & self.frozen.keys())
+        return next((path for path in common if now[path] != self.frozen[path]), "")
 
     def changed_leaf(self, tree: PyTree) -> str:
         """Returns the path of the first array that differs from what was saved, or ""."""

@@ -23,13 +23,14 @@ from common.devices.axis import AXIS
 from common.learning.network import Variables
 from common.networks.efficientnet_lite import (
     EfficientNetLite,
+    folded_variables,
     published_variables,
 )
 from common.networks.layers import (
     Conv,
     Dense,
     UpsampleConv,
-    batch_deviation,
+    batch_deviations,
     in_one_dtype,
 )
 from common.program.errors import UserError
@@ -222,29 +223,32 @@ class Discriminator(networks.Discriminator):
           UserError: the weights' package is not installed.
         """
         trunk = published_variables(0)
-        return {"trunk": trunk, "mixing": _mixing(_deviations(trunk))}
+        return {"folded_trunk": folded_variables(trunk), "mixing": _mixing(_deviations(trunk))}
 
     def decide(self, images: Images, labels: Labels, train: bool, keys: Keys) -> Decision:
         """Decides whether images in [-1, 1] are real."""
         parts = jnp.split(images, [self.num_real] if self.num_real else [])
         if self.num_real:  # no gradient goes back to real images beside generated ones
             parts[0] = jax.lax.stop_gradient(parts[0])
-        scales, means = [], []
-        for i, maps in enumerate(self._features(parts)):
-            x = self._activated(maps, maps.shape[-1], 3, 1, f"decide_{i}", train)
-            scales.append(self._logits(x, labels, i, train))
-            means.append(x.mean((1, 2)))
+        scales = [
+            self._activated(maps, maps.shape[-1], 3, 1, f"decide_{i}", train)
+            for i, maps in enumerate(self._features(parts))
+        ]
         images = jnp.concatenate(parts)
         x = jnp.concatenate([images, *_steps(images)], -1)
         for i, layer in enumerate(_PIXEL_HEAD):
             x = self._activated(x, *layer, f"pixels_{i}", train)
-        scales.append(self._logits(x, labels, len(scales), train))
+        beside = self._deviations([*scales, x], train)
+        logits = tuple(
+            self._logits(maps, deviation, labels, i)
+            for i, (maps, deviation) in enumerate(zip([*scales, x], beside, strict=True))
+        )
         head: tuple[Array | None, Array | None] = None, None
         if self.classifier and self.num_classes > 1:
-            features = jnp.concatenate(means, -1)
+            features = jnp.concatenate([maps.mean((1, 2)) for maps in scales], -1)
             head = class_head(features, self.num_classes, self.embedding_size)
         error = decoding_error(x, images) if self.decoder else None
-        return Decision(tuple(scales), *head, error)
+        return Decision(logits, *head, error)
 
     def _activated(
         self, x: Array, maps: int, size: int, stride: int, name: str, train: bool
@@ -254,14 +258,15 @@ class Discriminator(networks.Discriminator):
         return nn.leaky_relu(normalise(self, x, f"{name}_norm", train, _EPSILON), _LEAK)
 
     def _logits(
-        self, x: Array, labels: Labels, scale: int, train: bool
+        self, x: Array, deviations: Float[Array, " batch"], labels: Labels, scale: int
     ) -> Float[Array, "batch patches"]:
-        """Returns a logit of each place of a scale's maps.
+        """Returns a logit of each place of a scale's maps, which also sees a deviation.
 
         These layers are as large as they learn to be. With a norm of 1 the critic cannot be sure of
         small differences, and the generator is never told of them.
         """
-        x = jnp.concatenate([x, self._deviation(x, train)], -1)
+        beside = jnp.broadcast_to(deviations[:, None, None, None], (*x.shape[:3], 1))
+        x = jnp.concatenate([x, beside], -1)
         logits = Conv(1, 1, name=f"logits_{scale}")(x)[..., 0]
         if self.projection and self.num_classes > 1:
             embedding = nn.Embed(self.num_classes, x.shape[-1], name=f"class_{scale}")
@@ -270,22 +275,29 @@ class Discriminator(networks.Discriminator):
         patches: Array = logits.reshape(len(logits), -1)
         return patches
 
-    def _deviation(self, x: Array, train: bool) -> Float[Array, "batch rows columns 1"]:
-        """Returns how far the images of a batch differ, real and generated ones by themselves.
+    def _deviations(
+        self, scales: list[Float[Array, "batch _ _ _"]], train: bool
+    ) -> list[Float[Array, " batch"]]:
+        """Returns, for each scale, how far the images of a batch differ.
 
-        One number, at each place (Karras et al., "Progressive Growing of GANs", 2018); 0 outside
-        training, where there is no batch to compare with.
+        One number, for real and generated images by themselves (Karras et al., "Progressive Growing
+        of GANs", 2018); 0 outside training, where there is no batch to compare with.
         """
-        shape = (*x.shape[:3], 1)
+        batch, dtype = len(scales[0]), scales[0].dtype
         if not train:
-            return jnp.zeros(shape, x.dtype)
+            return [jnp.zeros(batch, dtype)] * len(scales)
         axis_name = "" if self.is_initializing() else self.axis_name
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        # As many real images as generated ones: one computation of both is less to compile.
-        parts = wide.reshape(2 if 0 < self.num_real < len(x) else 1, -1, *x.shape[1:])
-        deviations = jax.vmap(partial(batch_deviation, axis_name=axis_name))(parts)
-        found = jnp.repeat(deviations, parts.shape[1]).astype(x.dtype)
-        return jnp.broadcast_to(found[:, None, None, None], shape)
+        # As many real images as generated ones, and the places of all scales: one computation, and
+        # one exchange between devices, instead of ten.
+        parts = 2 if 0 < self.num_real < batch else 1
+        flat = [x.reshape(parts, batch // parts, -1) for x in scales]
+        wide = jnp.concatenate(flat, -1).astype(jnp.promote_types(dtype, jnp.float32))
+        of_places = jax.vmap(partial(batch_deviations, axis_name=axis_name))(wide)
+        ends = np.cumsum([x.shape[-1] for x in flat])[:-1]
+        return [
+            jnp.repeat(places.mean(-1), batch // parts).astype(dtype)
+            for places in jnp.split(of_places, ends, -1)
+        ]
 
     def _features(
         self, parts: list[Float[Array, "_ height width channels"]]
@@ -296,8 +308,8 @@ class Discriminator(networks.Discriminator):
         goes back takes no time on the way back.
         """
         size = self.seen_size or max(_SEEN_AT_LEAST, self.image_size)
-        trunk, seen = EfficientNetLite(axis_name="", parent=None), list(_STAGES)[: self.scales]
-        weights = self._frozen("trunk", trunk, parts[0])
+        trunk, seen = EfficientNetLite(folded=True, parent=None), list(_STAGES)[: self.scales]
+        weights = self._frozen("folded_trunk", trunk, parts[0])
 
         def stages(part: Images) -> Any:
             shown = jax.image.resize(part, (len(part), size, size, part.shape[-1]), "linear")

@@ -137,6 +137,15 @@ def test_a_run_resumes_bit_for_bit_and_refuses_other_weights(trained, weights, t
             go_on()
 
 
+def test_weights_that_only_one_version_of_a_network_has_are_not_compared(trained):
+    described = read_manifest(trained / "checkpoints" / "4")
+    weights = np.load(trained.parent / "critic.npy")
+    for form in ({}, {"kernel": weights}, {"folded": weights}):
+        assert not described.changed_frozen({"discriminator": form})
+    changed = {"discriminator": {"kernel": weights + 1}}
+    assert described.changed_frozen(changed) == "discriminator/kernel"
+
+
 def test_evaluation_reads_them_and_generation_does_without(trained, use, tmp_path):
     use(trained.parent / "critic.npy")
     evaluate(open_run(trained), SHORT)

@@ -100,9 +100,12 @@ class TestCritic:
 
         def deviation(images, train=True, **changes):
             module = of_one_scale[0].clone(**changes)
-            found = module.apply({}, images, train, method="_deviation")
-            assert found.shape == images.shape
-            return np.asarray(found[:, 0, 0, 0])
+            scales = [images, 3 * images[:, ::2]]
+            found, of_half = module.apply({}, scales, train, method="_deviations")
+            assert found.shape == of_half.shape == (len(images),)
+            by_itself = module.apply({}, scales[1:], train, method="_deviations")
+            np.testing.assert_allclose(of_half, by_itself[0], rtol=1e-6)
+            return np.asarray(found)
 
         by_hand = [np.sqrt(np.var(x, 0) + 1e-8).mean() for x in (real, fake)]
         np.testing.assert_allclose(deviation(both, num_real=4), np.repeat(by_hand, 4), rtol=1e-5)

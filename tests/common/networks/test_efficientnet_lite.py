@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from common.networks.efficientnet_lite import (
     EfficientNetLite,
     bundled_weights,
     efficientnet_lite_variables,
+    folded_variables,
 )
 from common.networks.weight_files import read_weights
 from common.program.errors import UserError
@@ -85,12 +87,20 @@ def test_each_stage_is_that_of_pytorch_with_the_published_weights():
     weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
     expected = in_torch(torch.nn.functional, weights, pixels)
     variables = efficientnet_lite_variables(arrays, str(file))
-    stages = jax.jit(lambda v, x: EfficientNetLite().apply(v, x, train=False, method="stages"))
-    found = stages(variables, photograph[None] / np.float32(255))
-    assert found.keys() == expected.keys() == set(STAGES)
-    for name, maps in expected.items():
-        theirs = maps.permute(0, 2, 3, 1).numpy()
-        np.testing.assert_allclose(found[name], theirs, atol=1e-5 * np.abs(theirs).max())
+    image = photograph[None] / np.float32(255)
+
+    @partial(jax.jit, static_argnums=0)
+    def stages(trunk, variables):
+        return trunk.apply(variables, image, train=False, method="stages")
+
+    for found in (
+        stages(EfficientNetLite(), variables),
+        stages(EfficientNetLite(folded=True), folded_variables(variables)),
+    ):
+        assert found.keys() == expected.keys() == set(STAGES)
+        for name, maps in expected.items():
+            theirs = maps.permute(0, 2, 3, 1).numpy()
+            np.testing.assert_allclose(found[name], theirs, atol=1e-5 * np.abs(theirs).max())
 
 
 class TestWithoutThePackage:
