@@ -36,6 +36,9 @@ CONSTRAINTS ?= constraints/$$($(BIN)/python -c "import sys; print('%d.%d' % sys.
 # time.
 PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint $(CONSTRAINTS)
 
+# What is imported is compiled once, not by each program that a test starts.
+export PYTHONDONTWRITEBYTECODE =
+
 # More than two cores have to do: some tests wait for programs that they have started.
 PYTEST = $(BIN)/python -m pytest -n 3 --dist worksteal
 
@@ -61,8 +64,8 @@ run: install
 	$(BIN)/python launch.py --mode=evaluate --truncation=0.85 --workdir=runs/phantoms
 endif
 
-test: install  # with the smoke test beside the rest, if there is one
-	$(if $(NEWER),$(MAKE) smoke & ) beside=$$!; $(MAKE) checks suite; rest=$$?; wait $$beside && exit $$rest
+test:  # with the smoke test beside the rest, if there is one
+	$(if $(NEWER),$(MAKE) smoke & ) beside=$$!; $(MAKE) install checks suite PYTHON="$(PYTHON)"; rest=$$?; wait $$beside && exit $$rest
 
 quick: install checks  # before each commit, in three minutes
 	$(PYTEST) $$($(BIN)/python -m tests.near)
@@ -73,6 +76,7 @@ checks: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 suite: $(VENV)/.installed-test
+	-$(BIN)/python -m pytest --collect-only --quiet > /dev/null  # compiles what all workers import
 	$(PYTEST)
 
 smoke:  # with what users have where a Python is found that is newer than the suite's

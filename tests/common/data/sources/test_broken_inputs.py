@@ -122,7 +122,7 @@ IDX = b"\0\0\x08\x01\0\0\0\x02\0\1"
 TWO = {"A/x.png": encoded(), "B/y.png": encoded()}
 HU = np.zeros((8, 8), np.int16).tobytes()
 
-# name: (files by path, settings of config.data beside dir, what the sentence says)
+# name: (files by path or what makes them, settings of config.data beside dir, what the sentence says)
 CASES = {
     # pictures
     "png cut short": ({"A/x.png": encoded(NOISE)[:900]}, {}, "x.png is damaged"),
@@ -200,7 +200,7 @@ CASES = {
     # archives
     "zip bomb": (
         {
-            "x.zip": zipped(compression=zipfile.ZIP_DEFLATED, compresslevel=1)(
+            "x.zip": lambda: zipped(compression=zipfile.ZIP_DEFLATED, compresslevel=1)(
                 ("A/x.png", bytes(2**28))
             )
         },
@@ -293,7 +293,7 @@ def test_one_sentence_and_nothing_written_but_the_cache(case, tmp_path):
     data.mkdir()
     for name, content in files.items():
         (data / name).parent.mkdir(parents=True, exist_ok=True)
-        (data / name).write_bytes(content)
+        (data / name).write_bytes(content() if callable(content) else content)
     settings = default_config().data
     settings.update(dir=str(data), image_size=8, cache_dir=str(cache))
     settings.update(changes)
