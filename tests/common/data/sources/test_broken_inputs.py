@@ -122,7 +122,8 @@ IDX = b"\0\0\x08\x01\0\0\0\x02\0\1"
 TWO = {"A/x.png": encoded(), "B/y.png": encoded()}
 HU = np.zeros((8, 8), np.int16).tobytes()
 
-# name: (files by path or what makes them, settings of config.data beside dir, what the sentence says)
+# name: (files by path, or what makes them, settings of config.data beside dir, what the sentence
+# says)
 CASES = {
     # pictures
     "png cut short": ({"A/x.png": encoded(NOISE)[:900]}, {}, "x.png is damaged"),
