@@ -20,6 +20,7 @@ from common.program.log import log
 from common.training import dispatch
 from common.training.dispatch import Block
 from common.training.epochs import batch_indices
+from common.training.partners import Partners
 from common.training.task import Batch, Batches
 
 _BLOCK_BYTES = 64 * 2**20  # a streamed block is no larger than this, or one batch
@@ -63,6 +64,7 @@ class Order:
     ) -> None:
         self.split, self._batches = split, batches
         self._labels = np.array(split.labels) if balance else None
+        self._partners = Partners(split.owners) if batches.partners else None
         several = batches.number > 1
         self._local_batch = processes.local_batch_size(batches.size, is_part=several)
         self._seeds, self._shuffle = seeds, shuffle
@@ -73,10 +75,11 @@ class Order:
         return np.stack(each, 1) if len(each) > 1 else each[0]
 
     def _of(self, seed: int, step: int) -> Int[np.ndarray, "devices batches batch"]:
-        count, size = self._batches
-        every = batch_indices(
-            step, count * size, seed, len(self.split), self._shuffle, self._labels
-        )
+        count, size, _ = self._batches
+        drawn = size if self._partners else count * size
+        every = batch_indices(step, drawn, seed, len(self.split), self._shuffle, self._labels)
+        if self._partners:
+            every = np.concatenate([every, self._partners.of(every, seed, step)])
         first = jax.process_index() * self._local_batch
         mine = every.reshape(count, size)[:, first : first + self._local_batch]
         return mine.reshape(count, jax.local_device_count(), -1).swapaxes(0, 1)

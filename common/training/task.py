@@ -54,10 +54,13 @@ class Batches(NamedTuple):
     Attributes:
       number: of batches; more than one for several discriminator updates in a step.
       size: examples in each, over all devices.
+      partners: whether there are two, and the second has, for each image of the first, another one
+        of the same patient (common/training/partners.py).
     """
 
     number: int
     size: int
+    partners: bool = False
 
     @classmethod
     def in_parts(cls, batch_size: int, parts: int) -> "Batches":

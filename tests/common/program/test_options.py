@@ -14,7 +14,7 @@ from launch import TASKS
 from tests.conftest import ROOT
 from unet.flags import UNetOptions
 
-BUILT_IN = ("gan", "unet", "classify", "translate")
+BUILT_IN = ("gan", "unet", "classify", "translate", "pretrain")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_processes_that_could_not_find_each_other_are_refused(flags, expected):
             "input",
             "generate",
             "gan",
-            r"it is for run, inspect, evaluate \(gan, unet, classify, translate\)",
+            r"it is for run, inspect, evaluate \(gan, unet, classify, translate, pretrain\)",
         ),
         ("num_images", "evaluate", "gan", r"it is for generate \(gan\)"),
         ("output", "train", "", "--mode=train takes no --output"),

@@ -1,0 +1,203 @@
+"""--mode=evaluate: do images with like features show the same, and did training make it so?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from common.data.findings import may_be_several, outputs_of, shown_by
+from common.data.prepared.few_labels import UNLABELLED
+from common.data.prepared.prepared import Split
+from common.devices import placement
+from common.learning.network import SupervisedState
+from common.program.log import log
+from common.report.images import write_picture
+from common.run_page.write import show_evaluation
+from common.runs.evaluation import EVALUATION, HeldOut, evaluation_outputs, held_out, write_report
+from common.runs.workdir import Run
+from common.scores.bootstrap import Score
+from common.scores.classification import Predicted, intervals
+from common.training.task import make_task, new_state
+from common.training.validation import HeldOut as Losses
+from pretrain.config import PretrainSettings
+from pretrain.flags import PretrainOptions
+from pretrain.neighbours import nearest, neighbour_picture, votes
+from pretrain.patients import with_patients
+from pretrain.state import FeaturesOf, features_of, make_pretraining
+
+_PICTURE = "neighbours.png"
+_AT_ONCE = 256  # images in memory
+_SHOWN, _NEIGHBOURS_SHOWN = 8, 6
+_PRINTED = ("roc_auc_macro", "accuracy", "balanced_accuracy", "f1_macro")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the nearest training images say of held-out ones.
+
+    Attributes:
+      number: of neighbours.
+      classes: that were told apart.
+      images: training images with a label.
+      scores: by name.
+      untrained: the same scores of the network before training.
+    """
+
+    number: int
+    classes: tuple[str, ...]
+    images: int
+    scores: Mapping[str, Score]
+    untrained: Mapping[str, Score]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of a pretraining at a step.
+
+    Attributes:
+      step: of its checkpoint.
+      held: the images that were scored.
+      losses: the loss and its terms.
+      probe: None if there are no classes to tell apart.
+    """
+
+    step: int
+    held: HeldOut
+    losses: Mapping[str, float]
+    probe: Probe | None
+
+    @property
+    def verdict(self) -> str:
+        """Returns it in words."""
+        return " ".join((self._told, *self.held.caveats))
+
+    @property
+    def _told(self) -> str:
+        if self.probe is None:
+            return (
+                f"The loss is {self.losses['loss']:.4g}; what the features are good for is not"
+                " measured, as the training images with a label are not of several classes."
+            )
+        now, before = (
+            scores["roc_auc_macro" if scores["roc_auc_macro"].is_known else "accuracy"]
+            for scores in (self.probe.scores, self.probe.untrained)
+        )
+        measure = "AUC" if self.probe.scores["roc_auc_macro"].is_known else "accuracy"
+        return (
+            f"The {self.probe.number} nearest training images tell the classes apart with"
+            f" {measure} {_of(now)}; by the features of the untrained network {_of(before)}."
+        )
+
+    def report(self) -> dict[str, object]:
+        """Returns the content of evaluation.json."""
+        return {
+            "verdict": self.verdict,
+            "checkpoint_step": self.step,
+            **self.held.facts,
+            "losses": self.losses,
+            "neighbours": self.probe,
+        }
+
+
+def evaluate(run: Run, options: PretrainOptions) -> None:
+    """Writes evaluation.json and a picture of nearest images.
+
+    It scores the run's split "test", or "val" if there is none or with --split=val: the loss, and
+    how well the labels of the nearest training images tell those of the held-out ones.
+
+    Raises:
+      UserError: nothing is held out, or the data, a folder or the checkpoint can't be used.
+    """
+    with evaluation_outputs(run, options) as outputs:
+        outputs.claim(dict.fromkeys((EVALUATION, _PICTURE), ""))
+        found = _evaluated(run, options, outputs.drafts)
+    _print_summary(found, outputs.folder)
+    show_evaluation(run, outputs.folder)
+
+
+def _evaluated(run: Run, options: PretrainOptions, output: Path) -> Evaluation:
+    """Scores the images; writes all files into a folder."""
+    task = make_task(run.config, run.card)
+    untrained: SupervisedState = task.warm_start(new_state(task, run.settings.seed))
+    step, state = run.best_state(untrained)
+    held = held_out(run, options)
+    assert held.train is not None  # those of another folder are never scored
+    log.info("scoring %d images, %s, at step %d", len(held.split), held.name, step)
+    pretraining = make_pretraining(PretrainSettings.of(run.config), run.card)
+    before, now = (features_of(pretraining, each.average) for each in (untrained, state))
+    found = Evaluation(
+        step, held, _losses(run, held.split, state), _probe(held, now, before, options.neighbours)
+    )
+    write_report(output, found.report())
+    write_picture(output / _PICTURE, _picture(held.split, held.train, now, held.card.caption))
+    return found
+
+
+def _losses(run: Run, split: Split, state: SupervisedState) -> dict[str, float]:
+    """Returns the loss and its terms, by name."""
+    placed = placement.replicate(state)
+    task = make_task(run.config, run.card)
+    measured = Losses(run.settings, with_patients(split), task, placed).measure(placed)
+    return {name.removeprefix("val/"): value for name, value in measured.items()}
+
+
+def _probe(held: HeldOut, now: FeaturesOf, before: FeaturesOf, number: int) -> Probe | None:
+    """Returns what neighbours say, by the features of now and of before training."""
+    assert held.train is not None
+    card, train = held.card, held.train
+    labels = _labels(train)
+    labelled = np.flatnonzero(labels != UNLABELLED)
+    if len(np.unique(labels[labelled])) < 2:
+        return None
+    shown, classes = shown_by(card.classes), outputs_of(card.classes)
+    truth = _labels(held.split)
+    scores = []
+    for compute in (now, before):
+        known = _features(train, compute)[labelled]
+        found = nearest(_features(held.split, compute), known, number)
+        shares = votes(found, shown[labels[labelled]])
+        told = shown[truth] if may_be_several(card.classes) else truth
+        predicted = Predicted(held.split.ids, held.split.groups, told, shares)
+        scores.append(intervals(predicted, classes))
+    return Probe(min(number, len(labelled)), classes, len(labelled), *scores)
+
+
+def _labels(split: Split) -> np.ndarray:
+    return np.array(
+        split.labels or [split.read([place])["label"][0] for place in range(len(split))]
+    )
+
+
+def _features(split: Split, compute: FeaturesOf) -> Float[np.ndarray, "images features"]:
+    """Returns the features of a split, some images at a time in memory."""
+    starts = range(0, len(split), _AT_ONCE)
+    blocks = (range(start, min(start + _AT_ONCE, len(split))) for start in starts)
+    return np.concatenate([compute(split.read(block)["image"]) for block in blocks])
+
+
+def _picture(split: Split, train: Split, compute: FeaturesOf, caption: str) -> np.ndarray:
+    """Returns held-out images, each beside the training images most like it."""
+    some = np.linspace(0, len(split) - 1, min(_SHOWN, len(split)), dtype=int).tolist()
+    images = split.read(some)["image"]
+    found = nearest(compute(images), _features(train, compute), _NEIGHBOURS_SHOWN)
+    neighbours = [train.read(places)["image"] for places in found.places.T.tolist()]
+    title = f"an image of {caption}, and the training images most like it"
+    return neighbour_picture([images, *neighbours], title)
+
+
+def _print_summary(found: Evaluation, output: Path) -> None:
+    print(found.held.headline(found.step))
+    print(f"  {found.verdict}")
+    for name, value in found.losses.items():
+        print(f"  {name:<28} {value:.4g}")
+    if found.probe:
+        for name in _PRINTED:
+            if found.probe.scores[name].is_known:
+                print(f"  {name:<28} {found.probe.scores[name]}")
+    print(f"  written to {output}")
+
+
+def _of(score: Score) -> str:
+    return f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"

@@ -1,0 +1,90 @@
+"""The fixed parts of a pretraining, its initial state, and the features that it gives images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key, UInt8
+
+from classify.networks import make_network
+from common.data.prepared.prepared import DataCard
+from common.data.transforms import to_unit
+from common.devices import apply
+from common.learning.network import SupervisedState, Variables
+from common.learning.optimizers import make_optimizer
+from common.program.errors import UserError
+from common.training.task import Batches
+from pretrain.config import PretrainSettings
+from pretrain.network import PretrainedNetwork
+
+_BATCH = 32
+
+FeaturesOf = Callable[
+    [UInt8[np.ndarray, "num height width channels"]], Float[np.ndarray, "num features"]
+]
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What training does not change.
+
+    Attributes:
+      network: images in [0, 1] -> features and their projections.
+      optimizer: its update rule.
+      batches: what a step takes: images and, if views are of two images, their partners.
+    """
+
+    network: PretrainedNetwork
+    optimizer: optax.GradientTransformation
+    batches: Batches
+
+
+def make_pretraining(settings: PretrainSettings, card: DataCard) -> Pretraining:
+    """Builds the fixed parts that a config describes.
+
+    Raises:
+      UserError: a setting is invalid.
+    """
+    size, model = settings.data.batch_size, settings.model
+    if size < 2:
+        raise UserError(
+            f"config.data.batch_size is {size}, but a network learns what images have in common,"
+            " and what not, from several of them; make it 2 or more, better 128."
+        )
+    if not model.projector:
+        raise UserError("config.model.projector is empty; name the widths of its layers.")
+    several = settings.loss.positives == "patient"
+    batches = Batches(2, size, partners=True) if several else Batches(1, size)
+    steps_per_epoch = card.num_examples["train"] / batches.examples
+    optimizer = make_optimizer(
+        settings.optimizer, "optimizer", steps_per_epoch, num_steps=settings.train.num_steps
+    )
+    network = PretrainedNetwork(make_network(model, 0), tuple(model.projector))
+    return Pretraining(network, optimizer, batches)
+
+
+def init_state(pretraining: Pretraining, card: DataCard, rng: Key[Array, ""]) -> SupervisedState:
+    """Returns the state at step 0, drawn at random."""
+    images = jnp.zeros((1, card.image_size, card.image_size, card.channels))
+    made = pretraining.network.init(rng, images, train=True)
+    return SupervisedState.create(made, pretraining.optimizer)
+
+
+def features_of(pretraining: Pretraining, variables: Variables) -> FeaturesOf:
+    """Returns a function of stored images that gives the features of the trunk, of length 1."""
+
+    def compute(
+        variables: Variables, images: UInt8[Array, "batch height width channels"]
+    ) -> Float[Array, "batch features"]:
+        features, _ = pretraining.network.apply(variables, to_unit(images), train=False)
+        return normalised(features)
+
+    return apply.in_batches(compute, variables, _BATCH)
+
+
+def normalised(rows: Float[Array, "batch features"]) -> Float[Array, "batch features"]:
+    """Returns rows of length 1; one of zeros stays so."""
+    length = jnp.sqrt((rows**2).sum(-1, keepdims=True))
+    return rows / jnp.where(length > 0, length, 1)
