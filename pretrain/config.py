@@ -14,6 +14,7 @@ from pretrain.flags import MODES, PretrainOptions
 
 RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
+    "data.unlabelled": choice("drop", "keep"),
     "data.unlabelled_dir": text(),
     **dict.fromkeys(("model.name", "model.weights", "model.weights_sha256"), text()),
     "model.projector": each(whole(1, 65536)),

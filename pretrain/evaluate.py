@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from common.data.findings import may_be_several, outputs_of, shown_by
-from common.data.prepared.few_labels import UNLABELLED
 from common.data.prepared.prepared import Split
+from common.data.records import UNLABELLED
 from common.devices import placement
 from common.learning.network import SupervisedState
 from common.program.log import log
