@@ -61,7 +61,7 @@ def make_pretraining(settings: PretrainSettings, card: DataCard) -> Pretraining:
     optimizer = make_optimizer(
         settings.optimizer, "optimizer", steps_per_epoch, num_steps=settings.train.num_steps
     )
-    network = PretrainedNetwork(make_network(model, 0), tuple(model.projector))
+    network = PretrainedNetwork(make_network(model, 0), model.projector)
     return Pretraining(network, optimizer, batches)
 
 
