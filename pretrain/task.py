@@ -116,7 +116,8 @@ class PretrainTask(Task[SupervisedState]):
         """Returns training images, a view of each, and the images of others most like it."""
         images, some = examples["image"], np.arange(min(_SHOWN, len(examples["image"])))
         keys = jax.random.split(jax.random.key(0), len(some))
-        views = np.asarray(augment({"image": images[some]}, keys, self.settings.augment)["image"])
+        shown = {"image": jnp.asarray(images[some])}
+        views = np.asarray(augment(shown, keys, self.settings.augment)["image"])
         features = features_of(self.pretraining, state.average)(images)
         owners = examples["patient"]
         found = nearest(features[some], features, _NEAREST, (owners[some], owners))
