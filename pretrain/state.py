@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from common.devices import apply
 from common.learning.network import SupervisedState, Variables
 from common.learning.optimizers import make_optimizer
 from common.program.errors import UserError
-from common.training.task import Batches
+from common.training.task import Batches, Pairs
 from pretrain.config import PretrainSettings
 from pretrain.network import PretrainedNetwork
 
@@ -36,7 +37,7 @@ class Pretraining:
       batches: what a step takes: images and, if views are of two images, their partners.
     """
 
-    network: PretrainedNetwork
+    network: Any
     optimizer: optax.GradientTransformation
     batches: Batches
 
@@ -55,8 +56,7 @@ def make_pretraining(settings: PretrainSettings, card: DataCard) -> Pretraining:
         )
     if not model.projector:
         raise UserError("config.model.projector is empty; name the widths of its layers.")
-    several = settings.loss.positives == "patient"
-    batches = Batches(2, size, partners=True) if several else Batches(1, size)
+    batches = Pairs.of(size) if settings.loss.positives == "patient" else Batches(1, size)
     steps_per_epoch = card.num_examples["train"] / batches.examples
     optimizer = make_optimizer(
         settings.optimizer, "optimizer", steps_per_epoch, num_steps=settings.train.num_steps

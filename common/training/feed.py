@@ -21,7 +21,7 @@ from common.training import dispatch
 from common.training.dispatch import Block
 from common.training.epochs import batch_indices
 from common.training.partners import Partners
-from common.training.task import Batch, Batches
+from common.training.task import Batch, Batches, Pairs
 
 _BLOCK_BYTES = 64 * 2**20  # a streamed block is no larger than this, or one batch
 # From the system's cache one thread is as fast; with a cold disk four wait at the same time.
@@ -64,7 +64,7 @@ class Order:
     ) -> None:
         self.split, self._batches = split, batches
         self._labels = np.array(split.labels) if balance else None
-        self._partners = Partners(split.owners) if batches.partners else None
+        self._partners = Partners(split.owners) if isinstance(batches, Pairs) else None
         several = batches.number > 1
         self._local_batch = processes.local_batch_size(batches.size, is_part=several)
         self._seeds, self._shuffle = seeds, shuffle
@@ -75,7 +75,7 @@ class Order:
         return np.stack(each, 1) if len(each) > 1 else each[0]
 
     def _of(self, seed: int, step: int) -> Int[np.ndarray, "devices batches batch"]:
-        count, size, _ = self._batches
+        count, size = self._batches
         drawn = size if self._partners else count * size
         every = batch_indices(step, drawn, seed, len(self.split), self._shuffle, self._labels)
         if self._partners:

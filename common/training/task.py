@@ -54,13 +54,10 @@ class Batches(NamedTuple):
     Attributes:
       number: of batches; more than one for several discriminator updates in a step.
       size: examples in each, over all devices.
-      partners: whether there are two, and the second has, for each image of the first, another one
-        of the same patient (common/training/partners.py).
     """
 
     number: int
     size: int
-    partners: bool = False
 
     @classmethod
     def in_parts(cls, batch_size: int, parts: int) -> "Batches":
@@ -87,6 +84,18 @@ class Batches(NamedTuple):
             return [batch]
         parts = {name: jnp.split(rows, self.number) for name, rows in batch.items()}
         return [{name: rows[i] for name, rows in parts.items()} for i in range(self.number)]
+
+
+class Pairs(Batches):
+    """Two batches: the second has, for each image of the first, another one of the same patient.
+
+    Of a patient with a single image it has that: see common/training/partners.py.
+    """
+
+    @classmethod
+    def of(cls, size: int) -> "Pairs":
+        """Returns so many pairs, over all devices."""
+        return cls(2, size)
 
 
 class Task(ABC, Generic[State]):

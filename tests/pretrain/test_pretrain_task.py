@@ -11,6 +11,7 @@ from common.config.tasks import rules_of
 from common.data.prepared.prepared import DataCard, Prepared
 from common.devices.axis import AXIS
 from common.program.errors import UserError
+from common.training.task import Pairs
 from common.training.task import make_task as make_any_task
 from common.training.transfer import transferred
 from configs import pretrain_covid, small_cnn_chest_xray, unet_brain_mri
@@ -72,8 +73,11 @@ def test_a_step_does_not_depend_on_the_number_of_devices(name):
 
 
 def test_a_step_takes_pairs_or_two_views_of_each_image():
-    assert make_task(settings(), CARD).batches == (2, PAIRS, True)
-    assert make_task(settings(positives="image"), CARD).batches == (1, PAIRS, False)
+    pairs, alone = (
+        make_task(settings(positives=name), CARD).batches for name in ("patient", "image")
+    )
+    assert isinstance(pairs, Pairs) and pairs == (2, PAIRS)
+    assert not isinstance(alone, Pairs) and alone == (1, PAIRS)
 
 
 @pytest.mark.slow
@@ -156,7 +160,8 @@ def test_neighbours_vote_by_their_likeness_and_nobody_is_their_own():
     share = 1 / (1 + np.exp(-0.2 / 0.07))
     shown = np.array([[True, False], [False, True], [False, True]])
     np.testing.assert_allclose(votes(found, shown), [[share, 1 - share]], rtol=1e-5)
-    np.testing.assert_array_equal(nearest(images, known, 1, ([7], [7, 1, 2])).places, [[1]])
+    owners = np.array([7]), np.array([7, 1, 2])
+    np.testing.assert_array_equal(nearest(images, known, 1, owners).places, [[1]])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from common.training.feed import Order
 from common.training.partners import Partners
-from common.training.task import Batches
+from common.training.task import Batches, Pairs
 from tests.memory_split import split_of
 
 OWNERS = ("b", "a", "b", "c", "b", "a")
@@ -32,7 +32,7 @@ def test_they_follow_from_seed_and_step():
 def test_a_step_takes_images_as_ever_and_then_their_partners(step):
     split = split_of([{"image": np.full((1, 1, 1), row, np.uint8)} for row in IMAGES])
     split = replace(split, groups=OWNERS)
-    pairs = Order(split, Batches(2, 3, partners=True), [1], shuffle=True)
+    pairs = Order(split, Pairs.of(3), [1], shuffle=True)
     alone = Order(split, Batches(1, 3), [1], shuffle=True)
     first, second = pairs.indices(step)[0]
     np.testing.assert_array_equal(first, alone.indices(step)[0, 0])
