@@ -1,16 +1,18 @@
 """--mode=evaluate: do images with like features show the same, and did training make it so?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Int
 
 from common.data.findings import may_be_several, outputs_of, shown_by
 from common.data.prepared.prepared import Split
 from common.data.records import UNLABELLED
 from common.devices import placement
+from common.devices.apply import in_batches
 from common.learning.network import SupervisedState
 from common.program.log import log
 from common.report.images import write_picture
@@ -19,18 +21,22 @@ from common.runs.evaluation import EVALUATION, HeldOut, evaluation_outputs, held
 from common.runs.workdir import Run
 from common.scores.bootstrap import Score
 from common.scores.classification import Predicted, intervals
-from common.training.task import make_task, new_state
-from common.training.validation import HeldOut as Losses
+from common.training import validation
+from common.training.task import Task, make_task, new_state
 from pretrain.config import PretrainSettings
 from pretrain.flags import PretrainOptions
-from pretrain.neighbours import nearest, neighbour_picture, votes
+from pretrain.neighbours import Features, Stored, nearest, neighbour_picture, votes
 from pretrain.patients import with_patients
-from pretrain.state import FeaturesOf, features_of, make_pretraining
+from pretrain.state import features_of, make_pretraining
 
 _PICTURE = "neighbours.png"
 _AT_ONCE = 256  # images in memory
+_BATCH = 32  # images whose features are computed at once
 _SHOWN, _NEIGHBOURS_SHOWN = 8, 6
 _PRINTED = ("roc_auc_macro", "accuracy", "balanced_accuracy", "f1_macro")
+
+
+FeaturesOf = Callable[[Stored], Features]
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Probe:
       classes: that were told apart.
       images: training images with a label.
       scores: by name.
-      untrained: the same scores of the network before training.
+      untrained: the same scores, of the network as `config.model` makes it.
     """
 
     number: int
@@ -71,23 +77,21 @@ class Evaluation:
     @property
     def verdict(self) -> str:
         """Returns it in words."""
-        return " ".join((self._told, *self.held.caveats))
+        return " ".join((self._finding, *self.held.caveats))
 
     @property
-    def _told(self) -> str:
+    def _finding(self) -> str:
         if self.probe is None:
             return (
                 f"The loss is {self.losses['loss']:.4g}; what the features are good for is not"
                 " measured, as the training images with a label are not of several classes."
             )
-        now, before = (
-            scores["roc_auc_macro" if scores["roc_auc_macro"].is_known else "accuracy"]
-            for scores in (self.probe.scores, self.probe.untrained)
-        )
-        measure = "AUC" if self.probe.scores["roc_auc_macro"].is_known else "accuracy"
+        by_area = self.probe.scores["roc_auc_macro"].is_known
+        score, words = ("roc_auc_macro", "AUC") if by_area else ("accuracy", "accuracy")
         return (
             f"The {self.probe.number} nearest training images tell the classes apart with"
-            f" {measure} {_of(now)}; by the features of the untrained network {_of(before)}."
+            f" {words} {_told(self.probe.scores[score])}; by the features of the untrained network"
+            f" {_told(self.probe.untrained[score])}."
         )
 
     def report(self) -> dict[str, object]:
@@ -125,22 +129,22 @@ def _evaluated(run: Run, options: PretrainOptions, output: Path) -> Evaluation:
     held = held_out(run, options)
     assert held.train is not None  # those of another folder are never scored
     log.info("scoring %d images, %s, at step %d", len(held.split), held.name, step)
-    pretraining = make_pretraining(PretrainSettings.of(run.config), run.card)
-    before, now = (features_of(pretraining, each.average) for each in (untrained, state))
-    found = Evaluation(
-        step, held, _losses(run, held.split, state), _probe(held, now, before, options.neighbours)
-    )
+    compute = partial(features_of, make_pretraining(PretrainSettings.of(run.config), run.card))
+    before, now = (in_batches(compute, each.average, _BATCH) for each in (untrained, state))
+    losses = _losses(run, task, held.split, state)
+    found = Evaluation(step, held, losses, _probe(held, now, before, options.neighbours))
     write_report(output, found.report())
     write_picture(output / _PICTURE, _picture(held.split, held.train, now, held.card.caption))
     return found
 
 
-def _losses(run: Run, split: Split, state: SupervisedState) -> dict[str, float]:
+def _losses(
+    run: Run, task: Task[SupervisedState], split: Split, state: SupervisedState
+) -> dict[str, float]:
     """Returns the loss and its terms, by name."""
     placed = placement.replicate(state)
-    task = make_task(run.config, run.card)
-    measured = Losses(run.settings, with_patients(split), task, placed).measure(placed)
-    return {name.removeprefix("val/"): value for name, value in measured.items()}
+    losses = validation.HeldOut(run.settings, with_patients(split), task, placed)
+    return {name.removeprefix("val/"): value for name, value in losses.measure(placed).items()}
 
 
 def _probe(held: HeldOut, now: FeaturesOf, before: FeaturesOf, number: int) -> Probe | None:
@@ -164,13 +168,13 @@ def _probe(held: HeldOut, now: FeaturesOf, before: FeaturesOf, number: int) -> P
     return Probe(min(number, len(labelled)), classes, len(labelled), *scores)
 
 
-def _labels(split: Split) -> np.ndarray:
+def _labels(split: Split) -> Int[np.ndarray, " images"]:
     return np.array(
         split.labels or [split.read([place])["label"][0] for place in range(len(split))]
     )
 
 
-def _features(split: Split, compute: FeaturesOf) -> Float[np.ndarray, "images features"]:
+def _features(split: Split, compute: FeaturesOf) -> Features:
     """Returns the features of a split, some images at a time in memory."""
     starts = range(0, len(split), _AT_ONCE)
     blocks = (range(start, min(start + _AT_ONCE, len(split))) for start in starts)
@@ -199,5 +203,5 @@ def _print_summary(found: Evaluation, output: Path) -> None:
     print(f"  written to {output}")
 
 
-def _of(score: Score) -> str:
+def _told(score: Score) -> str:
     return f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"

@@ -107,7 +107,7 @@ def simclr(
       patients: a number for each image, equal for images of one patient.
       temperature: divides cosines.
     """
-    first, second = (_normalised(views) for views in (first, second))
+    first, second = normalised(first), normalised(second)
     everything = jnp.concatenate([_of_all_devices(views) for views in (first, second)])
     others, known = _of_all_devices(patients), _of_all_devices(valid)
     negative = jnp.tile((patients[:, None] != others) & known, 2)
@@ -121,7 +121,7 @@ def simclr(
     return {"loss": (of(first) + of(second)) / 2}
 
 
-def _normalised(views: Projections) -> Projections:
+def normalised(views: Projections) -> Projections:
     """Returns rows of length 1; one of zeros stays so."""
     return views * jax.lax.rsqrt((views**2).sum(-1, keepdims=True) + 1e-12)
 

@@ -1,30 +1,22 @@
 """The fixed parts of a pretraining, its initial state, and the features that it gives images."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, UInt8
 
 from classify.networks import make_network
 from common.data.prepared.prepared import DataCard
 from common.data.transforms import to_unit
-from common.devices import apply
 from common.learning.network import SupervisedState, Variables
 from common.learning.optimizers import make_optimizer
 from common.program.errors import UserError
 from common.training.task import Batches, Pairs
 from pretrain.config import PretrainSettings
+from pretrain.losses import normalised
 from pretrain.network import PretrainedNetwork
-
-_BATCH = 32
-
-FeaturesOf = Callable[
-    [UInt8[np.ndarray, "num height width channels"]], Float[np.ndarray, "num features"]
-]
 
 
 @dataclass(frozen=True)
@@ -72,19 +64,11 @@ def init_state(pretraining: Pretraining, card: DataCard, rng: Key[Array, ""]) ->
     return SupervisedState.create(made, pretraining.optimizer)
 
 
-def features_of(pretraining: Pretraining, variables: Variables) -> FeaturesOf:
-    """Returns a function of stored images that gives the features of the trunk, of length 1."""
-
-    def compute(
-        variables: Variables, images: UInt8[Array, "batch height width channels"]
-    ) -> Float[Array, "batch features"]:
-        features, _ = pretraining.network.apply(variables, to_unit(images), train=False)
-        return normalised(features)
-
-    return apply.in_batches(compute, variables, _BATCH)
-
-
-def normalised(rows: Float[Array, "batch features"]) -> Float[Array, "batch features"]:
-    """Returns rows of length 1; one of zeros stays so."""
-    length = jnp.sqrt((rows**2).sum(-1, keepdims=True))
-    return rows / jnp.where(length > 0, length, 1)
+def features_of(
+    pretraining: Pretraining,
+    variables: Variables,
+    images: UInt8[Array, "num height width channels"],
+) -> Float[Array, "num features"]:
+    """Returns the trunk's features of stored images, each of length 1."""
+    features, _ = pretraining.network.apply(variables, to_unit(images), train=False)
+    return normalised(features)

@@ -1,5 +1,7 @@
 """The pretraining task: what the loop and the modes call."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +12,12 @@ from classify.networks import find_network
 from classify.state import with_weights
 from common.data.prepared.prepared import DataCard, Prepared
 from common.data.transforms import augment, to_unit
+from common.devices.apply import by_batches
 from common.devices.axis import AXIS
 from common.learning.network import SupervisedState, Variables, advanced
 from common.learning.precision import narrow, widen
 from common.learning.randomness import example_keys
+from common.program.memory import low_memory_options
 from common.report.images import Picture
 from common.scores.metrics import averages
 from common.training.task import Batch, Batches, Examples, Metrics, Task
@@ -26,6 +30,7 @@ from pretrain.state import Pretraining, features_of, init_state, make_pretrainin
 
 __all__ = ["PretrainTask", "evaluate", "make_task"]  # a mode is a function of this module
 
+_AT_ONCE = 32  # images whose features are computed
 _SHOWN, _NEAREST = 8, 6  # images in a picture, and neighbours of each
 
 Images = Float[Array, "batch height width channels"]
@@ -41,6 +46,9 @@ class PretrainTask(Task[SupervisedState]):
     ) -> None:
         super().__init__(settings, card)
         self.pretraining = pretraining
+        self._features = jax.jit(
+            partial(features_of, pretraining), compiler_options=low_memory_options()
+        )
 
     @property
     def batches(self) -> Batches:
@@ -118,7 +126,7 @@ class PretrainTask(Task[SupervisedState]):
         keys = jax.random.split(jax.random.key(0), len(some))
         shown = {"image": jnp.asarray(images[some])}
         views = np.asarray(augment(shown, keys, self.settings.augment)["image"])
-        features = features_of(self.pretraining, state.average)(images)
+        features = by_batches(partial(self._features, state.average), _AT_ONCE, images)
         owners = examples["patient"]
         found = nearest(features[some], features, _NEAREST, (owners[some], owners))
         columns = [images[some], views, *(images[places] for places in found.places.T)]

@@ -65,8 +65,8 @@ class Order:
         self.split, self._batches = split, batches
         self._labels = np.array(split.labels) if balance else None
         self._partners = Partners(split.owners) if isinstance(batches, Pairs) else None
-        several = batches.number > 1
-        self._local_batch = processes.local_batch_size(batches.size, is_part=several)
+        is_part = batches.number > 1 and not self._partners
+        self._local_batch = processes.local_batch_size(batches.size, is_part=is_part)
         self._seeds, self._shuffle = seeds, shuffle
 
     def indices(self, step: int) -> Int[np.ndarray, "devices *replicas batches batch"]:
