@@ -63,7 +63,7 @@ def test_processes_that_could_not_find_each_other_are_refused(flags, expected):
             "input",
             "generate",
             "gan",
-            r"it is for run, inspect, evaluate \(gan, unet, classify, translate, pretrain\)",
+            r"it is for run, inspect, evaluate \(gan, unet, classify, translate\)",
         ),
         ("num_images", "evaluate", "gan", r"it is for generate \(gan\)"),
         ("output", "train", "", "--mode=train takes no --output"),
