@@ -72,10 +72,10 @@ TASK = Declaration(
     options=PretrainOptions,
     modes=MODES,
     compared=(
-        Compared("AUC of nearest neighbours", "neighbours.scores.roc_auc_macro.value"),
-        Compared("accuracy of nearest neighbours", "neighbours.scores.accuracy.value"),
+        Compared("AUC of nearest images", "nearest.scores.roc_auc_macro.value"),
+        Compared("accuracy of nearest images", "nearest.scores.accuracy.value"),
     ),
-    captions={"neighbours.png": "Held-out images, and the training images most like each"},
+    captions={"nearest.png": "Held-out images, and the training images most like each"},
     use="Is what classifiers and U-Nets start from that learn from few labels, for research.",
     limits=("It tells no classes apart by itself.",),
 )

@@ -25,14 +25,14 @@ from common.training import validation
 from common.training.task import Task, make_task, new_state
 from pretrain.config import PretrainSettings
 from pretrain.flags import PretrainOptions
-from pretrain.neighbours import Features, Stored, nearest, neighbour_picture, votes
+from pretrain.nearest import Features, Stored, nearest, picture_of_rows, votes
 from pretrain.patients import with_patients
 from pretrain.state import features_of, make_pretraining
 
-_PICTURE = "neighbours.png"
+_PICTURE = "nearest.png"
 _AT_ONCE = 256  # images in memory
 _BATCH = 32  # images whose features are computed at once
-_SHOWN, _NEIGHBOURS_SHOWN = 8, 6
+_SHOWN, _NEAREST_SHOWN = 8, 6
 _PRINTED = ("roc_auc_macro", "accuracy", "balanced_accuracy", "f1_macro")
 
 
@@ -44,7 +44,7 @@ class Probe:
     """What the nearest training images say of held-out ones.
 
     Attributes:
-      number: of neighbours.
+      number: of nearest images.
       classes: that were told apart.
       images: training images with a label.
       scores: by name.
@@ -101,7 +101,7 @@ class Evaluation:
             "checkpoint_step": self.step,
             **self.held.facts,
             "losses": self.losses,
-            "neighbours": self.probe,
+            "nearest": self.probe,
         }
 
 
@@ -132,7 +132,7 @@ def _evaluated(run: Run, options: PretrainOptions, output: Path) -> Evaluation:
     compute = partial(features_of, make_pretraining(PretrainSettings.of(run.config), run.card))
     before, now = (in_batches(compute, each.average, _BATCH) for each in (untrained, state))
     losses = _losses(run, task, held.split, state)
-    found = Evaluation(step, held, losses, _probe(held, now, before, options.neighbours))
+    found = Evaluation(step, held, losses, _probe(held, now, before, options.nearest))
     write_report(output, found.report())
     write_picture(output / _PICTURE, _picture(held.split, held.train, now, held.card.caption))
     return found
@@ -148,7 +148,7 @@ def _losses(
 
 
 def _probe(held: HeldOut, now: FeaturesOf, before: FeaturesOf, number: int) -> Probe | None:
-    """Returns what neighbours say, by the features of now and of before training."""
+    """Returns what the nearest say, by the features of now and of before training."""
     assert held.train is not None
     card, train = held.card, held.train
     labels = _labels(train)
@@ -185,10 +185,10 @@ def _picture(split: Split, train: Split, compute: FeaturesOf, caption: str) -> n
     """Returns held-out images, each beside the training images most like it."""
     some = np.linspace(0, len(split) - 1, min(_SHOWN, len(split)), dtype=int).tolist()
     images = split.read(some)["image"]
-    found = nearest(compute(images), _features(train, compute), _NEIGHBOURS_SHOWN)
-    neighbours = [train.read(places)["image"] for places in found.places.T.tolist()]
+    found = nearest(compute(images), _features(train, compute), _NEAREST_SHOWN)
+    others = [train.read(places)["image"] for places in found.places.T.tolist()]
     title = f"an image of {caption}, and the training images most like it"
-    return neighbour_picture([images, *neighbours], title)
+    return picture_of_rows([images, *others], title)
 
 
 def _print_summary(found: Evaluation, output: Path) -> None:

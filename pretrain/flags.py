@@ -11,11 +11,11 @@ from common.program.rules import whole
 class PretrainOptions(Options):
     """The flags of evaluating what a network has learned without labels."""
 
-    neighbours: int = flag(
+    nearest: int = flag(
         20, "So many nearest training images say what class an image is.", whole(1, 100_000)
     )
 
 
 MODES = {
-    "evaluate": Mode(("output", "overwrite", "split", "neighbours"), gives="scores"),
+    "evaluate": Mode(("output", "overwrite", "split", "nearest"), gives="scores"),
 }

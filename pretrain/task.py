@@ -24,14 +24,14 @@ from common.training.task import Batch, Batches, Examples, Metrics, Task
 from pretrain.config import PretrainSettings
 from pretrain.evaluate import evaluate
 from pretrain.losses import Terms, terms_of
-from pretrain.neighbours import nearest, neighbour_picture
+from pretrain.nearest import nearest, picture_of_rows
 from pretrain.patients import all_with_patients
 from pretrain.state import Pretraining, features_of, init_state, make_pretraining
 
 __all__ = ["PretrainTask", "evaluate", "make_task"]  # a mode is a function of this module
 
 _AT_ONCE = 32  # images whose features are computed
-_SHOWN, _NEAREST = 8, 6  # images in a picture, and neighbours of each
+_SHOWN, _NEAREST = 8, 6  # images in a picture, and the nearest of each
 
 Images = Float[Array, "batch height width channels"]
 
@@ -131,7 +131,7 @@ class PretrainTask(Task[SupervisedState]):
         found = nearest(features[some], features, _NEAREST, (owners[some], owners))
         columns = [images[some], views, *(images[places] for places in found.places.T)]
         title = f"step {int(state.step)}: an image, a view of it, the images of others most like it"
-        return {"neighbours": neighbour_picture(columns, title)}
+        return {"nearest": picture_of_rows(columns, title)}
 
 
 def network_classes(name: str) -> dict[str, type]:

@@ -76,7 +76,7 @@ def test_it_trains_resumes_and_does_what_its_task_can(name, tmp_path, caplog):
         "gan": "samples",
         "unet": "segments",
         "translate": "translations",
-        "pretrain": "neighbours",
+        "pretrain": "nearest",
     }
     kind = {"toy_gan_1d": "density"}.get(name, kinds[config.task])
     steps = ("000001", "000003", "000006")
@@ -141,12 +141,12 @@ def translates(run, folder):
 
 
 def compares(run, folder):
-    do("evaluate", run, neighbours=5)
+    do("evaluate", run, nearest=5)
     report = report_of(run)
     assert report["images"] == 8 and report["losses"]["loss"] > 0
-    assert report["neighbours"]["number"] == 5
-    assert {*report["neighbours"]["scores"]} == {*report["neighbours"]["untrained"]}
-    assert (run.workdir / "evaluation" / "neighbours.png").exists()
+    assert report["nearest"]["number"] == 5
+    assert {*report["nearest"]["scores"]} == {*report["nearest"]["untrained"]}
+    assert (run.workdir / "evaluation" / "nearest.png").exists()
 
 
 @pytest.mark.parametrize("name", CONFIGS)

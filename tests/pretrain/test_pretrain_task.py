@@ -16,7 +16,7 @@ from common.training.task import make_task as make_any_task
 from common.training.transfer import transferred
 from configs import pretrain_covid, small_cnn_chest_xray, unet_brain_mri
 from pretrain.config import PretrainModel
-from pretrain.neighbours import nearest, votes
+from pretrain.nearest import nearest, votes
 from pretrain.network import PretrainedNetwork
 from pretrain.patients import all_with_patients
 from pretrain.task import make_task
@@ -152,7 +152,7 @@ def test_another_run_starts_from_the_trunk_alone(config, network, taken, tmp_pat
         assert not after.network.params["classes"]["kernel"].any()
 
 
-def test_neighbours_vote_by_their_likeness_and_nobody_is_their_own():
+def test_the_nearest_vote_by_their_likeness_and_nobody_for_themselves():
     known = np.eye(3, dtype=np.float32)
     images = np.array([[0.8, 0.6, 0.0]], np.float32)
     found = nearest(images, known, 2)

@@ -15,9 +15,8 @@ from common.data.records import (
     fingerprint,
 )
 from common.data.settings import DataSettings
-from common.data.sources.open import open_path
+from common.data.sources.open import open_source
 from common.program.errors import UserError
-from common.program.files import user_path
 
 _PREFIX = "unlabelled_dir/"  # of the ids of these images
 
@@ -38,7 +37,8 @@ def with_unlabelled(source: Source, data: DataSettings) -> Source:
             f"config.data.unlabelled_dir is {data.unlabelled_dir}, but the images that it adds to"
             " are phantoms; name your own with --config.data.dir=DIR, or that folder."
         )
-    more = open_path(user_path(data.unlabelled_dir), data)
+    theirs = replace(data, dir=data.unlabelled_dir, name="", url="", only="", classes="")
+    more = open_source(theirs.section)
     return replace(
         source,
         fingerprint=fingerprint(source.fingerprint, "unlabelled", more.fingerprint),

@@ -39,8 +39,8 @@ def nearest(
     Args:
       features: of the images, of length 1.
       known: of the known images, of length 1.
-      number: of neighbours; all known ones if there are fewer.
-      owners: patients of the images and of the known ones: nobody is their own neighbour while
+      number: of nearest ones; all known ones if there are fewer.
+      owners: patients of the images and of the known ones: nobody is near to themselves while
         there are others.
     """
     parts = []
@@ -57,13 +57,13 @@ def nearest(
 def votes(
     found: Nearest, shown: Bool[np.ndarray, "known classes"]
 ) -> Float[np.ndarray, "images classes"]:
-    """Returns the share of an image's neighbours that show each class, by their likeness.
+    """Returns the share of the nearest images that show each class, by their likeness.
 
-    A neighbour's vote weighs `exp(cosine / 0.07)`. Source: Wu, Xiong, Yu and Lin, "Unsupervised
+    A vote weighs `exp(cosine / 0.07)`. Source: Wu, Xiong, Yu and Lin, "Unsupervised
     Feature Learning via Non-Parametric Instance Discrimination" (2018), section 3.4.
 
     Args:
-      found: the neighbours.
+      found: the nearest images.
       shown: what each known image shows.
     """
     weights = np.exp((found.cosines - found.cosines[:, :1]) / _TEMPERATURE)
@@ -72,7 +72,7 @@ def votes(
     return shares
 
 
-def neighbour_picture(columns: Sequence[Stored], title: str) -> Picture:
+def picture_of_rows(columns: Sequence[Stored], title: str) -> Picture:
     """Returns a row for each image: its pictures in all columns, side by side."""
     rows = np.stack(columns, 1)
     return titled(grid(rows, zoom_for(rows.shape[2])), title)
