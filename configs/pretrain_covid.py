@@ -7,7 +7,8 @@ python launch.py --mode=evaluate --workdir=runs/pretrained --split=val
 
 A classifier of the same network then starts from it, with --config.train.init_from=runs/pretrained.
 Two slices of a patient, varied at random, are to have like features, and all features are to differ
-from image to image: VICReg; `loss.name=simclr` is the other way. docs/few_labels.md has both.
+from image to image: VICReg; `loss.name=simclr` is the other way. docs/few_labels.md has both, and
+a first look at patients: what a classifier gains is not yet measured.
 """
 
 from ml_collections import ConfigDict
