@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment: configs/NAME.py[:tiny].")
 # Another is found by the config or the workdir.
-TASKS = KnownTasks(("gan", "unet", "classify", "translate"))
+TASKS = KnownTasks(("gan", "unet", "classify", "translate", "pretrain"))
 
 
 def main(argv: list[str]) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from common.data.sources.incoming import Given
     from common.program.options import Options
 
-_PACKAGES = ("classify", "common", "configs", "gan", "studies", "translate", "unet")
+_PACKAGES = ("classify", "common", "configs", "gan", "pretrain", "studies", "translate", "unet")
 _ERRORS = ("DivergenceError", "UserError")
 
 Place: TypeAlias = str | os.PathLike[str]

@@ -34,13 +34,19 @@ RULES: Rules = {  # which values of the settings are valid
 
 
 @dataclass(frozen=True)
-class ClassifierModel(Section):
-    """`config.model`: the network, what it starts from, and what is evaluated."""
+class NetworkModel(Section):
+    """Of `config.model`: the network, and what it starts from."""
 
     name: str = ""  # a file in classify/networks
     network: Mapping[str, Any] = field(default_factory=dict)  # other fields of its class
     weights: str = ""  # to start from: "imagenet", or a file or URL of torchvision, Keras, ...
     weights_sha256: str = ""  # its checksum; "" is not compared
+
+
+@dataclass(frozen=True)
+class ClassifierModel(NetworkModel):
+    """`config.model`: the network, what it starts from, and what is evaluated."""
+
     # A frozen trunk's features are computed once, for this many views of each training image:
     cached_views: int = 0  # 1: as it is; more: augmented, too; 0: recompute in every step
     average_decay: float = 0.0  # of the moving average that is evaluated; 0: the last step is
@@ -73,7 +79,14 @@ class ClassifierOptimizer(OptimizerSettings):
 
 
 @dataclass(frozen=True)
-class ClassifierSettings(RunSettings):
+class NetworkSettings(RunSettings):
+    """The config of a run that trains one of these networks."""
+
+    model: NetworkModel = field(default_factory=NetworkModel)
+
+
+@dataclass(frozen=True)
+class ClassifierSettings(NetworkSettings):
     """The whole config of a classifier."""
 
     task: str = "classify"

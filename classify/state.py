@@ -12,7 +12,7 @@ import optax
 from jax.tree_util import KeyEntry
 from jaxtyping import Array, Float, Key, PyTree
 
-from classify.config import ClassifierOptimizer, ClassifierSettings
+from classify.config import ClassifierOptimizer, ClassifierSettings, NetworkSettings
 from classify.networks import Stages, find_network, make_network, stage_of
 from classify.outputs import Outputs
 from common.config.durations import steps
@@ -70,12 +70,13 @@ def make_classifier(settings: ClassifierSettings, card: DataCard) -> Classifier:
         card.num_examples["train"] / batches.examples,
         settings.train.num_steps,
     )
+    outputs = Outputs.of(card.classes)
     return Classifier(
-        network=make_network(model, card, settings.optimizer.never_learning),
+        network=make_network(model, len(outputs.names), settings.optimizer.never_learning),
         optimizer=optimizer,
         frozen=frozen,
         batches=batches,
-        outputs=Outputs.of(card.classes),
+        outputs=outputs,
         class_weights=_class_weights(loss.class_weights, card),
         label_smoothing=loss.label_smoothing,
         mixup=loss.mixup,
@@ -92,7 +93,7 @@ def init_state(classifier: Classifier, card: DataCard, rng: Key[Array, ""]) -> S
     return SupervisedState.create(made, classifier.optimizer)
 
 
-def with_weights(settings: ClassifierSettings, state: SupervisedState) -> SupervisedState:
+def with_weights(settings: NetworkSettings, state: SupervisedState) -> SupervisedState:
     """Returns a state that starts from the published weights that `config.model.weights` names.
 
     Raises:

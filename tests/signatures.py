@@ -12,7 +12,7 @@ from collections import Counter
 
 from tests.conftest import ROOT
 
-PLACES = ("gan", "unet", "classify", "translate", "studies", "common", "launch.py")
+PLACES = ("gan", "unet", "classify", "translate", "pretrain", "studies", "common", "launch.py")
 
 
 def annotations(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:

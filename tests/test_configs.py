@@ -32,6 +32,7 @@ SCALARS = {
         *("train/discriminator_loss", "train/generator_loss"),
         *("val/l1", "val/psnr", "val/ssim"),
     },
+    "pretrain": {"train/loss", "train/variance", "val/loss", "val/invariance"},
 }
 
 
@@ -75,11 +76,15 @@ def test_it_trains_resumes_and_does_what_its_task_can(name, tmp_path, caplog):
         "gan": "samples",
         "unet": "segments",
         "translate": "translations",
+        "pretrain": "nearest",
     }
     kind = {"toy_gan_1d": "density"}.get(name, kinds[config.task])
     steps = ("000001", "000003", "000006")
     assert {f"{step}_{kind}.png" for step in steps} | {f"{kind}.webp", "curves.png"} <= pictures
-    modes = {"classify": classifies, "gan": generates, "unet": segments, "translate": translates}
+    modes = {
+        **{"classify": classifies, "gan": generates, "unet": segments, "translate": translates},
+        "pretrain": compares,
+    }
     modes[config.task](open_run(folder), tmp_path)
 
 
@@ -133,6 +138,15 @@ def translates(run, folder):
     do("predict", run, input=str(image), output=str(out), back=run.config.model.name == "cyclegan")
     with Image.open(out / "x.png") as translation:
         assert translation.size == (50, 40) and translation.mode == "L"
+
+
+def compares(run, folder):
+    do("evaluate", run, nearest=5)
+    report = report_of(run)
+    assert report["images"] == 8 and report["losses"]["loss"] > 0
+    assert report["nearest"]["number"] == 5
+    assert {*report["nearest"]["scores"]} == {*report["nearest"]["untrained"]}
+    assert (run.workdir / "evaluation" / "nearest.png").exists()
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -59,15 +59,16 @@ def test_the_documents_name_settings_that_exist():
         acgan_covid,
         dcgan_chest_xray,
         pix2pix_brain_mri,
+        pretrain_covid,
         unet_brain_mri_best,
         vgg16_covid,
     )
 
-    gan, dcgan, unet, classify, translate = (
+    gan, dcgan, unet, classify, translate, pretrain = (
         {name for name, _ in flatten(module.get_config())}
         for module in (
             *(acgan_covid, dcgan_chest_xray, unet_brain_mri_best),
-            *(vgg16_covid, pix2pix_brain_mri),
+            *(vgg16_covid, pix2pix_brain_mri, pretrain_covid),
         )
     )
     documents = {
@@ -75,7 +76,7 @@ def test_the_documents_name_settings_that_exist():
         "docs/own_data.md": gan,
         "docs/quality.md": gan | classify,
         "docs/few_images.md": gan,
-        "docs/few_labels.md": dcgan | classify | unet,
+        "docs/few_labels.md": dcgan | classify | unet | pretrain,
         "docs/segmentation.md": unet,
         "docs/classification.md": classify,
         "docs/translation.md": translate,
@@ -129,7 +130,7 @@ def test_generated_images_of_a_windowed_source_are_written_in_its_range(launch, 
 
 
 def test_the_documents_name_files_and_folders_that_exist():
-    tops = "bench|classify|common|configs|constraints|docs|gan|studies|tests|unet"
+    tops = "bench|classify|common|configs|constraints|docs|gan|pretrain|studies|tests|unet"
     named = 0
     for document in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
         for path in re.findall(rf"(?<![\w/.-])((?:{tops})/[\w./*{{}},-]*)", document.read_text()):

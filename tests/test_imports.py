@@ -9,13 +9,14 @@ import pytest
 
 from tests.conftest import ROOT
 
-# Tasks do not import each other, but for translate, which stands on gan.
+# Tasks do not import each other, but for translate, which stands on gan, and pretrain on classify.
 LAYERS = {
     "common": 0,
     "gan": 1,
     "unet": 1,
     "classify": 1,
     "translate": 2,
+    "pretrain": 2,
     "studies": 3,
     "launch": 4,
     "triptych": 4,
@@ -100,6 +101,13 @@ def test_translation_takes_losses_from_gan_and_nothing_else_from_tasks():
     assert taken == {"gan.losses"}
 
 
+def test_pretraining_takes_networks_from_classify_and_nothing_else_from_tasks():
+    tasks = ("gan.", "unet.", "classify.", "translate.")
+    ours = [file for name, file in modules().items() if name.startswith("pretrain.")]
+    taken = {other for file in ours for other in imported(file) if other.startswith(tasks)}
+    assert taken == {"classify.config", "classify.networks", "classify.state"}
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_of_common_imports_only_from_those_below_it(room):
     allowed = {room, *ROOMS[room].split()}
@@ -161,7 +169,9 @@ def test_the_project_is_one_import():
     import triptych
 
     assert triptych.gan is gan and triptych.gan.losses.LOSSES is gan.losses.LOSSES
-    assert {"gan", "unet", "classify", "translate", "common", "studies"} <= set(dir(triptych))
+    assert {"gan", "unet", "classify", "translate", "pretrain", "common", "studies"} <= set(
+        dir(triptych)
+    )
     with pytest.raises(AttributeError, match="no attribute 'gann'"):
         _ = triptych.gann
 

@@ -81,14 +81,17 @@ def test_help_has_its_flags_and_settings(mine, launch):
         "  --blur=N    ablate (deblur), evaluate (deblur)\n      Width in pixels of the blur"
         in said
     )
-    assert "evaluate (deblur, gan, unet, classify, translate)" in said and "--overlays" in said
+    assert (
+        "evaluate (deblur, gan, unet, classify, translate, pretrain)" in said
+        and "--overlays" in said
+    )
     assert "--config.model.width=16" in said and "a whole number from 1 to 1024" in said
 
 
 def test_one_that_fails_or_is_not_there_is_told_in_a_sentence(mine, launch, tmp_path):
     said = launch(f"--config={mine / CONFIG}", "--config.task=deblurr", code=2).stderr
     assert (
-        "config.task is 'deblurr'; it must be one of classify, gan, translate, unet, or name"
+        "config.task is 'deblurr'; it must be one of classify, gan, pretrain, translate, unet, or"
         in said
     )
     for file, code in (("task.py", ""), ("config.py", "TASK = 1 / 0"), ("__init__.py", "")):

@@ -15,6 +15,7 @@ from common.program.errors import UserError
 from common.program.rules import read_duration, rule_of
 from common.program.settings import flatten, to_json
 from gan.config import GANSettings
+from pretrain.config import PretrainSettings
 from studies import config as study
 from tests.conftest import ROOT
 from translate.config import TranslateSettings
@@ -26,12 +27,13 @@ KINDS = {
     "unet": UNetSettings,
     "classify": ClassifierSettings,
     "translate": TranslateSettings,
+    "pretrain": PretrainSettings,
 }
 NUMBERS = (-1, -0.5, 0, 0.5, 1, 2.5, 10**12, 10**40, 1e300, math.nan, math.inf, -math.inf)
 HOSTILE = (*NUMBERS, "", "many", "-3", "nan", "9" * 30, None, True, [], [1], (0, -1))
 # What is written is no number, nor a choice of few: whoever reads it says what is wrong.
 FREE = re.compile(
-    r"task|(.*\.)?data\.(name|dir|url|sha256|classes|only|mask_values|group|splits|held_out|window|cache_dir|take)"
+    r"task|(.*\.)?data\.(name|dir|unlabelled_dir|url|sha256|classes|only|mask_values|group|splits|held_out|window|cache_dir|take)"
     r"|(.*\.)?(train\.(best_metric|init_from|trackers)|quality\.extractor|loss\.name|loss\.class_weights)"
     r"|(.*\.)?model\.(name|weights|weights_sha256)|(.*\.)?optimizer\.\w+\.freeze|study\..*|(gan|classifier)\.task"
 )

@@ -21,7 +21,7 @@ def test_fewer_than_three_in_a_hundred_signatures_say_any():
     assert saying.total() < 0.03 * every.total(), saying.most_common(5)
 
 
-@pytest.mark.parametrize("task", ["gan", "unet", "classify", "translate"])
+@pytest.mark.parametrize("task", ["gan", "unet", "classify", "translate", "pretrain"])
 def test_a_task_is_given_a_config_where_it_begins_and_nowhere_below(task):
     saying, _ = count("ConfigDict")
     found = {file: number for file, number in saying.items() if number and file.startswith(task)}

@@ -18,9 +18,7 @@ from typing import TypeAlias
 import flax.linen as nn
 from jaxtyping import Array, Float, Key
 
-from classify.config import ClassifierModel
-from common.data.findings import outputs_of
-from common.data.prepared.prepared import DataCard
+from classify.config import NetworkModel
 from common.networks.layers import Dense, dropout_after
 from common.program.errors import UserError
 
@@ -39,7 +37,7 @@ class Classifier(nn.Module):
     needs. The call keeps the "maps" for Grad-CAM, and the "features" that the head sees.
 
     Attributes:
-      num_classes: the number of logits.
+      num_classes: the number of logits; with 0 there is no head, and the call returns the features.
       dropout_rate: before the last layer.
     """
 
@@ -55,7 +53,7 @@ class Classifier(nn.Module):
         dropout_keys: DropoutKeys = None,
         features: Features | None = None,
     ) -> Logits:
-        """Maps images in [0, 1] to logits.
+        """Maps images in [0, 1] to logits, or to features without a head.
 
         Args:
           images: grey or RGB.
@@ -68,6 +66,8 @@ class Classifier(nn.Module):
             self.sow("intermediates", "maps", maps)
             features = self.pool(maps)
         self.sow("intermediates", "features", features)
+        if not self.num_classes:
+            return features
         return self.head(features, dropout_keys if train else None)
 
     def make_maps(self, images: Images, train: bool) -> Maps:
@@ -103,15 +103,15 @@ def stage_of(path: str, stages: Stages) -> int:
     return next(found, len(stages))
 
 
-def make_network(model: ClassifierModel, card: DataCard, frozen: int = 0) -> nn.Module:
-    """Builds the network that a config describes, for the data's classes.
+def make_network(model: NetworkModel, num_classes: int, frozen: int = 0) -> Classifier:
+    """Builds the network that a config describes.
 
     If it starts from published weights, its input is as these expect it, if it has that setting;
     only then are there BatchNorm statistics to keep.
 
     Args:
       model: the config's section.
-      card: facts about the data.
+      num_classes: how many logits it has; 0 leaves its head out.
       frozen: stages that never learn.
 
     Raises:
@@ -130,7 +130,7 @@ def make_network(model: ClassifierModel, card: DataCard, frozen: int = 0) -> nn.
     if "frozen" in fields:
         settings["frozen"] = frozen
     try:
-        made: nn.Module = network(num_classes=len(outputs_of(card.classes)), **settings)
+        made: Classifier = network(num_classes=num_classes, **settings)
         return made
     except TypeError as error:
         raise UserError(f"config.model.network: {error}.") from error

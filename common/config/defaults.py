@@ -49,6 +49,7 @@ RULES: Rules = {
     **dict.fromkeys(("data.labels_per_class", "data.labelled_patients"), whole(0, 1_000_000_000)),
     "data.labels_seed": whole(0, SEEDS),
     "data.unlabelled": choice("drop"),  # tasks that can learn from the others have more
+    "data.unlabelled_dir": choice(""),  # tasks that need no label have any folder
     "data.batch_size": whole(1, 65536),
     **dict.fromkeys(("data.shuffle", "data.balance"), switch()),
     "data.num_phantoms": whole(1, 1_000_000),

@@ -15,6 +15,8 @@ from common.data.settings import DataSettings
 from common.program.labels import check_labels
 
 SPLITS = ("train", "val", "test")
+FURTHER = "more"  # where images of data.unlabelled_dir are until it is known whether they may train
+UNLABELLED = -1  # the label of an image that has none
 
 Value = TypeVar("Value")
 

@@ -33,7 +33,8 @@ class DataSettings(Section):
     labels_per_class: int = 0  # so many training images of each class keep their label; 0: all
     labelled_patients: int = 0  # of so many the training images keep their label; 0: of all
     labels_seed: int = 0  # chooses them
-    unlabelled: str = "drop"  # the others leave training; of a GAN also "keep": they stay in it
+    unlabelled: str = "drop"  # the others leave training; some tasks have "keep": they stay in it
+    unlabelled_dir: str = ""  # of a pretraining: a folder of further training images without labels
     copies: str = "group"  # copies share a split; or "drop" all but one; or "keep"
     equal_pairs: str = "drop"  # patients whose targets equal their images; or "keep"
     batch_size: int = 32  # global: over all devices and processes

@@ -44,6 +44,8 @@ def _read(value: object, default: object) -> object:
         return default.changed(cast(Fields, value))
     if type(value) is int and isinstance(default, float):
         return float(value)  # as JSON may have it
+    if isinstance(value, list) and isinstance(default, tuple):
+        return tuple(value)  # likewise
     return value.to_dict() if isinstance(value, ConfigDict) else value
 
 

@@ -13,6 +13,7 @@ _CONTINUABLE = frozenset(
     {
         "data.cache_dir",
         "data.dir",  # the content is compared instead, by its fingerprint
+        "data.unlabelled_dir",  # likewise
         "data.url",
         "data.copies",  # the fingerprint shows which images are in which split
         "data.sha256",

@@ -156,7 +156,8 @@ def evaluation_outputs(run: Run, options: Options) -> Outputs:
     An evaluation of the same data replaces the earlier one. Results are published together: a
     command that fails leaves the earlier ones.
     """
-    read = [user_path(path) for path in (options.input, run.settings.data.dir) if path]
+    data = run.settings.data
+    read = [user_path(path) for path in (options.input, data.dir, data.unlabelled_dir) if path]
     return Outputs(
         Path(options.output) if options.output else run.workdir / evaluation_folder(options),
         "evaluate",

@@ -262,7 +262,7 @@ def claim(run: Run, step: int = 0, changed: Changes | None = None) -> None:
         record["config_changes"] = [*(x for x in earlier if x != change), change]
     update_record(run.workdir, record)
     config = ConfigDict(run.config.to_dict())
-    for name in ("dir", "cache_dir"):  # absolute, so that other modes find them from anywhere
+    for name in ("dir", "unlabelled_dir", "cache_dir"):  # absolute: found from anywhere
         if config.data.get(name) and "://" not in config.data[name]:
             config.data[name] = str(user_path(config.data[name]).absolute())
     write_atomically(run.workdir / "config.json", to_json(config))

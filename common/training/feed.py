@@ -20,7 +20,8 @@ from common.program.log import log
 from common.training import dispatch
 from common.training.dispatch import Block
 from common.training.epochs import batch_indices
-from common.training.task import Batch, Batches
+from common.training.partners import Partners
+from common.training.task import Batch, Batches, Pairs
 
 _BLOCK_BYTES = 64 * 2**20  # a streamed block is no larger than this, or one batch
 # From the system's cache one thread is as fast; with a cold disk four wait at the same time.
@@ -63,8 +64,9 @@ class Order:
     ) -> None:
         self.split, self._batches = split, batches
         self._labels = np.array(split.labels) if balance else None
-        several = batches.number > 1
-        self._local_batch = processes.local_batch_size(batches.size, is_part=several)
+        self._partners = Partners(split.owners) if isinstance(batches, Pairs) else None
+        is_part = batches.number > 1 and not self._partners
+        self._local_batch = processes.local_batch_size(batches.size, is_part=is_part)
         self._seeds, self._shuffle = seeds, shuffle
 
     def indices(self, step: int) -> Int[np.ndarray, "devices *replicas batches batch"]:
@@ -74,9 +76,10 @@ class Order:
 
     def _of(self, seed: int, step: int) -> Int[np.ndarray, "devices batches batch"]:
         count, size = self._batches
-        every = batch_indices(
-            step, count * size, seed, len(self.split), self._shuffle, self._labels
-        )
+        drawn = size if self._partners else count * size
+        every = batch_indices(step, drawn, seed, len(self.split), self._shuffle, self._labels)
+        if self._partners:
+            every = np.concatenate([every, self._partners.of(every, seed, step)])
         first = jax.process_index() * self._local_batch
         mine = every.reshape(count, size)[:, first : first + self._local_batch]
         return mine.reshape(count, jax.local_device_count(), -1).swapaxes(0, 1)

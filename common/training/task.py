@@ -86,6 +86,18 @@ class Batches(NamedTuple):
         return [{name: rows[i] for name, rows in parts.items()} for i in range(self.number)]
 
 
+class Pairs(Batches):
+    """Two batches: the second has, for each image of the first, another one of the same patient.
+
+    Of a patient with a single image it has that: see common/training/partners.py.
+    """
+
+    @classmethod
+    def of(cls, size: int) -> "Pairs":
+        """Returns so many pairs, over all devices."""
+        return cls(2, size)
+
+
 class Task(ABC, Generic[State]):
     """An experiment: pure functions of the state, one device's share of the batch and a key.
 

@@ -12,8 +12,8 @@ from scipy.special import log_softmax
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from classify.networks import dcgan as classifier
-from common.data.prepared.few_labels import UNLABELLED
 from common.data.prepared.prepared import DataCard, Split
+from common.data.records import UNLABELLED
 from common.data.settings import DataSettings
 from common.devices.axis import AXIS
 from common.networks.layers import Dense

@@ -7,6 +7,7 @@ from jaxtyping import Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from common.data.records import UNLABELLED
 from common.program.log import log
 
 _SHOWN = 3  # pictures named in a warning
@@ -78,6 +79,7 @@ def warn_of_copies(
     shown: dict[int, list[int]] = {}
     for row, picture in enumerate(pictures):
         shown.setdefault(picture, []).append(row)
+    none: set[object] = {UNLABELLED}  # which contradicts no label
     several = [rows for rows in shown.values() if len(rows) > 1]
     trained = [[row for row in rows if row in split_of] for rows in several]
     for what, property_of, groups, why in (
@@ -85,7 +87,7 @@ def warn_of_copies(
         # Includes rows in no split: the copy that stays may be the one with the wrong label.
         ("classes", labels, several, "one of the labels is wrong"),
     ):
-        found = [rows for rows in groups if len({property_of[row] for row in rows}) > 1]
+        found = [rows for rows in groups if len({property_of[row] for row in rows} - none) > 1]
         if found:
             named = ", ".join(" = ".join(ids[row] for row in rows[:2]) for rows in found[:_SHOWN])
             log.warning(

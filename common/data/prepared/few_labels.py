@@ -9,11 +9,10 @@ from jaxtyping import Int
 
 from common.data.grouping import owners_of
 from common.data.prepared.splits import Table
+from common.data.records import UNLABELLED
 from common.data.settings import DataSettings
 from common.program.errors import UserError
 from common.program.words import counted
-
-UNLABELLED = -1  # the label of an image that has none
 
 Rows = Int[np.ndarray, " _rows"]
 
@@ -31,7 +30,7 @@ def with_few_labels(
     `data.labels_per_class` of n those of n images of each class, one patient after another. Both
     take patients in an order that `data.labels_seed` says, so a smaller n keeps some of the same.
     The other training images leave the split, or with `data.unlabelled` of "keep" stay in it as
-    `UNLABELLED`. Validation and test are as they were.
+    `UNLABELLED`. Images that never had one stay. Validation and test are as they were.
 
     Raises:
       UserError: there are fewer such patients or images.
@@ -39,13 +38,14 @@ def with_few_labels(
     if not (data.labels_per_class or data.labelled_patients):
         return table, rows
     labels, train = np.array(table.labels), rows["train"]
-    chosen = _of_patients(table, groups, train.tolist(), data)
+    never = labels[train] == UNLABELLED
+    chosen = _of_patients(table, groups, train[~never].tolist(), data)
     if data.labels_per_class:
-        present = np.unique(labels[train]).tolist()
+        present = np.unique(labels[train[~never]]).tolist()
         chosen = _of_classes(chosen, labels, present, classes, data.labels_per_class)
     labelled = np.isin(train, chosen)
     if data.unlabelled == "drop":
-        return table, {**rows, "train": train[labelled]}
+        return table, {**rows, "train": train[labelled | never]}
     labels[train[~labelled]] = UNLABELLED
     return replace(table, labels=tuple(labels.tolist())), rows
 

@@ -21,7 +21,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from common.data.copies.together import warn_of_copies
 from common.data.grouping import Grouping, owners_of
-from common.data.prepared.few_labels import UNLABELLED, with_few_labels
+from common.data.prepared.few_labels import with_few_labels
 from common.data.prepared.neighbours import with_neighbours
 from common.data.prepared.preparation import (
     EVERYTHING,
@@ -39,9 +39,10 @@ from common.data.prepared.splits import (
     warn_of_mixed_test,
 )
 from common.data.prepared.suggested_groups import suggested_groups
-from common.data.records import SPLITS, Source
+from common.data.records import SPLITS, UNLABELLED, Source
 from common.data.settings import DataSettings
 from common.data.sources.open import open_source
+from common.data.sources.unlabelled import with_unlabelled
 from common.data.spelling import doubts
 from common.program.cache import cache_dir
 from common.program.errors import UserError
@@ -190,9 +191,8 @@ class Split:
     def read(self, indices: Sequence[int]) -> dict[str, Shaped[np.ndarray, "n ..."]]:
         """Returns the examples at these indices.
 
-        "image" is uint8 [n, height, width, channels] and "label" int32 [n], see `labels`; if the
-        set has them,
-        "mask" is uint8 [n, height, width] of class ids and "target" uint8 like "image".
+        "image" is uint8 [n, height, width, channels] and "label" int32 [n], see `labels`; if there
+        are any, "mask" is uint8 [n, height, width] of class ids and "target" uint8 like "image".
         """
         rows = self.rows[list(indices)].tolist()
         examples = [self.source[row] for row in rows]
@@ -226,7 +226,7 @@ def prepare_source(source: Source, settings: ConfigDict) -> Prepared:
       UserError: a file or a setting is not usable.
     """
     data = DataSettings.of(settings)
-    source = with_neighbours(source, data)
+    source = with_neighbours(with_unlabelled(source, data), data)
     folder = cache_dir(data.cache_dir) / "prepared" / _key(source, data)
     if not folder.exists():
         _assigned(

@@ -19,7 +19,8 @@ from common.data.copies.together import extra_copies, owners_of_copies
 from common.data.equal_pairs import rows_of_equal_pairs
 from common.data.findings import outputs_of, shown_by
 from common.data.grouping import Grouping
-from common.data.records import SPLITS
+from common.data.prepared.further import with_further
+from common.data.records import FURTHER, SPLITS
 from common.data.settings import DataSettings
 from common.data.spelling import is_missing
 from common.program.errors import GroupError, UserError
@@ -145,7 +146,8 @@ def assign_splits(
     `data.copies` of "group" also keeps copies of one picture together; "drop" keeps one of each, if
     possible in test, and puts the others in no split; "keep" ignores copies. `data.equal_pairs` of
     "drop" puts the pairs of patients whose targets equal their images in no split. Last,
-    `data.train_images` of n leaves about n images in train and puts the others in no split.
+    `data.train_images` of n leaves about n images in train and puts the others in no split. Images
+    of `data.unlabelled_dir` then join train, see `with_further`.
 
     Args:
       table: the examples.
@@ -164,6 +166,8 @@ def assign_splits(
         groups = owners_of_copies(table.ids, groups, table.pictures)
     elif data.copies == "drop":
         names[_dropped(table, data)] = ""
+    further = names == FURTHER
+    names[further] = ""
     if data.splits:
         shares = _percentages(data.splits)
         rows = np.flatnonzero(names != "")
@@ -187,7 +191,7 @@ def assign_splits(
     splits = {split: np.flatnonzero(names == split) for split in SPLITS if (names == split).any()}
     if (names != np.array(table.splits)).any():
         _check_classes(splits, np.array(table.labels), classes)
-    return splits
+    return with_further(splits, np.flatnonzero(further), table.ids, groups, table.pictures)
 
 
 def _too_many(table: Table, groups: Sequence[str], train: Rows, data: DataSettings) -> Rows:
@@ -202,7 +206,8 @@ def _too_many(table: Table, groups: Sequence[str], train: Rows, data: DataSettin
 
 def _dropped(table: Table, data: DataSettings) -> Rows:
     """Returns the copies to leave out of all splits; the one in the last split is kept."""
-    ranks = [0 if data.splits else -SPLITS.index(split) for split in table.splits]
+    later = {FURTHER: 3} if data.splits else {"val": 1, "train": 2, FURTHER: 3}
+    ranks = [later.get(split, 0) for split in table.splits]
     order = sorted(range(len(ranks)), key=lambda row: (ranks[row], table.ids[row]))
     return extra_copies(table.pictures, order)
 

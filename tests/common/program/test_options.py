@@ -14,7 +14,7 @@ from launch import TASKS
 from tests.conftest import ROOT
 from unet.flags import UNetOptions
 
-BUILT_IN = ("gan", "unet", "classify", "translate")
+BUILT_IN = ("gan", "unet", "classify", "translate", "pretrain")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from common.run_page.write import write_page
 from common.runs.workdir import Run, open_run
 from tests.written_run import CARD, NASTY, write_run
 
-TASKS = ("gan", "unet", "classify", "translate")
+TASKS = ("gan", "unet", "classify", "translate", "pretrain")
 SECTIONS = ("Intended use", "Limits", "Data", "Training", "Measures", "The same again")
 
 

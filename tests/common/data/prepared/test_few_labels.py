@@ -6,9 +6,10 @@ from ml_collections import ConfigDict
 
 from common.config.defaults import check, default_config
 from common.config.tasks import rules_of
-from common.data.prepared.few_labels import UNLABELLED, with_few_labels
+from common.data.prepared.few_labels import with_few_labels
 from common.data.prepared.prepared import prepare
 from common.data.prepared.splits import Table
+from common.data.records import UNLABELLED
 from common.data.settings import DataSettings
 from common.program.errors import UserError
 from common.training.feed import Order
