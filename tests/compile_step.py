@@ -107,6 +107,7 @@ def main(config_file: str, name: str, program: str = "train_step", arg: str = ""
         "temporaries": memory.temp_size_in_bytes,
         "program": memory.generated_code_size_in_bytes,
         "batch_norms": len(batch_norms),
+        "exchanges": len(exchanges),
         "all_reduces": sum(one.kind == "all-reduce" for one in exchanges),
         "all_gathers": sum(one.kind == "all-gather" for one in exchanges),
         "all_reduced_bytes": sum(one.bytes for one in exchanges if one.kind == "all-reduce"),
