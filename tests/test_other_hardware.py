@@ -16,10 +16,11 @@ MEMORY = {"v5e:2x2": 16 * 2**30, "v5e:2x4": 16 * 2**30, "h100:8": 80 * 2**30}  #
 OTHERS = {
     "cyclegan_brain_mri": 4,  # the pools: images and keys of both
     "semi_supervised_chest_xray": 2,  # the share of labelled images, the means of features
-    "unet_brain_mri_best": 2,  # a loss over the batch, and its gradient
+    # A loss over the batch, and its gradient.
+    **dict.fromkeys(("unet", "unet_brain_mri_best"), 2),
     "vgg16_covid_best": 2,  # mixup's neighbours: images and targets
     # The critic's deviations, twice each way in both updates; pairs of images of the whole batch.
-    **dict.fromkeys(("acgan_covid_best", "cnn_gan_best", "dcgan_chest_xray_best"), 8 + 3),
+    **dict.fromkeys(("acgan_covid_best", "cnn_gan_best", "dcgan_chest_xray_best", "gan"), 8 + 3),
 }
 
 pytestmark = pytest.mark.slow

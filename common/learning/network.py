@@ -156,17 +156,17 @@ def updated(
 ) -> tuple[NetworkState, Float[Array, ""]]:
     """Returns a network after one update by the mean gradient of all devices, and its norm.
 
-    If each "device" has its own BatchNorm, running statistics move by the mean of their changes,
-    which comes with the gradient: they are equal on all devices, and those that are kept stay.
+    If BatchNorm is that of each "device", running statistics move by the mean of their changes,
+    which is exchanged with the gradient: they stay equal on all devices.
     """
-    apart, changes = batch_norm == "device", {}
-    if apart:
+    changes: Variables = {}
+    if batch_norm == "device":
         changes = jax.tree.map(jnp.subtract, batch_stats, network.batch_stats)
     # With the leading axis of devices that the state has: else XLA copies both moments and the new
     # parameters in each step instead of overwriting them.
     mean = jax.lax.pmean(jax.tree.map(lambda x: x[None], (gradients, changes)), AXIS)
     gradients, changes = jax.tree.map(lambda x: x[0], mean)
-    if apart:
+    if batch_norm == "device":
         batch_stats = jax.tree.map(jnp.add, network.batch_stats, changes)
     updates, opt_state = optimizer.update(gradients, network.opt_state, network.params)
     params = optax.apply_updates(network.params, updates)
