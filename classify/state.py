@@ -19,6 +19,7 @@ from common.config.durations import steps
 from common.data.prepared.prepared import DataCard
 from common.learning.network import SupervisedState, Variables
 from common.learning.optimizers import clipped, learning_rate_schedule, update_rule
+from common.networks.layers import with_statistics
 from common.program.errors import UserError
 from common.training.published import weights_file, with_published
 from common.training.task import Batches
@@ -72,7 +73,10 @@ def make_classifier(settings: ClassifierSettings, card: DataCard) -> Classifier:
     )
     outputs = Outputs.of(card.classes)
     return Classifier(
-        network=make_network(model, len(outputs.names), settings.optimizer.never_learning),
+        network=with_statistics(
+            make_network(model, len(outputs.names), settings.optimizer.never_learning),
+            settings.train.batch_norm,
+        ),
         optimizer=optimizer,
         frozen=frozen,
         batches=batches,

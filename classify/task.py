@@ -126,7 +126,12 @@ class ClassifyTask(Task[SupervisedState]):
         logits, losses = joined(outputs)
         classifier = self.classifier
         state, norm = advanced(
-            state, classifier.optimizer, gradients, batch_stats, classifier.average_decay
+            state,
+            classifier.optimizer,
+            gradients,
+            batch_stats,
+            classifier.average_decay,
+            self.settings.train.batch_norm,
         )
         return state, self._metrics(logits, batch, {"loss": losses, "gradient_norm": norm})
 

@@ -15,6 +15,7 @@ from common.data.augmentation import Augmentation
 from common.data.prepared.prepared import DataCard
 from common.learning.network import NetworkState, Variables, may_be_missing
 from common.learning.optimizers import holding, make_optimizer
+from common.networks.layers import with_statistics
 from common.program.errors import UserError
 from common.training.task import Batches
 from gan.config import GANSettings, PlayerOptimizer
@@ -87,6 +88,7 @@ class GAN:
       consistency: how images are varied whose decisions the consistency terms compare.
       controls: the rules by which training changes `GANState.controls`.
       dtype: what the networks compute in, in training.
+      batch_norm: "synchronised", or of each "device".
     """
 
     networks: Networks
@@ -107,6 +109,7 @@ class GAN:
     consistency: Augmentation = field(default_factory=Augmentation)
     controls: Controls = field(default_factory=Controls)
     dtype: str = "float32"
+    batch_norm: str = "synchronised"
 
     @property
     def latent_size(self) -> int:
@@ -126,7 +129,8 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
       UserError: a setting is invalid.
     """
     _check(settings)
-    networks = make_networks(settings.model, card)
+    made, batch_norm = make_networks(settings.model, card), settings.train.batch_norm
+    networks = Networks(*(with_statistics(network, batch_norm) for network in made))
     _check_labels(settings, networks)
     optimizer, loss = settings.optimizer, settings.loss
     half = optimizer.half_batches
@@ -167,6 +171,7 @@ def make_gan(settings: GANSettings, card: DataCard) -> GAN:
             steps(settings.adaptive_augment.rise, steps_per_epoch, num_steps),
         ),
         dtype=settings.train.dtype,
+        batch_norm=batch_norm,
     )
 
 

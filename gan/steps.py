@@ -89,7 +89,9 @@ def discriminator_step(
         parts_of(rows, gan.accumulate),
         state.step >= 0,
     )
-    network, norm = updated(network, gan.discriminator_optimizer, gradients, batch_stats)
+    network, norm = updated(
+        network, gan.discriminator_optimizer, gradients, batch_stats, gan.batch_norm
+    )
     named = {f"discriminator_{name}": value for name, value in joined(outputs).items()}
     return replace(state, discriminator=network), {**named, "discriminator_gradient_norm": norm}
 
@@ -160,7 +162,11 @@ def generator_step(
     (gradients,) = generated.pullback(image_gradients)
     gradients = jax.tree.map(jnp.add, gradients, of_terms)
     network, norm = updated(
-        state.generator, gan.generator_optimizer, gradients, generated.batch_stats
+        state.generator,
+        gan.generator_optimizer,
+        gradients,
+        generated.batch_stats,
+        gan.batch_norm,
     )
     average = moving_average(state.average, network.params, state.step, gan.average_decay)
     named = {f"generator_{name}": value for name, value in outputs.items()}

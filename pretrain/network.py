@@ -4,6 +4,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from classify.networks import Classifier, Features, Images
+from common.devices.axis import AXIS
 from common.networks.layers import BatchNorm, Dense
 
 Projections = Float[Array, "batch projections"]
@@ -19,17 +20,20 @@ class PretrainedNetwork(nn.Module):
     Attributes:
       trunk: a network without a head.
       widths: of the projector's layers.
+      axis_name: over which its BatchNorm takes its statistics; "" for each device by itself.
     """
 
     trunk: Classifier
     widths: tuple[int, ...]
+    axis_name: str = AXIS
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> tuple[Features, Projections]:
         """Maps images in [0, 1] to features and their projections."""
         nn.share_scope(self, self.trunk)
         features = self.trunk(images, train=train)
-        return features, Projector(self.widths, name="projector")(features, train=train)
+        projector = Projector(self.widths, self.axis_name, name="projector")
+        return features, projector(features, train=train)
 
 
 class Projector(nn.Module):
@@ -40,9 +44,11 @@ class Projector(nn.Module):
 
     Attributes:
       widths: of the layers.
+      axis_name: over which BatchNorm takes its statistics; "" for each device by itself.
     """
 
     widths: tuple[int, ...]
+    axis_name: str = AXIS
 
     @nn.compact
     def __call__(self, features: Features, *, train: bool) -> Projections:
@@ -50,7 +56,7 @@ class Projector(nn.Module):
         x = features
         for i, width in enumerate(self.widths):
             if i:
-                norm = BatchNorm(_MOMENTUM, _EPSILON, name=f"norm_{i}")
+                norm = BatchNorm(_MOMENTUM, _EPSILON, self.axis_name, name=f"norm_{i}")
                 x = nn.relu(norm(x, use_running_average=not train))
             x = Dense(width, name=f"dense_{i + 1}")(x)
         return x

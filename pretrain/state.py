@@ -12,6 +12,7 @@ from common.data.prepared.prepared import DataCard
 from common.data.transforms import to_unit
 from common.learning.network import SupervisedState, Variables
 from common.learning.optimizers import make_optimizer
+from common.networks.layers import with_statistics
 from common.program.errors import UserError
 from common.training.task import Batches, Pairs
 from pretrain.config import PretrainSettings
@@ -53,7 +54,9 @@ def make_pretraining(settings: PretrainSettings, card: DataCard) -> Pretraining:
     optimizer = make_optimizer(
         settings.optimizer, "optimizer", steps_per_epoch, num_steps=settings.train.num_steps
     )
-    network = PretrainedNetwork(make_network(model, 0), model.projector)
+    statistics = settings.train.batch_norm
+    trunk = with_statistics(make_network(model, 0), statistics)
+    network = with_statistics(PretrainedNetwork(trunk, model.projector), statistics)
     return Pretraining(network, optimizer, batches)
 
 

@@ -95,7 +95,14 @@ class PretrainTask(Task[SupervisedState]):
             return terms["loss"].mean(), (changed.get("batch_stats", {}), terms)
 
         gradients, (batch_stats, terms) = jax.grad(loss, has_aux=True)(state.network.params)
-        state, norm = advanced(state, self.pretraining.optimizer, gradients, batch_stats, 0.0)
+        state, norm = advanced(
+            state,
+            self.pretraining.optimizer,
+            gradients,
+            batch_stats,
+            0.0,
+            self.settings.train.batch_norm,
+        )
         return state, averages({**terms, "gradient_norm": norm})
 
     def eval_step(self, state: SupervisedState, batch: Batch) -> Metrics:

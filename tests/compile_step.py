@@ -5,8 +5,11 @@ and how often its program exchanges arrays with the others.
 """
 
 import importlib.util
+import inspect
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,26 @@ def check_step(config: Any) -> None:
         assert (leaf.shape, leaf.dtype) == (before.shape, before.dtype)
 
 
+@contextmanager
+def counting_batch_norms() -> Iterator[list[str]]:
+    """Yields the paths of the BatchNorms that look at a batch, one each time that they do."""
+    from flax import linen as nn
+
+    from common.networks.layers import BatchNorm
+
+    found: list[str] = []
+
+    def counted(call: Any, args: Any, keywords: Any, context: Any) -> Any:
+        if isinstance(context.module, BatchNorm) and context.method_name == "__call__":
+            bound = inspect.signature(BatchNorm.__call__).bind(context.module, *args, **keywords)
+            if not bound.arguments["use_running_average"]:
+                found.append("/".join(context.module.path))
+        return call(*args, **keywords)
+
+    with nn.intercept_methods(counted):
+        yield found
+
+
 def main(config_file: str, name: str, program: str = "train_step", arg: str = "") -> None:
     """Prints what the compiled program says of itself."""
     prepare_environment(name)
@@ -71,7 +94,9 @@ def main(config_file: str, name: str, program: str = "train_step", arg: str = ""
     config.data.batch_size = -(-config.data.batch_size // chips) * chips
     card = card_of(config)
     found = programs_of(make_task(config, card), card)[program]
-    compiled = lower(found, hardware).compile(compiler_options=hardware.compiler_options)
+    with counting_batch_norms() as batch_norms:
+        lowered = lower(found, hardware)
+    compiled = lowered.compile(compiler_options=hardware.compiler_options)
     memory, exchanges = compiled.memory_analysis(), exchanges_of(compiled.as_text() or "")
     assert memory is not None
     said = {
@@ -81,6 +106,8 @@ def main(config_file: str, name: str, program: str = "train_step", arg: str = ""
         "aliased": memory.alias_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,
         "program": memory.generated_code_size_in_bytes,
+        "batch_norms": len(batch_norms),
+        "exchanges": len(exchanges),
         "all_reduces": sum(one.kind == "all-reduce" for one in exchanges),
         "all_gathers": sum(one.kind == "all-gather" for one in exchanges),
         "all_reduced_bytes": sum(one.bytes for one in exchanges if one.kind == "all-reduce"),

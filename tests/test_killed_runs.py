@@ -27,7 +27,7 @@ RUN = (
     "--config.train.log_every=1",
     "--config.optimizer.discriminator_steps=1",
 )
-SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 30))]
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 100))]
 
 
 @pytest.fixture(scope="module")

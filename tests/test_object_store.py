@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 SETTINGS = (
     "--config=configs/small_cnn_chest_xray.py:tiny",
     "--config.data.splits=50,25,25",
-    "--config.optimizer.decay_end=100",
+    "--config.optimizer.decay=none",  # one to the end of training would end elsewhere
     "--config.train.checkpoint_every=2",
     "--config.train.eval_every=0",
     "--config.train.best_metric=",
@@ -122,7 +122,7 @@ def test_a_run_that_is_killed_resumes_from_what_the_store_has(store, on_store):
     def kill(process):
         end = time.monotonic() + 600
         while not files.glob("bucket/run/checkpoints/*/_CHECKPOINT_METADATA"):
-            assert time.monotonic() < end and process.poll() is None
+            assert time.monotonic() < end and process.poll() is None, process.communicate()
             time.sleep(0.2)
         process.kill()
 

@@ -79,7 +79,8 @@ def test_whichever_is_killed_both_resume_to_the_same_state(begin, uninterrupted,
     pair[victim].kill()
     code, said = one_sentence(pair[1 - victim], 120)  # of which some are its start
     print(f"seed {seed}: {said}")
-    assert code == 2 and f"rocess {victim} " in said
+    # The second sentence is about one that was killed before it came to the other.
+    assert code == 2 and (f"rocess {victim} " in said or f"within 50 seconds: {victim};" in said)
     pair = begin(workdir)
     assert [process.wait(timeout=600) for process in pair] == [0, 0]
     assert_same_leaves(read_leaves(workdir, STEPS), read_leaves(uninterrupted, STEPS))

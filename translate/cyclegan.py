@@ -108,8 +108,11 @@ def generators_step(
     both = generator.params, back_generator.params
     gradients, (found, back_found) = jax.grad(loss, has_aux=True)(both)
     optimizer, decay = translator.generator_optimizer, translator.average_decay
-    generator, norm = updated(generator, optimizer, gradients[0], found.stats)
-    back_generator, back_norm = updated(back_generator, optimizer, gradients[1], back_found.stats)
+    batch_norm = translator.batch_norm
+    generator, norm = updated(generator, optimizer, gradients[0], found.stats, batch_norm)
+    back_generator, back_norm = updated(
+        back_generator, optimizer, gradients[1], back_found.stats, batch_norm
+    )
     state = replace(
         state,
         generator=generator,

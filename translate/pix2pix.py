@@ -64,7 +64,9 @@ def generator_step(
         return each.mean(), (found, stats, outputs)
 
     gradients, (found, stats, outputs) = jax.grad(loss, has_aux=True)(generator.params)
-    generator, norm = updated(generator, translator.generator_optimizer, gradients, stats)
+    generator, norm = updated(
+        generator, translator.generator_optimizer, gradients, stats, translator.batch_norm
+    )
     average = moving_average(
         state.average, generator.learning, state.step, translator.average_decay
     )

@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 from common.data.prepared.prepared import DataCard
 from common.learning.network import NetworkState, Variables
 from common.learning.optimizers import make_optimizer
+from common.networks.layers import with_statistics
 from common.networks.unet import UNet
 from common.program.errors import UserError
 from gan.losses import AdversarialLoss, adversarial_loss
@@ -64,6 +65,7 @@ class Translator:
       average_decay: of the moving average of the generator; 0 turns it off.
       difference: whether the generator draws what is added to the image.
       dtype: what the networks compute in, in training.
+      batch_norm: "synchronised", or of each "device".
     """
 
     generator: UNet | ResidualGenerator
@@ -75,6 +77,7 @@ class Translator:
     average_decay: float = 0.0
     difference: bool = False
     dtype: str = "float32"
+    batch_norm: str = "synchronised"
 
 
 def make_translator(settings: TranslateSettings, card: DataCard) -> Translator:
@@ -85,7 +88,8 @@ def make_translator(settings: TranslateSettings, card: DataCard) -> Translator:
     """
     model, optimizer = settings.model, settings.optimizer
     _check_data(model.name, card)
-    generator = _make_generator(model, card.channels)
+    made = _make_generator(model, card.channels)
+    generator = with_statistics(made, settings.train.batch_norm)
     _check_size(generator.multiple, card.image_size)
     steps_per_epoch = card.num_examples["train"] / settings.data.batch_size
     num_steps = settings.train.num_steps
@@ -103,6 +107,7 @@ def make_translator(settings: TranslateSettings, card: DataCard) -> Translator:
         average_decay=model.average_decay,
         difference=model.difference,
         dtype=settings.train.dtype,
+        batch_norm=settings.train.batch_norm,
     )
 
 

@@ -11,6 +11,7 @@ from common.data.prepared.prepared import DataCard
 from common.learning.network import SupervisedState
 from common.learning.optimizers import holding, make_optimizer
 from common.networks.efficientnet_lite import HALVED, STAGES, published_variables
+from common.networks.layers import with_statistics
 from common.networks.unet import UNet
 from common.program.errors import UserError
 from common.training.published import weights_file, with_published
@@ -58,7 +59,7 @@ def make_segmenter(settings: UNetSettings, card: DataCard) -> Segmenter:
         card.num_examples["train"] / settings.data.batch_size,
         num_steps=settings.train.num_steps,
     )
-    network = UNet(
+    made = UNet(
         out_channels=1 if num_classes == 2 else num_classes,
         width=model.width,
         depth=model.depth,
@@ -71,6 +72,7 @@ def make_segmenter(settings: UNetSettings, card: DataCard) -> Segmenter:
         frozen=len(frozen),
         to_unit=TO_UNIT[model.input],
     )
+    network = with_statistics(made, settings.train.batch_norm)
     if card.image_size % network.multiple:
         near = max(1, round(card.image_size / network.multiple)) * network.multiple
         raise UserError(

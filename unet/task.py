@@ -92,7 +92,12 @@ class UNetTask(Task[SupervisedState]):
         )
         logits, losses = joined(outputs)
         state, norm = advanced(
-            state, segmenter.optimizer, gradients, batch_stats, segmenter.average_decay
+            state,
+            segmenter.optimizer,
+            gradients,
+            batch_stats,
+            segmenter.average_decay,
+            self.settings.train.batch_norm,
         )
         return state, self._metrics(logits, batch, {**losses, "gradient_norm": norm})
 

@@ -62,6 +62,7 @@ RULES: Rules = {
     "train.keep_last": whole(1, 1_000_000),
     "train.dtype": choice("float32", "bfloat16"),
     "train.low_memory": switch(),
+    "train.batch_norm": choice("synchronised", "device"),
     "train.best_is": choice("highest", "lowest"),
     **dict.fromkeys(("train.best_metric", "train.init_from"), text()),
     "train.trackers": some("mlflow", "wandb"),
@@ -124,6 +125,7 @@ class TrainSettings(Section):
     init_from: str = ""  # the workdir of a run whose networks training starts from
     dtype: str = "float32"  # or "bfloat16": the precision of networks on an accelerator
     low_memory: bool = False  # True: less memory on CPUs; the AC-GAN is slower
+    batch_norm: str = "synchronised"  # or "device": each has its own statistics of its share
     log_every: str = "50"  # losses and metrics of training, to metrics.jsonl
     eval_every: str = "250"  # scores of the validation images
     checkpoint_every: str = "250"  # what a run resumes from

@@ -10,8 +10,10 @@ import numpy as np
 # an exchange in two halves begins with "-start".
 _EXCHANGE = re.compile(
     r"= (?P<shapes>\(.*?\)|\S+) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all"
-    r"|collective-permute)(?P<start>-start)?\("
+    r"|collective-permute)(?P<start>-start)?\((?P<rest>.*)"
 )
+# A TPU's exchange that goes on during several computations stands in each of them.
+_CHAIN = re.compile(r'chain_id="\d+"')
 _SHAPE = re.compile(r"\b(pred|bf16|f8\w*|[fsuc]\d+)\[([\d,]*)\]")
 _BITS = re.compile(r"\d+")
 
@@ -46,8 +48,12 @@ def exchanges_of(program: str) -> list[Exchange]:
     Args:
       program: XLA's text of a compiled program; an exchange within a loop counts once.
     """
-    found = []
+    found, chains = [], set()
     for match in _EXCHANGE.finditer(program):
+        if chain := _CHAIN.search(match["rest"]):
+            if chain[0] in chains:
+                continue
+            chains.add(chain[0])
         shapes = _SHAPE.findall(match["shapes"])
         if match["start"] and match["kind"] == "all-gather":  # its inputs, then its results
             shapes = shapes[len(shapes) // 2 :]

@@ -139,9 +139,10 @@ def advanced(
     gradients: Variables,
     batch_stats: Variables,
     decay: float,
+    batch_norm: str = "synchronised",
 ) -> tuple[SupervisedState, Float[Array, ""]]:
     """Returns the state after one update, its average by `decay`, and the gradient's norm."""
-    network, norm = updated(state.network, optimizer, gradients, batch_stats)
+    network, norm = updated(state.network, optimizer, gradients, batch_stats, batch_norm)
     average = moving_average(state.average, network.learning, state.step, decay)
     return SupervisedState(state.step + 1, network, average), norm
 
@@ -151,12 +152,22 @@ def updated(
     optimizer: optax.GradientTransformation,
     gradients: Variables,
     batch_stats: Variables,
+    batch_norm: str = "synchronised",
 ) -> tuple[NetworkState, Float[Array, ""]]:
-    """Returns a network after one update by the mean gradient of all devices, and its norm."""
+    """Returns a network after one update by the mean gradient of all devices, and its norm.
+
+    If BatchNorm is that of each "device", running statistics move by the mean of their changes,
+    which is exchanged with the gradient: they stay equal on all devices.
+    """
+    changes: Variables = {}
+    if batch_norm == "device":
+        changes = jax.tree.map(jnp.subtract, batch_stats, network.batch_stats)
     # With the leading axis of devices that the state has: else XLA copies both moments and the new
     # parameters in each step instead of overwriting them.
-    mean = jax.lax.pmean(jax.tree.map(lambda g: g[None], gradients), AXIS)
-    gradients = jax.tree.map(lambda g: g[0], mean)
+    mean = jax.lax.pmean(jax.tree.map(lambda x: x[None], (gradients, changes)), AXIS)
+    gradients, changes = jax.tree.map(lambda x: x[0], mean)
+    if batch_norm == "device":
+        batch_stats = jax.tree.map(jnp.add, network.batch_stats, changes)
     updates, opt_state = optimizer.update(gradients, network.opt_state, network.params)
     params = optax.apply_updates(network.params, updates)
     changed = {"params": params, "batch_stats": batch_stats, "opt_state": opt_state}

@@ -7,7 +7,7 @@ which choose their form by platform; bench/results/ has their times.
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
@@ -21,6 +21,7 @@ from common.ops import Padding, conv, conv_transpose, depthwise_conv, upsample_c
 
 Initializer = Callable[..., Any]
 _ZEROS = nn.initializers.zeros_init()
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Conv(nn.Module):
@@ -175,6 +176,21 @@ class BatchNorm(nn.Module):
         factor = scale * jax.lax.rsqrt(batch_var + self.epsilon)
         y: Array = (x * factor + (bias - batch_mean * factor)).astype(x.dtype)
         return y
+
+
+def with_statistics(network: Network, batch_norm: str) -> Network:
+    """Returns a network whose layers look at as many images as `config.train.batch_norm` says.
+
+    "synchronised": at those of all devices. "device": each device at its own, which exchanges
+    nothing; `updated` of common/learning/network.py then averages the running statistics.
+
+    Args:
+      network: one without such layers has no field `axis_name`, and is returned as it is.
+      batch_norm: which of the two.
+    """
+    if batch_norm == "synchronised" or "axis_name" not in network.__dataclass_fields__:
+        return network
+    return network.clone(axis_name="")
 
 
 class MinibatchDeviation(nn.Module):

@@ -3,18 +3,21 @@
 import time
 from collections.abc import Iterator
 
+import jax
 from ml_collections import ConfigDict
 
 from common.data.prepared.prepared import DataCard
 from common.devices.exchanged import exchanges_of
 from common.devices.hardware import Hardware
 from common.devices.lowering import Program, lower
+from common.program.library_errors import is_out_of_memory
 from common.program.log import log
 from common.training.programs import programs_of
 from common.training.task import make_task
 from studies.plan.estimate import Compiled
 
 TRAINING = "train_step"
+_MORE = (16, 2)  # times the batch, to see how memory grows: the first that the compiler takes
 
 
 def compile_programs(
@@ -35,6 +38,19 @@ def compile_programs(
     for name in names or tuple(programs):
         log.info("compiling %s for %s, batch %d a chip", name, hardware.name, batch)
         yield _compile(name, programs[name], hardware, batch)
+
+
+def compile_larger(
+    config: ConfigDict, card: DataCard, hardware: Hardware, batch: int
+) -> Compiled | None:
+    """Returns the training step with a larger batch; None if no larger one can be compiled."""
+    for times in _MORE:
+        try:
+            return next(compile_programs(config, card, hardware, times * batch, (TRAINING,)))
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+    return None
 
 
 def _compile(name: str, program: Program, hardware: Hardware, batch: int) -> Compiled:

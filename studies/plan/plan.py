@@ -10,20 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jax
-from ml_collections import ConfigDict
-
 from common.config import defaults as configs
 from common.config.tasks import rules_of
-from common.data.prepared.prepared import DataCard, prepare
+from common.data.prepared.prepared import prepare
 from common.devices.chips import CHIPS, Chip
 from common.devices.hardware import Hardware, find_hardware
 from common.program.files import write_atomically
-from common.program.library_errors import is_out_of_memory
 from common.program.outputs import Outputs
 from common.program.words import counted
 from studies.experiment import Experiment
-from studies.plan.compile import TRAINING, compile_programs
+from studies.plan.compile import TRAINING, compile_larger, compile_programs
 from studies.plan.estimate import (
     NUMBERS_OF_CHIPS,
     Compiled,
@@ -33,7 +29,6 @@ from studies.plan.estimate import (
 )
 from studies.plan.topologies import names_of
 
-_MORE = (16, 2)  # times the batch, to see how memory grows: the first that the compiler takes
 _PART_OF_A_POD = 64  # chips
 PLAN_JSON, PLAN_PAGE = "plan.json", "plan.md"
 
@@ -61,7 +56,7 @@ def run_plan(
         hardware = find_hardware(name)
         batch = batch_per_chip or max(1, config.data.batch_size // len(hardware.devices))
         programs = list(compile_programs(config, card, hardware, batch))
-        more = _larger(config, card, hardware, batch)
+        more = compile_larger(config, card, hardware, batch)
         plans.append(_plan(hardware, programs, more, config.train.dtype))
     page = "\n\n".join(_page(plan) for plan in plans) + "\n"
     print(page)
@@ -71,17 +66,6 @@ def run_plan(
             write_atomically(outputs.draft(PLAN_PAGE), page)
             write_atomically(outputs.draft(PLAN_JSON), json.dumps(plans, indent=2) + "\n")
         print(f"written: {outputs.folder}/{PLAN_PAGE} and {PLAN_JSON}")
-
-
-def _larger(config: ConfigDict, card: DataCard, hardware: Hardware, batch: int) -> Compiled | None:
-    """Returns the training step with a larger batch; None if no larger one can be compiled."""
-    for times in _MORE:
-        try:
-            return next(compile_programs(config, card, hardware, times * batch, (TRAINING,)))
-        except jax.errors.JaxRuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-    return None
 
 
 def _plan(

@@ -40,12 +40,15 @@ def test_exchanges_are_read_from_a_compiled_program():
   %ag = (f32[2,8]{1,0}, f32[8,8]{1,0}) all-gather-start(%y), dimensions={0}
   %done = f32[8,8]{1,0} all-gather-done(%ag)
   %cp = s32[] collective-permute(%z)
+  %part.1 = f32[8,3]{1,0} all-gather(%p), frontend_attributes={chain_id="0"}, channel_id=1
+  %part.2 = f32[8,3]{1,0} all-gather(%p), frontend_attributes={chain_id="0"}, channel_id=1
 """
     assert exchanges_of(text) == [
         Exchange("all-reduce", 2 * 256 * 4, 1),
         Exchange("all-reduce", 784 * 512 * 4 + 6 + 5, 3),
         Exchange("all-gather", 256, 1),
         Exchange("collective-permute", 4, 1),
+        Exchange("all-gather", 96, 1),  # in two parts
     ]
 
 

@@ -53,6 +53,9 @@ def test_chips_exchange_gradients_moments_and_metrics(start):
     found = json.loads(said.splitlines()[-1])
     metrics = found["exchanged_bytes"] - gradients - moments
     assert 0 < metrics < 4 * 4 * 40  # a few numbers of each device
+    # One for each BatchNorm forward, one backward, and one for each update's gradients.
+    assert found["batch_norms"] == 3
+    assert found["all_reduces"] == 2 * 3 + 2 and found["all_gathers"] == 1
 
 
 @pytest.mark.parametrize("topologies", ["", "here", "v5e:2x2,here", "v9:2x2"])
