@@ -28,7 +28,7 @@ _WITHOUT_EFFECT = (
 # their defaults, with which a run is as before there were any, they count for nothing: such files
 # stay valid.
 _OF_ALL = (
-    *("train.on_divergence", "train.rollbacks", "train.init_from"),
+    *("train.on_divergence", "train.rollbacks", "train.init_from", "train.batch_norm"),
     *("data.balance", "data.take", "data.equal_pairs", "data.train_images", "data.neighbours"),
     *("data.labels_per_class", "data.labels_seed", "data.unlabelled", "data.labelled_patients"),
 )
