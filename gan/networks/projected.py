@@ -238,10 +238,11 @@ class Discriminator(networks.Discriminator):
         x = jnp.concatenate([images, *_steps(images)], -1)
         for i, layer in enumerate(_PIXEL_HEAD):
             x = self._activated(x, *layer, f"pixels_{i}", train)
-        beside = self._deviations([*scales, x], train)
+        judged = [*scales, x]
+        deviations = self._deviations(judged, train)
         logits = tuple(
             self._logits(maps, deviation, labels, i)
-            for i, (maps, deviation) in enumerate(zip([*scales, x], beside, strict=True))
+            for i, (maps, deviation) in enumerate(zip(judged, deviations, strict=True))
         )
         head: tuple[Array | None, Array | None] = None, None
         if self.classifier and self.num_classes > 1:
@@ -258,14 +259,14 @@ class Discriminator(networks.Discriminator):
         return nn.leaky_relu(normalise(self, x, f"{name}_norm", train, _EPSILON), _LEAK)
 
     def _logits(
-        self, x: Array, deviations: Float[Array, " batch"], labels: Labels, scale: int
+        self, x: Array, deviation: Float[Array, " batch"], labels: Labels, scale: int
     ) -> Float[Array, "batch patches"]:
         """Returns a logit of each place of a scale's maps, which also sees a deviation.
 
         These layers are as large as they learn to be. With a norm of 1 the critic cannot be sure of
         small differences, and the generator is never told of them.
         """
-        beside = jnp.broadcast_to(deviations[:, None, None, None], (*x.shape[:3], 1))
+        beside = jnp.broadcast_to(deviation[:, None, None, None], (*x.shape[:3], 1))
         x = jnp.concatenate([x, beside], -1)
         logits = Conv(1, 1, name=f"logits_{scale}")(x)[..., 0]
         if self.projection and self.num_classes > 1:
@@ -288,14 +289,14 @@ class Discriminator(networks.Discriminator):
             return [jnp.zeros(batch, dtype)] * len(scales)
         axis_name = "" if self.is_initializing() else self.axis_name
         # As many real images as generated ones, and the places of all scales: one computation, and
-        # one exchange between devices, instead of ten.
-        parts = 2 if 0 < self.num_real < batch else 1
-        flat = [x.reshape(parts, batch // parts, -1) for x in scales]
+        # two exchanges between devices instead of ten.
+        kinds = 2 if 0 < self.num_real < batch else 1
+        flat = [x.reshape(kinds, batch // kinds, -1) for x in scales]
         wide = jnp.concatenate(flat, -1).astype(jnp.promote_types(dtype, jnp.float32))
         of_places = jax.vmap(partial(batch_deviations, axis_name=axis_name))(wide)
         ends = np.cumsum([x.shape[-1] for x in flat])[:-1]
         return [
-            jnp.repeat(places.mean(-1), batch // parts).astype(dtype)
+            jnp.repeat(places.mean(-1), batch // kinds).astype(dtype)
             for places in jnp.split(of_places, ends, -1)
         ]
 
