@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -37,6 +38,13 @@ _PRINTED = ("roc_auc_macro", "accuracy", "balanced_accuracy", "f1_macro")
 
 
 FeaturesOf = Callable[[Stored], Features]
+
+
+class Both(NamedTuple):
+    """The features of the training images, and of the held-out ones."""
+
+    train: Features
+    held_out: Features
 
 
 @dataclass(frozen=True)
@@ -131,10 +139,11 @@ def _evaluated(run: Run, options: PretrainOptions, output: Path) -> Evaluation:
     log.info("scoring %d images, %s, at step %d", len(held.split), held.name, step)
     compute = partial(features_of, make_pretraining(PretrainSettings.of(run.config), run.card))
     before, now = (in_batches(compute, each.average, _BATCH) for each in (untrained, state))
-    losses = _losses(run, task, held.split, state)
-    found = Evaluation(step, held, losses, _probe(held, now, before, options.nearest))
+    losses, features = _losses(run, task, held.split, state), _of_both(held, now)
+    found = Evaluation(step, held, losses, _probe(held, features, before, options.nearest))
     write_report(output, found.report())
-    write_picture(output / _PICTURE, _picture(held.split, held.train, now, held.card.caption))
+    picture = _picture(held.split, held.train, features, held.card.caption)
+    write_picture(output / _PICTURE, picture)
     return found
 
 
@@ -147,7 +156,7 @@ def _losses(
     return {name.removeprefix("val/"): value for name, value in losses.measure(placed).items()}
 
 
-def _probe(held: HeldOut, now: FeaturesOf, before: FeaturesOf, number: int) -> Probe | None:
+def _probe(held: HeldOut, now: Both, before: FeaturesOf, number: int) -> Probe | None:
     """Returns what the nearest say, by the features of now and of before training."""
     assert held.train is not None
     card, train = held.card, held.train
@@ -158,9 +167,8 @@ def _probe(held: HeldOut, now: FeaturesOf, before: FeaturesOf, number: int) -> P
     shown, classes = shown_by(card.classes), outputs_of(card.classes)
     truth = _labels(held.split)
     scores = []
-    for compute in (now, before):
-        known = _features(train, compute)[labelled]
-        found = nearest(_features(held.split, compute), known, number)
+    for features in (now, _of_both(held, before)):
+        found = nearest(features.held_out, features.train[labelled], number)
         shares = votes(found, shown[labels[labelled]])
         told = shown[truth] if may_be_several(card.classes) else truth
         predicted = Predicted(held.split.ids, held.split.groups, told, shares)
@@ -174,6 +182,11 @@ def _labels(split: Split) -> Int[np.ndarray, " images"]:
     )
 
 
+def _of_both(held: HeldOut, compute: FeaturesOf) -> Both:
+    assert held.train is not None
+    return Both(*(_features(split, compute) for split in (held.train, held.split)))
+
+
 def _features(split: Split, compute: FeaturesOf) -> Features:
     """Returns the features of a split, some images at a time in memory."""
     starts = range(0, len(split), _AT_ONCE)
@@ -181,11 +194,11 @@ def _features(split: Split, compute: FeaturesOf) -> Features:
     return np.concatenate([compute(split.read(block)["image"]) for block in blocks])
 
 
-def _picture(split: Split, train: Split, compute: FeaturesOf, caption: str) -> np.ndarray:
+def _picture(split: Split, train: Split, features: Both, caption: str) -> np.ndarray:
     """Returns held-out images, each beside the training images most like it."""
     some = np.linspace(0, len(split) - 1, min(_SHOWN, len(split)), dtype=int).tolist()
     images = split.read(some)["image"]
-    found = nearest(compute(images), _features(train, compute), _NEAREST_SHOWN)
+    found = nearest(features.held_out[some], features.train, _NEAREST_SHOWN)
     others = [train.read(places)["image"] for places in found.places.T.tolist()]
     title = f"an image of {caption}, and the training images most like it"
     return picture_of_rows([images, *others], title)
