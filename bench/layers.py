@@ -25,6 +25,7 @@ from common.ops import (
     conv,
     conv_transpose,
     depthwise_conv,
+    grouped_conv,
     max_pool_2x2,
     upsample_conv,
 )
@@ -131,6 +132,15 @@ CASES = (
             (672, 14, 5, 2),
             (1152, 7, 5, 1),
         )
+    ),
+    *(
+        Case(
+            f"grouped 3x3 of 16, {channels}, {height}",
+            grouped_conv,
+            (32, height, height, channels),
+            (3, 3, 16, channels),
+        )
+        for channels, height in ((32, 64), (64, 32), (128, 16), (256, 8), (256, 4))
     ),
 )
 

@@ -61,10 +61,7 @@ def decide_on(
 
     Of two batches, the first is real, the second generated, and one decision is of both.
     """
-    images, labels, dropout = (
-        jnp.concatenate(rows) if len(rows) > 1 else rows[0]
-        for rows in zip(*(_varied(gan, seen) for seen in batches), strict=True)
-    )
+    images, labels, dropout = _varied(gan, batches[0] if len(batches) == 1 else _beside(*batches))
     discriminator = gan.networks.discriminator
     if len(batches) > 1:
         discriminator = discriminator.clone(num_real=len(batches[0].images))
@@ -111,6 +108,20 @@ def share_of_labelled(labels: Classes) -> Float[Array, ""]:
     """Returns the share of the whole batch that has a label, or a number near 0 if none has."""
     share: Array = jax.lax.pmean((labels >= 0).mean(), AXIS)
     return jnp.maximum(share, jnp.finfo(share.dtype).eps)
+
+
+def _beside(real: Seen, fake: Seen) -> Seen:
+    """Returns two batches as one, the first first."""
+    looks, others = real.looks, fake.looks
+    return Seen(
+        jnp.concatenate([real.images, fake.images]),
+        jnp.concatenate([real.labels, fake.labels]),
+        Looks(
+            jnp.concatenate([looks.dropout, others.dropout]),
+            lambda: jnp.concatenate([looks.seen(), others.seen()]),
+            looks.probability,
+        ),
+    )
 
 
 def _varied(gan: GAN, seen: Seen) -> tuple[Images, Classes, Key[Array, " batch"]]:

@@ -76,6 +76,14 @@ class Cell:
         """Returns what the log calls it."""
         return self.name
 
+    @property
+    def flags(self) -> Mapping[str, object]:
+        """Returns the flags of its evaluation that are not at their defaults."""
+        if self.options is None:
+            return {}
+        given, before = asdict(self.options), asdict(options_of(self.config.task)())
+        return {name: value for name, value in given.items() if value != before.get(name)}
+
     def run(self, workdir: Path) -> bool:
         """Trains and, if it is to be, evaluates, from where it was stopped.
 

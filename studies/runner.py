@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from common.program.errors import DivergenceError, FaultError, UserError
 from common.program.log import log
@@ -207,9 +208,14 @@ def _is_finished(cell: Cell, place: Path) -> bool:
 
 
 def _hashes(cells: Sequence[Cell], data: str) -> Mapping[str, str]:
-    """Returns for each cell a hash of its config, of those that it requires, and of the data."""
+    """Returns for each cell a hash of its config, of those that it requires, and of the data.
+
+    The flags of its evaluation that are not at their defaults count, too.
+    """
     hashes: dict[str, str] = {}
     for cell in cells:
-        parts = [effective(cell.config), data, [hashes[name] for name in cell.requires]]
+        parts: list[Any] = [effective(cell.config), data, [hashes[name] for name in cell.requires]]
+        if flags := cell.flags:
+            parts.append(flags)
         hashes[cell.name] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     return hashes

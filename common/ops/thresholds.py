@@ -14,3 +14,4 @@ FILLED = 0.75  # share of the pixels of Winograd's tiles; VGG16's images of 14 h
 TILES_IN_CHUNK = 256  # as fast as 128 to 1024 in the layers of VGG16 and of the U-Net
 PIXELS_IN_CHUNK = 1024  # of small images in upsampling; 512 to 2048 are as fast, less is slower
 PARTS = 8  # partial sums of a depthwise kernel's gradient
+TOGETHER = 64  # channels of groups in one convolution; zeros of more cost more than it saves

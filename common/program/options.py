@@ -96,7 +96,7 @@ class Command(_Flags):
         "",
         "A file of finished runs of a study, a line each: they are not run again; others are"
         " added when they finish.",
-        modes=("utility",),
+        modes=("ablate", "utility"),
     )
     sweep: tuple[str, ...] = flag(
         (),

@@ -311,13 +311,7 @@ class Discriminator(networks.Discriminator):
         size = self.seen_size or max(_SEEN_AT_LEAST, self.image_size)
         trunk, seen = EfficientNetLite(folded=True, parent=None), list(_STAGES)[: self.scales]
         weights = self._frozen("folded_trunk", trunk, parts[0])
-
-        def stages(part: Images) -> Any:
-            shown = jax.image.resize(part, (len(part), size, size, part.shape[-1]), "linear")
-            shown = (shown + 1) / 2
-            return trunk.apply(weights, shown, train=False, last=seen[-1], method="stages")
-
-        of_parts = [stages(part) for part in parts]
+        of_parts = [_stages(weights, part, size, seen[-1]) for part in parts]
         found = {name: jnp.concatenate([of[name] for of in of_parts]) for name in seen}
         kernels: Any = self.variable("frozen", "mixing", _mixing, dict.fromkeys(_STAGES, 1.0)).value
         mixed: list[Array] = []
@@ -343,6 +337,15 @@ class Discriminator(networks.Discriminator):
         """Returns a layer whose kernel's largest singular value is 1 (Miyato et al., 2018)."""
         spectral = nn.SpectralNorm(layer, name=f"{layer.name}_spectral")
         return lambda x: spectral(x, update_stats=train)
+
+
+@partial(jax.jit, static_argnames=("size", "last"))  # so that it is traced once, not at each call
+def _stages(weights: Variables, images: Images, size: int, last: str) -> dict[str, Array]:
+    """Returns the trunk's maps of images in [-1, 1] that are resized for it, up to a stage."""
+    seen = jax.image.resize(images, (len(images), size, size, images.shape[-1]), "linear")
+    trunk, unit = EfficientNetLite(folded=True), (seen + 1) / 2
+    found: Any = trunk.apply(weights, unit, train=False, last=last, method="stages")
+    return found
 
 
 def _steps(images: Images) -> list[Images]:

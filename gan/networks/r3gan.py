@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from common.networks.halvings import halvings_of
 from common.networks.layers import Conv, DepthwiseConv, Initializer, in_one_dtype
+from common.ops import grouped_conv
 from gan import networks
 from gan.networks import Decision, Images, Keys, Labels, Latents
 
@@ -68,14 +69,7 @@ class GroupedConv(nn.Module):
         group = math.gcd(_GROUP, maps)
         kernel = self.param("kernel", self.kernel_init, (3, 3, group, maps))
         x, kernel = in_one_dtype(x, kernel)
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            (1, 1),
-            "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=maps // group,
-        )
+        return grouped_conv(x, kernel)
 
 
 class Generator(networks.Generator):

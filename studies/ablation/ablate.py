@@ -14,7 +14,9 @@ from ml_collections import ConfigDict
 
 from common.config import defaults as configs
 from common.config.tasks import declaration_of, find_mode, rules_of
+from common.data.prepared.prepared import prepare
 from common.program.errors import UserError
+from common.program.files import user_path
 from common.program.log import log
 from common.program.options import Command, Options
 from common.program.settings import to_json
@@ -69,10 +71,11 @@ def run_ablation(
             f"{counted(len(sweep.arms), 'arm')}, {counted(len(cells), 'run')} in"
             f" {workdir}/{CELLS}; each logs to its own log.txt"
         )
+        kept = user_path(command.results) if command.results else None
+        data = prepare(config.data).card.fingerprint if kept else ""
+        executor = executor_of(command, workdir)
         try:
-            outcome = run_cells(
-                list(cells.values()), workdir, executor=executor_of(command, workdir)
-            )
+            outcome = run_cells(list(cells.values()), workdir, kept, data, executor)
         except StoppedError:
             print("Stopped. Run the same command again to continue.")
             return False
@@ -119,7 +122,7 @@ def _make_ensembles(
     options: Options,
     workdir: Path,
 ) -> dict[Place, Figures]:
-    """Makes and evaluates an ensemble of the folds of each arm and seed, if all are finished.
+    """Makes and evaluates an ensemble of the folds of each arm and seed, if all are finished here.
 
     Returns what their evaluations found.
     """
@@ -129,7 +132,8 @@ def _make_ensembles(
     for arm in sweep.arms:
         for seed in sweep.seeds:
             members = [cells[Place(arm, seed, fold)].name for fold in sweep.folds]
-            if not all(name in outcome.found for name in members):
+            here = [(workdir / CELLS / name).exists() for name in members]
+            if not all(name in outcome.found for name in members) or not all(here):
                 continue
             first = cells[Place(arm, seed, sweep.folds[0])]
             task = first.config.task

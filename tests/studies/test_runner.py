@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from ml_collections import ConfigDict
 
+from common.config.tasks import options_of
 from common.program.errors import DivergenceError, FaultError, UserError
 from configs import acgan_covid, small_cnn_chest_xray, unet_brain_mri
 from configs.utility_covid import get_config
@@ -141,6 +142,16 @@ def test_cells_that_finished_on_another_machine_are_taken(tmp_path, caplog):
     _, ran = Study(width=2).run(tmp_path / "wider", file)
     assert ran == ["a", "b/x", "c"] and len(file.read_text().splitlines()) == 3
     assert file.read_text() != before
+
+
+def test_flags_of_an_evaluation_count_if_they_are_not_at_their_defaults():
+    config = acgan_covid.get_config("tiny")
+    options = options_of("gan")
+    given = [None, options(), options(images_per_class=7)]
+    one, same, other = (
+        runner._hashes([Cell("a", config, options=flags)], "data")["a"] for flags in given
+    )
+    assert one == same != other
 
 
 def test_a_changed_cell_changes_those_that_require_it(tmp_path):

@@ -22,6 +22,7 @@ from common.ops import (
     conv_transpose,
     depthwise_conv,
     forms_for,
+    grouped_conv,
     max_pool_2x2,
     plain_forms,
     upsample_conv,
@@ -155,6 +156,31 @@ class TestDepthwiseConv:
         x, kernel = normal(2, 7, 7, 3), normal(3, 3, 1, 3)
         apart = [conv(x[..., c : c + 1], kernel[..., c : c + 1]) for c in range(3)]
         np.testing.assert_allclose(depthwise_conv(x, kernel), jnp.concatenate(apart, -1), atol=1e-5)
+
+
+class TestGroupedConv:
+    @pytest.mark.parametrize(
+        ("padding", "group", "channels"),
+        combinations(["SAME", "VALID", EXPLICIT], [2, 16], [16, 96], together=1),
+    )
+    def test_equals_lax_with_gradients(self, padding, group, channels):
+        x, kernel = normal(2, 6, 5, channels), normal(3, 3, group, channels)
+        assert_forms_agree(grouped_conv, x, kernel, padding=padding)
+
+    def test_is_a_convolution_of_each_group(self):
+        x, kernel = normal(2, 7, 7, 6), normal(3, 3, 2, 6)
+        apart = [conv(x[..., c : c + 2], kernel[..., c : c + 2]) for c in (0, 2, 4)]
+        np.testing.assert_allclose(grouped_conv(x, kernel), jnp.concatenate(apart, -1), atol=1e-5)
+
+    def test_second_derivatives_agree(self):
+        x, kernel = normal(1, 5, 5, 32), normal(3, 3, 16, 32)
+
+        def penalty(kernel: jax.Array, form: Form) -> jax.Array:
+            toward_x = jax.grad(lambda x: jnp.tanh(grouped_conv(x, kernel, form=form)).sum())(x)
+            return (toward_x**2).sum()
+
+        gradient = jax.jit(jax.grad(penalty), static_argnums=1)
+        assert_equal([gradient(kernel, "products")], [gradient(kernel, "lax")])
 
 
 class TestConvTranspose:

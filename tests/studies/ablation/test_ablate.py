@@ -25,7 +25,8 @@ def ablation(workdir, *flags):
 def failing(tmp_path_factory, launch):
     """Returns the workdir of an ablation one of whose arms diverges, and the process's end."""
     workdir = tmp_path_factory.mktemp("ablation") / "study"
-    return workdir, launch(*ablation(workdir, *SWEEP, "--at_once=2"), code=1)
+    kept = f"--results={workdir.parent / 'kept.jsonl'}"
+    return workdir, launch(*ablation(workdir, *SWEEP, "--at_once=2", kept), code=1)
 
 
 def test_a_failed_arm_is_told_and_the_rest_is_compared(failing):
@@ -42,6 +43,15 @@ def test_a_failed_arm_is_told_and_the_rest_is_compared(failing):
     assert json.loads((run / "config.json").read_text())["seed"] == 1
     assert "<table>" in (workdir / "ablation.html").read_text()
     assert (workdir / "ablation.png").stat().st_size > 1000
+
+
+def test_runs_that_finished_elsewhere_are_compared_without_training(failing, launch, tmp_path):
+    workdir, _ = failing
+    sweep = "--sweep=optimizer.learning_rate=0.001"
+    end = launch(*ablation(tmp_path, sweep, SWEEP[1], f"--results={workdir.parent / 'kept.jsonl'}"))
+    assert "1 finished cell" in end.stdout + end.stderr
+    assert not any((tmp_path / "cells").glob("*"))
+    assert (tmp_path / "ablation.csv").read_text() == (workdir / "ablation.csv").read_text()
 
 
 @pytest.mark.slow  # tests/studies/test_utility.py stops a study and goes on, in one process
