@@ -22,7 +22,7 @@ from studies.ablation.sweep import Sweep
 
 AUGMENT = {"discriminator_augment.translation": 0.125, "discriminator_augment.cutout": 0.2}
 # A step on one core, in its own time, by which arms train as long as "plain"; the others' steps
-# take as long as that one's (bench/arms.py; JAX 0.10, AMD EPYC, Zen 5).
+# take as long as that one's (bench/arms.py; JAX 0.10, Intel Xeon).
 MILLISECONDS = {"plain": 840, "projected": 790, "residual": 2680}
 
 

@@ -46,4 +46,5 @@ CHIPS = {
     "v6e": _tpu("v6e", 32.0, 1.638e12, 918e12, 800e9),
     "tpu7x": _tpu("tpu7x", 192.0, 7.38e12, 2307e12, 1200e9),
     "h100": Chip(80e9, 3.35e12, 989.4e12, 494.7e12, 450e9, "nvidia.com: H100 SXM5 data sheet"),
+    "h200": Chip(141e9, 4.8e12, 989.4e12, 494.7e12, 450e9, "nvidia.com: H200 data sheet"),
 }
