@@ -149,9 +149,8 @@ class TestFewLabels:
             labelled = own.data.dir, own.data.labels_per_class, own.data.labels_seed
             assert labelled == ("X", 10, place.seed)
             assert (own.task == "gan") == (place.arm == "K+1 classes")
-            assert own.train.init_from.endswith(
-                f"seed{place.seed}" if place.arm == "GAN features" else ""
-            )
+            before = place.arm in ("GAN features", "pretraining")
+            assert own.train.init_from.endswith(f"seed{place.seed}" if before else "")
 
 
 def test_few_patients_are_the_same_for_all_networks():
