@@ -1,5 +1,6 @@
 """The result of a study as a table, a figure and sentences, whatever it is."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from common.runs.evaluation import Counts, counts_of, write_report, write_table
 from common.scores.classification import Predicted
 from studies.config import METRICS, Study
 from studies.rows import FIRST, Row, signed
-from studies.statistics import RESAMPLES, Interval, corrected_level, interval, measure
+from studies.statistics import RESAMPLES, Interval, corrected_level, interval, measure, spread
+
+_SEEDS = (5, 10, 20)  # for which the report says what could be seen
 
 
 def write_results(
@@ -81,7 +84,8 @@ def compare(
                 if base
             }
             scores = {name: interval(own[name]).within(0.0, 1.0) for name in METRICS}
-            rows.append(Row(size, real[size], arm, scores, differences))
+            parts = spread(own[FIRST] - base[FIRST]) if base else None
+            rows.append(Row(size, real[size], arm, scores, differences, parts))
     return rows
 
 
@@ -142,9 +146,31 @@ Data: {card.caption}; tested on {counts.told};
 seeds {seeds}. Scores are means over seeds with 95 % intervals. Differences are paired: augmented+R
 with 'augmented', all others with 'real'. Their intervals, each of level {100 * level:.2f} %, are
 corrected for {facts["comparisons"]} comparisons of a score (Bonferroni). All intervals cover
-{counts.intervals_over} and seeds by a paired bootstrap ({facts["resamples"]} draws) with
-Student's t.
+{counts.intervals_over} and seeds: a paired bootstrap of the former ({facts["resamples"]} draws),
+the spread of the latter, and Student's t.
+
+## What such a study can see
+
+{_visible(rows, len(facts["seeds"]), level)}
 """
+
+
+def _visible(rows: Sequence[Row], seeds: int, level: float) -> str:
+    """Returns a table of the gains that 80 % of such studies would find, by the number of seeds."""
+    if seeds < 2:
+        return "One seed does not tell how much trainings differ; with two or more, this says it."
+    numbers = [seeds, *(n for n in _SEEDS if n > seeds), math.inf]
+    head = ["images a class", "arm", *(f"{n:g} seeds" for n in numbers[:-1]), "any number"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in (row for row in rows if row.differences):
+        gains = [row.visible(level, n) for n in numbers]
+        lines.append(f"| {row.size} | {row.arm.name} | {' | '.join(f'{x:.3f}' for x in gains)} |")
+    return (
+        f"The smallest gain in {METRICS[FIRST]} that 80 % of studies with so many seeds would find"
+        " (noncentral t), if patients and trainings vary as they did here. Only more patients lower"
+        " the last column. Three seeds tell little of how trainings vary, so of three seeds these"
+        " are rough figures.\n\n" + "\n".join(lines)
+    )
 
 
 def _plain(found: Interval) -> str:

@@ -1,10 +1,11 @@
 """The result of an arm of a study: a row of its table, and a sentence."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from studies.config import ALL, METRICS, Arm
-from studies.statistics import Interval
+from studies.statistics import Interval, Spread
 
 FIRST = "roc_auc_macro"  # the score that conclusions are drawn from
 
@@ -20,6 +21,7 @@ class Row:
       scores: by name, with 95 % intervals.
       differences: from the arm's base, with intervals corrected for the number of comparisons; {}
         for the base.
+      spread: of the difference of the first score; None for the base, or if it has no value.
     """
 
     size: str
@@ -27,6 +29,18 @@ class Row:
     arm: Arm
     scores: Mapping[str, Interval]
     differences: Mapping[str, Interval]
+    spread: Spread | None = None
+
+    def visible(self, level: float, seeds: int | float = 0) -> float:
+        """Returns the smallest gain in the first score that 80 % of such studies would find.
+
+        Args:
+          level: of the intervals.
+          seeds: of the study, `math.inf` included; 0: as many as there were.
+        """
+        if self.spread is None:
+            return math.nan
+        return (self.spread.with_seeds(seeds) if seeds else self.spread).smallest_gain(level)
 
     def cells(self) -> dict[str, object]:
         """Returns the row of a table."""

@@ -1,13 +1,14 @@
 """Intervals of scores over patients and seeds: closed forms, and how often they are right."""
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from common.scores.classification import Predicted, scores
-from studies.statistics import Measured, corrected_level, interval, measure
+from studies.statistics import Measured, Spread, corrected_level, interval, measure, spread
 
 CLASSES = ("a", "b")
 
@@ -45,13 +46,45 @@ def test_no_difference_is_called_none_about_95_times_in_100(seed_noise):
     assert right >= 0.92
 
 
+@pytest.mark.slow  # minutes; the same of normal effects is a fast test below
+@pytest.mark.parametrize("seeds", [3, 8])
+def test_studies_of_areas_find_a_gain_as_often_as_is_said_beforehand(seeds):
+    """Two images of each of 90 patients, an AUC of 0.75, and 0, 0.03 or 0.06 more."""
+    rng = np.random.default_rng(0)
+    labels, who = np.repeat(np.arange(90) % 2, 2), np.repeat(np.arange(90), 2)
+    ids, groups = tuple(map(str, range(len(labels)))), tuple(map(str, who))
+    own, noise = 0.6, 0.5  # deviations of what is common to both arms, and of a training's own
+
+    def arm(area, hard):
+        distance = norm.ppf(area) * math.sqrt(4 * own**2 + 4 * noise**2)
+        for _ in range(seeds):
+            of_patients = rng.normal(scale=noise, size=90)[who]
+            logits = (labels - 0.5) * (distance + rng.normal(scale=0.1)) + hard + of_patients
+            chance = norm.cdf(logits + rng.normal(scale=noise, size=len(labels)))
+            yield Predicted(ids, groups, labels, np.stack([1 - chance, chance], 1))
+
+    for gain in (0.0, 0.03, 0.06):
+        studies = []
+        for _ in range(300):
+            hard = rng.normal(scale=own, size=90)[who] + rng.normal(scale=own, size=len(labels))
+            one, two = (
+                measure(list(arm(0.75 + more, hard)), CLASSES, 200)["roc_auc_macro"]
+                for more in (0.0, gain)
+            )
+            studies.append(two - one)
+        parts = np.mean([astuple(spread(one))[:3] for one in studies], 0).tolist()
+        stated = Spread(*parts, 90, seeds).power(gain, 0.95)
+        found = np.mean([interval(one).low > 0 for one in studies])
+        assert found == pytest.approx(stated, abs=0.03 + 2 * math.sqrt(0.25 / len(studies)))
+
+
 def test_the_variance_of_seeds_alone_gives_students_interval():
     """All patients alike: mean +- t * s / sqrt(k), of three seeds with two degrees of freedom."""
     observed = np.array([0.7, 0.8, 0.85])
-    found = interval(Measured(observed, np.tile(observed, (100_000, 1)), 50))
+    found = interval(Measured(observed, np.tile(observed, (100, 1)), 50))
     half = 4.302653 * observed.std(ddof=1) / math.sqrt(3)
     assert found.value == pytest.approx(observed.mean())
-    assert found.high - found.value == pytest.approx(half, rel=0.01)
+    assert found.high - found.value == pytest.approx(half, rel=1e-6)
 
 
 def test_the_variance_of_patients_alone_is_that_of_a_proportion():
@@ -102,6 +135,57 @@ def test_scores_are_means_over_seeds_on_the_patients_as_they_are():
     for name in ("roc_auc_macro", "f1_macro", "accuracy"):
         each = [scores(one.labels, one.probabilities, CLASSES)[name] for one in arm]
         assert interval(found[name]).value == pytest.approx(np.mean(each))
+
+
+# Draws of 90 patients, the same in all simulated studies, as in all arms of a study.
+SHARES = np.random.default_rng(8).multinomial(90, np.full(90, 1 / 90), 400) / 90
+
+
+def simulated(rng, parts, count):
+    """Returns differences without a true gain: normal effects of patients, seeds and both."""
+    patients, seeds = parts.patients, int(parts.seeds)
+    for _ in range(count):
+        each = rng.normal(0, math.sqrt(parts.of_patients * patients), (patients, 1))
+        each = each + rng.normal(0, math.sqrt(parts.of_both * patients), (patients, seeds))
+        each += rng.normal(0, math.sqrt(parts.of_seeds), seeds)
+        yield Measured(each.mean(0), SHARES @ each, patients)
+
+
+PARTS = [
+    pytest.param(Spread(2e-4, 6e-4, 6e-4, 90, 5), id="all parts"),
+    pytest.param(Spread(1e-3, 1e-3, 0.0, 90, 3), id="patients"),
+    pytest.param(Spread(2e-4, 0.0, 4e-3, 90, 10), id="seeds"),
+]
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_the_parts_of_a_variance_are_found(parts):
+    rng = np.random.default_rng(5)
+    found = [spread(one) for one in simulated(rng, parts, 200)]
+    of_means = np.mean([one.variance for one in found])
+    assert of_means == pytest.approx(parts.variance, rel=0.15)
+    for name in ("of_patients", "of_both", "of_seeds"):
+        mean = np.mean([getattr(one, name) for one in found])
+        assert mean == pytest.approx(getattr(parts, name), abs=0.15 * parts.variance * parts.seeds)
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_studies_find_a_gain_as_often_as_is_said_beforehand(parts):
+    lows = np.array([interval(one).low for one in simulated(np.random.default_rng(6), parts, 1000)])
+    for gain in (0.0, 0.03, 0.06):  # it moves a score and its interval
+        assert np.mean(lows + gain > 0) == pytest.approx(parts.power(gain, 0.95), abs=0.03)
+
+
+def test_the_smallest_gain_is_found_with_the_power_asked_for():
+    parts = Spread(2e-4, 6e-4, 6e-4, 90, 5)
+    gain = parts.smallest_gain(0.95)
+    assert parts.power(gain, 0.95) == pytest.approx(0.8)
+    assert parts.smallest_gain(0.95, 0.9) > gain
+    gains = [parts.with_seeds(n).smallest_gain(0.95) for n in (3, 5, 20, math.inf)]
+    assert gains == sorted(gains, reverse=True)
+    of_patients = Spread(2e-4, 0.0, 0.0, 90, 1)  # what is left of however many seeds
+    assert gains[-1] == pytest.approx(of_patients.smallest_gain(0.95))
+    assert Spread(0.0, 0.0, 0.0, 90, 5).smallest_gain(0.95) == 0
 
 
 def test_where_a_score_has_no_value_neither_has_its_interval():
