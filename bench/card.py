@@ -84,7 +84,8 @@ def _measured(names: list[str], flags: argparse.Namespace) -> Iterator[tuple[str
         while waiting and len(started) < flags.at_once:
             started.append((waiting[0], _start(waiting.popleft(), flags)))
         name, process = started.popleft()
-        ready, _ = _answer(process.stdout), _say(process.stdin, "go")
+        ready = _answer(process.stdout)
+        _say(process.stdin, "go")
         yield name, _answer(process.stdout) if ready else {}
         process.wait()
 

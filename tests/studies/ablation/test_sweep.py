@@ -11,6 +11,7 @@ from common.config.tasks import rules_of
 from common.program.errors import UserError
 from common.program.settings import to_json
 from configs import (
+    ablate_covid_recipe,
     ablate_few_images,
     ablate_few_images_best,
     ablate_few_labels,
@@ -151,6 +152,17 @@ class TestFewLabels:
             assert (own.task == "gan") == (place.arm == "K+1 classes")
             before = place.arm in ("GAN features", "pretraining")
             assert own.train.init_from.endswith(f"seed{place.seed}" if before else "")
+
+
+def test_recipes_are_valid_and_differ_and_hold_out_each_image_once():
+    sweep, config = ablate_covid_recipe.sweep(), ablate_covid_recipe.get_config()
+    own = [config_of(place, sweep, config) for place in places(sweep)]
+    assert len(set(map(to_json, own))) == 5 * len(sweep.arms)
+    assert {(one.data.folds, one.data.fold) for one in own} == {(5, n) for n in range(5)}
+    for one in own:
+        check(one, rules_of("classify"))
+    tiny = ablate_covid_recipe.get_config("tiny")
+    check_step(config_of(Place("Lite2, 256 pixels", 0, 1), ablate_covid_recipe.sweep("tiny"), tiny))
 
 
 def test_few_patients_are_the_same_for_all_networks():
