@@ -344,8 +344,9 @@ def _stages(weights: Variables, images: Images, size: int, last: str) -> dict[st
     """Returns the trunk's maps of images in [-1, 1] that are resized for it, up to a stage."""
     seen = jax.image.resize(images, (len(images), size, size, images.shape[-1]), "linear")
     trunk, unit = EfficientNetLite(folded=True), (seen + 1) / 2
-    found: dict[str, Array] = trunk.apply(weights, unit, train=False, last=last, method="stages")
-    return found
+    found: Any = trunk.apply(weights, unit, train=False, last=last, method="stages")
+    maps: dict[str, Array] = found
+    return maps
 
 
 def _steps(images: Images) -> list[Images]:
