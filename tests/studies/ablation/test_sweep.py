@@ -161,8 +161,6 @@ def test_recipes_are_valid_and_differ_and_hold_out_each_image_once():
     assert {(one.data.folds, one.data.fold) for one in own} == {(5, n) for n in range(5)}
     for one in own:
         check(one, rules_of("classify"))
-    tiny = ablate_covid_recipe.get_config("tiny")
-    check_step(config_of(Place("Lite2, 256 pixels", 0, 1), ablate_covid_recipe.sweep("tiny"), tiny))
 
 
 def test_few_patients_are_the_same_for_all_networks():
