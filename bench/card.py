@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.one:
-        _work(flags.one, flags.dtype, ":tiny" if flags.tiny else "")
+        _work(flags.one, flags.dtype, "tiny" if flags.tiny else "")
         return
     names = flags.configs.split(",") if flags.configs else training_configs()
     lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
@@ -85,7 +85,7 @@ def _measured(names: list[str], flags: argparse.Namespace) -> Iterator[tuple[str
             started.append((waiting[0], _start(waiting.popleft(), flags)))
         name, process = started.popleft()
         ready = _answer(process.stdout)
-        _say(process.stdin, "go")
+        _let_go(process.stdin)
         yield name, _answer(process.stdout) if ready else {}
         process.wait()
 
@@ -102,10 +102,11 @@ def _start(name: str, flags: argparse.Namespace) -> "subprocess.Popen[str]":
     )
 
 
-def _say(to: IO[str] | None, word: str) -> None:
+def _let_go(to: IO[str] | None) -> None:
+    """Lets a process train that has compiled."""
     assert to is not None
     try:
-        to.write(word + "\n")
+        to.write("go\n")
         to.flush()
     except BrokenPipeError:  # it failed, and said why
         return
@@ -131,7 +132,7 @@ def _work(name: str, dtype: str, arg: str) -> None:
     from common.devices.hardware import HERE, find_hardware
     from studies.plan.compile import TRAINING, compile_programs
 
-    config = importlib.import_module(f"configs.{name}").get_config(arg.lstrip(":")).unlock()
+    config = importlib.import_module(f"configs.{name}").get_config(arg).unlock()
     config.train.update(eval_every="0", best_metric="", picture_every="0", dtype=dtype)
     prepared = prepare(config.data)
     hardware = find_hardware(HERE)

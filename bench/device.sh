@@ -26,11 +26,11 @@ if [ -n "${TRIAL:-}" ]; then
         --rounds=1 --output="$OUT/rows.md"
     exit
 fi
-within 150 steps "$PYTHON" bench/card.py --at_once=8 --output="$OUT/steps.md"
-within 150 steps_bfloat16 "$PYTHON" bench/card.py --at_once=8 --dtype=bfloat16 \
+within 115 steps "$PYTHON" bench/card.py --at_once=8 --output="$OUT/steps.md"
+within 115 steps_bfloat16 "$PYTHON" bench/card.py --at_once=8 --dtype=bfloat16 \
     --output="$OUT/steps_bfloat16.md"
 # The rows of the aims first; compiled PyTorch takes most of the time.
 for row in dcgan_64 acgan_64 unet_16 vgg16 dense_mnist acgan_best_64; do
-    within 75 "row_$row" "$PYTHON" bench/table.py --rows="$row,$row:bfloat16" --rounds=3 \
+    within 58 "row_$row" "$PYTHON" bench/table.py --rows="$row,$row:bfloat16" --rounds=3 \
         --rivals=NCHW,channels_last,compile+channels_last
 done

@@ -164,7 +164,8 @@ def _visible(rows: Sequence[Row], seeds: int, level: float) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in (row for row in rows if row.differences):
         gains = [row.visible(level, n) for n in numbers]
-        lines.append(f"| {row.size} | {row.arm.name} | {' | '.join(f'{x:.3f}' for x in gains)} |")
+        told = " | ".join(f"{x:.3f}" if x < 1 else "none" for x in gains)  # no score can gain more
+        lines.append(f"| {row.size} | {row.arm.name} | {told} |")
     return (
         f"The smallest gain in {METRICS[FIRST]} that 80 % of studies with so many seeds would find"
         " (noncentral t), if patients and trainings vary as they did here. Only more patients lower"

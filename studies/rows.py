@@ -31,16 +31,14 @@ class Row:
     differences: Mapping[str, Interval]
     spread: Spread | None = None
 
-    def visible(self, level: float, seeds: int | float = 0) -> float:
+    def visible(self, level: float, seeds: int | float) -> float:
         """Returns the smallest gain in the first score that 80 % of such studies would find.
 
         Args:
           level: of the intervals.
-          seeds: of the study, `math.inf` included; 0: as many as there were.
+          seeds: of the study, `math.inf` included.
         """
-        if self.spread is None:
-            return math.nan
-        return (self.spread.with_seeds(seeds) if seeds else self.spread).smallest_gain(level)
+        return self.spread.with_seeds(seeds).smallest_gain(level) if self.spread else math.nan
 
     def cells(self) -> dict[str, object]:
         """Returns the row of a table."""

@@ -69,6 +69,19 @@ def assert_forms_agree(
     assert_equal(ours, plain, tolerance)
 
 
+def assert_second_derivatives_agree(
+    layer: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array
+) -> None:
+    """Of a penalty on the slope toward the images, in both forms."""
+
+    def penalty(kernel: jax.Array, form: Form) -> jax.Array:
+        toward_x = jax.grad(lambda x: jnp.tanh(layer(x, kernel, form=form)).sum())(x)
+        return (toward_x**2).sum()
+
+    gradient = jax.jit(jax.grad(penalty), static_argnums=1)
+    assert_equal([gradient(kernel, "products")], [gradient(kernel, "lax")])
+
+
 class TestForm:
     def test_a_cpu_takes_products_and_an_accelerator_takes_lax(self, monkeypatch):
         monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
@@ -133,14 +146,7 @@ class TestConv:
         """Gradient penalties differentiate a gradient."""
         channels = max(16, features)
         x, kernel = normal(1, 5, 5, channels), normal(3, 3, channels, features)
-
-        def penalty(kernel: jax.Array, form: Form) -> jax.Array:
-            toward_x = jax.grad(lambda x: jnp.tanh(conv(x, kernel, form=form)).sum())(x)
-            return (toward_x**2).sum()
-
-        gradient = jax.jit(jax.grad(penalty), static_argnums=1)
-        ours, plain = (gradient(kernel, form) for form in ("products", "lax"))
-        assert_equal([ours], [plain])
+        assert_second_derivatives_agree(conv, x, kernel)
 
 
 class TestDepthwiseConv:
@@ -173,14 +179,7 @@ class TestGroupedConv:
         np.testing.assert_allclose(grouped_conv(x, kernel), jnp.concatenate(apart, -1), atol=1e-5)
 
     def test_second_derivatives_agree(self):
-        x, kernel = normal(1, 5, 5, 32), normal(3, 3, 16, 32)
-
-        def penalty(kernel: jax.Array, form: Form) -> jax.Array:
-            toward_x = jax.grad(lambda x: jnp.tanh(grouped_conv(x, kernel, form=form)).sum())(x)
-            return (toward_x**2).sum()
-
-        gradient = jax.jit(jax.grad(penalty), static_argnums=1)
-        assert_equal([gradient(kernel, "products")], [gradient(kernel, "lax")])
+        assert_second_derivatives_agree(grouped_conv, normal(1, 5, 5, 32), normal(3, 3, 16, 32))
 
 
 class TestConvTranspose:
@@ -221,15 +220,7 @@ class TestConvTranspose:
             conv_transpose(normal(1, 2, 2, 1), normal(4, 4, 1, 1), 2, "CIRCULAR")
 
     def test_second_derivatives_exist_and_agree(self):
-        x, kernel = normal(1, 3, 3, 2), normal(4, 4, 2, 3)
-
-        def penalty(kernel: jax.Array, form: Form) -> jax.Array:
-            toward_x = jax.grad(lambda x: jnp.tanh(conv_transpose(x, kernel, form=form)).sum())(x)
-            return (toward_x**2).sum()
-
-        gradient = jax.jit(jax.grad(penalty), static_argnums=1)
-        ours, plain = (gradient(kernel, form) for form in ("products", "lax"))
-        assert_equal([ours], [plain])
+        assert_second_derivatives_agree(conv_transpose, normal(1, 3, 3, 2), normal(4, 4, 2, 3))
 
 
 class TestUpsampleConv:
