@@ -40,6 +40,10 @@ _QUICK = (
 )
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *_QUICK)).strip()
 
+# Beside other tests two threads of a small network wait for each other: tests/test_unet.py took
+# 61 s of CPU time with one, and 91 with two.
+_ALONE = ("--xla_cpu_multi_thread_eigen=false",)
+
 Command = Callable[..., subprocess.Popen]
 Launch = Callable[..., subprocess.CompletedProcess]
 
@@ -225,7 +229,7 @@ def environment(
         *, devices: int = 1, tensorflow: bool = False, optimised: bool = False, **more: str
     ) -> dict[str, str]:
         path = [ROOT] if tensorflow else [without_tensorflow, ROOT]
-        flags = () if optimised else _QUICK
+        flags = _ALONE if optimised else _QUICK
         return {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, path)),

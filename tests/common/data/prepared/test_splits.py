@@ -261,9 +261,9 @@ def test_of_images_without_groups_one_more_moves_few_others():
 def test_a_hundred_thousand_images_are_divided_in_a_second():
     rng = np.random.default_rng(0)
     examples = table(rng.integers(0, 10, 100_000).tolist())
-    started = time.process_time()
+    started = time.thread_time()
     divided(examples, splits="70,15,15", folds=5)
-    assert time.process_time() - started < 5  # measured: 0.5 s
+    assert time.thread_time() - started < 5  # measured: 0.5 s
 
 
 # Folds
