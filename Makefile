@@ -49,7 +49,7 @@ ACCEL ?= $(shell "$(PYTHON)" -m common.devices.accelerator)
 ACCELS = cpu cuda12 cuda13 tpu
 accel = $(or $(filter $(ACCELS),$(1)),$(error ACCEL is "$(1)"; it must be one of: $(ACCELS)))
 
-.PHONY: run test quick checks suite smoke test-lowest test-newest bench site clean install
+.PHONY: run test quick checks suite coverage smoke test-lowest test-newest bench site clean install
 
 ifneq ($(DATA)$(filter command,$(origin DATA)),)  # given, if only as an empty word
 export DATA  # so that the shell does not interpret it
@@ -78,6 +78,9 @@ checks: $(VENV)/.installed-test
 suite: $(VENV)/.installed-test
 	-$(BIN)/python -m pytest --collect-only --quiet > /dev/null  # compiles what all workers import
 	$(PYTEST)
+
+coverage: $(VENV)/.installed-coverage  # the suite, and which lines it does not run
+	$(PYTEST) --cov --cov-report=term
 
 smoke:  # with what users have where a Python is found that is newer than the suite's
 	$(MAKE) .venv-smoke/.installed-cpu VENV=.venv-smoke PYTHON="$(NEWER)"

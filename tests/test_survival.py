@@ -10,7 +10,7 @@ import pytest
 from tests.checkpoint_leaves import assert_same_leaves, read_leaves
 from tests.test_processes import free_port
 
-STEPS = 8
+STEPS = 60  # more than two processes make in the two seconds before one is killed
 RUN = (
     "--config=configs/toy_gan_1d.py:tiny",
     "--config.data.batch_size=64",

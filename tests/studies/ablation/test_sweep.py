@@ -11,12 +11,14 @@ from common.config.tasks import rules_of
 from common.program.errors import UserError
 from common.program.settings import to_json
 from configs import (
+    ablate_chest_xray_recipe,
     ablate_covid_recipe,
     ablate_few_images,
     ablate_few_images_best,
     ablate_few_labels,
     ablate_few_patients,
     ablate_gan_losses,
+    ablate_lgg_recipe,
 )
 from studies.ablation.sweep import Place, Sweep, config_of, folder_of, places, read_sweep
 from tests.compile_step import check_step
@@ -154,13 +156,21 @@ class TestFewLabels:
             assert own.train.init_from.endswith(f"seed{place.seed}" if before else "")
 
 
-def test_recipes_are_valid_and_differ_and_hold_out_each_image_once():
-    sweep, config = ablate_covid_recipe.sweep(), ablate_covid_recipe.get_config()
+@pytest.mark.parametrize(
+    ("recipes", "task"),
+    [
+        (ablate_covid_recipe, "classify"),
+        (ablate_chest_xray_recipe, "classify"),
+        (ablate_lgg_recipe, "unet"),
+    ],
+)
+def test_recipes_are_valid_and_differ_and_hold_out_each_image_once(recipes, task):
+    sweep, config = recipes.sweep(), recipes.get_config()
     own = [config_of(place, sweep, config) for place in places(sweep)]
     assert len(set(map(to_json, own))) == 5 * len(sweep.arms)
     assert {(one.data.folds, one.data.fold) for one in own} == {(5, n) for n in range(5)}
     for one in own:
-        check(one, rules_of("classify"))
+        check(one, rules_of(task))
 
 
 def test_few_patients_are_the_same_for_all_networks():
