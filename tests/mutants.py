@@ -43,6 +43,7 @@ class Mutant(NamedTuple):
 
     file: str
     line: int
+    column: int
     start: int
     end: int
     before: str
@@ -51,7 +52,7 @@ class Mutant(NamedTuple):
     @property
     def name(self) -> str:
         """Returns what it is known by in the results."""
-        return f"{self.file}:{self.line}: {self.before} -> {self.after}"
+        return f"{self.file}:{self.line}:{self.column}: {self.before} -> {self.after}"
 
 
 def mutants_of(file: str, text: str) -> list[Mutant]:
@@ -66,7 +67,8 @@ def mutants_of(file: str, text: str) -> list[Mutant]:
             start = starts[node.lineno - 1] + node.col_offset
             end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
             before = " ".join(text.encode()[start:end].decode().split())
-            found.append(Mutant(file, node.lineno, start, end, before, f"({ast.unparse(changed)})"))
+            place = file, node.lineno, node.col_offset + 1, start, end
+            found.append(Mutant(*place, before, f"({ast.unparse(changed)})"))
     return sorted(set(found))
 
 

@@ -84,10 +84,10 @@ def test_what_a_test_notices_is_told_from_what_none_does(project, monkeypatch):
     }
     by_up = "FAILED tests/room/test_sums.py::test_up"
     assert said == {
-        "room/sums.py:2: 1 -> (2)": by_up,
-        "room/sums.py:2: x + 1 -> (x - 1)": by_up,
-        "room/sums.py:6: 1 -> (2)": "",
-        "room/sums.py:6: x - 1 -> (x + 1)": "",
+        "room/sums.py:2:16: 1 -> (2)": by_up,
+        "room/sums.py:2:12: x + 1 -> (x - 1)": by_up,
+        "room/sums.py:6:16: 1 -> (2)": "",
+        "room/sums.py:6:12: x - 1 -> (x + 1)": "",
     }
     assert file.read_text() == before
 
