@@ -20,8 +20,6 @@ Variables = dict[str, Any]  # a tree of arrays, named as the modules are
 Tree = TypeVar("Tree")
 Class = TypeVar("Class", bound=type)
 
-_SMALL = 4096  # numbers of an array that is copied, to be treated together with others
-
 
 def may_be_missing(*names: str) -> Callable[[Class], Class]:
     """Decorates a state: checkpoints lack these fields while they are {}, as those of before do.
@@ -173,20 +171,7 @@ def updated(
     updates, opt_state = optimizer.update(gradients, network.opt_state, network.params)
     params = optax.apply_updates(network.params, updates)
     changed = {"params": params, "batch_stats": batch_stats, "opt_state": opt_state}
-    return replace(network, **changed), _norm(gradients)
-
-
-def _norm(gradients: Variables) -> Float[Array, ""]:
-    """Returns the root of the sum of all squares; 0 of none.
-
-    Small arrays are put together first: each by itself is a kernel or two to compile.
-    """
-    leaves = jax.tree.leaves(gradients)
-    small = [x.ravel() for x in leaves if x.size <= _SMALL]
-    large = [x for x in leaves if x.size > _SMALL]
-    together = [jnp.concatenate(small)] if small else []
-    norm: Array = optax.tree.norm([*large, *together])
-    return norm
+    return replace(network, **changed), optax.tree.norm(gradients)
 
 
 def split_frozen(state: Tree) -> tuple[Tree, dict[str, Variables]]:

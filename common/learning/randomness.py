@@ -5,12 +5,7 @@ where it was interrupted.
 """
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
-
-# Purposes whose keys are computed together: XLA computes equal tables of a step once, and each
-# computation of keys is some fourteen kernels, which take longer to compile than to run.
-_IN_ONE_TABLE = 16
 
 
 def step_key(run_key: Key[Array, ""], step: Int[Array, ""]) -> Key[Array, ""]:
@@ -25,15 +20,5 @@ def example_keys(
 
     `purpose` is a small constant that separates uses within one step (latents, dropout, ...).
     """
-    known = purpose < _IN_ONE_TABLE
-    purposes = jnp.arange(_IN_ONE_TABLE) if known else jnp.array([purpose])
-    keys: Key[Array, " batch"] = _of_purposes(rng, purposes, position)[purpose if known else 0]
-    return keys
-
-
-@jax.jit
-def _of_purposes(
-    rng: Key[Array, ""], purposes: Int[Array, " purposes"], position: Int[Array, " batch"]
-) -> Key[Array, "purposes batch"]:
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, purposes)
-    return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, position)
+    key = jax.random.fold_in(rng, purpose)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, position)

@@ -32,14 +32,14 @@ def test_a_file_cut_off_anywhere_is_refused_or_loses_nothing(tmp_path, name):
     lengths = {*np.linspace(0, len(whole) - 1, 40).astype(int), *range(len(whole) - 12, len(whole))}
     for length in sorted(lengths):
         path = damaged(tmp_path / f"{length}.dcm", whole[:length])
-        started = time.thread_time()
+        started = time.monotonic()
         try:
             pixels = frames_of(path, Reading())[0].read().pixels
         except UserError as error:
             assert str(path) in str(error)
         else:
             np.testing.assert_array_equal(pixels, expected)
-        assert time.thread_time() - started < 10
+        assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("seed", range(40))
