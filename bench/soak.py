@@ -100,7 +100,8 @@ def report(readings: list[Reading]) -> list[str]:
         seconds, mib, files, threads, children, steps = part.T
         span = f"{seconds[0] / 60:.0f} to {seconds[-1] / 60:.0f}"
         counts = [f"{some.min():.0f} to {some.max():.0f}" for some in (files, threads, children)]
-        pace = f"{1000 / slope(seconds, steps):.0f}"
+        rate = slope(seconds, steps)
+        pace = f"{1000 / rate:.0f}" if rate > 0 else "unknown"  # no line came in a short part
         rows.append(
             f"| {span} | {np.median(mib):.0f} | {mib.max():.0f} | {' | '.join(counts)} | {pace} |"
         )
