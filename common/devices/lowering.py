@@ -1,7 +1,8 @@
 """Programs of all devices, lowered for hardware that can be named: see hardware.py."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -62,3 +63,24 @@ def lower(program: Program, hardware: Hardware) -> jax.stages.Lowered:
         return jax.jit(mapped, donate_argnums=program.donated).lower(
             *map(lying, program.arguments, parts)
         )
+
+
+def operations_before_compiling(program: Program, hardware: Hardware) -> float:
+    """Returns what XLA counts of one device's share, in the forms for some hardware.
+
+    Nothing is fused yet, so bytes would say little. A compiler without a device counts nothing by
+    itself: the share is lowered as if for one CPU.
+    """
+    share = [
+        jax.tree.map(lambda x: _rows(x, x.shape[0] // len(hardware.devices)), shapes)
+        if i in program.shared
+        else shapes
+        for i, shapes in enumerate(program.arguments)
+    ]
+    one = Hardware(hardware.name, hardware.platform, jax.local_devices(backend="cpu")[:1])
+    cost = lower(replace(program, arguments=tuple(share)), one).cost_analysis() or {}
+    return float(cost.get("flops", math.nan))
+
+
+def _rows(x: jax.ShapeDtypeStruct, number: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((number, *x.shape[1:]), x.dtype)

@@ -1,5 +1,6 @@
 """Compiles an experiment's programs for named hardware."""
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ from ml_collections import ConfigDict
 from common.data.prepared.prepared import DataCard
 from common.devices.exchanged import exchanges_of
 from common.devices.hardware import Hardware
-from common.devices.lowering import Program, lower
+from common.devices.lowering import Program, lower, operations_before_compiling
 from common.program.library_errors import is_out_of_memory
 from common.program.log import log
 from common.training.programs import programs_of
@@ -58,11 +59,8 @@ def _compile(name: str, program: Program, hardware: Hardware, batch: int) -> Com
     began = time.perf_counter()
     compiled = lowered.compile(compiler_options=hardware.compiler_options)
     seconds = time.perf_counter() - began
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
     assert memory is not None, "compilers for chips say what memory a program needs"
-    by = "XLA"
-    if not cost:  # as CUDA's
-        cost, by = lowered.cost_analysis() or {}, "XLA, before it compiles"
     return Compiled(
         program=name,
         hardware=hardware.name,
@@ -73,8 +71,10 @@ def _compile(name: str, program: Program, hardware: Hardware, batch: int) -> Com
         temporaries=memory.temp_size_in_bytes
         + max(0, memory.output_size_in_bytes - memory.alias_size_in_bytes),
         code=memory.generated_code_size_in_bytes,
-        operations=float(cost.get("flops", float("nan"))),
-        traffic=float(cost.get("bytes accessed", float("nan"))) if by == "XLA" else float("nan"),
-        operations_by=by,
+        operations=float(cost["flops"])
+        if "flops" in cost
+        else operations_before_compiling(program, hardware),  # CUDA's compiler counts none
+        traffic=float(cost.get("bytes accessed", math.nan)),
+        operations_by="XLA" if "flops" in cost else "XLA, before it compiles",
         exchanges=tuple(exchanges_of(compiled.as_text() or "")),
     )

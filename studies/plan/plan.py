@@ -10,9 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jax
+from ml_collections import ConfigDict
+
 from common.config import defaults as configs
 from common.config.tasks import rules_of
-from common.data.prepared.prepared import prepare
+from common.data.prepared.prepared import DataCard, prepare
 from common.devices.chips import CHIPS, Chip
 from common.devices.hardware import Hardware, find_hardware
 from common.program.files import write_atomically
@@ -51,13 +54,7 @@ def run_plan(
     config = given.config
     configs.check(config, rules_of(config.get("task", "")))
     card = prepare(config.data).card
-    plans = []
-    for name in names_of(topologies):
-        hardware = find_hardware(name)
-        batch = batch_per_chip or max(1, config.data.batch_size // len(hardware.devices))
-        programs = list(compile_programs(config, card, hardware, batch))
-        more = compile_larger(config, card, hardware, batch)
-        plans.append(_plan(hardware, programs, more, config.train.dtype))
+    plans = [plan_of(config, card, name, batch_per_chip) for name in names_of(topologies)]
     page = "\n\n".join(_page(plan) for plan in plans) + "\n"
     print(page)
     if output:
@@ -66,6 +63,32 @@ def run_plan(
             write_atomically(outputs.draft(PLAN_PAGE), page)
             write_atomically(outputs.draft(PLAN_JSON), json.dumps(plans, indent=2) + "\n")
         print(f"written: {outputs.folder}/{PLAN_PAGE} and {PLAN_JSON}")
+
+
+def plan_of(
+    config: ConfigDict,
+    card: DataCard,
+    topology: str,
+    batch_per_chip: int = 0,
+    *,
+    larger: bool = True,
+) -> dict[str, Any]:
+    """Compiles an experiment's programs for some hardware, and returns all numbers of its plan.
+
+    Args:
+      config: of the experiment, checked.
+      card: of its data.
+      topology: the hardware: "v5e:2x4".
+      batch_per_chip: examples that a chip takes in a step; 0 spreads the config's batch.
+      larger: whether a larger batch is compiled, too, without which nothing is known of other ones.
+    """
+    # Such a program can be written to a cache, but not read: there is no chip to load it.
+    jax.config.update("jax_enable_compilation_cache", False)
+    hardware = find_hardware(topology)
+    batch = batch_per_chip or max(1, config.data.batch_size // len(hardware.devices))
+    programs = list(compile_programs(config, card, hardware, batch))
+    more = compile_larger(config, card, hardware, batch) if larger else None
+    return _plan(hardware, programs, more, config.train.dtype)
 
 
 def _plan(

@@ -7,7 +7,7 @@ import pytest
 
 from common.devices.axis import AXIS
 from common.devices.hardware import HERE, Hardware, find_hardware, missing_package, platform_of
-from common.devices.lowering import Program, lower
+from common.devices.lowering import Program, lower, operations_before_compiling
 from common.ops import conv
 from common.program.errors import UserError
 from common.training.programs import programs_of
@@ -52,6 +52,18 @@ def test_the_forms_are_those_of_the_target():
     }
     assert text["tpu"].count("stablehlo.convolution") == 2
     assert text["cpu"].count("stablehlo.convolution") < 2
+
+
+@pytest.mark.parametrize("chips", [1, 4])
+def test_operations_are_those_of_one_share(chips):
+    """A product of [rows, 16] and [16, 32] has 2 x 16 x 32 operations a row; the sum has one."""
+    x = jax.ShapeDtypeStruct((24, 16), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((16, 32), jnp.float32)
+    program = Program(lambda x, k: jax.lax.psum(jnp.sum(x @ k), AXIS), (x, kernel), (0,))
+    (here,) = find_hardware(HERE).devices
+    rows = 24 // chips
+    found = operations_before_compiling(program, Hardware("some", "gpu", [here] * chips))
+    assert found == pytest.approx(rows * 2 * 16 * 32 + rows * 32, abs=2)
 
 
 @pytest.mark.parametrize(
