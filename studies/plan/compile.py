@@ -11,6 +11,7 @@ from common.data.prepared.prepared import DataCard
 from common.devices.exchanged import exchanges_of
 from common.devices.hardware import Hardware
 from common.devices.lowering import Program, lower, operations_before_compiling
+from common.program.errors import UserError
 from common.program.library_errors import is_out_of_memory
 from common.program.log import log
 from common.training.programs import programs_of
@@ -19,6 +20,28 @@ from studies.plan.estimate import Compiled
 
 TRAINING = "train_step"
 _MORE = (16, 2)  # times the batch, to see how memory grows: the first that the compiler takes
+
+
+def batch_of_a_chip(config: ConfigDict, card: DataCard, chips: int, named: int = 0) -> int:
+    """Returns the examples that a chip takes in a step.
+
+    Args:
+      config: of the experiment.
+      card: of its data.
+      chips: how many.
+      named: what is wanted; 0 spreads the config's batch, at least one of each of its parts a chip.
+
+    Raises:
+      UserError: a chip can't have the same share of each part.
+    """
+    whole = config.data.batch_size
+    parts = whole // make_task(config, card).batches.size
+    if named % parts:
+        raise UserError(
+            f"--batch_per_chip is {named}, but a batch of this experiment has {parts} parts, which"
+            f" each chip shares; give a multiple of {parts}."
+        )
+    return named or parts * max(1, whole // (parts * chips))
 
 
 def compile_programs(

@@ -22,7 +22,7 @@ from common.program.files import write_atomically
 from common.program.outputs import Outputs
 from common.program.words import counted
 from studies.experiment import Experiment
-from studies.plan.compile import TRAINING, compile_larger, compile_programs
+from studies.plan.compile import TRAINING, batch_of_a_chip, compile_larger, compile_programs
 from studies.plan.estimate import (
     NUMBERS_OF_CHIPS,
     Compiled,
@@ -81,11 +81,14 @@ def plan_of(
       topology: the hardware: "v5e:2x4".
       batch_per_chip: examples that a chip takes in a step; 0 spreads the config's batch.
       larger: whether a larger batch is compiled, too, without which nothing is known of other ones.
+
+    Raises:
+      UserError: the hardware is unknown, or the batch can't be spread over it.
     """
     # Such a program can be written to a cache, but not read: there is no chip to load it.
     jax.config.update("jax_enable_compilation_cache", False)
     hardware = find_hardware(topology)
-    batch = batch_per_chip or max(1, config.data.batch_size // len(hardware.devices))
+    batch = batch_of_a_chip(config, card, len(hardware.devices), batch_per_chip)
     programs = list(compile_programs(config, card, hardware, batch))
     more = compile_larger(config, card, hardware, batch) if larger else None
     return _plan(hardware, programs, more, config.train.dtype)

@@ -13,7 +13,7 @@ from common.program.errors import UserError
 from common.training.programs import programs_of
 from common.training.task import make_task
 from configs import dense_gan_mnist
-from studies.plan.compile import compile_programs
+from studies.plan.compile import batch_of_a_chip, compile_programs
 from studies.plan.topologies import prepare_for
 from tests.compile_step import card_of
 from tests.conftest import ROOT
@@ -56,6 +56,20 @@ def test_chips_exchange_gradients_moments_and_metrics(start):
     # One for each BatchNorm forward, one backward, and one for each update's gradients.
     assert found["batch_norms"] == 3
     assert found["all_reduces"] == 2 * 3 + 2 and found["all_gathers"] == 1
+
+
+@pytest.mark.parametrize(("chips", "named", "batch"), [(8, 0, 4), (256, 0, 2), (8, 6, 6)])
+def test_each_chip_has_a_share_of_both_halves(chips, named, batch):
+    """The dense GAN's discriminator sees half of a batch: of 32 images, 16 are real."""
+    config = dense_gan_mnist.get_config()
+    assert config.data.batch_size == 32 and config.optimizer.half_batches
+    assert batch_of_a_chip(config, card_of(config), chips, named) == batch
+
+
+def test_a_batch_whose_halves_are_unequal_is_refused():
+    config = dense_gan_mnist.get_config()
+    with pytest.raises(UserError, match=r"--batch_per_chip is 3, .* give a multiple of 2"):
+        batch_of_a_chip(config, card_of(config), 8, 3)
 
 
 @pytest.mark.parametrize("topologies", ["", "here", "v5e:2x2,here", "v9:2x2"])
