@@ -65,12 +65,22 @@ def compile_programs(
 
 
 def compile_larger(
-    config: ConfigDict, card: DataCard, hardware: Hardware, batch: int
+    config: ConfigDict, card: DataCard, hardware: Hardware, own: Compiled, memory: float
 ) -> Compiled | None:
-    """Returns the training step with a larger batch; None if no larger one can be compiled."""
+    """Returns the training step with a larger batch; None if no larger one can be compiled.
+
+    Args:
+      config: of the experiment.
+      card: of its data.
+      hardware: to compile for.
+      own: the training step with its own batch.
+      memory: bytes of a chip. A compiler tries for long what can't fit, so that is left out.
+    """
     for times in _MORE:
+        if times > 2 and own.arguments + times * own.temporaries + own.code > memory:
+            continue
         try:
-            return next(compile_programs(config, card, hardware, times * batch, (TRAINING,)))
+            return next(compile_programs(config, card, hardware, times * own.batch, (TRAINING,)))
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error):
                 raise

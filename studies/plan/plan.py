@@ -90,16 +90,24 @@ def plan_of(
     hardware = find_hardware(topology)
     batch = batch_of_a_chip(config, card, len(hardware.devices), batch_per_chip)
     programs = list(compile_programs(config, card, hardware, batch))
-    more = compile_larger(config, card, hardware, batch) if larger else None
-    return _plan(hardware, programs, more, config.train.dtype)
+    own, chip = _training(programs), CHIPS[hardware.name.partition(":")[0]]
+    more = compile_larger(config, card, hardware, own, chip.memory) if larger else None
+    return _plan(hardware, chip, programs, more, config.train.dtype)
+
+
+def _training(programs: Sequence[Compiled]) -> Compiled:
+    return next(one for one in programs if one.program == TRAINING)
 
 
 def _plan(
-    hardware: Hardware, programs: Sequence[Compiled], more: Compiled | None, dtype: str
+    hardware: Hardware,
+    chip: Chip,
+    programs: Sequence[Compiled],
+    more: Compiled | None,
+    dtype: str,
 ) -> dict[str, Any]:
     """Returns all numbers of one hardware, as JSON takes them."""
-    chip = CHIPS[hardware.name.partition(":")[0]]
-    training = next(one for one in programs if one.program == TRAINING)
+    training = _training(programs)
     pair = [training, more] if more else None
     bounds = {n: bound_of(training, chip, dtype, n) for n in NUMBERS_OF_CHIPS}
     return {
