@@ -13,7 +13,7 @@ from common.program.errors import UserError
 from common.training.programs import programs_of
 from common.training.task import make_task
 from configs import dense_gan_mnist
-from studies.plan.compile import batch_of_a_chip, compile_programs
+from studies.plan.compile import batch_of_a_chip, compile_larger, compile_programs
 from studies.plan.topologies import prepare_for
 from tests.compile_step import card_of
 from tests.conftest import ROOT
@@ -38,6 +38,12 @@ def test_its_memory_is_what_the_compiler_says(plan):
     made = max(0, memory.output_size_in_bytes - memory.alias_size_in_bytes)
     assert compiled.temporaries == memory.temp_size_in_bytes + made
     assert compiled.code == memory.generated_code_size_in_bytes
+
+
+@pytest.mark.parametrize(("memory", "times"), [(1e12, 16), (1.0, 2)])
+def test_a_much_larger_batch_is_compiled_only_if_it_may_fit(plan, memory, times):
+    compiled, config, card, hardware = plan
+    assert compile_larger(config, card, hardware, compiled, memory).batch == times * compiled.batch
 
 
 def test_chips_exchange_gradients_moments_and_metrics(start):
