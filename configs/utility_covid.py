@@ -6,8 +6,8 @@ python launch.py --mode=utility --config=configs/utility_covid.py --config.data.
 50, 100 and all real images of each class, three seeds. Each trains the AC-GAN of acgan_covid.py
 (1,500 steps; --config.gan.train.num_steps=500 for a first look) and, from scratch, small networks
 on real, augmented and synthetic images and mixtures of them. Needs train, val and test:
---config.data.splits=70,15,15 makes them. docs/does_synthetic_data_help.md explains the comparison
-and has the result on COVID-CT.
+--config.data.splits=70,15,15 makes them, or --config.study.folds=5 tests every patient once.
+docs/does_synthetic_data_help.md explains the comparison and has the result on COVID-CT.
 """
 
 from ml_collections import ConfigDict

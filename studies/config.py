@@ -18,7 +18,7 @@ from common.config.declaration import Declaration
 from common.config.tasks import declare_study
 from common.program import settings
 from common.program.errors import UserError
-from common.program.rules import Rules, text
+from common.program.rules import Rules, text, whole
 from gan import config as gan_settings
 
 TASK = "utility"
@@ -32,6 +32,7 @@ METRICS = {  # what is compared: a name of common/scores/classification.py -> it
 RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
     "study.*": text(),
+    "study.folds": whole(0, 100),
     **{f"gan.{name}": rule for name, rule in gan_settings.RULES.items()},
     **{f"classifier.{name}": rule for name, rule in classify_settings.RULES.items()},
 }
@@ -92,11 +93,13 @@ class Study:
       sizes: real training images of each class, as texts; "all" for all there are.
       seeds: of the choice of images and of all trainings.
       arms: ways to train.
+      folds: parts of the patients, each tested once; 0: the test split of the data is.
     """
 
     sizes: tuple[str, ...]
     seeds: tuple[int, ...]
     arms: tuple[Arm, ...]
+    folds: int = 0
 
     @property
     def comparisons(self) -> int:
@@ -119,6 +122,9 @@ class StudySettings(settings.Section):
     # synthetic: only synthetic images, as many as real ones; real+R:DIR and folder:DIR: the same
     # with the images of a folder in place of the GAN's
     arms: str = "real,augmented,real+0.5,real+1,real+2,augmented+1,synthetic"
+    # cross-fitting: patients are divided into so many parts, each of which is test once, while the
+    # next one is val; 0: the test split of the data
+    folds: int = 0
 
 
 @dataclass(frozen=True)
@@ -201,7 +207,24 @@ def read_study(config: ConfigDict) -> Study:
                 f"config.classifier.{name} is '{value}', but arms with more images have longer"
                 " epochs; write steps."
             )
-    return Study(sizes, tuple(map(int, seeds)), arms)
+    _check_folds(config)
+    return Study(sizes, tuple(map(int, seeds)), arms, config.study.folds)
+
+
+def _check_folds(config: ConfigDict) -> None:
+    if not (folds := config.study.folds):
+        return
+    if folds < 3:
+        raise UserError(
+            f"config.study.folds is {folds}; write at least 3, because one part is test, another"
+            " val and the others train, or 0 for the splits of the data."
+        )
+    for name in ("splits", "held_out", "folds"):
+        if given := config.data[name]:
+            raise UserError(
+                f"config.study.folds={folds} divides all images, and config.data.{name}={given}"
+                " divides them, too; leave out one of them."
+            )
 
 
 def run_config(part: ConfigDict, data: ConfigDict, seed: int, **changed: object) -> ConfigDict:

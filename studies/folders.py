@@ -3,6 +3,7 @@
 WORKDIR/images/{train,val,test}/CLASS/patient0003_image000012.png    if patients are known
 WORKDIR/images/{train,val,test}/CLASS/image000012.png                if they are not
 WORKDIR/images/images.csv                                            which image each is
+WORKDIR/folds/0/{train,val,test}/CLASS/*.png                         with `study.folds`: links
 WORKDIR/cells/50_0/real/CLASS/*.png                                  50 of each class, seed 0
 WORKDIR/cells/50_0/synthetic/CLASS/000000.png                        drawn by its GAN
 WORKDIR/cells/50_0/arms/real+1/data/{train,val,test}/CLASS/*.png     what this arm reads
@@ -28,7 +29,7 @@ from studies.config import ALL, Arm
 
 # An image's patient, by its name; a synthetic one has none.
 _GROUP = r"^(patient\d+)_|^synthetic"
-IMAGES = "images"
+IMAGES, FOLDS = "images", "folds"
 
 ClassFiles = Mapping[str, Sequence[Path]]
 
@@ -64,6 +65,30 @@ def write_images(prepared: Prepared, workdir: Path) -> Path:
         write_table(written / "images.csv", rows)
         move_into_place(written, folder)
     return folder
+
+
+def link_folds(images: Path, parts: Sequence[str]) -> Sequence[Path]:
+    """Returns for each part of the images a folder in which it is test and the next one is val.
+
+    Args:
+      images: what `write_images` made of parts instead of splits.
+      parts: their names.
+    """
+    folders = [images.parent / FOLDS / str(fold) for fold in range(len(parts))]
+    for fold, folder in enumerate(folders):
+        if folder.exists():
+            continue
+        with scratch_folder(folder.parent) as scratch:
+            made = scratch / folder.name
+            for place, part in enumerate(parts):
+                after = (place - fold) % len(parts)
+                split = ("test", "val")[after] if after < 2 else "train"
+                for path in (images / part).glob("*/*.png"):
+                    inner = Path(split, path.parent.name, f"{path.stem}_{part}.png")
+                    (made / inner.parent).mkdir(parents=True, exist_ok=True)
+                    (made / inner).symlink_to(os.path.relpath(path, (folder / inner).parent))
+            move_into_place(made, folder)
+    return folders
 
 
 def group_of(images: Path) -> str:

@@ -11,7 +11,7 @@ from common.runs.evaluation import Counts, counts_of, write_report, write_table
 from common.scores.classification import Predicted
 from studies.config import METRICS, Study
 from studies.rows import FIRST, Row, signed
-from studies.statistics import RESAMPLES, Interval, corrected_level, interval, measure, spread
+from studies.statistics import RESAMPLES, Interval, corrected_level, interval, measure_folds, spread
 
 _SEEDS = (5, 10, 20)  # for which the report says what could be seen
 
@@ -21,7 +21,7 @@ def write_results(
     study: Study,
     card: DataCard,
     real: Mapping[str, int],
-    predicted: Mapping[tuple[str, int, str], Predicted],
+    predicted: Mapping[tuple[str, int, str], Sequence[Predicted]],
     groups: Sequence[str],
 ) -> str:
     """Writes utility.json, utility.csv, utility.png and report.md; returns the conclusion.
@@ -31,7 +31,7 @@ def write_results(
       study: what was done.
       card: of the data.
       real: training images of each size.
-      predicted: by size, seed and arm, all of the same test images.
+      predicted: by size, seed and arm, those of each fold in turn, all of the same test images.
       groups: the group of each of these; "" if unknown.
     """
     rows = compare(study, card.classes, real, predicted)
@@ -44,6 +44,7 @@ def write_results(
         "test_patients": counts.patients,
         "test_images_of_unknown_patients": counts.images_of_unknown_patients,
         "seeds": list(study.seeds),
+        "folds": study.folds,
         "comparisons": study.comparisons,
         "level_of_differences": corrected_level(study.comparisons),
         "resamples": RESAMPLES,
@@ -66,14 +67,16 @@ def compare(
     study: Study,
     classes: Sequence[str],
     real: Mapping[str, int],
-    predicted: Mapping[tuple[str, int, str], Predicted],
+    predicted: Mapping[tuple[str, int, str], Sequence[Predicted]],
 ) -> list[Row]:
     """Returns a row for each size and arm."""
     level = corrected_level(study.comparisons)
     rows = []
     for size in study.sizes:
         found = {
-            arm.name: measure([predicted[size, seed, arm.name] for seed in study.seeds], classes)
+            arm.name: measure_folds(
+                [predicted[size, seed, arm.name] for seed in study.seeds], classes
+            )
             for arm in study.arms
         }
         for arm in study.arms:
@@ -119,6 +122,8 @@ def _page(
     rows: Sequence[Row], facts: Mapping[str, Any], counts: Counts, said: str, card: DataCard
 ) -> str:
     level, seeds = facts["level_of_differences"], ", ".join(map(str, facts["seeds"]))
+    parts = facts["folds"]
+    folds = f",\neach once, in {parts} folds, whose scores are averaged" if parts else ""
     head = [
         "images a class",
         "arm",
@@ -142,7 +147,7 @@ def _page(
 
 {table}
 
-Data: {card.caption}; tested on {counts.told};
+Data: {card.caption}; tested on {counts.told}{folds};
 seeds {seeds}. Scores are means over seeds with 95 % intervals. Differences are paired: augmented+R
 with 'augmented', all others with 'real'. Their intervals, each of level {100 * level:.2f} %, are
 corrected for {facts["comparisons"]} comparisons of a score (Bonferroni). All intervals cover

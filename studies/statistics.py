@@ -69,8 +69,39 @@ class Measured:
         )
 
 
+def measure_folds(
+    predicted: Sequence[Sequence[Predicted]], classes: Sequence[str], resamples: int = RESAMPLES
+) -> dict[str, Measured]:
+    """Returns every score by name, the mean over folds, each of which has other patients.
+
+    The area under a curve is that within a fold: between folds, numbers of different trainings
+    would be compared. Patients are drawn within their folds, which are of the same size; so the
+    variance of the mean is that of all patients.
+
+    Args:
+      predicted: for each seed, what the training of each fold says of its patients.
+      classes: their names.
+      resamples: draws of patients.
+    """
+    folds = [
+        measure(of_fold, classes, resamples, fold)
+        for fold, of_fold in enumerate(zip(*predicted, strict=True))
+    ]
+    return {
+        name: Measured(
+            np.mean([fold[name].observed for fold in folds], axis=0),
+            np.mean([fold[name].drawn for fold in folds], axis=0),
+            sum(fold[name].patients for fold in folds),
+        )
+        for name in folds[0]
+    }
+
+
 def measure(
-    predicted: Sequence[Predicted], classes: Sequence[str], resamples: int = RESAMPLES
+    predicted: Sequence[Predicted],
+    classes: Sequence[str],
+    resamples: int = RESAMPLES,
+    part: int = 0,
 ) -> dict[str, Measured]:
     """Returns every score by name.
 
@@ -78,9 +109,10 @@ def measure(
       predicted: for each seed the predictions of its training for the same images.
       classes: their names.
       resamples: draws of patients.
+      part: which patients these are; those of other parts are drawn independently.
     """
     observed = [scores(one.labels, one.probabilities, classes) for one in predicted]
-    drawn = [scores_of_resamples(one, classes, resamples) for one in predicted]
+    drawn = [scores_of_resamples(one, classes, resamples, part) for one in predicted]
     patients = int(owners(predicted[0]).max()) + 1
     return {
         name: Measured(

@@ -8,7 +8,8 @@ runs is a cell (studies/runner.py); studies/folders.py lists the files.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import jax
@@ -55,26 +56,39 @@ from studies.runner import CELLS, LOG, run_cells
 
 @dataclass(frozen=True)
 class Choice:
-    """The real training images of a size and a seed.
+    """The real training images of a size and a seed, in a fold if there are folds.
 
     Attributes:
-      name: of the folder in WORKDIR/cells that has all that is made of them.
+      workdir: of the study.
       size: training images of each class, as a text.
       seed: of the choice and of all trainings.
+      fold: whose patients are tested; None if the test split of the data is.
       real: the images of each class.
-      images: the folder of all images of the study.
+      images: the folder of all images, with those of val and test.
     """
 
-    name: str
+    workdir: Path
     size: str
     seed: int
+    fold: int | None
     real: folders.ClassFiles
     images: Path
 
     @property
+    def name(self) -> str:
+        """Returns the name of the folder in WORKDIR/cells that has all that is made of them."""
+        return f"{self.size}_{self.seed}" + ("" if self.fold is None else f"_fold{self.fold}")
+
+    @property
+    def title(self) -> str:
+        """Returns what the log calls them."""
+        fold = "" if self.fold is None else f", fold {self.fold}"
+        return f"{self.size} a class, seed {self.seed}{fold}"
+
+    @property
     def folder(self) -> Path:
         """Returns WORKDIR/cells/NAME."""
-        return self.images.parent / CELLS / self.name
+        return self.workdir / CELLS / self.name
 
     @property
     def synthetic(self) -> Path:
@@ -97,7 +111,7 @@ class Synthesis(Cell):
     @property
     def title(self) -> str:
         """Returns what the log calls it."""
-        return f"{self.choice.size} a class, seed {self.choice.seed}: GAN"
+        return f"{self.choice.title}: GAN"
 
     def run(self, workdir: Path) -> bool:
         """Trains the GAN and draws from it; returns whether it came to its end."""
@@ -106,7 +120,7 @@ class Synthesis(Cell):
         if not _train(self.config, workdir):
             return False
         most = max(folders.num_synthetic(real, self.most).values())
-        with scratch_folder(self.choice.images.parent) as scratch:  # only the study draws in cells
+        with scratch_folder(self.choice.workdir) as scratch:  # only the study draws in cells
             made = scratch / self.choice.synthetic.name
             options = GANOptions(output=str(made), num_images=most * len(real))
             generate(open_run(workdir), options)
@@ -144,7 +158,7 @@ class Training(Cell):
     @property
     def title(self) -> str:
         """Returns what the log calls it."""
-        return f"{self.choice.size} a class, seed {self.choice.seed}: {self.arm.label}"
+        return f"{self.choice.title}: {self.arm.label}"
 
     def run(self, workdir: Path) -> bool:
         """Trains and scores the classifier; returns whether it came to its end."""
@@ -192,7 +206,7 @@ def run_utility(config: ConfigDict, workdir: Path, results: str = "") -> bool:
     check_owner(workdir, config)
     if not (workdir / RECORD).exists():
         check_division(DataSettings.of(config.data))
-    prepared = prepare(config.data)
+    prepared = _prepare(config.data, study.folds)
     card = prepared.card
     given = open_given(study, config.data, card)
     _check(study, config, card)
@@ -211,12 +225,30 @@ def run_utility(config: ConfigDict, workdir: Path, results: str = "") -> bool:
             return False
         outcome.check()
         trained = [cell for cell in cells if isinstance(cell, Training)]
-        counts = {cell.choice.size: sum(map(len, cell.choice.real.values())) for cell in trained}
+        counts = {size: _mean_count(trained, size) for size in study.sizes}
         found = _aligned(trained, outcome.found)
-        groups = prepared.splits["test"].groups
+        tested = list(prepared.splits) if study.folds else ["test"]
+        groups = [group for split in tested for group in prepared.splits[split].groups]
         print(write_results(workdir, study, card, counts, found, groups))
         print(f"table, figure and report: {workdir}/report.md, utility.csv, .json and .png")
     return True
+
+
+def _prepare(data: ConfigDict, folds: int) -> Prepared:
+    """Returns the images in the splits of the data, or in so many parts instead of them.
+
+    The card of parts is that of the first fold.
+    """
+    if not folds:
+        return prepare(data)
+    whole = ConfigDict({**data.to_dict(), "splits": "100,0,0", "folds": folds})
+    divided = []
+    for whole.fold in range(folds):
+        divided.append(prepare(whole))
+    parts = {f"part{fold}": one.splits["val"] for fold, one in enumerate(divided)}
+    numbers = [len(part) for part in parts.values()]
+    of_first = {"train": sum(numbers[2:]), "val": numbers[1], "test": numbers[0]}
+    return Prepared(replace(divided[0].card, num_examples=of_first), parts)
 
 
 def _check(study: Study, config: ConfigDict, card: DataCard) -> None:
@@ -225,11 +257,11 @@ def _check(study: Study, config: ConfigDict, card: DataCard) -> None:
         ("val", "which chooses the checkpoints"),
         ("test", "which scores the arms"),
     ):
-        if split not in card.num_examples:
+        if not study.folds and split not in card.num_examples:
             raise UserError(
                 f"{card.name} has no {split} split, {why}; set --config.data.splits=70,15,15 (with"
-                " --config.data.group, so that no patient is in two), or"
-                " --config.data.folds=10 if only val is missing."
+                " --config.data.group, so that no patient is in two), or --config.study.folds=5,"
+                " or --config.data.folds=10 if only val is missing."
             )
     if may_be_several(card.classes):
         raise UserError(
@@ -242,9 +274,10 @@ def _check(study: Study, config: ConfigDict, card: DataCard) -> None:
             f"config.gan.model.name is '{config.gan.model.name}', which is unconditional; use a"
             " conditional network such as acgan."
         )
-    for size in study.sizes:
-        for name, count in zip(card.classes, card.class_counts, strict=True):
-            folders.wanted(size, name, count)
+    if not study.folds:  # else the folders say how many there are
+        for size in study.sizes:
+            for name, count in zip(card.classes, card.class_counts, strict=True):
+                folders.wanted(size, name, count)
 
 
 def _list_cells(
@@ -259,9 +292,12 @@ def _list_cells(
     group, plain = folders.group_of(images), ConfigDict(config.classifier.to_dict())
     plain.augment = Augmentation().section
     cells: list[Cell] = []
-    for size, seed in ((size, seed) for size in study.sizes for seed in study.seeds):
-        real = folders.choose(images, classes, size, seed)
-        choice = Choice(f"{size}_{seed}", size, seed, real, images)
+    parts: Mapping[int | None, Path] = {None: images}
+    if study.folds:
+        parts = dict(enumerate(folders.link_folds(images, list(prepared.splits))))
+    for size, seed, fold in product(study.sizes, study.seeds, parts):
+        real = folders.choose(parts[fold], classes, size, seed)
+        choice = Choice(workdir, size, seed, fold, real, parts[fold])
 
         def config_of(part: ConfigDict, data: Path, seed: int = seed) -> ConfigDict:
             return run_config(part, config.data, seed, dir=str(data), group=group)
@@ -273,7 +309,7 @@ def _list_cells(
         for arm in study.arms:
             place = f"{choice.name}/arms/{place_of(arm, given)}"
             part = config.classifier if arm.augmented else plain
-            own = config_of(part, images.parent / CELLS / place / "data")
+            own = config_of(part, workdir / CELLS / place / "data")
             synthetic: folders.ClassFiles = {}
             if arm.given:
                 taken = write_given(arm.given, given[arm.given], workdir)
@@ -306,24 +342,30 @@ def _train(config: ConfigDict, workdir: Path) -> bool:
         ) from error
 
 
+def _mean_count(cells: Sequence[Training], size: str) -> int:
+    """Returns how many real images a training of a size has; of folds, the mean."""
+    counts = [sum(map(len, c.choice.real.values())) for c in cells if c.choice.size == size]
+    return round(sum(counts) / len(counts))
+
+
 def _aligned(
     cells: Sequence[Training], found: Mapping[str, Figures]
-) -> dict[tuple[str, int, str], Predicted]:
-    """Returns the predictions by size, seed and arm, all of the same images in one order.
+) -> dict[tuple[str, int, str], list[Predicted]]:
+    """Returns the predictions by size, seed and arm, those of each fold in turn.
 
     Raises:
-      UserError: they are of different images, or not predictions.
+      UserError: those of a fold are of different images, or not predictions.
     """
-    predicted = {
-        (cell.choice.size, cell.choice.seed, cell.arm.name): _read(cell, found[cell.name])
-        for cell in cells
-    }
-    first = next(iter(predicted.values()))
-    if any(one.ids != first.ids for one in predicted.values()):
-        raise UserError(
-            "The cells have scored different test images; remove WORKDIR/cells and run the same"
-            " command again."
-        )
+    predicted: dict[tuple[str, int, str], list[Predicted]] = {}
+    tested: dict[int | None, Sequence[str]] = {}
+    for cell in cells:
+        choice, read = cell.choice, _read(cell, found[cell.name])
+        if tested.setdefault(choice.fold, read.ids) != read.ids:
+            raise UserError(
+                "The cells have scored different test images; remove WORKDIR/cells and run the same"
+                " command again."
+            )
+        predicted.setdefault((choice.size, choice.seed, cell.arm.name), []).append(read)
     return predicted
 
 

@@ -41,9 +41,12 @@ class Score:
         return not math.isnan(self.value)
 
 
-def drawn_one_by_one(groups: int, resamples: int, at_once: int) -> Iterator[Draws]:
-    """Yields draws of groups, so many at a time; each picks one group after the other."""
-    rng = np.random.default_rng(_SEED)
+def drawn_one_by_one(groups: int, resamples: int, at_once: int, part: int = 0) -> Iterator[Draws]:
+    """Yields draws of groups, so many at a time; each picks one group after the other.
+
+    Other groups, which are drawn independently of these, are another part.
+    """
+    rng = np.random.default_rng([_SEED, part] if part else _SEED)
     for start in range(0, resamples, at_once):
         picked = rng.integers(groups, size=(min(at_once, resamples - start), groups))
         yield np.stack([np.bincount(draw, minlength=groups) for draw in picked])

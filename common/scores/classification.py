@@ -254,11 +254,14 @@ def intervals_of(
 
 
 def scores_of_resamples(
-    predicted: Predicted, classes: Sequence[str], resamples: int
+    predicted: Predicted, classes: Sequence[str], resamples: int, part: int = 0
 ) -> dict[str, OfDraws]:
-    """Returns every score of each draw of groups, see `common.scores.bootstrap`."""
+    """Returns every score of each draw of groups, see `common.scores.bootstrap`.
+
+    Predictions for other groups are another part: their draws are independent of these.
+    """
     owner = owners(predicted)
-    draws = _draws(int(owner.max()) + 1, len(owner), resamples)
+    draws = _draws(int(owner.max()) + 1, len(owner), resamples, part)
     return bootstrap.of_draws(_of_images(_measure(predicted, classes), owner), draws)
 
 
@@ -271,8 +274,8 @@ def _of_images(measure: Measure, owner: Int[np.ndarray, " images"]) -> bootstrap
     return lambda draws: measure(draws[:, owner].astype(float))
 
 
-def _draws(groups: int, images: int, resamples: int) -> Iterator[bootstrap.Draws]:
-    return bootstrap.drawn_one_by_one(groups, resamples, max(_AT_ONCE // images, 1))
+def _draws(groups: int, images: int, resamples: int, part: int = 0) -> Iterator[bootstrap.Draws]:
+    return bootstrap.drawn_one_by_one(groups, resamples, max(_AT_ONCE // images, 1), part)
 
 
 def owners(predicted: Predicted) -> Int[np.ndarray, " images"]:

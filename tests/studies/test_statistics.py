@@ -8,7 +8,15 @@ import pytest
 from scipy.stats import norm
 
 from common.scores.classification import Predicted, scores
-from studies.statistics import Measured, Spread, corrected_level, interval, measure, spread
+from studies.statistics import (
+    Measured,
+    Spread,
+    corrected_level,
+    interval,
+    measure,
+    measure_folds,
+    spread,
+)
 
 CLASSES = ("a", "b")
 
@@ -87,21 +95,36 @@ def test_the_variance_of_seeds_alone_gives_students_interval():
     assert found.high - found.value == pytest.approx(half, rel=1e-6)
 
 
-def test_the_variance_of_patients_alone_is_that_of_a_proportion():
-    """The accuracy of one training on n patients: sqrt(p (1 - p) / n)."""
-    labels = np.arange(400) % 2
-    right = np.arange(400) % 5 > 0
+def four_of_five(number):
+    """What a classifier says that is right of four of five images."""
+    labels = np.arange(number) % 2
+    right = np.arange(number) % 5 > 0
     sure = np.where(right == labels, 0.9, 0.1)
-    one = Predicted(
-        tuple(map(str, labels + 2 * np.arange(400))),
-        ("",) * 400,
-        labels,
-        np.stack([1 - sure, sure], 1),
-    )
-    found = interval(measure([one], CLASSES)["accuracy"])
-    assert found.value == 0.8
+    ids = tuple(map(str, labels + 2 * np.arange(number)))
+    return Predicted(ids, ("",) * number, labels, np.stack([1 - sure, sure], 1))
+
+
+@pytest.mark.parametrize("folds", [1, 4])
+def test_the_variance_of_patients_alone_is_that_of_a_proportion(folds):
+    """The accuracy of one training on n patients, in folds or not: sqrt(p (1 - p) / n)."""
+    found = interval(measure_folds([[four_of_five(400 // folds)] * folds], CLASSES)["accuracy"])
+    assert found.value == pytest.approx(0.8)
     half = 1.966 * math.sqrt(0.8 * 0.2 / 400)
     assert found.high - found.value == pytest.approx(half, rel=0.05)
+
+
+def test_a_score_of_folds_is_their_mean_and_one_fold_is_as_none():
+    rng, labels = np.random.default_rng(5), np.arange(40) % 2
+    seeds = [[predicted(rng, labels, skill) for skill in (0.5, 1.5)] for _ in range(3)]
+    found = measure_folds(seeds, CLASSES, 50)["roc_auc_macro"]
+    areas = [
+        [scores(x.labels, x.probabilities, CLASSES)["roc_auc_macro"] for x in s] for s in seeds
+    ]
+    np.testing.assert_allclose(found.observed, np.mean(areas, axis=1))
+    assert found.patients == 80 and found.drawn.shape == (50, 3)
+    first = [one for one, _ in seeds]
+    alone = measure_folds([[one] for one in first], CLASSES, 50)["roc_auc_macro"]
+    np.testing.assert_array_equal(alone.drawn, measure(first, CLASSES, 50)["roc_auc_macro"].drawn)
 
 
 def test_a_large_difference_is_found_and_none_between_equals():

@@ -13,6 +13,7 @@ from common.program.errors import DivergenceError, UserError
 from common.scores.classification import Predicted
 from configs.utility_covid import get_config
 from studies import utility
+from studies.cell import StoppedError
 from studies.config import read_study, run_config
 from studies.folders import choose, group_of, link_arm, link_real, num_synthetic, write_images
 from studies.progress import Progress
@@ -104,12 +105,78 @@ def test_it_runs_resumes_by_cells_and_reports_its_result(launch, tmp_path):
         ({"sizes": "50,most"}, "config.study.sizes has 'most'"),
         ({"sizes": ""}, "config.study.sizes is empty"),
         ({"seeds": "0,x"}, "config.study.seeds has 'x'"),
+        ({"folds": 2}, "config.study.folds is 2; write at least 3"),
     ],
 )
 def test_invalid_settings_are_refused_in_a_sentence(settings, said):
     with pytest.raises(UserError) as error:
         study_of(**settings)
     assert said in str(error.value) and str(error.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("splits", "70,15,15"), ("held_out", "9,9"), ("folds", 5)]
+)
+def test_images_are_not_divided_twice(name, value):
+    config = get_config()
+    config.study.folds, config.data[name] = 5, value
+    with pytest.raises(UserError, match=rf"divides all images, and config\.data\.{name}={value}"):
+        read_study(config)
+
+
+def test_every_patient_is_a_test_patient_once(monkeypatch, tmp_path):
+    """With copies in one part, and training, validation and test patients apart in every fold."""
+    names = [
+        f"{kind}/p{number:02d}_{i}.png" for kind in "ab" for number in range(10) for i in (0, 1)
+    ]
+    folder_of_images(tmp_path / "data", *names)
+    copied = tmp_path / "data" / "a" / "p90_0.png"
+    copied.write_bytes((tmp_path / "data" / "a" / "p03_0.png").read_bytes())
+    config = get_config("tiny")
+    config.data.update(
+        dir=str(tmp_path / "data"), group=r"(p\d+)_", cache_dir=str(tmp_path / "cache")
+    )
+    config.study.update(folds=5, sizes="4,all", seeds="0,1", arms="real,augmented")
+    cells = []
+
+    def listed(made, *_):
+        cells.extend(made)
+        raise StoppedError
+
+    monkeypatch.setattr(utility, "run_cells", listed)
+    work = tmp_path / "study"
+    assert not utility.run_utility(config, work)
+    assert len(cells) == len({cell.name for cell in cells}) == 2 * 2 * 5 * 2
+    assert cells[0].name == "4_0_fold0/arms/real/run" and cells[-1].choice.fold == 4
+
+    def patients_of(files):
+        return {file.name.split("_")[0] for file in files}
+
+    tested = []
+    for fold in range(5):
+        own = work / "folds" / str(fold)
+        parts = [patients_of(own.glob(f"{split}/*/*.png")) for split in ("train", "val", "test")]
+        assert all(parts) and sum(map(len, parts)) == len(set.union(*parts))
+        tested += [file.resolve() for file in own.glob("test/*/*.png")]
+        for cell in (cell for cell in cells if cell.choice.fold == fold):
+            assert cell.choice.images == own
+            chosen = patients_of(file for files in cell.choice.real.values() for file in files)
+            assert chosen <= parts[0]
+    assert sorted(tested) == sorted(work.glob("images/*/*/*.png")) and len(tested) == 41
+    table = list(csv.DictReader((work / "images" / "images.csv").read_text().splitlines()))
+    part_of = {row["image"]: row["file"].split("/")[0] for row in table}
+    assert part_of["a/p90_0.png"] == part_of["a/p03_0.png"] == part_of["a/p03_1.png"]
+
+
+@pytest.mark.slow  # a minute
+def test_folds_are_trained_tested_and_reported(launch, tmp_path):
+    work = tmp_path / "study"
+    flags = ("--config.study.arms=real,augmented", "--config.study.folds=3")
+    launch(*BASE, *flags, "--config.study.seeds=0,1", f"--workdir={work}")
+    found = json.loads((work / "utility.json").read_text())
+    assert found["folds"] == 3 and found["test_images"] == 48
+    assert "each once, in 3 folds, whose scores are averaged" in (work / "report.md").read_text()
+    assert len(list(work.glob("cells/*/arms/*/run/evaluation/scored_images.csv"))) == 2 * 2 * 3
 
 
 def test_arms_must_have_equal_steps():
@@ -158,7 +225,7 @@ def found_by(skills, images=200, seeds=3):
             noise = np.random.default_rng([seed, len(arm)]).normal(size=images) * 0.1
             chance = 1 / (1 + np.exp(-(labels * skill + hard + noise)))
             probabilities = np.stack([1 - chance, chance], 1)
-            found["50", seed, arm] = Predicted(ids, ("",) * images, labels, probabilities)
+            found["50", seed, arm] = [Predicted(ids, ("",) * images, labels, probabilities)]
     return found
 
 
