@@ -7,7 +7,7 @@ phantoms. Evaluations, pictures and checkpoints come as often as there, so the h
 each. The program is read from outside, every five seconds: its memory (without what it shares with
 the file cache), its open files, threads and child processes, and the last step in metrics.jsonl.
 The first tenth of the time is a warm-up: programs are compiled, and the first picture, evaluation
-and checkpoint are made.
+and checkpoint are made. WORKDIR/readings.csv has all readings.
 """
 
 import argparse
@@ -60,6 +60,9 @@ def main() -> None:
         command = [f"--config={config}", *rest, FOREVER, f"--workdir={workdir}"]
         program = psutil.Popen([sys.executable, "launch.py", *command], cwd=ROOT)
         readings = read(program, workdir / "metrics.jsonl", 60 * args.minutes)
+        np.savetxt(
+            workdir / "readings.csv", readings, "%.1f", ",", header=",".join(Reading._fields)
+        )
         program.send_signal(signal.SIGTERM)
         try:
             code = program.wait(120)

@@ -18,7 +18,8 @@ from common.config.declaration import Declaration
 from common.config.tasks import declare_study
 from common.program import settings
 from common.program.errors import UserError
-from common.program.rules import Rules, text, whole
+from common.program.rules import Rules, number, text, whole
+from common.program.words import counted
 from gan import config as gan_settings
 
 TASK = "utility"
@@ -33,6 +34,7 @@ RULES: Rules = {  # which values of the settings are valid
     **configs.RULES,
     "study.*": text(),
     "study.folds": whole(0, 100),
+    "study.relevant_gain": number(0, 1, above=True),
     **{f"gan.{name}": rule for name, rule in gan_settings.RULES.items()},
     **{f"classifier.{name}": rule for name, rule in classify_settings.RULES.items()},
 }
@@ -94,16 +96,20 @@ class Study:
       seeds: of the choice of images and of all trainings.
       arms: ways to train.
       folds: parts of the patients, each tested once; 0: the test split of the data is.
+      looks: numbers of seeds after which the result is looked at; the last is all of them.
+      relevant_gain: smaller gains do not matter.
     """
 
     sizes: tuple[str, ...]
     seeds: tuple[int, ...]
     arms: tuple[Arm, ...]
     folds: int = 0
+    looks: tuple[int, ...] = ()
+    relevant_gain: float = 0.0
 
     @property
     def comparisons(self) -> int:
-        """Returns how many differences of one score are tested."""
+        """Returns how many differences of one score are tested in a look."""
         return len(self.sizes) * sum(bool(arm.base) for arm in self.arms)
 
     @property
@@ -125,6 +131,10 @@ class StudySettings(settings.Section):
     # cross-fitting: patients are divided into so many parts, each of which is test once, while the
     # next one is val; 0: the test split of the data
     folds: int = 0
+    # "4,7": after so many seeds it stops if its answer is clear: if each interval is above or below
+    # 0, or below a gain that matters. Intervals become wider for it
+    looks: str = ""
+    relevant_gain: float = 0.03  # in AUC
 
 
 @dataclass(frozen=True)
@@ -208,7 +218,25 @@ def read_study(config: ConfigDict) -> Study:
                 " epochs; write steps."
             )
     _check_folds(config)
-    return Study(sizes, tuple(map(int, seeds)), arms, config.study.folds)
+    looks, gain = _read_looks(config.study.looks, len(seeds)), config.study.relevant_gain
+    return Study(sizes, tuple(map(int, seeds)), arms, config.study.folds, looks, gain)
+
+
+def _read_looks(text: str, seeds: int) -> tuple[int, ...]:
+    """Returns after how many seeds a study looks at its result, all of them last."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    looks = [int(part) for part in parts if part.isdecimal()]
+    if len(looks) < len(parts) or sorted({*looks}) != looks or not all(n >= 2 for n in looks):
+        raise UserError(
+            f"config.study.looks is '{text}'; write rising numbers of seeds, 2 or more, such as"
+            " 4,7, or leave it empty."
+        )
+    if looks and looks[-1] >= seeds:
+        raise UserError(
+            f"config.study.looks is '{text}', but there are {counted(seeds, 'seed')}, after which"
+            " the study ends anyway; add seeds to config.study.seeds, or look earlier."
+        )
+    return *looks, seeds
 
 
 def _check_folds(config: ConfigDict) -> None:

@@ -20,8 +20,7 @@ def write_results(
     workdir: Path,
     study: Study,
     card: DataCard,
-    real: Mapping[str, int],
-    predicted: Mapping[tuple[str, int, str], Sequence[Predicted]],
+    rows: Sequence[Row],
     groups: Sequence[str],
 ) -> str:
     """Writes utility.json, utility.csv, utility.png and report.md; returns the conclusion.
@@ -30,11 +29,9 @@ def write_results(
       workdir: of the study.
       study: what was done.
       card: of the data.
-      real: training images of each size.
-      predicted: by size, seed and arm, those of each fold in turn, all of the same test images.
-      groups: the group of each of these; "" if unknown.
+      rows: of `compare`.
+      groups: the group of each test image; "" if unknown.
     """
-    rows = compare(study, card.classes, real, predicted)
     counts = counts_of(groups)
     facts = {
         "data": card.name,
@@ -46,7 +43,8 @@ def write_results(
         "seeds": list(study.seeds),
         "folds": study.folds,
         "comparisons": study.comparisons,
-        "level_of_differences": corrected_level(study.comparisons),
+        "looks": list(study.looks),
+        "level_of_differences": level_of(study),
         "resamples": RESAMPLES,
     }
     said = conclusion(rows, len(study.seeds), drawings=card.synthetic)
@@ -69,9 +67,15 @@ def compare(
     real: Mapping[str, int],
     predicted: Mapping[tuple[str, int, str], Sequence[Predicted]],
 ) -> list[Row]:
-    """Returns a row for each size and arm."""
-    level = corrected_level(study.comparisons)
-    rows = []
+    """Returns a row for each size and arm.
+
+    Args:
+      study: what was done.
+      classes: of the data.
+      real: training images of each size.
+      predicted: by size, seed and arm, those of each fold in turn, all of the same test images.
+    """
+    rows, level = [], level_of(study)
     for size in study.sizes:
         found = {
             arm.name: measure_folds(
@@ -90,6 +94,11 @@ def compare(
             parts = spread(own[FIRST] - base[FIRST]) if base else None
             rows.append(Row(size, real[size], arm, scores, differences, parts))
     return rows
+
+
+def level_of(study: Study) -> float:
+    """Returns the level of a difference's interval, corrected for all of them in all looks."""
+    return corrected_level(study.comparisons * len(study.looks))
 
 
 def conclusion(rows: Sequence[Row], seeds: int, drawings: bool) -> str:
@@ -123,6 +132,7 @@ def _page(
 ) -> str:
     level, seeds = facts["level_of_differences"], ", ".join(map(str, facts["seeds"]))
     parts = facts["folds"]
+    looks = _looked(facts["looks"], len(facts["seeds"]))
     folds = f",\neach once, in {parts} folds, whose scores are averaged" if parts else ""
     head = [
         "images a class",
@@ -150,7 +160,7 @@ def _page(
 Data: {card.caption}; tested on {counts.told}{folds};
 seeds {seeds}. Scores are means over seeds with 95 % intervals. Differences are paired: augmented+R
 with 'augmented', all others with 'real'. Their intervals, each of level {100 * level:.2f} %, are
-corrected for {facts["comparisons"]} comparisons of a score (Bonferroni). All intervals cover
+corrected for {facts["comparisons"]} comparisons of a score{looks} (Bonferroni). All intervals cover
 {counts.intervals_over} and seeds: a paired bootstrap of the former ({facts["resamples"]} draws),
 the spread of the latter, and Student's t.
 
@@ -158,6 +168,16 @@ the spread of the latter, and Student's t.
 
 {_visible(rows, len(facts["seeds"]), level)}
 """
+
+
+def _looked(looks: Sequence[int], seeds: int) -> str:
+    """Returns when the study looked at its result, for a sentence; "" if at its end alone."""
+    if len(looks) == 1:
+        return ""
+    *before, last = looks
+    numbers = ", ".join(map(str, before))
+    stopped = f"; it stopped after {seeds}, because all was clear" if seeds < last else ""
+    return f"\nand for looks after {numbers} and {last} seeds{stopped}"
 
 
 def _visible(rows: Sequence[Row], seeds: int, level: float) -> str:

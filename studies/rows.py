@@ -40,6 +40,14 @@ class Row:
         """
         return self.spread.with_seeds(seeds).smallest_gain(level) if self.spread else math.nan
 
+    def is_clear(self, relevant_gain: float) -> bool:
+        """Returns whether it helps, harms, or helps by less than a gain that matters.
+
+        That of a base, which is compared with nothing, is clear.
+        """
+        found = self.differences.get(FIRST)
+        return found is None or found.excludes_zero or found.high < relevant_gain
+
     def cells(self) -> dict[str, object]:
         """Returns the row of a table."""
         cells: dict[str, object] = {

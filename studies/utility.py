@@ -50,7 +50,7 @@ from studies.cell import Cell, StoppedError
 from studies.config import RULES, Arm, Study, read_study, run_config
 from studies.finished import Figures
 from studies.given import open_given, place_of, write_given
-from studies.report import write_results
+from studies.report import compare, write_results
 from studies.runner import CELLS, LOG, run_cells
 
 
@@ -216,20 +216,26 @@ def run_utility(config: ConfigDict, workdir: Path, results: str = "") -> bool:
         claim(run)
         if card.synthetic:
             log.warning("The images are %s.", card.caption)
-        cells = _list_cells(study, config, prepared, given, workdir)
-        try:
-            kept = user_path(results) if results else None
-            outcome = run_cells(cells, workdir, kept, card.fingerprint)
-        except StoppedError:
-            print(f"Stopped. Run the same command again to continue; {workdir}/{LOG} has details.")
-            return False
-        outcome.check()
-        trained = [cell for cell in cells if isinstance(cell, Training)]
-        counts = {size: _mean_count(trained, size) for size in study.sizes}
-        found = _aligned(trained, outcome.found)
+        kept = user_path(results) if results else None
+        for number in study.looks:
+            part = replace(study, seeds=study.seeds[:number])
+            cells = _list_cells(part, config, prepared, given, workdir)
+            try:
+                outcome = run_cells(cells, workdir, kept, card.fingerprint)
+            except StoppedError:
+                print(
+                    f"Stopped. Run the same command again to continue; {workdir}/{LOG} has details."
+                )
+                return False
+            outcome.check()
+            trained = [cell for cell in cells if isinstance(cell, Training)]
+            counts = {size: _mean_count(trained, size) for size in study.sizes}
+            rows = compare(part, card.classes, counts, _aligned(trained, outcome.found))
+            if all(row.is_clear(study.relevant_gain) for row in rows):
+                break
         tested = list(prepared.splits) if study.folds else ["test"]
         groups = [group for split in tested for group in prepared.splits[split].groups]
-        print(write_results(workdir, study, card, counts, found, groups))
+        print(write_results(workdir, part, card, rows, groups))
         print(f"table, figure and report: {workdir}/report.md, utility.csv, .json and .png")
     return True
 

@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from common.scores.classification import Predicted, scores
 from studies.statistics import (
+    Interval,
     Measured,
     Spread,
     corrected_level,
@@ -197,6 +198,38 @@ def test_studies_find_a_gain_as_often_as_is_said_beforehand(parts):
     lows = np.array([interval(one).low for one in simulated(np.random.default_rng(6), parts, 1000)])
     for gain in (0.0, 0.03, 0.06):  # it moves a score and its interval
         assert np.mean(lows + gain > 0) == pytest.approx(parts.power(gain, 0.95), abs=0.03)
+
+
+LOOKS = 4, 7, 10
+
+
+def ended(measured, gain, relevant=0.03):
+    """Returns the interval at which a study that looks three times ends, and its seeds."""
+    for seeds in LOOKS:
+        part = Measured(measured.observed[:seeds], measured.drawn[:, :seeds], measured.patients)
+        value, low, high = interval(part, corrected_level(len(LOOKS)))
+        found = Interval(value + gain, low + gain, high + gain)
+        if found.excludes_zero or found.high < relevant:
+            break
+    return found, seeds
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param(Spread(1e-5, 1e-4, 4e-4, 90, 10), id="seeds"),
+        pytest.param(Spread(1e-4, 1e-4, 1e-4, 90, 10), id="patients"),
+    ],
+)
+def test_a_study_that_looks_early_is_wrong_no_more_often_than_it_says(parts):
+    """Of 600 studies without a gain at most 5 % find one, of those with 0.06 most end early."""
+    some = list(simulated(np.random.default_rng(8), parts, 600))
+    of_nothing = [ended(one, 0.0) for one in some]
+    assert np.mean([found.excludes_zero for found, _ in of_nothing]) < 0.05 + 0.018  # two errors
+    of_gain = [ended(one, 0.06) for one in some]
+    assert np.mean([found.high < 0.06 for found, _ in of_gain]) < 0.05 + 0.018
+    for ends in (of_nothing, of_gain):
+        assert np.mean([seeds for _, seeds in ends]) < 8
 
 
 def test_the_smallest_gain_is_found_with_the_power_asked_for():

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,6 +107,9 @@ def test_it_runs_resumes_by_cells_and_reports_its_result(launch, tmp_path):
         ({"sizes": ""}, "config.study.sizes is empty"),
         ({"seeds": "0,x"}, "config.study.seeds has 'x'"),
         ({"folds": 2}, "config.study.folds is 2; write at least 3"),
+        ({"looks": "2,x"}, "config.study.looks is '2,x'; write rising numbers"),
+        ({"looks": "1,2"}, "config.study.looks is '1,2'; write rising numbers"),
+        ({"looks": "3"}, "config.study.looks is '3', but there are 3 seeds"),
     ],
 )
 def test_invalid_settings_are_refused_in_a_sentence(settings, said):
@@ -166,6 +170,42 @@ def test_every_patient_is_a_test_patient_once(monkeypatch, tmp_path):
     table = list(csv.DictReader((work / "images" / "images.csv").read_text().splitlines()))
     part_of = {row["image"]: row["file"].split("/")[0] for row in table}
     assert part_of["a/p90_0.png"] == part_of["a/p03_0.png"] == part_of["a/p03_1.png"]
+
+
+@pytest.mark.parametrize(
+    ("skill", "seeds"), [(3.0, 2), (1.2, 4)], ids=["clear after two", "never clear"]
+)
+def test_a_study_stops_at_the_first_look_at_which_all_is_clear(
+    skill, seeds, monkeypatch, tmp_path, capsys
+):
+    config = get_config("tiny")
+    config.data.cache_dir = str(tmp_path / "cache")
+    config.study.update(seeds="0,1,2,3", looks="2,3", sizes="all", arms="real,augmented")
+    found = found_by({"real": 1.0, "augmented": skill}, images=48, seeds=4)
+    asked = []
+
+    def run_cells(cells, *_):
+        asked.append(len(cells))
+        figures = {}
+        for cell in cells:
+            (one,) = found["50", cell.choice.seed, cell.arm.name]
+            figures[cell.name] = {
+                "images": list(one.ids),
+                "patients": list(one.groups),
+                "labels": one.labels.tolist(),
+                "probabilities": one.probabilities.tolist(),
+            }
+        return SimpleNamespace(check=lambda: None, found=figures)
+
+    monkeypatch.setattr(utility, "run_cells", run_cells)
+    assert utility.run_utility(config, tmp_path / "study")
+    assert asked == [2 * number for number in (2, 3, 4) if number <= seeds]
+    said = json.loads((tmp_path / "study" / "utility.json").read_text())
+    assert said["looks"] == [2, 3, 4] and said["seeds"] == list(range(seeds))
+    assert said["level_of_differences"] == pytest.approx(1 - 0.05 / 3)
+    page = (tmp_path / "study" / "report.md").read_text()
+    assert "and for looks after 2, 3 and 4 seeds" in page
+    assert ("it stopped after 2, because all was clear" in page) == (seeds == 2)
 
 
 @pytest.mark.slow  # a minute
