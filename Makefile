@@ -40,7 +40,7 @@ PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-ch
 export PYTHONDONTWRITEBYTECODE =
 
 # More than two cores have to do: some tests wait for programs that they have started.
-PYTEST = $(BIN)/python -m pytest -n 3 --dist worksteal
+PYTEST = $(BIN)/python -m pytest -n 4 --dist worksteal
 
 ifeq ($(ACCEL),cpu)  # even if packages of another one are installed
 export JAX_PLATFORMS = cpu
@@ -64,8 +64,13 @@ run: install
 	$(BIN)/python launch.py --mode=evaluate --truncation=0.85 --workdir=runs/phantoms
 endif
 
-test:  # with the smoke test beside the rest, if there is one
-	$(if $(NEWER),$(MAKE) smoke & ) beside=$$!; $(MAKE) install checks suite PYTHON="$(PYTHON)"; rest=$$?; wait $$beside && exit $$rest
+test:  # beside the suite the checks and, where there is a newer Python, the smoke test
+	$(if $(NEWER),$(MAKE) smoke & newer=$$!;) \
+	$(MAKE) install $(VENV)/.installed-test PYTHON="$(PYTHON)" && { \
+		$(MAKE) checks PYTHON="$(PYTHON)" & checks=$$!; \
+		$(MAKE) suite PYTHON="$(PYTHON)"; suite=$$?; \
+		wait $$checks && (exit $$suite); \
+	}; rest=$$?; wait $$newer && exit $$rest
 
 quick: install checks  # before each commit, in three minutes
 	$(PYTEST) $$($(BIN)/python -m tests.near)
