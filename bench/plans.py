@@ -7,7 +7,8 @@ Nothing is trained: XLA's compilers say it (pip install -e '.[plan]'). Each CONF
 configs/ without .py and by default all that train, has its own batch, spread over the chips. For
 the first of the topologies it is compiled with a larger batch, too. FOLDER/CONFIG.json is what
 `--mode=plan` writes; what is there is not compiled again, and the table is of all that are there.
-Times are lower bounds by arithmetic, without the latency of exchanges.
+Times are lower bounds by arithmetic, without the latency of exchanges; for GPUs there are none,
+because CUDA's compiler does not say what a program reads and writes.
 """
 
 import argparse
@@ -79,7 +80,7 @@ def row(name: str, plan: Mapping[str, Any]) -> str:
         "yes" if all(one["fits"] for one in plan["programs"]) else "**no**",
         f"{sum(one['number'] for one in step['exchanges'].values())}",
         f"{sum(one['bytes'] for one in step['exchanges'].values()):,}",
-        f"{1 - pod['efficiency']:.0%}",
+        f"{1 - pod['efficiency']:.0%}" if step["traffic_bytes"] is not None else "",
         f"{most:,}" if plan["larger_batch"] and most else "",
         f"{few:,}" if few else "",
     ]

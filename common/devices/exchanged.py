@@ -55,11 +55,22 @@ def exchanges_of(program: str) -> list[Exchange]:
                 continue
             chains.add(chain[0])
         shapes = _SHAPE.findall(match["shapes"])
-        if match["start"] and match["kind"] == "all-gather":  # its inputs, then its results
-            shapes = shapes[len(shapes) // 2 :]
+        if match["start"]:
+            shapes = _results(match["shapes"], match["kind"])
         sizes = [_bytes(dtype, dimensions) for dtype, dimensions in shapes]
         found.append(Exchange(match["kind"], sum(sizes), len(sizes)))
     return found
+
+
+def _results(shapes: str, kind: str) -> list[tuple[str, str]]:
+    """Returns the results of an exchange in two halves, whose beginning names its inputs, too.
+
+    All of them as "((inputs), results)", or only a gather, and then as "(inputs, results)".
+    """
+    if shapes.startswith("(("):
+        return _SHAPE.findall(shapes.partition(")")[2])
+    found = _SHAPE.findall(shapes)
+    return found[len(found) // 2 :] if kind == "all-gather" else found
 
 
 def total_sent(exchanges: Sequence[Exchange], chips: int) -> float:

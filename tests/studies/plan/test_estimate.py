@@ -39,6 +39,10 @@ def test_exchanges_are_read_from_a_compiled_program():
   %get-tuple-element.3 = f32[1,784,512]{2,1,0} get-tuple-element(%all-reduce.2), index=0
   %ag = (f32[2,8]{1,0}, f32[8,8]{1,0}) all-gather-start(%y), dimensions={0}
   %done = f32[8,8]{1,0} all-gather-done(%ag)
+  %ar = ((f32[257]{0}), f32[257]{0}) all-reduce-start(%c), channel_id=1
+  %both = ((f32[3]{0}, s8[5]{0}), (f32[3]{0}, s8[5]{0})) all-reduce-start(%d, %e), channel_id=1
+  %done.2 = f32[257]{0} all-reduce-done(%ar)
+  %ag.2 = ((f32[1,256]{1,0}), f32[8,256]{1,0}) all-gather-start(%f), dimensions={0}
   %cp = s32[] collective-permute(%z)
   %part.1 = f32[8,3]{1,0} all-gather(%p), frontend_attributes={chain_id="0"}, channel_id=1
   %part.2 = f32[8,3]{1,0} all-gather(%p), frontend_attributes={chain_id="0"}, channel_id=1
@@ -47,6 +51,9 @@ def test_exchanges_are_read_from_a_compiled_program():
         Exchange("all-reduce", 2 * 256 * 4, 1),
         Exchange("all-reduce", 784 * 512 * 4 + 6 + 5, 3),
         Exchange("all-gather", 256, 1),
+        Exchange("all-reduce", 257 * 4, 1),
+        Exchange("all-reduce", 3 * 4 + 5, 2),
+        Exchange("all-gather", 8 * 256 * 4, 1),
         Exchange("collective-permute", 4, 1),
         Exchange("all-gather", 96, 1),  # in two parts
     ]
