@@ -18,7 +18,17 @@ from studies.config import utility_config
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the experiment; `tiny` is the same code path in seconds on a CPU."""
-    gan = ConfigDict(acgan_covid.get_config(arg).to_dict())
+    return study_of(acgan_covid.get_config(arg), arg).lock()
+
+
+def study_of(gan: ConfigDict, arg: str) -> ConfigDict:
+    """Returns the study of a GAN.
+
+    Args:
+      gan: its config.
+      arg: that of `get_config`.
+    """
+    gan = ConfigDict(gan.to_dict())
     gan.train.update(log_every="100", picture_every="500", checkpoint_every="500", eval_every="0")
     classifier = ConfigDict(small_cnn_chest_xray.get_config(arg).to_dict())
     classifier.model.network.width = 4 if arg == "tiny" else 16
@@ -35,4 +45,4 @@ def get_config(arg: str = "") -> ConfigDict:
         config.data.update(image_size=16, num_phantoms=32)
         config.classifier.train.update(num_steps="6", eval_every="3", checkpoint_every="3")
         config.gan.train.update(num_steps="4", checkpoint_every="4", log_every="2")
-    return config.lock()
+    return config

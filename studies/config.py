@@ -226,10 +226,10 @@ def _read_looks(text: str, seeds: int) -> tuple[int, ...]:
     """Returns after how many seeds a study looks at its result, all of them last."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     looks = [int(part) for part in parts if part.isdecimal()]
-    if len(looks) < len(parts) or sorted({*looks}) != looks or not all(n >= 2 for n in looks):
+    if len(looks) < len(parts) or sorted({*looks}) != looks or not all(n >= 3 for n in looks):
         raise UserError(
-            f"config.study.looks is '{text}'; write rising numbers of seeds, 2 or more, such as"
-            " 4,7, or leave it empty."
+            f"config.study.looks is '{text}'; write rising numbers of seeds such as 4,7, each 3"
+            " or more (two may be alike by chance), or leave it empty."
         )
     if looks and looks[-1] >= seeds:
         raise UserError(

@@ -27,7 +27,7 @@ from common.data.settings import DataSettings
 from common.program.errors import DivergenceError, UserError
 from common.program.files import user_path
 from common.program.json_files import conform
-from common.program.log import log
+from common.program.log import log, only_errors
 from common.program.scratch import move_into_place, scratch_folder
 from common.runs.evaluation import FOLDER
 from common.runs.workdir import (
@@ -248,9 +248,10 @@ def _prepare(data: ConfigDict, folds: int) -> Prepared:
     if not folds:
         return prepare(data)
     whole = ConfigDict({**data.to_dict(), "splits": "100,0,0", "folds": folds})
-    divided = []
-    for whole.fold in range(folds):
-        divided.append(prepare(whole))
+    divided = [prepare(whole)]
+    with only_errors():  # the first has warned
+        for whole.fold in range(1, folds):
+            divided.append(prepare(whole))
     parts = {f"part{fold}": one.splits["val"] for fold, one in enumerate(divided)}
     numbers = [len(part) for part in parts.values()]
     of_first = {"train": sum(numbers[2:]), "val": numbers[1], "test": numbers[0]}

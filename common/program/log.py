@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 log = logging.getLogger("triptych")
 
@@ -13,3 +15,14 @@ def talk(this_process: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.handlers = [handler]
+
+
+@contextmanager
+def only_errors() -> Iterator[None]:
+    """Leaves out, meanwhile, what is less than an error, because it has been said already."""
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

@@ -107,8 +107,9 @@ def test_it_runs_resumes_by_cells_and_reports_its_result(launch, tmp_path):
         ({"sizes": ""}, "config.study.sizes is empty"),
         ({"seeds": "0,x"}, "config.study.seeds has 'x'"),
         ({"folds": 2}, "config.study.folds is 2; write at least 3"),
-        ({"looks": "2,x"}, "config.study.looks is '2,x'; write rising numbers"),
-        ({"looks": "1,2"}, "config.study.looks is '1,2'; write rising numbers"),
+        ({"looks": "3,x"}, "config.study.looks is '3,x'; write rising numbers"),
+        ({"looks": "2,4"}, "config.study.looks is '2,4'; write rising numbers"),
+        ({"looks": "5,4"}, "config.study.looks is '5,4'; write rising numbers"),
         ({"looks": "3"}, "config.study.looks is '3', but there are 3 seeds"),
     ],
 )
@@ -173,15 +174,16 @@ def test_every_patient_is_a_test_patient_once(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("skill", "seeds"), [(3.0, 2), (1.2, 4)], ids=["clear after two", "never clear"]
+    ("skill", "seeds"), [(3.0, 3), (1.0, 5)], ids=["clear after three", "never clear"]
 )
 def test_a_study_stops_at_the_first_look_at_which_all_is_clear(
     skill, seeds, monkeypatch, tmp_path, capsys
 ):
     config = get_config("tiny")
     config.data.cache_dir = str(tmp_path / "cache")
-    config.study.update(seeds="0,1,2,3", looks="2,3", sizes="all", arms="real,augmented")
-    found = found_by({"real": 1.0, "augmented": skill}, images=48, seeds=4)
+    config.study.update(seeds="0,1,2,3,4", looks="3,4", sizes="all", arms="real,augmented")
+    config.study.relevant_gain = 1e-4
+    found = found_by({"real": 1.0, "augmented": skill}, images=48, seeds=5)
     asked = []
 
     def run_cells(cells, *_):
@@ -199,13 +201,13 @@ def test_a_study_stops_at_the_first_look_at_which_all_is_clear(
 
     monkeypatch.setattr(utility, "run_cells", run_cells)
     assert utility.run_utility(config, tmp_path / "study")
-    assert asked == [2 * number for number in (2, 3, 4) if number <= seeds]
+    assert asked == [2 * number for number in (3, 4, 5) if number <= seeds]
     said = json.loads((tmp_path / "study" / "utility.json").read_text())
-    assert said["looks"] == [2, 3, 4] and said["seeds"] == list(range(seeds))
+    assert said["looks"] == [3, 4, 5] and said["seeds"] == list(range(seeds))
     assert said["level_of_differences"] == pytest.approx(1 - 0.05 / 3)
     page = (tmp_path / "study" / "report.md").read_text()
-    assert "and for looks after 2, 3 and 4 seeds" in page
-    assert ("it stopped after 2, because all was clear" in page) == (seeds == 2)
+    assert "and for looks after 3, 4 and 5 seeds" in page
+    assert ("it stopped after 3, because all was clear" in page) == (seeds == 3)
 
 
 @pytest.mark.slow  # a minute
