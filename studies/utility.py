@@ -204,7 +204,7 @@ def run_utility(config: ConfigDict, workdir: Path, results: str = "") -> bool:
         raise UserError("--mode=utility runs in one process; start it without --coordinator.")
     configs.check(config, RULES)
     check_owner(workdir, config)
-    if not (workdir / RECORD).exists():
+    if not (study.folds or (workdir / RECORD).exists()):
         check_division(DataSettings.of(config.data))
     prepared = _prepare(config.data, study.folds)
     card = prepared.card
