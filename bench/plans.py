@@ -5,8 +5,9 @@
 
 Nothing is trained: XLA's compilers say it (pip install -e '.[plan]'). Each CONFIG, a file of
 configs/ without .py and by default all that train, has its own batch, spread over the chips. For
-the first of the topologies it is compiled with a larger batch, too. FOLDER/CONFIG.json is what
-`--mode=plan` writes; what is there is not compiled again, and the table is of all that are there.
+the first of the topologies it is compiled with a larger batch, too. FOLDER keeps what `--mode=plan`
+writes, a file for each config and topology; what is there is not compiled again, and the table is
+of all that are there.
 Times are lower bounds by arithmetic, without the latency of exchanges; for GPUs there are none,
 because CUDA's compiler does not say what a program reads and writes.
 """
@@ -14,7 +15,7 @@ because CUDA's compiler does not say what a program reads and writes.
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,29 +41,28 @@ def main() -> None:
     parser.add_argument("configs", nargs="*")
     args = parser.parse_args()
     prepare_for(args.topologies)
+    topologies = names_of(args.topologies)
     args.folder.mkdir(parents=True, exist_ok=True)
     for name in args.configs or training_configs():
-        file = args.folder / f"{name}.json"
-        if not file.exists():
-            plans = plans_of(name, names_of(args.topologies), args.batch_norm)
-            file.write_text(json.dumps(plans, indent=2) + "\n")
-            print(name, file=sys.stderr, flush=True)
-    files = sorted(args.folder.glob("*.json"))
+        for topology in topologies:
+            file = args.folder / f"{topology.replace(':', '_')}.{name}.json"
+            if not file.exists():
+                plan = plan_for(name, topology, args.batch_norm, larger=topology == topologies[0])
+                file.write_text(json.dumps(plan, indent=2) + "\n")
+                print(file, file=sys.stderr, flush=True)
     print(*HEAD, sep="\n")
-    for position, _ in enumerate(names_of(args.topologies)):
-        for file in files:
-            print(row(file.stem, json.loads(file.read_text())[position]))
+    for file in sorted(args.folder.glob("*.json")):
+        print(row(file.stem.rpartition(".")[2], json.loads(file.read_text())))
 
 
-def plans_of(name: str, topologies: Sequence[str], batch_norm: str) -> list[dict[str, Any]]:
-    """Returns what `--mode=plan` writes of a config."""
+def plan_for(name: str, topology: str, batch_norm: str, *, larger: bool) -> dict[str, Any]:
+    """Returns what `--mode=plan` writes of a config and some hardware."""
     from common.data.prepared.prepared import prepare
     from studies.plan.plan import plan_of
 
     config = import_module(f"configs.{name}").get_config()
     config.train.batch_norm = batch_norm
-    card = prepare(config.data).card
-    return [plan_of(config, card, one, larger=one == topologies[0]) for one in topologies]
+    return plan_of(config, prepare(config.data).card, topology, larger=larger)
 
 
 def row(name: str, plan: Mapping[str, Any]) -> str:
