@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--topologies", default="v5e:2x4,v5e:16x16,h100:8")
     parser.add_argument("--batch_norm", default="synchronised", help="config.train.batch_norm")
     parser.add_argument("configs", nargs="*")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()  # flags between folder and configs, too
     prepare_for(args.topologies)
     topologies = names_of(args.topologies)
     args.folder.mkdir(parents=True, exist_ok=True)
